@@ -1,0 +1,52 @@
+"""The errors a person may see, each with the exit code of the part that failed.
+
+TotesError
+ ├─ UsageError      2  wrong usage or settings
+ ├─ SourceError     3  totesys: unreachable, not readable, or not the database of last time
+ ├─ LakeError       4  a store: unreachable, not writable, an object missing, damaged or too new
+ │   └─ ObjectMissing
+ ├─ WarehouseError  5  the warehouse: unreachable, not as the contract says
+ └─ ModelError      6  a star model or the contract
+
+A message is one sentence or two: what happened, where (table, key, batch), what to do next.
+"""
+
+
+class TotesError(Exception):
+    """One plain message for a person."""
+
+    exit_code = 1
+
+
+class UsageError(TotesError):
+    """Settings or arguments that can't be meant."""
+
+    exit_code = 2
+
+
+class SourceError(TotesError):
+    """The source can't be read, or is not what it was."""
+
+    exit_code = 3
+
+
+class LakeError(TotesError):
+    """A store can't be used, or holds something that is not what its manifest says."""
+
+    exit_code = 4
+
+
+class ObjectMissing(LakeError):
+    """No object has this key."""
+
+
+class WarehouseError(TotesError):
+    """The warehouse can't be used, or is not as the contract says."""
+
+    exit_code = 5
+
+
+class ModelError(TotesError):
+    """A star model can't run, or breaks the contract as a whole."""
+
+    exit_code = 6

@@ -1,0 +1,24 @@
+"""Progress of long work, as the stages tell it and the command line shows it."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Told by a stage: what it does now, and how far it got."""
+
+    def start(self, what: str, total: int | None = None) -> None:
+        """A new piece of work begins, of `total` rows where known."""
+        ...
+
+    def advance(self, rows: int) -> None: ...
+
+
+class Quiet:
+    """Progress that nobody watches."""
+
+    def start(self, what: str, total: int | None = None) -> None: ...
+
+    def advance(self, rows: int) -> None: ...
+
+
+QUIET: Progress = Quiet()

@@ -1,0 +1,149 @@
+"""Settings, from the environment (`TOTES_…`) or `totes.toml`; `totes settings` lists them."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Self
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from totes.errors import UsageError
+
+
+class Dsn:
+    """How to reach a database; shows itself without its password."""
+
+    def __init__(self, value: str) -> None:
+        """`value` is a libpq URL or keyword string; ValueError where libpq can't parse it."""
+        try:
+            self._parts = conninfo_to_dict(value)
+        except Exception:  # noqa: BLE001  psycopg's message repeats the text, password included
+            raise ValueError("is not a libpq connection URL") from None
+        self._value = value
+
+    def reveal(self) -> str:
+        """The whole DSN, for the driver only."""
+        return self._value
+
+    def replace(self, **parts: str) -> Self:
+        return type(self)(make_conninfo(self._value, **parts))
+
+    @property
+    def parts(self) -> dict[str, object]:
+        """Libpq's keywords, without the password."""
+        return {k: v for k, v in self._parts.items() if k not in {"password", "sslpassword"}}
+
+    def __str__(self) -> str:
+        parts = self.parts
+        user = f"{parts['user']}@" if parts.get("user") else ""
+        port = f":{parts['port']}" if parts.get("port") else ""
+        return f"{user}{parts.get('host', '')}{port}/{parts.get('dbname', '')}"
+
+    def __repr__(self) -> str:
+        return f"Dsn({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dsn) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: object, __: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            lambda value: value if isinstance(value, cls) else cls(str(value)),
+            serialization=core_schema.to_string_ser_schema(),
+        )
+
+
+def _seconds(value: object) -> object:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", str(value).strip())
+    if match is None:
+        return value
+    unit = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[match[2]]
+    return timedelta(seconds=float(match[1]) * unit)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+"""`5s`, `500ms`, `10m`, `1h`."""
+
+
+def _names(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return value
+
+
+class Settings(BaseSettings):
+    """Every setting, its meaning and default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TOTES_", toml_file="totes.toml", extra="forbid", frozen=True
+    )
+
+    home: Path = Field(default=Path(".totes"), description="where the embedded parts live")
+    source_dsn: Dsn | None = Field(
+        default=None,
+        description="libpq URL of totesys [an embedded server, database totesys]",
+    )
+    warehouse_dsn: Dsn | None = Field(
+        default=None,
+        description="libpq URL of the warehouse [a second embedded server, database warehouse]",
+    )
+    ingestion_url: str | None = Field(
+        default=None, description="folder or s3://bucket/prefix of the ingestion store [HOME/lake]"
+    )
+    processed_url: str | None = Field(
+        default=None, description="folder or s3://bucket/prefix of the processed store [HOME/lake]"
+    )
+    source_schema: str = Field(default="public", description="the schema to ingest")
+    exclude_tables: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
+        default=("_prisma_migrations",), description="tables to leave out, comma-separated"
+    )
+    every: Duration = Field(
+        default=timedelta(seconds=5), description="pause between runs in continuous mode"
+    )
+    alert_command: str | None = Field(
+        default=None,
+        description="run with a JSON message on stdin when something needs a person",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  not offered
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  not offered
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over totes.toml; nothing else is read."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def ingestion(self) -> str:
+        return self.ingestion_url or str(self.home / "lake" / "ingestion")
+
+    @property
+    def processed(self) -> str:
+        return self.processed_url or str(self.home / "lake" / "processed")
+
+
+def load_settings() -> Settings:
+    """The settings in force; UsageError names the one that can't be meant."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        detail = error.errors(include_input=False)[0]
+        name = ".".join(str(part) for part in detail["loc"])
+        variable = f"TOTES_{name.upper()}"
+        raise UsageError(f"Setting {variable}: {detail['msg']}.") from None
