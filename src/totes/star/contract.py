@@ -1,0 +1,298 @@
+"""The star's contract: its tables, columns, types and keys, once; and what proves a value.
+
+Models hand over text. A type takes a text only in canonical form and proves it by rendering the
+typed value back: what does not come out as it went in was rounded, cut or guessed, and its row is
+refused. The checks are DuckDB SQL, so they run over sets.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+"""Dates outside are typing errors, not business."""
+
+
+@dataclass(frozen=True)
+class Type:
+    """A type of the star, and the SQL that takes a text for one.
+
+    `value` and `accepts` are SQL expressions with `{text}` for the text: the typed value, which is
+    NULL where there is none, and whether the text is a canonical form of it. `postgres` is the
+    name in the warehouse where it differs from `name`, the one in Parquet.
+    """
+
+    name: str
+    value: str
+    accepts: str
+    form: str
+    postgres: str
+
+
+def _proven(name: str, form: str, *, within: str = "", postgres: str = "") -> Type:
+    """A type with one canonical form: the text that its value is rendered as."""
+    value = f"try_cast({{text}} as {name})"
+    accepts = f"cast({value} as varchar) = {{text}}{within.format(value=value)}"
+    return Type(name, value, accepts, form, postgres or name.lower())
+
+
+def _decimal(precision: int, postgres: str) -> Type:
+    """Two fraction digits; more are fine where they are zeros, fewer where zeros are left out."""
+    name = f"DECIMAL({precision},2)"
+    value = f"try_cast({{text}} as {name})"
+    rendered = f"cast({value} as varchar)"
+    accepts = (
+        f"case when {rendered} = {{text}} then true"
+        f" else {{text}} in (rpad({rendered}, cast(length({{text}}) as integer), '0'),"
+        f" regexp_replace({rendered}, '0$', ''), regexp_replace({rendered}, '[.]00$', '')) end"
+    )
+    digits = precision - 2
+    form = f"a number of at most {digits} digits before the point and two after it"
+    return Type(name, value, accepts, form, postgres)
+
+
+INTEGER = _proven("INTEGER", "a whole number of 32 bits")
+BOOLEAN = _proven("BOOLEAN", "true or false")
+DATE = _proven(
+    "DATE",
+    f"a date yyyy-mm-dd from {FIRST_YEAR} to {LAST_YEAR}",
+    within=f" and {{value}} between date '{FIRST_YEAR}-01-01' and date '{LAST_YEAR}-12-31'",
+)
+TIME = _proven(
+    "TIME",
+    "a time hh:mm:ss with at most six fraction digits",
+    within=" and {value} < time '24:00:00'",
+    postgres="time without time zone",
+)
+VARCHAR = Type("VARCHAR", "{text}", "true", "any text", "character varying")
+MONEY = _decimal(10, "numeric(10,2)")
+AMOUNT = _decimal(18, "numeric")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a star table; `references` is the dimension whose key it holds."""
+
+    name: str
+    type: Type
+    nullable: bool = False
+    references: str | None = None
+    absent: str = "is missing"
+    """Why a NULL is refused, in the words of a person."""
+
+    @property
+    def quoted(self) -> str:
+        return quote(self.name)
+
+    @property
+    def value(self) -> str:
+        """SQL: the typed value of the model's text."""
+        return self.type.value.format(text=self.quoted)
+
+    @property
+    def accepted(self) -> str:
+        """SQL: whether the contract takes the model's text; never NULL."""
+        null = "true" if self.nullable else "false"
+        canonical = self.type.accepts.format(text=self.quoted)
+        return f"case when {self.quoted} is null then {null} else coalesce({canonical}, false) end"
+
+    @property
+    def proven(self) -> str:
+        """SQL: the typed value, or an error that ends the query where it would be refused."""
+        if self.nullable and self.type is VARCHAR:
+            return self.value
+        return f"case when {self.accepted} then {self.value} else error('{REFUSED}') end"
+
+    @property
+    def reason(self) -> str:
+        """SQL: why the text is refused, NULL where it is not."""
+        return (
+            f"case when {self.accepted} then null"
+            f" when {self.quoted} is null then '{self.absent}'"
+            f" else 'is not {self.type.form}' end"
+        )
+
+
+REFUSED = "refused by the contract"
+"""The message of the error that a proven value raises."""
+
+
+@dataclass(frozen=True)
+class Star:
+    """A star table as the ERD has it, less a fact's SERIAL surrogate (`surrogate`)."""
+
+    name: str
+    columns: tuple[Column, ...]
+    surrogate: str | None = None
+
+    @property
+    def key(self) -> Column:
+        """The natural key."""
+        return self.columns[0]
+
+    @cached_property
+    def is_fact(self) -> bool:
+        return self.surrogate is not None
+
+
+def quote(name: str) -> str:
+    """An SQL identifier, for DuckDB and PostgreSQL alike."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _integer(name: str, *, nullable: bool = False) -> Column:
+    return Column(name, INTEGER, nullable=nullable)
+
+
+def _text(name: str, *, nullable: bool = False) -> Column:
+    return Column(name, VARCHAR, nullable=nullable)
+
+
+def _key_of(dimension: str, name: str) -> Column:
+    return Column(name, INTEGER, references=dimension)
+
+
+def _day(name: str) -> Column:
+    return Column(name, DATE, references="dim_date")
+
+
+_WRITTEN = (
+    _day("created_date"),
+    Column("created_time", TIME),
+    _day("last_updated_date"),
+    Column("last_updated_time", TIME),
+)
+
+_STARS = (
+    Star(
+        "dim_date",
+        (
+            Column("date_id", DATE),
+            _integer("year"),
+            _integer("month"),
+            _integer("day"),
+            _integer("day_of_week"),
+            _text("day_name"),
+            _text("month_name"),
+            _integer("quarter"),
+        ),
+    ),
+    Star(
+        "dim_staff",
+        (
+            _integer("staff_id"),
+            _text("first_name"),
+            _text("last_name"),
+            _text("department_name"),
+            _text("location", nullable=True),
+            _text("email_address"),
+        ),
+    ),
+    Star(
+        "dim_location",
+        (
+            _integer("location_id"),
+            _text("address_line_1"),
+            _text("address_line_2", nullable=True),
+            _text("district", nullable=True),
+            _text("city"),
+            _text("postal_code"),
+            _text("country"),
+            _text("phone"),
+        ),
+    ),
+    Star(
+        "dim_currency",
+        (
+            _integer("currency_id"),
+            _text("currency_code"),
+            Column("currency_name", VARCHAR, absent="is missing: ISO 4217 has no such code"),
+        ),
+    ),
+    Star(
+        "dim_design",
+        (
+            _integer("design_id"),
+            _text("design_name"),
+            _text("file_location"),
+            _text("file_name"),
+        ),
+    ),
+    Star(
+        "dim_counterparty",
+        (
+            _integer("counterparty_id"),
+            _text("counterparty_legal_name"),
+            _text("counterparty_legal_address_line_1"),
+            _text("counterparty_legal_address_line_2", nullable=True),
+            _text("counterparty_legal_district", nullable=True),
+            _text("counterparty_legal_city"),
+            _text("counterparty_legal_postal_code"),
+            _text("counterparty_legal_country"),
+            _text("counterparty_legal_phone_number"),
+        ),
+    ),
+    Star("dim_payment_type", (_integer("payment_type_id"), _text("payment_type_name"))),
+    Star(
+        "dim_transaction",
+        (
+            _integer("transaction_id"),
+            _text("transaction_type"),
+            _integer("sales_order_id", nullable=True),
+            _integer("purchase_order_id", nullable=True),
+        ),
+    ),
+    Star(
+        "fact_sales_order",
+        (
+            _integer("sales_order_id"),
+            *_WRITTEN,
+            _key_of("dim_staff", "sales_staff_id"),
+            _key_of("dim_counterparty", "counterparty_id"),
+            _integer("units_sold"),
+            Column("unit_price", MONEY),
+            _key_of("dim_currency", "currency_id"),
+            _key_of("dim_design", "design_id"),
+            _day("agreed_payment_date"),
+            _day("agreed_delivery_date"),
+            _key_of("dim_location", "agreed_delivery_location_id"),
+        ),
+        surrogate="sales_record_id",
+    ),
+    Star(
+        "fact_purchase_order",
+        (
+            _integer("purchase_order_id"),
+            *_WRITTEN,
+            _key_of("dim_staff", "staff_id"),
+            _key_of("dim_counterparty", "counterparty_id"),
+            _text("item_code"),
+            _integer("item_quantity"),
+            Column("item_unit_price", AMOUNT),
+            _key_of("dim_currency", "currency_id"),
+            _day("agreed_delivery_date"),
+            _day("agreed_payment_date"),
+            _key_of("dim_location", "agreed_delivery_location_id"),
+        ),
+        surrogate="purchase_record_id",
+    ),
+    Star(
+        "fact_payment",
+        (
+            _integer("payment_id"),
+            *_WRITTEN,
+            _key_of("dim_transaction", "transaction_id"),
+            _key_of("dim_counterparty", "counterparty_id"),
+            Column("payment_amount", AMOUNT),
+            _key_of("dim_currency", "currency_id"),
+            _key_of("dim_payment_type", "payment_type_id"),
+            Column("paid", BOOLEAN),
+            _day("payment_date"),
+        ),
+        surrogate="payment_record_id",
+    ),
+)
+
+STARS: Mapping[str, Star] = MappingProxyType({star.name: star for star in _STARS})
+"""Every star table by name: dimensions before the facts that point at them."""

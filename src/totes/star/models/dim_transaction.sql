@@ -1,0 +1,9 @@
+-- One row for each transaction: a sale or a purchase, with the order it belongs to.
+
+select
+    transaction_id,
+    transaction_type,
+    sales_order_id,
+    purchase_order_id
+from "transaction"
+where _changed
