@@ -1,0 +1,141 @@
+"""Real servers for the tests: one PostgreSQL for each worker, fresh databases for each test."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+import hypothesis
+import psycopg
+import pytest
+from psycopg import sql
+
+from totes.demo.servers import (
+    EmbeddedServer,
+    Source,
+    prepare_source,
+    prepare_warehouse,
+)
+from totes.settings import Dsn
+
+hypothesis.settings.register_profile("ci", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("ci")
+
+THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+"""What dies with the test need not survive a crash."""
+
+
+@dataclass(frozen=True)
+class Totesys:
+    """A fresh totesys: `admin` is the superuser's DSN, `owner` the application's, `dsn` ours."""
+
+    admin: Dsn
+    owner: Dsn
+    dsn: Dsn
+
+
+@dataclass(frozen=True)
+class EmptyWarehouse:
+    """A fresh empty warehouse: `admin` is the superuser's DSN, `dsn` the loader's."""
+
+    admin: Dsn
+    dsn: Dsn
+    reader: Dsn
+
+
+class ClusterFactory(Protocol):
+    """Starts a throw-away server with `settings` of its own.
+
+    With `standby_of`, a hot standby of that server. The server may be stopped and started again
+    with its own `stop` and `start`; the test's end removes it.
+    """
+
+    def __call__(
+        self, *, standby_of: EmbeddedServer | None = None, **settings: str
+    ) -> EmbeddedServer: ...
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A folder with a short path (for sockets) that the system user `nobody` may pass."""
+    with tempfile.TemporaryDirectory(prefix="totes-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def server(scratch: Path) -> Iterator[EmbeddedServer]:
+    """One PostgreSQL for the test session; `server.dsn` is the superuser's."""
+    with EmbeddedServer(scratch / "server", THROW_AWAY) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def database_names() -> Iterator[str]:
+    return (f"test_{number}" for number in count(1))
+
+
+@pytest.fixture(scope="session")
+def template(server: EmbeddedServer) -> Source:
+    """The database every test's totesys is cloned from; nobody may stay connected to it."""
+    return prepare_source(server.dsn, "totesys_template")
+
+
+@pytest.fixture
+def totesys(
+    server: EmbeddedServer, template: Source, database_names: Iterator[str]
+) -> Iterator[Totesys]:
+    """A fresh totesys without rows."""
+    name = next(database_names)
+    source = prepare_source(server.dsn, name, str(template.owner.parts["dbname"]))
+    yield Totesys(admin=source.superuser, owner=source.owner, dsn=source.reader)
+    _drop(server.dsn, name)
+
+
+@pytest.fixture
+def warehouse(server: EmbeddedServer, database_names: Iterator[str]) -> Iterator[EmptyWarehouse]:
+    """A fresh empty database of the loader's."""
+    name = next(database_names)
+    made = prepare_warehouse(server.dsn, name)
+    yield EmptyWarehouse(admin=made.superuser, dsn=made.loader, reader=made.reader)
+    _drop(server.dsn, name)
+
+
+@pytest.fixture
+def cluster(scratch: Path) -> Iterator[ClusterFactory]:
+    """Throw-away servers beside the common one."""
+    with ExitStack() as stack:
+
+        def start(*, standby_of: EmbeddedServer | None = None, **settings: str) -> EmbeddedServer:
+            folder = Path(tempfile.mkdtemp(dir=scratch))
+            stack.callback(shutil.rmtree, folder)
+            inherited = standby_of._settings if standby_of else THROW_AWAY
+            new = EmbeddedServer(folder, {**inherited, **settings})
+            if standby_of is not None:
+                _copy(standby_of, new)
+            stack.callback(new.stop)
+            return new.start()
+
+        yield start
+
+
+def _drop(server: Dsn, database: str) -> None:
+    """Also where a failed test left connections."""
+    with psycopg.connect(server.reveal(), autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database))
+        )
+
+
+def _copy(primary: EmbeddedServer, standby: EmbeddedServer) -> None:
+    standby._make_folder()
+    primary.run(
+        "pg_basebackup",
+        f"--dbname={primary.dsn.reveal()}",
+        f"--pgdata={standby.data}",
+        "--checkpoint=fast",
+        "--write-recovery-conf",
+    )
