@@ -1,0 +1,142 @@
+"""An S3 prefix as a store; credentials, region and endpoint are in AWS's own variables."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store as _Bucket
+
+from totes.errors import LakeError, ObjectMissing
+from totes.lake.key import checked, checked_prefix
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+PART_BYTES = 8 << 20
+"""Larger files go up in parts of this size, three at a time."""
+
+PAGE_KEYS = 1000
+
+_RETRY: "RetryConfig" = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+_CLIENT: "ClientConfig" = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
+
+
+class S3Store:
+    """Objects below `s3://bucket/prefix`; who writes needs no right to delete."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        parts = urlsplit(self.url)
+        plain_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+        self._bucket = _Bucket(
+            parts.netloc,
+            prefix=parts.path.strip("/") or None,
+            client_options={**_CLIENT, "allow_http": plain_http},
+            retry_config=_RETRY,
+        )
+
+    def get(self, key: str) -> bytes:
+        with self._failing(f"{key} can't be read from", key):
+            return bytes(obstore.get(self._bucket, checked(key, self.url)).bytes())
+
+    def fetch(self, key: str, path: Path) -> None:
+        with self._failing(f"{key} can't be copied to {path} from", key):
+            content = obstore.get(self._bucket, checked(key, self.url))
+            with path.open("wb") as copy:
+                for chunk in content:
+                    copy.write(chunk)
+
+    def put(self, key: str, path: Path) -> None:
+        with self._failing(f"{key} can't be written to"):
+            if path.stat().st_size <= PART_BYTES:
+                new = self.create(key, path.read_bytes())
+            elif new := not self.exists(key):  # no condition holds for an upload in parts
+                obstore.put(self._bucket, key, path, chunk_size=PART_BYTES, max_concurrency=3)
+        if not new:
+            raise LakeError(f"{key} in {self.url} exists already with another content.")
+
+    def create(self, key: str, data: bytes) -> bool:
+        try:
+            with self._failing(f"{key} can't be written to"):
+                obstore.put(self._bucket, checked(key, self.url), data, mode="create")
+        except LakeError as refused:
+            # Whatever the answer was: if the object is there, ours or a rival's came through.
+            try:
+                return self.get(key) == data
+            except LakeError:
+                raise refused from refused.__cause__
+        return True
+
+    def exists(self, key: str) -> bool:
+        checked(key, self.url)
+        # Only the answer to GET tells a missing object from a missing bucket.
+        for ask in (obstore.head, obstore.get):
+            with suppress(ObjectMissing), self._failing(f"{key} can't be found in", key):
+                ask(self._bucket, key)
+                return True
+        return False
+
+    def list(self, prefix: str, after: str = "") -> Iterator[str]:
+        folder = checked_prefix(prefix, self.url)
+        with self._failing(f"{folder or 'everything'} can't be listed in"):
+            pages = obstore.list(
+                self._bucket, folder or None, offset=after or None, chunk_size=PAGE_KEYS
+            )
+            for page in pages:
+                yield from (entry["path"] for entry in page)
+
+    @contextmanager
+    def _failing(self, what: str, key: str = "") -> Iterator[None]:
+        """Any failure as one sentence; S3's own answer, which may show much, stays its cause."""
+        try:
+            yield
+        except (BaseError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise LakeError(f"{what} {self.url}: {error.strerror} on this machine.") from error
+            text = str(error)
+            reason, advice = next(
+                (meaning for sign, meaning in _MEANINGS.items() if re.search(sign, text)), _UNKNOWN
+            )
+            if key and reason == _MISSING[0]:
+                raise ObjectMissing(f"There is no {key} in {self.url}.") from error
+            raise LakeError(f"{what} {self.url}, {reason}: {advice}.") from error
+
+
+_MISSING = ("there is no such object", "look whether something else deletes there")
+_MEANINGS = {
+    "<Code>NoSuchBucket<": ("there is no such bucket", "create it or correct the URL"),
+    "404 Not Found": _MISSING,
+    "//169.254.|/latest/api/token": (
+        "no credentials were found",
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role",
+    ),
+    "<Code>(InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken)<": (
+        "the credentials are not valid",
+        "renew AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, where used, AWS_SESSION_TOKEN",
+    ),
+    "403 Forbidden": (
+        "the credentials do not allow it",
+        "grant them s3:GetObject, s3:PutObject and s3:ListBucket there",
+    ),
+    "configured region|<Code>(PermanentRedirect|AuthorizationHeaderMalformed)<": (
+        "the bucket is in another region",
+        "set AWS_REGION to the bucket's own",
+    ),
+    "409 Conflict|412 Precondition": (
+        "another process is writing it at this moment",
+        "run again",
+    ),
+    "HTTP error": (
+        "the service can't be reached",
+        "check the network and, where used, AWS_ENDPOINT_URL",
+    ),
+}
+"""A sign in the driver's text, and what it means to a person: the reason, and what to do."""
+_UNKNOWN = ("the service failed", "run again; --debug shows its answer")
