@@ -10,7 +10,7 @@ MEMORY_MB = 96
 
 def open_engine(scratch: Path, *, threads: int = 2) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB in UTC that spills into `scratch` and reaches no network."""
-    return duckdb.connect(
+    engine = duckdb.connect(
         config={
             "memory_limit": f"{MEMORY_MB}MB",
             "threads": threads,
@@ -18,6 +18,7 @@ def open_engine(scratch: Path, *, threads: int = 2) -> duckdb.DuckDBPyConnection
             "temp_directory": str(scratch),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "TimeZone": "UTC",
         }
     )
+    engine.execute("SET TimeZone = 'UTC'")
+    return engine

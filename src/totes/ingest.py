@@ -1,0 +1,185 @@
+"""Ingest: one capture of the source becomes one batch in the ingestion store.
+
+Data files first, the manifest last and create-only: a batch exists when its manifest does.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from totes.batch import (
+    Heartbeat,
+    Manifest,
+    Table,
+    heartbeat_path,
+    heartbeat_prefix,
+    manifest_path,
+)
+from totes.errors import SourceError
+from totes.failpoint import reach
+from totes.lake.log import newest, read_manifest
+from totes.lake.store import Store
+from totes.progress import QUIET, Progress
+from totes.settings import Dsn
+from totes.source.capture import Capture
+from totes.source.catalogue import Scope, SourceTable
+from totes.source.files import BatchFiles
+from totes.source.snapshot import Snapshot, next_transaction, open_snapshot
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_EVERY = timedelta(minutes=10)
+
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Accept:
+    """What an operator has allowed this once."""
+
+    new_source: bool = False
+    deletes: bool = False
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What a look at the source found: a new batch, or none, as of `checked_at`."""
+
+    batch: Manifest | None
+    checked_at: datetime
+
+
+def ingest(
+    source: Dsn,
+    store: Store,
+    scope: Scope,
+    *,
+    accept: Accept = Accept(),
+    progress: Progress = QUIET,
+) -> Ingested:
+    """Publish what changed in the source since the newest batch, if anything did."""
+    while True:
+        # Read before the snapshot is taken: a source whose clock is behind the batch's is then
+        # another source, and not a snapshot older than a rival's batch.
+        last = newest_batch(store)
+        with open_snapshot(source, scope) as snapshot:
+            ingested = capture_batch(snapshot, store, last, accept=accept, progress=progress)
+        if ingested is not None:
+            return ingested
+        log.info("Another ingest published the next batch first: starting again behind it.")
+
+
+def newest_batch(store: Store) -> tuple[Manifest, str] | None:
+    """The newest manifest and its digest, None in an empty store."""
+    number = newest(store, manifest_path)
+    return read_manifest(store, number) if number else None
+
+
+def capture_batch(
+    snapshot: Snapshot,
+    store: Store,
+    last: tuple[Manifest, str] | None,
+    *,
+    accept: Accept = Accept(),
+    progress: Progress = QUIET,
+) -> Ingested | None:
+    """Publish the batch after `last` from an open snapshot; None where a rival was first."""
+    progress.start("ingest")
+    before, digest = last or (None, None)
+    everything = before is not None and _is_another_source(before, snapshot)
+    if before and everything and not accept.new_source:
+        raise SourceError(_another_source(before, snapshot))
+    if before and not everything and _stood_still(before, snapshot):
+        return _nothing_new(store, before, snapshot)
+    batch = before.batch + 1 if before else 1
+    captured_at = (
+        max(snapshot.taken_at, before.captured_at + _TICK) if before else snapshot.taken_at
+    )
+    with TemporaryDirectory(prefix="totes-ingest-") as scratch:
+        capture = Capture(
+            snapshot,
+            BatchFiles(store, Path(scratch), batch, captured_at),
+            accept_deletes=accept.deletes,
+            progress=progress,
+        )
+        tables = capture.tables(before, everything=everything)
+    reach("ingest.captured")
+    snapshot.confirm()
+    if before and not everything and not _is_news(before, tables):
+        return _nothing_new(store, before, snapshot)
+    manifest = Manifest(
+        batch=batch,
+        previous=digest,
+        captured_at=captured_at,
+        snapshot=snapshot.text,
+        identity=snapshot.identity,
+        tables=tables,
+    )
+    if not store.create(manifest_path(batch), manifest.to_json()):
+        return None
+    log.info("Batch %d: %d rows ingested.", batch, manifest.rows)
+    return Ingested(manifest, captured_at)
+
+
+def last_heartbeat(store: Store, now: datetime) -> Heartbeat | None:
+    """The newest heartbeat of the day before `now` or later."""
+    for day in (now, now - timedelta(days=1)):
+        if keys := list(store.list(heartbeat_prefix(day))):
+            return Heartbeat.model_validate_json(store.get(keys[-1]))
+    return None
+
+
+def _nothing_new(store: Store, before: Manifest, snapshot: Snapshot) -> Ingested:
+    """Leave a heartbeat now and then, so that a quiet source is told from a dead platform."""
+    now = snapshot.taken_at
+    beat = last_heartbeat(store, now)
+    told = max(before.captured_at, beat.checked_at) if beat else before.captured_at
+    if now - told >= HEARTBEAT_EVERY:
+        beat = Heartbeat(batch=before.batch, checked_at=now)
+        store.create(heartbeat_path(beat), beat.model_dump_json().encode())
+    return Ingested(None, now)
+
+
+def _stood_still(before: Manifest, snapshot: Snapshot) -> bool:
+    """No transaction began or ended since, and no table was altered: there is nothing to scan."""
+    return before.snapshot == snapshot.text and _shapes(before.tables) == _shapes(
+        snapshot.catalogue.tables
+    )
+
+
+def _is_news(before: Manifest, tables: tuple[Table, ...]) -> bool:
+    return any(table.files for table in tables) or _shapes(before.tables) != _shapes(tables)
+
+
+def _shapes(tables: Iterable[Table | SourceTable]) -> dict[str, str]:
+    return {table.name: table.fingerprint for table in tables}
+
+
+def _is_another_source(before: Manifest, snapshot: Snapshot) -> bool:
+    same_database = snapshot.identity.model_copy(update={"database": ""}) == (
+        before.identity.model_copy(update={"database": ""})
+    )
+    return not same_database or snapshot.xmax < next_transaction(before.snapshot)
+
+
+def _another_source(before: Manifest, snapshot: Snapshot) -> str:
+    was, now = before.identity, snapshot.identity
+    if now.system_identifier != was.system_identifier:
+        reason = f"its server is {now.system_identifier}, batch {before.batch} came from "
+        reason += was.system_identifier
+    elif now.database_oid != was.database_oid:
+        reason = f"its database is {now.database!r} (OID {now.database_oid}), batch "
+        reason += f"{before.batch} came from {was.database!r} (OID {was.database_oid})"
+    elif now.timeline != was.timeline:
+        reason = f"its timeline is {now.timeline}, batch {before.batch} came from {was.timeline} "
+        reason += "(a standby was promoted, or a backup restored)"
+    else:
+        reason = f"its transaction counter is behind batch {before.batch}'s (a backup restored, "
+        reason += "or a standby that lags)"
+    return (
+        f"The source {snapshot.dsn} is not the one of the last batch: {reason}. If that is meant, "
+        "run `totes ingest --accept-new-source`, which captures everything anew."
+    )

@@ -1,0 +1,86 @@
+-- Every relation of the schema, as JSON: what it is, its columns and key, and all that can alter
+-- the text of its rows without writing them (defaults of added columns, expressions of virtual
+-- columns, labels of enums, attributes of composites, partitions). Params: schema.
+WITH RECURSIVE relation AS (
+    SELECT c.oid, c.relname, c.relkind, c.relpersistence
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %(schema)s
+      AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+      AND NOT c.relispartition
+),
+-- The types a column is made of: domains to their base, arrays and ranges to their elements,
+-- composites to their attributes.
+used_type AS (
+    SELECT a.attrelid AS relation, a.atttypid AS type
+    FROM pg_attribute a
+    JOIN relation r ON r.oid = a.attrelid
+    WHERE a.attnum > 0 AND NOT a.attisdropped
+    UNION
+    SELECT u.relation, part.type
+    FROM used_type u
+    JOIN pg_type t ON t.oid = u.type
+    CROSS JOIN LATERAL (
+        SELECT t.typbasetype UNION ALL SELECT t.typelem
+        UNION ALL SELECT rngsubtype FROM pg_range WHERE t.oid IN (rngtypid, rngmultitypid)
+        UNION ALL SELECT atttypid FROM pg_attribute
+                  WHERE attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped
+    ) AS part(type)
+    WHERE part.type <> 0
+),
+-- Domains unwrapped: the type that decides how a value prints.
+base_type AS (
+    SELECT oid AS type, oid AS base, typbasetype FROM pg_type
+    UNION ALL
+    SELECT b.type, t.oid, t.typbasetype
+    FROM base_type b JOIN pg_type t ON t.oid = b.typbasetype
+)
+SELECT json_build_object(
+    'oid', r.oid::bigint,
+    'name', r.relname,
+    'kind', r.relkind,
+    'persistence', r.relpersistence,
+    'readable', has_table_privilege(r.oid, 'SELECT'),
+    'columns', coalesce((
+        SELECT json_agg(json_build_object(
+            'name', a.attname,
+            'type', format_type(a.atttypid, a.atttypmod),
+            'base', (SELECT CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace
+                                 THEN t.typname ELSE '' END
+                     FROM base_type b JOIN pg_type t ON t.oid = b.base
+                     WHERE b.type = a.atttypid AND b.typbasetype = 0),
+            'nullable', NOT a.attnotnull,
+            'generated', a.attgenerated,
+            'default', pg_get_expr(d.adbin, d.adrelid)
+        ) ORDER BY a.attnum)
+        FROM pg_attribute a
+        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ), '[]'),
+    'key', coalesce((
+        SELECT json_agg(a.attname ORDER BY k.position)
+        FROM pg_constraint c
+        CROSS JOIN LATERAL unnest(c.conkey) WITH ORDINALITY AS k(attnum, position)
+        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
+        WHERE c.conrelid = r.oid AND c.contype = 'p'
+    ), '[]'),
+    'types', coalesce((
+        SELECT json_agg(json_build_array(
+            t.oid::bigint, t.typname,
+            (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder)
+             FROM pg_enum e WHERE e.enumtypid = t.oid),
+            (SELECT json_agg(json_build_array(a.attname, a.atttypid::bigint) ORDER BY a.attnum)
+             FROM pg_attribute a
+             WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped)
+        ) ORDER BY t.oid)
+        FROM used_type u JOIN pg_type t ON t.oid = u.type
+        WHERE u.relation = r.oid AND (t.typtype IN ('e', 'c'))
+    ), '[]'),
+    'partitions', coalesce((
+        SELECT json_agg(p.relid::oid::bigint ORDER BY p.relid::oid)
+        FROM pg_partition_tree(r.oid) p
+        WHERE r.relkind = 'p' AND p.isleaf
+    ), '[]')
+)
+FROM relation r
+ORDER BY r.relname

@@ -1,0 +1,265 @@
+"""The statements that read a table's rows: which changed, as JSON Lines, in one scan.
+
+PostgreSQL stamps every row version with the transaction that wrote it, `xmin`. The rows written
+by transactions at or after a horizon are what changed, whatever the application's own columns
+say. `xmin` has 32 bits and wraps around, so it is widened against the snapshot's xmax: a visible
+row was written before xmax, and its distance to it modulo 2^32 tells by how much.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import psycopg
+from psycopg import sql
+
+from totes.source.catalogue import SourceColumn, SourceTable
+
+_WRAP = 1 << 32
+_HALF = 1 << 31
+
+_ARGUMENTS = 96
+"""How many arguments one call of concat() may have (PostgreSQL's limit is 100)."""
+
+_UNESCAPED = frozenset(
+    {"int8", "numeric", "float4", "float8", "timestamp", "timestamptz", "date", "time", "timetz"}
+    | {"uuid", "oid"}
+)
+"""Types whose text never holds a character that JSON escapes."""
+
+_INTEGERS = frozenset({"int2", "int4", "int8"})
+
+_STRINGS = frozenset({"text", "varchar", "bpchar"})
+"""Types that to_json() prints as they are; a cast to text would cut bpchar's blanks."""
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """Rows written by transaction `oldest` or later have changed; `current` is the snapshot's xmax.
+
+    Both are 64-bit transaction numbers.
+    """
+
+    oldest: int
+    current: int
+
+    @property
+    def distance(self) -> int:
+        return self.current - self.oldest
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A range of a table's blocks, `end` exclusive, open where None (the table may grow)."""
+
+    start: int
+    end: int | None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one range held: all its rows counted, the changed ones as JSON Lines."""
+
+    rows: int
+    changed: int
+    lines: bytes
+    content: int | None
+    """Order-free sum of row hashes, for a table without a key."""
+
+
+def table_blocks(connection: psycopg.Connection, table: SourceTable) -> tuple[int, int]:
+    """Blocks of the table (of its largest partition), and bytes with all that is stored aside."""
+    ((blocks, size_bytes),) = connection.execute(
+        """
+        SELECT coalesce(max(pg_relation_size(relid)), 0)
+                   / current_setting('block_size')::bigint,
+               coalesce(sum(pg_table_size(relid)), 0)::bigint
+        FROM (SELECT relid FROM pg_partition_tree(%(oid)s::oid) WHERE isleaf
+              UNION SELECT %(oid)s::oid) AS part(relid)
+        """,
+        {"oid": table.oid},
+    ).fetchall()
+    return blocks, size_bytes
+
+
+def split(blocks: int, step: int) -> Iterator[Blocks]:
+    """The whole table in ranges of `step` blocks, the last one open."""
+    starts = list(range(0, max(blocks, 1), step))
+    for start in starts[:-1]:
+        yield Blocks(start, start + step)
+    yield Blocks(starts[-1], None)
+
+
+def read_chunk(
+    connection: psycopg.Connection,
+    table: SourceTable,
+    current: int,
+    horizon: Horizon | None,
+    blocks: Blocks,
+) -> Chunk:
+    """Read a range of blocks; all of its rows count as changed where `horizon` is None."""
+    where, parameters = _range(blocks)
+    changed = _changed(horizon, parameters) if horizon else sql.SQL("true")
+    query = sql.SQL(
+        "SELECT count(*), count(*) FILTER (WHERE {changed}),"
+        " string_agg({line}, E'\\n') FILTER (WHERE {changed}), {content}"
+        " FROM {table} AS t WHERE {where}"
+    ).format(
+        changed=changed,
+        line=_line(table, current),
+        content=_content(table) if not table.key else sql.NULL,
+        table=relation(table),
+        where=where,
+    )
+    rows, changed_rows, lines, content = _bytes(connection.execute(query, parameters))
+    return Chunk(
+        rows=int(rows or 0),
+        changed=int(changed_rows or 0),
+        lines=b"" if lines is None else lines + b"\n",
+        content=None if content is None else int(content),
+    )
+
+
+@dataclass(frozen=True)
+class Bucketing:
+    """Keys dealt into buckets, alike by PostgreSQL and by DuckDB.
+
+    One integer is taken modulo `buckets`; any other key by the first digits of its text's MD5.
+    """
+
+    integer: bool
+    buckets: int
+
+    @classmethod
+    def of(cls, table: SourceTable, rows: int) -> Self:
+        """Buckets of about 64 keys: few to read for one deletion, and still a short list."""
+        integer = len(table.key) == 1 and table.key_columns[0].base in _INTEGERS
+        return cls(integer, min(max(rows // 64, 1), 1 << 16))
+
+    def of_keys(self, keys: Sequence[str]) -> str:
+        """The bucket of a key whose columns are the SQL expressions `keys`."""
+        if self.integer:
+            return f"({keys[0]} % {self.buckets})"
+        digits = (self.buckets.bit_length() + 3) // 4
+        return f"left(md5(concat_ws(chr(31), {', '.join(keys)})), {digits})"
+
+
+def bucket_counts(
+    connection: psycopg.Connection, table: SourceTable, bucketing: Bucketing
+) -> list[tuple[str, int]]:
+    """How many keys the source has in each bucket."""
+    return connection.execute(
+        sql.SQL("SELECT {bucket}::text, count(*) FROM {table} AS t GROUP BY 1").format(
+            bucket=_bucket(table, bucketing), table=relation(table)
+        )
+    ).fetchall()
+
+
+def keys_in_buckets(
+    connection: psycopg.Connection, table: SourceTable, bucketing: Bucketing, chosen: list[str]
+) -> bytes:
+    """The keys of the chosen buckets, as JSON Lines."""
+    keys = _object([(column.name, _json(column)) for column in table.key_columns])
+    cursor = connection.execute(
+        sql.SQL(
+            "SELECT string_agg({keys}, E'\\n') FROM {table} AS t"
+            " WHERE {bucket}::text = ANY(%(chosen)s)"
+        ).format(keys=keys, table=relation(table), bucket=_bucket(table, bucketing)),
+        {"chosen": chosen},
+    )
+    return (_bytes(cursor)[0] or b"") + b"\n"
+
+
+def _bucket(table: SourceTable, bucketing: Bucketing) -> sql.Composable:
+    # The text must be the one that _json() puts into the lines.
+    columns = [
+        sql.SQL("t.{}" if bucketing.integer or column.base in _STRINGS else "t.{}::text").format(
+            sql.Identifier(column.name)
+        )
+        for column in table.key_columns
+    ]
+    return sql.SQL(bucketing.of_keys(["{}"] * len(columns))).format(*columns)
+
+
+def _bytes(cursor: psycopg.Cursor) -> list[bytes | None]:
+    """The only row as it came: decoding megabytes of JSON would cost more than the gzip."""
+    result = cursor.pgresult
+    if result is None:  # only after close()
+        raise AssertionError
+    return [result.get_value(0, column) for column in range(result.nfields)]
+
+
+def relation(table: SourceTable) -> sql.Composable:
+    """The table in FROM: a partition root with its partitions, any other without its heirs."""
+    name = sql.Identifier(table.schema, table.name)
+    return name if table.partitioned else sql.SQL("ONLY {}").format(name)
+
+
+def _range(blocks: Blocks) -> tuple[sql.Composable, dict[str, object]]:
+    parameters: dict[str, object] = {"start": f"({blocks.start},0)"}
+    if blocks.end is None:
+        return sql.SQL("t.ctid >= %(start)s::tid"), parameters
+    parameters["end"] = f"({blocks.end},0)"
+    return sql.SQL("t.ctid >= %(start)s::tid AND t.ctid < %(end)s::tid"), parameters
+
+
+def _changed(horizon: Horizon, parameters: dict[str, object]) -> sql.Composable:
+    parameters |= {"distance": horizon.distance}
+    exact = sql.SQL("{} <= %(distance)s").format(_distance(horizon.current))
+    if horizon.distance >= _HALF:
+        return exact  # age() counts modulo 2^32 with a sign: too short for this
+    # Four times cheaper than the exact test alone, and lets through what it must (rows whose
+    # age has wrapped to a negative number are for the exact test to judge).
+    parameters |= {"oldest": str(horizon.oldest % _WRAP)}
+    return sql.SQL("(age(t.xmin) <= age(%(oldest)s::xid) AND {})").format(exact)
+
+
+def _distance(current: int) -> sql.Composable:
+    """How many transactions before `current` a row was written."""
+    return sql.SQL("(({} - t.xmin::text::bigint) & {})").format(
+        sql.Literal(current), sql.Literal(_WRAP - 1)
+    )
+
+
+def _line(table: SourceTable, current: int) -> sql.Composable:
+    """A row as one line of JSON. row_to_json() says the same at twice the cost."""
+    written_by = sql.SQL("({} - {})").format(sql.Literal(current), _distance(current))
+    columns = [(column.name, _json(column)) for column in table.columns]
+    xid = sql.SQL("""'"' || {} || '"'""").format(written_by)
+    return _object([("_xid", xid), *columns], opening='{"_op":"upsert",')
+
+
+def _content(table: SourceTable) -> sql.Composable:
+    row = _object([(column.name, _json(column)) for column in table.columns])
+    return sql.SQL("sum(hashtextextended({}, 0)::numeric)::text").format(row)
+
+
+def _object(members: list[tuple[str, sql.Composable]], opening: str = "{") -> sql.Composable:
+    parts: list[sql.Composable] = []
+    for name, value in members:
+        # A literal: to_json() of the name would be evaluated anew for every row.
+        parts += [sql.Literal(f"{opening}{json.dumps(name, ensure_ascii=False)}:"), value]
+        opening = ","
+    parts.append(sql.Literal("}"))
+    while len(parts) > 1:
+        groups = [parts[i : i + _ARGUMENTS] for i in range(0, len(parts), _ARGUMENTS)]
+        parts = [sql.SQL("concat({})").format(sql.SQL(", ").join(group)) for group in groups]
+    return parts[0]
+
+
+def _json(column: SourceColumn) -> sql.Composable:
+    """A column's value as JSON text: a literal for small integers and booleans, else a string.
+
+    A string holds PostgreSQL's own text of the value, which is lossless for every type.
+    """
+    name = sql.Identifier("t", column.name)
+    if column.kind in {"integer", "boolean"}:
+        value = sql.SQL("{}::text").format(name)
+    elif column.base in _UNESCAPED:
+        value = sql.SQL("""'"' || {}::text || '"'""").format(name)
+    elif column.base in _STRINGS:
+        value = sql.SQL("to_json({})::text").format(name)
+    else:
+        value = sql.SQL("to_json({}::text)::text").format(name)
+    return sql.SQL("coalesce({}, 'null')").format(value)

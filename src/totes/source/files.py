@@ -1,0 +1,60 @@
+"""The files of one attempt at a batch: made in a scratch folder, put into the ingestion store."""
+
+import hashlib
+import itertools
+import secrets
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+from isal import igzip
+
+from totes.batch import File, data_path, table_folder
+from totes.lake.log import fetch_checked
+from totes.lake.store import Store
+
+
+class BatchFiles:
+    """Names no rival uses: the batch's number, an id of this attempt, and a running number."""
+
+    def __init__(self, store: Store, scratch: Path, batch: int, captured_at: datetime) -> None:
+        self.scratch = scratch
+        self._store = store
+        self._captured_at = captured_at
+        self._attempt = f"{batch:012d}-{secrets.token_hex(4)}"
+        self._numbers = itertools.count()
+
+    def local(self, suffix: str) -> Path:
+        """A new file in the scratch folder."""
+        return self.scratch / f"{secrets.token_hex(8)}.{suffix}"
+
+    def fetch(self, file: File) -> Path:
+        """A file of an earlier batch, checked; the path of its local copy."""
+        path = self.local("fetched")
+        fetch_checked(self._store, file, path)
+        return path
+
+    def put_lines(self, table: str, lines: Path, *, rows: int, deletes: int = 0) -> File:
+        """Compress a local file of JSON Lines into the store, and remove it."""
+        packed = self.local("gz")
+        # Level 1 of igzip keeps up with the source; higher levels would be the bottleneck.
+        with lines.open("rb") as plain, igzip.open(packed, "wb", 1) as compressed:  # type: ignore[no-untyped-call]
+            shutil.copyfileobj(plain, compressed, 1 << 20)
+        lines.unlink()
+        key = data_path(table, self._captured_at, self._name("jsonl.gz"))
+        return self._put(key, packed, rows, deletes)
+
+    def put_parquet(self, table: str, prefix: str, path: Path, rows: int) -> File:
+        """Put a local Parquet file below `prefix`, and remove it."""
+        return self._put(f"{prefix}/{table_folder(table)}/{self._name('parquet')}", path, rows)
+
+    def _name(self, suffix: str) -> str:
+        return f"{self._attempt}-{next(self._numbers)}.{suffix}"
+
+    def _put(self, key: str, path: Path, rows: int, deletes: int = 0) -> File:
+        with path.open("rb") as content:
+            sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+        file = File(path=key, rows=rows, deletes=deletes, bytes=path.stat().st_size, sha256=sha256)
+        self._store.put(key, path)
+        path.unlink()
+        return file

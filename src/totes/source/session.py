@@ -1,0 +1,92 @@
+"""Connections to the source: read-only, with settings under which every value prints losslessly."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors, sql
+
+from totes.errors import SourceError
+from totes.settings import Dsn
+
+SETTINGS = {
+    "default_transaction_read_only": "on",
+    "row_security": "off",  # a policy then raises an error instead of hiding rows
+    "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "iso_8601",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "xmlbinary": "base64",
+    "lc_monetary": "C",
+    "client_encoding": "UTF8",
+    "search_path": "pg_catalog",
+    "lock_timeout": "2s",
+    "statement_timeout": "15min",
+    "idle_in_transaction_session_timeout": "0",  # the first connection waits for the others
+    "jit": "off",  # compiling costs more than these statements run
+}
+
+OLDEST = 140000
+"""PostgreSQL 14: the first that reads a range of blocks without reading the whole table."""
+
+
+@contextmanager
+def connect(dsn: Dsn) -> Iterator[psycopg.Connection]:
+    """A connection in autocommit; psycopg's errors inside the block become SourceErrors."""
+    with source_errors(dsn), _open(dsn) as connection:
+        if connection.info.server_version < OLDEST:
+            raise SourceError(
+                f"The source {dsn} is older than PostgreSQL 14, the oldest supported."
+            )
+        connection.execute(
+            sql.SQL("SELECT ") + sql.SQL(", ").join(_set(*pair) for pair in SETTINGS.items())
+        )
+        yield connection
+
+
+def _open(dsn: Dsn) -> psycopg.Connection:
+    return psycopg.connect(
+        dsn.reveal(),
+        autocommit=True,
+        application_name="totes ingest",
+        connect_timeout=str(dsn.parts.get("connect_timeout", 10)),
+    )
+
+
+def _set(name: str, value: str) -> sql.Composable:
+    return sql.SQL("set_config({}, {}, false)").format(name, value)
+
+
+@contextmanager
+def source_errors(dsn: Dsn) -> Iterator[None]:
+    """Turn what the driver raises into one sentence and what to do next."""
+    try:
+        yield
+    except errors.InsufficientPrivilege as error:
+        message = _line(error)
+        if "row-level security" in message:
+            advice = (
+                "Rows would be hidden from the platform: give its role BYPASSRLS, "
+                "or exclude the table (TOTES_EXCLUDE_TABLES)"
+            )
+        else:
+            advice = "See `totes check` for the GRANTs that are missing"
+        raise SourceError(f"The source {dsn} refuses: {message}. {advice}.") from error
+    except errors.LockNotAvailable as error:
+        raise SourceError(
+            f"A table of the source {dsn} stayed locked for {SETTINGS['lock_timeout']} "
+            "(a schema change in progress?): nothing was captured, try again."
+        ) from error
+    except psycopg.OperationalError as error:
+        raise SourceError(
+            f"The source {dsn} can't be read: {_line(error)}. "
+            "Check TOTES_SOURCE_DSN and that the server answers."
+        ) from error
+    except psycopg.Error as error:
+        raise SourceError(f"Reading the source {dsn} failed: {_line(error)}.") from error
+
+
+def _line(error: psycopg.Error) -> str:
+    text = error.diag.message_primary or str(error).strip().splitlines()[-1]
+    return text.strip().rstrip(".")
