@@ -4,6 +4,8 @@ PostgreSQL stamps every row version with the transaction that wrote it, `xmin`. 
 by transactions at or after a horizon are what changed, whatever the application's own columns
 say. `xmin` has 32 bits and wraps around, so it is widened against the snapshot's xmax: a visible
 row was written before xmax, and its distance to it modulo 2^32 tells by how much.
+
+Values are composed as literals, not bound: a name of the source may hold a `%`.
 """
 
 import json
@@ -99,20 +101,18 @@ def read_chunk(
     blocks: Blocks,
 ) -> Chunk:
     """Read a range of blocks; all of its rows count as changed where `horizon` is None."""
-    where, parameters = _range(blocks)
-    changed = _changed(horizon, parameters) if horizon else sql.SQL("true")
     query = sql.SQL(
         "SELECT count(*), count(*) FILTER (WHERE {changed}),"
         " string_agg({line}, E'\\n') FILTER (WHERE {changed}), {content}"
         " FROM {table} AS t WHERE {where}"
     ).format(
-        changed=changed,
+        changed=_changed(horizon) if horizon else sql.SQL("true"),
         line=_line(table, current),
         content=_content(table) if not table.key else sql.NULL,
         table=relation(table),
-        where=where,
+        where=_within(blocks),
     )
-    rows, changed_rows, lines, content = _bytes(connection.execute(query, parameters))
+    rows, changed_rows, lines, content = _bytes(connection.execute(query))
     return Chunk(
         rows=int(rows or 0),
         changed=int(changed_rows or 0),
@@ -164,9 +164,13 @@ def keys_in_buckets(
     cursor = connection.execute(
         sql.SQL(
             "SELECT string_agg({keys}, E'\\n') FROM {table} AS t"
-            " WHERE {bucket}::text = ANY(%(chosen)s)"
-        ).format(keys=keys, table=relation(table), bucket=_bucket(table, bucketing)),
-        {"chosen": chosen},
+            " WHERE {bucket}::text = ANY({chosen})"
+        ).format(
+            keys=keys,
+            table=relation(table),
+            bucket=_bucket(table, bucketing),
+            chosen=sql.Literal(chosen),
+        )
     )
     return (_bytes(cursor)[0] or b"") + b"\n"
 
@@ -196,23 +200,21 @@ def relation(table: SourceTable) -> sql.Composable:
     return name if table.partitioned else sql.SQL("ONLY {}").format(name)
 
 
-def _range(blocks: Blocks) -> tuple[sql.Composable, dict[str, object]]:
-    parameters: dict[str, object] = {"start": f"({blocks.start},0)"}
+def _within(blocks: Blocks) -> sql.Composable:
+    start = sql.SQL("t.ctid >= {}::tid").format(f"({blocks.start},0)")
     if blocks.end is None:
-        return sql.SQL("t.ctid >= %(start)s::tid"), parameters
-    parameters["end"] = f"({blocks.end},0)"
-    return sql.SQL("t.ctid >= %(start)s::tid AND t.ctid < %(end)s::tid"), parameters
+        return start
+    return sql.SQL("{} AND t.ctid < {}::tid").format(start, f"({blocks.end},0)")
 
 
-def _changed(horizon: Horizon, parameters: dict[str, object]) -> sql.Composable:
-    parameters |= {"distance": horizon.distance}
-    exact = sql.SQL("{} <= %(distance)s").format(_distance(horizon.current))
+def _changed(horizon: Horizon) -> sql.Composable:
+    exact = sql.SQL("{} <= {}").format(_distance(horizon.current), horizon.distance)
     if horizon.distance >= _HALF:
         return exact  # age() counts modulo 2^32 with a sign: too short for this
     # Four times cheaper than the exact test alone, and lets through what it must (rows whose
     # age has wrapped to a negative number are for the exact test to judge).
-    parameters |= {"oldest": str(horizon.oldest % _WRAP)}
-    return sql.SQL("(age(t.xmin) <= age(%(oldest)s::xid) AND {})").format(exact)
+    oldest = str(horizon.oldest % _WRAP)
+    return sql.SQL("(age(t.xmin) <= age({}::xid) AND {})").format(oldest, exact)
 
 
 def _distance(current: int) -> sql.Composable:

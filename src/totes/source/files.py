@@ -29,8 +29,8 @@ class BatchFiles:
         return self.scratch / f"{secrets.token_hex(8)}.{suffix}"
 
     def fetch(self, file: File) -> Path:
-        """A file of an earlier batch, checked; the path of its local copy."""
-        path = self.local("fetched")
+        """A Parquet file of an earlier batch, checked; the path of its local copy."""
+        path = self.local("parquet")
         fetch_checked(self._store, file, path)
         return path
 
