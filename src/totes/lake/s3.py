@@ -19,8 +19,10 @@ from totes.lake.key import checked, checked_prefix
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-PART_BYTES = 8 << 20
-"""Larger files go up in parts of this size, three at a time."""
+PART_BYTES = 5 << 20
+"""Larger files go up in parts of this size, S3's least, two at a time."""
+
+CHUNK_BYTES = 1 << 20
 
 PAGE_KEYS = 1000
 
@@ -50,7 +52,7 @@ class S3Store:
         with self._failing(f"{key} can't be copied to {path} from", key):
             content = obstore.get(self._bucket, checked(key, self.url))
             with path.open("wb") as copy:
-                for chunk in content:
+                for chunk in content.stream(CHUNK_BYTES):
                     copy.write(chunk)
 
     def put(self, key: str, path: Path) -> None:
@@ -58,7 +60,7 @@ class S3Store:
             if path.stat().st_size <= PART_BYTES:
                 new = self.create(key, path.read_bytes())
             elif new := not self.exists(key):  # no condition holds for an upload in parts
-                obstore.put(self._bucket, key, path, chunk_size=PART_BYTES, max_concurrency=3)
+                obstore.put(self._bucket, key, path, chunk_size=PART_BYTES, max_concurrency=2)
         if not new:
             raise LakeError(f"{key} in {self.url} exists already with another content.")
 
@@ -85,6 +87,7 @@ class S3Store:
 
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         folder = checked_prefix(prefix, self.url)
+        after = after and checked(after, self.url)
         with self._failing(f"{folder or 'everything'} can't be listed in"):
             pages = obstore.list(
                 self._bucket, folder or None, offset=after or None, chunk_size=PAGE_KEYS

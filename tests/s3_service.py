@@ -1,0 +1,109 @@
+"""An S3 service for the tests: moto behind a few lines that can fail as a network does."""
+
+import itertools
+import os
+import socket
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Self
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.models import s3_backends
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+if TYPE_CHECKING:
+    import pytest
+
+SECRET = "a-secret-nobody-may-see"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Happens to the next requests of one method, `times` of them.
+
+    With a `status` the service answers that and does nothing; without, it does as it is told and
+    the answer is lost on the way.
+    """
+
+    method: str
+    status: str = ""
+    code: str = ""
+    times: int = 1_000_000
+
+
+class _Silent(WSGIRequestHandler):
+    def log(self, *_: object) -> None: ...
+
+
+class S3Service:
+    """One for the test session; every test has a bucket of its own."""
+
+    def __init__(self) -> None:
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server(
+            "127.0.0.1", 0, self._answer, threaded=True, request_handler=_Silent
+        )
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._one_by_one = threading.Lock()
+        self._numbers = itertools.count(1)
+        self.fault: Fault | None = None
+        self.faults = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def environment(self, patch: "pytest.MonkeyPatch") -> None:
+        """The variables by which AWS's tools find a service."""
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_ENDPOINT_URL", self.endpoint)
+        patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        patch.setenv("AWS_REGION", "us-east-1")
+
+    def new_bucket(self) -> str:
+        name = f"bucket-{next(self._numbers)}"
+        connection = HTTPConnection("127.0.0.1", self._server.server_port)
+        connection.request("PUT", f"/{name}")
+        assert connection.getresponse().status == 200
+        connection.close()
+        return name
+
+    def fill(self, bucket: str, keys: Iterable[str]) -> None:
+        """Empty objects, without a request for each."""
+        for key in keys:
+            s3_backends["123456789012"]["aws"].put_object(bucket, key, b"")
+
+    def fail(self, fault: Fault | None) -> None:
+        self.fault, self.faults = fault, 0
+
+    def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        fault = self.fault
+        if fault and fault.method == environ["REQUEST_METHOD"] and self.faults < fault.times:
+            self.faults += 1
+            if fault.status:
+                start(fault.status, [("Content-Type", "application/xml")])
+                return [f"<Error><Code>{fault.code}</Code></Error>".encode()]
+            self._serve(environ, start)
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return []
+        return self._serve(environ, start)
+
+    def _serve(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        answer: Iterable[bytes]
+        with self._one_by_one:  # S3 looks and writes in one step, moto in two
+            answer = self._moto(environ, start)
+        return answer

@@ -1,0 +1,177 @@
+"""The log of batches: the newest is found in few questions, what is read is what was written."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from math import log2
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from totes.batch import (
+    File,
+    Identity,
+    Manifest,
+    ProcessedManifest,
+    digest,
+    generation_path,
+    manifest_path,
+    processed_manifest_path,
+)
+from totes.errors import LakeError, ObjectMissing
+from totes.lake import Store, open_store
+from totes.lake.log import (
+    current_generation,
+    fetch_checked,
+    newest,
+    read_manifest,
+    read_processed_manifest,
+)
+
+
+class Numbers:
+    """A log up to `last` that counts the questions asked of it and knows nothing else."""
+
+    url = "a log"
+
+    def __init__(self, last: int) -> None:
+        self.last, self.questions = last, 0
+
+    def exists(self, key: str) -> bool:
+        self.questions += 1
+        return int(key) <= self.last
+
+    def get(self, key: str) -> bytes:
+        raise NotImplementedError
+
+    def fetch(self, key: str, path: Path) -> None:
+        raise NotImplementedError
+
+    def put(self, key: str, path: Path) -> None:
+        raise NotImplementedError
+
+    def create(self, key: str, data: bytes) -> bool:
+        raise NotImplementedError
+
+    def list(self, prefix: str, after: str = "") -> Iterator[str]:
+        raise NotImplementedError
+
+
+@given(known=st.integers(0, 10**9), new=st.integers(0, 10**9) | st.integers(0, 20))
+def test_the_newest_is_found_in_few_questions(known: int, new: int) -> None:
+    log = Numbers(known + new)
+    assert newest(log, str, known) == known + new
+    assert log.questions <= 2 * log2(new + 1) + 2
+
+
+@pytest.mark.parametrize(("new", "questions"), [(0, 1), (1, 2), (1000, 20)])
+def test_the_usual_cases_cost_a_question_or_two(new: int, questions: int) -> None:
+    log = Numbers(123_456 + new)
+    newest(log, str, 123_456)
+    assert log.questions <= questions
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "lake"))
+
+
+AT = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def ingested(batch: int) -> Manifest:
+    identity = Identity(system_identifier="7", database_oid=5, timeline=1, database="totesys")
+    return Manifest(
+        batch=batch, previous=None, captured_at=AT, snapshot="1:1:", identity=identity, tables=()
+    )
+
+
+def processed(batch: int, generation: int = 1) -> ProcessedManifest:
+    return ProcessedManifest(
+        batch=batch,
+        previous=None,
+        captured_at=AT,
+        generation=generation,
+        ingested="0",
+        files=(),
+        models="0",
+    )
+
+
+def test_the_newest_batch_of_a_real_store(store: Store) -> None:
+    assert newest(store, manifest_path) == 0
+    for batch in range(1, 6):
+        store.create(manifest_path(batch), b"")
+        assert newest(store, manifest_path) == newest(store, manifest_path, batch) == batch
+
+
+def test_the_first_generation_needs_no_pointer_and_the_last_published_is_current(
+    store: Store,
+) -> None:
+    assert current_generation(store) == 1
+    for generation in (2, 3, 4):
+        store.create(generation_path(generation), b"")
+        assert current_generation(store) == generation
+
+
+def test_a_manifest_is_read_with_the_digest_of_its_bytes(store: Store) -> None:
+    data = ingested(7).to_json() + b"\n"
+    store.create(manifest_path(7), data)
+    assert read_manifest(store, 7) == (ingested(7), digest(data))
+    data = processed(7, 2).to_json()
+    store.create(processed_manifest_path(2, 7), data)
+    assert read_processed_manifest(store, 2, 7) == (processed(7, 2), digest(data))
+
+
+def test_a_missing_manifest_is_named(store: Store) -> None:
+    with pytest.raises(ObjectMissing, match=r"batches/000000000007.json in .*lake"):
+        read_manifest(store, 7)
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "read"),
+    [
+        (manifest_path(7), ingested(6).to_json(), lambda store: read_manifest(store, 7)),
+        (
+            processed_manifest_path(2, 7),
+            processed(6, 2).to_json(),
+            lambda store: read_processed_manifest(store, 2, 7),
+        ),
+        (
+            processed_manifest_path(2, 7),
+            processed(7, 1).to_json(),
+            lambda store: read_processed_manifest(store, 2, 7),
+        ),
+    ],
+)
+def test_a_manifest_in_another_ones_place_is_refused(
+    store: Store, path: str, data: bytes, read: Callable[[Store], object]
+) -> None:
+    store.create(path, data)
+    with pytest.raises(LakeError, match=f"{path} in .*lake is the manifest of "):
+        read(store)
+
+
+def test_a_file_is_fetched_when_it_is_what_its_manifest_says(store: Store, tmp_path: Path) -> None:
+    store.create("table/1", b"content")
+    file = File(path="table/1", rows=1, bytes=7, sha256=digest(b"content"))
+    fetch_checked(store, file, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(
+    ("found", "complaint"),
+    [
+        (b"conten", "6 bytes instead of 7"),
+        (b"content.", "8 bytes instead of 7"),
+        (b"c0ntent", "SHA-256"),
+    ],
+)
+def test_a_damaged_file_is_named_and_refused(
+    store: Store, tmp_path: Path, found: bytes, complaint: str
+) -> None:
+    store.create("table/1", found)
+    file = File(path="table/1", rows=1, bytes=7, sha256=digest(b"content"))
+    with pytest.raises(LakeError, match=f"table/1 in .*lake is damaged.*{complaint}"):
+        fetch_checked(store, file, tmp_path / "copy")
