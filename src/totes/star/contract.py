@@ -7,7 +7,6 @@ refused. The checks are DuckDB SQL, so they run over sets.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 
 FIRST_YEAR, LAST_YEAR = 1900, 2200
@@ -102,15 +101,15 @@ class Column:
         """SQL: the typed value, or an error that ends the query where it would be refused."""
         if self.nullable and self.type is VARCHAR:
             return self.value
-        return f"case when {self.accepted} then {self.value} else error('{REFUSED}') end"
+        return f"case when {self.accepted} then {self.value} else error({literal(REFUSED)}) end"
 
     @property
     def reason(self) -> str:
         """SQL: why the text is refused, NULL where it is not."""
         return (
             f"case when {self.accepted} then null"
-            f" when {self.quoted} is null then '{self.absent}'"
-            f" else 'is not {self.type.form}' end"
+            f" when {self.quoted} is null then {literal(self.absent)}"
+            f" else {literal(f'is not {self.type.form}')} end"
         )
 
 
@@ -131,7 +130,7 @@ class Star:
         """The natural key."""
         return self.columns[0]
 
-    @cached_property
+    @property
     def is_fact(self) -> bool:
         return self.surrogate is not None
 
@@ -139,6 +138,11 @@ class Star:
 def quote(name: str) -> str:
     """An SQL identifier, for DuckDB and PostgreSQL alike."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """An SQL string, for DuckDB and PostgreSQL alike."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _integer(name: str, *, nullable: bool = False) -> Column:

@@ -1,0 +1,16 @@
+"""The currencies of ISO 4217, which the source knows by code only."""
+
+import duckdb
+import pycountry
+
+from totes.star.models import ISO_CURRENCY
+
+
+def define_iso_currency(engine: duckdb.DuckDBPyConnection) -> None:
+    """Make the relation `iso_currency` (code, name)."""
+    names = {currency.alpha_3: currency.name for currency in pycountry.currencies}
+    engine.execute(
+        f"create or replace temp table {ISO_CURRENCY} as"
+        " select unnest($codes) as code, unnest($names) as name",
+        {"codes": list(names), "names": list(names.values())},
+    )

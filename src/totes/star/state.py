@@ -1,0 +1,60 @@
+"""Current rows of the source tables that models join: Parquet files, the newest last.
+
+A file holds what one or more batches did to a table: all its columns as text, `_batch`, and
+`_live`, false for a deleted key. Every file has more rows than all after it together, so there are
+few of them, and a row is written again about as often as its table doubles.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from totes.batch import File
+from totes.star.contract import literal, quote
+from totes.star.models import CHANGED
+from totes.star.relation import Lines, no_rows
+
+
+def settled(files: Sequence[File], rows: int) -> int:
+    """How many of `files` stay when `rows` new ones come; the others are merged with these."""
+    staying = len(files)
+    while staying and files[staying - 1].rows <= rows:
+        staying -= 1
+        rows += files[staying].rows
+    return staying
+
+
+def change(lines: Lines, columns: Sequence[str], batch: int) -> str:
+    """SQL: what a batch did to a table."""
+    return lines.rows(columns, f", cast({batch} as bigint) as _batch, _op = 'upsert' as _live")
+
+
+def newest(paths: Sequence[Path], key: Sequence[str]) -> str:
+    """SQL: the newest row of every key, deleted keys among them.
+
+    Only the files after the first are sorted; the first, the largest, is read past them.
+    """
+    first, *later = (f"read_parquet({literal(str(path))})" for path in paths)
+    if not later:
+        return f"select * from {first}"
+    names = ", ".join(quote(name) for name in key)
+    rows = " union all by name ".join(f"select * from {file}" for file in later)
+    return (
+        f"with later as materialized (select * from ({rows})"
+        f" qualify row_number() over (partition by {names} order by _batch desc) = 1)"
+        f" select * from later union all by name"
+        f" select first.* from {first} as first anti join later using ({names})"
+    )
+
+
+def current(paths: Sequence[Path], columns: Sequence[str], key: Sequence[str], batch: int) -> str:
+    """SQL: the live rows as of `batch`, and whether it changed them."""
+    if not paths:
+        return no_rows(columns)
+    names = ", ".join(quote(name) for name in columns)
+    rows = newest(paths, key)
+    return f"select {names}, _batch = {batch} as {CHANGED} from ({live(rows)})"
+
+
+def live(rows: str) -> str:
+    """SQL: the rows, less those that only say that their key was deleted."""
+    return f"select * from ({rows}) where _live"
