@@ -1,0 +1,259 @@
+"""Proof: source against warehouse, row by row, without moving rows that are equal.
+
+Both servers deal their rows into buckets by key and send a count and a digest of each bucket; only
+the rows of buckets that differ are fetched, to say which keys and columns. What the warehouse must
+show is said by SQL of its own (`source/*.sql`), written independently of the models.
+
+A source that goes on changing is captured, loaded and compared within one snapshot of it.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from typing import Any, LiteralString
+
+import psycopg
+import pycountry
+from psycopg import sql
+
+from totes.errors import WarehouseError
+from totes.ingest import capture_batch, newest_batch
+from totes.load import load
+from totes.pipeline import Pipeline
+from totes.progress import QUIET, Progress
+from totes.source.session import source_errors
+from totes.source.snapshot import Snapshot, open_snapshot
+from totes.star.contract import AMOUNT, DATE, MONEY, STARS, Column, Star
+from totes.transform import transform
+from totes.warehouse.connection import connect
+
+ATTEMPTS = 5
+"""How often verify starts again because another run brought a newer batch meanwhile."""
+
+_BUCKET_ROWS = 256
+_LEAST_BUCKETS = 1024
+_MOST_BUCKETS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A key that differs: `missing` in the warehouse, `surplus` there, or in these columns."""
+
+    key: str
+    kind: str
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableVerdict:
+    """What was compared of one star table.
+
+    `more` counts differing buckets of keys beyond those whose rows were looked at; `quarantined`
+    are keys left out of the comparison because a version of theirs was refused.
+    """
+
+    name: str
+    source_rows: int
+    warehouse_rows: int
+    differing: tuple[Difference, ...]
+    more: int
+    quarantined: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        return not self.differing and not self.more
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The warehouse as of `batch` against the source in the snapshot of that batch."""
+
+    batch: int
+    tables: tuple[TableVerdict, ...]
+
+    @property
+    def equal(self) -> bool:
+        return all(table.equal for table in self.tables)
+
+    def to_json(self) -> dict[str, Any]:
+        tables = [asdict(table) | {"equal": table.equal} for table in self.tables]
+        return {"equal": self.equal, "batch": self.batch, "tables": tables}
+
+
+def verify(pipeline: Pipeline, progress: Progress = QUIET) -> Verdict:
+    """Bring the warehouse up to one snapshot of the source and compare the two in it."""
+    for _ in range(ATTEMPTS):
+        last = newest_batch(pipeline.ingestion)
+        with open_snapshot(pipeline.source, pipeline.scope) as snapshot:
+            ingested = capture_batch(snapshot, pipeline.ingestion, last, progress=progress)
+            if ingested is None:
+                continue
+            batch = ingested.batch or (last[0] if last else None)
+            if batch is None:
+                raise AssertionError  # an empty store always gets its first batch
+            for _made in transform(pipeline.ingestion, pipeline.processed, progress=progress):
+                pass
+            for _loaded in load(pipeline.processed, pipeline.warehouse, progress=progress):
+                pass
+            with connect(pipeline.warehouse) as warehouse, warehouse.transaction():
+                warehouse.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                (loaded,) = _column(warehouse, "SELECT max(batch) FROM totes.batches")
+                if loaded == batch.batch:
+                    rows = max(table.rows for table in batch.tables)
+                    buckets = max(_LEAST_BUCKETS, rows // _BUCKET_ROWS)
+                    comparison = _Comparison(snapshot, warehouse, buckets)
+                    return Verdict(batch.batch, tuple(comparison.tables(progress)))
+    raise WarehouseError(
+        f"Another run brought newer batches {ATTEMPTS} times while verify compared: "
+        "stop it, or try again."
+    )
+
+
+class _Comparison:
+    """Two open snapshots, and how many buckets the keys are dealt into."""
+
+    def __init__(self, snapshot: Snapshot, warehouse: psycopg.Connection, buckets: int) -> None:
+        self._snapshot = snapshot
+        self._warehouse = warehouse
+        self._buckets = buckets
+        snapshot.connection.execute(
+            sql.SQL("SET LOCAL search_path TO {}, pg_catalog").format(
+                sql.Identifier(snapshot.scope.schema)
+            )
+        )
+        currencies = [(currency.alpha_3, currency.name) for currency in pycountry.currencies]
+        self._parameters: dict[str, object] = {
+            "iso_codes": [code for code, _ in currencies],
+            "iso_names": [name for _, name in currencies],
+            "years": _column(warehouse, "SELECT DISTINCT year FROM dim_date"),
+        }
+
+    def tables(self, progress: Progress) -> Iterator[TableVerdict]:
+        with ThreadPoolExecutor(2) as pool:
+            for star in STARS.values():
+                progress.start(f"verify {star.name}")
+                yield self._table(star, pool)
+
+    def _table(self, star: Star, pool: ThreadPoolExecutor) -> TableVerdict:
+        apart = _column(
+            self._warehouse,
+            "SELECT DISTINCT key FROM totes.quarantine WHERE star_table = %(star)s"
+            " AND superseded_at IS NULL AND released_at IS NULL ORDER BY key",
+            star=star.name,
+        )
+        parameters = {**self._parameters, "apart": apart, "star": star.name}
+        source_rows, warehouse_rows = _source_rows(star), _warehouse_rows(star)
+
+        def both(query: Callable[[Star, int, sql.Composable], sql.Composed]) -> list[list[Any]]:
+            """Ask source and warehouse the same of their rows, at the same time."""
+            queries = [query(star, self._buckets, rows) for rows in (source_rows, warehouse_rows)]
+            there = pool.submit(_fetch, self._warehouse, queries[1], parameters)
+            with source_errors(self._snapshot.dsn):
+                here = _fetch(self._snapshot.connection, queries[0], parameters)
+            return [here, there.result()]
+
+        here, there = ({bucket: rest for bucket, *rest in rows} for rows in both(_digests))
+        differing = sorted(b for b in here.keys() | there.keys() if here.get(b) != there.get(b))
+        parameters["shown"] = differing[:_MOST_BUCKETS_SHOWN]
+        return TableVerdict(
+            name=star.name,
+            source_rows=sum(count for count, _ in here.values()),
+            warehouse_rows=sum(count for count, _ in there.values()),
+            differing=tuple(_differences(star, *both(_rows_of))) if differing else (),
+            more=len(differing[_MOST_BUCKETS_SHOWN:]),
+            quarantined=tuple(apart),
+        )
+
+
+def _source_rows(star: Star) -> sql.Composable:
+    query = files(__package__).joinpath("source", f"{star.name}.sql").read_bytes()
+    return sql.SQL("({}) AS t ({})").format(sql.SQL(query.decode()), _names(star))
+
+
+def _warehouse_rows(star: Star) -> sql.Composable:
+    """The rows that are true now: current versions, and dimension rows not deleted since."""
+    columns = sql.SQL(", ").join(map(_comparable, star.columns))
+    current = sql.SQL(
+        "valid_to IS NULL"
+        if star.is_fact
+        else "NOT EXISTS (SELECT FROM totes.deleted_dimension_rows AS gone"
+        " WHERE gone.table_name = %(star)s AND gone.key = {key}::text)"
+    ).format(key=sql.Identifier(star.key.name))
+    return sql.SQL("(SELECT {} FROM {} WHERE {}) AS t ({})").format(
+        columns, sql.Identifier(star.name), current, _names(star)
+    )
+
+
+def _comparable(column: Column) -> sql.Composable:
+    """A column, its text independent of how many zeros its type pads fractions with."""
+    name = sql.Identifier(column.name)
+    return sql.SQL("trim_scale({})").format(name) if column.type in {MONEY, AMOUNT} else name
+
+
+def _names(star: Star) -> sql.Composable:
+    return sql.SQL(", ").join(sql.Identifier(column.name) for column in star.columns)
+
+
+def _values(star: Star) -> sql.Composable:
+    texts = (sql.SQL("{}::text").format(sql.Identifier(column.name)) for column in star.columns)
+    return sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(texts))
+
+
+def _bucket(star: Star, buckets: int) -> sql.Composable:
+    key = sql.Identifier(star.key.name)
+    number = sql.SQL("({} - date '1900-01-01')" if star.key.type is DATE else "{}").format(key)
+    return sql.SQL("mod({}, {})").format(number, buckets)
+
+
+def _digests(star: Star, buckets: int, rows: sql.Composable) -> sql.Composed:
+    """Bucket, rows in it, and a digest that no order changes."""
+    return sql.SQL(
+        "SELECT {bucket}, count(*),"
+        " bit_xor(('x' || left(md5({values}::text), 16))::bit(64)::bigint)"
+        " FROM {rows} WHERE {apart} GROUP BY 1"
+    ).format(bucket=_bucket(star, buckets), values=_values(star), rows=rows, apart=_not_apart(star))
+
+
+def _rows_of(star: Star, buckets: int, rows: sql.Composable) -> sql.Composed:
+    """All columns as text, of the rows in the buckets `shown`."""
+    return sql.SQL(
+        "SELECT {values} FROM {rows} WHERE {apart} AND {bucket} = ANY (%(shown)s)"
+    ).format(bucket=_bucket(star, buckets), values=_values(star), rows=rows, apart=_not_apart(star))
+
+
+def _not_apart(star: Star) -> sql.Composable:
+    return sql.SQL("{}::text <> ALL (%(apart)s)").format(sql.Identifier(star.key.name))
+
+
+def _differences(star: Star, here: list[Any], there: list[Any]) -> Iterator[Difference]:
+    """What differs between rows of the source and of the warehouse, key by key."""
+    source = {values[0]: values for (values,) in here}
+    warehouse: dict[str, list[Any]] = {}
+    for (values,) in there:
+        warehouse.setdefault(values[0], []).append(values)
+    for key in sorted(source.keys() | warehouse.keys(), key=_natural):
+        expected, found = source.get(key), warehouse.get(key, [])
+        if expected is None or len(found) > 1:
+            yield Difference(key, "surplus")
+        elif not found:
+            yield Difference(key, "missing")
+        elif expected != found[0]:
+            pairs = zip(star.columns, expected, found[0], strict=True)
+            yield Difference(key, "different", tuple(c.name for c, a, b in pairs if a != b))
+
+
+def _natural(key: str) -> tuple[int, str]:
+    return len(key), key
+
+
+def _fetch(
+    connection: psycopg.Connection, query: sql.Composed, parameters: dict[str, object]
+) -> list[Any]:
+    return connection.execute(query, parameters).fetchall()
+
+
+def _column(
+    connection: psycopg.Connection, query: LiteralString, **parameters: object
+) -> list[Any]:
+    return [value for (value,) in connection.execute(query, parameters)]

@@ -1,0 +1,33 @@
+-- The calendar: whole years, those of the dates in use, one before and after, and the years the
+-- warehouse has besides (of rows that were changed or deleted since).
+WITH written AS (
+    SELECT created_at::text AS day FROM sales_order
+    UNION SELECT last_updated::text FROM sales_order
+    UNION SELECT agreed_delivery_date::text FROM sales_order
+    UNION SELECT agreed_payment_date::text FROM sales_order
+    UNION SELECT created_at::text FROM purchase_order
+    UNION SELECT last_updated::text FROM purchase_order
+    UNION SELECT agreed_delivery_date::text FROM purchase_order
+    UNION SELECT agreed_payment_date::text FROM purchase_order
+    UNION SELECT created_at::text FROM payment
+    UNION SELECT last_updated::text FROM payment
+    UNION SELECT payment_date::text FROM payment
+), used AS (
+    SELECT DISTINCT left(day, 4)::int AS year, substr(day, 6, 2)::int AS month,
+           substr(day, 9, 2)::int AS day
+    FROM (SELECT DISTINCT left(day, 10) AS day FROM written
+          WHERE day ~ '^(19|2[01])[0-9][0-9]-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])( |$)') AS days
+), years AS (
+    SELECT year + near AS year FROM used, generate_series(-1, 1) AS near
+    WHERE day <= extract(day FROM make_date(year, month, 1) + interval '1 month - 1 day')
+    UNION SELECT unnest(%(years)s::int[])
+)
+SELECT
+    day::date,
+    extract(year FROM day)::int, extract(month FROM day)::int, extract(day FROM day)::int,
+    extract(isodow FROM day)::int,
+    to_char(day, 'FMDay'), to_char(day, 'FMMonth'),
+    extract(quarter FROM day)::int
+FROM years,
+    generate_series(make_date(year, 1, 1)::timestamp, make_date(year, 12, 31), '1 day') AS day
+WHERE year BETWEEN 1900 AND 2200

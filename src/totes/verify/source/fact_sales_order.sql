@@ -1,0 +1,15 @@
+-- Sales orders as the warehouse must show them now.
+SELECT
+    sales_order_id,
+    created_at::date, created_at::time,
+    last_updated::date, last_updated::time,
+    staff_id,
+    counterparty_id,
+    units_sold,
+    trim_scale(unit_price::numeric),
+    currency_id,
+    design_id,
+    agreed_payment_date,
+    agreed_delivery_date,
+    agreed_delivery_location_id
+FROM sales_order
