@@ -268,7 +268,7 @@ def test_a_folder_has_two_spellings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "", "https://bucket/prefix", "s3:/bucket", "s3://", "s3:///prefix", "file:", "gs://bucket",
+        "", "ftp://bucket/prefix", "s3:/bucket", "s3://", "s3:///prefix", "file:", "gs://bucket",
         f"s3://somebody:{SECRET}@bucket/prefix", f"s3://bucket/prefix?secret={SECRET}",
         "file://elsewhere/folder",
     ],

@@ -5,11 +5,12 @@ added, never given another meaning, and unknown ones are ignored when read.
 """
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from typing import Literal, Self
 from urllib.parse import quote
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from totes import __version__
 from totes.errors import LakeError
@@ -88,7 +89,9 @@ class _Published(_Value):
     batch: int = Field(ge=1)
     previous: str | None = Field(description="SHA-256 of the previous manifest's bytes")
     captured_at: AwareDatetime = Field(description="the source's clock; valid_from of its rows")
-    program: str = __version__
+    program: str = Field(
+        default_factory=lambda: __version__, description="version of terrific-totes that wrote it"
+    )
 
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=1).encode()
@@ -162,6 +165,16 @@ class Heartbeat(_Value):
 
     batch: int
     checked_at: AwareDatetime
+
+
+def manifest_schema() -> str:
+    """The JSON Schema of both manifests, as `docs/manifest.schema.json` has it."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Manifest of a batch in the ingestion store or in the processed store",
+    }
+    schema |= TypeAdapter(Manifest | ProcessedManifest).json_schema()
+    return json.dumps(schema, indent=2) + "\n"
 
 
 def manifest_path(batch: int) -> str:

@@ -1,0 +1,110 @@
+# `make` lists the targets. Everything lives in .uv (the installer) and .venv; nothing else is touched.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+UV := .uv/bin/uv
+BIN := .venv/bin
+READY := .venv/.ready
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	--no-annotate --python-version 3.12 --custom-compile-command "make requirements" pyproject.toml
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do \
+		printf '  make %-19s %s\n' "$$name" "$$what"; done
+
+.PHONY: demo
+demo: setup ## see a business's data flow into a warehouse
+	$(BIN)/totes demo
+
+.PHONY: test
+test: check ## check, then every test with coverage: what CI runs
+	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term
+
+.PHONY: unit
+unit: setup ## the quick tests, under half a minute
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow"
+
+.PHONY: check
+check: lint types security audit requirements-check rules ## everything that needs no test run
+
+.PHONY: setup
+setup: $(READY) ## uv if missing, .venv from the hashed requirements, this project in it
+
+# A shim that finds no Python for .python-version is as good as no uv; in / it may still find one.
+$(UV):
+	@if uv --version >/dev/null 2>&1; then \
+		mkdir -p $(@D) && ln -s "$$(command -v uv)" $@; \
+	else \
+		echo "setup: fetching uv into .uv"; \
+		(cd / && python3 -m venv "$(CURDIR)/.uv") && .uv/bin/python -m pip install --quiet uv; \
+	fi
+
+$(READY): requirements-dev.txt pyproject.toml .python-version | $(UV)
+	@echo "setup: installing into .venv"
+	@$(UV) venv --quiet --allow-existing .venv
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: lint
+lint: setup ## ruff: rules and format
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+
+.PHONY: format
+format: setup ## let ruff mend and format the code
+	$(BIN)/ruff check --quiet --fix .
+	$(BIN)/ruff format --quiet .
+
+.PHONY: types
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: security
+security: setup ## bandit
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src
+
+.PHONY: audit
+audit: setup ## known vulnerabilities of what we depend on
+	@$(BIN)/python tools/audit.py requirements-dev.txt
+
+.PHONY: rules
+rules: setup ## the project's own rules: dependencies point one way, docs are current
+	$(BIN)/pytest -q -m rules
+
+.PHONY: requirements
+requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1 for the newest)
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --group dev --constraint requirements.txt \
+		--output-file requirements-dev.txt
+
+.PHONY: requirements-check
+requirements-check: setup ## requirements*.txt are what pyproject.toml asks for
+	@again=$$(mktemp -d) && trap 'rm -rf "$$again"' EXIT && cp requirements*.txt "$$again" && \
+	$(COMPILE) --output-file "$$again/requirements.txt" && \
+	$(COMPILE) --group dev --constraint requirements.txt \
+		--output-file "$$again/requirements-dev.txt" && \
+	for file in requirements.txt requirements-dev.txt; do \
+		cmp --silent "$$file" "$$again/$$file" || \
+			{ echo "$$file is not what pyproject.toml asks for: make requirements"; exit 1; }; \
+	done
+
+.PHONY: schema
+schema: setup ## write docs/manifest.schema.json anew
+	$(BIN)/python -c 'from totes.batch import manifest_schema; print(manifest_schema(), end="")' \
+		> docs/manifest.schema.json
+
+.PHONY: bench
+bench: setup ## speed and memory with a million sales orders
+	$(BIN)/python -m benchmarks
+
+.PHONY: build
+build: setup ## the wheel, in dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
+.PHONY: clean
+clean: ## remove what can be made again, the demo's data included
+	rm -rf .venv .uv .totes build dist .coverage* htmlcov .hypothesis .*_cache

@@ -1,0 +1,112 @@
+"""What is committed: nothing of one machine, nothing stale, and a wheel that runs anywhere."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from totes import __version__
+from totes.batch import manifest_schema
+
+ROOT = Path(__file__).parent.parent
+
+HOSTS = {
+    "json-schema.org",  # names a dialect, is never asked
+    "127.0.0.1",
+    "localhost",
+}
+"""Whom a committed URL may name; a registry or a mirror is each machine's own business."""
+
+
+@pytest.mark.rules
+def test_no_committed_file_names_a_machines_path_or_an_unknown_host() -> None:
+    own = re.compile(rf"{re.escape(str(ROOT))}\b|{Path.home()}/|(?<![\w.])/(?:root|Users|work)/\w")
+    wrong = []
+    for name, text in _committed().items():
+        wrong += [f"{name}: {match[0]}" for match in own.finditer(text)]
+        hosts = {urlsplit(url).hostname for url in re.findall(r"https?://[\w.:-]+", text)}
+        wrong += [f"{name}: {host}" for host in sorted(map(str, hosts - HOSTS))]
+    assert not wrong
+
+
+@pytest.mark.rules
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_requirements_are_pinned_and_hashed_and_name_no_address(name: str) -> None:
+    lines = (ROOT / name).read_text().splitlines()
+    entries = [line for line in lines if not line.lstrip().startswith(("#", "--hash=sha256:"))]
+    assert all(re.match(r"[a-z0-9-]+(\[[a-z0-9,-]+\])?==\S+ (; .+ )?\\$", line) for line in entries)
+    assert not any("/" in line for line in lines)
+
+
+@pytest.mark.rules
+def test_the_manifests_schema_is_current() -> None:
+    assert (ROOT / "docs" / "manifest.schema.json").read_text() == manifest_schema(), "make schema"
+
+
+@pytest.mark.rules
+def test_every_make_target_is_explained_by_make_help() -> None:
+    targets = re.findall(r"^\.PHONY: ([\w-]+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    shown = _run("make")
+    assert re.findall(r"^  make ([\w-]+) +\w", shown, re.MULTILINE) == targets
+
+
+@pytest.mark.rules
+def test_the_changelog_knows_this_version() -> None:
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_everything_that_is_not_python(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    sources = ROOT / "src"
+    files = {str(path.relative_to(sources)) for path in sources.rglob("*.*") if path.is_file()}
+    assert {name for name in files if "__pycache__" not in name} <= packed
+    assert "totes/demo/totesys.sql" in packed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("totes.cli") is None, reason="the command line is not written yet")
+def test_the_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    uv, venv = ROOT / ".uv" / "bin" / "uv", tmp_path / "venv"
+    python = venv / "bin" / "python"
+    _run(uv, "venv", "--python", sys.executable, venv)
+    _run(uv, "pip", "install", "--python", python, "--require-hashes", "-r", "requirements.txt")
+    _run(uv, "pip", "install", "--python", python, "--no-deps", wheel)
+    shown = subprocess.run(
+        [venv / "bin" / "totes", "--help"],
+        cwd=tmp_path,
+        env={},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert "ingest" in shown.stdout
+
+
+def _run(*command: str | Path) -> str:
+    """What a command run in the checkout prints; pytest shows its complaints when it fails."""
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _committed() -> dict[str, str]:
+    """The text files in git, by name; those about to be added too."""
+    names = _run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    texts = {}
+    for name in filter(None, names.split("\0")):
+        data = (ROOT / name).read_bytes() if (ROOT / name).is_file() else b""
+        if b"\0" not in data:
+            texts[name] = data.decode()
+    return texts
