@@ -1,0 +1,105 @@
+"""Fills a totesys: its tables, the rows besides the orders, and orders by the million."""
+
+from datetime import date, timedelta
+from importlib.resources import files
+from random import Random
+
+import psycopg
+from psycopg import sql
+
+from totes.demo.schema import totesys_sql
+from totes.demo.simulator.reference import (
+    ADDRESSES,
+    COUNTERPARTIES,
+    DESIGNS,
+    STAFF,
+    Row,
+    reference,
+)
+from totes.errors import SourceError, UsageError
+from totes.settings import Dsn
+
+FIRST_DAY = date(2022, 11, 7)
+"""When the first orders of `bulk` are made."""
+
+DAYS = 520
+"""Weekdays that many orders are spread over; fewer keep the live pace of 35 a day."""
+
+
+def connect(dsn: Dsn, *, autocommit: bool = False) -> psycopg.Connection:
+    """A connection to a totesys; SourceError where it can't be reached."""
+    try:
+        return psycopg.connect(dsn.reveal(), autocommit=autocommit)
+    except psycopg.OperationalError as error:
+        raise SourceError(f"totesys at {dsn} can't be reached: {error}") from None
+
+
+def prepare(dsn: Dsn) -> bool:
+    """Create totesys' tables where the database has none; whether it had none."""
+    with connect(dsn) as connection:
+        known = connection.execute("SELECT to_regclass('public.sales_order')").fetchone()
+        new = known == (None,)
+        if new:
+            connection.execute(totesys_sql())
+        return new
+
+
+def seed_reference(connection: psycopg.Connection, seed: int) -> None:
+    """Insert staff, designs, counterparties … in `connection`'s transaction; ids run from 1."""
+    for table, rows in reference(Random(seed)):  # noqa: S311  a game, no secrets
+        for row in rows:
+            insert(connection, table, row)
+
+
+def bulk(
+    dsn: Dsn,
+    *,
+    orders: int,
+    purchases: int | None = None,
+    seed: int = 1,
+    first_day: date = FIRST_DAY,
+) -> None:
+    """Fill an empty totesys with `orders` sales orders and all that belongs to them.
+
+    Purchase orders are two for five sales orders unless told. The first orders are of the Monday
+    of `first_day`'s week. Made by the server in sets, in one
+    transaction; the same arguments give the same rows. UsageError where orders exist already.
+    """
+    purchases = orders * 2 // 5 if purchases is None else purchases
+    prepare(dsn)
+    script = (files("totes.demo.simulator") / "bulk.sql").read_text(encoding="utf-8")
+    with connect(dsn, autocommit=True) as connection:
+        with connection.transaction():
+            if connection.execute('SELECT FROM "transaction" LIMIT 1').fetchone():
+                raise UsageError(f"{dsn} has orders already: bulk filling needs an empty totesys.")
+            if connection.execute("SELECT FROM currency LIMIT 1").fetchone() is None:
+                seed_reference(connection, seed)
+            connection.execute(
+                sql.SQL(script).format(
+                    orders=orders,
+                    purchases=purchases,
+                    deals=sql.SQL("{}::bigint").format(orders + purchases),
+                    seed=sql.SQL("{}::bigint").format(seed),
+                    monday=first_day - timedelta(days=first_day.weekday()),
+                    days=DAYS,
+                    staff=STAFF,
+                    counterparties=COUNTERPARTIES,
+                    addresses=ADDRESSES,
+                    designs=DESIGNS,
+                )
+            )
+        connection.execute("VACUUM (ANALYZE)")
+
+
+def insert(connection: psycopg.Connection, table: str, row: Row) -> int:
+    """Insert one row; the id its sequence gave it, which is the first column."""
+    key = sql.Identifier(f"{table}_id")
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING {}").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, row)),
+        sql.SQL(", ").join(sql.Placeholder() * len(row)),
+        key,
+    )
+    given = connection.execute(statement, list(row.values())).fetchone()
+    assert given is not None  # noqa: S101  RETURNING of one row
+    return int(given[0])

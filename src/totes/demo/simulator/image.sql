@@ -1,0 +1,6 @@
+-- A row as it stands, for the log; null where it is gone.
+SELECT json_build_object(
+    'table', %(table)s::text,
+    'key', %(key)s::integer,
+    'row', (SELECT row_to_json(present) FROM {table} AS present WHERE present.{id} = %(key)s)
+)::text
