@@ -1,0 +1,201 @@
+"""Processed store to warehouse: one transaction for each batch, so each arrives once.
+
+The warehouse itself records the batches it has. A batch at or below that record is skipped, one
+that is not the next is refused, and an advisory lock keeps two loaders apart.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from psycopg import Connection
+from psycopg.rows import class_row
+
+from totes.batch import ProcessedManifest, StarFile
+from totes.engine import open_engine
+from totes.errors import LakeError, ObjectMissing, WarehouseError
+from totes.failpoint import reach
+from totes.lake.log import current_generation, fetch_checked, read_processed_manifest
+from totes.lake.store import Store
+from totes.progress import QUIET, Progress
+from totes.settings import Dsn
+from totes.warehouse import merge
+from totes.warehouse.connection import connect
+from totes.warehouse.schema import check
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far the warehouse is: the newest batch it has."""
+
+    generation: int
+    batch: int
+    ingested: str
+
+
+_NOTHING = Position(generation=0, batch=0, ingested="")
+
+
+def load(
+    processed: Store, warehouse: Dsn, *, progress: Progress = QUIET
+) -> Iterator[ProcessedManifest]:
+    """Load every pending batch, giving each one's manifest once it is committed.
+
+    Follows the processed store to a new generation: the warehouse is then rebuilt from it.
+    """
+    generation = current_generation(processed)
+    with connect(warehouse) as connection, _workshop() as (engine, scratch):
+        check(connection)
+        position = _position(connection)
+        _check_lineage(processed, generation, position)
+        if position.batch and position.generation != generation:
+            rebuild(processed, warehouse, generation=generation, progress=progress)
+            position = _position(connection)
+        for batch in count(position.batch + 1):
+            try:
+                manifest, _ = read_processed_manifest(processed, generation, batch)
+            except ObjectMissing:
+                return
+            progress.start(f"load batch {batch}", manifest.rows)
+            with _fetched(processed, manifest, scratch) as local, connection.transaction():
+                reach("load.fetched")
+                loaded = _load(connection, engine, manifest, local, progress)
+                reach("load.before-commit")
+            if loaded:
+                yield manifest
+
+
+def rebuild(
+    processed: Store,
+    warehouse: Dsn,
+    *,
+    generation: int,
+    upto: int | None = None,
+    progress: Progress = QUIET,
+) -> int:
+    """Empty the warehouse and load batches 1 to `upto` (all) of `generation`, in one transaction.
+
+    Readers see the old content until then, and wait while it is exchanged. Returns how many.
+    """
+    with (
+        connect(warehouse) as connection,
+        _workshop() as (engine, scratch),
+        connection.transaction(),
+    ):
+        check(connection)
+        _lock(connection)
+        merge.empty(connection)
+        for batch in count(1):
+            if upto is not None and batch > upto:
+                break
+            try:
+                manifest, _ = read_processed_manifest(processed, generation, batch)
+            except ObjectMissing:
+                break
+            progress.start(f"load batch {batch}", manifest.rows)
+            with _fetched(processed, manifest, scratch) as local:
+                _load(connection, engine, manifest, local, progress)
+        return _position(connection).batch
+
+
+def record_checked(warehouse: Dsn, checked_at: datetime) -> None:
+    """Record that at `checked_at` the source held nothing newer than the warehouse."""
+    with connect(warehouse) as connection:
+        connection.execute(
+            "INSERT INTO totes.checks AS c (checked_at) VALUES (%s) ON CONFLICT ((true))"
+            " DO UPDATE SET checked_at = greatest(c.checked_at, excluded.checked_at)",
+            [checked_at],
+        )
+
+
+def _load(
+    connection: Connection[Any],
+    engine: duckdb.DuckDBPyConnection,
+    manifest: ProcessedManifest,
+    local: dict[str, Path],
+    progress: Progress,
+) -> bool:
+    """Load one batch within the caller's transaction; false where another loader was quicker."""
+    _lock(connection)
+    position = _position(connection)
+    if manifest.batch <= position.batch:
+        return False
+    if manifest.batch != position.batch + 1:
+        raise WarehouseError(
+            f"Batch {manifest.batch} does not follow batch {position.batch}, the newest in the "
+            "warehouse: something else has changed it meanwhile, run `totes load` again."
+        )
+    try:
+        merge.apply(connection, engine, manifest, local, progress)
+    except duckdb.Error as error:
+        said = str(error).splitlines()[0]
+        raise LakeError(f"A file of batch {manifest.batch} can't be read: {said}") from error
+    connection.execute(
+        "INSERT INTO totes.batches (batch, generation, ingested, captured_at, rows)"
+        " VALUES (%s, %s, %s, %s, %s)",
+        [
+            manifest.batch,
+            manifest.generation,
+            manifest.ingested,
+            manifest.captured_at,
+            manifest.rows,
+        ],
+    )
+    return True
+
+
+def _lock(connection: Connection[Any]) -> None:
+    """One loader at a time, until the end of the transaction."""
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('totes.load', 0))")
+
+
+def _position(connection: Connection[Any]) -> Position:
+    with connection.cursor(row_factory=class_row(Position)) as cursor:
+        newest = "SELECT generation, batch, ingested FROM totes.batches ORDER BY batch DESC LIMIT 1"
+        return cursor.execute(newest).fetchone() or _NOTHING
+
+
+def _check_lineage(processed: Store, generation: int, position: Position) -> None:
+    """WarehouseError where the newest batch in the warehouse is not this lake's."""
+    if position == _NOTHING:
+        return
+    try:
+        manifest, _ = read_processed_manifest(processed, generation, position.batch)
+    except ObjectMissing:
+        found = None
+    else:
+        found = manifest.ingested
+    if found != position.ingested:
+        raise WarehouseError(
+            f"Batch {position.batch}, the newest in the warehouse, is not that of {processed.url}: "
+            "check TOTES_PROCESSED_URL and TOTES_WAREHOUSE_DSN."
+        )
+
+
+@contextmanager
+def _workshop() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+    """DuckDB, and a folder for what is fetched."""
+    with tempfile.TemporaryDirectory(prefix="totes-load-") as folder:
+        scratch = Path(folder)
+        with open_engine(scratch) as engine:
+            yield engine, scratch
+
+
+@contextmanager
+def _fetched(store: Store, manifest: ProcessedManifest, scratch: Path) -> Iterator[dict[str, Path]]:
+    """Checked local copies of a batch's files, by their paths in the store."""
+    files: tuple[StarFile, ...] = (*manifest.files, *manifest.refused)
+    local = {file.path: scratch / f"{number}.parquet" for number, file in enumerate(files)}
+    try:
+        for file in files:
+            fetch_checked(store, file, local[file.path])
+        yield local
+    finally:
+        for path in local.values():
+            path.unlink(missing_ok=True)

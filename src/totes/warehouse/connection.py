@@ -1,0 +1,77 @@
+"""Connections to the warehouse, and its failures told in one line."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import Connection, errors
+
+from totes.errors import WarehouseError
+from totes.settings import Dsn
+
+_OPTIONS = {
+    "application_name": "totes",
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "tcp_user_timeout": "60000",
+    "options": "-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout=60s -c client_encoding=UTF8",
+}
+
+_HINTS = (
+    ("password authentication failed|no password supplied", "check user and password"),
+    ("database .* does not exist", "create the database, or correct its name"),
+    ("role .* does not exist", "create the role, or correct the user's name"),
+    ("permission denied", "grant the right that is missing"),
+    ("could not translate host name|resolve", "check the host's name"),
+    ("refused|timeout|timed out|No such file|unreachable", "check host and port, and start it"),
+)
+"""What a person does about a connection that failed, by what the server or libpq said."""
+
+_ADVICE: dict[type[psycopg.Error], str] = {
+    errors.LockNotAvailable: "another session holds the warehouse's tables, try again later",
+    errors.InsufficientPrivilege: "grant the right that is missing, or run it as the owner",
+    errors.DiskFull: "make room on the server's disk",
+}
+
+_FORESEEN = (psycopg.OperationalError, psycopg.IntegrityError, errors.InsufficientPrivilege)
+"""What a warehouse may do to a program without fault; anything else is a bug and shows itself."""
+
+
+@contextmanager
+def connect(dsn: Dsn) -> Iterator[Connection[Any]]:
+    """An autocommit session in UTC; its failures, also later ones, are WarehouseErrors."""
+    try:
+        connection = psycopg.connect(dsn.replace(**_settings(dsn)).reveal(), autocommit=True)
+    except psycopg.OperationalError as error:
+        raise WarehouseError(f"The warehouse {dsn} can't be reached: {_reason(error)}.") from None
+    with connection:
+        try:
+            yield connection
+        except _FORESEEN as error:
+            raise WarehouseError(f"The warehouse {dsn} failed: {_reason(error)}.") from error
+
+
+def _settings(dsn: Dsn) -> dict[str, str]:
+    """The session's settings, where the DSN does not set them itself."""
+    own = dsn.parts
+    settings = {name: value for name, value in _OPTIONS.items() if name not in own}
+    if "options" in own:
+        settings["options"] = f"{_OPTIONS['options']} {own['options']}"
+    return settings
+
+
+def _reason(error: psycopg.Error) -> str:
+    """The server's or libpq's words in one line, and what to do."""
+    said = error.diag.message_primary or str(error)
+    line = re.sub(r"^.*(FATAL|failed|error):\s+", "", said.strip().splitlines()[-1]).rstrip(". ")
+    if detail := error.diag.message_detail:
+        line = f"{line} ({detail.rstrip('.')})"
+    for kind, advice in _ADVICE.items():
+        if isinstance(error, kind):
+            return f"{line}: {advice}"
+    for pattern, advice in _HINTS:
+        if re.search(pattern, said):
+            return f"{line}: {advice}"
+    return line

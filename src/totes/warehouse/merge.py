@@ -1,0 +1,306 @@
+"""A batch's rows into the star: upserts of dimensions, versions of facts into their history.
+
+A fact's history is a row of versions on one line of time. A version usually goes to its end; one
+that comes late (it was in quarantine) goes between its neighbours by the same statements, which
+treat one moment of `valid_from` after another.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+from psycopg import Connection, errors, sql
+
+from totes.batch import ProcessedManifest, StarFile
+from totes.progress import Progress
+from totes.star.contract import STARS, Star, literal
+from totes.warehouse.binary import copy_in
+
+BULK_ROWS = 10_000
+"""From here on an empty table is filled without its keys, which are then made set-wise."""
+
+_REFUSED = {
+    "star_table": "VARCHAR",
+    "key": "VARCHAR",
+    "column_name": "VARCHAR",
+    "value": "VARCHAR",
+    "reason": "VARCHAR",
+    "row": "VARCHAR",
+    "valid_from": "TIMESTAMPTZ",
+}
+
+
+def apply(
+    connection: Connection[Any],
+    engine: duckdb.DuckDBPyConnection,
+    manifest: ProcessedManifest,
+    local: Mapping[str, Path],
+    progress: Progress,
+) -> None:
+    """Bring the batch's rows into the warehouse, within the caller's transaction.
+
+    `local` has the local copy of each object that the manifest's `files` and `refused` name.
+    """
+    connection.execute("SET LOCAL maintenance_work_mem = '128MB'; SET LOCAL random_page_cost = 1.1")
+    _Batch(connection, engine, manifest, local, progress).apply()
+
+
+def empty(connection: Connection[Any]) -> None:
+    """Forget every row of the star and every batch, within the caller's transaction."""
+    bookkeeping = ("batches", "checks", "quarantine", "deleted_dimension_rows")
+    tables = [sql.Identifier(name) for name in STARS]
+    tables += [sql.Identifier("totes", name) for name in bookkeeping]
+    connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(tables)))
+
+
+class _Definition(NamedTuple):
+    """A key or index of a table, as the statements that drop and create it."""
+
+    table_name: str
+    take_down: str
+    put_up: str
+    is_reference: bool
+
+
+@dataclass(frozen=True)
+class _Batch:
+    connection: Connection[Any]
+    engine: duckdb.DuckDBPyConnection
+    manifest: ProcessedManifest
+    local: Mapping[str, Path]
+    progress: Progress
+
+    def apply(self) -> None:
+        self._refuse()
+        in_bulk = [star for star in STARS.values() if self._is_bulk(star)]
+        definitions = self._take_down(in_bulk)
+        for star in STARS.values():
+            if star in in_bulk:
+                self._fill(star)
+            else:
+                self._merge(star)
+        self._put_up(definitions)
+        for star in in_bulk:
+            self.connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(star.name)))
+        self.connection.execute(_statement("forget_earlier", batch=self.manifest.batch))
+
+    def _refuse(self) -> None:
+        """Quarantine what the contract refused."""
+        if not self.manifest.refused:
+            return
+        columns = sql.SQL(", ").join(
+            sql.SQL("{} {}").format(
+                sql.Identifier(name), sql.SQL("timestamptz" if name == "valid_from" else "text")
+            )
+            for name in _REFUSED
+        )
+        staged = sql.Identifier("staged_refused")
+        self.connection.execute(
+            sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS").format(
+                staged, columns
+            )
+        )
+        self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
+        self._copy(staged, _REFUSED, self.manifest.refused)
+        self.connection.execute(_statement("refuse", staged=staged, batch=self.manifest.batch))
+
+    # A first load: straight into empty tables.
+
+    def _is_bulk(self, star: Star) -> bool:
+        """Whether the star is empty and gets many rows, all of them of this moment."""
+        files = self._files(star)
+        if sum(file.rows for file in files) < BULK_ROWS or any(file.deletes for file in files):
+            return False
+        empty = sql.SQL(
+            "SELECT NOT EXISTS (SELECT FROM {}) AND NOT EXISTS"
+            " (SELECT FROM totes.quarantine WHERE star_table = {} AND batch < {})"
+        ).format(sql.Identifier(star.name), star.name, self.manifest.batch)
+        if self.connection.execute(empty).fetchone() != (True,):
+            return False
+        moment = literal(self.manifest.captured_at.isoformat())
+        late = f"from ({self._parquet(files)}) where valid_from <> timestamptz {moment} limit 1"
+        return self.engine.execute(f"select 1 {late}").fetchone() is None
+
+    def _take_down(self, stars: Sequence[Star]) -> list[_Definition]:
+        if not stars:
+            return []
+        found = self.connection.execute(
+            _statement("definitions", tables=[star.name for star in stars])
+        )
+        definitions = [_Definition(*row) for row in found]
+        for definition in reversed(definitions):
+            self.connection.execute(definition.take_down.encode())
+        return definitions
+
+    def _fill(self, star: Star) -> None:
+        columns = _columns(star) | ({"valid_from": "TIMESTAMPTZ"} if star.is_fact else {})
+        self._copy(sql.Identifier(star.name), columns, self._files(star))
+
+    def _put_up(self, definitions: Iterable[_Definition]) -> None:
+        for table_name, _, put_up, is_reference in definitions:
+            try:
+                with self.connection.transaction():
+                    self.connection.execute(put_up.encode())
+            except errors.ForeignKeyViolation:
+                if not is_reference:
+                    raise
+                star = STARS[table_name.strip('"')]
+                self._set_aside(star, sql.Identifier(star.name))
+                self.connection.execute(put_up.encode())
+
+    # Every other load: staged first.
+
+    def _merge(self, star: Star) -> None:
+        staged = sql.Identifier(f"staged_{star.name}")
+        columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in star.columns)
+        names = {"staged": staged, "star": sql.Identifier(star.name), "columns": columns}
+        files = self._files(star)
+        if not (files or self._is_awaited(star)):
+            return
+        self.connection.execute(_statement("stage", **names))
+        self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
+        if files:
+            moment = {"valid_from": "TIMESTAMPTZ", "_op": "VARCHAR"}
+            self._copy(staged, _columns(star) | moment, files)
+        if star.is_fact:
+            self._free(star, staged)
+            self.connection.execute(sql.SQL("ANALYZE {}").format(staged))
+            self._set_aside(star, staged)
+        else:
+            self.connection.execute(sql.SQL("ANALYZE {}").format(staged))
+        moments = sql.SQL("SELECT DISTINCT valid_from FROM {} ORDER BY 1").format(staged)
+        for (moment,) in self.connection.execute(moments).fetchall():
+            self._place(star, names, moment)
+
+    def _is_awaited(self, star: Star) -> bool:
+        """Whether versions of the star wait for a dimension's row."""
+        query = (
+            "SELECT EXISTS (SELECT FROM totes.quarantine"
+            " WHERE star_table = %s AND waits_for IS NOT NULL AND released_at IS NULL)"
+        )
+        return self.connection.execute(query, [star.name]).fetchone() == (True,)
+
+    def _free(self, star: Star, staged: sql.Identifier) -> None:
+        """Stage the versions that waited for a dimension row of this batch."""
+        for dimension in _dimensions(star):
+            if self._files(dimension):
+                self.connection.execute(
+                    _statement(
+                        "free_waiting",
+                        staged=staged,
+                        name=star.name,
+                        **_reference(dimension),
+                        key_type=sql.SQL(dimension.key.type.postgres),
+                    )
+                )
+
+    def _set_aside(self, star: Star, relation: sql.Identifier) -> None:
+        """Quarantine those rows of `relation` whose dimension rows are missing."""
+        for column in star.columns:
+            if column.references:
+                self.connection.execute(
+                    _statement(
+                        "set_aside",
+                        relation=relation,
+                        name=star.name,
+                        batch=self.manifest.batch,
+                        key=sql.Identifier(star.key.name),
+                        surrogate=star.surrogate,
+                        column=sql.Identifier(column.name),
+                        column_name=column.name,
+                        **_reference(STARS[column.references]),
+                    )
+                )
+
+    def _place(self, star: Star, names: Mapping[str, sql.Composable], moment: datetime) -> None:
+        """Bring the staged rows of one moment into the star."""
+        columns = [column.name for column in star.columns]
+        parts = {
+            **names,
+            "name": star.name,
+            "key": sql.Identifier(star.key.name),
+            "moment": moment,
+            "batch": self.manifest.batch,
+            "captured_at": self.manifest.captured_at,
+            "of_fact": _qualified("f", columns),
+            "of_staged": _qualified("s", columns),
+            "current": _qualified("d", columns),
+            "excluded": _qualified("excluded", columns),
+        }
+        for step in _FACT_STEPS if star.is_fact else _DIMENSION_STEPS:
+            self.connection.execute(_statement(step, **parts))
+
+    def _files(self, star: Star) -> list[StarFile]:
+        return [file for file in self.manifest.files if file.table == star.name]
+
+    def _parquet(self, files: Iterable[StarFile]) -> str:
+        paths = ", ".join(literal(str(self.local[file.path])) for file in files)
+        return f"select * from read_parquet([{paths}], hive_partitioning = false)"
+
+    def _copy(
+        self, table: sql.Identifier, columns: Mapping[str, str], files: Iterable[StarFile]
+    ) -> None:
+        copy_in(
+            self.connection,
+            self.engine,
+            table=table,
+            columns=columns,
+            rows=self._parquet(files),
+            progress=self.progress,
+        )
+
+
+_FACT_STEPS = (
+    "end_by_history",
+    "end_by_quarantine",
+    "release",
+    "supersede",
+    "drop_known",
+    "close_versions",
+    "insert_versions",
+)
+
+_DIMENSION_STEPS = (
+    "end_by_quarantine",
+    "release",
+    "supersede",
+    "delete_dimension",
+    "insert_ended_dimension",
+    "upsert_dimension",
+)
+
+
+def _columns(star: Star) -> dict[str, str]:
+    return {column.name: column.type.name for column in star.columns}
+
+
+def _dimensions(star: Star) -> list[Star]:
+    """The dimensions that a fact points at, each once."""
+    return [STARS[name] for name in dict.fromkeys(c.references for c in star.columns) if name]
+
+
+def _reference(dimension: Star) -> dict[str, str | sql.Identifier]:
+    return {
+        "dimension": sql.Identifier(dimension.name),
+        "dimension_name": dimension.name,
+        "dimension_key": sql.Identifier(dimension.key.name),
+    }
+
+
+def _qualified(relation: str, columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(relation, column) for column in columns)
+
+
+def _statement(name: str, /, **parts: object) -> sql.Composed:
+    """The statement of that file: values become literals, identifiers are composed."""
+    return sql.SQL(_read(name)).format(**parts)
+
+
+@cache
+def _read(name: str) -> str:
+    return (files("totes.warehouse") / "statements" / f"{name}.sql").read_text(encoding="utf-8")

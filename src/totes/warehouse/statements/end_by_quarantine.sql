@@ -1,0 +1,6 @@
+-- A version that was in quarantine ended when it was superseded there, or before.
+UPDATE {staged} s SET valid_to = least(s.valid_to, q.superseded_at)
+FROM totes.quarantine q
+WHERE s.valid_from = {moment}
+    AND q.star_table = {name} AND q.key = s.{key}::text AND q.valid_from = s.valid_from
+    AND q.superseded_at IS NOT NULL

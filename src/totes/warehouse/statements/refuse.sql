@@ -1,0 +1,11 @@
+-- The rows that the contract refused go into quarantine.
+INSERT INTO totes.quarantine (
+    batch, star_table, key, column_name, value, reason, row, valid_from, superseded_at
+)
+SELECT
+    {batch}, r.star_table, r.key, r.column_name, r.value, r.reason, r.row::jsonb, r.valid_from,
+    (
+        SELECT min(q.superseded_at) FROM totes.quarantine q
+        WHERE q.star_table = r.star_table AND q.key = r.key AND q.valid_from = r.valid_from
+    )
+FROM {staged} r
