@@ -17,54 +17,49 @@ FIRST_YEAR, LAST_YEAR = 1900, 2200
 class Type:
     """A type of the star, and the SQL that takes a text for one.
 
-    `value` and `accepts` are SQL expressions with `{text}` for the text: the typed value, which is
-    NULL where there is none, and whether the text is a canonical form of it. `postgres` is the
-    name in the warehouse where it differs from `name`, the one in Parquet.
+    `read` makes the value of `{text}`, NULL where it can't; `canonical` says whether `{text}` is a
+    canonical form of `{value}`, and is not true where one of them is NULL. `form` says it in words.
+    `name` is the type in Parquet, `postgres` the one in the warehouse.
     """
 
     name: str
-    value: str
-    accepts: str
+    read: str
+    canonical: str
     form: str
     postgres: str
 
 
-def _proven(name: str, form: str, *, within: str = "", postgres: str = "") -> Type:
+def _rendered(name: str, form: str, *, within: str = "", postgres: str = "") -> Type:
     """A type with one canonical form: the text that its value is rendered as."""
-    value = f"try_cast({{text}} as {name})"
-    accepts = f"cast({value} as varchar) = {{text}}{within.format(value=value)}"
-    return Type(name, value, accepts, form, postgres or name.lower())
+    canonical = f"cast({{value}} as varchar) = {{text}}{within}"
+    return Type(name, f"try_cast({{text}} as {name})", canonical, form, postgres or name.lower())
 
 
 def _decimal(precision: int, postgres: str) -> Type:
-    """Two fraction digits; more are fine where they are zeros, fewer where zeros are left out."""
-    name = f"DECIMAL({precision},2)"
-    value = f"try_cast({{text}} as {name})"
-    rendered = f"cast({value} as varchar)"
-    accepts = (
-        f"case when {rendered} = {{text}} then true"
-        f" else {{text}} in (rpad({rendered}, cast(length({{text}}) as integer), '0'),"
-        f" regexp_replace({rendered}, '0$', ''), regexp_replace({rendered}, '[.]00$', '')) end"
+    """Two fraction digits; further ones may be zeros, and zeros may be left out."""
+    canonical = (
+        "rpad(cast({value} as varchar), cast(length({text}) as integer), '0') = {text}"
+        " and {text} not like '%.'"
     )
-    digits = precision - 2
-    form = f"a number of at most {digits} digits before the point and two after it"
-    return Type(name, value, accepts, form, postgres)
+    name = f"DECIMAL({precision},2)"
+    form = f"a number with at most {precision - 2} digits before the point and two after it"
+    return Type(name, f"try_cast({{text}} as {name})", canonical, form, postgres)
 
 
-INTEGER = _proven("INTEGER", "a whole number of 32 bits")
-BOOLEAN = _proven("BOOLEAN", "true or false")
-DATE = _proven(
+INTEGER = _rendered("INTEGER", "a whole number of 32 bits")
+BOOLEAN = _rendered("BOOLEAN", "true or false")
+DATE = _rendered(
     "DATE",
     f"a date yyyy-mm-dd from {FIRST_YEAR} to {LAST_YEAR}",
     within=f" and {{value}} between date '{FIRST_YEAR}-01-01' and date '{LAST_YEAR}-12-31'",
 )
-TIME = _proven(
+TIME = _rendered(
     "TIME",
     "a time hh:mm:ss with at most six fraction digits",
     within=" and {value} < time '24:00:00'",
     postgres="time without time zone",
 )
-VARCHAR = Type("VARCHAR", "{text}", "true", "any text", "character varying")
+VARCHAR = Type("VARCHAR", "{text}", "{text} is not null", "any text", "character varying")
 MONEY = _decimal(10, "numeric(10,2)")
 AMOUNT = _decimal(18, "numeric")
 
@@ -86,31 +81,31 @@ class Column:
 
     @property
     def value(self) -> str:
-        """SQL: the typed value of the model's text."""
-        return self.type.value.format(text=self.quoted)
+        """SQL: the name of the typed value beside the text, see `read`."""
+        return quote(f"{self.name}:value")
+
+    @property
+    def read(self) -> str:
+        """SQL: the typed value of the model's text, NULL where there is none."""
+        return f"{self.type.read.format(text=self.quoted)} as {self.value}"
 
     @property
     def accepted(self) -> str:
-        """SQL: whether the contract takes the model's text; never NULL."""
-        null = "true" if self.nullable else "false"
-        canonical = self.type.accepts.format(text=self.quoted)
-        return f"case when {self.quoted} is null then {null} else coalesce({canonical}, false) end"
+        """SQL: true where the contract takes the text, else false or NULL."""
+        canonical = self.type.canonical.format(text=self.quoted, value=self.value)
+        return f"({self.quoted} is null or {canonical})" if self.nullable else f"({canonical})"
 
     @property
     def proven(self) -> str:
-        """SQL: the typed value, or an error that ends the query where it would be refused."""
-        if self.nullable and self.type is VARCHAR:
-            return self.value
-        return f"case when {self.accepted} then {self.value} else error({literal(REFUSED)}) end"
+        """SQL: the typed value, or an error that ends the query where it is refused."""
+        refusal = f"error({literal(REFUSED)})"
+        return f"case when {self.accepted} then {self.value} else {refusal} end as {self.quoted}"
 
     @property
     def reason(self) -> str:
-        """SQL: why the text is refused, NULL where it is not."""
-        return (
-            f"case when {self.accepted} then null"
-            f" when {self.quoted} is null then {literal(self.absent)}"
-            f" else {literal(f'is not {self.type.form}')} end"
-        )
+        """SQL: why a text that is not accepted is refused."""
+        broken = literal(f"is not {self.type.form}")
+        return f"case when {self.quoted} is null then {literal(self.absent)} else {broken} end"
 
 
 REFUSED = "refused by the contract"
@@ -129,6 +124,12 @@ class Star:
     def key(self) -> Column:
         """The natural key."""
         return self.columns[0]
+
+    @property
+    def no_rows(self) -> str:
+        """SQL: the empty table."""
+        names = (f"cast(null as {c.type.name}) as {c.quoted}" for c in self.columns)
+        return f"select {', '.join(names)} where false"
 
     @property
     def is_fact(self) -> bool:

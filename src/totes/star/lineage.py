@@ -31,8 +31,8 @@ def find_lineage(star: Star, sql: str) -> Lineage:
         tables = _tables(scope)
         for name in tables.values():
             reads.setdefault(name, set())
-        if len(set(tables.values()) - {ISO_CURRENCY}) > 1:
-            joins.update(tables.values())
+        if len(joined := set(tables.values()) - {ISO_CURRENCY} - STARS.keys()) > 1:
+            joins |= joined
         if tables and scope.expression.is_star:
             raise ModelError(
                 f"Model {star.name} selects * from a table: name the columns it needs."
@@ -42,7 +42,7 @@ def find_lineage(star: Star, sql: str) -> Lineage:
                 reads[table].add(column.name)
     return Lineage(
         reads={name: tuple(sorted(columns - {CHANGED})) for name, columns in sorted(reads.items())},
-        joins=tuple(sorted(joins - {ISO_CURRENCY})),
+        joins=tuple(sorted(joins)),
         key=_origin(scopes[-1], star.key.name, star),
     )
 

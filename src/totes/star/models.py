@@ -8,7 +8,7 @@ from importlib.resources.abc import Traversable
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from totes.batch import Manifest, Table, digest
+from totes.batch import Manifest, digest
 from totes.errors import ModelError
 from totes.star.contract import STARS, Star
 
@@ -47,32 +47,38 @@ class Model:
     def name(self) -> str:
         return self.star.name
 
+    @property
+    def sources(self) -> dict[str, tuple[str, ...]]:
+        """The columns it reads of each source table."""
+        known = STARS.keys() | {ISO_CURRENCY}
+        return {table: names for table, names in self.lineage.reads.items() if table not in known}
+
+    @property
+    def stars(self) -> frozenset[str]:
+        """The star tables it reads: rows of the same batch."""
+        return frozenset(STARS.keys() & self.lineage.reads.keys())
+
     def check(self, manifest: Manifest) -> None:
-        """ModelError where a batch lacks a table or column that the model needs."""
-        for name, columns in self.lineage.reads.items():
-            if name == ISO_CURRENCY:
-                continue
+        """ModelError where a batch's source lacks what the model needs."""
+        failing = f"Model {self.name} can't run on batch {manifest.batch}"
+        for name, columns in self.sources.items():
             table = manifest.table(name)
             if table is None:
-                raise ModelError(
-                    f"Model {self.name} can't run on batch {manifest.batch}: "
-                    f"it needs table {name}, which the source has not."
-                )
+                raise ModelError(f"{failing}: the source has no table {name}.")
+            present = {column.name for column in table.columns}
             for column in columns:
-                if all(column != present.name for present in table.columns):
+                if column not in present:
                     raise ModelError(
-                        f"Model {self.name} can't run on batch {manifest.batch}: "
-                        f"it needs column {name}.{column}, which the source has not. "
-                        "Mend the model, then go on."
+                        f"{failing}: the source has no column {name}.{column}. "
+                        "Mend the model, then transform again."
                     )
-        if self.lineage.key is not None:
-            name, column = self.lineage.key
-            table = manifest.table(name)
-            if table is not None and table.key not in {(), (column,)}:
-                raise ModelError(
-                    f"Model {self.name} can't run on batch {manifest.batch}: its rows are known by "
-                    f"{name}.{column}, but that table's key is {', '.join(table.key)}."
-                )
+            if self.lineage.key and self.lineage.key[0] == name:
+                key = self.lineage.key[1]
+                if table.key not in {(), (key,)}:
+                    raise ModelError(
+                        f"{failing}: it knows rows by {name}.{key}, but the primary key of that "
+                        f"table is {', '.join(table.key)}."
+                    )
 
 
 @dataclass(frozen=True)
@@ -86,22 +92,17 @@ class Models:
     @property
     def tables(self) -> frozenset[str]:
         """Source tables that models read."""
-        return frozenset(table for model in self.all for table in model.lineage.reads)
+        return frozenset(table for model in self.all for table in model.sources)
 
     @property
     def joined(self) -> frozenset[str]:
         """Source tables whose current rows are kept, because a model joins them."""
         return frozenset(table for model in self.all for table in model.lineage.joins)
 
-    def columns(self, table: Table) -> tuple[str, ...]:
-        """The columns of a source table that any model reads, in the table's order."""
-        read = {name for model in self.all for name in model.lineage.reads.get(table.name, ())}
-        return tuple(column.name for column in table.columns if column.name in read)
-
     def reading(self, tables: Iterable[str]) -> tuple[Model, ...]:
-        """The models that read any of `tables`."""
-        changed = frozenset(tables)
-        return tuple(model for model in self.all if changed & model.lineage.reads.keys())
+        """The models that read any of `tables`, source or star."""
+        names = frozenset(tables)
+        return tuple(model for model in self.all if names & model.lineage.reads.keys())
 
 
 def load_models(folder: Traversable) -> Models:

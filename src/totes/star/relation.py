@@ -69,7 +69,10 @@ def unpack(packed: Sequence[Path], deletes: int) -> Lines:
 def _unpack(packed: Path, target: Path) -> int:
     """An upper bound of the length of a line, exact where lines are longer than a chunk."""
     longest = length = 0
-    with igzip.IGzipFile(packed, "rb") as content, target.open("wb") as lines:
+    with (
+        igzip.IGzipFile(packed, "rb") as content,  # type: ignore[no-untyped-call]
+        target.open("wb") as lines,
+    ):
         while chunk := content.read(CHUNK_BYTES):
             lines.write(chunk)
             end = chunk.find(b"\n")

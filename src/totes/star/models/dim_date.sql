@@ -1,73 +1,35 @@
 -- One row for each day of the years in use, and of one year before and after them.
--- A year is in use when an order or a payment that changed has a date in it. Only text that is
--- exactly the name of a day in the calendar counts: a typing error adds no years.
+-- A year is in use when one of this batch's facts has a date in it.
 
 with
 
-calendar as (
-
-    select cast(day as date) as day
-    from generate_series(date '1900-01-01', date '2200-12-31', interval '1 day') as days (day)
-
-),
-
-dates_of_sales as (
-
-    select distinct
-        split_part(created_at, ' ', 1) as created,
-        split_part(last_updated, ' ', 1) as last_updated,
-        agreed_delivery_date,
-        agreed_payment_date
-    from sales_order
-    where _changed
-
-),
-
-dates_of_purchases as (
-
-    select distinct
-        split_part(created_at, ' ', 1) as created,
-        split_part(last_updated, ' ', 1) as last_updated,
-        agreed_delivery_date,
-        agreed_payment_date
-    from purchase_order
-    where _changed
-
-),
-
-dates_of_payments as (
-
-    select distinct
-        split_part(created_at, ' ', 1) as created,
-        split_part(last_updated, ' ', 1) as last_updated,
-        payment_date
-    from payment
-    where _changed
-
-),
-
 dates_in_use as (
 
-    select created as date_text from dates_of_sales
-    union select last_updated from dates_of_sales
-    union select agreed_delivery_date from dates_of_sales
-    union select agreed_payment_date from dates_of_sales
-    union select created from dates_of_purchases
-    union select last_updated from dates_of_purchases
-    union select agreed_delivery_date from dates_of_purchases
-    union select agreed_payment_date from dates_of_purchases
-    union select created from dates_of_payments
-    union select last_updated from dates_of_payments
-    union select payment_date from dates_of_payments
+    select created_date as day from fact_sales_order
+    union select last_updated_date from fact_sales_order
+    union select agreed_delivery_date from fact_sales_order
+    union select agreed_payment_date from fact_sales_order
+    union select created_date from fact_purchase_order
+    union select last_updated_date from fact_purchase_order
+    union select agreed_delivery_date from fact_purchase_order
+    union select agreed_payment_date from fact_purchase_order
+    union select created_date from fact_payment
+    union select last_updated_date from fact_payment
+    union select payment_date from fact_payment
 
 ),
 
 years_in_use as (
 
-    select distinct extract(year from calendar.day) as year
-    from calendar
-    inner join dates_in_use
-        on cast(calendar.day as varchar) = dates_in_use.date_text
+    select distinct extract(year from day) as year
+    from dates_in_use
+
+),
+
+calendar as (
+
+    select cast(day as date) as day
+    from generate_series(date '1900-01-01', date '2200-12-31', interval '1 day') as days (day)
 
 ),
 

@@ -1,0 +1,235 @@
+"""Building the star rows of one batch on local scratch: its lines, through the models, to Parquet.
+
+Nothing is stored before all of it is made.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import file_digest
+from pathlib import Path
+
+import duckdb
+
+from totes.batch import File, Manifest, StarFile, Table, data_path, digest
+from totes.errors import ModelError
+from totes.lake.log import fetch_checked
+from totes.lake.store import Store
+from totes.star import quarantine, state
+from totes.star.contract import REFUSED, STARS, literal, quote
+from totes.star.models import ISO_CURRENCY, Model, Models
+from totes.star.relation import Lines, no_rows, unpack
+
+State = Mapping[str, tuple[File, ...]]
+"""Files of the current rows of joined source tables, as a processed manifest names them."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where batches are built, and by what; local files of current rows stay in `scratch`."""
+
+    ingestion: Store
+    processed: Store
+    generation: int
+    models: Models
+    engine: duckdb.DuckDBPyConnection
+    scratch: Path
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the contract took of a model's rows, locally at `path`, and what it refused."""
+
+    model: Model
+    path: Path
+    taken: StarFile | None
+    refused: StarFile | None
+
+    @property
+    def rows(self) -> int:
+        return sum(file.rows for file in (self.taken, self.refused) if file)
+
+
+@contextmanager
+def unpacking(
+    site: Site, source: Manifest, tables: Collection[str], folder: Path
+) -> Iterator[dict[str, Future[Lines]]]:
+    """Fetch, check and unpack the files of `tables` in the background, the smallest first."""
+    work = sorted(
+        (table for table in source.tables if table.name in tables and table.files),
+        key=lambda table: sum(file.bytes for file in table.files),
+    )
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        yield {table.name: pool.submit(_unpack, site.ingestion, table, folder) for table in work}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _unpack(store: Store, table: Table, folder: Path) -> Lines:
+    packed = [folder / digest(file.path.encode()) for file in table.files]
+    for file, path in zip(table.files, packed, strict=True):
+        fetch_checked(store, file, path)
+    return unpack(packed, deletes=sum(file.deletes for file in table.files))
+
+
+@dataclass(frozen=True)
+class Build:
+    """One batch in work: `lines` are its source rows, `name` is the end of its files' paths."""
+
+    site: Site
+    source: Manifest
+    folder: Path
+    name: str
+    lines: Mapping[str, Future[Lines]]
+    made: dict[str, Path] = field(default_factory=dict)
+    """The files to store: their paths in the store, and where they are."""
+
+    def store(self) -> None:
+        for path, local in self.made.items():
+            self.site.processed.put(path, local)
+
+    def keep(self, before: State | None) -> State:
+        """The current rows of joined tables after this batch; `before` is None at the first."""
+        kept: dict[str, tuple[File, ...]] = {}
+        for table in self.source.tables:
+            if table.name not in self.site.models.joined:
+                continue
+            if before is None or table.whole:
+                files: tuple[File, ...] = ()
+            elif table.name in before:
+                files = before[table.name]
+            else:
+                raise ModelError(
+                    f"A model joins table {table.name}, whose rows were not kept before batch "
+                    f"{self.source.batch}: run totes replay."
+                )
+            kept[table.name] = self._keep(table, files) if table.name in self.lines else files
+        return kept
+
+    def _keep(self, table: Table, before: tuple[File, ...]) -> tuple[File, ...]:
+        staying = state.settled(before, sum(file.rows for file in table.files))
+        merged = before[staying:]
+        columns = [column.name for column in table.columns]
+        sql = state.change(self.lines[table.name].result(), columns, self.source.batch)
+        path = self.folder / "state.parquet"
+        with self._failing(f"Table {table.name} can't be kept"):
+            if merged:
+                change = self.folder / "change.parquet"
+                self._write(sql, change)
+                sql = state.newest([*map(self._current, merged), change], table.key)
+            rows = self._write(sql if staying else state.live(sql), path)
+        if not rows:
+            return before[:staying]
+        file = self._file(path, "state/", table.name, rows)
+        self.made[file.path] = path.rename(self._local(file))
+        return (*before[:staying], file)
+
+    def run(self, model: Model, kept: State, only: Path | None = None) -> Built:
+        """Make a model's rows; `only` is a quarantine file: no others than those it holds."""
+        since = self.source.captured_at
+        sql, deletes = model.sql, self._deletes(model)
+        if only is not None:
+            sql = quarantine.among(model.star, sql, only, since)
+            deletes = deletes and quarantine.among(model.star, deletes, only, since)
+        path = self.folder / f"{model.name}.parquet"
+        with self._failing(f"Model {model.name} can't run"):
+            self._define(model, kept)
+            try:
+                rows = self._write(quarantine.proven(model.star, sql, deletes, since), path)
+                refused = None
+            except duckdb.InvalidInputException as error:
+                if REFUSED not in str(error):
+                    raise
+                rows = self._write(quarantine.accepted(model.star, sql, deletes, since), path)
+                refused = self._refused(model, quarantine.refused(model.star, sql, deletes, since))
+            taken = self._star_file(path, "", model, rows) if rows else None
+        return Built(model, path, taken, refused)
+
+    def _refused(self, model: Model, sql: str) -> StarFile:
+        path = self.folder / f"{model.name}.refused.parquet"
+        return self._star_file(path, "quarantine/", model, self._write(sql, path))
+
+    def _star_file(self, path: Path, below: str, model: Model, rows: int) -> StarFile:
+        deleted = f"select count(*) from {literal(str(path))} where _op = 'delete'"
+        deletes = 0 if below else self._number(deleted)
+        file = self._file(path, below, model.name, rows, deletes)
+        self.made[file.path] = path
+        return StarFile(table=model.name, **dict(file))
+
+    def _deletes(self, model: Model) -> str | None:
+        """SQL: the natural keys whose source rows were deleted; None where there are none."""
+        if model.lineage.key is None:
+            return None
+        table, column = model.lineage.key
+        lines = self.lines[table].result() if table in self.lines else None
+        return lines.deleted(column, model.star.key.name) if lines and lines.deletes else None
+
+    def _define(self, model: Model, kept: State) -> None:
+        """Give a model the relations of the source that it reads."""
+        if ISO_CURRENCY in model.lineage.reads:
+            from totes.star.iso import define_iso_currency  # noqa: PLC0415  slow to import
+
+            define_iso_currency(self.site.engine)
+        for name in model.sources:
+            table = self.source.table(name)
+            columns = model.sources[name]
+            if name in kept and table is not None:
+                files = [self._current(file) for file in kept[name]]
+                rows = state.current(files, columns, table.key, self.source.batch)
+            elif name in self.lines:
+                rows = self.lines[name].result().changed(columns)
+            else:
+                rows = no_rows(columns)
+            self._define_view(name, rows)
+
+    def define_stars(self, built: Iterable[Built]) -> None:
+        """Give the models that read star tables the rows made so far."""
+        rows: dict[str, list[str]] = {star.name: [star.no_rows] for star in STARS.values()}
+        for one in built:
+            if one.taken:
+                rows[one.model.name].append(f"select * from {literal(str(one.path))}")
+        for name, parts in rows.items():
+            self._define_view(name, " union all by name ".join(parts))
+
+    def _define_view(self, name: str, sql: str) -> None:
+        self.site.engine.execute(f"create or replace temp view {quote(name)} as {sql}")
+
+    def _write(self, sql: str, path: Path) -> int:
+        """Write a query's rows to a local Parquet file; how many there are."""
+        return self._number(f"copy ({sql}) to {literal(str(path))} (format parquet)")
+
+    def _number(self, sql: str) -> int:
+        [(number,)] = self.site.engine.execute(sql).fetchall()
+        return int(number)
+
+    def _file(self, path: Path, below: str, table: str, rows: int, deletes: int = 0) -> File:
+        prefix = f"generation={self.site.generation}/{below}"
+        with path.open("rb") as content:
+            sha256 = file_digest(content, "sha256").hexdigest()
+        return File(
+            path=data_path(table, self.source.captured_at, self.name, prefix),
+            rows=rows,
+            deletes=deletes,
+            bytes=path.stat().st_size,
+            sha256=sha256,
+        )
+
+    def _current(self, file: File) -> Path:
+        path = self._local(file)
+        if not path.exists():
+            fetch_checked(self.site.processed, file, path)
+        return path
+
+    def _local(self, file: File) -> Path:
+        """Where a file of current rows stays for the batches that follow."""
+        return self.site.scratch / f"{file.sha256}.parquet"
+
+    @contextmanager
+    def _failing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"{what} on batch {self.source.batch}: {reason}") from error
