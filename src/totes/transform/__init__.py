@@ -27,7 +27,7 @@ from totes.lake.log import (
 )
 from totes.lake.store import Store
 from totes.progress import QUIET, Progress
-from totes.star.build import Build, Built, Site, unpacking
+from totes.transform.build import Build, Built, Site, unpacking
 from totes.star.models import Models, shipped_models
 
 MEMORY_MB = 160
@@ -74,7 +74,7 @@ def write_generation(  # noqa: PLR0913  what a replay chooses
         for batch in takewhile(pending, count(done + 1)):
             made = _build(site, batch, last, progress)
             content = made.to_json()
-            reach("transform: files stored")
+            reach("transform.before-manifest")
             if processed.create(path(batch), content):
                 last = made, digest(content)
                 yield made
