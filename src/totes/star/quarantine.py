@@ -43,11 +43,9 @@ def refused(star: Star, model: str, deletes: str | None, valid_from: datetime) -
     )
 
 
-def among(star: Star, rows: str, file: Path, valid_from: datetime) -> str:
-    """SQL: those of a model's rows that a quarantine file holds for the batch of `valid_from`."""
-    keys = (
-        f"select key from read_parquet({literal(str(file))}) where valid_from = {_at(valid_from)}"
-    )
+def among(star: Star, rows: str, file: Path) -> str:
+    """SQL: those of a model's rows whose key a quarantine file holds."""
+    keys = f"select key from read_parquet({literal(str(file))})"
     return f"select * from (\n{rows}\n) where {star.key.quoted} in ({keys})"
 
 
@@ -73,8 +71,4 @@ def _refusal(column: Column) -> str:
 
 
 def _since(valid_from: datetime) -> str:
-    return f"{_at(valid_from)} as valid_from"
-
-
-def _at(moment: datetime) -> str:
-    return f"timestamptz {literal(moment.astimezone(UTC).isoformat())}"
+    return f"timestamptz {literal(valid_from.astimezone(UTC).isoformat())} as valid_from"

@@ -27,8 +27,8 @@ from totes.lake.log import (
 )
 from totes.lake.store import Store
 from totes.progress import QUIET, Progress
-from totes.transform.build import Build, Built, Site, unpacking
 from totes.star.models import Models, shipped_models
+from totes.transform.build import Build, Built, Site, unpacking
 
 MEMORY_MB = 160
 """DuckDB's JSON reader holds 32 MB for each thread, and about as much in between."""

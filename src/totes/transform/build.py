@@ -127,12 +127,15 @@ class Build:
         return (*before[:staying], file)
 
     def run(self, model: Model, kept: State, only: Path | None = None) -> Built:
-        """Make a model's rows; `only` is a quarantine file: no others than those it holds."""
+        """Make a model's rows.
+
+        `only` is a quarantine file: its rows are tried again, and those refused again stay there.
+        """
         since = self.source.captured_at
         sql, deletes = model.sql, self._deletes(model)
         if only is not None:
-            sql = quarantine.among(model.star, sql, only, since)
-            deletes = deletes and quarantine.among(model.star, deletes, only, since)
+            sql = quarantine.among(model.star, sql, only)
+            deletes = deletes and quarantine.among(model.star, deletes, only)
         path = self.folder / f"{model.name}.parquet"
         with self._failing(f"Model {model.name} can't run"):
             self._define(model, kept)
@@ -143,7 +146,8 @@ class Build:
                 if REFUSED not in str(error):
                     raise
                 rows = self._write(quarantine.accepted(model.star, sql, deletes, since), path)
-                refused = self._refused(model, quarantine.refused(model.star, sql, deletes, since))
+                refusals = quarantine.refused(model.star, sql, deletes, since)
+                refused = None if only else self._refused(model, refusals)
             taken = self._star_file(path, "", model, rows) if rows else None
         return Built(model, path, taken, refused)
 
