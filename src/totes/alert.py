@@ -12,7 +12,7 @@ _TIMEOUT_SECONDS = 30
 
 def alert(command: str | None, message: dict[str, object]) -> None:
     """Hand `message` to `command`; what goes wrong there is logged and stops nothing."""
-    if command is None:
+    if not command:
         return
     try:
         subprocess.run(  # noqa: S603  the operator's own command, split without a shell

@@ -11,6 +11,9 @@ TotesError
 A message is one sentence or two: what happened, where (table, key, batch), what to do next.
 """
 
+BUG = 70
+"""Exit code of what is none of these: an error nobody foresaw."""
+
 
 class TotesError(Exception):
     """One plain message for a person."""

@@ -1,15 +1,21 @@
 """Settings, from the environment (`TOTES_…`) or `totes.toml`; `totes settings` lists them."""
 
+import difflib
+import os
 import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, ValidationError
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -66,9 +72,11 @@ class Dsn:
 
 
 def _seconds(value: object) -> object:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", str(value).strip())
-    if match is None:
+    if isinstance(value, timedelta):
         return value
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)(ms|s|m|h)", str(value).strip(), re.ASCII)
+    if match is None:
+        raise ValueError("must be a duration such as 500ms, 5s, 10m or 1h")
     unit = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[match[2]]
     return timedelta(seconds=float(match[1]) * unit)
 
@@ -87,7 +95,11 @@ class Settings(BaseSettings):
     """Every setting, its meaning and default."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TOTES_", toml_file="totes.toml", extra="forbid", frozen=True
+        env_prefix="TOTES_",
+        env_ignore_empty=True,
+        toml_file="totes.toml",
+        extra="forbid",
+        frozen=True,
     )
 
     home: Path = Field(default=Path(".totes"), description="where the embedded parts live")
@@ -100,10 +112,12 @@ class Settings(BaseSettings):
         description="libpq URL of the warehouse [a second embedded server, database warehouse]",
     )
     ingestion_url: str | None = Field(
-        default=None, description="folder or s3://bucket/prefix of the ingestion store [HOME/lake]"
+        default=None,
+        description="folder or s3://bucket/prefix of the ingestion store [HOME/lake/ingestion]",
     )
     processed_url: str | None = Field(
-        default=None, description="folder or s3://bucket/prefix of the processed store [HOME/lake]"
+        default=None,
+        description="folder or s3://bucket/prefix of the processed store [HOME/lake/processed]",
     )
     source_schema: str = Field(default="public", description="the schema to ingest")
     exclude_tables: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
@@ -114,7 +128,7 @@ class Settings(BaseSettings):
     )
     alert_command: str | None = Field(
         default=None,
-        description="run with a JSON message on stdin when something needs a person",
+        description="run with a JSON message on stdin when something needs a person [none]",
     )
 
     @classmethod
@@ -138,12 +152,91 @@ class Settings(BaseSettings):
         return self.processed_url or str(self.home / "lake" / "processed")
 
 
+PREFIX = "TOTES_"
+
+
 def load_settings() -> Settings:
     """The settings in force; UsageError names the one that can't be meant."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            advice = f"did you mean {near[0]}?" if near else "`totes settings` lists them all."
+            raise UsageError(f"There is no setting {name}: {advice}")
     try:
         return Settings()
     except ValidationError as error:
         detail = error.errors(include_input=False)[0]
         name = ".".join(str(part) for part in detail["loc"])
-        variable = f"TOTES_{name.upper()}"
-        raise UsageError(f"Setting {variable}: {detail['msg']}.") from None
+        reason = "there is no such setting"
+        if detail["type"] != "extra_forbidden":
+            reason = detail["msg"].removeprefix("Value error, ")
+        raise UsageError(f"Setting {PREFIX}{name.upper()}: {reason}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"totes.toml can't be read: {error}.") from None
+
+
+def duration(text: str, name: str) -> timedelta:
+    """What option `name` says, such as `5s`; UsageError where it is no duration."""
+    return _option(Duration, text, name)
+
+
+def dsn(text: str, name: str) -> Dsn:
+    """What option `name` says; UsageError, which doesn't repeat it, where libpq can't read it."""
+    return _option(Dsn, text, name)
+
+
+def _option[T](kind: type[T], text: str, name: str) -> T:
+    try:
+        return TypeAdapter(kind).validate_python(text)
+    except ValidationError as error:
+        reason = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"Option {name} {reason}.") from None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A setting as `totes settings` lists it: fit to be shown."""
+
+    name: str
+    value: str
+    origin: str
+    meaning: str
+
+
+def listed(settings: Settings) -> Iterator[Listed]:
+    """Every setting, its value without secrets, and where it came from."""
+    environment = EnvSettingsSource(Settings)()
+    file = TomlConfigSettingsSource(Settings)()
+    for name in Settings.model_fields:
+        origin = (
+            "environment" if name in environment else "totes.toml" if name in file else "default"
+        )
+        meaning, fallback = described(name)
+        value = getattr(settings, name)
+        yield Listed(
+            f"{PREFIX}{name.upper()}",
+            f"({fallback})" if value is None else _shown(name, value),
+            origin,
+            meaning,
+        )
+
+
+def described(name: str) -> tuple[str, str]:
+    """A setting's meaning and its default, in words."""
+    field = Settings.model_fields[name]
+    meaning, _, fallback = (field.description or "").removesuffix("]").partition(" [")
+    return meaning, fallback or _shown(name, field.default)
+
+
+def _shown(name: str, value: object) -> str:
+    match value:
+        case tuple():
+            return ",".join(value)
+        case timedelta():
+            return f"{value.total_seconds():g}s"
+        case str() if name == "alert_command":  # may name a webhook
+            program, *rest = value.split(maxsplit=1)
+            return f"{program} …" if rest else program
+        case _:
+            return re.sub(r"//[^/]*@", "//…@", str(value))

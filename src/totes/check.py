@@ -1,0 +1,189 @@
+"""Check: is everything there that the platform needs, and what to do where it is not."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+
+from totes.errors import SourceError, TotesError
+from totes.lake.store import Store
+from totes.places import Places
+from totes.source import session
+from totes.source.catalogue import Catalogue, Scope, grant, read_catalogue
+from totes.source.snapshot import open_snapshot
+from totes.warehouse import connection as warehouse_session
+from totes.warehouse.schema import READER
+from totes.warehouse.schema import check as check_contract
+
+PROBE = "check/probe.txt"
+"""Nothing in a store can be removed again, so the check leaves one object, always the same."""
+
+_PROBE_CONTENT = b"`totes check` writes this to see whether it can. It may stay.\n"
+
+CLOCKS_APART = timedelta(seconds=5)
+"""How far clocks may differ before "so many seconds ago" misleads."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what was found, and where it is not `ok`, what to do about it."""
+
+    what: str
+    found: str
+    advice: str = ""
+    ok: bool = True
+
+
+def _failed(what: str, found: str, advice: str = "") -> Finding:
+    return Finding(what, found, advice, ok=False)
+
+
+def check(places: Places) -> Iterator[Finding]:
+    """Look at everything, whatever fails; changes nothing but the probe in each store."""
+    clocks: dict[str, timedelta] = {}
+    yield from _guarded("source", lambda: _source(places, clocks))
+    yield from _guarded("ingestion store", lambda: _store("ingestion store", places.ingestion))
+    yield from _guarded("processed store", lambda: _store("processed store", places.processed))
+    yield from _guarded("warehouse", lambda: _warehouse(places, clocks))
+    yield from _clocks(clocks)
+
+
+def _guarded(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What `look` finds, until an error ends it, which is then a finding too."""
+    try:
+        yield from look()
+    except TotesError as error:
+        yield _failed(what, str(error))
+
+
+def _source(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding]:
+    scope = places.scope
+    with session.connect(places.source) as connection:
+        clocks["source"] = _clock(connection)
+        yield Finding("source", f"{places.source}, {_version(connection)}")
+        catalogue = read_catalogue(connection, scope)
+        rights = list(_source_rights(connection, scope, catalogue))
+    yield from rights
+    for name, reason in catalogue.left_out:
+        yield Finding("source left out", f"{name}: {reason}")
+    if not all(finding.ok for finding in rights):
+        return
+    with open_snapshot(places.source, scope) as snapshot:
+        keyless = [table.name for table in snapshot.catalogue.tables if not table.key]
+        yield Finding("source snapshot", "all tables can be locked and read in one snapshot")
+    if keyless:
+        text = f"{', '.join(keyless)}: captured whole whenever they change"
+        yield Finding("source tables without a primary key", text)
+
+
+def _source_rights(
+    connection: Connection[Any], scope: Scope, catalogue: Catalogue
+) -> Iterator[Finding]:
+    """What the role may read; SourceError ends the look where it may not enter the schema."""
+    user = connection.info.user
+    schema = sql.Identifier(scope.schema).as_string(connection)
+    role = sql.Identifier(user).as_string(connection)
+    [(known, usage)] = connection.execute(
+        "SELECT to_regnamespace(%(name)s) IS NOT NULL,"
+        " coalesce(has_schema_privilege(to_regnamespace(%(name)s), 'USAGE'), false)",
+        {"name": schema},
+    ).fetchall()
+    if not known:
+        raise SourceError(f"There is no schema {schema}: correct TOTES_SOURCE_SCHEMA.")
+    denied = [table.name for table in catalogue.tables if not table.readable]
+    if not usage:
+        lacking = f"{user} may not enter schema {schema}"
+        yield _failed("source schema", lacking, f"GRANT USAGE ON SCHEMA {schema} TO {role};")
+    for name in denied:
+        lacking = f"{user} may not read {name}"
+        yield _failed("source privileges", lacking, grant(scope.schema, [name], user))
+    hidden = connection.execute(
+        "SELECT relname FROM pg_class WHERE oid = ANY(%s) AND row_security_active(oid) ORDER BY 1",
+        [[table.oid for table in catalogue.tables]],
+    ).fetchall()
+    for (name,) in hidden:
+        lacking = f"row-level security may hide rows of {name} from {user}"
+        advice = f"ALTER ROLE {role} BYPASSRLS; or exclude it with TOTES_EXCLUDE_TABLES."
+        yield _failed("source privileges", lacking, advice)
+    if usage and not denied and not hidden and catalogue.tables:
+        yield Finding("source privileges", f"{user} may read all {len(catalogue.tables)} tables")
+
+
+def _store(what: str, store: Store) -> Iterator[Finding]:
+    """Write, read back and list, as the platform will; where it can't, the store says so."""
+    store.create(PROBE, _PROBE_CONTENT)
+    same = store.get(PROBE) == _PROBE_CONTENT and PROBE in store.list("check/")
+    if same:
+        yield Finding(what, f"{store.url} can be written, read and listed")
+    else:
+        advice = "use a store that keeps what is written."
+        yield _failed(what, f"{store.url} gives back something else than was written", advice)
+
+
+def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding]:
+    with warehouse_session.connect(places.warehouse) as connection:
+        clocks["warehouse"] = _clock(connection)
+        yield Finding("warehouse", f"{places.warehouse}, {_version(connection)}")
+        ledger = connection.execute("SELECT to_regclass('totes.migrations')").fetchone()
+        if ledger == (None,):
+            yield from _empty_warehouse(connection)
+        else:
+            check_contract(connection)
+            yield Finding("warehouse tables", "as the contract says")
+
+
+def _empty_warehouse(connection: Connection[Any]) -> Iterator[Finding]:
+    """May the loader make what is not there yet?"""
+    user = connection.info.user
+    role = sql.Identifier(user).as_string(connection)
+    [(database, schema, may_create, may_enter, reader)] = connection.execute(
+        "SELECT quote_ident(current_database()), quote_ident(coalesce(current_schema(), 'public')),"
+        " has_database_privilege(current_database(), 'CREATE'),"
+        " coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),"
+        " to_regrole(%s) IS NOT NULL"
+        " OR (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user)",
+        [READER],
+    ).fetchall()
+    for allowed, lacking, remedy in (
+        (
+            may_create,
+            f"{user} may not make schema totes in database {database}",
+            f"GRANT CREATE ON DATABASE {database} TO {role};",
+        ),
+        (
+            may_enter,
+            f"{user} may not make tables in schema {schema}",
+            f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};",
+        ),
+        (reader, f"role {READER} is missing and {user} may not make it", f"CREATE ROLE {READER};"),
+    ):
+        if not allowed:
+            yield _failed("warehouse privileges", lacking, remedy)
+    if may_create and may_enter and reader:
+        yield Finding("warehouse tables", "none yet: the first `totes run` makes them")
+
+
+def _clocks(ahead: dict[str, timedelta]) -> Iterator[Finding]:
+    for what, by in ahead.items():
+        seconds = abs(by).total_seconds()
+        if abs(by) <= CLOCKS_APART:
+            yield Finding(f"{what} clock", f"{seconds:.1f} s from this machine's")
+        else:
+            found = f"{seconds:.0f} s {'ahead of' if by > timedelta() else 'behind'} this machine's"
+            yield _failed(f"{what} clock", found, "set both by NTP.")
+
+
+def _clock(connection: psycopg.Connection[Any]) -> timedelta:
+    """How far the server's clock is ahead of this machine's."""
+    asked = datetime.now(UTC)
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    there: datetime = row[0] if row else asked
+    return there - (asked + (datetime.now(UTC) - asked) / 2)
+
+
+def _version(connection: psycopg.Connection[Any]) -> str:
+    version = connection.info.server_version
+    return f"PostgreSQL {version // 10000}.{version % 100}"

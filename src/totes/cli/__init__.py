@@ -1,0 +1,101 @@
+"""The command `totes`.
+
+Every command imports what it needs when it runs, so that `totes --help` is quick; nothing here
+decides anything: it turns arguments into calls, and values into lines.
+"""
+
+# ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
+
+import signal
+import sys
+from typing import Annotated, Any, Never
+
+import typer
+from typer.core import TyperGroup
+
+from totes import __version__
+from totes.cli import demo, look, quarantine, stages, warehouse
+from totes.errors import BUG, TotesError
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class _Commands(TyperGroup):
+    """Errors become one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            _fail(error)
+
+
+def _fail(error: Exception) -> Never:
+    if isinstance(error, TotesError):
+        line, code = str(error), error.exit_code
+    else:
+        line = f"{type(error).__name__}: {error} (nobody foresaw this; see it with --debug)"
+        code = BUG
+    typer.echo(f"totes: {line}", err=True)
+    raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # Rich would make --help three times slower
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001  Typer's signature
+    if wanted:
+        typer.echo(f"terrific-totes {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def totes(
+    *,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and debug lines.")
+    ] = False,
+    version: Annotated[  # noqa: ARG001  its callback has done it
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Every change of totesys, with full history, in a lake and a warehouse."""
+    from totes.cli.terminal import start_logging
+
+    start_logging(debug=debug)
+
+
+app.command()(demo.demo)
+app.command()(look.check)
+app.command()(stages.ingest)
+app.command()(stages.transform)
+app.command()(stages.load)
+app.command()(stages.run)
+app.command()(look.status)
+app.command()(look.verify)
+app.command()(stages.replay)
+app.add_typer(quarantine.app)
+app.add_typer(warehouse.app)
+app.command()(demo.simulate)
+app.command()(look.settings)
+
+
+def main() -> None:
+    """The entry point; SIGTERM leaves through the same doors as any error."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    app(prog_name="totes")

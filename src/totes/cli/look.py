@@ -1,0 +1,149 @@
+"""The commands that only look: at the parts, at how far the data is, at whether it is right."""
+
+# ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from totes.status import Status
+    from totes.verify import TableVerdict, Verdict
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+FAILED = 1
+
+_KEYS_SHOWN = 10
+
+
+def check() -> None:
+    """Try databases, privileges, stores and clocks.
+
+    Says what is missing and what helps; exits with 1 where something failed. Leaves one small
+    object, check/probe.txt, in each store.
+    """
+    from rich.text import Text
+
+    from totes.check import check as look
+    from totes.cli.terminal import out
+    from totes.places import Places
+    from totes.settings import load_settings
+
+    failed = False
+    console = out()
+    with Places(load_settings()) as places:
+        for finding in look(places):
+            failed = failed or not finding.ok
+            sign = ("ok      ", "green") if finding.ok else ("failed  ", "bold red")
+            console.print(Text.assemble(sign, f"{finding.what}: {finding.found}"))
+            if finding.advice:
+                console.print(Text(f"        {finding.advice}"))
+    raise typer.Exit(FAILED if failed else 0)
+
+
+def status(*, as_json: Json = False) -> None:
+    """How far each stage is, and how fresh the data.
+
+    Also what the last batch brought, changes of the source's schema, and what waits in quarantine.
+    """
+    from totes.cli.terminal import out
+    from totes.places import Places
+    from totes.settings import load_settings
+    from totes.status import status as look
+
+    with Places(load_settings(), make=False) as places:
+        seen = look(places.pipeline)
+    if as_json:
+        typer.echo(json.dumps(seen.to_json(), indent=1, default=str))
+    else:
+        _show_status(out(), seen)
+
+
+def _show_status(console: "Console", seen: "Status") -> None:
+    from totes.cli.terminal import age, moment, table
+
+    console.print(f"data to     {moment(seen.data_to)}")
+    ago = "" if seen.lag is None else f", {age(seen.lag)} ago"
+    console.print(f"checked at  {moment(seen.checked_at)}{ago}")
+    console.print()
+    stages = table("stage", ">batch", "as of", ">rows", ">pending")
+    for stage in seen.stages:
+        cells = (f"{stage.batch}", moment(stage.captured_at), f"{stage.rows:,}", f"{stage.pending}")
+        stages.add_row(stage.name, *cells)
+    console.print(stages)
+    if seen.carried:
+        console.print(f"\nIn batch {seen.stages[0].batch}")
+        rows = table("table", ">changed", ">deleted")
+        for carried in seen.carried:
+            rows.add_row(carried.table, f"{carried.changed:,}", f"{carried.deleted:,}")
+        console.print(rows)
+    for change in seen.schema_changes:
+        console.print(f"\nSince batch {change.batch}, {change.table}: {change.what}", end="")
+    console.print("\nIn quarantine" if seen.quarantine else "\nQuarantine is empty.")
+    for waiting in seen.quarantine:
+        console.print(f"{waiting.rows:>8,}  {waiting.table}: {waiting.reason}", markup=False)
+
+
+def verify(*, as_json: Json = False) -> None:
+    """Compare warehouse and totesys row by row.
+
+    Within one snapshot of totesys: what was not captured yet is captured and loaded first. Exits
+    with 1 where they differ, and names table and keys.
+    """
+    from totes.cli.terminal import out, progress
+    from totes.places import Places
+    from totes.settings import load_settings
+    from totes.verify import verify as compare
+
+    with Places(load_settings(), make=False) as places, progress() as shown:
+        verdict = compare(places.pipeline, progress=shown)
+    if as_json:
+        typer.echo(json.dumps(verdict.to_json(), indent=1, default=str))
+    else:
+        show_verdict(out(), verdict)
+    raise typer.Exit(0 if verdict.equal else FAILED)
+
+
+def show_verdict(console: "Console", verdict: "Verdict") -> None:
+    from totes.cli.terminal import table
+
+    rows = table("table", ">totesys", ">warehouse", "")
+    for star in verdict.tables:
+        equal = "[green]equal[/]" if star.equal else "[bold red]differs[/]"
+        rows.add_row(star.name, f"{star.source_rows:,}", f"{star.warehouse_rows:,}", equal)
+    console.print(rows)
+    for star in verdict.tables:
+        _show_differences(console, star)
+    what = "equals totesys" if verdict.equal else "differs from totesys"
+    console.print(f"The warehouse {what} as of batch {verdict.batch}.")
+
+
+def _show_differences(console: "Console", star: "TableVerdict") -> None:
+    for one in star.differing[:_KEYS_SHOWN]:
+        columns = f" in {', '.join(one.columns)}" if one.columns else ""
+        console.print(f"{star.name} {one.key}: {one.kind}{columns}", markup=False)
+    if hidden := len(star.differing[_KEYS_SHOWN:]):
+        console.print(f"{star.name}: {hidden:,} more (--json names them)")
+    if star.more:
+        console.print(f"{star.name}: more in {star.more:,} other groups of keys")
+    if star.quarantined:
+        console.print(
+            f"{star.name}: {len(star.quarantined):,} in quarantine, left out of the comparison"
+        )
+
+
+def settings() -> None:
+    """Every setting, its value and where it is from."""
+    from rich.text import Text
+
+    from totes.cli.terminal import out, table
+    from totes.settings import listed, load_settings
+
+    rows = table("setting", "value", "from", "meaning")
+    for one in listed(load_settings()):
+        rows.add_row(one.name, Text(one.value), one.origin, Text(one.meaning))
+    out().print(rows)

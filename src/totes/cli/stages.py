@@ -1,0 +1,163 @@
+"""The commands that move data: the three stages, all of them in a row, and a replay."""
+
+# ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from totes.pipeline import Done
+    from totes.settings import Settings
+
+NewSource = Annotated[
+    bool,
+    typer.Option("--accept-new-source", help="The source is another than last time, and is meant."),
+]
+Deletes = Annotated[
+    bool,
+    typer.Option("--accept-deletes", help="More than half of a table vanished, and that is right."),
+]
+
+
+def ingest(*, accept_new_source: NewSource = False, accept_deletes: Deletes = False) -> None:
+    """Capture what changed in totesys as a batch."""
+    from totes.cli.terminal import progress
+    from totes.ingest import Accept
+    from totes.ingest import ingest as take
+    from totes.pipeline import ingested
+    from totes.places import Places
+    from totes.settings import load_settings
+
+    accept = Accept(new_source=accept_new_source, deletes=accept_deletes)
+    with Places(load_settings()) as places, progress() as shown:
+        found = take(places.source, places.ingestion, places.scope, accept=accept, progress=shown)
+    _show(ingested(found))
+
+
+def transform() -> None:
+    """Make the star's Parquet of pending batches."""
+    from totes.cli.terminal import progress
+    from totes.pipeline import Done, refused, tell_refused
+    from totes.places import Places
+    from totes.settings import load_settings
+    from totes.transform import transform as make
+
+    settings = load_settings()
+    with Places(settings) as places, progress() as shown:
+        for made in make(places.ingestion, places.processed, progress=shown):
+            done = Done("transform", made.batch, made.rows, made.captured_at, refused(made))
+            _show(done)
+            tell_refused(settings.alert_command, done)
+
+
+def load() -> None:
+    """Load pending batches into the warehouse."""
+    from totes.cli.terminal import progress
+    from totes.load import load as take
+    from totes.pipeline import Done
+    from totes.places import Places
+    from totes.settings import load_settings
+
+    with Places(load_settings()) as places, progress() as shown:
+        for loaded in take(places.processed, places.warehouse, progress=shown):
+            _show(Done("load", loaded.batch, loaded.rows, loaded.captured_at))
+
+
+def run(
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="Bring the warehouse up to totesys and exit.")
+    ] = False,
+    every: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Pause between runs, such as 500ms or 5s."),
+    ] = None,
+    accept_new_source: NewSource = False,
+    accept_deletes: Deletes = False,
+) -> None:
+    """Ingest, transform and load, again and again.
+
+    Ctrl-C and SIGTERM finish the batch in hand and stop; a second Ctrl-C stops at once. A stage
+    that fails is tried again after growing pauses while the others go on, and
+    TOTES_ALERT_COMMAND is told.
+    """
+    from totes.cli.terminal import progress, stopping
+    from totes.errors import UsageError
+    from totes.ingest import Accept
+    from totes.pipeline import run as keep_running
+    from totes.places import Places
+    from totes.settings import duration, load_settings
+
+    if once and every:
+        raise UsageError("--once and --every exclude each other.")
+    settings = load_settings()
+    pause = duration(every, "--every") if every else settings.every
+    accept = Accept(new_source=accept_new_source, deletes=accept_deletes)
+    with Places(settings) as places, progress() as shown:
+        if once:
+            from totes.pipeline import run_once
+
+            _show_all(run_once(places.pipeline, accept, shown), settings)
+            return
+        with stopping() as stop:
+            keep_running(
+                places.pipeline,
+                pause,
+                stop,
+                accept=accept,
+                alert_command=settings.alert_command,
+                watch=_show_news,
+                progress=shown,
+            )
+
+
+def replay(
+    *,
+    into: Annotated[
+        str | None,
+        typer.Option(metavar="DSN", help="Another warehouse to build, instead of ours."),
+    ] = None,
+    to: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The last batch to replay. [all]")
+    ] = None,
+) -> None:
+    """Rebuild everything from the ingestion store.
+
+    The new generation of processed data stands beside the old one and takes its place when it is
+    complete.
+    """
+    from totes.cli.terminal import progress
+    from totes.places import Places
+    from totes.replay import replay as again
+    from totes.settings import dsn, load_settings
+
+    settings = load_settings()
+    target = dsn(into, "--into") if into else None
+    with Places(settings) as places, progress() as shown:
+        _show_all(again(places.pipeline, into=target, upto=to, progress=shown), settings)
+
+
+def _show_all(steps: "Iterable[Done]", settings: "Settings") -> None:
+    from totes.pipeline import tell_refused
+
+    for done in steps:
+        _show(done)
+        tell_refused(settings.alert_command, done)
+
+
+def _show_news(done: "Done") -> None:
+    if done.batch is not None:
+        _show(done)
+
+
+def _show(done: "Done") -> None:
+    from totes.cli.terminal import moment, out
+
+    if done.batch is None:
+        out().print(f"{done.stage:<10} nothing new at {moment(done.at)}")
+    else:
+        rows = f"{done.rows:,} row{'' if done.rows == 1 else 's'}"
+        out().print(f"{done.stage:<10} batch {done.batch:<6} {rows:>16}   as of {moment(done.at)}")

@@ -1,0 +1,28 @@
+"""`totes warehouse …`: its tables."""
+
+# ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
+
+import typer
+
+app = typer.Typer(name="warehouse", no_args_is_help=True)
+
+
+@app.callback()
+def warehouse() -> None:
+    """The warehouse's own tables."""
+
+
+@app.command()
+def migrate() -> None:
+    """Create or upgrade the warehouse's tables."""
+    from totes.cli.terminal import out
+    from totes.places import Places
+    from totes.settings import load_settings
+    from totes.warehouse.schema import migrate as bring_up
+
+    with Places(load_settings()) as places:
+        applied = bring_up(places.warehouse)
+    for name in applied:
+        out().print(f"applied {name}")
+    if not applied:
+        out().print("The warehouse is up to date.")

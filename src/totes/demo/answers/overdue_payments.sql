@@ -1,0 +1,8 @@
+-- What should have been paid before the business's today and was not.
+SELECT currency.currency_code, count(*) AS payments, sum(payment.payment_amount) AS amount
+FROM current_payment AS payment
+JOIN dim_currency AS currency USING (currency_id)
+WHERE NOT payment.paid
+    AND payment.payment_date < (SELECT max(created_date) FROM current_payment)
+GROUP BY currency.currency_code
+ORDER BY currency.currency_code

@@ -1,0 +1,170 @@
+"""The demonstration: a business at work, the pipeline behind it, and the warehouse's answers."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from math import inf
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+import psycopg
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from totes.demo import simulator
+from totes.demo.answers import Answers, ask
+from totes.demo.simulator import Kind
+from totes.demo.view import BATCHES, EVENTS, Scene, picture
+from totes.errors import UsageError
+from totes.pipeline import STAGES, Done, Pipeline, run_once
+from totes.pipeline import run as keep_running
+from totes.places import Places
+from totes.settings import Dsn, Settings
+from totes.verify import Verdict, verify
+
+ORDERS = 1_000
+"""Sales orders to begin with: eight weeks of business."""
+
+MIX = {**simulator.USUAL, Kind.SILENT: 8, Kind.ADDRESS: 1, Kind.TRANSFER: 1}
+"""As usual, but with enough silent changes to watch."""
+
+RATE = 4.0
+"""Events a second: a day of business every ten seconds."""
+
+EVERY = timedelta(seconds=1)
+
+FRAMES_A_SECOND = 5
+
+SEED = 1
+
+
+def run(
+    settings: Settings,
+    console: Console,
+    stop: Event,
+    *,
+    seconds: float | None,
+    show_verdict: Callable[[Console, Verdict], None],
+) -> None:
+    """Show it for `seconds`, or until `stop`; then prove it and say what to try next."""
+    if settings.source_dsn or settings.warehouse_dsn:
+        raise UsageError(
+            "The demo makes a business of its own: unset TOTES_SOURCE_DSN and TOTES_WAREHOUSE_DSN."
+        )
+    with Places(settings) as places:
+        console.print(
+            f"Two PostgreSQL servers, a lake and eight weeks of business in {settings.home} …"
+        )
+        _begin(places.business)
+        pipeline = places.pipeline
+        show = _Show(places.analyst, console)
+        for done in run_once(pipeline):
+            show.watch(done)
+        _play(places.business, pipeline, show, stop, seconds)
+        for done in run_once(pipeline):
+            show.watch(done)
+        show.ask()
+        console.print(show.picture())
+        show_verdict(console, verify(pipeline))
+        console.print(_next(settings, places.analyst), markup=False)
+
+
+def _begin(totesys: Dsn) -> None:
+    """Eight weeks of business that end about today, unless there is some already."""
+    with psycopg.connect(totesys.reveal()) as connection:
+        known = connection.execute("SELECT FROM sales_order LIMIT 1").fetchone()
+    if known is None:
+        first_day = datetime.now(UTC).date() - timedelta(weeks=9)
+        simulator.bulk(totesys, orders=ORDERS, seed=SEED, first_day=first_day)
+
+
+class _Show:
+    """What there is to see, gathered from the threads that make it happen."""
+
+    def __init__(self, warehouse: Dsn, console: Console) -> None:
+        self._warehouse = warehouse
+        self._console = console
+        self._events: deque[simulator.Event] = deque(maxlen=EVENTS)
+        self._steps: deque[Done] = deque(maxlen=len(STAGES) * BATCHES)
+        self._answers = Answers()
+
+    def happened(self, event: simulator.Event) -> None:
+        self._events.append(event)
+        self._say(f"{event.at:%a %d %b %H:%M}  {event.text}")
+
+    def watch(self, done: Done) -> None:
+        if done.batch is not None:
+            self._steps.append(done)
+            self._say(f"batch {done.batch}: {done.stage}, {done.rows:,} rows")
+
+    def _say(self, line: str) -> None:
+        """Where no picture can move, a line says it."""
+        if not self._console.is_terminal:
+            self._console.print(line, markup=False)
+
+    def ask(self) -> None:
+        """Have the warehouse answer again, once it has anything."""
+        if any(step.stage == "load" for step in self._steps) or self._answers.data_to:
+            self._answers = ask(self._warehouse)
+
+    def picture(self) -> RenderableType:
+        return picture(
+            Scene(datetime.now(UTC), tuple(self._events), tuple(self._steps), self._answers)
+        )
+
+    @contextmanager
+    def live(self) -> Iterator[Callable[[], None]]:
+        """What to call for the next frame; the moving picture is gone afterwards."""
+        if not self._console.is_terminal:
+            yield lambda: None
+            return
+        with Live(console=self._console, transient=True, auto_refresh=False) as live:
+            yield lambda: live.update(self.picture(), refresh=True)
+
+
+def _play(
+    totesys: Dsn, pipeline: Pipeline, show: _Show, stop: Event, seconds: float | None
+) -> None:
+    """Business and pipeline, each in a thread; this one draws."""
+    until = inf if seconds is None else monotonic() + seconds
+    with ThreadPoolExecutor(2) as threads, show.live() as draw:
+        workers = [
+            threads.submit(_work, totesys, show, stop),
+            threads.submit(keep_running, pipeline, EVERY, stop, watch=show.watch, rest=0),
+        ]
+        try:
+            for frame in count():
+                if frame % FRAMES_A_SECOND == 0:
+                    show.ask()
+                draw()
+                if stop.wait(1 / FRAMES_A_SECOND) or monotonic() >= until:
+                    break
+                if any(worker.done() for worker in workers):
+                    break
+        finally:
+            stop.set()
+    for worker in workers:
+        worker.result()
+
+
+def _work(totesys: Dsn, show: _Show, stop: Event) -> None:
+    with simulator.Simulator(totesys, seed=SEED, mix=MIX) as business:
+        for event in business.run(rate=RATE, stop=stop):
+            show.happened(event)
+
+
+def _next(settings: Settings, analyst: Dsn) -> str:
+    """What to try now; the servers run as long as somebody uses them."""
+    psql = f"psql 'host={analyst.parts['host']} dbname={analyst.parts['dbname']}"
+    home = "" if settings.home == Path(".totes") else f"TOTES_HOME={settings.home} "
+    return f"""
+All of it stays in {settings.home}. Next:
+  {home}totes status      how far each stage is, and how fresh the data
+  {home}totes run         go on; then, in other terminals,
+  {home}totes simulate    have more business, and
+  {psql} user=totes_dashboard'
+"""

@@ -1,0 +1,151 @@
+"""What the demonstration shows: one picture of everything, made from values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from totes.demo.answers import Answers, Country, Overdue, Version
+from totes.demo.simulator import Event, Kind
+from totes.pipeline import STAGES, Done
+
+EVENTS = 8
+BATCHES = 8
+
+_BAR = 18
+_SILENT = "bold yellow"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A moment of the demonstration; `events` and `steps` in the order of their happening."""
+
+    now: datetime
+    events: Sequence[Event] = ()
+    steps: Sequence[Done] = ()
+    answers: Answers = field(default_factory=Answers)
+
+
+def picture(scene: Scene) -> RenderableType:
+    """All of it, from top to bottom; some 30 lines of 100 columns."""
+    top = Table.grid(expand=True, padding=(0, 1))
+    top.add_column(ratio=11)
+    top.add_column(ratio=9)
+    top.add_row(_panel("totesys: the business", _events(scene.events)), _flow(scene.steps))
+    bottom = Table.grid(expand=True, padding=(0, 1))
+    bottom.add_column(ratio=11)
+    bottom.add_column(ratio=9)
+    bottom.add_row(
+        _panel("sales this month, by country", _sales(scene.answers.sales)),
+        _panel("overdue payments", _overdue(scene.answers.overdue)),
+    )
+    return Group(_freshness(scene), top, bottom, _history(scene.answers.order))
+
+
+def _panel(title: str, content: RenderableType) -> Panel:
+    return Panel(content, title=title, title_align="left", border_style="dim", height=BATCHES + 3)
+
+
+def _freshness(scene: Scene) -> RenderableType:
+    return Text.assemble(
+        (" Terrific Totes ", "bold reverse"),
+        "   data to ",
+        (_ago(scene.now, scene.answers.data_to), "bold green"),
+        ", checked ",
+        (_ago(scene.now, scene.answers.checked_at), "bold green"),
+    )
+
+
+def _ago(now: datetime, at: datetime | None) -> str:
+    return "…" if at is None else f"{max((now - at).total_seconds(), 0):.1f} s ago"
+
+
+def _events(events: Sequence[Event]) -> RenderableType:
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(style="dim", no_wrap=True, min_width=len("Mon 01 Jan 08:00"))
+    lines.add_column(no_wrap=True, overflow="ellipsis")
+    for event in events[-EVENTS:]:
+        style = _SILENT if event.kind is Kind.SILENT or "silently" in event.text else ""
+        lines.add_row(f"{event.at:%a %d %b %H:%M}", Text(event.text, style))
+    return lines
+
+
+def _flow(steps: Sequence[Done]) -> RenderableType:
+    """The last batches, and which stages they have passed."""
+    rows: dict[int, dict[str, int]] = {}
+    for step in steps:
+        if step.batch is not None:
+            rows.setdefault(step.batch, {})[step.stage] = step.rows
+    lines = Table.grid(padding=(0, 2), expand=True)
+    for _ in ("batch", *STAGES):
+        lines.add_column(justify="right")
+    lines.add_row(*(Text(name, "dim") for name in ("batch", "ingest", "transform", "load")))
+    for batch in sorted(rows)[-EVENTS:]:
+        passed = rows[batch]
+        marks = [
+            Text(f"{passed[stage]:,}", "green") if stage in passed else Text("·", "dim")
+            for stage in STAGES[:2]
+        ]
+        lines.add_row(
+            str(batch), *marks, Text("✓", "green") if "load" in passed else Text("·", "dim")
+        )
+    return _panel("batches: rows through the stages", lines)
+
+
+def _sales(countries: Sequence[Country]) -> RenderableType:
+    lines = Table.grid(padding=(0, 1))
+    lines.add_column(no_wrap=True, max_width=20, overflow="ellipsis")
+    lines.add_column(justify="right", min_width=9)
+    lines.add_column()
+    lines.add_row(Text(""), Text("bags", "dim"), Text(""))
+    most = max((country.bags for country in countries), default=1)
+    for country in countries:
+        bar = "█" * max(1, round(_BAR * country.bags / most))
+        lines.add_row(country.country, f"{country.bags:,}", Text(bar, "cyan"))
+    return lines
+
+
+def _overdue(overdue: Sequence[Overdue]) -> RenderableType:
+    if not overdue:
+        return Text("none", "dim")
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column()
+    lines.add_column(justify="right")
+    lines.add_column(justify="right")
+    lines.add_row(*(Text(name, "dim") for name in ("", "payments", "amount")))
+    for one in overdue:
+        lines.add_row(one.currency_code, f"{one.payments:,}", f"{one.amount:,.2f}")
+    return lines
+
+
+def _history(versions: Sequence[Version]) -> RenderableType:
+    """An order's versions below each other, what changed marked."""
+    if not versions:
+        return _titled("no order was changed in silence yet", Text(""))
+    lines = Table.grid(padding=(0, 2))
+    lines.add_row(
+        *(Text(name, "dim") for name in ("seen at", "sold by", "design", "delivery", "to"))
+    )
+    before: tuple[str, ...] = ()
+    for version in versions:
+        cells = (version.sold_by, version.design, str(version.delivery), version.city)
+        was = before or cells
+        marked = [
+            Text(cell, "" if cell == old else _SILENT) for cell, old in zip(cells, was, strict=True)
+        ]
+        lines.add_row(f"{version.valid_from:%H:%M:%S}", *marked)
+        before = cells
+    last = versions[-1]
+    said = Text(
+        f"totesys says it was last updated {last.last_updated:%Y-%m-%d %H:%M:%S}, all along.", "dim"
+    )
+    title = f"the history of sale {last.sales_order_id}, which changed in silence"
+    return _titled(title, Group(lines, said))
+
+
+def _titled(title: str, content: RenderableType) -> Panel:
+    return Panel(content, title=title, title_align="left", border_style="dim")

@@ -1,0 +1,112 @@
+"""Where everything is: what the settings name, and embedded servers for what they leave open."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from totes.errors import SourceError, TotesError, UsageError, WarehouseError
+from totes.lake import Store, open_store
+from totes.pipeline import Pipeline
+from totes.settings import Dsn, Settings
+from totes.source.catalogue import Scope
+
+if TYPE_CHECKING:
+    from totes.demo import servers
+
+
+class Places:
+    """Each place is opened when it is first asked for; use it with `with`.
+
+    An embedded server lives while one of the processes that use it does. Unless `make`, one that
+    was never made is an error: to look at something must not bring it into being.
+    """
+
+    def __init__(self, settings: Settings, *, make: bool = True) -> None:
+        self.settings = settings
+        self._make = make
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    @cached_property
+    def source(self) -> Dsn:
+        """Totesys, as the role that may only read it."""
+        return self.settings.source_dsn or self._embedded_source.reader
+
+    @cached_property
+    def business(self) -> Dsn:
+        """The embedded totesys, as the application that writes it."""
+        if self.settings.source_dsn:
+            raise UsageError(
+                "TOTES_SOURCE_DSN is only ever read: name the totesys to write into with --into."
+            )
+        return self._embedded_source.owner
+
+    @cached_property
+    def warehouse(self) -> Dsn:
+        """The warehouse, as the role that loads it."""
+        return self.settings.warehouse_dsn or self._embedded_warehouse.loader
+
+    @cached_property
+    def analyst(self) -> Dsn:
+        """The embedded warehouse, as a role that may only read it."""
+        return self._embedded_warehouse.reader
+
+    @cached_property
+    def ingestion(self) -> Store:
+        return open_store(self.settings.ingestion)
+
+    @cached_property
+    def processed(self) -> Store:
+        return open_store(self.settings.processed)
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.settings.source_schema, self.settings.exclude_tables)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """All of them."""
+        return Pipeline(self.source, self.scope, self.ingestion, self.processed, self.warehouse)
+
+    @cached_property
+    def _embedded_source(self) -> "servers.Source":
+        with _installed("TOTES_SOURCE_DSN"):
+            from totes.demo.servers import prepare_source, source_server  # noqa: PLC0415
+        server = source_server(self.settings.home)
+        return prepare_source(self._run(server, "totesys", SourceError))
+
+    @cached_property
+    def _embedded_warehouse(self) -> "servers.Warehouse":
+        with _installed("TOTES_WAREHOUSE_DSN"):
+            from totes.demo.servers import prepare_warehouse, warehouse_server  # noqa: PLC0415
+        server = warehouse_server(self.settings.home)
+        return prepare_warehouse(self._run(server, "warehouse", WarehouseError))
+
+    def _run(self, server: "servers.EmbeddedServer", name: str, error: type[TotesError]) -> Dsn:
+        if not self._make and not server.data.exists():
+            raise error(
+                f"There is no {name} in {self.settings.home} yet: begin with `totes demo`, or set "
+                "TOTES_SOURCE_DSN and TOTES_WAREHOUSE_DSN and `totes run --once`."
+            )
+        return self._open.enter_context(server).dsn
+
+
+@contextmanager
+def _installed(setting: str) -> Iterator[None]:
+    """Small installations come without the embedded servers."""
+    try:
+        yield
+    except ImportError:
+        raise UsageError(f"Set {setting}: no embedded server is installed here.") from None

@@ -1,0 +1,215 @@
+"""Status: how far each stage has come, how fresh the warehouse is, and what waits for a person."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+from totes import quarantine
+from totes.batch import Manifest, Table, manifest_path, processed_manifest_path
+from totes.ingest import last_heartbeat
+from totes.lake.log import current_generation, newest, read_manifest, read_processed_manifest
+from totes.lake.store import Store
+from totes.pipeline import Pipeline
+from totes.warehouse.connection import connect
+
+CHANGES = 5
+"""How many changes of the source's schema are told, the newest first."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far a stage has come: its last batch (0: none), captured when, and how many wait."""
+
+    name: str
+    batch: int
+    captured_at: datetime | None
+    rows: int
+    pending: int
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What the last batch brought of one source table."""
+
+    table: str
+    changed: int
+    deleted: int
+
+
+@dataclass(frozen=True)
+class SchemaChange:
+    """What was altered in a source table, seen first in `batch`."""
+
+    batch: int
+    captured_at: datetime
+    table: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """The platform as it was at `now`, by the warehouse's clock.
+
+    The warehouse shows totesys as of `data_to`, and nothing newer was there at `checked_at`.
+    """
+
+    now: datetime
+    stages: tuple[Stage, ...]
+    data_to: datetime | None
+    checked_at: datetime | None
+    loaded_at: datetime | None
+    carried: tuple[Carried, ...]
+    quarantine: tuple[quarantine.Count, ...]
+    schema_changes: tuple[SchemaChange, ...]
+
+    @property
+    def lag(self) -> timedelta | None:
+        """How long ago the warehouse was known to hold everything."""
+        return None if self.checked_at is None else max(self.now - self.checked_at, timedelta())
+
+    def to_json(self) -> dict[str, Any]:
+        """Moments as `datetime`, the lag in seconds."""
+        return asdict(self) | {"lag_seconds": self.lag and self.lag.total_seconds()}
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What the warehouse says of itself."""
+
+    now: datetime
+    waiting: tuple[quarantine.Count, ...] = ()
+    batch: int = 0
+    captured_at: datetime | None = None
+    loaded_at: datetime | None = None
+    rows: int = 0
+    checked_at: datetime | None = None
+
+
+def status(pipeline: Pipeline) -> Status:
+    """Look at both stores and the warehouse; totesys itself is left alone.
+
+    Costs some forty small reads of the lake however long its history is.
+    """
+    loaded = _loaded(pipeline)
+    ingestion, processed = pipeline.ingestion, pipeline.processed
+    ingested = newest(ingestion, manifest_path, at_least=loaded.batch)
+    manifest = read_manifest(ingestion, ingested)[0] if ingested else None
+    transformed, made = _transformed(processed)
+    return Status(
+        now=loaded.now,
+        stages=(
+            Stage("ingest", ingested, *_brought(manifest), 0),
+            Stage("transform", transformed, *made, ingested - transformed),
+            Stage(
+                "load", loaded.batch, loaded.captured_at, loaded.rows, transformed - loaded.batch
+            ),
+        ),
+        data_to=loaded.captured_at,
+        checked_at=_checked_at(ingestion, loaded),
+        loaded_at=loaded.loaded_at,
+        carried=tuple(_carried(manifest)) if manifest else (),
+        quarantine=loaded.waiting,
+        schema_changes=tuple(
+            schema_changes(lambda batch: read_manifest(ingestion, batch)[0], ingested)
+        ),
+    )
+
+
+def _brought(manifest: Manifest | None) -> tuple[datetime | None, int]:
+    return (manifest.captured_at, manifest.rows) if manifest else (None, 0)
+
+
+def _transformed(store: Store) -> tuple[int, tuple[datetime | None, int]]:
+    generation = current_generation(store)
+    batch = newest(store, lambda number: processed_manifest_path(generation, number))
+    if not batch:
+        return 0, (None, 0)
+    made, _ = read_processed_manifest(store, generation, batch)
+    return batch, (made.captured_at, made.rows)
+
+
+def _checked_at(store: Store, loaded: _Loaded) -> datetime | None:
+    """A heartbeat counts too, when nothing but the loaded batches was there."""
+    beat = last_heartbeat(store, loaded.now)
+    known = [loaded.checked_at, beat.checked_at if beat and beat.batch <= loaded.batch else None]
+    return max((moment for moment in known if moment), default=None)
+
+
+def _carried(manifest: Manifest) -> Iterator[Carried]:
+    for table in manifest.tables:
+        if table.files:
+            deleted = sum(file.deletes for file in table.files)
+            yield Carried(table.name, sum(file.rows for file in table.files) - deleted, deleted)
+
+
+def _loaded(pipeline: Pipeline) -> _Loaded:
+    with connect(pipeline.warehouse) as connection:
+        [(now, ledger)] = connection.execute(
+            "SELECT clock_timestamp(), to_regclass('totes.migrations')"
+        ).fetchall()
+        if ledger is None:
+            return _Loaded(now)
+        last = connection.execute(
+            "SELECT batch, captured_at, loaded_at, rows, freshness.checked_at"
+            " FROM totes.batches CROSS JOIN totes.freshness ORDER BY batch DESC LIMIT 1"
+        ).fetchone()
+    waiting = quarantine.counts(pipeline.warehouse)
+    return _Loaded(now, tuple(waiting), *last or ())
+
+
+def schema_changes(
+    read: Callable[[int], Manifest], last: int, most: int = CHANGES
+) -> Iterator[SchemaChange]:
+    """The newest changes of the tables' shapes: sought 1, 2, 4, 8 … batches back, then bisected.
+
+    So a history of n batches costs some 3·log2(n) manifests; a change that was undone between
+    two of those looked at is not seen.
+    """
+    read = cache(read)
+    newer, step, told = last, 1, 0
+    while newer > 1 and told < most:
+        older = max(newer - step, 1)
+        if _shapes(read(older)) == _shapes(read(newer)):
+            newer, step = older, 2 * step
+            continue
+        while newer - older > 1:
+            middle = (older + newer) // 2
+            if _shapes(read(middle)) == _shapes(read(newer)):
+                newer = middle
+            else:
+                older = middle
+        yield from _altered(read(older), read(newer))
+        newer, step, told = older, 1, told + 1
+
+
+def _shapes(manifest: Manifest) -> Mapping[str, str]:
+    return {table.name: table.fingerprint for table in manifest.tables}
+
+
+def _altered(before: Manifest, after: Manifest) -> Iterator[SchemaChange]:
+    """Table by table; one that came anew with another source counts as altered too."""
+    names = {table.name for manifest in (before, after) for table in manifest.tables}
+    for name in sorted(names):
+        if what := _difference(before.table(name), after.table(name)):
+            yield SchemaChange(after.batch, after.captured_at, name, what)
+
+
+def _difference(before: Table | None, after: Table | None) -> str | None:
+    if before is None or after is None:
+        return "table dropped" if after is None else "table added"
+    if before.fingerprint == after.fingerprint:
+        return None
+    was = {column.name: column for column in before.columns}
+    now = {column.name: column for column in after.columns}
+    told = [f"{name} added ({now[name].type})" for name in now if name not in was]
+    told += [f"{name} dropped" for name in was if name not in now]
+    told += [
+        f"{name} retyped from {was[name].type} to {now[name].type}"
+        for name in now
+        if name in was and now[name].type != was[name].type
+    ]
+    if before.key != after.key:
+        told.append(f"primary key is now ({', '.join(after.key)})")
+    return ", ".join(told) or "altered, with the same columns"
