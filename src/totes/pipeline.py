@@ -15,11 +15,11 @@ from totes.ingest import Accept, Ingested, ingest
 from totes.lake.store import Store
 from totes.load import load, record_checked
 from totes.progress import QUIET, Progress
-from totes.quarantine import set_aside
 from totes.settings import Dsn
 from totes.source.catalogue import Scope
 from totes.transform import transform
 from totes.warehouse.connection import connect
+from totes.warehouse.quarantine import set_aside
 from totes.warehouse.schema import migrate
 
 log = logging.getLogger(__name__)

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from totes import quarantine
 from totes.batch import Manifest, Table, manifest_path, processed_manifest_path
 from totes.ingest import last_heartbeat
 from totes.lake.log import current_generation, newest, read_manifest, read_processed_manifest
 from totes.lake.store import Store
 from totes.pipeline import Pipeline
+from totes.warehouse import quarantine
 from totes.warehouse.connection import connect
 
 CHANGES = 5

@@ -36,12 +36,12 @@ def demo(
     after the given time, or with Ctrl-C. Needs nothing: its servers and its lake live in
     TOTES_HOME.
     """
-    from totes.cli.look import show_verdict
     from logging import WARNING
 
+    from totes.cli.look import show_verdict
     from totes.cli.terminal import log, out, stopping
-    from totes.demo.run import run
     from totes.settings import duration, load_settings
+    from totes.show.run import run
 
     del no_dashboard  # there is none yet
     seconds = duration(length, "--for").total_seconds() if length else None

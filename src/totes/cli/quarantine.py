@@ -21,8 +21,8 @@ def list_() -> None:
 
     from totes.cli.terminal import out, table
     from totes.places import Places
-    from totes.quarantine import counts
     from totes.settings import load_settings
+    from totes.warehouse.quarantine import counts
 
     with Places(load_settings(), make=False) as places:
         found = counts(places.warehouse)
@@ -49,8 +49,8 @@ def show(
 
     from totes.cli.terminal import out, table
     from totes.places import Places
-    from totes.quarantine import refused
     from totes.settings import load_settings
+    from totes.warehouse.quarantine import refused
 
     with Places(load_settings(), make=False) as places:
         found = refused(places.warehouse, star_table, limit)
@@ -79,9 +79,9 @@ def release(
     from totes.cli.terminal import out, progress
     from totes.pipeline import steps
     from totes.places import Places
-    from totes.quarantine import refused_batches
     from totes.release import release as publish
     from totes.settings import load_settings
+    from totes.warehouse.quarantine import refused_batches
 
     with Places(load_settings(), make=False) as places, progress() as shown:
         wanted = batches or refused_batches(places.warehouse)

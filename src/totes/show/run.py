@@ -16,14 +16,14 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from totes.demo import simulator
-from totes.demo.answers import Answers, ask
 from totes.demo.simulator import Kind
-from totes.demo.view import BATCHES, EVENTS, Scene, picture
 from totes.errors import UsageError
 from totes.pipeline import STAGES, Done, Pipeline, run_once
 from totes.pipeline import run as keep_running
 from totes.places import Places
 from totes.settings import Dsn, Settings
+from totes.show.answers import Answers, ask
+from totes.show.view import BATCHES, EVENTS, Scene, picture
 from totes.verify import Verdict, verify
 
 ORDERS = 1_000

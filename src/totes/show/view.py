@@ -9,9 +9,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from totes.demo.answers import Answers, Country, Overdue, Version
 from totes.demo.simulator import Event, Kind
 from totes.pipeline import STAGES, Done
+from totes.show.answers import Answers, Country, Overdue, Version
 
 EVENTS = 8
 BATCHES = 8
