@@ -70,7 +70,7 @@ def bulk(
     script = (files("totes.demo.simulator") / "bulk.sql").read_text(encoding="utf-8")
     with connect(dsn, autocommit=True) as connection:
         with connection.transaction():
-            if connection.execute('SELECT FROM "transaction" LIMIT 1').fetchone():
+            if connection.execute('SELECT FROM "transaction" LIMIT 1').fetchone() is not None:
                 raise UsageError(f"{dsn} has orders already: bulk filling needs an empty totesys.")
             if connection.execute("SELECT FROM currency LIMIT 1").fetchone() is None:
                 seed_reference(connection, seed)
