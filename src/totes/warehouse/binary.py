@@ -31,7 +31,7 @@ def copy_in(  # noqa: PLR0913  two ends, what goes from one to the other, and wh
 ) -> None:
     """Append the result of DuckDB's query `rows` to `table`; `columns` are names and DuckDB types.
 
-    Types: INTEGER, BOOLEAN, DATE, TIME, TIMESTAMPTZ, VARCHAR and DECIMAL(n,2) up to 18 digits.
+    Types: INTEGER, BOOLEAN, DATE, TIME, TIMESTAMPTZ, VARCHAR, DECIMAL(10,2), DECIMAL(18,2).
     """
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
         table, sql.SQL(", ").join(map(sql.Identifier, columns))
@@ -47,13 +47,12 @@ def copy_in(  # noqa: PLR0913  two ends, what goes from one to the other, and wh
 
 def _row(columns: Mapping[str, str]) -> str:
     """DuckDB SQL: one row in PostgreSQL's binary format."""
-    count = _bytes(f"cast({len(columns)} as smallint)")
+    count = _literal(len(columns).to_bytes(2))
     return _concatenated([count, *(_field(quote(n), kind) for n, kind in columns.items())])
 
 
 def _field(value: str, kind: str) -> str:
-    encode = _decimal if kind.startswith("DECIMAL") else _ENCODERS[kind]
-    return f"coalesce({encode(value)}, {_NULL})"
+    return f"coalesce({_ENCODERS[kind](value)}, {_NULL})"
 
 
 def _concatenated(parts: Sequence[str]) -> str:
@@ -68,8 +67,13 @@ def _bytes(integer: str) -> str:
     return f"cast(cast({integer} as bit) as blob)"
 
 
+def _literal(content: bytes) -> str:
+    escaped = "".join(f"\\x{byte:02X}" for byte in content)
+    return f"'{escaped}'::blob"
+
+
 def _length(size_bytes: int) -> str:
-    return _bytes(f"{size_bytes}::integer")
+    return _literal(size_bytes.to_bytes(4, signed=True))
 
 
 def _int4(value: str) -> str:
@@ -89,20 +93,30 @@ def _varchar(value: str) -> str:
     return f"({_bytes(f'cast(strlen({value}) as integer)')} || encode({value}))"
 
 
-def _decimal(value: str) -> str:
-    """Five digits in base 10000, four of them before the point: sixteen decimal digits and two."""
-    hundredths = f"cast(cast(abs({value}) as decimal(20, 2)) * 100 as bigint)"
-    whole = " + ".join(
-        f"(({hundredths} // {10 ** (4 * place + 2)} % 10000) << {16 * place})" for place in range(4)
+def _decimal(value: str, precision: int) -> str:
+    """Digits in base 10000: as many as the precision needs before the point, and one after it."""
+    places = -(-(precision - 2) // 4)
+    whole = f"cast(trunc(abs({value})) as bigint)"
+    digits = " + ".join(
+        f"({whole} // {10000**place} % 10000 << {16 * place})" for place in range(places)
     )
-    fraction = f"cast({hundredths} % 100 * 100 as smallint)"
-    sign = f"case when {value} < 0 then {0x4000} else 0 end"
-    head = f"({18 << 32} + {5 << 16} + 3)"  # length, digits, weight of the first one
-    tail = f"cast(({sign} << 16) + 2 as integer)"  # sign, digits shown after the point
-    return _concatenated([_bytes(head), _bytes(tail), _bytes(f"({whole})"), _bytes(fraction)])
+    fraction = f"cast(cast(abs({value}) % 1 as decimal(4, 2)) * 10000 as smallint)"
+    head = (8 + 2 * (places + 1)).to_bytes(4) + (places + 1).to_bytes(2) + (places - 1).to_bytes(2)
+    positive, negative = (_literal(head + sign + b"\0\2") for sign in (b"\0\0", b"\x40\0"))
+    whole_bytes = _bytes(f"cast({digits} as {_INTEGERS[places * 2]})")
+    return _concatenated(
+        [
+            f"case when {value} < 0 then {negative} else {positive} end",
+            whole_bytes,
+            _bytes(fraction),
+        ]
+    )
 
 
 _NULL = _length(-1)
+
+_INTEGERS = MappingProxyType({4: "integer", 8: "bigint"})
+"""DuckDB's integers by their bytes."""
 
 _ENCODERS: Mapping[str, Callable[[str], str]] = MappingProxyType(
     {
@@ -114,5 +128,7 @@ _ENCODERS: Mapping[str, Callable[[str], str]] = MappingProxyType(
             f"(epoch_us({value}) - epoch_us(timestamptz '2000-01-01 00:00:00+00'))"
         ),
         "VARCHAR": _varchar,
+        "DECIMAL(10,2)": lambda value: _decimal(value, 10),
+        "DECIMAL(18,2)": lambda value: _decimal(value, 18),
     }
 )

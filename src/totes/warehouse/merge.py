@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import duckdb
@@ -46,7 +47,7 @@ def apply(
 
     `local` has the local copy of each object that the manifest's `files` and `refused` name.
     """
-    connection.execute("SET LOCAL maintenance_work_mem = '128MB'; SET LOCAL random_page_cost = 1.1")
+    connection.execute(_read("tune"))
     _Batch(connection, engine, manifest, local, progress).apply()
 
 
@@ -232,7 +233,8 @@ class _Batch:
             "current": _qualified("d", columns),
             "excluded": _qualified("excluded", columns),
         }
-        for step in _FACT_STEPS if star.is_fact else _DIMENSION_STEPS:
+        late = moment < self.manifest.captured_at
+        for step in _STEPS[star.is_fact, late]:
             self.connection.execute(_statement(step, **parts))
 
     def _files(self, star: Star) -> list[StarFile]:
@@ -255,24 +257,19 @@ class _Batch:
         )
 
 
-_FACT_STEPS = (
-    "end_by_history",
-    "end_by_quarantine",
-    "release",
-    "supersede",
-    "drop_known",
-    "close_versions",
-    "insert_versions",
-)
+_OF_FACT = ("supersede", "drop_known", "close_versions", "insert_versions")
+_OF_DIMENSION = ("supersede", "delete_dimension", "upsert_dimension")
+_OF_LATE = ("end_by_quarantine", "release")
 
-_DIMENSION_STEPS = (
-    "end_by_quarantine",
-    "release",
-    "supersede",
-    "delete_dimension",
-    "insert_ended_dimension",
-    "upsert_dimension",
+_STEPS: Mapping[tuple[bool, bool], tuple[str, ...]] = MappingProxyType(
+    {
+        (True, False): _OF_FACT,
+        (True, True): ("end_by_history", *_OF_LATE, *_OF_FACT),
+        (False, False): _OF_DIMENSION,
+        (False, True): (*_OF_LATE, "insert_ended_dimension", *_OF_DIMENSION),
+    }
 )
+"""What places a moment's rows: of a fact or not, late (they were in quarantine) or not."""
 
 
 def _columns(star: Star) -> dict[str, str]:

@@ -17,6 +17,8 @@ from totes.warehouse.connection import connect
 READER = "totes_reader"
 """The role that may read everything here and change nothing."""
 
+OLDEST_SERVER = 150000
+
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('totes.migrate', 0))"
 
 
@@ -41,6 +43,8 @@ class _Column:
 def migrate(dsn: Dsn) -> list[str]:
     """Bring the warehouse to this program's schema; the names of the migrations it took."""
     with connect(dsn) as connection:
+        if connection.info.server_version < OLDEST_SERVER:
+            raise WarehouseError("The warehouse needs PostgreSQL 15 or newer.")
         with connection.transaction():
             connection.execute(_LOCK)
             _ensure_reader(connection)

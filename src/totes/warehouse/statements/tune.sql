@@ -1,0 +1,6 @@
+-- For this transaction: memory for building indexes, storage without moving heads, and, where the
+-- loader was granted it, no check of foreign keys row by row: the load checks them set-wise itself.
+SET LOCAL maintenance_work_mem = '128MB';
+SET LOCAL random_page_cost = 1.1;
+SELECT set_config('session_replication_role', 'replica', true)
+WHERE has_parameter_privilege('session_replication_role', 'SET')
