@@ -97,6 +97,10 @@ schema: setup ## write docs/manifest.schema.json anew
 	$(BIN)/python -c 'from totes.batch import manifest_schema; print(manifest_schema(), end="")' \
 		> docs/manifest.schema.json
 
+.PHONY: docs
+docs: setup ## write docs/commands.md and docs/settings.md anew
+	$(BIN)/python tools/docs.py
+
 .PHONY: bench
 bench: setup ## speed and memory with a million sales orders
 	$(BIN)/python -m benchmarks

@@ -10,7 +10,7 @@ from totes.batch import Manifest, Table, manifest_path, processed_manifest_path
 from totes.ingest import last_heartbeat
 from totes.lake.log import current_generation, newest, read_manifest, read_processed_manifest
 from totes.lake.store import Store
-from totes.pipeline import Pipeline
+from totes.settings import Dsn
 from totes.warehouse import quarantine
 from totes.warehouse.connection import connect
 
@@ -87,13 +87,12 @@ class _Loaded:
     checked_at: datetime | None = None
 
 
-def status(pipeline: Pipeline) -> Status:
+def status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:
     """Look at both stores and the warehouse; totesys itself is left alone.
 
     Costs some forty small reads of the lake however long its history is.
     """
-    loaded = _loaded(pipeline)
-    ingestion, processed = pipeline.ingestion, pipeline.processed
+    loaded = _loaded(warehouse)
     ingested = newest(ingestion, manifest_path, at_least=loaded.batch)
     manifest = read_manifest(ingestion, ingested)[0] if ingested else None
     transformed, made = _transformed(processed)
@@ -144,8 +143,8 @@ def _carried(manifest: Manifest) -> Iterator[Carried]:
             yield Carried(table.name, sum(file.rows for file in table.files) - deleted, deleted)
 
 
-def _loaded(pipeline: Pipeline) -> _Loaded:
-    with connect(pipeline.warehouse) as connection:
+def _loaded(warehouse: Dsn) -> _Loaded:
+    with connect(warehouse) as connection:
         [(now, ledger)] = connection.execute(
             "SELECT clock_timestamp(), to_regclass('totes.migrations')"
         ).fetchall()
@@ -155,7 +154,7 @@ def _loaded(pipeline: Pipeline) -> _Loaded:
             "SELECT batch, captured_at, loaded_at, rows, freshness.checked_at"
             " FROM totes.batches CROSS JOIN totes.freshness ORDER BY batch DESC LIMIT 1"
         ).fetchone()
-    waiting = quarantine.counts(pipeline.warehouse)
+    waiting = quarantine.counts(warehouse)
     return _Loaded(now, tuple(waiting), *last or ())
 
 

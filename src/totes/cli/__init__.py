@@ -8,7 +8,7 @@ decides anything: it turns arguments into calls, and values into lines.
 
 import signal
 import sys
-from typing import Annotated, Any, Never
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -22,29 +22,23 @@ TERMINATED = 143
 
 
 class _Commands(TyperGroup):
-    """Errors become one line and an exit code."""
+    """What is said to a person becomes one line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (typer.Exit, typer.Abort, BrokenPipeError):
-            raise
+        except TotesError as error:
+            _say(error, str(error))
+            raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
-        except Exception as error:
-            if ctx.params.get("debug"):
-                raise
-            _fail(error)
 
 
-def _fail(error: Exception) -> Never:
-    if isinstance(error, TotesError):
-        line, code = str(error), error.exit_code
-    else:
-        line = f"{type(error).__name__}: {error} (nobody foresaw this; see it with --debug)"
-        code = BUG
+def _say(error: Exception, line: str) -> None:
+    from totes.cli.terminal import log
+
+    log.debug("", exc_info=error)
     typer.echo(f"totes: {line}", err=True)
-    raise typer.Exit(code)
 
 
 app = typer.Typer(
@@ -53,7 +47,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,  # Rich would make --help three times slower
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -98,4 +91,8 @@ app.command()(look.settings)
 def main() -> None:
     """The entry point; SIGTERM leaves through the same doors as any error."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    app(prog_name="totes")
+    try:
+        app(prog_name="totes")
+    except Exception as error:  # noqa: BLE001  a person gets a line, whatever it is
+        _say(error, f"{type(error).__name__}: {error} (nobody foresaw this: --debug shows where)")
+        sys.exit(BUG)

@@ -56,7 +56,7 @@ def status(*, as_json: Json = False) -> None:
     from totes.status import status as look
 
     with Places(load_settings(), make=False) as places:
-        seen = look(places.pipeline)
+        seen = look(places.ingestion, places.processed, places.warehouse)
     if as_json:
         typer.echo(json.dumps(seen.to_json(), indent=1, default=str))
     else:
@@ -140,10 +140,10 @@ def settings() -> None:
     """Every setting, its value and where it is from."""
     from rich.text import Text
 
-    from totes.cli.terminal import out, table
+    from totes.cli.terminal import out
     from totes.settings import listed, load_settings
 
-    rows = table("setting", "value", "from", "meaning")
+    console = out()
     for one in listed(load_settings()):
-        rows.add_row(one.name, Text(one.value), one.origin, Text(one.meaning))
-    out().print(rows)
+        console.print(Text.assemble((f"{one.name:<21}", "bold"), f" {one.value}  ({one.origin})"))
+        console.print(Text(f"{'':<21} {one.meaning}", "dim"))

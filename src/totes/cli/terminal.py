@@ -1,6 +1,7 @@
 """What people see: two consoles, progress and log lines, moments and ages in words."""
 
 import logging
+import os
 import signal
 import sys
 import time
@@ -26,12 +27,17 @@ from totes.progress import Progress
 
 LOG_EVERY_SECONDS = 5.0
 
+PIPED_COLUMNS = 100
+
 log = logging.getLogger("totes")
 
 
 def out() -> Console:
     """Standard output, for what was asked for."""
-    return Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_COLUMNS
+    return console
 
 
 def err() -> Console:
