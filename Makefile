@@ -73,7 +73,7 @@ audit: setup ## known vulnerabilities of what we depend on
 
 .PHONY: rules
 rules: setup ## the project's own rules: dependencies point one way, docs are current
-	$(BIN)/pytest -q -m rules
+	$(BIN)/pytest -q -m rules $$(grep -l 'mark\.rules' tests/*.py)
 
 .PHONY: requirements
 requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1 for the newest)
@@ -103,7 +103,7 @@ docs: setup ## write docs/commands.md and docs/settings.md anew
 
 .PHONY: bench
 bench: setup ## speed and memory with a million sales orders
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks/bench.py
 
 .PHONY: build
 build: setup ## the wheel, in dist/

@@ -135,7 +135,7 @@ def test_put_never_replaces_an_object(store: Store, file: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["same", "different"])
-@pytest.mark.parametrize("rivals", ["threads", "processes"])
+@pytest.mark.parametrize("rivals", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_of_two_rivals_exactly_one_wins_each_key(place: Place, rivals: str, content: str) -> None:
     contents = [b"content" if content == "same" else b"content of %d" % n for n in range(2)]
     executor: Executor = (
