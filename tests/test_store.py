@@ -176,6 +176,7 @@ def test_a_prefix_is_whole_segments(place: Place) -> None:
     assert list(store.list("a/b/1")) == list(store.list("c")) == []
 
 
+@pytest.mark.slow
 def test_a_long_list_comes_in_pages_and_whole(place: Place) -> None:
     keys = [f"batches/{number:012d}.json" for number in range(1, 2501)]
     place.fill(keys)
@@ -447,7 +448,7 @@ def test_an_object_is_not_created_inside_another(tmp_path: Path) -> None:
 # --- S3 ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("times", [1, 1_000_000])
+@pytest.mark.parametrize("times", [1, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_a_create_whose_answer_was_lost_is_a_success(
     bucket: Bucket, service: S3Service, times: int
 ) -> None:
@@ -458,7 +459,7 @@ def test_a_create_whose_answer_was_lost_is_a_success(
     assert store.get("batches/1") == b"ours"
 
 
-@pytest.mark.parametrize("times", [1, 1_000_000])
+@pytest.mark.parametrize("times", [1, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_a_create_whose_answer_was_lost_is_no_success_over_a_rival(
     bucket: Bucket, service: S3Service, times: int
 ) -> None:
