@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import count
+from itertools import chain, count, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -50,25 +50,28 @@ def load(
     Follows the processed store to a new generation: the warehouse is then rebuilt from it.
     """
     generation = current_generation(processed)
-    with connect(warehouse) as connection, _workshop() as (engine, scratch):
+    with connect(warehouse) as connection:
         check(connection)
         position = _position(connection)
         _check_lineage(processed, generation, position)
         if position.batch and position.generation != generation:
             rebuild(processed, warehouse, generation=generation, progress=progress)
             position = _position(connection)
-        for batch in count(position.batch + 1):
-            try:
-                manifest, _ = read_processed_manifest(processed, generation, batch)
-            except ObjectMissing:
-                return
-            progress.start(f"load batch {batch}", manifest.rows)
-            with _fetched(processed, manifest, scratch) as local, connection.transaction():
-                reach("load.fetched")
-                loaded = _load(connection, engine, manifest, local, progress)
-                reach("load.before-commit")
-            if loaded:
-                yield manifest
+            yield from takewhile(
+                lambda loaded: loaded.batch <= position.batch, _manifests(processed, generation)
+            )
+        pending = _manifests(processed, generation, position.batch + 1)
+        if (first := next(pending, None)) is None:
+            return
+        with _workshop() as (engine, scratch):
+            for manifest in chain([first], pending):
+                progress.start(f"load batch {manifest.batch}", manifest.rows)
+                with _fetched(processed, manifest, scratch) as local, connection.transaction():
+                    reach("load.fetched")
+                    loaded = _load(connection, engine, manifest, local, progress)
+                    reach("load.before-commit")
+                if loaded:
+                    yield manifest
 
 
 def rebuild(
@@ -76,12 +79,11 @@ def rebuild(
     warehouse: Dsn,
     *,
     generation: int,
-    upto: int | None = None,
     progress: Progress = QUIET,
-) -> int:
-    """Empty the warehouse and load batches 1 to `upto` (all) of `generation`, in one transaction.
+) -> None:
+    """Empty the warehouse and load all batches of `generation`, in one transaction.
 
-    Readers see the old content until then, and wait while it is exchanged. Returns how many.
+    Readers wait while it is exchanged.
     """
     with (
         connect(warehouse) as connection,
@@ -91,17 +93,10 @@ def rebuild(
         check(connection)
         _lock(connection)
         merge.empty(connection)
-        for batch in count(1):
-            if upto is not None and batch > upto:
-                break
-            try:
-                manifest, _ = read_processed_manifest(processed, generation, batch)
-            except ObjectMissing:
-                break
-            progress.start(f"load batch {batch}", manifest.rows)
+        for manifest in _manifests(processed, generation):
+            progress.start(f"load batch {manifest.batch}", manifest.rows)
             with _fetched(processed, manifest, scratch) as local:
                 _load(connection, engine, manifest, local, progress)
-        return _position(connection).batch
 
 
 def record_checked(warehouse: Dsn, checked_at: datetime) -> None:
@@ -126,7 +121,8 @@ def _load(
     position = _position(connection)
     if manifest.batch <= position.batch:
         return False
-    if manifest.batch != position.batch + 1:
+    was_rebuilt = position.batch and position.generation != manifest.generation
+    if manifest.batch != position.batch + 1 or was_rebuilt:
         raise WarehouseError(
             f"Batch {manifest.batch} does not follow batch {position.batch}, the newest in the "
             "warehouse: something else has changed it meanwhile, run `totes load` again."
@@ -165,17 +161,25 @@ def _check_lineage(processed: Store, generation: int, position: Position) -> Non
     """WarehouseError where the newest batch in the warehouse is not this lake's."""
     if position == _NOTHING:
         return
-    try:
-        manifest, _ = read_processed_manifest(processed, generation, position.batch)
-    except ObjectMissing:
-        found = None
-    else:
-        found = manifest.ingested
-    if found != position.ingested:
-        raise WarehouseError(
-            f"Batch {position.batch}, the newest in the warehouse, is not that of {processed.url}: "
-            "check TOTES_PROCESSED_URL and TOTES_WAREHOUSE_DSN."
-        )
+    # A new generation may not have come so far yet; the old one is still there, unless it was lost.
+    for candidate in (generation, position.generation):
+        for manifest in islice(_manifests(processed, candidate, position.batch), 1):
+            if manifest.ingested == position.ingested:
+                return
+    raise WarehouseError(
+        f"Batch {position.batch}, the newest in the warehouse, is not that of {processed.url}: "
+        "check TOTES_PROCESSED_URL and TOTES_WAREHOUSE_DSN."
+    )
+
+
+def _manifests(processed: Store, generation: int, first: int = 1) -> Iterator[ProcessedManifest]:
+    """The batches of a generation from `first` on, in order."""
+    for batch in count(first):
+        try:
+            manifest, _ = read_processed_manifest(processed, generation, batch)
+        except ObjectMissing:
+            return
+        yield manifest
 
 
 @contextmanager

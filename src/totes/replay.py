@@ -1,0 +1,106 @@
+"""Replay: processed data and warehouse made anew from the ingestion store.
+
+A new generation is written beside the current one, and published with one create-only pointer when
+it is complete; `load` then rebuilds the warehouse from it. Whatever is killed on the way: before
+the pointer, the next replay goes on with the unpublished generation; behind it, the next load does
+the rest.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from totes.batch import (
+    ProcessedManifest,
+    generation_path,
+    manifest_path,
+    processed_manifest_path,
+)
+from totes.errors import LakeError, UsageError, WarehouseError
+from totes.failpoint import reach
+from totes.lake.folder import FolderStore
+from totes.lake.log import current_generation, newest, read_processed_manifest
+from totes.lake.store import Store
+from totes.load import load
+from totes.pipeline import Done, Pipeline, refused, steps
+from totes.progress import QUIET, Progress
+from totes.settings import Dsn
+from totes.star.models import Models, shipped_models
+from totes.transform import write_generation
+from totes.warehouse.connection import connect
+from totes.warehouse.schema import migrate
+
+
+def replay(
+    pipeline: Pipeline,
+    *,
+    into: Dsn | None = None,
+    upto: int | None = None,
+    progress: Progress = QUIET,
+) -> Iterator[Done]:
+    """Make our batches anew, or those of a new warehouse `into`; all, or those up to `upto`.
+
+    Without `into`, the pipeline goes on with batch `upto` + 1 on its next run. With it, the lake
+    stays as it is, and WarehouseError refuses a database that has batches already.
+    """
+    last = newest(pipeline.ingestion, manifest_path)
+    if not last or (upto or 0) > last:
+        raise UsageError(
+            f"There is no batch {upto or 1} to replay in {pipeline.ingestion.url}, "
+            f"{f'the newest is {last}' if last else 'it is empty'}."
+        )
+    if into is None:
+        yield from _anew(pipeline, upto, progress)
+    else:
+        yield from _elsewhere(pipeline.ingestion, into, upto, progress)
+
+
+def _anew(pipeline: Pipeline, upto: int | None, progress: Progress) -> Iterator[Done]:
+    processed, models = pipeline.processed, shipped_models()
+    generation = current_generation(processed) + 1
+    _check_begun(processed, generation, models, upto)
+    for made in write_generation(
+        pipeline.ingestion, processed, generation, models, upto=upto, progress=progress
+    ):
+        yield _transformed(made)
+    _check_begun(processed, generation, models, upto)  # a rival may have made some of it
+    reach("replay.before-pointer")
+    pointer = json.dumps({"generation": generation, "models": models.digest}).encode()
+    processed.create(generation_path(generation), pointer)
+    reach("replay.published")
+    yield from steps(pipeline, "load", progress=progress)
+
+
+def _elsewhere(ingestion: Store, into: Dsn, upto: int | None, progress: Progress) -> Iterator[Done]:
+    migrate(into)
+    with connect(into) as connection:
+        if connection.execute("SELECT FROM totes.batches LIMIT 1").fetchone() is not None:
+            raise WarehouseError(f"{into} has batches already: replay into an empty database.")
+    with TemporaryDirectory(prefix="totes-replay-") as folder:
+        processed = FolderStore(Path(folder))
+        for made in write_generation(
+            ingestion, processed, 1, shipped_models(), upto=upto, progress=progress
+        ):
+            yield _transformed(made)
+            for loaded in load(processed, into, progress=progress):
+                yield Done("load", loaded.batch, loaded.rows, loaded.captured_at)
+
+
+def _transformed(made: ProcessedManifest) -> Done:
+    return Done("transform", made.batch, made.rows, made.captured_at, refused(made))
+
+
+def _check_begun(processed: Store, generation: int, models: Models, upto: int | None) -> None:
+    """LakeError where an unfinished generation is not what this replay would have made."""
+    done = newest(processed, lambda batch: processed_manifest_path(generation, batch))
+    if not done:
+        return
+    made, _ = read_processed_manifest(processed, generation, done)
+    if made.models != models.digest or done > (upto or done):
+        raise LakeError(
+            f"A replay has begun generation {generation} in {processed.url} and not finished it: "
+            f"it has batch {done}, made by terrific-totes {made.program} with other models than "
+            "these or beyond the batch asked for. Once no other replay runs, delete "
+            f"generation={generation}/ there, which nothing reads, and replay again."
+        )
