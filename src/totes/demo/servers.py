@@ -34,6 +34,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "listen_addresses": "",
         "port": "5432",
+        "unix_socket_permissions": "0700",  # also where the socket lies in a shared folder
         "fsync": "on",
         "synchronous_commit": "on",
         "full_page_writes": "on",
