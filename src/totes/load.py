@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, count, islice, takewhile
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,9 @@ def load(
         position = _position(connection)
         _check_lineage(processed, generation, position)
         if position.batch and position.generation != generation:
-            rebuild(processed, warehouse, generation=generation, progress=progress)
+            newest = rebuild(processed, warehouse, generation=generation, progress=progress)
+            yield from islice(_manifests(processed, generation), newest)
             position = _position(connection)
-            yield from takewhile(
-                lambda loaded: loaded.batch <= position.batch, _manifests(processed, generation)
-            )
         pending = _manifests(processed, generation, position.batch + 1)
         if (first := next(pending, None)) is None:
             return
@@ -80,10 +78,10 @@ def rebuild(
     *,
     generation: int,
     progress: Progress = QUIET,
-) -> None:
+) -> int:
     """Empty the warehouse and load all batches of `generation`, in one transaction.
 
-    Readers wait while it is exchanged.
+    Readers wait while it is exchanged. Returns the newest batch.
     """
     with (
         connect(warehouse) as connection,
@@ -97,6 +95,7 @@ def rebuild(
             progress.start(f"load batch {manifest.batch}", manifest.rows)
             with _fetched(processed, manifest, scratch) as local:
                 _load(connection, engine, manifest, local, progress)
+        return _position(connection).batch
 
 
 def record_checked(warehouse: Dsn, checked_at: datetime) -> None:
