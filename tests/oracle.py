@@ -1,0 +1,120 @@
+"""What the warehouse must hold, found the naive way: all of totesys is read at every capture.
+
+Imports nothing from totes: its queries are its own, and history is a list of all that was seen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, LiteralString
+
+import psycopg
+
+Row = tuple[Any, ...]
+Sight = Mapping[str, Mapping[Any, Row]]
+"""What one look at the source saw: star table, then natural key, then row."""
+
+FACTS: dict[str, LiteralString] = {
+    "fact_sales_order": """
+        SELECT sales_order_id, created_at::date, created_at::time, last_updated::date,
+               last_updated::time, staff_id, counterparty_id, units_sold, unit_price, currency_id,
+               design_id, agreed_payment_date::date, agreed_delivery_date::date,
+               agreed_delivery_location_id
+        FROM sales_order""",
+    "fact_purchase_order": """
+        SELECT purchase_order_id, created_at::date, created_at::time, last_updated::date,
+               last_updated::time, staff_id, counterparty_id, item_code, item_quantity,
+               item_unit_price, currency_id, agreed_delivery_date::date, agreed_payment_date::date,
+               agreed_delivery_location_id
+        FROM purchase_order""",
+    "fact_payment": """
+        SELECT payment_id, created_at::date, created_at::time, last_updated::date,
+               last_updated::time, transaction_id, counterparty_id, payment_amount, currency_id,
+               payment_type_id, paid, payment_date::date
+        FROM payment""",
+}
+
+DIMENSIONS: dict[str, LiteralString] = {
+    "dim_staff": """
+        SELECT staff_id, first_name, last_name, department_name, location, email_address
+        FROM staff, department WHERE staff.department_id = department.department_id""",
+    "dim_counterparty": """
+        SELECT counterparty_id, counterparty_legal_name, address_line_1, address_line_2, district,
+               city, postal_code, country, phone
+        FROM counterparty, address WHERE legal_address_id = address_id""",
+    "dim_location": """
+        SELECT address_id, address_line_1, address_line_2, district, city, postal_code, country,
+               phone
+        FROM address""",
+    "dim_design": "SELECT design_id, design_name, file_location, file_name FROM design",
+    "dim_payment_type": "SELECT payment_type_id, payment_type_name::text FROM payment_type",
+    "dim_transaction": """
+        SELECT transaction_id, transaction_type::text, sales_order_id, purchase_order_id
+        FROM "transaction" """,
+    "dim_currency": """
+        SELECT currency_id, currency_code, CASE currency_code
+            WHEN 'GBP' THEN 'Pound Sterling' WHEN 'USD' THEN 'US Dollar' WHEN 'EUR' THEN 'Euro' END
+        FROM currency""",
+}
+
+
+def look(source: psycopg.Connection) -> Sight:
+    """All that is committed, as the star has it."""
+    with source.transaction():
+        source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        return {
+            name: {row[0]: row for row in source.execute(query)}
+            for name, query in (FACTS | DIMENSIONS).items()
+        }
+
+
+@dataclass
+class Oracle:
+    """Remembers what was seen at each capture."""
+
+    seen: Sight = field(default_factory=lambda: {name: {} for name in FACTS | DIMENSIONS})
+    """At the last capture."""
+
+    versions: dict[str, dict[tuple[Any, datetime], Row]] = field(
+        default_factory=lambda: {name: {} for name in FACTS}
+    )
+    """Facts by natural key and valid_from; a row's last value is valid_to."""
+
+    latest: dict[str, dict[Any, Row]] = field(
+        default_factory=lambda: {name: {} for name in DIMENSIONS}
+    )
+    """Dimension rows as last seen, also those that are gone."""
+
+    years: set[int] = field(default_factory=set)
+    """The calendar's: those of all dates seen, and one before and after."""
+
+    def record(self, sight: Sight, at: datetime) -> None:
+        """A capture at that moment saw this."""
+        for name in FACTS:
+            before, now = self.seen[name], sight[name]
+            for key in before.keys() | now.keys():
+                if before.get(key) != now.get(key):
+                    self._change(self.versions[name], now.get(key), key, at)
+            for row in now.values():
+                used = {value.year for value in row if isinstance(value, date)}
+                self.years |= {year + near for year in used for near in (-1, 0, 1)}
+        for name in DIMENSIONS:
+            self.latest[name] |= sight[name]
+        self.seen = sight
+
+    def _change(
+        self, versions: dict[tuple[Any, datetime], Row], row: Row | None, key: Any, at: datetime
+    ) -> None:
+        for (whose, since), version in versions.items():
+            if whose == key and version[-1] is None:
+                versions[whose, since] = (*version[:-1], at)
+        if row is not None:
+            versions[key, at] = (*row, None)
+
+    def history(self, fact: str) -> set[Row]:
+        """Every version: its columns, valid_from, valid_to."""
+        return {(*row[:-1], at, row[-1]) for (_, at), row in self.versions[fact].items()}
+
+    def gone(self, dimension: str) -> set[str]:
+        """Keys of dimension rows that totesys has deleted, as text."""
+        return {str(key) for key in self.latest[dimension].keys() - self.seen[dimension].keys()}
