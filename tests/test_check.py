@@ -1,0 +1,143 @@
+"""Check: every thing that is missing is named, with what helps."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from conftest import EmptyWarehouse, Totesys
+from plant import Plant
+from totes import check as checking
+from totes.check import Finding, check
+from totes.lake.folder import FolderStore
+from totes.places import Places
+from totes.settings import Dsn, Settings
+
+
+def look(plant: Plant, **settings: object) -> list[Finding]:
+    chosen = {
+        "source_dsn": plant.source,
+        "warehouse_dsn": plant.warehouse,
+        "ingestion_url": str(plant.ingestion),
+        "processed_url": str(plant.processed),
+        **settings,
+    }
+    with Places(Settings.model_validate(chosen)) as places:
+        return list(check(places))
+
+
+def failures(found: list[Finding]) -> list[tuple[str, str]]:
+    return [(finding.what, finding.advice) for finding in found if not finding.ok]
+
+
+def execute(dsn: Dsn, *statements: str) -> None:
+    with psycopg.connect(dsn.reveal(), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def test_all_is_well_before_and_after_the_first_run(plant: Plant) -> None:
+    found = look(plant)
+    assert not failures(found)
+    assert ("warehouse tables", "none yet: the first `totes run` makes them") in {
+        (finding.what, finding.found) for finding in found
+    }
+    plant.filled().run()
+    found = look(plant)
+    assert not failures(found)
+    assert ("warehouse tables", "as the contract says") in {
+        (finding.what, finding.found) for finding in found
+    }
+
+
+def test_looking_twice_leaves_one_object_in_each_store(plant: Plant) -> None:
+    look(plant)
+    before = plant.state()
+    look(plant)
+    assert plant.state() == before
+    assert list(FolderStore(plant.ingestion).list("")) == [checking.PROBE]
+
+
+def test_every_missing_privilege_comes_with_its_grant(plant: Plant) -> None:
+    plant.change("REVOKE SELECT ON staff, design FROM totes_ingest")
+    plant.change("REVOKE USAGE ON SCHEMA public FROM totes_ingest")
+    assert failures(look(plant)) == [
+        ("source schema", 'GRANT USAGE ON SCHEMA "public" TO "totes_ingest";'),
+        ("source privileges", 'GRANT SELECT ON "public"."design" TO "totes_ingest";'),
+        ("source privileges", 'GRANT SELECT ON "public"."staff" TO "totes_ingest";'),
+    ]
+
+
+def test_row_level_security_that_may_hide_rows_is_told(plant: Plant) -> None:
+    plant.change("ALTER TABLE staff ENABLE ROW LEVEL SECURITY")
+    [(what, advice)] = failures(look(plant))
+    assert what == "source privileges"
+    assert advice.startswith('ALTER ROLE "totes_ingest" BYPASSRLS;')
+
+
+def test_what_is_left_out_or_without_a_key_is_said_and_is_no_failure(plant: Plant) -> None:
+    plant.change("CREATE VIEW staff_view AS SELECT * FROM staff; CREATE TABLE loose (a int)")
+    found = look(plant)
+    assert not failures(found)
+    said = {finding.found for finding in found}
+    assert "staff_view: view" in said
+    assert "loose: captured whole whenever they change" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"source_schema": "nowhere"}, "source"),
+        ({"source_dsn": "host=/nowhere dbname=x"}, "source"),
+        ({"warehouse_dsn": "host=/nowhere dbname=x"}, "warehouse"),
+        ({"exclude_tables": ("staff",), "source_schema": "pg_toast"}, "source"),
+    ],
+)
+def test_what_cannot_be_reached_fails_alone(
+    plant: Plant, settings: dict[str, object], what: str
+) -> None:
+    assert [failed for failed, _ in failures(look(plant, **settings))][:1] == [what]
+    assert len(failures(look(plant, **settings))) == 1
+
+
+def test_a_store_that_cannot_be_written_fails(plant: Plant, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    [(what, _)] = failures(look(plant, processed_url=str(tmp_path / "file" / "lake")))
+    assert what == "processed store"
+
+
+def test_a_store_that_holds_another_probe_fails(plant: Plant) -> None:
+    FolderStore(plant.ingestion).create(checking.PROBE, b"something else")
+    [(what, _)] = failures(look(plant))
+    assert what == "ingestion store"
+
+
+def test_an_altered_warehouse_fails(plant: Plant) -> None:
+    plant.filled().run()
+    plant.ask("ALTER TABLE dim_staff ALTER COLUMN location SET NOT NULL")
+    assert [what for what, _ in failures(look(plant))] == ["warehouse"]
+
+
+def test_a_loader_without_rights_is_told_which(
+    plant: Plant, totesys: Totesys, warehouse: EmptyWarehouse
+) -> None:
+    name = warehouse.dsn.parts["dbname"]
+    execute(warehouse.admin, f"ALTER DATABASE {name} OWNER TO postgres")
+    try:
+        assert failures(look(plant)) == [
+            ("warehouse privileges", f'GRANT CREATE ON DATABASE {name} TO "totes_loader";'),
+            ("warehouse privileges", 'GRANT USAGE, CREATE ON SCHEMA public TO "totes_loader";'),
+        ]
+    finally:
+        execute(warehouse.admin, f"ALTER DATABASE {name} OWNER TO totes_loader")
+    assert totesys
+
+
+@pytest.mark.parametrize(("ahead", "said"), [(90, "90 s ahead of"), (-90, "90 s behind")])
+def test_a_clock_that_is_wrong_is_told(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, ahead: int, said: str
+) -> None:
+    monkeypatch.setattr(checking, "_clock", lambda _: timedelta(seconds=ahead))
+    found = [finding.found for finding in look(plant) if not finding.ok]
+    assert found == [f"{said} this machine's"] * 2

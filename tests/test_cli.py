@@ -1,0 +1,490 @@
+"""The command line: what people type, what they read, and the exit codes that scripts read."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import psycopg
+import pytest
+from rich.console import Console
+from rich.progress import Progress as Bars
+from typer.main import get_command
+
+from conftest import ClusterFactory
+from plant import Plant, at
+from totes import __version__
+from totes.cli import app, main, terminal
+from totes.cli.look import show_verdict
+from totes.demo.servers import prepare_source
+from totes.settings import Settings
+from totes.show.run import run as show
+
+ROOT = Path(__file__).parent.parent
+COMMAND = [sys.executable, "-m", "totes"]
+
+
+def parts(command: Any = None, name: str = "totes") -> Iterator[tuple[str, Any]]:
+    """Every command and its full name."""
+    command = command or get_command(app)
+    yield name, command
+    for part, inner in getattr(command, "commands", {}).items():
+        yield from parts(inner, f"{name} {part}")
+
+
+def start(plant: Plant, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=os.environ | plant.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def execute(dsn: Any, statement: str) -> None:
+    with psycopg.connect(dsn.reveal(), autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+# What is written about it
+
+
+@pytest.mark.parametrize(("name", "command"), list(parts()))
+def test_every_command_and_option_has_help(name: str, command: Any) -> None:
+    assert command.help, name
+    for parameter in command.params:
+        assert parameter.help or parameter.name == "help", f"{name} {parameter.name}"
+
+
+@pytest.mark.rules
+@pytest.mark.parametrize("page", ["commands.md", "settings.md"])
+def test_the_docs_are_what_the_program_says(page: str) -> None:
+    make = runpy.run_path(str(ROOT / "tools" / "docs.py"))["PAGES"][page]
+    assert (ROOT / "docs" / page).read_text() == make(), "make docs"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, totes.cli\n"
+        "try: totes.cli.app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'psycopg', 'duckdb', 'pydantic', 'rich', 'obstore', 'sqlglot', 'tenacity'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("[]\n")
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"terrific-totes {__version__}\n"
+
+
+# What it does
+
+
+def test_stage_by_stage_to_a_warehouse_that_equals_totesys(plant: Plant) -> None:
+    plant.filled()
+    for arguments, said in (
+        (["warehouse", "migrate"], "applied 0001_star.sql"),
+        (["warehouse", "migrate"], "The warehouse is up to date."),
+        (["ingest"], "ingest     batch 1"),
+        (["ingest"], "ingest     nothing new at"),
+        (["transform"], "transform  batch 1"),
+        (["load"], "load       batch 1"),
+        (["status"], "data to     2"),
+        (["verify"], "The warehouse equals totesys as of batch 1."),
+    ):
+        result = plant.totes(*arguments)
+        assert result.exit_code == 0, result.output
+        assert said in result.stdout
+
+
+def test_once_makes_the_warehouse_by_itself(plant: Plant) -> None:
+    result = plant.filled().totes("run", "--once")
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines()] == [
+        "ingest",
+        "transform",
+        "load",
+    ]
+    assert "nothing new" in plant.totes("run", "--once").stdout
+
+
+def test_status_and_verify_print_json(plant: Plant) -> None:
+    plant.filled().run()
+    assert json.loads(plant.totes("status", "--json").stdout)["stages"][2]["batch"] == 1
+    assert json.loads(plant.totes("verify", "--json").stdout)["equal"] is True
+
+
+def test_status_tells_what_people_need_to_know(plant: Plant) -> None:
+    assert "data to     never" in plant.totes("status").stdout
+    plant.filled().run()
+    plant.change("ALTER TABLE staff ADD badge text; DELETE FROM payment WHERE payment_id = 1;")
+    plant.change("UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 7")
+    plant.run()
+    said = plant.totes("status").stdout
+    assert "payment              0        1" in said
+    assert "Since batch 2, staff: badge added (text)" in said
+    assert "1  fact_sales_order:" in said
+
+
+def test_verify_names_what_differs_and_exits_with_1(plant: Plant) -> None:
+    plant.filled().run()
+    plant.ask("UPDATE dim_design SET file_name = file_name || '!' WHERE design_id < 15")
+    plant.ask("DELETE FROM fact_payment WHERE payment_id = 3")
+    result = plant.totes("verify")
+    assert result.exit_code == 1
+    assert "dim_design 14: different in file_name" in result.stdout
+    assert "fact_payment 3: missing" in result.stdout
+    assert "dim_design: 4 more (--json names them)" in result.stdout
+    assert "The warehouse differs from totesys as of batch 1." in result.stdout
+
+
+def test_check_exits_with_1_where_something_is_missing(plant: Plant) -> None:
+    assert plant.totes("check").exit_code == 0
+    plant.change("REVOKE SELECT ON staff FROM totes_ingest")
+    result = plant.totes("check")
+    assert result.exit_code == 1
+    assert 'GRANT SELECT ON "public"."staff" TO "totes_ingest";' in result.stdout
+
+
+def test_refused_rows_are_listed_shown_and_tried_again(plant: Plant) -> None:
+    plant.filled().run()
+    assert "Quarantine is empty" in plant.totes("quarantine", "list").stdout
+    assert "Quarantine is empty" in plant.totes("quarantine", "show").stdout
+    assert "nothing to release" in plant.totes("quarantine", "release").stdout
+    plant.change("UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 7")
+    told = plant.having(alert_command="false").totes("run", "--once")
+    assert told.exit_code == 0
+    assert "rows set aside, 1 of fact_sales_order" in told.stderr
+    assert "fact_sales_order" in plant.totes("quarantine", "list").stdout
+    shown = plant.totes("quarantine", "show", "fact_sales_order").stdout
+    assert "'soon'" in shown
+    assert "Quarantine is empty" in plant.totes("quarantine", "show", "fact_payment").stdout
+    released = plant.totes("quarantine", "release")
+    assert released.stdout.startswith("Batch 3 tried the refused rows of batch 2: some are refused")
+    assert plant.totes("verify").exit_code == 0
+    assert plant.totes("quarantine", "release", "9").exit_code == 2
+
+
+def test_settings_are_listed_without_secrets(plant: Plant) -> None:
+    shown = plant.having(source_dsn="host=h user=u password=sesame").totes("settings").stdout
+    assert "sesame" not in shown
+    assert "TOTES_SOURCE_DSN      u@h/  (environment)" in shown
+
+
+def test_simulate_fills_and_drives(plant: Plant, tmp_path: Path) -> None:
+    into = ["--into", plant.owner.reveal()]
+    filled = plant.totes("simulate", "--orders", "30", *into)
+    assert filled.stdout.startswith("30 sales orders")
+    log = tmp_path / "log"
+    driving = ["--rate", "0", "--for", "200ms", "--mix", "hostile", "--log", str(log)]
+    driven = plant.totes("simulate", *driving, *into)
+    assert driven.exit_code == 0, driven.output
+    assert log.read_text()
+    assert "sale" in driven.stdout
+
+
+def test_replay_builds_it_all_again(plant: Plant) -> None:
+    plant.filled().run()
+    result = plant.totes("replay")
+    assert result.exit_code == 0, result.output
+    assert plant.totes("verify").exit_code == 0
+
+
+def test_the_embedded_parts_are_shared_and_looking_makes_none(tmp_path: Path, plant: Plant) -> None:
+    embedded = plant.having(home=str(tmp_path / "h"), source_dsn="", warehouse_dsn="")
+    looked = embedded.totes("status")
+    assert looked.exit_code == 5
+    assert "begin with `totes demo`" in looked.stderr
+    assert not (tmp_path / "h").exists()
+    filled = embedded.totes("simulate", "--orders", "5")
+    assert filled.exit_code == 0, filled.output
+    assert embedded.totes("run", "--once").exit_code == 0
+    assert embedded.totes("verify").exit_code == 0
+
+
+# How it stops
+
+
+def hold_the_loader(plant: Plant) -> psycopg.Connection[Any]:
+    """Let nothing be loaded until this connection is closed."""
+    connection = psycopg.connect(plant.warehouse.reveal(), autocommit=True)
+    connection.execute("SELECT pg_advisory_lock(hashtextextended('totes.load', 0))")
+    return connection
+
+
+def wait_for_the_loader(connection: psycopg.Connection[Any]) -> None:
+    waiting = "SELECT FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
+    while connection.execute(waiting).fetchone() is None:
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_finishes_the_batch_in_hand_and_stops(plant: Plant, number: signal.Signals) -> None:
+    plant.filled()
+    with start(plant, "run", "--every", "100ms") as running:
+        with hold_the_loader(plant) as held:
+            wait_for_the_loader(held)
+            running.send_signal(number)
+        said, complained = running.communicate(timeout=60)
+    assert running.returncode == 0, complained
+    assert "load       batch 1" in said
+    assert plant.ask("SELECT max(batch) FROM totes.batches") == [(1,)]
+
+
+def test_a_second_ctrl_c_stops_at_once(plant: Plant) -> None:
+    plant.filled()
+    with start(plant, "run") as running, hold_the_loader(plant) as held:
+        wait_for_the_loader(held)
+        running.send_signal(signal.SIGINT)
+        while running.poll() is None:
+            running.send_signal(signal.SIGINT)
+    assert running.returncode == 130
+    assert plant.ask("SELECT max(batch) FROM totes.batches") == [(None,)]
+
+
+def test_sigterm_ends_other_commands_properly(plant: Plant) -> None:
+    plant.filled()
+    with start(plant, "run", "--once") as running, hold_the_loader(plant) as held:
+        wait_for_the_loader(held)
+        running.terminate()
+        running.wait(60)
+    assert running.returncode == 143
+
+
+def test_a_reader_that_leaves_is_no_reason_to_complain(plant: Plant) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*COMMAND, "settings"],
+        env=os.environ | plant.environment,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert done.stderr == ""
+
+
+# Bad input: one line, the right exit code, and nothing changed
+
+
+def refuse(plant: Plant, code: int, said: str, *arguments: str) -> None:
+    before = plant.state()
+    result = plant.totes(*(arguments or ("run", "--once")))
+    assert result.exit_code == code, result.output
+    errors = [line for line in result.stderr.splitlines() if line.startswith("totes: ")]
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert "Traceback" not in result.output
+    assert plant.state() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "said"),
+    [
+        ({"source_dsn": "nonsense"}, 2, "Setting TOTES_SOURCE_DSN"),
+        ({"every": "soon"}, 2, "Setting TOTES_EVERY"),
+        ({"ingestion_url": "ftp://host/x"}, 2, "The URL of a store must be"),
+        ({"source_dsn": "host=/nowhere dbname=x"}, 3, "The source"),
+        ({"source_schema": "nowhere"}, 3, "has no tables to ingest"),
+        ({"exclude_tables": "staff", "source_schema": "pg_toast"}, 3, "has no tables to ingest"),
+    ],
+)
+def test_wrong_settings_are_one_line(
+    plant: Plant, settings: dict[str, str], code: int, said: str
+) -> None:
+    refuse(plant.having(**settings), code, said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--once", "--every", "5s"], "exclude each other"),
+        (["run", "--every", "soon"], "Option --every must be a duration"),
+        (["replay", "--into", "nonsense"], "Option --into is not a libpq"),
+        (["simulate"], "TOTES_SOURCE_DSN is only ever read"),
+        (["demo", "--for", "1s"], "unset TOTES_SOURCE_DSN"),
+    ],
+)
+def test_wrong_usage_is_one_line(plant: Plant, arguments: list[str], said: str) -> None:
+    refuse(plant, 2, said, *arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["run", "--nonsense"], ["replay", "--to", "x"]]
+)
+def test_what_typer_refuses_exits_with_2(plant: Plant, arguments: list[str]) -> None:
+    assert plant.totes(*arguments).exit_code == 2
+
+
+def test_a_missing_database_is_named(plant: Plant) -> None:
+    nowhere = plant.source.replace(dbname="nowhere").reveal()
+    refuse(plant.having(source_dsn=nowhere), 3, 'database "nowhere" does not exist')
+    plant.filled().totes("ingest")
+    refuse(plant.having(warehouse_dsn=nowhere), 5, 'database "nowhere" does not exist', "load")
+
+
+def test_a_wrong_password_is_one_line_that_does_not_repeat_it(
+    plant: Plant, cluster: ClusterFactory
+) -> None:
+    server = cluster()
+    source = prepare_source(server.dsn)
+    execute(server.dsn, "ALTER ROLE totes_ingest PASSWORD 'right'")
+    (server.data / "pg_hba.conf").write_text("local all all scram-sha-256\n")
+    server.run("pg_ctl", "reload", "--pgdata", str(server.data))
+    wrong = source.reader.replace(password="sesame").reveal()
+    refuse(plant.having(source_dsn=wrong), 3, "password authentication failed")
+    assert "sesame" not in plant.having(source_dsn=wrong).totes("check").output
+
+
+def test_a_missing_privilege_comes_with_its_grant(plant: Plant) -> None:
+    plant.change("REVOKE SELECT ON staff FROM totes_ingest")
+    refuse(plant, 3, 'GRANT SELECT ON "public"."staff" TO "totes_ingest";')
+
+
+def test_another_source_than_last_time_is_refused(plant: Plant, cluster: ClusterFactory) -> None:
+    plant.filled().run()
+    other = prepare_source(cluster().dsn).reader.reveal()
+    refuse(plant.having(source_dsn=other), 3, "--accept-new-source")
+
+
+def test_a_lake_that_cannot_be_written_is_refused(plant: Plant, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refuse(plant.filled().having(ingestion_url=str(tmp_path / "file" / "lake")), 4, "can't be")
+
+
+def test_a_manifest_of_a_newer_format_is_refused(plant: Plant) -> None:
+    plant.filled().run()
+    path = plant.ingestion / "batches" / f"{2:012d}.json"
+    path.write_text('{"format": 99}')
+    refuse(plant, 4, "upgrade terrific-totes", "transform")
+
+
+def damage(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_bytes(b"\0" * path.stat().st_size)
+
+
+@pytest.mark.parametrize("harm", [damage, Path.unlink])
+@pytest.mark.parametrize(("stage", "store"), [("transform", "ingestion"), ("load", "processed")])
+def test_a_damaged_or_missing_file_is_named_and_nothing_of_its_batch_is_loaded(
+    plant: Plant, harm: Callable[[Path], None], stage: str, store: str
+) -> None:
+    plant.filled().run()
+    plant.change("UPDATE design SET file_name = 'new' WHERE design_id = 1")
+    plant.totes("ingest")
+    if stage == "load":
+        plant.totes("transform")
+    [path] = [
+        path
+        for path in (plant.folder / store).rglob(f"*design/year=*/**/{2:012d}-*")
+        if "keys" not in path.parts and "repeats" not in path.parts
+    ]
+    harm(path)
+    refuse(plant, 4, path.name, stage)
+
+
+def test_a_warehouse_that_was_altered_is_refused(plant: Plant) -> None:
+    plant.filled().run()
+    plant.ask("ALTER TABLE dim_staff ALTER COLUMN location SET NOT NULL")
+    refuse(plant, 5, "Table dim_staff of the warehouse differs from the contract", "load")
+
+
+def test_what_nobody_foresaw_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> Settings:
+        raise KeyError("oh")
+
+    monkeypatch.setattr("totes.settings.load_settings", fail)
+    monkeypatch.setattr(sys, "argv", ["totes", "settings"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 70
+    assert capsys.readouterr().err.startswith("totes: KeyError: 'oh' (nobody foresaw this")
+
+
+def test_debug_shows_where(plant: Plant) -> None:
+    result = plant.having(every="soon").totes("--debug", "settings")
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+
+
+# What is shown meanwhile
+
+
+def test_long_work_says_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = terminal.LogLines()
+    with caplog.at_level("INFO", "totes"):
+        lines.start("load batch 1", 2_000_000)
+        lines.advance(1_000)
+        assert not caplog.messages
+        monkeypatch.setattr(terminal, "LOG_EVERY_SECONDS", 0.0)
+        lines.advance(500_000)
+        lines.start("ingest")
+        lines.advance(7)
+    assert caplog.messages == ["load batch 1: 501,000 of 2,000,000 rows", "ingest: 7 rows"]
+
+
+def test_on_a_terminal_there_is_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(file=StringIO(), force_terminal=True, width=100)
+    monkeypatch.setattr(terminal, "err", lambda: screen)
+    with terminal.progress() as bar:
+        bar.start("load batch 1", 10)
+        bar.advance(4)
+        assert isinstance(bar, terminal.Bar)
+        assert isinstance(bar._bars, Bars)
+        [task] = bar._bars.tasks
+        assert (task.description, task.completed, task.total) == ("load batch 1", 4, 10)
+        bar.start("ingest")
+        assert (task.description, task.completed, task.total) == ("ingest", 0, None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (119, "119 s"), (600, "10 min"), (9000, "2.5 h"), (300_000, "3 d")],
+)
+def test_ages_are_told_in_the_unit_that_fits(seconds: int, text: str) -> None:
+    from datetime import timedelta  # noqa: PLC0415
+
+    assert terminal.age(timedelta(seconds=seconds)) == text
+    assert terminal.age(None) == "never"
+
+
+@pytest.mark.slow
+def test_the_demo_shows_the_business_its_batches_and_the_proof(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "h")
+    screen = Console(file=StringIO(), force_terminal=True, width=100, record=True)
+    seen = Event()
+
+    def stop_when_loaded() -> None:
+        if seen.is_set():
+            stop.set()
+        seen.set()
+
+    stop = Event()
+    with at("load.before-commit", stop_when_loaded):
+        show(settings, screen, stop, seconds=None, show_verdict=show_verdict)
+    picture = screen.export_text()
+    for expected in ("totesys: the business", "overdue payments", "equals totesys", "totes status"):
+        assert expected in picture
+    lines = Console(file=StringIO(), record=True, width=100)
+    show(settings, lines, Event(), seconds=0.5, show_verdict=show_verdict)
+    assert "equals totesys" in lines.export_text()

@@ -1,0 +1,163 @@
+"""Status: how far each stage is, how fresh the data, and what changed in the source's schema."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from plant import Plant
+from totes.batch import Column, Heartbeat, Identity, Manifest, Table, heartbeat_path
+from totes.lake.folder import FolderStore
+from totes.pipeline import steps
+from totes.status import Carried, Status, schema_changes, status
+
+START = datetime(2026, 11, 22, tzinfo=UTC)
+ID = Column(name="id", type="integer", kind="integer", nullable=False)
+
+
+def look(plant: Plant) -> Status:
+    pipeline = plant.pipeline
+    return status(pipeline.ingestion, pipeline.processed, pipeline.warehouse)
+
+
+def stages(seen: Status) -> list[tuple[str, int, int]]:
+    return [(stage.name, stage.batch, stage.pending) for stage in seen.stages]
+
+
+def test_before_the_first_batch_there_is_nothing_to_tell(plant: Plant) -> None:
+    seen = look(plant)
+    assert stages(seen) == [("ingest", 0, 0), ("transform", 0, 0), ("load", 0, 0)]
+    assert (seen.data_to, seen.checked_at, seen.lag) == (None, None, None)
+    assert (seen.carried, seen.quarantine, seen.schema_changes) == ((), (), ())
+
+
+def test_it_tells_how_far_each_stage_is(plant: Plant) -> None:
+    plant.filled().run()
+    plant.change("UPDATE design SET file_name = 'new' WHERE design_id = 1")
+    list(steps(plant.pipeline, "ingest"))
+    assert stages(look(plant)) == [("ingest", 2, 0), ("transform", 1, 1), ("load", 1, 0)]
+    list(steps(plant.pipeline, "transform"))
+    seen = look(plant)
+    assert stages(seen) == [("ingest", 2, 0), ("transform", 2, 0), ("load", 1, 1)]
+    assert seen.carried == (Carried("design", 1, 0),)
+    assert seen.data_to is not None
+    assert seen.stages[0].captured_at is not None
+    assert seen.data_to < seen.stages[0].captured_at
+
+
+def test_fresh_is_what_was_looked_at_lately(plant: Plant) -> None:
+    plant.filled().run()
+    [(data_to,)] = plant.ask("SELECT captured_at FROM totes.batches")
+    [again] = plant.run()
+    seen = look(plant)
+    assert seen.data_to == data_to
+    assert seen.checked_at == again.at > data_to
+    assert seen.lag == seen.now - again.at
+
+
+@pytest.mark.parametrize(("batch", "counts"), [(1, True), (2, False)])
+def test_a_heartbeat_counts_when_the_warehouse_has_all_before_it(
+    plant: Plant, batch: int, *, counts: bool
+) -> None:
+    plant.filled().run()
+    beat = Heartbeat(batch=batch, checked_at=look(plant).now + timedelta(microseconds=1))
+    FolderStore(plant.ingestion).create(heartbeat_path(beat), beat.model_dump_json().encode())
+    assert (look(plant).checked_at == beat.checked_at) is counts
+
+
+def test_rows_that_wait_are_counted_by_table_and_reason(plant: Plant) -> None:
+    plant.filled().run()
+    plant.change("UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id < 4")
+    plant.run()
+    [waiting] = look(plant).quarantine
+    assert (waiting.rows, waiting.table, waiting.column) == (
+        3,
+        "fact_sales_order",
+        "agreed_delivery_date",
+    )
+
+
+def test_it_prints_as_json(plant: Plant) -> None:
+    plant.filled().run()
+    printed = json.loads(json.dumps(look(plant).to_json(), default=str))
+    assert printed["stages"][2]["batch"] == 1
+    assert printed["lag_seconds"] >= 0
+
+
+def test_a_change_of_the_sources_schema_is_told_with_its_batch(plant: Plant) -> None:
+    plant.filled().run()
+    plant.change("ALTER TABLE staff ADD COLUMN badge text DEFAULT 'none'")
+    plant.run()
+    [change] = look(plant).schema_changes
+    assert (change.batch, change.table, change.what) == (2, "staff", "badge added (text)")
+
+
+def manifest(batch: int, *tables: Table) -> Manifest:
+    return Manifest(
+        batch=batch,
+        previous=None,
+        captured_at=START + timedelta(seconds=batch),
+        snapshot="1:1:",
+        identity=Identity(system_identifier="1", database_oid=1, timeline=1, database="d"),
+        tables=tables,
+    )
+
+
+def table(
+    fingerprint: str, *columns: Column, name: str = "t", key: tuple[str, ...] = ("id",)
+) -> Table:
+    return Table(
+        name=name,
+        columns=(ID, *columns),
+        key=key,
+        fingerprint=fingerprint,
+        whole=False,
+        files=(),
+        rows=0,
+    )
+
+
+TEXT = Column(name="note", type="text", kind="text", nullable=True)
+LONG = Column(name="note", type="varchar(9)", kind="text", nullable=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (table("a"), table("b", TEXT), "note added (text)"),
+        (table("a", TEXT), table("b"), "note dropped"),
+        (table("a", TEXT), table("b", LONG), "note retyped from text to varchar(9)"),
+        (table("a"), table("b", key=()), "primary key is now ()"),
+        (table("a"), table("b"), "altered, with the same columns"),
+        (None, table("a"), "table added"),
+        (table("a"), None, "table dropped"),
+    ],
+)
+def test_what_was_altered_is_said(before: Table | None, after: Table | None, told: str) -> None:
+    log: list[Any] = [
+        None,
+        manifest(1, *filter(None, [before])),
+        manifest(2, *filter(None, [after])),
+    ]
+    [change] = schema_changes(log.__getitem__, 2)
+    assert (change.batch, change.what) == (2, told)
+
+
+def test_changes_long_ago_are_found_in_few_looks() -> None:
+    looked = set[int]()
+
+    def read(batch: int) -> Manifest:
+        looked.add(batch)
+        columns = [TEXT] if batch >= 300_000 else []
+        columns += [LONG.model_copy(update={"name": "more"})] if batch >= 999_990 else []
+        return manifest(batch, table(str(len(columns)), *columns))
+
+    found = [(change.batch, change.what) for change in schema_changes(read, 1_000_000)]
+    assert found == [(999_990, "more added (varchar(9))"), (300_000, "note added (text)")]
+    assert len(looked) < 70
+
+
+def test_only_the_newest_changes_are_sought() -> None:
+    log = [manifest(max(batch, 1), table(str(batch))) for batch in range(20)]
+    assert [change.batch for change in schema_changes(log.__getitem__, 19, most=3)] == [19, 18, 17]
