@@ -14,6 +14,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from plant import Plant
+from shop import GRANTS, Shop
 from totes.demo.servers import (
     EmbeddedServer,
     Source,
@@ -96,12 +98,26 @@ def totesys(
 
 
 @pytest.fixture
+def shop(totesys: Totesys, tmp_path: Path) -> Shop:
+    """An empty schema beside totesys, of any shape a test gives it."""
+    with psycopg.connect(totesys.owner.reveal()) as connection:
+        connection.execute(GRANTS)
+    return Shop(totesys.owner, totesys.dsn, tmp_path / "lake")
+
+
+@pytest.fixture
 def warehouse(server: EmbeddedServer, database_names: Iterator[str]) -> Iterator[EmptyWarehouse]:
     """A fresh empty database of the loader's."""
     name = next(database_names)
     made = prepare_warehouse(server.dsn, name)
     yield EmptyWarehouse(admin=made.superuser, dsn=made.loader, reader=made.reader)
     _drop(server.dsn, name)
+
+
+@pytest.fixture
+def plant(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) -> Plant:
+    """A platform between an empty totesys and an empty warehouse."""
+    return Plant(totesys.owner, totesys.dsn, warehouse.dsn, tmp_path)
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ from totes.errors import SourceError
 
 _QUERY = files(__package__).joinpath("catalogue.sql").read_text()
 
+RESERVED_COLUMNS = frozenset({"_op", "_xid"})
+"""Members of the ingestion files' lines that are not of the source."""
+
 _INTEGERS = frozenset({"int2", "int4"})
 _KINDS = {"p": "partitioned table", "v": "view", "m": "materialized view", "f": "foreign table"}
 _ORDINARY = frozenset({"r", "p"})
@@ -86,7 +89,7 @@ def read_catalogue(connection: psycopg.Connection, scope: Scope) -> Catalogue:
 
 
 def require_tables(catalogue: Catalogue, scope: Scope, user: str) -> None:
-    """SourceError unless there is something to read and all of it may be read."""
+    """SourceError unless there is something to read and all of it can be carried."""
     if not catalogue.tables:
         raise SourceError(
             f"Schema {scope.schema!r} of the source has no tables to ingest: "
@@ -97,12 +100,22 @@ def require_tables(catalogue: Catalogue, scope: Scope, user: str) -> None:
             f"Role {user!r} may not read {', '.join(denied)} of the source. "
             f"Its owner can run: {grant(scope.schema, denied, user)}"
         )
+    for table in catalogue.tables:
+        for column in table.columns:
+            if column.name in RESERVED_COLUMNS:
+                raise SourceError(
+                    f"Table {table.name} of the source has a column {column.name}, a name the "
+                    "platform needs for itself: exclude the table (TOTES_EXCLUDE_TABLES)."
+                )
 
 
 def grant(schema: str, tables: list[str], user: str) -> str:
-    """The GRANT that lets `user` read `tables`, to be run by their owner."""
+    """The GRANTs that let `user` read `tables`, to be run by their owner."""
     names = ", ".join(f"{_quoted(schema)}.{_quoted(name)}" for name in tables)
-    return f"GRANT SELECT ON {names} TO {_quoted(user)};"
+    return (
+        f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {_quoted(user)}; "
+        f"GRANT SELECT ON {names} TO {_quoted(user)};"
+    )
 
 
 def _quoted(name: str) -> str:
@@ -114,6 +127,8 @@ def _reason_to_leave_out(relation: dict[str, Any], scope: Scope) -> str | None:
         return _KINDS[relation["kind"]]
     if relation["persistence"] != "p":
         return "unlogged table" if relation["persistence"] == "u" else "temporary table"
+    if relation["foreign"]:
+        return "partitioned table with foreign or unlogged partitions"
     return "excluded by TOTES_EXCLUDE_TABLES" if relation["name"] in scope.exclude else None
 
 

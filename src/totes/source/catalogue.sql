@@ -40,7 +40,7 @@ SELECT json_build_object(
     'name', r.relname,
     'kind', r.relkind,
     'persistence', r.relpersistence,
-    'readable', has_table_privilege(r.oid, 'SELECT'),
+    'readable', has_schema_privilege(%(schema)s, 'USAGE') AND has_table_privilege(r.oid, 'SELECT'),
     'columns', coalesce((
         SELECT json_agg(json_build_object(
             'name', a.attname,
@@ -80,7 +80,12 @@ SELECT json_build_object(
         SELECT json_agg(p.relid::oid::bigint ORDER BY p.relid::oid)
         FROM pg_partition_tree(r.oid) p
         WHERE r.relkind = 'p' AND p.isleaf
-    ), '[]')
+    ), '[]'),
+    'foreign', EXISTS (
+        SELECT FROM pg_partition_tree(r.oid) p
+        JOIN pg_class c ON c.oid = p.relid
+        WHERE r.relkind = 'p' AND (c.relkind = 'f' OR c.relpersistence <> 'p')
+    )
 )
 FROM relation r
 ORDER BY r.relname

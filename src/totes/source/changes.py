@@ -19,7 +19,15 @@ from psycopg import sql
 from totes.source.catalogue import SourceColumn, SourceTable
 
 _WRAP = 1 << 32
-_HALF = 1 << 31
+
+_FARTHEST = 1 << 30
+"""Transactions back to which age() is trusted: it counts from now, not from the snapshot, and its
+sign turns at 2^31."""
+
+_ITEMS = 1 << 16
+"""More than the rows of any block."""
+
+XID = "_xid"
 
 _ARGUMENTS = 96
 """How many arguments one call of concat() may have (PostgreSQL's limit is 100)."""
@@ -52,21 +60,33 @@ class Horizon:
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """A range of a table's blocks, `end` exclusive, open where None (the table may grow)."""
+class Span:
+    """A range of a table's row addresses, block * 2^16 + item, `end` exclusive.
+
+    The `last` one of a table also holds whatever comes after its end: the table may grow.
+    """
 
     start: int
-    end: int | None
+    end: int
+    last: bool = False
+
+    def halves(self) -> tuple["Span", "Span"]:
+        middle = (self.start + self.end) // 2
+        return Span(self.start, middle), Span(middle, self.end, self.last)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What one range held: all its rows counted, the changed ones as JSON Lines."""
+    """What one range held: all its rows counted, the changed ones as JSON Lines.
+
+    `keys` are the key and `_xid` of the same rows in the same order, empty without a key.
+    """
 
     rows: int
     changed: int
     lines: bytes
-    content: int | None
+    keys: bytes
+    content: int
     """Order-free sum of row hashes, for a table without a key."""
 
 
@@ -85,40 +105,56 @@ def table_blocks(connection: psycopg.Connection, table: SourceTable) -> tuple[in
     return blocks, size_bytes
 
 
-def split(blocks: int, step: int) -> Iterator[Blocks]:
-    """The whole table in ranges of `step` blocks, the last one open."""
-    starts = list(range(0, max(blocks, 1), step))
-    for start in starts[:-1]:
-        yield Blocks(start, start + step)
-    yield Blocks(starts[-1], None)
+def split(blocks: int, step: int) -> Iterator[Span]:
+    """The whole table in ranges of `step` blocks."""
+    blocks = max(blocks, 1)
+    for start in range(0, blocks, step):
+        end = min(start + step, blocks)
+        yield Span(start * _ITEMS, end * _ITEMS, last=end == blocks)
 
 
-def read_chunk(
+def read_changes(
     connection: psycopg.Connection,
     table: SourceTable,
     current: int,
     horizon: Horizon | None,
-    blocks: Blocks,
-) -> Chunk:
-    """Read a range of blocks; all of its rows count as changed where `horizon` is None."""
-    query = sql.SQL(
+    span: Span,
+) -> Iterator[Chunk]:
+    """Read a range of rows; all of them count as changed where `horizon` is None.
+
+    It comes in one chunk, unless that would pass the 1 GB of PostgreSQL's longest value.
+    """
+    try:
+        with connection.transaction():  # a savepoint, to go on from after the error
+            chunk = _read(connection.execute(_query(table, current, horizon, span)))
+    except psycopg.errors.ProgramLimitExceeded:
+        if span.end - span.start <= 1:
+            raise
+        for half in span.halves():
+            yield from read_changes(connection, table, current, horizon, half)
+    else:
+        yield chunk
+
+
+def _query(table: SourceTable, current: int, horizon: Horizon | None, span: Span) -> sql.Composed:
+    return sql.SQL(
         "SELECT count(*), count(*) FILTER (WHERE {changed}),"
-        " string_agg({line}, E'\\n') FILTER (WHERE {changed}), {content}"
+        " string_agg({line}, E'\\n') FILTER (WHERE {changed}),"
+        " string_agg({key}, E'\\n') FILTER (WHERE {changed}), {content}"
         " FROM {table} AS t WHERE {where}"
     ).format(
         changed=_changed(horizon) if horizon else sql.SQL("true"),
         line=_line(table, current),
-        content=_content(table) if not table.key else sql.NULL,
+        key=_key(table, current) if table.key else sql.SQL("NULL"),
+        content=_content(table) if not table.key else sql.SQL("NULL"),
         table=relation(table),
-        where=_within(blocks),
+        where=_within(span),
     )
-    rows, changed_rows, lines, content = _bytes(connection.execute(query))
-    return Chunk(
-        rows=int(rows or 0),
-        changed=int(changed_rows or 0),
-        lines=b"" if lines is None else lines + b"\n",
-        content=None if content is None else int(content),
-    )
+
+
+def _read(cursor: psycopg.Cursor) -> Chunk:
+    rows, changed, lines, keys, content = _bytes(cursor)
+    return Chunk(int(rows), int(changed), lines, keys, int(content or 0))
 
 
 @dataclass(frozen=True)
@@ -157,22 +193,26 @@ def bucket_counts(
 
 
 def keys_in_buckets(
-    connection: psycopg.Connection, table: SourceTable, bucketing: Bucketing, chosen: list[str]
+    connection: psycopg.Connection,
+    table: SourceTable,
+    bucketing: Bucketing,
+    chosen: list[str],
+    span: Span,
 ) -> bytes:
-    """The keys of the chosen buckets, as JSON Lines."""
-    keys = _object([(column.name, _json(column)) for column in table.key_columns])
+    """The keys of the chosen buckets in a range of rows, as in Chunk but without `_xid`."""
     cursor = connection.execute(
         sql.SQL(
             "SELECT string_agg({keys}, E'\\n') FROM {table} AS t"
-            " WHERE {bucket}::text = ANY({chosen})"
+            " WHERE {within} AND {bucket}::text = ANY({chosen})"
         ).format(
-            keys=keys,
+            keys=_object(_key_members(table)),
+            within=_within(span),
             table=relation(table),
             bucket=_bucket(table, bucketing),
             chosen=sql.Literal(chosen),
         )
     )
-    return (_bytes(cursor)[0] or b"") + b"\n"
+    return _bytes(cursor)[0]
 
 
 def _bucket(table: SourceTable, bucketing: Bucketing) -> sql.Composable:
@@ -186,12 +226,14 @@ def _bucket(table: SourceTable, bucketing: Bucketing) -> sql.Composable:
     return sql.SQL(bucketing.of_keys(["{}"] * len(columns))).format(*columns)
 
 
-def _bytes(cursor: psycopg.Cursor) -> list[bytes | None]:
+def _bytes(cursor: psycopg.Cursor) -> list[bytes]:
     """The only row as it came: decoding megabytes of JSON would cost more than the gzip."""
     result = cursor.pgresult
     if result is None:  # only after close()
         raise AssertionError
-    return [result.get_value(0, column) for column in range(result.nfields)]
+    values = [result.get_value(0, column) or b"" for column in range(result.nfields)]
+    result.clear()  # not when the next one has come
+    return values
 
 
 def relation(table: SourceTable) -> sql.Composable:
@@ -200,17 +242,21 @@ def relation(table: SourceTable) -> sql.Composable:
     return name if table.partitioned else sql.SQL("ONLY {}").format(name)
 
 
-def _within(blocks: Blocks) -> sql.Composable:
-    start = sql.SQL("t.ctid >= {}::tid").format(f"({blocks.start},0)")
-    if blocks.end is None:
+def _within(span: Span) -> sql.Composable:
+    start = sql.SQL("t.ctid >= {}::tid").format(_address(span.start))
+    if span.last:
         return start
-    return sql.SQL("{} AND t.ctid < {}::tid").format(start, f"({blocks.end},0)")
+    return sql.SQL("{} AND t.ctid < {}::tid").format(start, _address(span.end))
+
+
+def _address(position: int) -> str:
+    return f"({position // _ITEMS},{position % _ITEMS})"
 
 
 def _changed(horizon: Horizon) -> sql.Composable:
     exact = sql.SQL("{} <= {}").format(_distance(horizon.current), horizon.distance)
-    if horizon.distance >= _HALF:
-        return exact  # age() counts modulo 2^32 with a sign: too short for this
+    if horizon.distance >= _FARTHEST:
+        return exact
     # Four times cheaper than the exact test alone, and lets through what it must (rows whose
     # age has wrapped to a negative number are for the exact test to judge).
     oldest = str(horizon.oldest % _WRAP)
@@ -226,10 +272,26 @@ def _distance(current: int) -> sql.Composable:
 
 def _line(table: SourceTable, current: int) -> sql.Composable:
     """A row as one line of JSON. row_to_json() says the same at twice the cost."""
-    written_by = sql.SQL("({} - {})").format(sql.Literal(current), _distance(current))
     columns = [(column.name, _json(column)) for column in table.columns]
-    xid = sql.SQL("""'"' || {} || '"'""").format(written_by)
-    return _object([("_xid", xid), *columns], opening='{"_op":"upsert",')
+    return _object([(XID, _written_by(current)), *columns], opening='{"_op":"upsert",')
+
+
+def _key(table: SourceTable, current: int) -> sql.Composable:
+    return _object([*_key_members(table), (XID, _written_by(current))])
+
+
+def _key_members(table: SourceTable) -> list[tuple[str, sql.Composable]]:
+    names = key_names(table)
+    return [(n, _json(c)) for n, c in zip(names, table.key_columns, strict=True)]
+
+
+def key_names(table: SourceTable) -> list[str]:
+    """What key columns are called outside the source: k0, k1, … in the key's order."""
+    return [f"k{position}" for position in range(len(table.key))]
+
+
+def _written_by(current: int) -> sql.Composable:
+    return sql.SQL("""'"' || ({} - {}) || '"'""").format(sql.Literal(current), _distance(current))
 
 
 def _content(table: SourceTable) -> sql.Composable:

@@ -8,43 +8,70 @@ In all of these files the key columns are named k0, k1, … in the key's order: 
 source, which may differ by case alone, stay out of DuckDB.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
 import psycopg
 
-from totes.source.catalogue import SourceTable
-from totes.source.changes import Bucketing, bucket_counts, keys_in_buckets
+from totes.source.catalogue import SourceColumn, SourceTable
+from totes.source.changes import (
+    XID,
+    Bucketing,
+    bucket_counts,
+    key_names,
+    keys_in_buckets,
+    split,
+    table_blocks,
+)
 from totes.source.files import BatchFiles
 
-LARGEST_LINE = 16 << 20
-"""Bytes of the longest JSON line that DuckDB makes room for unless told of a longer one."""
+_LONGEST_KEY = 8 << 20
+"""Bytes of a line of JSON that holds any key PostgreSQL can index (a page's third, compressed)."""
+
+_KEY_BLOCKS = 4096
+"""Blocks of a table whose keys are read at a time."""
 
 _RAW = "(FORMAT csv, HEADER false, DELIMITER '\x02', QUOTE '', ESCAPE '')"
 """COPY options that write text as it is: a line of JSON holds no control character."""
 
 
 class TableKeys:
-    """One table's keys in an engine of its own, as relations `live`, `carried` and `gone`."""
+    """One table's keys in a connection of its own, as relations `live`, `carried` and `gone`."""
 
     def __init__(self, engine: duckdb.DuckDBPyConnection, table: SourceTable) -> None:
         self._engine = engine
         self._table = table
-        self._names = [f"k{position}" for position in range(len(table.key))]
+        self._names = key_names(table)
         self._keys = ", ".join(self._names)
 
-    def extract(self, lines: Path, into: Path, longest: int = LARGEST_LINE) -> int:
-        """Write key and `_xid` BIGINT of each JSON line to the Parquet `into`; returns how many."""
-        return self._copy(f"SELECT {self._extracted()} FROM {_json_lines(lines, longest)}", into)
+    def extract(self, lines: Path, into: Path, *, xid: bool = True) -> int:
+        """Write the keys, and `_xid` BIGINT, of JSON Lines to the Parquet `into`, in their order.
 
-    def drop_repeats(self, lines: Path, repeats: Path, into: Path, longest: int) -> int:
-        """Copy the JSON lines whose key and `_xid` are not in `repeats`; returns how many."""
-        fresh = f"""
-            SELECT json FROM (SELECT json, {self._extracted()} FROM {_json_lines(lines, longest)})
-            ANTI JOIN '{repeats}' USING ({self._keys}, _xid)
+        Returns how many.
         """
-        return self._count(f"COPY ({fresh}) TO '{into}' {_RAW}")
+        types = {
+            name: _key_type(column)
+            for name, column in zip(self._names, self._table.key_columns, strict=True)
+        } | ({XID: "BIGINT"} if xid else {})
+        columns = ", ".join(
+            f"CAST(json->>'{name}' AS {type_}) AS {name}" for name, type_ in types.items()
+        )
+        return self._copy(f"SELECT {columns} FROM {_raw_lines(lines)}", into)
+
+    def freshness(self, carried: Path, repeats: Path) -> Iterator[bool]:
+        """For each row of an extract, in its order: whether it is not among the repeats."""
+        found = self._engine.execute(
+            f"""
+            SELECT repeated._xid IS NULL
+            FROM read_parquet({_literal(carried)}, file_row_number = true) AS carried
+            LEFT JOIN {_literal(repeats)} AS repeated USING ({self._keys}, {XID})
+            ORDER BY carried.file_row_number
+            """
+        )
+        while flags := found.fetchmany(10_000):
+            yield from (fresh for (fresh,) in flags)
 
     def carry(self, carried: Sequence[Path]) -> None:
         """Define `carried`: the keys (and `_xid`) of the rows that this capture read."""
@@ -57,7 +84,7 @@ class TableKeys:
             self._view("live", f"SELECT {self._keys} FROM ({whole})")
             return
         changed = " UNION ALL ".join(
-            f"SELECT {self._keys}, _live, {position} AS position FROM '{path}'"
+            f"SELECT {self._keys}, _live, {position} AS position FROM {_literal(path)}"
             for position, path in enumerate(changes)
         )
         self._view("changed", changed)
@@ -78,11 +105,18 @@ class TableKeys:
         """Define `gone` as empty."""
         self._define_gone(f"SELECT {self._keys} FROM live LIMIT 0")
 
-    def gone_from_carried(self) -> int:
-        """Define `gone` where every row of the source was carried; returns its size."""
-        return self._define_gone(
-            f"SELECT {self._keys} FROM live ANTI JOIN carried USING ({self._keys})"
+    def gone_from_carried(self, *, same_types: bool) -> int:
+        """Define `gone` where every row of the source was carried; returns its size.
+
+        Keys whose columns have got another type are compared as text.
+        """
+        same = " AND ".join(
+            f"live.{name} = carried.{name}"
+            if same_types
+            else f"CAST(live.{name} AS VARCHAR) = CAST(carried.{name} AS VARCHAR)"
+            for name in self._names
         )
+        return self._define_gone(f"SELECT {self._keys} FROM live ANTI JOIN carried ON {same}")
 
     def gone_by_buckets(self, connection: psycopg.Connection, rows: int, files: BatchFiles) -> int:
         """Define `gone` by comparing with the source bucket by bucket; returns its size."""
@@ -103,11 +137,14 @@ class TableKeys:
         ).fetchall()
         chosen = [name for (name,) in differing]
         lines, present = files.local("jsonl"), files.local("parquet")
-        lines.write_bytes(keys_in_buckets(connection, self._table, bucketing, chosen))
-        self.extract(lines, present)
+        with lines.open("wb") as file:
+            for span in split(table_blocks(connection, self._table)[0], _KEY_BLOCKS):
+                if keys := keys_in_buckets(connection, self._table, bucketing, chosen, span):
+                    file.write(keys + b"\n")
+        self.extract(lines, present, xid=False)
         return self._define_gone(
             f"""
-            SELECT {self._keys} FROM live ANTI JOIN '{present}' USING ({self._keys})
+            SELECT {self._keys} FROM live ANTI JOIN {_literal(present)} USING ({self._keys})
             WHERE list_contains($chosen, CAST({bucket} AS VARCHAR))
             """,
             {"chosen": chosen},
@@ -115,15 +152,14 @@ class TableKeys:
 
     def write_deletes(self, into: Path) -> None:
         """One JSON line for each key in `gone`."""
-        columns = ", ".join(
-            f"CAST({name} AS {'INTEGER' if column.kind == 'integer' else 'VARCHAR'})"
-            f" AS {_quoted(column.name)}"
-            for name, column in zip(self._names, self._table.key_columns, strict=True)
+        columns = zip(self._names, self._table.key_columns, strict=True)
+        members = " || ',' || ".join(
+            _literal(json.dumps(column.name, ensure_ascii=False) + ":")
+            + f" || {_json(name, column)}"
+            for name, column in columns
         )
-        self._engine.execute(
-            f"COPY (SELECT 'delete' AS _op, NULL AS _xid, {columns} FROM gone)"
-            f" TO '{into}' (FORMAT json)"
-        )
+        line = f"""'{{"_op":"delete","_xid":null,' || {members} || '}}'"""
+        self._copy(f"SELECT {line} FROM gone", into, _RAW)
 
     def write_changes(self, into: Path) -> int:
         """A change file: the keys this batch added and removed; returns how many."""
@@ -134,6 +170,10 @@ class TableKeys:
             """,
             into,
         )
+
+    def write_carried(self, into: Path) -> int:
+        """The whole live set where every row of the source was carried; returns its size."""
+        return self._copy(f"SELECT {self._keys} FROM carried", into)
 
     def write_base(self, into: Path) -> int:
         """The whole live set as it is after this batch; returns its size."""
@@ -151,16 +191,9 @@ class TableKeys:
         """Key and `_xid` of carried rows from `xmin` up, which the next capture reads again."""
         return self._copy(f"SELECT {self._keys}, _xid FROM carried WHERE _xid >= {xmin}", into)
 
-    def _extracted(self) -> str:
-        keys = (
-            f"CAST(json->>{_pointer(column.name)} AS {_key_type(column.base)}) AS {name}"
-            for name, column in zip(self._names, self._table.key_columns, strict=True)
-        )
-        return ", ".join([*keys, "CAST(json->>'/_xid' AS BIGINT) AS _xid"])
-
     def _nothing(self) -> str:
         columns = (
-            f"NULL::{_key_type(column.base)} AS {name}"
+            f"NULL::{_key_type(column)} AS {name}"
             for name, column in zip(self._names, self._table.key_columns, strict=True)
         )
         return f"SELECT {', '.join(columns)}"
@@ -172,8 +205,8 @@ class TableKeys:
         self._engine.execute(f"CREATE OR REPLACE TEMP TABLE gone AS {query}", parameters)
         return self._count("SELECT count(*) FROM gone")
 
-    def _copy(self, query: str, into: Path) -> int:
-        return self._count(f"COPY ({query}) TO '{into}' (FORMAT parquet)")
+    def _copy(self, query: str, into: Path, options: str = "(FORMAT parquet)") -> int:
+        return self._count(f"COPY ({query}) TO {_literal(into)} {options}")
 
     def _count(self, statement: str) -> int:
         ((count,),) = self._engine.execute(statement).fetchall()
@@ -181,22 +214,31 @@ class TableKeys:
 
 
 def _union(paths: Sequence[Path]) -> str:
-    return " UNION ALL ".join(f"SELECT * FROM '{path}'" for path in paths)
+    return " UNION ALL ".join(f"SELECT * FROM {_literal(path)}" for path in paths)
 
 
-def _json_lines(path: Path, longest: int) -> str:
-    return f"read_ndjson_objects('{path}', maximum_object_size={max(longest, LARGEST_LINE)})"
+def _raw_lines(path: Path) -> str:
+    """JSON Lines read as text: DuckDB's own reader of them takes 32 MB for each thread."""
+    return (
+        f"read_csv({_literal(path)}, columns = {{json: 'JSON'}}, auto_detect = false,"
+        " header = false, delim = '\x02', quote = '', escape = '', null_padding = false,"
+        f" max_line_size = {_LONGEST_KEY}, buffer_size = {_LONGEST_KEY}, parallel = false)"
+    )
 
 
-def _key_type(base: str) -> str:
-    return "BIGINT" if base in {"int2", "int4", "int8"} else "VARCHAR"
+def _key_type(column: SourceColumn) -> str:
+    return "BIGINT" if column.base in {"int2", "int4", "int8"} else "VARCHAR"
 
 
-def _pointer(name: str) -> str:
-    """A JSON pointer to a member, as an SQL literal; exact about case, unlike column names."""
-    pointer = "/" + name.replace("~", "~0").replace("/", "~1")
-    return "'" + pointer.replace("'", "''") + "'"
+def _json(name: str, column: SourceColumn) -> str:
+    """A key column as JSON text, as the source's lines have it."""
+    text = f"CAST(to_json(CAST({name} AS VARCHAR)) AS VARCHAR)"
+    if column.kind == "text":
+        return text
+    # A key of the column's former type may be no literal.
+    literal = f"regexp_full_match({name}::VARCHAR, '-?[0-9]+|true|false')"
+    return f"CASE WHEN {literal} THEN {name}::VARCHAR ELSE {text} END"
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _literal(text: Path | str) -> str:
+    return "'" + str(text).replace("'", "''") + "'"

@@ -21,7 +21,7 @@ SETTINGS = {
     "lc_monetary": "C",
     "client_encoding": "UTF8",
     "search_path": "pg_catalog",
-    "lock_timeout": "2s",
+    "lock_timeout": "900ms",  # below deadlock_timeout: a schema change is never the victim
     "statement_timeout": "15min",
     "idle_in_transaction_session_timeout": "0",  # the first connection waits for the others
     "jit": "off",  # compiling costs more than these statements run
@@ -71,7 +71,7 @@ def source_errors(dsn: Dsn) -> Iterator[None]:
                 "or exclude the table (TOTES_EXCLUDE_TABLES)"
             )
         else:
-            advice = "See `totes check` for the GRANTs that are missing"
+            advice = "`totes check` prints the GRANTs that are missing"
         raise SourceError(f"The source {dsn} refuses: {message}. {advice}.") from error
     except errors.LockNotAvailable as error:
         raise SourceError(
@@ -88,5 +88,5 @@ def source_errors(dsn: Dsn) -> Iterator[None]:
 
 
 def _line(error: psycopg.Error) -> str:
-    text = error.diag.message_primary or str(error).strip().splitlines()[-1]
-    return text.strip().rstrip(".")
+    said = error.diag.message_primary or str(error) or type(error).__name__
+    return " ".join(said.split()).rstrip(".")

@@ -17,8 +17,9 @@ from totes.batch import Identity
 from totes.errors import SourceError
 from totes.failpoint import reach
 from totes.settings import Dsn
-from totes.source.catalogue import Catalogue, Scope, SourceTable, read_catalogue, require_tables
-from totes.source.session import connect, source_errors
+from totes.source.catalogue import Catalogue, Scope, read_catalogue, require_tables
+from totes.source.changes import relation
+from totes.source.session import connect
 
 ATTEMPTS = 5
 """How often a schema that changes under the capture's feet is tried again."""
@@ -105,8 +106,7 @@ def open_snapshot(dsn: Dsn, scope: Scope) -> Iterator[Snapshot]:
                         "nothing was captured, try again when it is quiet."
                     ) from error
                 continue
-            with source_errors(dsn):
-                yield snapshot
+            yield snapshot
             connection.rollback()
             return
 
@@ -114,7 +114,7 @@ def open_snapshot(dsn: Dsn, scope: Scope) -> Iterator[Snapshot]:
 def _look(dsn: Dsn, scope: Scope, connection: psycopg.Connection, expected: Catalogue) -> Snapshot:
     connection.execute(
         sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(
-            sql.SQL(", ").join(_name(table) for table in expected.tables)
+            sql.SQL(", ").join(relation(table) for table in expected.tables)
         )
     )
     reach("source.locked")
@@ -140,7 +140,3 @@ def _look(dsn: Dsn, scope: Scope, connection: psycopg.Connection, expected: Cata
             database=database,
         ),
     )
-
-
-def _name(table: SourceTable) -> sql.Composable:
-    return sql.Identifier(table.schema, table.name)

@@ -1,0 +1,192 @@
+"""Scan: a table read in pieces, which two connections on one snapshot share.
+
+Each piece leaves files of JSON Lines in the store, and what is too little for a file of its own.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from queue import SimpleQueue
+
+import duckdb
+import psycopg
+
+from totes.batch import File, Table
+from totes.engine import open_engine
+from totes.progress import Progress
+from totes.source.catalogue import SourceTable
+from totes.source.changes import Chunk, Horizon, Span, read_changes, split, table_blocks
+from totes.source.files import BatchFiles
+from totes.source.keys import TableKeys
+from totes.source.snapshot import Snapshot
+
+CONNECTIONS = 2
+"""Connections that read one snapshot at a time."""
+
+_CHUNK_BYTES = 1 << 20
+"""Table bytes read by one statement when all of its rows are wanted (three times that as JSON)."""
+
+_SPARSE_CHUNK_BYTES = 8 << 20
+"""The same when few of them are."""
+
+_CHUNKS_PER_PIECE = 24
+
+_PART_BYTES = 48 << 20
+"""JSON beyond this is published as a file of its own; less waits for the rest of its table."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to read one table: what the last batch knew of it, and rows from which horizon up.
+
+    Without a horizon all of its rows are read. `repeats` are rows of the last batch that the
+    horizon brings up again.
+    """
+
+    table: SourceTable
+    before: Table | None
+    horizon: Horizon | None
+    repeats: Path | None = None
+
+    def whole(self) -> "Plan":
+        return replace(self, horizon=None, repeats=None)
+
+
+@dataclass
+class Rows:
+    """Two local files that grow: rows as JSON Lines, and line by line their keys."""
+
+    lines: Path
+    keys: Path
+    count: int = 0
+    size_bytes: int = 0
+
+    def append(self, chunk: Chunk) -> None:
+        for path, content in ((self.lines, chunk.lines), (self.keys, chunk.keys)):
+            with path.open("ab") as file:
+                file.write(content)
+                file.write(b"\n")
+        self.count += chunk.changed
+        self.size_bytes += len(chunk.lines)
+
+    def move_from(self, other: "Rows") -> None:
+        for path, rest in ((self.lines, other.lines), (self.keys, other.keys)):
+            with path.open("ab") as file, rest.open("rb") as content:
+                shutil.copyfileobj(content, file, 1 << 20)
+            rest.unlink()
+        self.count += other.count
+        self.size_bytes += other.size_bytes
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of JSON Lines in the store (none if all were repeats), and its keys, local."""
+
+    file: File | None
+    keys: Path | None
+
+
+@dataclass
+class Piece:
+    """What one piece of a table held; `rest` is what is too little for a part of its own."""
+
+    rest: Rows
+    rows: int = 0
+    changed: int = 0
+    content: int = 0
+    parts: list[Part] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Reader:
+    connection: psycopg.Connection
+    engine: duckdb.DuckDBPyConnection
+
+
+class Scan:
+    """The readers of one snapshot, and how they read."""
+
+    def __init__(
+        self, snapshot: Snapshot, files: BatchFiles, progress: Progress, stack: ExitStack
+    ) -> None:
+        self._snapshot = snapshot
+        self._files = files
+        self._progress = progress
+        self._readers: SimpleQueue[Reader] = SimpleQueue()
+        engine = stack.enter_context(open_engine(files.scratch))
+        engine.execute("SET preserve_insertion_order = true")  # keys stay beside their lines
+        others = (snapshot.another_connection() for _ in range(CONNECTIONS - 1))
+        for connection in (snapshot.connection, *map(stack.enter_context, others)):
+            self._readers.put(Reader(connection, engine.cursor()))
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """A reader that nobody else uses meanwhile."""
+        reader = self._readers.get()
+        try:
+            yield reader
+        finally:
+            self._readers.put(reader)
+
+    def pieces(self, plan: Plan) -> Iterator[list[Span]]:
+        """The table in pieces, each a list of ranges to be read by one statement each."""
+        blocks, size_bytes = table_blocks(self._snapshot.connection, plan.table)
+        chunk_bytes = _CHUNK_BYTES if plan.horizon is None else _SPARSE_CHUNK_BYTES
+        step = max(1, blocks * chunk_bytes // max(size_bytes, 1))
+        spans = list(split(blocks, step))
+        for start in range(0, len(spans), _CHUNKS_PER_PIECE):
+            yield spans[start : start + _CHUNKS_PER_PIECE]
+
+    def read(self, plan: Plan, spans: list[Span]) -> Piece:
+        """Read one piece, and publish what fills a part."""
+        piece = Piece(self.new_rows())
+        with self.reader() as reader:
+            for span in spans:
+                for chunk in read_changes(
+                    reader.connection, plan.table, self._snapshot.xmax, plan.horizon, span
+                ):
+                    self._take(reader, plan, piece, chunk)
+        return piece
+
+    def _take(self, reader: Reader, plan: Plan, piece: Piece, chunk: Chunk) -> None:
+        piece.rows += chunk.rows
+        piece.changed += chunk.changed
+        piece.content += chunk.content
+        self._progress.advance(chunk.changed)
+        if chunk.changed:
+            piece.rest.append(chunk)
+        if piece.rest.size_bytes >= _PART_BYTES:
+            piece.parts.append(self.publish(reader, plan, piece.rest))
+            piece.rest = self.new_rows()
+
+    def new_rows(self) -> Rows:
+        return Rows(self._files.local("jsonl"), self._files.local("keys"))
+
+    def publish(self, reader: Reader, plan: Plan, rows: Rows) -> Part:
+        """Put local rows, less the repeats among them, into the store."""
+        count, carried = rows.count, None
+        if plan.table.key:
+            keys = TableKeys(reader.engine, plan.table)
+            carried = self._files.local("parquet")
+            keys.extract(rows.keys, carried)
+            if plan.repeats:
+                fresh = self._files.local("jsonl")
+                count = _copy_fresh(rows.lines, fresh, keys.freshness(carried, plan.repeats))
+                fresh.replace(rows.lines)
+        rows.keys.unlink()
+        if not count:
+            rows.lines.unlink()
+            return Part(None, carried)
+        return Part(self._files.put_lines(plan.table.name, rows.lines, rows=count), carried)
+
+
+def _copy_fresh(lines: Path, into: Path, freshness: Iterator[bool]) -> int:
+    count = 0
+    with lines.open("rb") as all_lines, into.open("wb") as fresh_lines:
+        for line, fresh in zip(all_lines, freshness, strict=True):
+            if fresh:
+                fresh_lines.write(line)
+                count += 1
+    return count

@@ -1,0 +1,260 @@
+"""A batch is published whole, once, in order; a quiet source is told from a dead platform."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import lake_reader
+from shop import Shop, once
+from totes import failpoint
+from totes.batch import Heartbeat, Manifest, digest, manifest_path
+from totes.errors import LakeError, SourceError
+from totes.ingest import HEARTBEAT_EVERY, Accept, ingest, last_heartbeat
+from totes.source import changes, scan
+
+
+def restamp(shop: Shop, captured_at: datetime) -> Manifest:
+    """Let the newest batch have another capture time, as if the clock had been another."""
+    newest = lake_reader.batches(shop.store)[-1]
+    restamped = newest.model_copy(update={"captured_at": captured_at})
+    path = shop.lake / manifest_path(newest.batch)
+    path.unlink()
+    path.write_bytes(restamped.to_json())
+    return restamped
+
+
+def test_manifests_are_a_chain_without_gaps(shop: Shop) -> None:
+    shop.stocked()
+    for number in range(3):
+        shop.run(f"INSERT INTO item VALUES ({10 + number})")
+        shop.capture()
+    found = lake_reader.batches(shop.store)
+    assert [batch.batch for batch in found] == [1, 2, 3, 4]
+    assert found[0].previous is None
+    for before, after in pairwise(found):
+        assert after.previous == digest(shop.store.get(manifest_path(before.batch)))
+        assert after.captured_at > before.captured_at
+
+
+def test_files_are_what_their_manifest_says(shop: Shop) -> None:
+    shop.stocked(1000).run("DELETE FROM item WHERE id = 5; UPDATE item SET name = 'b' WHERE id = 6")
+    shop.capture()
+    for batch in lake_reader.batches(shop.store):
+        for table in batch.tables:
+            for file in (*table.files, *table.keys):
+                content = shop.store.get(file.path)
+                assert (len(content), digest(content)) == (file.bytes, file.sha256)
+
+
+def test_capture_times_grow_even_when_the_sources_clock_jumps_back(shop: Shop) -> None:
+    shop.stocked()
+    future = datetime.now(UTC) + timedelta(days=400)
+    restamp(shop, future)
+    shop.run("INSERT INTO item VALUES (4)")
+    batch = shop.capture()
+    assert batch is not None
+    assert batch.captured_at == future + timedelta(microseconds=1)
+
+
+def test_a_source_that_stood_still_is_not_scanned(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No table is read: one that can't be read is not noticed."""
+    shop.stocked().run("ALTER TABLE item ENABLE ROW LEVEL SECURITY")
+    with pytest.raises(SourceError):
+        shop.capture()
+    shop.run("ALTER TABLE item DISABLE ROW LEVEL SECURITY; INSERT INTO item VALUES (9)")
+    assert shop.capture() is not None
+    reached: list[str] = []
+    monkeypatch.setitem(failpoint.actions, "ingest.captured", lambda: reached.append("scan"))
+    assert shop.capture() is None
+    assert reached == []
+
+
+def test_transactions_that_change_nothing_make_no_batch(shop: Shop) -> None:
+    shop.stocked().run("CREATE TEMP TABLE fleeting AS SELECT 1; SELECT pg_current_xact_id()")
+    assert shop.capture() is None
+    assert len(lake_reader.batches(shop.store)) == 1
+
+
+# Heartbeats
+
+
+def test_a_quiet_source_leaves_a_heartbeat_now_and_then(shop: Shop) -> None:
+    shop.stocked()
+    now = datetime.now(UTC)
+    assert shop.capture() is None
+    assert last_heartbeat(shop.store, now) is None, "the batch itself is young enough"
+    restamp(shop, now - HEARTBEAT_EVERY)
+    checked = ingest(shop.dsn, shop.store, shop.scope).checked_at
+    assert last_heartbeat(shop.store, now) == Heartbeat(batch=1, checked_at=checked)
+    assert shop.capture() is None
+    assert len(list(shop.store.list("heartbeats"))) == 1, "one is enough for ten minutes"
+
+
+def test_a_heartbeat_of_yesterday_counts(shop: Shop) -> None:
+    now = datetime.now(UTC)
+    shop.stocked()
+    restamp(shop, now - timedelta(hours=25))
+    shop.capture()
+    assert last_heartbeat(shop.store, now + timedelta(days=1)) is not None
+    assert last_heartbeat(shop.store, now + timedelta(days=2)) is None
+
+
+def test_a_heartbeat_also_comes_from_a_source_busy_with_other_things(shop: Shop) -> None:
+    shop.stocked()
+    restamp(shop, datetime.now(UTC) - HEARTBEAT_EVERY)
+    shop.run("SELECT pg_current_xact_id()")
+    assert shop.capture() is None
+    assert len(list(shop.store.list("heartbeats"))) == 1
+
+
+# Rivals
+
+
+def test_of_two_ingests_at_once_one_wins_and_both_succeed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.stocked().run("INSERT INTO item VALUES (4)")
+    both = threading.Barrier(2)
+    turns = [both.wait, both.wait]
+    monkeypatch.setitem(failpoint.actions, "ingest.captured", lambda: turns and turns.pop()())
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda _: shop.capture(), range(2)))
+    assert sorted(result is None for result in results) == [False, True]
+    assert [batch.batch for batch in lake_reader.batches(shop.store)] == [1, 2]
+    assert shop.is_carried_whole()
+
+
+def test_the_loser_takes_what_came_after_the_winners_snapshot(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.stocked().run("INSERT INTO item VALUES (4)")
+
+    def rival() -> None:
+        assert shop.capture() is not None
+        shop.run("INSERT INTO item VALUES (5); DELETE FROM item WHERE id = 4")
+
+    monkeypatch.setitem(failpoint.actions, "ingest.captured", once(rival))
+    batch = shop.capture()
+    assert batch is not None
+    assert batch.batch == 3
+    assert shop.is_carried_whole()
+
+
+def test_rival_first_captures_leave_one_first_batch(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.run("CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1)")
+
+    def rival() -> None:
+        assert shop.capture() is not None
+
+    monkeypatch.setitem(failpoint.actions, "ingest.captured", once(rival))
+    assert shop.capture() is None
+    assert [batch.batch for batch in lake_reader.batches(shop.store)] == [1]
+
+
+# Things that break
+
+
+def test_a_killed_ingest_leaves_no_batch_and_the_next_one_is_whole(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.stocked().run("INSERT INTO item VALUES (4)")
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(failpoint.actions, "ingest.captured", once(die))
+    with pytest.raises(KeyboardInterrupt):
+        shop.capture()
+    assert len(lake_reader.batches(shop.store)) == 1
+    assert shop.changes() == {("upsert", 4)}
+
+
+def test_a_damaged_key_file_is_named_and_nothing_is_published(shop: Shop) -> None:
+    shop.stocked().run("INSERT INTO item VALUES (4)")
+    (key_file,) = lake_reader.batches(shop.store)[0].tables[0].keys
+    path = shop.lake / key_file.path
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(LakeError, match=key_file.path):
+        shop.capture()
+    assert len(lake_reader.batches(shop.store)) == 1
+
+
+def test_a_server_that_goes_away_is_one_error(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of the connections it hits."""
+    shop.stocked(1000)
+    monkeypatch.setattr(scan, "_CHUNK_BYTES", 8192)
+    monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 1)
+    shop.run("UPDATE item SET name = 'new'; ALTER TABLE item ADD COLUMN extra int DEFAULT 1")
+    read = changes._bytes
+    left = iter(range(5))
+
+    def hang_up(cursor: psycopg.Cursor) -> list[bytes]:
+        if next(left, None) is None:
+            cursor.connection.close()
+        return read(cursor)
+
+    monkeypatch.setattr(changes, "_bytes", hang_up)
+    with pytest.raises(SourceError, match="TOTES_SOURCE_DSN") as broken:
+        shop.capture()
+    assert "\n" not in str(broken.value)
+    monkeypatch.undo()
+    shop.capture()
+    assert shop.is_carried_whole()
+
+
+def test_a_scratch_folder_with_a_hostile_name_works(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = tmp_path / 'it\'s 100% "mine"'
+    hostile.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(hostile))
+    with shop.stocked().open() as late:
+        late.execute("SELECT pg_current_xact_id()")
+        for number in range(4, 7):
+            shop.run(
+                f"INSERT INTO item VALUES ({number}); DELETE FROM item WHERE id = {number - 3}"
+            )
+            assert len(shop.changes()) == 2
+    assert list(hostile.iterdir()) == [], "and is left empty"
+
+
+def test_more_than_postgresqls_longest_value_is_read_in_halves(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.stocked(100)
+    read, refused = changes._bytes, []
+
+    def at_most_sixteen(cursor: psycopg.Cursor) -> list[bytes]:
+        values = read(cursor)
+        if int(values[1]) > 16:
+            refused.append(values[1])
+            raise psycopg.errors.ProgramLimitExceeded("string buffer exceeds maximum length")
+        return values
+
+    monkeypatch.setattr(changes, "_bytes", at_most_sixteen)
+    shop.run("UPDATE item SET price = 1; ALTER TABLE item ADD extra int DEFAULT 3")
+    assert len(shop.changes()) == 100
+    assert refused
+    assert shop.is_carried_whole()
+
+
+def test_one_row_too_long_for_postgresql_is_one_error(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_long(_: psycopg.Cursor) -> list[bytes]:
+        raise psycopg.errors.ProgramLimitExceeded("string buffer exceeds maximum length")
+
+    shop.stocked().run("INSERT INTO item VALUES (4)")
+    monkeypatch.setattr(changes, "_bytes", too_long)
+    with pytest.raises(SourceError, match="exceeds maximum length"):
+        shop.capture(Accept())

@@ -1,0 +1,197 @@
+"""A wrong DSN never becomes a mass deletion: another source is refused until accepted."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import lake_reader
+from conftest import ClusterFactory
+from shop import ITEM, STOCK, Shop, shop_on
+from totes.batch import Manifest, manifest_path
+from totes.demo.servers import EmbeddedServer
+from totes.errors import SourceError
+from totes.ingest import Accept
+from totes.settings import Dsn
+
+ANEW = Accept(new_source=True)
+
+
+def refused(shop: Shop, reason: str) -> None:
+    """One line that says why and what to do, and nothing is published."""
+    before = list(shop.store.list(""))
+    with pytest.raises(SourceError, match=f"{reason}.*--accept-new-source") as error:
+        shop.capture()
+    assert "\n" not in str(error.value)
+    assert list(shop.store.list("")) == before
+
+
+def pretend(shop: Shop, **changed: object) -> None:
+    """Let the newest batch have come from somewhere else."""
+    newest = lake_reader.batches(shop.store)[-1]
+    identity = newest.identity.model_copy(update=changed)
+    path = shop.lake / manifest_path(newest.batch)
+    path.unlink()
+    path.write_bytes(newest.model_copy(update={"identity": identity}).to_json())
+
+
+def accepted(shop: Shop) -> Manifest:
+    batch = shop.capture(ANEW)
+    assert batch is not None
+    assert shop.is_carried_whole()
+    assert shop.capture() is None
+    return batch
+
+
+def test_another_server_is_refused_until_accepted(shop: Shop) -> None:
+    pretend(shop.stocked(), system_identifier="12345")
+    refused(shop, "its server is .*batch 1 came from 12345")
+    shop.run("DELETE FROM item WHERE id = 2")
+    batch = accepted(shop)
+    assert batch.tables[0].whole
+    assert {line["_op"] for line in lake_reader.lines(shop.store, batch, "item")} == {
+        "upsert",
+        "delete",
+    }
+
+
+def test_another_database_of_the_same_server_is_refused_until_accepted(
+    shop: Shop, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    shop.stocked()
+    other = shop_on(server, tmp_path, "other_totesys")
+    try:
+        other.run(f"{ITEM}; {STOCK.format(2)}")
+        refused(other, r"its database is 'other_totesys' \(OID \d+\)")
+        accepted(other)
+        assert len(lake_reader.rows(other.store, "item")) == 2
+    finally:
+        with psycopg.connect(server.dsn.reveal(), autocommit=True) as connection:
+            connection.execute("DROP DATABASE other_totesys WITH (FORCE)")
+
+
+def test_a_renamed_database_is_the_same_source(shop: Shop) -> None:
+    pretend(shop.stocked(), database="former_name")
+    assert shop.capture() is None
+
+
+def test_another_timeline_is_refused(shop: Shop) -> None:
+    pretend(shop.stocked(), timeline=7)
+    refused(shop, "its timeline is 1, batch 1 came from 7")
+    accepted(shop)
+
+
+def test_a_counter_behind_the_last_batch_is_refused(shop: Shop) -> None:
+    """A file-level copy put back has the same identity."""
+    shop.stocked()
+    newest = lake_reader.batches(shop.store)[-1]
+    path = shop.lake / manifest_path(1)
+    path.unlink()
+    path.write_bytes(newest.model_copy(update={"snapshot": "9000000:9000000:"}).to_json())
+    refused(shop, "its transaction counter is behind batch 1's")
+    accepted(shop)
+
+
+def test_an_emptied_source_is_refused(shop: Shop) -> None:
+    shop.stocked(200).run("DELETE FROM item")
+    with pytest.raises(SourceError, match="--accept-deletes"):
+        shop.capture()
+    shop.run("DROP TABLE item")
+    with pytest.raises(SourceError, match="no tables"):
+        shop.capture()
+    assert len(lake_reader.batches(shop.store)) == 1
+
+
+def test_accepting_another_source_is_not_accepting_mass_deletion(shop: Shop) -> None:
+    pretend(shop.stocked(200), timeline=7)
+    shop.run("DELETE FROM item")
+    with pytest.raises(SourceError, match="--accept-deletes"):
+        shop.capture(ANEW)
+    assert shop.capture(Accept(new_source=True, deletes=True)) is not None
+    assert shop.is_carried_whole()
+
+
+def test_accepting_what_needs_no_accepting_changes_nothing(shop: Shop) -> None:
+    shop.stocked()
+    assert shop.capture(Accept(new_source=True, deletes=True)) is None
+
+
+@pytest.mark.slow
+def test_a_backup_that_was_restored_is_refused_until_accepted(
+    cluster: ClusterFactory, tmp_path: Path
+) -> None:
+    primary = cluster(synchronous_commit="on")
+    shop = shop_on(primary, tmp_path).stocked()
+    restored = cluster(standby_of=primary)
+    shop.run("INSERT INTO item VALUES (4)")
+    assert shop.changes() == {("upsert", 4)}
+    shop.run("INSERT INTO item VALUES (5)")
+    assert shop.changes() == {("upsert", 5)}
+    promote(restored)
+    at(shop, restored).run("DELETE FROM item WHERE id > 3; UPDATE item SET name = 'r' WHERE id = 1")
+    refused(shop, r"its timeline is 2, batch 3 came from 1 \(a standby was promoted")
+    accepted(shop)
+    assert len(lake_reader.rows(shop.store, "item")) == 3
+
+
+@pytest.mark.slow
+def test_a_hot_standby_is_read_like_its_primary_and_refused_once_promoted(
+    cluster: ClusterFactory, tmp_path: Path
+) -> None:
+    primary = cluster(synchronous_commit="on")
+    shop = shop_on(primary, tmp_path)
+    shop.run(f"{ITEM}; {STOCK.format(500)}")
+    standby = cluster(standby_of=primary)
+    reading = at(Shop(shop.owner, shop.dsn, shop.lake), standby)
+
+    def read() -> set[tuple[str, object]]:
+        catch_up(primary, standby)
+        return reading.changes()
+
+    assert len(read()) == 500
+    with shop.open() as late, shop.open() as later:
+        late.execute("UPDATE item SET name = 'late' WHERE id = 1")
+        later.execute("UPDATE item SET name = 'later' WHERE id = 5")
+        late.execute("SAVEPOINT inner_work")
+        late.execute("UPDATE item SET name = 'late' WHERE id = 2")
+        shop.run("UPDATE item SET name = 'early' WHERE id = 3; DELETE FROM item WHERE id = 4")
+        assert read() == {("upsert", 3), ("delete", 4)}
+        assert read() == set()
+        later.commit()  # a standby's snapshot reads as before: it doesn't name who is running
+        assert read() == {("upsert", 5)}
+        late.commit()
+    assert read() == {("upsert", 1), ("upsert", 2)}
+    assert shop.is_carried_whole()
+    shop.run("INSERT INTO item VALUES (1000)")
+    catch_up(primary, standby)
+    assert shop.changes() == {("upsert", 1000)}, "and changes hands with its primary"
+    catch_up(primary, standby)
+    assert reading.capture() is None
+    promote(standby)
+    refused(reading, "its timeline is 2")
+    accepted(reading)
+
+
+def at(shop: Shop, server: EmbeddedServer) -> Shop:
+    """The same database on another server."""
+    host = server.dsn.parts["host"]
+    shop.owner, shop.dsn = (
+        Dsn(dsn.reveal()).replace(host=str(host)) for dsn in (shop.owner, shop.dsn)
+    )
+    return shop
+
+
+def promote(server: EmbeddedServer) -> None:
+    with psycopg.connect(server.dsn.reveal(), autocommit=True) as connection:
+        assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
+
+
+def catch_up(primary: EmbeddedServer, standby: EmbeddedServer) -> None:
+    with psycopg.connect(primary.dsn.reveal(), autocommit=True) as connection:
+        connection.execute("SELECT pg_log_standby_snapshot()")
+        (position,) = connection.execute("SELECT pg_current_wal_flush_lsn()").fetchone() or ("",)
+    with psycopg.connect(standby.dsn.reveal(), autocommit=True) as connection:
+        while connection.execute(
+            "SELECT pg_last_wal_replay_lsn() < %s::pg_lsn", [position]
+        ).fetchone() == (True,):
+            pass

@@ -1,0 +1,176 @@
+"""No change of the schema slips between catalogue, lock, snapshot and scan."""
+
+import threading
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+import lake_reader
+from shop import ITEM, STOCK, Shop, once
+from totes import failpoint
+from totes.errors import SourceError
+from totes.source import session, snapshot
+
+PLACES = ("source.catalogue-read", "source.locked", "source.snapshot-taken", "ingest.captured")
+
+CHANGES = {
+    "rewrite": "ALTER TABLE item ALTER price TYPE numeric(20, 3)",
+    "truncate and reload": f"TRUNCATE item; {STOCK.format(50)}",
+    "truncate": "TRUNCATE item",
+    "drop": "DROP TABLE item",
+    "swap": "ALTER TABLE item RENAME TO was; ALTER TABLE other RENAME TO item",
+    "add column": "ALTER TABLE item ADD COLUMN colour text DEFAULT 'blue'",
+    "rename label": "ALTER TYPE size RENAME VALUE 'small' TO 'tiny'",
+    "attach": "ALTER TABLE parted ATTACH PARTITION part FOR VALUES FROM (0) TO (10)",
+    "new table": "CREATE TABLE newer (id int PRIMARY KEY); INSERT INTO newer VALUES (1)",
+    "vacuum full": "VACUUM FULL item",
+}
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], None]], None]:
+    def act(place: str, action: Callable[[], None]) -> None:
+        monkeypatch.setitem(failpoint.actions, place, action)
+
+    return act
+
+
+At = Callable[[str, Callable[[], None]], None]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(session.SETTINGS, "lock_timeout", "50ms")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_change_of_the_schema_at_any_point_is_captured_whole_or_not_yet(
+    shop: Shop, at: At, place: str, change: str
+) -> None:
+    shop.run(
+        f"{ITEM}; {STOCK.format(50)}; CREATE TABLE other (LIKE item INCLUDING ALL);"
+        "INSERT INTO other VALUES (7);"
+        "CREATE TYPE size AS ENUM ('small', 'large'); ALTER TABLE item ADD size size;"
+        "UPDATE item SET size = 'small'; ALTER TABLE other ADD size size;"
+        "CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE part (id int PRIMARY KEY); INSERT INTO part VALUES (1)"
+    )
+    shop.capture()
+    shop.run("UPDATE item SET name = 'new' WHERE id = 1")
+
+    def act() -> None:
+        with psycopg.connect(shop.owner.reveal(), options="-csearch_path=shop") as application:
+            application.autocommit = True
+            application.execute("SET lock_timeout = '20ms'")
+            try:
+                application.execute(CHANGES[change].encode())
+            except psycopg.errors.LockNotAvailable:
+                waiting.append(change)
+
+    waiting: list[str] = []
+    at(place, once(act))
+    refused = "nothing; the next run goes on"
+    try:
+        shop.capture()
+    except SourceError as error:
+        refused = str(error)
+    assert "next run" in refused
+    assert not waiting or place != "source.catalogue-read"
+    if waiting:
+        assert shop.is_carried_whole()
+        shop.run(CHANGES[change])
+    shop.capture()
+    with shop.open() as connection:
+        tables = connection.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'shop'::regnamespace"
+            " AND relkind IN ('r', 'p') AND NOT relispartition"
+        ).fetchall()
+    for (table,) in tables:
+        assert shop.is_carried_whole(table)
+
+
+def test_a_rewrite_never_shows_a_table_as_empty(shop: Shop, at: At) -> None:
+    """The lock holds back what would make the older snapshot see no rows."""
+    shop.stocked(50)
+    for place in PLACES[1:]:
+        done = threading.Event()
+
+        def reload(done: threading.Event = done) -> None:
+            shop.run(f"TRUNCATE item; {STOCK.format(50)}")
+            done.set()
+
+        at(place, once(threading.Thread(target=reload).start))
+        shop.run("UPDATE item SET name = 'new' WHERE id = 1")
+        shop.capture()
+        assert done.wait(10), "the application waits no longer than the capture lasts"
+        shop.capture()
+        assert shop.is_carried_whole()
+    assert not any(
+        line["_op"] == "delete"
+        for batch in lake_reader.batches(shop.store)
+        for line in lake_reader.lines(shop.store, batch, "item")
+    )
+
+
+def test_a_table_that_stays_locked_is_one_clear_error(shop: Shop) -> None:
+    with shop.stocked().open() as application:
+        application.execute("LOCK TABLE item")
+        with pytest.raises(SourceError, match="stayed locked") as refused:
+            shop.capture()
+        assert "\n" not in str(refused.value)
+    assert shop.capture() is None
+
+
+def test_a_change_of_the_schema_is_never_the_victim_of_a_deadlock(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application locks the later table and then wants the one that ingest has."""
+    monkeypatch.undo()
+    shop.stocked().run("CREATE TABLE zone (id int PRIMARY KEY)")
+    failures: list[Exception] = []
+    with shop.open() as application, shop.open() as observer:
+        application.execute("LOCK TABLE zone")
+
+        def want_the_first() -> None:
+            try:
+                application.execute("LOCK TABLE item")
+            except psycopg.Error as error:
+                failures.append(error)
+
+        waiting = threading.Thread(target=want_the_first)
+        failing = threading.Thread(target=lambda: _refused(shop))
+        failing.start()
+        while not observer.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
+            assert failing.is_alive()
+        waiting.start()
+        failing.join()
+        waiting.join()
+    assert failures == []
+
+
+def _refused(shop: Shop) -> None:
+    with pytest.raises(SourceError, match="stayed locked"):
+        shop.capture()
+
+
+def test_a_schema_that_never_stands_still_is_given_up_with_one_error(shop: Shop, at: At) -> None:
+    shop.stocked()
+    names = iter(range(100))
+    at("source.catalogue-read", lambda: shop.run(f"CREATE TABLE new_{next(names)} (id int)"))
+    with pytest.raises(SourceError, match=f"changed {snapshot.ATTEMPTS} times"):
+        shop.capture()
+
+
+def test_a_change_during_the_scan_publishes_nothing(shop: Shop, at: At) -> None:
+    shop.run("CREATE TYPE size AS ENUM ('small'); CREATE TABLE item (id int PRIMARY KEY, s size)")
+    shop.run("INSERT INTO item VALUES (1, 'small')")
+    shop.capture()
+    shop.run("INSERT INTO item VALUES (2, 'small')")
+    at("ingest.captured", once(lambda: shop.run("ALTER TYPE size RENAME VALUE 'small' TO 'tiny'")))
+    with pytest.raises(SourceError, match="nothing was published"):
+        shop.capture()
+    assert len(lake_reader.batches(shop.store)) == 1
+    shop.capture()
+    assert shop.is_carried_whole()
