@@ -65,7 +65,6 @@ class _Definition(NamedTuple):
     table_name: str
     take_down: str
     put_up: str
-    is_reference: bool
 
 
 @dataclass(frozen=True)
@@ -143,13 +142,11 @@ class _Batch:
         self._copy(sql.Identifier(star.name), columns, self._files(star))
 
     def _put_up(self, definitions: Iterable[_Definition]) -> None:
-        for table_name, _, put_up, is_reference in definitions:
+        for table_name, _, put_up in definitions:
             try:
                 with self.connection.transaction():
                     self.connection.execute(put_up.encode())
             except errors.ForeignKeyViolation:
-                if not is_reference:
-                    raise
                 star = STARS[table_name.strip('"')]
                 self._set_aside(star, sql.Identifier(star.name))
                 self.connection.execute(put_up.encode())

@@ -120,7 +120,7 @@ def _refuse_newer(applied: set[str]) -> None:
 
 
 def _ensure_reader(connection: Connection[Any]) -> None:
-    if connection.execute("SELECT to_regrole(%s)", [READER]).fetchone() != (None,):
+    if _known_role(connection):
         return
     try:
         with connection.transaction():
@@ -132,6 +132,10 @@ def _ensure_reader(connection: Connection[Any]) -> None:
         ) from None
     except (errors.DuplicateObject, errors.UniqueViolation):
         return  # another warehouse of this server was quicker
+
+
+def _known_role(connection: Connection[Any]) -> bool:
+    return connection.execute("SELECT to_regrole(%s)", [READER]).fetchone() != (None,)
 
 
 def _migrations() -> list[str]:

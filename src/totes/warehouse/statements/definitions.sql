@@ -1,6 +1,6 @@
 -- What must be taken down to fill tables at full speed, and how to put it up again: foreign keys
 -- from and to them, primary keys, indexes. In the order to put it up.
-SELECT table_name, take_down, put_up, is_reference
+SELECT table_name, take_down, put_up
 FROM (
     SELECT
         c.conrelid::regclass::text AS table_name,

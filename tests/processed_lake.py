@@ -1,0 +1,310 @@
+"""A processed store written by hand: batches of star rows for the tests of the load."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+from psycopg import sql
+
+from totes.batch import ProcessedManifest, StarFile, processed_manifest_path
+from totes.lake.folder import FolderStore
+from totes.settings import Dsn
+from totes.star.contract import STARS, literal
+
+Row = Mapping[str, Any]
+"""A star row by column name; `valid_from` only where it is not the batch's moment."""
+
+DAY = date(2022, 11, 3)
+WRITTEN = {
+    "created_date": DAY,
+    "created_time": time(14, 20, 49, 962000),
+    "last_updated_date": DAY,
+    "last_updated_time": time(14, 20, 51, 563000),
+}
+
+
+def moment(batch: int) -> datetime:
+    """When that batch was captured."""
+    return datetime(2022, 11, 3, 14, 20, 51, 563000, tzinfo=UTC) + timedelta(hours=batch)
+
+
+def day(value: date = DAY) -> Row:
+    return {
+        "date_id": value,
+        "year": value.year,
+        "month": value.month,
+        "day": value.day,
+        "day_of_week": value.isoweekday(),
+        "day_name": f"{value:%A}",
+        "month_name": f"{value:%B}",
+        "quarter": (value.month + 2) // 3,
+    }
+
+
+def staff(key: int = 1, **other: object) -> Row:
+    return {
+        "staff_id": key,
+        "first_name": "Jeremie",
+        "last_name": "O'Keefe",
+        "department_name": "Purchasing",
+        "location": None,
+        "email_address": "jeremie.o'keefe@terrifictotes.com",
+    } | other
+
+
+def location(key: int = 1, **other: object) -> Row:
+    return {
+        "location_id": key,
+        "address_line_1": "6826 Herzog Via",
+        "address_line_2": None,
+        "district": "Avon",
+        "city": "New Patienceburgh",
+        "postal_code": "28441",
+        "country": "Turkey",
+        "phone": "1803 637401",
+    } | other
+
+
+def currency(key: int = 1, code: str = "GBP", name: str = "Pound Sterling") -> Row:
+    return {"currency_id": key, "currency_code": code, "currency_name": name}
+
+
+def design(key: int = 1, **other: object) -> Row:
+    return {
+        "design_id": key,
+        "design_name": "Wooden",
+        "file_location": "/usr",
+        "file_name": "wooden-20220717-npgz.json",
+    } | other
+
+
+def counterparty(key: int = 1, name: str = "Fahey and Sons") -> Row:
+    return {
+        "counterparty_id": key,
+        "counterparty_legal_name": name,
+        "counterparty_legal_address_line_1": "605 Haskell Trafficway",
+        "counterparty_legal_address_line_2": "Axel Freeway",
+        "counterparty_legal_district": None,
+        "counterparty_legal_city": "East Bobbie",
+        "counterparty_legal_postal_code": "88253-4257",
+        "counterparty_legal_country": "Heard Island and McDonald Islands",
+        "counterparty_legal_phone_number": "9687 937447",
+    }
+
+
+def payment_type(key: int = 1, name: str = "SALES_RECEIPT") -> Row:
+    return {"payment_type_id": key, "payment_type_name": name}
+
+
+def transaction(key: int = 1, sale: int | None = 1, purchase: int | None = None) -> Row:
+    return {
+        "transaction_id": key,
+        "transaction_type": "PURCHASE" if purchase else "SALE",
+        "sales_order_id": sale,
+        "purchase_order_id": purchase,
+    }
+
+
+def sale(key: int = 1, **other: object) -> Row:
+    return (
+        {"sales_order_id": key}
+        | WRITTEN
+        | {
+            "sales_staff_id": 1,
+            "counterparty_id": 1,
+            "units_sold": 42972,
+            "unit_price": Decimal("3.94"),
+            "currency_id": 1,
+            "design_id": 1,
+            "agreed_payment_date": DAY,
+            "agreed_delivery_date": DAY,
+            "agreed_delivery_location_id": 1,
+        }
+        | other
+    )
+
+
+def purchase(key: int = 1, **other: object) -> Row:
+    return (
+        {"purchase_order_id": key}
+        | WRITTEN
+        | {
+            "staff_id": 1,
+            "counterparty_id": 1,
+            "item_code": "ZDOI5EA",
+            "item_quantity": 371,
+            "item_unit_price": Decimal("361.39"),
+            "currency_id": 1,
+            "agreed_delivery_date": DAY,
+            "agreed_payment_date": DAY,
+            "agreed_delivery_location_id": 1,
+        }
+        | other
+    )
+
+
+def payment(key: int = 1, **other: object) -> Row:
+    return (
+        {"payment_id": key}
+        | WRITTEN
+        | {
+            "transaction_id": 1,
+            "counterparty_id": 1,
+            "payment_amount": Decimal("169309.68"),
+            "currency_id": 1,
+            "payment_type_id": 1,
+            "paid": False,
+            "payment_date": DAY,
+        }
+        | other
+    )
+
+
+DIMENSIONS: Mapping[str, list[Row]] = {
+    "dim_date": [day()],
+    "dim_staff": [staff(1), staff(2, first_name="Deron")],
+    "dim_location": [location()],
+    "dim_currency": [currency()],
+    "dim_design": [design()],
+    "dim_counterparty": [counterparty()],
+    "dim_payment_type": [payment_type()],
+    "dim_transaction": [transaction()],
+}
+"""What a sale, a purchase and a payment need."""
+
+ALL: Mapping[str, list[Row]] = {
+    **DIMENSIONS,
+    "fact_sales_order": [sale()],
+    "fact_purchase_order": [purchase()],
+    "fact_payment": [payment()],
+}
+
+
+@dataclass
+class ProcessedLake:
+    """Batches 1, 2, 3 … of one generation in a folder."""
+
+    folder: Path
+    generation: int = 1
+    batches: int = 0
+
+    @property
+    def store(self) -> FolderStore:
+        return FolderStore(self.folder / "processed")
+
+    def publish(
+        self,
+        upserts: Mapping[str, Iterable[Row]] | None = None,
+        deletes: Mapping[str, Iterable[object]] | None = None,
+        refused: Iterable[Row] = (),
+    ) -> ProcessedManifest:
+        """Store the next batch; `deletes` are keys, `refused` are rows of the quarantine."""
+        upserts, deletes = upserts or {}, deletes or {}
+        self.batches += 1
+        at = moment(self.batches)
+        files = []
+        for star in STARS.values():
+            rows: list[Row] = [
+                {"valid_from": at, "_op": "upsert", **row} for row in upserts.get(star.name, ())
+            ]
+            gone = list(deletes.get(star.name, ()))
+            rows += [{star.key.name: key, "valid_from": at, "_op": "delete"} for key in gone]
+            if rows:
+                columns = {column.name: column.type.name for column in star.columns}
+                columns |= {"valid_from": "TIMESTAMPTZ", "_op": "VARCHAR"}
+                files.append(self._store(star.name, star.name, columns, rows, len(gone)))
+        manifest = ProcessedManifest(
+            batch=self.batches,
+            previous=None,
+            captured_at=at,
+            generation=self.generation,
+            ingested=f"ingested {self.batches}",
+            files=tuple(files),
+            refused=self._refused(refused, at),
+            models="",
+        )
+        path = processed_manifest_path(self.generation, self.batches)
+        assert self.store.create(path, manifest.to_json())
+        return manifest
+
+    def _refused(self, rows: Iterable[Row], at: datetime) -> tuple[StarFile, ...]:
+        rows = [{"valid_from": at, **row} for row in rows]
+        names = ("star_table", "key", "column_name", "value", "reason", "row")
+        columns = dict.fromkeys(names, "VARCHAR") | {"valid_from": "TIMESTAMPTZ"}
+        return (self._store("quarantine", "", columns, rows, 0),) if rows else ()
+
+    def _store(
+        self, folder: str, table: str, columns: Mapping[str, str], rows: list[Row], deletes: int
+    ) -> StarFile:
+        local = self.folder / "local.parquet"
+        types = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+        places = ", ".join("?" * len(columns))
+        values = [row.get(name) for row in rows for name in columns]
+        tuples = ", ".join([f"({places})"] * len(rows))
+        with duckdb.connect() as engine:
+            engine.execute(f"SET TimeZone = 'UTC'; CREATE TABLE rows ({types})")
+            engine.execute(f"INSERT INTO rows VALUES {tuples}", values)
+            engine.execute(f"COPY rows TO {literal(str(local))} (FORMAT parquet)")
+        content = local.read_bytes()
+        path = f"generation={self.generation}/{folder}/{self.batches:012d}.parquet"
+        self.store.put(path, local)
+        return StarFile(
+            table=table,
+            path=path,
+            rows=len(rows),
+            deletes=deletes,
+            bytes=len(content),
+            sha256=sha256(content).hexdigest(),
+        )
+
+
+def refusal(star_table: str, key: object, **other: object) -> Row:
+    """A row of the quarantine."""
+    return {
+        "star_table": star_table,
+        "key": str(key),
+        "column_name": "unit_price",
+        "value": "1.005",
+        "reason": "is not a number",
+        "row": "{}",
+    } | other
+
+
+def history(dsn: Dsn, star_table: str, *columns: str) -> list[tuple[Any, ...]]:
+    """A fact's versions: the columns, valid_from and valid_to, by natural key and time."""
+    names = sql.SQL(", ").join(map(sql.Identifier, (*columns, "valid_from", "valid_to")))
+    key = sql.Identifier(STARS[star_table].key.name)
+    query = sql.SQL("SELECT {} FROM {} ORDER BY {}, valid_from").format(
+        names, sql.Identifier(star_table), key
+    )
+    return ask(dsn, query)
+
+
+def ask(dsn: Dsn, query: str | sql.Composed, *values: object) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn.reveal(), options="-c TimeZone=UTC") as connection:
+        if isinstance(query, str):
+            return connection.execute(query.encode(), values or None).fetchall()
+        return connection.execute(query).fetchall()
+
+
+def run(dsn: Dsn, script: str) -> None:
+    with psycopg.connect(dsn.reveal()) as connection:
+        connection.execute(script.encode())
+
+
+def contents(dsn: Dsn) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every star table, surrogates left out, in the order of its text."""
+    found = {}
+    for star in STARS.values():
+        names = [column.name for column in star.columns]
+        names += ["valid_from", "valid_to"] if star.is_fact else []
+        columns = sql.SQL(", ").join(map(sql.Identifier, names))
+        rows = ask(dsn, sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(star.name)))
+        found[star.name] = sorted(rows, key=repr)
+    return found
