@@ -94,7 +94,7 @@ def capture_batch(
         raise SourceError(_another_source(before, snapshot))
     if before and not everything and _stood_still(before, snapshot):
         return _nothing_new(store, before, snapshot)
-    if before is None or _shapes(before.tables) != _shapes(snapshot.catalogue.tables):
+    if before is None or _altered(before, snapshot):
         for name, reason in snapshot.catalogue.left_out:
             log.info("%s is left out: %s.", name, reason)
     batch = before.batch + 1 if before else 1
@@ -152,14 +152,18 @@ def _stood_still(before: Manifest, snapshot: Snapshot) -> bool:
     With one running this can't be told: a standby's snapshot doesn't name those between.
     """
     idle = snapshot.xmin == snapshot.xmax
-    return idle and before.snapshot == snapshot.text and _shapes(before.tables) == _shapes(
-        snapshot.catalogue.tables
-    )
+    return idle and before.snapshot == snapshot.text and not _altered(before, snapshot)
 
 
 def _is_news(before: Manifest, tables: tuple[Table, ...]) -> bool:
     # A table without a key that was emptied is whole and has no files.
-    return any(table.files or table.whole for table in tables) or _shapes(before.tables) != _shapes(tables)
+    return _shapes(before.tables) != _shapes(tables) or any(
+        table.files or table.whole for table in tables
+    )
+
+
+def _altered(before: Manifest, snapshot: Snapshot) -> bool:
+    return _shapes(before.tables) != _shapes(snapshot.catalogue.tables)
 
 
 def _shapes(tables: Iterable[Table | SourceTable]) -> dict[str, str]:
