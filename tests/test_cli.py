@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from threading import Event
@@ -134,7 +136,7 @@ def test_status_tells_what_people_need_to_know(plant: Plant) -> None:
     plant.change("UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 7")
     plant.run()
     said = plant.totes("status").stdout
-    assert "payment              0        1" in said
+    assert re.search(r"payment +0 +1", said)
     assert "Since batch 2, staff: badge added (text)" in said
     assert "1  fact_sales_order:" in said
 
@@ -145,7 +147,7 @@ def test_verify_names_what_differs_and_exits_with_1(plant: Plant) -> None:
     plant.ask("DELETE FROM fact_payment WHERE payment_id = 3")
     result = plant.totes("verify")
     assert result.exit_code == 1
-    assert "dim_design 14: different in file_name" in result.stdout
+    assert "dim_design 1: different in file_name" in result.stdout
     assert "fact_payment 3: missing" in result.stdout
     assert "dim_design: 4 more (--json names them)" in result.stdout
     assert "The warehouse differs from totesys as of batch 1." in result.stdout
@@ -249,8 +251,11 @@ def test_a_second_ctrl_c_stops_at_once(plant: Plant) -> None:
     with start(plant, "run") as running, hold_the_loader(plant) as held:
         wait_for_the_loader(held)
         running.send_signal(signal.SIGINT)
-        while running.poll() is None:
-            running.send_signal(signal.SIGINT)
+        assert running.stderr is not None
+        while "ask again to stop at once" not in running.stderr.readline():
+            pass
+        running.send_signal(signal.SIGINT)
+        running.wait(60)
     assert running.returncode == 130
     assert plant.ask("SELECT max(batch) FROM totes.batches") == [(None,)]
 
@@ -454,6 +459,7 @@ def test_on_a_terminal_there_is_one_bar(monkeypatch: pytest.MonkeyPatch) -> None
         [task] = bar._bars.tasks
         assert (task.description, task.completed, task.total) == ("load batch 1", 4, 10)
         bar.start("ingest")
+        [task] = bar._bars.tasks
         assert (task.description, task.completed, task.total) == ("ingest", 0, None)
 
 
@@ -462,8 +468,6 @@ def test_on_a_terminal_there_is_one_bar(monkeypatch: pytest.MonkeyPatch) -> None
     [(0, "0 s"), (119, "119 s"), (600, "10 min"), (9000, "2.5 h"), (300_000, "3 d")],
 )
 def test_ages_are_told_in_the_unit_that_fits(seconds: int, text: str) -> None:
-    from datetime import timedelta  # noqa: PLC0415
-
     assert terminal.age(timedelta(seconds=seconds)) == text
     assert terminal.age(None) == "never"
 

@@ -12,7 +12,7 @@ from totes.errors import SourceError, TotesError
 from totes.lake.store import Store
 from totes.places import Places
 from totes.source import session
-from totes.source.catalogue import Catalogue, Scope, grant, read_catalogue
+from totes.source.catalogue import Catalogue, Scope, read_catalogue
 from totes.source.snapshot import open_snapshot
 from totes.warehouse import connection as warehouse_session
 from totes.warehouse.schema import READER
@@ -93,16 +93,22 @@ def _source_rights(
     ).fetchall()
     if not known:
         raise SourceError(f"There is no schema {schema}: correct TOTES_SOURCE_SCHEMA.")
-    denied = [table.name for table in catalogue.tables if not table.readable]
+    oids = [table.oid for table in catalogue.tables]
+    denied = connection.execute(
+        "SELECT relname FROM pg_class"
+        " WHERE oid = ANY(%s) AND NOT has_table_privilege(oid, 'SELECT') ORDER BY 1",
+        [oids],
+    ).fetchall()
     if not usage:
         lacking = f"{user} may not enter schema {schema}"
         yield _failed("source schema", lacking, f"GRANT USAGE ON SCHEMA {schema} TO {role};")
-    for name in denied:
+    for (name,) in denied:
+        table = sql.Identifier(scope.schema, name).as_string(connection)
         lacking = f"{user} may not read {name}"
-        yield _failed("source privileges", lacking, grant(scope.schema, [name], user))
+        yield _failed("source privileges", lacking, f"GRANT SELECT ON {table} TO {role};")
     hidden = connection.execute(
         "SELECT relname FROM pg_class WHERE oid = ANY(%s) AND row_security_active(oid) ORDER BY 1",
-        [[table.oid for table in catalogue.tables]],
+        [oids],
     ).fetchall()
     for (name,) in hidden:
         lacking = f"row-level security may hide rows of {name} from {user}"

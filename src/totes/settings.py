@@ -160,7 +160,7 @@ def load_settings() -> Settings:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     for name in sorted(os.environ):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
+            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
             advice = f"did you mean {near[0]}?" if near else "`totes settings` lists them all."
             raise UsageError(f"There is no setting {name}: {advice}")
     try:

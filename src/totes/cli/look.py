@@ -82,7 +82,7 @@ def _show_status(console: "Console", seen: "Status") -> None:
             rows.add_row(carried.table, f"{carried.changed:,}", f"{carried.deleted:,}")
         console.print(rows)
     for change in seen.schema_changes:
-        console.print(f"\nSince batch {change.batch}, {change.table}: {change.what}", end="")
+        console.print(f"\nSince batch {change.batch}, {change.table}: {change.what}", markup=False)
     console.print("\nIn quarantine" if seen.quarantine else "\nQuarantine is empty.")
     for waiting in seen.quarantine:
         console.print(f"{waiting.rows:>8,}  {waiting.table}: {waiting.reason}", markup=False)

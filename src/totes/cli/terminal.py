@@ -101,7 +101,8 @@ class Bar:
         self._task = bars.add_task("", total=None, visible=False)
 
     def start(self, what: str, total: int | None = None) -> None:
-        self._bars.reset(self._task, description=what, total=total, visible=True)
+        self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(what, total=total)
 
     def advance(self, rows: int) -> None:
         self._bars.advance(self._task, rows)
@@ -148,13 +149,17 @@ def stopping() -> Iterator[Event]:
     stop = Event()
     asked = False
 
+    def comply() -> None:
+        stop.set()
+        log.info("Stopping after the work in hand; ask again to stop at once.")
+
     def ask(_number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
             raise KeyboardInterrupt
         asked = True
         # Not from here: the thread that is interrupted may hold the event's own lock.
-        Thread(target=stop.set).start()
+        Thread(target=comply).start()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
