@@ -45,7 +45,8 @@ $(UV):
 $(READY): requirements-dev.txt pyproject.toml .python-version | $(UV)
 	@echo "setup: installing into .venv"
 	@$(UV) venv --quiet --allow-existing .venv
-	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.txt
+	@$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes \
+		requirements-dev.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -102,8 +103,9 @@ docs: setup ## write docs/commands.md and docs/settings.md anew
 	$(BIN)/python tools/docs.py
 
 .PHONY: bench
-bench: setup ## speed and memory with a million sales orders
-	$(BIN)/python benchmarks/bench.py
+bench: setup ## speed and memory with a million sales orders (or ORDERS=…)
+	@$(BIN)/python -m compileall -q src  # as an installed totes is
+	$(BIN)/python benchmarks/bench.py $(if $(ORDERS),--orders $(ORDERS))
 
 .PHONY: build
 build: setup ## the wheel, in dist/
