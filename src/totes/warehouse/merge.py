@@ -147,7 +147,7 @@ class _Batch:
                 with self.connection.transaction():
                     self.connection.execute(put_up.encode())
             except errors.ForeignKeyViolation:
-                star = STARS[table_name.strip('"')]
+                star = STARS[table_name]
                 self._set_aside(star, sql.Identifier(star.name))
                 self.connection.execute(put_up.encode())
 
