@@ -1,5 +1,6 @@
 """The demonstration: a business at work, the pipeline behind it, and the warehouse's answers."""
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from math import inf
 from pathlib import Path
+from shutil import which
 from threading import Event
 from time import monotonic
 
@@ -16,6 +18,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from totes.demo import simulator
+from totes.demo.servers import binary
 from totes.demo.simulator import Kind
 from totes.errors import UsageError
 from totes.pipeline import STAGES, Done, Pipeline, run_once
@@ -159,12 +162,22 @@ def _work(totesys: Dsn, show: _Show, stop: Event) -> None:
 
 def _next(settings: Settings, analyst: Dsn) -> str:
     """What to try now; the servers run as long as somebody uses them."""
-    psql = f"psql 'host={analyst.parts['host']} dbname={analyst.parts['dbname']}"
-    home = "" if settings.home == Path(".totes") else f"TOTES_HOME={settings.home} "
+    totes = _command("totes", Path(sys.executable).with_name("totes"))
+    if settings.home != Path(".totes"):
+        totes = f"TOTES_HOME={settings.home} {totes}"
+    psql = _command("psql", binary("psql"))
+    address = f"host={analyst.parts['host']} dbname={analyst.parts['dbname']} user=totes_dashboard"
     return f"""
 All of it stays in {settings.home}. Next:
-  {home}totes status      how far each stage is, and how fresh the data
-  {home}totes run         go on; then, in other terminals,
-  {home}totes simulate    have more business, and
-  {psql} user=totes_dashboard'
+  {totes} status      how far each stage is, and how fresh the data
+  {totes} run         go on; then, in other terminals,
+  {totes} simulate    have more business, and
+  {psql} '{address}'
 """
+
+
+def _command(name: str, here: Path) -> str:
+    """`name` where a shell finds it, else its path, short if that can be."""
+    if which(name):
+        return name
+    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)
