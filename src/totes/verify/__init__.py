@@ -35,6 +35,16 @@ _BUCKET_ROWS = 256
 _LEAST_BUCKETS = 1024
 _MOST_BUCKETS_SHOWN = 20
 
+_APART: LiteralString = (
+    "SELECT DISTINCT key FROM totes.quarantine WHERE star_table = %(star)s"
+    " AND superseded_at IS NULL AND released_at IS NULL ORDER BY key"
+)
+
+_YEARS: LiteralString = (
+    "SELECT extract(year FROM date_id)::int FROM dim_date GROUP BY 1 HAVING count(*) > 1"
+)
+"""The calendar never shrinks; a single day is no calendar but a mistake."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -118,15 +128,19 @@ class _Comparison:
         self._warehouse = warehouse
         self._buckets = buckets
         snapshot.connection.execute(
-            sql.SQL("SET LOCAL search_path TO {}, pg_catalog").format(
-                sql.Identifier(snapshot.scope.schema)
-            )
+            sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(snapshot.scope.schema))
         )
-        currencies = [(currency.alpha_3, currency.name) for currency in pycountry.currencies]
+        # No others: a name may have letters that the source's encoding lacks.
+        codes = set(_column(snapshot.connection, "SELECT currency_code FROM currency"))
+        currencies = [(c.alpha_3, c.name) for c in pycountry.currencies if c.alpha_3 in codes]
+        self._apart = {
+            star.name: _column(warehouse, _APART, star=star.name) for star in STARS.values()
+        }
         self._parameters: dict[str, object] = {
             "iso_codes": [code for code, _ in currencies],
             "iso_names": [name for _, name in currencies],
-            "years": _column(warehouse, "SELECT DISTINCT year FROM dim_date"),
+            "years": _column(warehouse, _YEARS),
+            **{f"apart_from_{name}": keys for name, keys in self._apart.items()},
         }
 
     def tables(self, progress: Progress) -> Iterator[TableVerdict]:
@@ -136,12 +150,7 @@ class _Comparison:
                 yield self._table(star, pool)
 
     def _table(self, star: Star, pool: ThreadPoolExecutor) -> TableVerdict:
-        apart = _column(
-            self._warehouse,
-            "SELECT DISTINCT key FROM totes.quarantine WHERE star_table = %(star)s"
-            " AND superseded_at IS NULL AND released_at IS NULL ORDER BY key",
-            star=star.name,
-        )
+        apart = self._apart[star.name]
         parameters = {**self._parameters, "apart": apart, "star": star.name}
         source_rows, warehouse_rows = _source_rows(star), _warehouse_rows(star)
 
@@ -210,7 +219,7 @@ def _digests(star: Star, buckets: int, rows: sql.Composable) -> sql.Composed:
     """Bucket, rows in it, and a digest that no order changes."""
     return sql.SQL(
         "SELECT {bucket}, count(*),"
-        " bit_xor(('x' || left(md5({values}::text), 16))::bit(64)::bigint)"
+        " bit_xor(('x' || left(md5(convert_to({values}::text, 'UTF8')), 16))::bit(64)::bigint)"
         " FROM {rows} WHERE {apart} GROUP BY 1"
     ).format(bucket=_bucket(star, buckets), values=_values(star), rows=rows, apart=_not_apart(star))
 
