@@ -256,12 +256,12 @@ class _Batch:
 
 _OF_FACT = ("supersede", "drop_known", "close_versions", "insert_versions")
 _OF_DIMENSION = ("supersede", "delete_dimension", "upsert_dimension")
-_OF_LATE = ("end_by_quarantine", "release")
+_OF_LATE = ("end_superseded", "release")
 
 _STEPS: Mapping[tuple[bool, bool], tuple[str, ...]] = MappingProxyType(
     {
         (True, False): _OF_FACT,
-        (True, True): ("end_by_history", *_OF_LATE, *_OF_FACT),
+        (True, True): (*_OF_LATE, *_OF_FACT),
         (False, False): _OF_DIMENSION,
         (False, True): (*_OF_LATE, "insert_ended_dimension", *_OF_DIMENSION),
     }
