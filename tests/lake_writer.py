@@ -119,7 +119,9 @@ class LakeWriter:
     def __init__(self, folder: Path) -> None:
         self.store = FolderStore(folder)
         self.columns = {table: [*example, *WRITTEN] for table, example in ROWS.items()}
-        self.keys = {table: (next(iter(example)),) for table, example in ROWS.items()}
+        self.keys: dict[str, tuple[str, ...]] = {
+            table: (next(iter(example)),) for table, example in ROWS.items()
+        }
         self.batches: list[Manifest] = []
 
     def add(

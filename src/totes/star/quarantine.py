@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from totes.star.contract import Column, Star, literal
+from totes.star.relation import parquet
 
 
 def proven(star: Star, model: str, deletes: str | None, valid_from: datetime) -> str:
@@ -45,7 +46,7 @@ def refused(star: Star, model: str, deletes: str | None, valid_from: datetime) -
 
 def among(star: Star, rows: str, file: Path) -> str:
     """SQL: those of a model's rows whose key a quarantine file holds."""
-    keys = f"select key from read_parquet({literal(str(file))})"
+    keys = f"select key from {parquet(file)}"
     return f"select * from (\n{rows}\n) where {star.key.quoted} in ({keys})"
 
 

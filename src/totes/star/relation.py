@@ -23,14 +23,14 @@ class Lines:
     longest_bytes: int
     deletes: int
 
-    def rows(self, columns: Sequence[str], extra: str = "") -> str:
-        """SQL: `columns`, and what `extra` adds, of all lines."""
-        names = ", ".join(quote(name) for name in columns)
-        return f"select {names}{extra} from {self._read(columns)}"
+    def rows(self, columns: Sequence[str], *further: str) -> str:
+        """SQL: `columns`, and the expressions `further`, of all lines."""
+        selected = ", ".join([*map(quote, columns), *further])
+        return f"select {selected} from {self._read(columns)}"
 
     def changed(self, columns: Sequence[str]) -> str:
         """SQL: the rows that the batch inserted or updated."""
-        return f"{self.rows(columns, f', true as {CHANGED}')} where _op = 'upsert'"
+        return f"{self.rows(columns, f'true as {CHANGED}')} where _op = 'upsert'"
 
     def deleted(self, column: str, alias: str) -> str:
         """SQL: the keys that the batch deleted, `column` of the source under the name `alias`."""
@@ -44,14 +44,19 @@ class Lines:
         types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in (*columns, "_op"))
         return (
             f"read_json([{paths}], format = 'newline_delimited', columns = {{{types}}},"
-            f" maximum_object_size = {self.longest_bytes})"
+            f" maximum_object_size = {self.longest_bytes}, hive_partitioning = false)"
         )
+
+
+def parquet(path: Path) -> str:
+    """SQL: a local file as it is, whatever the names of the folders it lies in."""
+    return f"read_parquet({literal(str(path))}, hive_partitioning = false)"
 
 
 def no_rows(columns: Sequence[str]) -> str:
     """SQL: what a table without changes looks like."""
-    names = ", ".join(f"cast(null as varchar) as {quote(name)}" for name in columns)
-    return f"select {names}, false as {CHANGED} where false"
+    absent = (f"cast(null as varchar) as {quote(name)}" for name in columns)
+    return f"select {', '.join([*absent, f'false as {CHANGED}'])} where false"
 
 
 def unpack(packed: Sequence[Path], deletes: int) -> Lines:

@@ -9,23 +9,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from totes.batch import File
-from totes.star.contract import literal, quote
+from totes.star.contract import quote
 from totes.star.models import CHANGED
-from totes.star.relation import Lines, no_rows
+from totes.star.relation import Lines, no_rows, parquet
 
 
 def settled(files: Sequence[File], rows: int) -> int:
     """How many of `files` stay when `rows` new ones come; the others are merged with these."""
-    staying = len(files)
-    while staying and files[staying - 1].rows <= rows:
-        staying -= 1
-        rows += files[staying].rows
-    return staying
+    for staying, file in enumerate(files):
+        rows_after = sum(later.rows for later in files[staying + 1 :]) + rows
+        if file.rows <= rows_after:
+            return staying
+    return len(files)
 
 
 def change(lines: Lines, columns: Sequence[str], batch: int) -> str:
     """SQL: what a batch did to a table."""
-    return lines.rows(columns, f", cast({batch} as bigint) as _batch, _op = 'upsert' as _live")
+    return lines.rows(columns, f"cast({batch} as bigint) as _batch", "_op = 'upsert' as _live")
 
 
 def newest(paths: Sequence[Path], key: Sequence[str]) -> str:
@@ -33,7 +33,7 @@ def newest(paths: Sequence[Path], key: Sequence[str]) -> str:
 
     Only the files after the first are sorted; the first, the largest, is read past them.
     """
-    first, *later = (f"read_parquet({literal(str(path))})" for path in paths)
+    first, *later = map(parquet, paths)
     if not later:
         return f"select * from {first}"
     names = ", ".join(quote(name) for name in key)
@@ -50,9 +50,8 @@ def current(paths: Sequence[Path], columns: Sequence[str], key: Sequence[str], b
     """SQL: the live rows as of `batch`, and whether it changed them."""
     if not paths:
         return no_rows(columns)
-    names = ", ".join(quote(name) for name in columns)
-    rows = newest(paths, key)
-    return f"select {names}, _batch = {batch} as {CHANGED} from ({live(rows)})"
+    selected = ", ".join([*map(quote, columns), f"_batch = {batch} as {CHANGED}"])
+    return f"select {selected} from ({live(newest(paths, key))})"
 
 
 def live(rows: str) -> str:

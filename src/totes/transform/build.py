@@ -19,7 +19,7 @@ from totes.lake.store import Store
 from totes.star import quarantine, state
 from totes.star.contract import REFUSED, STARS, literal, quote
 from totes.star.models import ISO_CURRENCY, Model, Models
-from totes.star.relation import Lines, no_rows, unpack
+from totes.star.relation import Lines, no_rows, parquet, unpack
 
 State = Mapping[str, tuple[File, ...]]
 """Files of the current rows of joined source tables, as a processed manifest names them."""
@@ -156,7 +156,7 @@ class Build:
         return self._star_file(path, "quarantine/", model, self._write(sql, path))
 
     def _star_file(self, path: Path, below: str, model: Model, rows: int) -> StarFile:
-        deleted = f"select count(*) from {literal(str(path))} where _op = 'delete'"
+        deleted = f"select count(*) from {parquet(path)} where _op = 'delete'"
         deletes = 0 if below else self._number(deleted)
         file = self._file(path, below, model.name, rows, deletes)
         self.made[file.path] = path
@@ -193,7 +193,7 @@ class Build:
         rows: dict[str, list[str]] = {star.name: [star.no_rows] for star in STARS.values()}
         for one in built:
             if one.taken:
-                rows[one.model.name].append(f"select * from {literal(str(one.path))}")
+                rows[one.model.name].append(f"select * from {parquet(one.path)}")
         for name, parts in rows.items():
             self._define_view(name, " union all by name ".join(parts))
 
