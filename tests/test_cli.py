@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from tempfile import mkdtemp
 from threading import Event
 from typing import Any
 
@@ -54,6 +56,14 @@ def start(plant: Plant, *arguments: str) -> subprocess.Popen[str]:
 def execute(dsn: Any, statement: str) -> None:
     with psycopg.connect(dsn.reveal(), autocommit=True) as connection:
         connection.execute(statement.encode())
+
+
+@pytest.fixture
+def home(scratch: Path) -> Iterator[Path]:
+    """For embedded servers. Not in tmp_path: any pytest that starts bars others from that."""
+    folder = Path(mkdtemp(dir=scratch)) / "home"
+    yield folder
+    shutil.rmtree(folder.parent)
 
 
 # What is written about it
@@ -205,16 +215,23 @@ def test_replay_builds_it_all_again(plant: Plant) -> None:
     assert plant.totes("verify").exit_code == 0
 
 
-def test_the_embedded_parts_are_shared_and_looking_makes_none(tmp_path: Path, plant: Plant) -> None:
-    embedded = plant.having(home=str(tmp_path / "h"), source_dsn="", warehouse_dsn="")
+def test_the_embedded_parts_are_shared_and_looking_makes_none(home: Path, plant: Plant) -> None:
+    embedded = plant.having(home=str(home), source_dsn="", warehouse_dsn="")
     looked = embedded.totes("status")
     assert looked.exit_code == 5
     assert "begin with `totes demo`" in looked.stderr
-    assert not (tmp_path / "h").exists()
+    assert not home.exists()
     filled = embedded.totes("simulate", "--orders", "5")
     assert filled.exit_code == 0, filled.output
     assert embedded.totes("run", "--once").exit_code == 0
     assert embedded.totes("verify").exit_code == 0
+
+
+def test_without_embedded_servers_the_missing_setting_is_named(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "totes.demo.servers", None)  # a bundle that comes without
+    refuse(plant.having(source_dsn=""), 2, "Set TOTES_SOURCE_DSN: no embedded server is installed")
 
 
 # How it stops
@@ -473,8 +490,8 @@ def test_ages_are_told_in_the_unit_that_fits(seconds: int, text: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_shows_the_business_its_batches_and_the_proof(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "h")
+def test_the_demo_shows_the_business_its_batches_and_the_proof(home: Path) -> None:
+    settings = Settings(home=home)
     screen = Console(file=StringIO(), force_terminal=True, width=100, record=True)
     seen = Event()
 
