@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -112,6 +112,26 @@ def warehouse(server: EmbeddedServer, database_names: Iterator[str]) -> Iterator
     made = prepare_warehouse(server.dsn, name)
     yield EmptyWarehouse(admin=made.superuser, dsn=made.loader, reader=made.reader)
     _drop(server.dsn, name)
+
+
+@pytest.fixture
+def copied(server: EmbeddedServer, database_names: Iterator[str]) -> Iterator[Callable[[Dsn], Dsn]]:
+    """Copies the warehouse of a DSN, which nobody may be connected to."""
+    names = []
+
+    def copy(dsn: Dsn) -> Dsn:
+        names.append(next(database_names))
+        with psycopg.connect(server.dsn.reveal(), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} OWNER totes_loader TEMPLATE {}").format(
+                    sql.Identifier(names[-1]), sql.Identifier(str(dsn.parts["dbname"]))
+                )
+            )
+        return dsn.replace(dbname=names[-1])
+
+    yield copy
+    for name in names:
+        _drop(server.dsn, name)
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 import ast
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from conftest import EmptyWarehouse
 from plant import Plant, at
@@ -19,6 +18,7 @@ from totes.batch import generation_path
 from totes.demo.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.demo.simulator import HOSTILE, Simulator, bulk
 from totes.errors import WarehouseError
+from totes.settings import Dsn
 from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, STARS, TIME, VARCHAR, Star
 from totes.star.models import LINEAGE, load_models
 from totes.transform import write_generation
@@ -67,20 +67,9 @@ def shared(
 
 
 @pytest.fixture
-def altered(
-    shared: Plant, server: EmbeddedServer, database_names: Iterator[str]
-) -> Iterator["Altered"]:
+def altered(shared: Plant, copied: Callable[[Dsn], Dsn]) -> "Altered":
     """The shared platform with a warehouse of its own, whose rows a superuser may spoil."""
-    name = next(database_names)
-    with psycopg.connect(server.dsn.reveal(), autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} OWNER totes_loader TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(str(shared.warehouse.parts["dbname"]))
-            )
-        )
-    yield Altered(replace(shared, warehouse=shared.warehouse.replace(dbname=name)))
-    with psycopg.connect(server.dsn.reveal(), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    return Altered(replace(shared, warehouse=copied(shared.warehouse)))
 
 
 class Altered:

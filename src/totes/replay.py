@@ -69,6 +69,8 @@ def _anew(pipeline: Pipeline, upto: int | None, progress: Progress) -> Iterator[
     pointer = json.dumps({"generation": generation, "models": models.digest}).encode()
     processed.create(generation_path(generation), pointer)
     reach("replay.published")
+    if upto is None:  # what was ingested meanwhile: the warehouse must not fall behind
+        yield from steps(pipeline, "transform", progress=progress)
     yield from steps(pipeline, "load", progress=progress)
 
 

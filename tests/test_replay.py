@@ -1,0 +1,398 @@
+"""From the ingestion store alone everything can be made anew, and comes out the same."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from conftest import EmptyWarehouse
+from plant import Plant, at
+from shop import once
+from totes.demo.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
+from totes.demo.simulator import HOSTILE, Simulator
+from totes.errors import LakeError, UsageError, WarehouseError
+from totes.lake.log import current_generation
+from totes.load import load
+from totes.pipeline import Done
+from totes.release import release
+from totes.replay import replay
+from totes.settings import Dsn
+from totes.star import models
+from totes.star.contract import STARS
+from totes.star.models import LINEAGE, Models, load_models
+from totes.transform import write_generation
+from totes.verify import verify
+from totes.warehouse.schema import migrate
+
+BOOKKEEPING = {
+    "totes.batches": {"generation", "loaded_at"},
+    "totes.quarantine": {"quarantine_id"},
+    "totes.deleted_dimension_rows": set[str](),
+}
+"""What else must come out the same, but for these columns."""
+
+
+@pytest.fixture(scope="module")
+def past(
+    server: EmbeddedServer,
+    template: Source,
+    database_names: Iterator[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Plant:
+    """A platform with four batches of everything, rows refused and some of them released."""
+    source = prepare_source(server.dsn, next(database_names), str(template.owner.parts["dbname"]))
+    warehouse = prepare_warehouse(server.dsn, next(database_names))
+    plant = Plant(source.owner, source.reader, warehouse.loader, tmp_path_factory.mktemp("past"))
+    plant.filled(15).run()
+    plant.change(
+        "UPDATE payment SET payment_date = 'soon' WHERE payment_id IN (3, 4);"
+        "UPDATE currency SET currency_code = '???' WHERE currency_id = 2;"
+        "INSERT INTO design (design_name, file_location, file_name, last_updated)"
+        " VALUES ('Gone', '/', 'gone.json', '2025-01-01')"
+    )
+    plant.run()
+    with Simulator(plant.owner, seed=5, mix=HOSTILE) as business:
+        for _ in range(40):
+            business.step()
+    plant.change(
+        "UPDATE payment SET payment_date = '2024-02-29' WHERE payment_id = 3;"
+        "UPDATE currency SET currency_code = 'USD' WHERE currency_id = 2;"
+        "DELETE FROM design WHERE design_name = 'Gone'"
+    )
+    plant.run()
+    release(plant.pipeline.ingestion, [2])
+    plant.run()
+    assert all(checksums(plant.warehouse).values()), "no table is empty"
+    return plant
+
+
+@pytest.fixture
+def old(past: Plant, tmp_path: Path, copied: Callable[[Dsn], Dsn]) -> Plant:
+    """That platform, with lake and warehouse of its own; its totesys stays as it is."""
+    shutil.copytree(past.folder, tmp_path, dirs_exist_ok=True)
+    return replace(past, folder=tmp_path, warehouse=copied(past.warehouse))
+
+
+@pytest.fixture
+def living(plant: Plant) -> Plant:
+    """One whose totesys may change: of one batch."""
+    plant.filled(5).run()
+    return plant
+
+
+@pytest.fixture
+def another(warehouse: EmptyWarehouse) -> Dsn:
+    """An empty database."""
+    return warehouse.dsn
+
+
+def checksums(warehouse: Dsn) -> dict[str, Any]:
+    """Number of rows and checksum of every table, surrogates aside; 0 for an empty one."""
+    left_out = {name: {star.surrogate} for name, star in STARS.items()} | BOOKKEEPING
+    found: dict[str, Any] = {}
+    with psycopg.connect(warehouse.reveal(), options="-cTimeZone=UTC") as connection:
+        for table, ignored in left_out.items():
+            query = sql.SQL(
+                "SELECT count(*), md5(string_agg(line, E'\\n' ORDER BY line COLLATE \"C\"))"
+                " FROM (SELECT (to_jsonb(t) - %s::text[])::text AS line FROM {} AS t) AS lines"
+            ).format(sql.Identifier(*table.split(".")))
+            rows, checksum = connection.execute(
+                query, [list(filter(None, ignored))]
+            ).fetchone() or (0, 0)
+            found[table] = rows and (rows, checksum)
+    return found
+
+
+def again(plant: Plant, **choices: Any) -> list[tuple[str, int | None]]:
+    """Replay; the steps taken."""
+    return [(done.stage, done.batch) for done in replay(plant.pipeline, **choices)]
+
+
+def steps(stage: str, *batches: int) -> list[tuple[str, int | None]]:
+    return [(stage, batch) for batch in batches]
+
+
+def news(done: list[Done]) -> list[tuple[str, int | None]]:
+    return [(one.stage, one.batch) for one in done if one.batch is not None]
+
+
+def generation(plant: Plant) -> int:
+    """The one the store is at, which must be the one the warehouse was loaded from."""
+    found = current_generation(plant.pipeline.processed)
+    assert plant.ask("SELECT DISTINCT generation FROM totes.batches") == [(found,)]
+    return found
+
+
+class Killed(BaseException):
+    """As if the power went off."""
+
+
+def killed(plant: Plant, where: str, passing: int = 0, **choices: Any) -> None:
+    """A replay that dies when it comes to `where`, after having passed it so often."""
+    left = [None] * passing
+
+    def act() -> None:
+        if not left:
+            raise Killed
+        left.pop()
+
+    with at(where, act), pytest.raises(Killed):
+        again(plant, **choices)
+
+
+def test_processed_data_and_warehouse_come_out_the_same(old: Plant) -> None:
+    before = checksums(old.warehouse)
+    objects, _ = old.state()
+    assert again(old) == steps("transform", 1, 2, 3, 4) + steps("load", 1, 2, 3, 4)
+    assert checksums(old.warehouse) == before
+    assert generation(old) == 2
+    assert old.state()[0].items() >= objects.items(), "nothing was changed or deleted"
+    assert verify(old.pipeline).equal
+
+
+def test_the_pipeline_goes_on_in_the_new_generation(living: Plant) -> None:
+    again(living)
+    living.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
+    assert news(living.run()) == [("ingest", 2), ("transform", 2), ("load", 2)]
+    assert generation(living) == 2
+    assert verify(living.pipeline).equal
+
+
+def test_a_replay_can_be_replayed(old: Plant) -> None:
+    before = checksums(old.warehouse)
+    again(old)
+    again(old)
+    assert checksums(old.warehouse) == before
+    assert generation(old) == 3
+
+
+def test_a_lost_warehouse_is_built_again(old: Plant, another: Dsn) -> None:
+    again(Plant(old.owner, old.source, another, old.folder))
+    assert checksums(another) == checksums(old.warehouse)
+
+
+def test_a_lost_processed_store_is_built_again(old: Plant) -> None:
+    before = checksums(old.warehouse)
+    again(old)
+    old.processed.rename(old.folder / "lost")
+    assert news(old.run()) == steps("transform", 1, 2, 3, 4) + steps("load", 1, 2, 3, 4)
+    assert checksums(old.warehouse) == before
+    assert generation(old) == 1
+
+
+def test_what_is_ingested_meanwhile_is_in_the_warehouse_too(living: Plant) -> None:
+    def rival() -> None:
+        living.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
+        living.run()
+
+    with at("replay.before-pointer", rival):
+        assert again(living) == steps("transform", 1, 2) + steps("load", 1, 2)
+    assert verify(living.pipeline).equal
+
+
+# Up to a batch
+
+
+@pytest.mark.parametrize("last", [1, 3])
+def test_a_replay_up_to_a_batch_brings_back_that_day_and_the_next_run_the_rest(
+    old: Plant, last: int
+) -> None:
+    end = checksums(old.warehouse)
+    moment = old.ask(f"SELECT captured_at FROM totes.batches WHERE batch = {last}")[0][0]
+    as_of = f"SELECT count(*), sum(units_sold) FROM sales_order_as_of('{moment}')"
+    expected = old.ask(as_of)
+    again(old, upto=last)
+    assert old.ask("SELECT max(batch) FROM totes.batches") == [(last,)]
+    assert old.ask(as_of.replace(f"sales_order_as_of('{moment}')", "current_sales_order")) == (
+        expected
+    )
+    rest = list(range(last + 1, 5))
+    assert news(old.run()) == steps("transform", *rest) + steps("load", *rest)
+    assert checksums(old.warehouse) == end
+    assert generation(old) == 2
+
+
+# Into another database
+
+
+def test_another_database_becomes_the_same_and_the_lake_stays_as_it_is(
+    old: Plant, another: Dsn
+) -> None:
+    before = old.state()
+    done = again(old, into=another)
+    assert sorted(done) == steps("load", 1, 2, 3, 4) + steps("transform", 1, 2, 3, 4)
+    assert checksums(another) == checksums(old.warehouse)
+    assert old.state() == before
+
+
+def test_another_database_can_be_of_an_earlier_day(old: Plant, another: Dsn) -> None:
+    again(old, into=another, upto=2)
+    early = checksums(another)
+    again(old, upto=2)
+    assert checksums(old.warehouse) == early
+    assert early["totes.batches"][0] == 2
+
+
+def test_a_database_with_batches_is_refused_and_stays_as_it_was(old: Plant) -> None:
+    before = old.state(), checksums(old.warehouse)
+    with pytest.raises(WarehouseError, match="has batches already: replay into an empty database"):
+        again(old, into=old.warehouse)
+    assert (old.state(), checksums(old.warehouse)) == before
+
+
+def test_a_database_whose_replay_was_killed_is_refused(old: Plant, another: Dsn) -> None:
+    killed(old, "load.fetched", passing=2, into=another)
+    with pytest.raises(WarehouseError, match="has batches already"):
+        again(old, into=another)
+
+
+def test_an_empty_database_may_be_migrated_already(old: Plant, another: Dsn) -> None:
+    migrate(another)
+    again(old, into=another)
+    assert checksums(another) == checksums(old.warehouse)
+
+
+# Killed on the way
+
+
+@pytest.mark.parametrize("passing", [0, 2])
+@pytest.mark.parametrize("upto", [None, 3])
+def test_a_replay_killed_while_it_transforms_goes_on_where_it_was(
+    old: Plant, passing: int, upto: int | None
+) -> None:
+    before = checksums(old.warehouse)
+    killed(old, "transform.before-manifest", passing=passing)
+    assert generation(old) == 1
+    assert checksums(old.warehouse) == before, "nobody sees a generation that is not published"
+    assert news(old.run()) == []
+    rest = range(passing + 1, (upto or 4) + 1)
+    assert again(old, upto=upto)[: len(rest)] == steps("transform", *rest)
+    old.run()
+    assert checksums(old.warehouse) == before
+    assert generation(old) == 2
+
+
+def test_a_replay_killed_before_it_publishes_has_only_that_left_to_do(old: Plant) -> None:
+    before = checksums(old.warehouse)
+    killed(old, "replay.before-pointer")
+    assert generation(old) == 1
+    assert again(old) == steps("load", 1, 2, 3, 4)
+    assert checksums(old.warehouse) == before
+    assert generation(old) == 2
+
+
+@pytest.mark.parametrize("upto", [None, 2])
+def test_a_replay_killed_after_it_published_is_finished_by_the_next_load(
+    old: Plant, upto: int | None
+) -> None:
+    before = checksums(old.warehouse)
+    killed(old, "replay.published", upto=upto)
+    assert checksums(old.warehouse) == before, "readers have the old content until then"
+    assert [made.batch for made in load(old.pipeline.processed, old.warehouse)] == list(
+        range(1, (upto or 4) + 1)
+    )
+    old.run()
+    assert checksums(old.warehouse) == before
+    assert generation(old) == 2
+
+
+def test_a_rebuild_that_fails_half_way_leaves_the_old_content(old: Plant) -> None:
+    before = checksums(old.warehouse)
+    killed(old, "replay.published")
+    [damaged] = sorted((old.processed / "generation=2" / "fact_payment").rglob("000000000003-*"))
+    whole = damaged.read_bytes()
+    damaged.chmod(0o644)
+    damaged.write_bytes(whole[:-1])
+    with pytest.raises(LakeError, match="damaged"):
+        old.run()
+    assert checksums(old.warehouse) == before
+    damaged.write_bytes(whole)
+    old.run()
+    assert checksums(old.warehouse) == before
+    assert generation(old) == 2
+
+
+def test_a_loader_of_the_old_generation_does_not_mix_it_into_the_new_one(living: Plant) -> None:
+    def rival() -> None:
+        again(living, upto=1)
+
+    living.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
+    with (
+        at("load.fetched", once(rival)),
+        pytest.raises(WarehouseError, match="run `totes load` again"),
+    ):
+        living.run()
+    living.run()
+    assert generation(living) == 2
+    assert verify(living.pipeline).equal
+
+
+# Begun by another version
+
+
+@pytest.fixture
+def other_models(tmp_path: Path) -> Models:
+    """Those of another version of the program."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for path in (Path(models.__file__).parent / "models").iterdir():
+        if path.name != LINEAGE:
+            (folder / path.name).write_text(path.read_text() + "\n-- another version\n")
+    return load_models(folder)
+
+
+def begin(plant: Plant, models: Models, upto: int) -> None:
+    pipeline = plant.pipeline
+    for _ in write_generation(pipeline.ingestion, pipeline.processed, 2, models, upto=upto):
+        pass
+
+
+def test_a_generation_begun_with_other_models_is_not_continued(
+    old: Plant, other_models: Models
+) -> None:
+    begin(old, other_models, upto=2)
+    before = old.state()
+    with pytest.raises(LakeError, match="delete generation=2/ there") as refusal:
+        again(old)
+    assert "other models" in str(refusal.value)
+    assert old.state() == before
+
+
+def test_a_generation_that_a_rival_continued_with_other_models_is_not_published(
+    old: Plant, other_models: Models
+) -> None:
+    with (
+        at("transform.before-manifest", once(lambda: begin(old, other_models, upto=4))),
+        pytest.raises(LakeError, match="other models"),
+    ):
+        again(old)
+    assert generation(old) == 1
+
+
+def test_a_generation_begun_beyond_the_batch_asked_for_is_not_continued(old: Plant) -> None:
+    killed(old, "transform.before-manifest", passing=3)
+    with pytest.raises(LakeError, match=r"it has batch 3.*beyond the batch asked for"):
+        again(old, upto=2)
+    assert generation(old) == 1
+
+
+# Nothing to replay
+
+
+def test_an_empty_lake_has_nothing_to_replay(plant: Plant) -> None:
+    with pytest.raises(UsageError, match="it is empty"):
+        again(plant)
+    assert not plant.processed.exists()
+
+
+def test_a_batch_that_does_not_exist_can_not_be_replayed_to(old: Plant, another: Dsn) -> None:
+    before = old.state()
+    for into in (None, another):
+        with pytest.raises(UsageError, match=r"no batch 5 to replay in .*, the newest is 4"):
+            again(old, upto=5, into=into)
+    assert old.state() == before
