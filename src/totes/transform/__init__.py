@@ -116,9 +116,9 @@ def _build(
                 progress.advance(built[-1].rows)
         for part, earlier in enumerate(source.released, start=1):
             built += _retry(build, earlier, f"{attempt}-{part}.parquet")
-        build.define_stars(built)
-        made = {one.model.name for one in built if one.taken}
-        built += [build.run(model, kept) for model in site.models.reading(made)]
+        following = site.models.reading(one.model.name for one in built if one.taken)
+        build.define_stars(following, built)
+        built += [build.run(model, kept) for model in following]
         build.store()
     return ProcessedManifest(
         batch=number,

@@ -188,14 +188,12 @@ class Build:
                 rows = no_rows(columns)
             self._define_view(name, rows)
 
-    def define_stars(self, built: Iterable[Built]) -> None:
-        """Give the models that read star tables the rows made so far."""
-        rows: dict[str, list[str]] = {star.name: [star.no_rows] for star in STARS.values()}
-        for one in built:
-            if one.taken:
-                rows[one.model.name].append(f"select * from {parquet(one.path)}")
-        for name, parts in rows.items():
-            self._define_view(name, " union all by name ".join(parts))
+    def define_stars(self, models: Iterable[Model], built: Collection[Built]) -> None:
+        """Give models the rows made so far of the star tables they read."""
+        for name in frozenset[str]().union(*(model.stars for model in models)):
+            files = (one.path for one in built if one.model.name == name and one.taken)
+            rows = [STARS[name].no_rows, *(f"select * from {parquet(path)}" for path in files)]
+            self._define_view(name, " union all by name ".join(rows))
 
     def _define_view(self, name: str, sql: str) -> None:
         self.site.engine.execute(f"create or replace temp view {quote(name)} as {sql}")
