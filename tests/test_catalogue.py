@@ -99,6 +99,22 @@ def test_a_change_of_the_catalogue_carries_the_table_whole(shop: Shop, change: s
     assert shop.capture() is None
 
 
+def test_a_not_null_that_was_never_checked_may_hold_null(shop: Shop) -> None:
+    shop.stocked().run(
+        "UPDATE item SET name = NULL WHERE id = 2; ALTER TABLE item ADD NOT NULL name NOT VALID"
+    )
+    shop.capture()
+    assert shop.is_carried_whole()
+    shop.run(
+        "UPDATE item SET name = '' WHERE id = 2;"
+        "ALTER TABLE item VALIDATE CONSTRAINT item_name_not_null"
+    )
+    shop.capture()
+    assert shop.is_carried_whole()
+    column = lake_reader.batches(shop.store)[-1].tables[0].column("name")
+    assert not column.nullable
+
+
 def test_attached_and_detached_partitions_are_inserts_and_deletes(shop: Shop) -> None:
     shop.run(
         "CREATE TABLE item (id int PRIMARY KEY, name text) PARTITION BY RANGE (id);"

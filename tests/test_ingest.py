@@ -1,6 +1,7 @@
 """A batch is published whole, once, in order; a quiet source is told from a dead platform."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -15,7 +16,9 @@ from totes import failpoint
 from totes.batch import Heartbeat, Manifest, digest, manifest_path
 from totes.errors import LakeError, SourceError
 from totes.ingest import HEARTBEAT_EVERY, Accept, ingest, last_heartbeat
-from totes.source import changes, scan
+from totes.source import changes, scan, session
+from totes.source.catalogue import SourceTable
+from totes.source.changes import Chunk, Horizon, Span
 
 
 def restamp(shop: Shop, captured_at: datetime) -> Manifest:
@@ -212,6 +215,41 @@ def test_a_server_that_goes_away_is_one_error(shop: Shop, monkeypatch: pytest.Mo
     assert shop.is_carried_whole()
 
 
+def test_an_error_in_one_piece_keeps_the_others_from_beginning(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "_CHUNK_BYTES", 8192)
+    monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 1)
+    shop.stocked(20_000).run(
+        "ALTER TABLE item ADD COLUMN v int GENERATED ALWAYS AS (1 / (id - 1)) VIRTUAL"
+    )
+    begun: list[Span] = []
+    read = changes.read_changes
+
+    def counted(
+        connection: psycopg.Connection,
+        table: SourceTable,
+        current: int,
+        horizon: Horizon | None,
+        span: Span,
+    ) -> Iterator[Chunk]:
+        begun.append(span)
+        return read(connection, table, current, horizon, span)
+
+    monkeypatch.setattr(scan, "read_changes", counted)
+    with pytest.raises(SourceError, match="division by zero"):
+        shop.capture()
+    assert len(begun) < 50, "of some 125"
+
+
+def test_the_last_piece_of_a_table_has_no_end(shop: Shop) -> None:
+    with shop.open() as connection:
+        found = [changes._within(span).as_string(connection) for span in changes.split(5, 2)]
+    assert [text.count("<") for text in found] == [1, 1, 0]
+    assert "(4,0)" in found[1]
+    assert "(4,0)" in found[2]
+
+
 def test_a_scratch_folder_with_a_hostile_name_works(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +284,14 @@ def test_more_than_postgresqls_longest_value_is_read_in_halves(
     assert len(shop.changes()) == 100
     assert refused
     assert shop.is_carried_whole()
+
+
+def test_an_older_server_than_supported_is_refused(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "OLDEST", 990000)
+    with pytest.raises(SourceError, match="older than PostgreSQL 14"):
+        shop.stocked()
 
 
 def test_one_row_too_long_for_postgresql_is_one_error(

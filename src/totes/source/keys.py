@@ -17,6 +17,7 @@ import psycopg
 
 from totes.source.catalogue import SourceColumn, SourceTable
 from totes.source.changes import (
+    DISTANCE,
     XID,
     Bucketing,
     bucket_counts,
@@ -46,19 +47,19 @@ class TableKeys:
         self._names = key_names(table)
         self._keys = ", ".join(self._names)
 
-    def extract(self, lines: Path, into: Path, *, xid: bool = True) -> int:
-        """Write the keys, and `_xid` BIGINT, of JSON Lines to the Parquet `into`, in their order.
+    def extract(self, lines: Path, into: Path, current: int | None = None) -> int:
+        """Write the keys of JSON Lines to the Parquet `into`, in their order; returns how many.
 
-        Returns how many.
+        With the snapshot's xmax as `current` also `_xid` BIGINT, the 64-bit number of their `xmin`.
         """
-        types = {
-            name: _key_type(column)
+        columns = [
+            f"CAST(json->>'{name}' AS {_key_type(column)}) AS {name}"
             for name, column in zip(self._names, self._table.key_columns, strict=True)
-        } | ({XID: "BIGINT"} if xid else {})
-        columns = ", ".join(
-            f"CAST(json->>'{name}' AS {type_}) AS {name}" for name, type_ in types.items()
-        )
-        return self._copy(f"SELECT {columns} FROM {_raw_lines(lines)}", into)
+        ]
+        if current is not None:
+            ago = DISTANCE.format(current=current, xmin="CAST(json->>'xmin' AS BIGINT)")
+            columns.append(f"{current} - {ago} AS {XID}")
+        return self._copy(f"SELECT {', '.join(columns)} FROM {_raw_lines(lines)}", into)
 
     def freshness(self, carried: Path, repeats: Path) -> Iterator[bool]:
         """For each row of an extract, in its order: whether it is not among the repeats."""
@@ -141,7 +142,7 @@ class TableKeys:
             for span in split(table_blocks(connection, self._table)[0], _KEY_BLOCKS):
                 if keys := keys_in_buckets(connection, self._table, bucketing, chosen, span):
                     file.write(keys + b"\n")
-        self.extract(lines, present, xid=False)
+        self.extract(lines, present)
         return self._define_gone(
             f"""
             SELECT {self._keys} FROM live ANTI JOIN {_literal(present)} USING ({self._keys})

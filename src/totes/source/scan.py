@@ -170,7 +170,7 @@ class Scan:
         if plan.table.key:
             keys = TableKeys(reader.engine, plan.table)
             carried = self._files.local("parquet")
-            keys.extract(rows.keys, carried)
+            keys.extract(rows.keys, carried, self._snapshot.xmax)
             if plan.repeats:
                 fresh = self._files.local("jsonl")
                 count = _copy_fresh(rows.lines, fresh, keys.freshness(carried, plan.repeats))
