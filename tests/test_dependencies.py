@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": PARTS | STAGES | {"alert"},
     "status": PARTS | STAGES | {"pipeline"},
     "verify": PARTS | STAGES | {"pipeline"},
+    "replay": PARTS | STAGES | {"pipeline"},
     "release": PARTS | STAGES,
     # the demo, which the product does not know, and where the command line finds its parts
     "demo": {"errors", "progress", "settings"},
