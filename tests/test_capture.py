@@ -119,6 +119,7 @@ def test_subtransactions_released_and_rolled_back_are_told_apart(shop: Shop) -> 
     assert shop.is_carried_whole()
 
 
+@pytest.mark.slow
 def test_many_subtransactions_overflowing_the_servers_memory_of_them_are_captured(
     shop: Shop,
 ) -> None:
@@ -133,6 +134,7 @@ def test_many_subtransactions_overflowing_the_servers_memory_of_them_are_capture
     assert shop.changes() == {("upsert", number) for number in range(1, 101)}
 
 
+@pytest.mark.slow
 def test_each_change_is_carried_once_while_a_long_transaction_is_open(shop: Shop) -> None:
     with shop.stocked(10).open() as late:
         late.execute("UPDATE item SET name = 'late' WHERE id = 10")
@@ -241,6 +243,7 @@ def test_rows_loaded_frozen_are_captured(shop: Shop) -> None:
     assert shop.changes() == {("upsert", 7), ("delete", 1), ("delete", 2), ("delete", 3)}
 
 
+@pytest.mark.slow
 def test_a_row_of_forty_megabytes_is_captured(shop: Shop) -> None:
     shop.stocked().run("INSERT INTO item VALUES (4, repeat('wide \"row\" ', 4000000))")
     (line,) = shop.carried()
@@ -384,6 +387,7 @@ def test_hostile_text_survives_as_value_and_as_key(shop: Shop, kind: str) -> Non
     assert shop.is_carried_whole()
 
 
+@pytest.mark.slow
 def test_names_that_hurt_are_carried_as_they_are(shop: Shop) -> None:
     names = ["it's", 'q"q', "100%s", "a/b", "a b", "Id", "id", "ü" * 31, "$.x", "~0~1", "0", "{}"]
     columns = ", ".join('"' + name.replace('"', '""') + '" int' for name in names)
@@ -426,6 +430,7 @@ def test_a_table_of_one_column_which_is_its_key_is_captured(shop: Shop) -> None:
     assert shop.changes() == {("delete", 1)}
 
 
+@pytest.mark.slow
 def test_a_large_table_read_in_many_pieces_is_whole(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -447,6 +452,7 @@ UPDATE item SET id = id + {} WHERE id = {} AND NOT EXISTS (SELECT FROM item WHER
 """
 
 
+@pytest.mark.slow
 def test_any_business_is_captured_exactly(shop: Shop) -> None:
     """Random inserts, deletes, updates and key changes between captures, against the source."""
     chance = seeded()

@@ -253,7 +253,7 @@ def test_the_last_piece_of_a_table_has_no_end(shop: Shop) -> None:
 def test_a_scratch_folder_with_a_hostile_name_works(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hostile = tmp_path / 'it\'s 100% "mine"'
+    hostile = tmp_path / 'it\'s 100% "mine" [x] *'
     hostile.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(hostile))
     with shop.stocked().open() as late:

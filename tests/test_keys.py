@@ -37,6 +37,7 @@ def live(shop: Shop) -> set[object]:
     return keys
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["int", "text", "uuid"])
 def test_any_history_of_keys_leaves_the_live_set(
     shop: Shop, kind: str, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,8 @@ from totes import failpoint
 from totes.errors import SourceError
 from totes.source import session, snapshot
 
+pytestmark = pytest.mark.slow
+
 PLACES = ("source.catalogue-read", "source.locked", "source.snapshot-taken", "ingest.captured")
 
 CHANGES = {

@@ -49,11 +49,7 @@ SELECT json_build_object(
                                  THEN t.typname ELSE '' END
                      FROM base_type b JOIN pg_type t ON t.oid = b.base
                      WHERE b.type = a.atttypid AND b.typbasetype = 0),
-            'nullable', NOT a.attnotnull OR EXISTS (  -- NOT VALID: rows from before may hold NULL
-                SELECT FROM pg_constraint c
-                WHERE c.conrelid = a.attrelid AND c.conkey[1] = a.attnum
-                  AND c.contype = 'n' AND NOT c.convalidated
-            ),
+            'nullable', NOT a.attnotnull,
             'generated', a.attgenerated,
             'default', pg_get_expr(d.adbin, d.adrelid)
         ) ORDER BY a.attnum)

@@ -329,4 +329,4 @@ def _json(column: SourceColumn) -> sql.Composable:
         value = sql.SQL("to_json({})::text").format(name)
     else:
         value = sql.SQL("to_json({}::text)::text").format(name)
-    return sql.SQL("coalesce({}, 'null')").format(value) if column.nullable else value
+    return sql.SQL("coalesce({}, 'null')").format(value)
