@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from lake_writer import ROWS, LakeWriter, row
 from totes import failpoint
-from totes.batch import Manifest, ProcessedManifest, StarFile, generation_path
+from totes.batch import Manifest, ProcessedManifest, StarFile, generation_path, manifest_path
 from totes.engine import open_engine
 from totes.errors import LakeError, ModelError
 from totes.lake.folder import FolderStore
@@ -574,13 +574,24 @@ def test_damaged_current_rows_are_named(lake: Lake) -> None:
         lake.transform()
 
 
-def test_batches_of_another_ingestion_store_are_refused(lake: Lake, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batches", [0, 1, 2])
+def test_another_ingestion_store_is_refused_however_long(
+    lake: Lake, tmp_path: Path, batches: int
+) -> None:
     lake.add(ALL)
     other = LakeWriter(tmp_path / "other")
-    other.add({"design": [row("design")]})
-    other.add()
-    with pytest.raises(LakeError, match="does not follow"):
+    for number in range(batches):
+        other.add({"design": [row("design", design_id=number + 1)]})
+    with pytest.raises(LakeError, match="was not made from that of"):
         list(transform(other.store, lake.processed))
+
+
+def test_a_batch_that_names_another_predecessor_is_refused(lake: Lake) -> None:
+    lake.add(ALL)
+    stranger = lake.writer.add().model_copy(update={"previous": "0" * 64})
+    damage(lake, f"ingestion/{manifest_path(2)}", stranger.to_json())
+    with pytest.raises(LakeError, match="does not follow"):
+        lake.transform()
 
 
 def first_file(batch: Manifest, table: str) -> str:

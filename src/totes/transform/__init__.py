@@ -16,7 +16,7 @@ import duckdb
 
 from totes.batch import ProcessedManifest, digest, manifest_path, processed_manifest_path
 from totes.engine import open_engine
-from totes.errors import LakeError
+from totes.errors import LakeError, ObjectMissing
 from totes.failpoint import reach
 from totes.lake.log import (
     current_generation,
@@ -66,9 +66,11 @@ def write_generation(  # noqa: PLR0913  what a replay chooses
         return (upto is None or batch <= upto) and ingestion.exists(manifest_path(batch))
 
     done = newest(processed, path)
+    last = read_processed_manifest(processed, generation, done) if done else None
+    if last is not None:
+        _check_lineage(ingestion, processed, last[0])
     if not pending(done + 1):
         return
-    last = read_processed_manifest(processed, generation, done) if done else None
     with TemporaryDirectory(prefix="totes-") as scratch, closing(_engine(scratch)) as engine:
         site = Site(ingestion, processed, generation, models, engine, Path(scratch))
         for batch in takewhile(pending, count(done + 1)):
@@ -80,6 +82,22 @@ def write_generation(  # noqa: PLR0913  what a replay chooses
                 yield made
             else:  # another transform was first: go on from its batch
                 last = read_processed_manifest(processed, generation, batch)
+
+
+def _check_lineage(ingestion: Store, processed: Store, last: ProcessedManifest) -> None:
+    """LakeError where the newest processed batch was made from another ingestion store.
+
+    Said also when nothing is pending: a wrong store would otherwise look like a quiet source.
+    """
+    try:
+        _, ingested = read_manifest(ingestion, last.batch)
+    except ObjectMissing:
+        ingested = None
+    if ingested != last.ingested:
+        raise LakeError(
+            f"Batch {last.batch}, the newest in {processed.url}, was not made from that of "
+            f"{ingestion.url}: see that the two stores belong together."
+        )
 
 
 def _engine(scratch: str) -> duckdb.DuckDBPyConnection:
