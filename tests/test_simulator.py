@@ -250,6 +250,14 @@ def test_bulk_leaves_constraints_and_sequences_as_they_were(totesys: Totesys) ->
     ]
 
 
+def test_a_filling_that_was_interrupted_can_be_repeated(totesys: Totesys) -> None:
+    with psycopg.connect(totesys.owner.reveal()) as connection:
+        seed_reference(connection, seed=3)
+        connection.rollback()
+    bulk(totesys.owner, orders=50, seed=3)
+    assert ask(totesys.dsn, "SELECT min(address_id), min(staff_id) FROM address, staff") == [(1, 1)]
+
+
 def test_bulk_refuses_a_totesys_with_orders(totesys: Totesys) -> None:
     bulk(totesys.owner, orders=1)
     before = dump(totesys.dsn)

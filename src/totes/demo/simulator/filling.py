@@ -47,6 +47,9 @@ def prepare(dsn: Dsn) -> bool:
 def seed_reference(connection: psycopg.Connection, seed: int) -> None:
     """Insert staff, designs, counterparties … in `connection`'s transaction; ids run from 1."""
     for table, rows in reference(Random(seed)):  # noqa: S311  a game, no secrets
+        # A filling that was interrupted took its rows back, but not the numbers it drew.
+        sequence = "SELECT setval(pg_get_serial_sequence(%s, %s), 1, false)"
+        connection.execute(sequence, [table, f"{table}_id"])
         for row in rows:
             insert(connection, table, row)
 
