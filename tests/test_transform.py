@@ -65,6 +65,7 @@ class Lake:
 
     def read(self, file: StarFile) -> list[Row]:
         with open_engine(self.folder) as engine:
+            engine.execute("set memory_limit = '1GB'")
             path = Path(self.processed.url) / file.path
             found = engine.execute(  # the driver needs another package to make timestamps
                 "select * replace (epoch_us(valid_from) as valid_from)"
@@ -396,7 +397,7 @@ def test_text_arrives_as_it_was(lake: Lake, text: str) -> None:
 
 
 def test_a_value_of_many_megabytes_arrives(lake: Lake) -> None:
-    text = "tote 👜 " * 2_500_000
+    text = "tote 👜 " * 4_000_000
     others = [row("design", design_id=n) for n in range(2, 1000)]
     made = lake.add({"design": [*others, row("design", design_name=text)]})
     assert lake.rows(made, "dim_design")[0]["design_name"] == text

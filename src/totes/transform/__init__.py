@@ -28,10 +28,7 @@ from totes.lake.log import (
 from totes.lake.store import Store
 from totes.progress import QUIET, Progress
 from totes.star.models import Models, shipped_models
-from totes.transform.build import Build, Built, Site, unpacking
-
-MEMORY_MB = 160
-"""DuckDB's JSON reader holds 32 MB for each thread, and about as much in between."""
+from totes.transform.build import MEMORY_MB, Build, Built, Site, unpacking
 
 
 def transform(

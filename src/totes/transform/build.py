@@ -21,6 +21,13 @@ from totes.star.contract import REFUSED, STARS, literal, quote
 from totes.star.models import ISO_CURRENCY, Model, Models
 from totes.star.relation import Lines, no_rows, parquet, unpack
 
+MEMORY_MB = 160
+"""DuckDB's JSON reader holds 32 MB for each thread, and about as much in between."""
+
+LONG_BYTES = 8_000_000
+COPIES = 12
+"""How often DuckDB may hold a long line on its way from JSON to Parquet."""
+
 State = Mapping[str, tuple[File, ...]]
 """Files of the current rows of joined source tables, as a processed manifest names them."""
 
@@ -112,7 +119,7 @@ class Build:
         staying = state.settled(before, sum(file.rows for file in table.files))
         merged = before[staying:]
         columns = [column.name for column in table.columns]
-        sql = state.change(self.lines[table.name].result(), columns, self.source.batch)
+        sql = state.change(self._open(table.name), columns, self.source.batch)
         path = self.folder / "state.parquet"
         with self._failing(f"Table {table.name} can't be kept"):
             if merged:
@@ -120,6 +127,8 @@ class Build:
                 self._write(sql, change)
                 sql = state.newest([*map(self._current, merged), change], table.key)
             rows = self._write(sql if staying else state.live(sql), path)
+        for old in merged:  # a long replay would fill the disk
+            self._local(old).unlink()
         if not rows:
             return before[:staying]
         file = self._file(path, "state/", table.name, rows)
@@ -167,7 +176,7 @@ class Build:
         if model.lineage.key is None:
             return None
         table, column = model.lineage.key
-        lines = self.lines[table].result() if table in self.lines else None
+        lines = self._open(table) if table in self.lines else None
         return lines.deleted(column, model.star.key.name) if lines and lines.deletes else None
 
     def _define(self, model: Model, kept: State) -> None:
@@ -183,7 +192,7 @@ class Build:
                 files = [self._current(file) for file in kept[name]]
                 rows = state.current(files, columns, table.key, self.source.batch)
             elif name in self.lines:
-                rows = self.lines[name].result().changed(columns)
+                rows = self._open(name).changed(columns)
             else:
                 rows = no_rows(columns)
             self._define_view(name, rows)
@@ -205,6 +214,14 @@ class Build:
     def _number(self, sql: str) -> int:
         [(number,)] = self.site.engine.execute(sql).fetchall()
         return int(number)
+
+    def _open(self, table: str) -> Lines:
+        """The lines of a table, with room for the longest of them."""
+        lines = self.lines[table].result()
+        if lines.longest_bytes > LONG_BYTES:
+            room = MEMORY_MB + COPIES * lines.longest_bytes // 1_000_000
+            self.site.engine.execute(f"set memory_limit = '{room}MB'")
+        return lines
 
     def _file(self, path: Path, below: str, table: str, rows: int, deletes: int = 0) -> File:
         prefix = f"generation={self.site.generation}/{below}"
