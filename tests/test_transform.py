@@ -668,6 +668,7 @@ def test_kept_rows_give_what_the_whole_history_gives(
     staff: dict[int, int] = {}
     places: dict[int, str] = {}
     expected: list[set[tuple[int, str | None, str]]] = []
+    homeless: list[set[str]] = []
     made: list[ProcessedManifest] = []
     for (hired, moved, whole), call in zip(history, calls, strict=False):
         gone = {key for key, to in hired.items() if to is None and key in staff}
@@ -694,13 +695,15 @@ def test_kept_rows_give_what_the_whole_history_gives(
                 if staff[key] in places and (key in new or staff[key] in seen)
             }
         )
+        homeless.append({str(key) for key in new if staff[key] not in places})
         if call:
             made += lake.transform()
     made += lake.transform()
-    for batch, rows in zip(made, expected, strict=True):
+    for batch, rows, refused in zip(made, expected, homeless, strict=True):
         found = lake.rows(batch, "dim_staff")
         assert {(r["staff_id"], r["location"], r["_op"]) for r in found} == rows
         assert len(found) == len(rows)
+        assert {r["key"] for r in lake.refused(batch)} == refused
         for files_ in batch.state.values():
             sizes = [file.rows for file in files_]
             assert all(size > sum(sizes[n + 1 :]) for n, size in enumerate(sizes))
