@@ -172,7 +172,13 @@ class World:
         self.sessions = [
             Session(
                 stack.enter_context(
-                    psycopg.connect(totesys.owner.reveal(), options="-clock_timeout=10ms")
+                    psycopg.connect(
+                        totesys.owner.reveal(),
+                        options="-clock_timeout=10ms",
+                        # Simple queries end with their statement. An open portal would pin a page
+                        # until the session's next statement, and VACUUM (FREEZE) wait for it.
+                        cursor_factory=psycopg.ClientCursor,
+                    )
                 )
             )
             for _ in range(3)
