@@ -61,6 +61,13 @@ class ClusterFactory(Protocol):
     ) -> EmbeddedServer: ...
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have counted (`record_property`), whichever worker ran them."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
+
+
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
     """A folder with a short path (for sockets) that the system user `nobody` may pass."""

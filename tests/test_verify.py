@@ -18,6 +18,7 @@ from totes.batch import generation_path
 from totes.demo.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.demo.simulator import HOSTILE, Simulator, bulk
 from totes.errors import WarehouseError
+from totes.progress import Quiet
 from totes.settings import Dsn
 from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, STARS, TIME, VARCHAR, Star
 from totes.star.models import LINEAGE, load_models
@@ -184,6 +185,13 @@ def test_a_missing_row_is_found(altered: Altered, name: str) -> None:
     assert differing(altered.plant) == {name: (Difference(last, "missing"),)}
 
 
+def test_a_missing_year_of_the_calendar_is_found(altered: Altered) -> None:
+    """Also one that no fact is dated in, beside one that is."""
+    altered.spoil("DELETE FROM dim_date WHERE year = (SELECT min(year) FROM dim_date)")
+    table = of(verify(altered.plant.pipeline), "dim_date")
+    assert len(table.differing) + table.more in {365, 366}
+
+
 def test_null_and_the_empty_string_are_two_values(altered: Altered) -> None:
     altered.spoil(
         "UPDATE dim_location SET district = CASE WHEN district = '' THEN NULL ELSE '' END"
@@ -345,9 +353,9 @@ def test_a_source_in_another_encoding_is_compared_by_its_characters(
     source = prepare_source(server.dsn, name)
     application = source.superuser.replace(client_encoding="UTF8")
     plant = Plant(application, source.reader, warehouse.dsn, tmp_path).filled(5)
-    plant.change("UPDATE staff SET last_name = 'Zoë Müßig' WHERE staff_id = 1")
+    plant.change("UPDATE address SET city = 'Zürich'")
     plant.run()
-    assert plant.ask("SELECT last_name FROM dim_staff WHERE staff_id = 1") == [("Zoë Müßig",)]
+    assert plant.ask("SELECT DISTINCT city FROM dim_location") == [("Zürich",)]
     assert verify(plant.pipeline).equal
 
 
@@ -434,6 +442,30 @@ def test_it_gives_up_where_another_run_is_always_quicker(plant: Plant) -> None:
     ):
         verify(plant.pipeline)
     assert tried == ["verify", "rival"] * ATTEMPTS
+
+
+class Interrupted(Quiet):
+    """Progress that does something before it goes on to `what`."""
+
+    def __init__(self, what: str, action: Callable[[], None]) -> None:
+        self.what, self.action = what, action
+
+    def start(self, what: str, total: int | None = None) -> None:
+        super().start(what, total)
+        if what == self.what:
+            self.action()
+
+
+def test_a_batch_loaded_while_it_compares_does_not_show(plant: Plant) -> None:
+    plant.filled(5).run()
+
+    def rival() -> None:
+        plant.change("UPDATE payment SET paid = NOT paid")
+        plant.run()
+
+    verdict = verify(plant.pipeline, Interrupted("verify fact_payment", rival))
+    assert (verdict.batch, verdict.equal) == (1, True)
+    assert plant.ask("SELECT max(batch) FROM totes.batches") == [(2,)]
 
 
 # The proof stands on its own feet
