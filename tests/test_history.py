@@ -44,6 +44,7 @@ MUST_HAPPEN = (
     "captures that a commit overtook",
     "captures of a delete",
     "captures of a key change",
+    "captures of a row written as it was",
     "captures of work that survived a savepoint rolled back",
 )
 
@@ -325,6 +326,16 @@ class History(RuleBasedStateMachine):
             value=value(m),
         )
 
+    @rule(who=WHO, n=NTH, table=st.sampled_from(["sales_order", "purchase_order", "payment"]))
+    def rewrite(self, who: int, n: int, table: str) -> None:
+        """Write a row as it is: no new version."""
+        self.world.sessions[who].act(
+            "rewrite",
+            f"UPDATE {table} SET last_updated = last_updated WHERE {table}_id = {nth(table)}"
+            f" RETURNING {table}_id",
+            n=n,
+        )
+
     @rule(who=WHO, n=NTH)
     def cancel(self, who: int, n: int) -> None:
         """Delete a payment, its transaction and its order."""
@@ -478,6 +489,7 @@ class History(RuleBasedStateMachine):
         self.oracle.record(sights[-1], batch.captured_at)
         counts["captures of a delete"] += brought["delete"] > 0
         counts["captures of a key change"] += brought["key change"] > 0
+        counts["captures of a row written as it was"] += brought["rewrite"] > 0
         counts["captures of work that survived a savepoint rolled back"] += brought["savepoint"] > 0
 
     @rule()
