@@ -33,7 +33,7 @@ from totes.warehouse.connection import connect
 from totes.warehouse.schema import migrate
 
 EXAMPLES, PARTS = 200, 2
-STEPS = 25
+STEPS = 20
 
 MUST_HAPPEN = (
     "captures",
@@ -238,6 +238,7 @@ class History(RuleBasedStateMachine):
             self.purchase(0, m)
         self.commit(0)
         self.think_again(whose[0], 2)
+        self.rewrite(whose[0], 0, "sales_order")
         self.cancel(whose[1], 0)
         self.change_key(whose[2], 1, "payment", reuse=False)
         if early:
