@@ -67,15 +67,20 @@ def test_capture_times_grow_even_when_the_sources_clock_jumps_back(shop: Shop) -
 def test_a_source_that_stood_still_is_not_scanned(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No table is read: one that can't be read is not noticed."""
-    shop.stocked().run("ALTER TABLE item ENABLE ROW LEVEL SECURITY")
-    with pytest.raises(SourceError):
-        shop.capture()
-    shop.run("ALTER TABLE item DISABLE ROW LEVEL SECURITY; INSERT INTO item VALUES (9)")
-    assert shop.capture() is not None
+    shop.stocked()
     reached: list[str] = []
     monkeypatch.setitem(failpoint.actions, "ingest.captured", lambda: reached.append("scan"))
-    assert shop.capture() is None
+    while True:  # until autovacuum's own transactions leave the server alone between two captures
+        shop.run("INSERT INTO item SELECT max(id) + 1 FROM item")
+        batch = shop.capture()
+        assert batch is not None
+        assert reached.pop() == "scan"
+        assert shop.capture() is None
+        with shop.open() as connection:
+            now = connection.execute("SELECT pg_current_snapshot()::text").fetchone()
+        if now == (batch.snapshot,):
+            break
+        reached.clear()
     assert reached == []
 
 

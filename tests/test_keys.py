@@ -1,17 +1,21 @@
 """The live keys of a table stay exact through any history, and compact."""
 
+from pathlib import Path
+
 import duckdb
 import pytest
 
 from lake_reader import batches
 from shop import Shop, seeded
 from totes.batch import Table
+from totes.engine import open_engine
 from totes.errors import SourceError
 from totes.ingest import Accept
 from totes.source import capture
-from totes.source.catalogue import SourceTable
+from totes.source.catalogue import SourceColumn, SourceTable
 from totes.source.changes import Bucketing
 from totes.source.keys import TableKeys
+from totes.source.scan import CONNECTIONS
 
 
 def newest(shop: Shop) -> Table:
@@ -137,6 +141,48 @@ def test_deletions_are_found_in_pieces_too(shop: Shop, monkeypatch: pytest.Monke
     monkeypatch.setattr("totes.source.keys._KEY_BLOCKS", 1)
     shop.stocked(2000).run("DELETE FROM item WHERE id % 100 = 0")
     assert shop.changes() == {("delete", number) for number in range(100, 2001, 100)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["int8", "text"])
+def test_the_keys_of_a_large_table_fit_into_one_readers_memory(kind: str, tmp_path: Path) -> None:
+    """Of any number of files: a base, as many changes as there may be, and many carried parts."""
+    table = SourceTable(
+        schema="public",
+        name="item",
+        oid=1,
+        columns=(SourceColumn("id", kind, kind, nullable=False),),
+        key=("id",),
+        partitioned=False,
+        readable=True,
+        fingerprint="",
+    )
+    key = {"int8": "i", "text": "'key ' || md5(i::varchar)"}[kind]
+    rows, step = 3_000_000, 100_000
+    base, merged = tmp_path / "base.parquet", tmp_path / "merged.parquet"
+    changes = [tmp_path / f"change{n}.parquet" for n in range(capture._MOST_CHANGE_FILES)]
+    carried = [tmp_path / f"carried{n}.parquet" for n in range(40)]
+    with open_engine(tmp_path) as lavish:
+        lavish.execute("SET memory_limit = '2GB'")
+
+        def make(path: Path, columns: str, first: int, count: int) -> None:
+            source = f"range({first}, {first + count}) AS all_of (i)"
+            lavish.execute(f"COPY (SELECT {key} AS k0{columns} FROM {source}) TO '{path}'")
+
+        make(base, "", 0, rows)
+        for number, path in enumerate(changes):  # even ones take away, odd ones give back
+            make(path, f", {number % 2 == 1} AS _live", 1000 * (number // 2), 1000)
+        for number, path in enumerate(carried):
+            make(path, ", 7::bigint AS _xid", step * number, 1000)
+    with open_engine(tmp_path, share=CONNECTIONS) as engine:
+        keys = TableKeys(engine, table)
+        keys.carry(carried)
+        keys.open_live([base], changes)
+        assert keys.added() == 10 * 1000
+        known = keys.known_by_bucket(Bucketing.of(table, rows))
+        assert known.total() == rows + keys.added()
+        keys.none_gone()
+        assert keys.write_base(merged) == rows + keys.added()
 
 
 @pytest.mark.parametrize("rows", [0, 63, 64, 4_200_000, 10**9])

@@ -5,15 +5,20 @@ from pathlib import Path
 import duckdb
 
 MEMORY_MB = 96
-"""What one engine may hold before it spills to disk; the process adds its own."""
+"""What the engines of a process may hold before they spill to disk; Python adds its own."""
+
+THREADS = 2
 
 
-def open_engine(scratch: Path, *, threads: int = 2) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB in UTC that spills into `scratch` and reaches no network."""
+def open_engine(scratch: Path, *, share: int = 1) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB in UTC that spills into `scratch` and reaches no network.
+
+    `share` of them may run at a time: each gets its part of the memory and of the threads.
+    """
     engine = duckdb.connect(
         config={
-            "memory_limit": f"{MEMORY_MB}MB",
-            "threads": threads,
+            "memory_limit": f"{MEMORY_MB // share}MB",
+            "threads": THREADS // share,
             "preserve_insertion_order": False,
             "temp_directory": str(scratch),
             "autoinstall_known_extensions": False,

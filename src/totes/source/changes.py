@@ -32,6 +32,8 @@ DISTANCE = "(({current} - {xmin}) & 4294967295)"
 
 XID = "_xid"
 
+_BUCKET_BITS = 6
+
 _ARGUMENTS = 96
 """How many arguments one call of concat() may have (PostgreSQL's limit is 100)."""
 
@@ -140,18 +142,23 @@ def read_changes(
 
 
 def _query(table: SourceTable, current: int, horizon: Horizon | None, span: Span) -> sql.Composed:
+    names = {"table": relation(table), "within": _within(span)}
+    rows, where = sql.SQL("count(*)"), sql.SQL("{within}")
+    if horizon:
+        # Counted apart: a FILTER on each aggregate would judge each row once more.
+        rows = sql.SQL("(SELECT count(*) FROM {table} AS t WHERE {within})")
+        where = sql.SQL("{within} AND {changed}")
+        names["changed"] = _changed(horizon)
     return sql.SQL(
-        "SELECT count(*), count(*) FILTER (WHERE {changed}),"
-        " string_agg({line}, E'\\n') FILTER (WHERE {changed}),"
-        " string_agg({key}, E'\\n') FILTER (WHERE {changed}), {content}"
+        "SELECT {rows}, count(*), string_agg({line}, E'\\n'), string_agg({key}, E'\\n'), {content}"
         " FROM {table} AS t WHERE {where}"
     ).format(
-        changed=_changed(horizon) if horizon else sql.SQL("true"),
+        rows=rows.format(**names),
         line=_line(table, current),
         key=_key(table) if table.key else sql.SQL("NULL"),
         content=_content(table) if not table.key else sql.SQL("NULL"),
-        table=relation(table),
-        where=_within(span),
+        table=names["table"],
+        where=where.format(**names),
     )
 
 
@@ -164,7 +171,8 @@ def _read(cursor: psycopg.Cursor) -> Chunk:
 class Bucketing:
     """Keys dealt into buckets, alike by PostgreSQL and by DuckDB.
 
-    One integer is taken modulo `buckets`; any other key by the first digits of its text's MD5.
+    Integers go by runs of 64, which lie together in the table and so are counted at a stretch;
+    any other key by the first digits of its text's MD5.
     """
 
     integer: bool
@@ -174,45 +182,52 @@ class Bucketing:
     def of(cls, table: SourceTable, rows: int) -> Self:
         """Buckets of about 64 keys: few to read for one deletion, and still a short list."""
         integer = len(table.key) == 1 and table.key_columns[0].base in _INTEGERS
-        return cls(integer, min(max(rows // 64, 1), 1 << 16))
+        return cls(integer, min(max(rows >> _BUCKET_BITS, 1), 1 << 16))
+
+    @property
+    def type(self) -> str:
+        """A bucket's type in SQL."""
+        return "bigint" if self.integer else "text"
 
     def of_keys(self, keys: Sequence[str]) -> str:
         """The bucket of a key whose columns are the SQL expressions `keys`."""
         if self.integer:
-            return f"({keys[0]} % {self.buckets})"
+            return f"cast(({keys[0]} >> {_BUCKET_BITS}) % {self.buckets} AS bigint)"
         digits = (self.buckets.bit_length() + 3) // 4
         return f"left(md5(concat_ws(chr(31), {', '.join(keys)})), {digits})"
 
 
 def bucket_counts(
     connection: psycopg.Connection, table: SourceTable, bucketing: Bucketing
-) -> list[tuple[str, int]]:
+) -> dict[str | int, int]:
     """How many keys the source has in each bucket."""
-    return connection.execute(
-        sql.SQL("SELECT {bucket}::text, count(*) FROM {table} AS t GROUP BY 1").format(
+    cursor = connection.execute(
+        sql.SQL("SELECT {bucket}, count(*) FROM {table} AS t GROUP BY 1").format(
             bucket=_bucket(table, bucketing), table=relation(table)
         )
-    ).fetchall()
+    )
+    return dict(cursor.fetchall())
 
 
 def keys_in_buckets(
     connection: psycopg.Connection,
     table: SourceTable,
     bucketing: Bucketing,
-    chosen: list[str],
+    chosen: list[str | int],
     span: Span,
 ) -> bytes:
     """The keys of the chosen buckets in a range of rows, as in Chunk but without `xmin`."""
     cursor = connection.execute(
         sql.SQL(
             "SELECT string_agg({keys}, E'\\n') FROM {table} AS t"
-            " WHERE {within} AND {bucket}::text = ANY({chosen})"
+            " WHERE {within} AND {bucket} = ANY({chosen}::{buckets})"
         ).format(
             keys=_object(_key_members(table)),
             within=_within(span),
             table=relation(table),
             bucket=_bucket(table, bucketing),
             chosen=sql.Literal(chosen),
+            buckets=sql.SQL(f"{bucketing.type}[]"),
         )
     )
     return _bytes(cursor)[0]
@@ -261,9 +276,10 @@ def _changed(horizon: Horizon) -> sql.Composable:
     if horizon.distance >= _FARTHEST:
         return exact
     # Four times cheaper than the exact test alone, and lets through what it must (rows whose
-    # age has wrapped to a negative number are for the exact test to judge).
+    # age has wrapped to a negative number are for the exact test to judge). A subquery, as age()
+    # of the horizon is not a constant to PostgreSQL: this way it is asked once, not for each row.
     oldest = str(horizon.oldest % _WRAP)
-    return sql.SQL("(age(t.xmin) <= age({}::xid) AND {})").format(oldest, exact)
+    return sql.SQL("age(t.xmin) <= (SELECT age({}::xid)) AND {}").format(oldest, exact)
 
 
 def _distance(current: int) -> sql.Composable:

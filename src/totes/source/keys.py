@@ -9,6 +9,7 @@ source, which may differ by case alone, stay out of DuckDB.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -76,25 +77,24 @@ class TableKeys:
 
     def carry(self, carried: Sequence[Path]) -> None:
         """Define `carried`: the keys (and `_xid`) of the rows that this capture read."""
-        self._view("carried", _union(carried) or f"{self._nothing()}, NULL::BIGINT AS _xid LIMIT 0")
+        self._view(
+            "carried", _rows(carried) or f"{self._nothing()}, NULL::BIGINT AS _xid LIMIT 0"
+        )
 
     def open_live(self, base: Sequence[Path], changes: Sequence[Path]) -> None:
         """Define `live`: the keys after the last batch; `changes` oldest first."""
-        whole = _union(base) or f"{self._nothing()} LIMIT 0"
+        whole = _rows(base) or f"{self._nothing()} LIMIT 0"
         if not changes:
             self._view("live", f"SELECT {self._keys} FROM ({whole})")
             return
-        changed = " UNION ALL ".join(
-            f"SELECT {self._keys}, _live, {position} AS position FROM {_literal(path)}"
-            for position, path in enumerate(changes)
-        )
-        self._view("changed", changed)
+        self._view("changed", _rows(changes))
+        oldest_first = f"list_position({_literals(changes)}, filename)"
         self._view(
             "live",
             f"""
             SELECT {self._keys} FROM ({whole}) ANTI JOIN changed USING ({self._keys})
             UNION ALL
-            SELECT {self._keys} FROM changed GROUP BY ALL HAVING arg_max(_live, position)
+            SELECT {self._keys} FROM changed GROUP BY ALL HAVING arg_max(_live, {oldest_first})
             """,
         )
 
@@ -122,34 +122,32 @@ class TableKeys:
     def gone_by_buckets(self, connection: psycopg.Connection, rows: int, files: BatchFiles) -> int:
         """Define `gone` by comparing with the source bucket by bucket; returns its size."""
         bucketing = Bucketing.of(self._table, rows)
-        bucket = bucketing.of_keys(self._names)
         here = bucket_counts(connection, self._table, bucketing)
-        differing = self._engine.execute(
-            f"""
-            SELECT bucket
-            FROM (SELECT CAST({bucket} AS VARCHAR) AS bucket, count(*) AS n
-                  FROM (SELECT {self._keys} FROM live UNION SELECT {self._keys} FROM carried)
-                  GROUP BY 1) AS known
-            LEFT JOIN (SELECT unnest($buckets) AS bucket, unnest($counts) AS n) AS here
-                USING (bucket)
-            WHERE known.n <> coalesce(here.n, 0)
-            """,
-            {"buckets": [name for name, _ in here], "counts": [count for _, count in here]},
-        ).fetchall()
-        chosen = [name for (name,) in differing]
+        known = self.known_by_bucket(bucketing)
+        chosen = [name for name, count in known.items() if here.get(name) != count]
         lines, present = files.local("jsonl"), files.local("parquet")
         with lines.open("wb") as file:
             for span in split(table_blocks(connection, self._table)[0], _KEY_BLOCKS):
-                if keys := keys_in_buckets(connection, self._table, bucketing, chosen, span):
-                    file.write(keys + b"\n")
+                if found := keys_in_buckets(connection, self._table, bucketing, chosen, span):
+                    file.write(found + b"\n")
         self.extract(lines, present)
         return self._define_gone(
             f"""
             SELECT {self._keys} FROM live ANTI JOIN {_literal(present)} USING ({self._keys})
-            WHERE list_contains($chosen, CAST({bucket} AS VARCHAR))
+            WHERE {bucketing.of_keys(self._names)} IN (SELECT unnest($chosen::{bucketing.type}[]))
             """,
             {"chosen": chosen},
         )
+
+    def known_by_bucket(self, bucketing: Bucketing) -> Counter[str | int]:
+        """How many keys there are in each bucket if nothing is gone."""
+        bucket = bucketing.of_keys(self._names)
+        known: Counter[str | int] = Counter()
+        # One after the other: a UNION runs them at once, in twice the memory.
+        for keys in ("live", f"carried ANTI JOIN live USING ({self._keys})"):
+            counts = self._engine.execute(f"SELECT {bucket}, count(*) FROM {keys} GROUP BY 1")
+            known.update(dict(counts.fetchall()))
+        return known
 
     def write_deletes(self, into: Path) -> None:
         """One JSON line for each key in `gone`."""
@@ -214,8 +212,9 @@ class TableKeys:
         return int(count)
 
 
-def _union(paths: Sequence[Path]) -> str:
-    return " UNION ALL ".join(f"SELECT * FROM {_literal(path)}" for path in paths)
+def _rows(paths: Sequence[Path]) -> str:
+    """The rows of all these files: in one scan, as each branch of a UNION takes memory of its own."""
+    return f"SELECT * FROM read_parquet({_literals(paths)}, filename = true)" if paths else ""
 
 
 def _raw_lines(path: Path) -> str:
@@ -243,3 +242,7 @@ def _json(name: str, column: SourceColumn) -> str:
 
 def _literal(text: Path | str) -> str:
     return "'" + str(text).replace("'", "''") + "'"
+
+
+def _literals(paths: Sequence[Path]) -> str:
+    return f"[{', '.join(map(_literal, paths))}]"

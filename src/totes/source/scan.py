@@ -115,11 +115,12 @@ class Scan:
         self._files = files
         self._progress = progress
         self._readers: SimpleQueue[Reader] = SimpleQueue()
-        engine = stack.enter_context(open_engine(files.scratch))
-        engine.execute("SET preserve_insertion_order = true")  # keys stay beside their lines
         others = (snapshot.another_connection() for _ in range(CONNECTIONS - 1))
         for connection in (snapshot.connection, *map(stack.enter_context, others)):
-            self._readers.put(Reader(connection, engine.cursor()))
+            # An engine each: two big sets in one would starve each other of its memory.
+            engine = stack.enter_context(open_engine(files.scratch, share=CONNECTIONS))
+            engine.execute("SET preserve_insertion_order = true")  # keys stay beside their lines
+            self._readers.put(Reader(connection, engine))
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
