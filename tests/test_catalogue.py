@@ -101,7 +101,8 @@ def test_a_change_of_the_catalogue_carries_the_table_whole(shop: Shop, change: s
 
 def test_a_not_null_that_was_never_checked_may_hide_null(shop: Shop) -> None:
     shop.stocked().run(
-        "UPDATE item SET name = NULL WHERE id = 2; ALTER TABLE item ADD NOT NULL name NOT VALID"
+        "ALTER TABLE item ADD at date, ADD shelf int;"
+        "ALTER TABLE item ADD NOT NULL at NOT VALID, ADD NOT NULL shelf NOT VALID"
     )
     shop.capture()
     assert shop.is_carried_whole()

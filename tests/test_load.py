@@ -395,9 +395,9 @@ def test_filling_in_bulk_and_merging_give_the_same(
     monkeypatch: pytest.MonkeyPatch,
     privileged: bool,  # noqa: FBT001  a parameter of the test
 ) -> None:
-    parameter = "session_replication_role"
-    grant = "GRANT SET ON PARAMETER {} TO totes_loader" if privileged else "SELECT '{}'"
-    run(ready.admin, grant.format(parameter))
+    parameter = "SET ON PARAMETER session_replication_role"
+    if not privileged:
+        run(ready.admin, f"REVOKE {parameter} FROM totes_loader")
     try:
         lake.publish(
             {
@@ -419,7 +419,7 @@ def test_filling_in_bulk_and_merging_give_the_same(
         assert found[0] == found[1]
         assert len(found[0][0]["fact_payment"]) == 2
     finally:
-        run(ready.admin, f"REVOKE SET ON PARAMETER {parameter} FROM totes_loader")
+        run(ready.admin, f"GRANT {parameter} TO totes_loader")
 
 
 def definitions(of: EmptyWarehouse) -> list[tuple[Any, ...]]:

@@ -39,6 +39,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "synchronous_commit": "on",
         "full_page_writes": "on",
         "max_wal_size": "4GB",
+        "shared_buffers": "512MB",
         "timezone": "UTC",
         "log_timezone": "UTC",
     }

@@ -12,3 +12,5 @@ BEGIN
     END IF;
 END
 $$;
+-- Its loads check foreign keys set-wise, not row by row (docs/decisions/0012).
+GRANT SET ON PARAMETER session_replication_role TO totes_loader;

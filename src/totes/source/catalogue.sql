@@ -49,7 +49,12 @@ SELECT json_build_object(
                                  THEN t.typname ELSE '' END
                      FROM base_type b JOIN pg_type t ON t.oid = b.base
                      WHERE b.type = a.atttypid AND b.typbasetype = 0),
-            'nullable', NOT a.attnotnull,
+            -- A constraint NOT VALID (PostgreSQL 18) says nothing of the rows that are there.
+            'nullable', NOT a.attnotnull OR EXISTS (
+                SELECT FROM pg_constraint n
+                WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND NOT n.convalidated
+                    AND n.conkey[1] = a.attnum
+            ),
             'generated', a.attgenerated,
             'default', pg_get_expr(d.adbin, d.adrelid)
         ) ORDER BY a.attnum)

@@ -18,6 +18,9 @@ from psycopg import sql
 
 from totes.source.catalogue import SourceColumn, SourceTable
 
+_Part = str | sql.Composable
+"""Of what concat() puts together: text as it is, or an expression."""
+
 _WRAP = 1 << 32
 
 _FARTHEST = 1 << 30
@@ -296,10 +299,10 @@ def _line(table: SourceTable, current: int) -> sql.Composable:
 
 def _key(table: SourceTable) -> sql.Composable:
     # Half of what this costs would be the widening: left to where the keys are read.
-    return _object([*_key_members(table), ("xmin", sql.SQL("t.xmin"))])
+    return _object([*_key_members(table), ("xmin", [sql.SQL("t.xmin")])])
 
 
-def _key_members(table: SourceTable) -> list[tuple[str, sql.Composable]]:
+def _key_members(table: SourceTable) -> list[tuple[str, list[_Part]]]:
     names = key_names(table)
     return [(n, _json(c)) for n, c in zip(names, table.key_columns, strict=True)]
 
@@ -309,8 +312,9 @@ def key_names(table: SourceTable) -> list[str]:
     return [f"k{position}" for position in range(len(table.key))]
 
 
-def _written_by(current: int) -> sql.Composable:
-    return sql.SQL("""'"' || ({} - {}) || '"'""").format(sql.Literal(current), _distance(current))
+def _written_by(current: int) -> list[_Part]:
+    number = sql.SQL("{} - {}").format(sql.Literal(current), _distance(current))
+    return ['"', number, '"']
 
 
 def _content(table: SourceTable) -> sql.Composable:
@@ -318,25 +322,34 @@ def _content(table: SourceTable) -> sql.Composable:
     return sql.SQL("sum(hashtextextended({}, 0)::numeric)::text").format(row)
 
 
-def _object(members: list[tuple[str, sql.Composable]], opening: str = "{") -> sql.Composable:
+def _object(members: list[tuple[str, list[_Part]]], opening: str = "{") -> sql.Composable:
     parts: list[sql.Composable] = []
+    text = opening
     for name, value in members:
         # A literal: to_json() of the name would be evaluated anew for every row.
-        parts += [sql.Literal(f"{opening}{json.dumps(name, ensure_ascii=False)}:"), value]
-        opening = ","
-    parts.append(sql.Literal("}"))
+        for piece in (f"{json.dumps(name, ensure_ascii=False)}:", *value, ","):
+            if isinstance(piece, str):
+                text += piece
+            else:
+                parts += [sql.Literal(text), piece]
+                text = ""
+    parts.append(sql.Literal(text.removesuffix(",") + "}"))
     while len(parts) > 1:
         groups = [parts[i : i + _ARGUMENTS] for i in range(0, len(parts), _ARGUMENTS)]
         parts = [sql.SQL("concat({})").format(sql.SQL(", ").join(group)) for group in groups]
     return parts[0]
 
 
-def _json(column: SourceColumn) -> sql.Composable:
+def _json(column: SourceColumn) -> list[_Part]:
     """A column's value as JSON text: a literal for small integers and booleans, else a string.
 
     A string holds PostgreSQL's own text of the value, which is lossless for every type.
     """
     name = sql.Identifier("t", column.name)
+    if column.kind == "integer" and not column.nullable:
+        return [name]
+    if column.base in _UNESCAPED and not column.nullable:
+        return ['"', name, '"']  # concat() prints it, with no value in between
     if column.kind in {"integer", "boolean"}:
         value = sql.SQL("{}::text").format(name)
     elif column.base in _UNESCAPED:
@@ -345,4 +358,4 @@ def _json(column: SourceColumn) -> sql.Composable:
         value = sql.SQL("to_json({})::text").format(name)
     else:
         value = sql.SQL("to_json({}::text)::text").format(name)
-    return sql.SQL("coalesce({}, 'null')").format(value)
+    return [sql.SQL("coalesce({}, 'null')").format(value) if column.nullable else value]

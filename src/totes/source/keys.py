@@ -77,9 +77,7 @@ class TableKeys:
 
     def carry(self, carried: Sequence[Path]) -> None:
         """Define `carried`: the keys (and `_xid`) of the rows that this capture read."""
-        self._view(
-            "carried", _rows(carried) or f"{self._nothing()}, NULL::BIGINT AS _xid LIMIT 0"
-        )
+        self._view("carried", _rows(carried) or f"{self._nothing()}, NULL::BIGINT AS _xid LIMIT 0")
 
     def open_live(self, base: Sequence[Path], changes: Sequence[Path]) -> None:
         """Define `live`: the keys after the last batch; `changes` oldest first."""
@@ -131,10 +129,11 @@ class TableKeys:
                 if found := keys_in_buckets(connection, self._table, bucketing, chosen, span):
                     file.write(found + b"\n")
         self.extract(lines, present)
+        among = f"{bucketing.of_keys(self._names)} IN (SELECT unnest($chosen::{bucketing.type}[]))"
         return self._define_gone(
             f"""
-            SELECT {self._keys} FROM live ANTI JOIN {_literal(present)} USING ({self._keys})
-            WHERE {bucketing.of_keys(self._names)} IN (SELECT unnest($chosen::{bucketing.type}[]))
+            SELECT {self._keys} FROM (SELECT {self._keys} FROM live WHERE {among})
+            ANTI JOIN {_literal(present)} USING ({self._keys})
             """,
             {"chosen": chosen},
         )
@@ -213,7 +212,7 @@ class TableKeys:
 
 
 def _rows(paths: Sequence[Path]) -> str:
-    """The rows of all these files: in one scan, as each branch of a UNION takes memory of its own."""
+    """The rows of all these files, in one scan: each branch of a UNION takes its own memory."""
     return f"SELECT * FROM read_parquet({_literals(paths)}, filename = true)" if paths else ""
 
 
