@@ -3,12 +3,14 @@
 Imports nothing from totes: its queries are its own, and history is a list of all that was seen.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 
 Row = tuple[Any, ...]
 Sight = Mapping[str, Mapping[Any, Row]]
@@ -118,3 +120,45 @@ class Oracle:
     def gone(self, dimension: str) -> set[str]:
         """Keys of dimension rows that totesys has deleted, as text."""
         return {str(key) for key in self.latest[dimension].keys() - self.seen[dimension].keys()}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the warehouse has instead of what it must: versions or dimension rows of either kind.
+
+    `lost` are missing, `doubled` are there more than once, `altered` differ from what was seen or
+    were never seen.
+    """
+
+    lost: tuple[str, ...]
+    doubled: tuple[str, ...]
+    altered: tuple[str, ...]
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.doubled or self.altered)
+
+
+def judge(oracle: Oracle, warehouse: psycopg.Connection) -> Verdict:
+    """Compare all facts' history and all dimensions with what was seen; the session is in UTC."""
+    lost, doubled, altered = list[str](), list[str](), list[str]()
+    for name in FACTS | DIMENSIONS:
+        if name in FACTS:
+            rows = [row[1:] for row in _rows(warehouse, name)]
+            found = [((row[0], row[-2]), row) for row in rows]
+            seen: dict[Any, Row] = {
+                (key, at): (*row[:-1], at, row[-1])
+                for (key, at), row in oracle.versions[name].items()
+            }
+        else:
+            found = [(row[0], row) for row in _rows(warehouse, name)]
+            seen = dict(oracle.latest[name])
+        counted = Counter(key for key, _ in found)
+        lost += [f"{name} {key}" for key in seen.keys() - counted.keys()]
+        doubled += [f"{name} {key}" for key, count in counted.items() if count > 1]
+        altered += [f"{name} {key}: {row}" for key, row in found if seen.get(key) != row]
+    return Verdict(tuple(sorted(lost)), tuple(sorted(doubled)), tuple(sorted(altered)))
+
+
+def _rows(warehouse: psycopg.Connection, table: str) -> list[Row]:
+    return list(warehouse.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(table))))
