@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     "alert": {"errors"},
     # what the stages are made of: none knows another, but for the lake and the star's contract
-    "lake": {"batch", "errors"},
+    "lake": {"batch", "errors", "failpoint"},
     "star": {"batch", "errors"},
     "source": VALUES | {"lake"},
     "warehouse": VALUES | {"star"},

@@ -121,8 +121,10 @@ def capture_batch(
         identity=snapshot.identity,
         tables=tables,
     )
+    reach("ingest.before-manifest")
     if not store.create(manifest_path(batch), manifest.to_json()):
         return None
+    reach("ingest.published")
     log.info("Batch %d: %d rows ingested.", batch, manifest.rows)
     return Ingested(manifest, captured_at)
 
@@ -142,7 +144,9 @@ def _nothing_new(store: Store, before: Manifest, snapshot: Snapshot) -> Ingested
     told = max(before.captured_at, beat.checked_at) if beat else before.captured_at
     if now - told >= HEARTBEAT_EVERY:
         beat = Heartbeat(batch=before.batch, checked_at=now)
+        reach("ingest.before-heartbeat")
         store.create(heartbeat_path(beat), beat.model_dump_json().encode())
+        reach("ingest.heartbeat-left")
     return Ingested(None, now)
 
 

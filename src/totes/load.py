@@ -68,6 +68,7 @@ def load(
                     reach("load.fetched")
                     loaded = _load(connection, engine, manifest, local, progress)
                     reach("load.before-commit")
+                reach("load.committed")
                 if loaded:
                     yield manifest
 
@@ -95,17 +96,22 @@ def rebuild(
             progress.start(f"load batch {manifest.batch}", manifest.rows)
             with _fetched(processed, manifest, scratch) as local:
                 _load(connection, engine, manifest, local, progress)
-        return _position(connection).batch
+        newest = _position(connection).batch
+        reach("rebuild.before-commit")
+    reach("rebuild.committed")
+    return newest
 
 
 def record_checked(warehouse: Dsn, checked_at: datetime) -> None:
     """Record that at `checked_at` the source held nothing newer than the warehouse."""
-    with connect(warehouse) as connection:
+    with connect(warehouse) as connection, connection.transaction():
         connection.execute(
             "INSERT INTO totes.checks AS c (checked_at) VALUES (%s) ON CONFLICT ((true))"
             " DO UPDATE SET checked_at = greatest(c.checked_at, excluded.checked_at)",
             [checked_at],
         )
+        reach("checked.before-commit")
+    reach("checked.committed")
 
 
 def _load(

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from totes.batch import Manifest, manifest_path
 from totes.errors import UsageError
+from totes.failpoint import reach
 from totes.ingest import newest_batch
 from totes.lake.store import Store
 
@@ -39,5 +40,7 @@ def release(store: Store, batches: Collection[int]) -> Manifest:
             ),
             released=wanted,
         )
+        reach("release.before-manifest")
         if store.create(manifest_path(manifest.batch), manifest.to_json()):
+            reach("release.published")
             return manifest

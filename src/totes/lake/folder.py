@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from totes.errors import LakeError, ObjectMissing
+from totes.failpoint import reach
 from totes.lake.key import checked, checked_prefix
 
 INCOMING = ".incoming"
@@ -87,11 +88,13 @@ class FolderStore:
                 shutil.copyfileobj(content, file, CHUNK_BYTES)
                 file.flush()
                 os.fsync(handle)
+            reach("folder.written")
             try:
                 os.link(incoming, path)  # never replaces: exactly one rival succeeds
             except FileExistsError:
                 if not _same(incoming, path):
                     return False
+            reach("folder.linked")
             _sync(path.parent)
         finally:
             incoming.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as _Bucket
 
 from totes.errors import LakeError, ObjectMissing
+from totes.failpoint import reach
 from totes.lake.key import checked, checked_prefix
 
 if TYPE_CHECKING:
@@ -60,14 +61,18 @@ class S3Store:
             if path.stat().st_size <= PART_BYTES:
                 new = self.create(key, path.read_bytes())
             elif new := not self.exists(key):  # no condition holds for an upload in parts
+                reach("s3.before-parts")
                 obstore.put(self._bucket, key, path, chunk_size=PART_BYTES, max_concurrency=2)
+                reach("s3.parts-joined")
         if not new:
             raise LakeError(f"{key} in {self.url} exists already with another content.")
 
     def create(self, key: str, data: bytes) -> bool:
         try:
             with self._failing(f"{key} can't be written to"):
+                reach("s3.before-object")
                 obstore.put(self._bucket, checked(key, self.url), data, mode="create")
+                reach("s3.object-stored")
         except LakeError as refused:
             # Whatever the answer was: if the object is there, ours or a rival's came through.
             try:

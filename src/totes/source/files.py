@@ -10,6 +10,7 @@ from pathlib import Path
 from isal import igzip
 
 from totes.batch import File, data_path, table_folder
+from totes.failpoint import reach
 from totes.lake.log import fetch_checked
 from totes.lake.store import Store
 
@@ -55,6 +56,8 @@ class BatchFiles:
         with path.open("rb") as content:
             sha256 = hashlib.file_digest(content, "sha256").hexdigest()
         file = File(path=key, rows=rows, deletes=deletes, bytes=path.stat().st_size, sha256=sha256)
+        reach("ingest.before-file")
         self._store.put(key, path)
+        reach("ingest.file-stored")
         path.unlink()
         return file

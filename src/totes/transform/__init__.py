@@ -75,6 +75,7 @@ def write_generation(  # noqa: PLR0913  what a replay chooses
             content = made.to_json()
             reach("transform.before-manifest")
             if processed.create(path(batch), content):
+                reach("transform.published")
                 last = made, digest(content)
                 yield made
             else:  # another transform was first: go on from its batch

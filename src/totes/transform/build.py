@@ -14,6 +14,7 @@ import duckdb
 
 from totes.batch import File, Manifest, StarFile, Table, data_path, digest
 from totes.errors import ModelError
+from totes.failpoint import reach
 from totes.lake.log import fetch_checked
 from totes.lake.store import Store
 from totes.star import quarantine, state
@@ -95,7 +96,9 @@ class Build:
 
     def store(self) -> None:
         for path, local in self.made.items():
+            reach("transform.before-file")
             self.site.processed.put(path, local)
+            reach("transform.file-stored")
 
     def keep(self, before: State | None) -> State:
         """The current rows of joined tables after this batch; `before` is None at the first."""

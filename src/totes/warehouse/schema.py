@@ -10,6 +10,7 @@ from psycopg import Connection, errors
 from psycopg.rows import class_row
 
 from totes.errors import WarehouseError
+from totes.failpoint import reach
 from totes.settings import Dsn
 from totes.star.contract import STARS, Star
 from totes.warehouse.connection import connect
@@ -49,6 +50,8 @@ def migrate(dsn: Dsn) -> list[str]:
             connection.execute(_LOCK)
             _ensure_reader(connection)
             connection.execute(_sql("ledger.sql"))
+            reach("migrate.before-ledger")
+        reach("migrate.ledger-made")
         return [name for name in _migrations() if _apply(connection, name)]
 
 
@@ -102,7 +105,9 @@ def _apply(connection: Connection[Any], name: str) -> bool:
             return False
         connection.execute(_sql(f"migrations/{name}"))
         connection.execute("INSERT INTO totes.migrations (name) VALUES (%s)", [name])
-        return True
+        reach("migrate.before-commit")
+    reach("migrate.committed")
+    return True
 
 
 def _applied(connection: Connection[Any]) -> set[str]:
