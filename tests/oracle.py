@@ -55,7 +55,11 @@ DIMENSIONS: dict[str, LiteralString] = {
         FROM "transaction" """,
     "dim_currency": """
         SELECT currency_id, currency_code, CASE currency_code
-            WHEN 'GBP' THEN 'Pound Sterling' WHEN 'USD' THEN 'US Dollar' WHEN 'EUR' THEN 'Euro' END
+            WHEN 'GBP' THEN 'Pound Sterling' WHEN 'USD' THEN 'US Dollar' WHEN 'EUR' THEN 'Euro'
+            WHEN 'JPY' THEN 'Yen' WHEN 'CHF' THEN 'Swiss Franc' WHEN 'SEK' THEN 'Swedish Krona'
+            WHEN 'PLN' THEN 'Zloty' WHEN 'KWD' THEN 'Kuwaiti Dinar' WHEN 'INR' THEN 'Indian Rupee'
+            WHEN 'BRL' THEN 'Brazilian Real' WHEN 'NZD' THEN 'New Zealand Dollar'
+            WHEN 'ZAR' THEN 'Rand' WHEN 'CLF' THEN 'Unidad de Fomento' END
         FROM currency""",
 }
 
@@ -87,6 +91,11 @@ class Oracle:
     )
     """Dimension rows as last seen, also those that are gone."""
 
+    current: dict[str, dict[Any, datetime]] = field(
+        default_factory=lambda: {name: {} for name in FACTS}
+    )
+    """Since when the version is valid that is so now."""
+
     years: set[int] = field(default_factory=set)
     """The calendar's: those of all dates seen, and one before and after."""
 
@@ -96,7 +105,7 @@ class Oracle:
             before, now = self.seen[name], sight[name]
             for key in before.keys() | now.keys():
                 if before.get(key) != now.get(key):
-                    self._change(self.versions[name], now.get(key), key, at)
+                    self._change(name, now.get(key), key, at)
             for row in now.values():
                 used = {value.year for value in row if isinstance(value, date)}
                 self.years |= {year + near for year in used for near in (-1, 0, 1)}
@@ -104,14 +113,13 @@ class Oracle:
             self.latest[name] |= sight[name]
         self.seen = sight
 
-    def _change(
-        self, versions: dict[tuple[Any, datetime], Row], row: Row | None, key: Any, at: datetime
-    ) -> None:
-        for (whose, since), version in versions.items():
-            if whose == key and version[-1] is None:
-                versions[whose, since] = (*version[:-1], at)
+    def _change(self, fact: str, row: Row | None, key: Any, at: datetime) -> None:
+        versions, current = self.versions[fact], self.current[fact]
+        if (since := current.pop(key, None)) is not None:
+            versions[key, since] = (*versions[key, since][:-1], at)
         if row is not None:
             versions[key, at] = (*row, None)
+            current[key] = at
 
     def history(self, fact: str) -> set[Row]:
         """Every version: its columns, valid_from, valid_to."""
