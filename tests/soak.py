@@ -1,0 +1,341 @@
+"""A soak: a hostile business, a platform to which everything happens, and a proof every round.
+
+    python tests/soak.py --seed 1 --minutes 60
+
+One seed chooses all of it, and is one sequence of choices, however fast the machine; the minutes
+only say at which round's end it stops. The last line is the verdict.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import totes
+from checksums import checksums
+from soak_business import Business, restart
+from soak_child import UNFORESEEN, Child, Errand, Report
+from soak_plan import FAULTS, STAGES, Round, Step, rounds
+from totes.demo.servers import EmbeddedServer, prepare_source, prepare_warehouse
+from totes.lake.folder import FolderStore
+from totes.pipeline import Pipeline
+from totes.settings import Dsn
+from totes.source.catalogue import Scope
+from witness import Finding, Witness
+
+KINDS = ("lost", "doubled", "altered", "unforeseen")
+"""What must be none: of the data, and errors of the platform that are not its own messages."""
+
+SHOWN = 20
+"""Findings that are printed."""
+
+KILLED = -9
+
+_VERIFIED = {"missing": "lost", "surplus": "doubled", "different": "altered"}
+
+_SERVER = {
+    "fsync": "off",  # servers are killed here, the machine isn't
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+}
+
+
+@dataclass
+class Tally:
+    """What a soak has done and found."""
+
+    seed: int
+    rounds: int = 0
+    changes: int = 0
+    events: int = 0
+    batches: int = 0
+    kills: int = 0
+    replays: int = 0
+    faults: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(FAULTS, 0)))
+    """How often each kind did happen, not only was meant to."""
+
+    findings: list[Finding] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def found(self, kind: str) -> int:
+        return sum(finding.kind == kind for finding in self.findings)
+
+    def __str__(self) -> str:
+        faults = " ".join(f"{name}={times}" for name, times in self.faults.items())
+        found = " ".join(f"{kind} {self.found(kind)}" for kind in KINDS)
+        return (
+            f"soak seed={self.seed} minutes={self.seconds / 60:.1f} rounds={self.rounds}"
+            f" changes={self.changes} batches={self.batches} kills={self.kills}"
+            f" replays={self.replays} faults: {faults} {found}"
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self) | {kind: self.found(kind) for kind in KINDS})
+
+
+class World:
+    """A source, a lake and a warehouse, from their beginning on."""
+
+    def __init__(self, servers: tuple[EmbeddedServer, EmbeddedServer], folder: Path, name: str):
+        self._source_server, self._warehouse_server = servers
+        self._folder, self._name = folder, name
+        self._source = prepare_source(self._source_server.dsn, f"totesys_{name}")
+        made = prepare_warehouse(self._warehouse_server.dsn, f"warehouse_{name}")
+        self.pipeline = Pipeline(
+            self._source.reader,
+            Scope(),
+            FolderStore(folder / "ingestion"),
+            FolderStore(folder / "processed"),
+            made.loader,
+        )
+        self.witness = Witness(self._source.superuser.reveal(), folder / "ingestion")
+        self.witness.install()
+        self._numbers = count(1)
+        self._objects: dict[Path, tuple[int, int]] = {}
+        self._checksums: dict[int, dict[str, Any]] = {}
+        (folder / "reports").mkdir(parents=True)
+
+    def open(self, seed: str) -> None:
+        self.business = Business(self._source_server, self._source, seed)
+
+    def close(self) -> None:
+        self.business.close()
+
+    def start(self, *commands: str, step: Step | None = None, **into: Any) -> Child:
+        report = self._folder / "reports" / f"{next(self._numbers)}.json"
+        return Child(Errand(self.pipeline, commands, report, step, **into))
+
+    def unharmed(self, *commands: str, **into: Any) -> tuple[list[Finding], Report]:
+        """Run this without a fault; it must succeed."""
+        child = self.start(*commands, **into)
+        return list(_innocent(child)), child.report
+
+    def restart(self, which: str, mode: str) -> None:
+        if which == "source":
+            self.business.restart(mode)
+        else:
+            restart(self._warehouse_server, mode)
+
+    def rewritten(self) -> Iterator[Finding]:
+        """What the lake had and has no more, or otherwise."""
+        found = {
+            path: (path.stat().st_size, path.stat().st_mtime_ns)
+            for store in (self.pipeline.ingestion, self.pipeline.processed)
+            for path in Path(store.url).rglob("*")
+            if path.is_file() and ".incoming" not in path.parts
+        }
+        for path, state in self._objects.items():
+            if found.get(path) != state:
+                kind = "altered" if path in found else "lost"
+                yield Finding(kind, "lake", str(path.relative_to(self._folder)), None, "")
+        self._objects = found
+
+    def replayed(self, which: str, number: int, chosen: float) -> Iterator[Finding]:
+        """A new database has the same in it, as of now or as of the end of an earlier round."""
+        batches = sorted(self._checksums)
+        batch = batches[-1] if which == "all" else batches[int(chosen * len(batches))]
+        new = prepare_warehouse(self._warehouse_server.dsn, f"replay_{self._name}_{number}")
+        upto = None if which == "all" else batch
+        findings, _ = self.unharmed("replay-into", into=new.loader, upto=upto)
+        yield from findings
+        if not findings:
+            yield from _unequal(self._checksums[batch], checksums(new.loader), batch)
+
+    def remember(self) -> None:
+        """What the warehouse has as of its newest batch."""
+        self._checksums[max(self.witness.batches)] = checksums(self.pipeline.warehouse)
+
+
+def _unequal(live: dict[str, Any], new: dict[str, Any], batch: int) -> Iterator[Finding]:
+    for table in live:
+        if live[table] != new[table]:
+            text = f"replayed it is {new[table]}, not {live[table]}"
+            yield Finding("altered", table, "-", batch, text)
+
+
+def _innocent(child: Child) -> Iterator[Finding]:
+    """A child that nothing happened to must succeed."""
+    if code := child.end():
+        commands = ", ".join(child.errand.commands)
+        yield Finding("unforeseen", commands, "-", None, f"ended with {code}: {child.report.said}")
+
+
+class Soak:
+    def __init__(self, seed: int, home: Path, stack: ExitStack) -> None:
+        self.tally = Tally(seed)
+        self._home = home
+        self._servers = (
+            stack.enter_context(EmbeddedServer(home / "source", _SERVER)),
+            stack.enter_context(EmbeddedServer(home / "warehouse", _SERVER)),
+        )
+        self._world: World | None = None
+        self._before: Counter[str] = Counter()
+        """Changes and batches of earlier worlds."""
+
+    def round(self, plan: Round) -> None:
+        if plan.begins_a_world or self._world is None:
+            self._leave()
+            name = f"{plan.number}"
+            self._world = World(self._servers, self._home / name, name)
+            self._world.open(f"{self.tally.seed}, {plan.number}")
+        world, tally = self._world, self.tally
+        for step in plan.steps:
+            for finding in self._step(world, step):
+                tally.findings.append(finding)
+        tally.findings += self._compare(world, plan)
+        tally.rounds += 1
+        tally.changes = self._before["changes"] + world.witness.changes()
+        tally.events = self._before["events"] + world.business.events
+        tally.batches = self._before["batches"] + len(world.witness.batches)
+
+    def _leave(self) -> None:
+        if self._world is not None:
+            tally = self.tally
+            self._before = Counter(
+                changes=tally.changes, events=tally.events, batches=tally.batches
+            )
+            self._world.close()
+            shutil.rmtree(self._world._folder)
+
+    def _step(self, world: World, step: Step) -> Iterator[Finding]:
+        world.business.run(step.before)
+        if step.prepared and (earlier := STAGES[: _position(step.command)]):
+            findings, _ = world.unharmed(*earlier)
+            yield from findings
+        rivals = step.nth if step.fault == "rivals" else 1
+        victims = [world.start(step.command, step=step) for _ in range(rivals)]
+        beside = [world.start(command) for command in step.beside]
+        world.business.run(step.moment)
+        if step.fault == "kill-at-random":
+            victims[0].kill()
+        elif step.fault.startswith("restart-"):
+            world.restart(step.fault.removeprefix("restart-"), step.what)
+        world.business.run(step.during - step.moment)
+        codes = [victim.end() for victim in victims]
+        self._count(step, codes, sum(victim.report.happened for victim in victims))
+        if step.fault == "rivals":
+            for victim in victims:
+                yield from _innocent(victim)
+        else:
+            yield from _guilty(step, victims[0], codes[0])
+        for child in beside:
+            if step.fault.startswith("restart-"):
+                yield from _guilty(step, child, child.end())
+            else:
+                yield from _innocent(child)
+
+    def _count(self, step: Step, codes: list[int], happened: int) -> None:
+        """Only what did happen: a killed child has died of it."""
+        if step.fault.startswith("kill-"):
+            happened = codes.count(KILLED)
+            self.tally.kills += happened
+        elif step.fault == "full-disk":
+            happened = int(codes[0] != 0)
+        elif step.fault == "rivals":
+            happened = int(not any(codes))
+        elif step.fault.startswith("restart-"):
+            happened = 1
+        self.tally.faults[step.fault] += happened
+
+    def _compare(self, world: World, plan: Round) -> Iterator[Finding]:
+        """All that is pending, unharmed; then what the platform says of itself, and the witness."""
+        findings, _ = world.unharmed("run")
+        yield from findings
+        if findings:
+            return
+        findings, report = world.unharmed("verify")
+        yield from findings
+        for kind, table, key in report.found:
+            yield Finding(_VERIFIED[kind], table, key, None, "says verify")
+        yield from world.witness.follow()
+        yield from world.witness.compare(world.pipeline.warehouse.reveal())
+        yield from world.rewritten()
+        world.remember()
+        if plan.replay:
+            self.tally.replays += 1
+            yield from world.replayed(plan.replay, plan.number, plan.chosen)
+
+
+def _position(command: str) -> int:
+    return STAGES.index(command) if command in STAGES else 0
+
+
+def _guilty(step: Step, child: Child, code: int) -> Iterator[Finding]:
+    """One that a fault happened to may fail, in the platform's own words."""
+    if code == UNFORESEEN and step.fault != "full-disk":
+        yield Finding("unforeseen", step.fault, step.command, None, child.report.said)
+
+
+def failpoints() -> list[str]:
+    """All that the platform has."""
+    package = Path(totes.__file__).parent
+    return sorted(
+        {
+            name
+            for path in package.rglob("*.py")
+            for name in re.findall(r'\breach\("([\w.-]+)"\)', path.read_text(encoding="utf-8"))
+        }
+    )
+
+
+def soak(seed: int, home: Path, *, seconds: float, most_rounds: int | None = None) -> Tally:
+    """Rounds until the time is over, or there were so many, or one has found something."""
+    began = time.monotonic()
+    with ExitStack() as stack:
+        run = Soak(seed, home, stack)
+        stack.callback(run._leave)
+        for plan in rounds(seed, failpoints()):
+            run.round(plan)
+            run.tally.seconds = time.monotonic() - began
+            enough = most_rounds is not None and plan.number >= most_rounds
+            if run.tally.findings or enough or run.tally.seconds >= seconds:
+                return run.tally
+    raise AssertionError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seed", type=int, required=True, help="chooses everything")
+    parser.add_argument("--minutes", type=float, default=1.0, help="ends with the round after them")
+    parser.add_argument("--rounds", type=int, help="ends after so many rounds at the latest")
+    parser.add_argument("--home", type=Path, help="an empty folder for servers and lake, kept")
+    parser.add_argument("--json", action="store_true", help="the verdict as JSON")
+    chosen = parser.parse_args(arguments)
+    with ExitStack() as stack:
+        temporary = chosen.home or stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="totes-soak-")
+        )
+        tally = soak(
+            chosen.seed,
+            Path(temporary),
+            seconds=chosen.minutes * 60,
+            most_rounds=chosen.rounds,
+        )
+    for finding in tally.findings[:SHOWN]:
+        print(
+            f"{finding.kind}: {finding.table}, key {finding.key}, batch {finding.batch}:"
+            f" {finding.text}",
+            file=sys.stderr,
+        )
+    if tally.findings:
+        print(
+            f"Again: python tests/soak.py --seed {tally.seed} --minutes 999"
+            f" --rounds {tally.rounds}",
+            file=sys.stderr,
+        )
+    print(tally.to_json() if chosen.json else tally)
+    return 1 if tally.findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
