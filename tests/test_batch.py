@@ -88,7 +88,7 @@ def test_what_a_later_program_adds_is_ignored(manifest: AnyManifest) -> None:
     def with_more(value: object) -> object:
         match value:
             case dict():
-                more = {} if value.keys() == {"staff"} else {"added_later": [1]}
+                more = {} if value.keys() <= {"staff"} else {"added_later": [1]}
                 return {key: with_more(inner) for key, inner in value.items()} | more
             case list():
                 return [with_more(inner) for inner in value]

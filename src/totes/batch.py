@@ -7,10 +7,19 @@ added, never given another meaning, and unknown ones are ignored when read.
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from totes import __version__
 from totes.errors import LakeError
@@ -22,6 +31,24 @@ RESERVED = frozenset({"batches", "generations", "heartbeats", "keys", "repeats"}
 """Top-level prefixes of the ingestion store that are not tables."""
 
 
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+"""As many as every reader of JSON can count exactly."""
+
+Batch = Annotated[int, Field(ge=1, lt=1 << 40)]
+
+_YEARS = range(1970, 9999)
+"""What a clock may say without any sum of moments running out of the calendar."""
+
+
+def _possible(moment: datetime) -> datetime:
+    if moment.year not in _YEARS:
+        raise ValueError(f"can't be in the year {moment.year}")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_possible)]
+
+
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -30,10 +57,19 @@ class File(_Value):
     """One immutable object of a store, and what must be found in it."""
 
     path: str
-    rows: int = Field(ge=0, description="lines or records in the file")
-    deletes: int = Field(default=0, ge=0, description="how many of the rows are deletions")
-    bytes: int = Field(ge=0)
-    sha256: str
+    rows: Count = Field(description="lines or records in the file")
+    deletes: Count = Field(default=0, description="how many of the rows are deletions")
+    bytes: Count
+    unpacked_bytes: Count | None = Field(
+        default=None, description="size once unpacked, of a file that is gzipped"
+    )
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _deletes_are_rows(self) -> Self:
+        if self.deletes > self.rows:
+            raise ValueError(f"{self.path} can't have more deletes than rows")
+        return self
 
 
 class KeyFile(File):
@@ -73,22 +109,42 @@ class Table(_Value):
     fingerprint: str = Field(description="digest of everything that can alter rows unwritten")
     whole: bool = Field(description="the files hold every row of the table, not only changes")
     files: tuple[File, ...] = Field(description="gzipped JSON Lines; empty where nothing changed")
-    rows: int = Field(ge=0, description="rows in the source table as of this batch")
+    rows: Count = Field(description="rows in the source table as of this batch")
     keys: tuple[KeyFile, ...] = Field(default=(), description="the live keys, base first")
     repeats: File | None = Field(
         default=None, description="Parquet of key and _xid: rows the next capture will see again"
     )
     content: str | None = Field(default=None, description="digest of a table without a key")
 
+    @model_validator(mode="after")
+    def _columns_are_distinct_and_hold_the_key(self) -> Self:
+        names = [column.name for column in self.columns]
+        if len(set(names)) < len(names) or not set(self.key) <= set(names):
+            raise ValueError(f"table {self.name} has a column twice or a key of other columns")
+        return self
+
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
 
 
+class Former(_Value):
+    """A primary key that the source has no more, and what was live when it was last seen.
+
+    Held until a table of that name has that key again: what was deleted meanwhile is told then.
+    """
+
+    table: Table = Field(description="as it was last, without files")
+    since: Batch = Field(description="the first batch without it")
+    reason: Literal["absent", "excluded", "key"] = Field(
+        description="no such table, left out by a setting, or it has another primary key"
+    )
+
+
 class _Published(_Value):
     format: int = FORMAT
-    batch: int = Field(ge=1)
+    batch: Batch
     previous: str | None = Field(description="SHA-256 of the previous manifest's bytes")
-    captured_at: AwareDatetime = Field(description="the source's clock; valid_from of its rows")
+    captured_at: Moment = Field(description="the source's clock; valid_from of its rows")
     program: str = Field(
         default_factory=lambda: __version__, description="version of terrific-totes that wrote it"
     )
@@ -121,15 +177,35 @@ class _Version(_Value):
 class Manifest(_Published):
     """Publishes a batch in the ingestion store, at `manifest_path(batch)`."""
 
-    snapshot: str = Field(description="pg_current_snapshot(): xmin:xmax:xip,…")
+    snapshot: str = Field(
+        pattern=r"^\d{1,20}:\d{1,20}:[\d,]*$", description="pg_current_snapshot(): xmin:xmax:xip,…"
+    )
     identity: Identity
     tables: tuple[Table, ...]
-    released: tuple[int, ...] = Field(
+    released: tuple[Batch, ...] = Field(
         default=(), description="earlier batches whose refused rows are to be tried again"
     )
+    former: tuple[Former, ...] = Field(
+        default=(), description="tables and primary keys that earlier batches had"
+    )
+
+    @model_validator(mode="after")
+    def _tables_are_distinct(self) -> Self:
+        names = [table.name for table in self.tables]
+        if len(set(names)) < len(names):
+            raise ValueError("a table is there twice")
+        return self
 
     def table(self, name: str) -> Table | None:
         return next((table for table in self.tables if table.name == name), None)
+
+    def known(self, name: str, key: tuple[str, ...]) -> Table | None:
+        """What is known of a table that now has this key: by that key if it ever had it."""
+        table = self.table(name)
+        if table is not None and table.key == key:
+            return table
+        names = [former.table for former in self.former if former.table.name == name]
+        return next((known for known in names if known.key == key), table)
 
     @property
     def rows(self) -> int:
@@ -145,7 +221,7 @@ class StarFile(File):
 class ProcessedManifest(_Published):
     """Publishes a batch in the processed store, at `processed_manifest_path(generation, batch)`."""
 
-    generation: int = Field(ge=1)
+    generation: Batch
     ingested: str = Field(description="SHA-256 of the ingestion manifest it was made from")
     files: tuple[StarFile, ...]
     refused: tuple[StarFile, ...] = Field(default=(), description="quarantined rows, see contract")
@@ -154,6 +230,10 @@ class ProcessedManifest(_Published):
         description="source tables that models join: Parquet of current rows, base first",
     )
     models: str = Field(description="digest of the models and the contract that made it")
+    waiting: dict[str, Batch] = Field(
+        default_factory=dict,
+        description="models that could not run since that batch, but can on a later one",
+    )
 
     @property
     def rows(self) -> int:
@@ -163,8 +243,16 @@ class ProcessedManifest(_Published):
 class Heartbeat(_Value):
     """Says that the source was looked at and had nothing new since `batch`."""
 
-    batch: int
-    checked_at: AwareDatetime
+    batch: Batch
+    checked_at: Moment
+
+    @classmethod
+    def from_json(cls, data: bytes, path: str) -> Self:
+        """The heartbeat in `data`; LakeError names `path` where it is none."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise LakeError(f"{path} is damaged: {_first(error)}.") from error
 
 
 def manifest_schema() -> str:

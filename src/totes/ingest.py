@@ -4,13 +4,14 @@ Data files first, the manifest last and create-only: a batch exists when its man
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from totes.batch import (
+    Former,
     Heartbeat,
     Manifest,
     Table,
@@ -120,6 +121,7 @@ def capture_batch(
         snapshot=snapshot.text,
         identity=snapshot.identity,
         tables=tables,
+        former=tuple(_former(before, tables, snapshot, batch)) if before else (),
     )
     reach("ingest.before-manifest")
     if not store.create(manifest_path(batch), manifest.to_json()):
@@ -133,7 +135,7 @@ def last_heartbeat(store: Store, now: datetime) -> Heartbeat | None:
     """The newest heartbeat of the day before `now` or later."""
     for day in (now, now - timedelta(days=1)):
         if keys := list(store.list(heartbeat_prefix(day))):
-            return Heartbeat.model_validate_json(store.get(keys[-1]))
+            return Heartbeat.from_json(store.get(keys[-1]), keys[-1])
     return None
 
 
@@ -148,6 +150,28 @@ def _nothing_new(store: Store, before: Manifest, snapshot: Snapshot) -> Ingested
         store.create(heartbeat_path(beat), beat.model_dump_json().encode())
         reach("ingest.heartbeat-left")
     return Ingested(None, now)
+
+
+def _former(
+    before: Manifest, tables: tuple[Table, ...], snapshot: Snapshot, batch: int
+) -> Iterator[Former]:
+    """The primary keys that the source had and has no more, so that none of their rows is lost."""
+    now = {table.name: table.key for table in tables}
+    unread = {"files": (), "whole": False, "repeats": None}
+    lost = [
+        Former(table=table.model_copy(update=unread), since=batch, reason="key")
+        for table in before.tables
+        if table.key
+    ]
+    excluded = snapshot.scope.exclude
+    for former in (*before.former, *lost):
+        name = former.table.name
+        if now.get(name) == former.table.key:
+            continue
+        reason = (
+            "key" if name in now else "excluded" if name in excluded else "absent"
+        )
+        yield former.model_copy(update={"reason": reason})
 
 
 def _stood_still(before: Manifest, snapshot: Snapshot) -> bool:

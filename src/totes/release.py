@@ -39,6 +39,7 @@ def release(store: Store, batches: Collection[int]) -> Manifest:
                 table.model_copy(update={"files": (), "whole": False}) for table in last.tables
             ),
             released=wanted,
+            former=last.former,
         )
         reach("release.before-manifest")
         if store.create(manifest_path(manifest.batch), manifest.to_json()):

@@ -64,9 +64,12 @@ class Capture:
         return tuple(tables[name] for name in sorted(tables))
 
     def _plan(self, table: SourceTable, before: Manifest | None, *, everything: bool) -> Plan:
-        known = before.table(table.name) if before else None
-        if before is None or known is None or everything:
-            return Plan(table, known, horizon=None)
+        if before is None:
+            return Plan(table, None, horizon=None)
+        known = before.table(table.name)
+        if known is None or known.key != table.key or everything:
+            # Whoever had this key before and hasn't now was deleted, however long ago that was.
+            return Plan(table, before.known(table.name, table.key), horizon=None)
         if known.fingerprint != table.fingerprint:
             log.info(
                 "Table %s was altered since batch %d: captured whole.", table.name, before.batch

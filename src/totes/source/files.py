@@ -41,9 +41,11 @@ class BatchFiles:
         # Level 1 of igzip keeps up with the source; higher levels would be the bottleneck.
         with lines.open("rb") as plain, igzip.open(packed, "wb", 1) as compressed:  # type: ignore[no-untyped-call]
             shutil.copyfileobj(plain, compressed, 1 << 20)
+        unpacked_bytes = lines.stat().st_size
         lines.unlink()
         key = data_path(table, self._captured_at, self._name("jsonl.gz"))
-        return self._put(key, packed, rows, deletes)
+        file = self._put(key, packed, rows, deletes)
+        return file.model_copy(update={"unpacked_bytes": unpacked_bytes})
 
     def put_parquet(self, table: str, prefix: str, path: Path, rows: int) -> File:
         """Put a local Parquet file below `prefix`, and remove it."""

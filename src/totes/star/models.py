@@ -58,27 +58,44 @@ class Model:
         """The star tables it reads: rows of the same batch."""
         return frozenset(STARS.keys() & self.lineage.reads.keys())
 
+    @property
+    def can_wait(self) -> bool:
+        """Whether it can make up for batches it left out: what it reads is kept, or comes whole."""
+        return len(self.sources) == 1 or self.sources.keys() <= set(self.lineage.joins)
+
+    def tells_deletes(self, manifest: Manifest) -> bool:
+        """Whether a batch may name deleted rows by the model's key, whatever else it lacks."""
+        if self.lineage.key is None:
+            return False
+        table = manifest.table(self.lineage.key[0])
+        return table is not None and table.key == (self.lineage.key[1],)
+
     def check(self, manifest: Manifest) -> None:
         """ModelError where a batch's source lacks what the model needs."""
+        if obstacle := self.obstacle(manifest):
+            raise ModelError(obstacle)
+
+    def obstacle(self, manifest: Manifest) -> str | None:
+        """What a batch's source lacks that the model needs, in a sentence; None if nothing."""
         failing = f"Model {self.name} can't run on batch {manifest.batch}"
+        mend = "Mend totesys or the model: the next run goes on there."
         for name, columns in self.sources.items():
             table = manifest.table(name)
             if table is None:
-                raise ModelError(f"{failing}: the source has no table {name}.")
+                return f"{failing}: the source has no table {name}. {mend}"
             present = {column.name for column in table.columns}
             for column in columns:
                 if column not in present:
-                    raise ModelError(
-                        f"{failing}: the source has no column {name}.{column}. "
-                        "Mend the model, then transform again."
-                    )
+                    return f"{failing}: the source has no column {name}.{column}. {mend}"
             if self.lineage.key and self.lineage.key[0] == name:
                 key = self.lineage.key[1]
-                if table.key not in {(), (key,)}:
-                    raise ModelError(
+                if table.key != (key,):
+                    found = f"is {', '.join(table.key)}" if table.key else "was dropped"
+                    return (
                         f"{failing}: it knows rows by {name}.{key}, but the primary key of that "
-                        f"table is {', '.join(table.key)}."
+                        f"table {found}. {mend}"
                     )
+        return None
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,11 @@ def newest(paths: Sequence[Path], key: Sequence[str]) -> str:
     )
 
 
-def current(paths: Sequence[Path], columns: Sequence[str], key: Sequence[str], batch: int) -> str:
-    """SQL: the live rows as of `batch`, and whether it changed them."""
+def current(paths: Sequence[Path], columns: Sequence[str], key: Sequence[str], since: int) -> str:
+    """SQL: the live rows, and whether batch `since` or a later one changed them."""
     if not paths:
         return no_rows(columns)
-    selected = ", ".join([*map(quote, columns), f"_batch = {batch} as {CHANGED}"])
+    selected = ", ".join([*map(quote, columns), f"_batch >= {since} as {CHANGED}"])
     return f"select {selected} from ({live(newest(paths, key))})"
 
 

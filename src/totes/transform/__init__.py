@@ -6,7 +6,7 @@ of all the manifest, which publishes the batch or, where another transform was f
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from itertools import count, takewhile
 from pathlib import Path
@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from totes.batch import ProcessedManifest, digest, manifest_path, processed_manifest_path
+from totes.batch import Manifest, ProcessedManifest, digest, manifest_path, processed_manifest_path
 from totes.engine import open_engine
-from totes.errors import LakeError, ObjectMissing
+from totes.errors import LakeError, ModelError, ObjectMissing
 from totes.failpoint import reach
 from totes.lake.log import (
     current_generation,
@@ -114,9 +114,14 @@ def _build(
             f"Batch {number} in {site.ingestion.url} does not follow the batch {number - 1} that "
             f"{site.processed.url} was made from: see that the two stores belong together."
         )
+    if last is not None and source.captured_at <= last[0].captured_at:
+        raise LakeError(
+            f"Batch {number} in {site.ingestion.url} was captured before the batch {number - 1} "
+            "that it follows: restore its manifest from a backup."
+        )
     changed = {table.name for table in source.tables if table.files}
-    for model in site.models.reading(changed):
-        model.check(source)
+    waited = last[0].waiting if last else {}
+    waiting = _waiting(site, source, changed, waited)
     progress.start(f"transform batch {number}", total=source.rows)
     attempt = f"{number:012d}-{secrets.token_hex(4)}"
     with (
@@ -126,9 +131,14 @@ def _build(
         build = Build(site, source, Path(folder), f"{attempt}-0.parquet", lines)
         kept = build.keep(last[0].state if last else None)
         built: list[Built] = []
-        for model in site.models.reading(changed):
-            if not model.stars:
-                built.append(build.run(model, kept))
+        for model in site.models.all:
+            if model.stars:
+                continue
+            if model.name in waiting:
+                if model.tells_deletes(source):
+                    built.append(build.run(model, kept, deletes_only=True))
+            elif model.name in waited or changed & model.lineage.reads.keys():
+                built.append(build.run(model, kept, since=waited.get(model.name)))
                 progress.advance(built[-1].rows)
         for part, earlier in enumerate(source.released, start=1):
             built += _retry(build, earlier, f"{attempt}-{part}.parquet")
@@ -146,7 +156,31 @@ def _build(
         refused=tuple(one.refused for one in built if one.refused),
         state=dict(kept),
         models=site.models.digest,
+        waiting=waiting,
     )
+
+
+def _waiting(
+    site: Site, source: Manifest, changed: Collection[str], waited: Mapping[str, int]
+) -> dict[str, int]:
+    """The models that leave this batch out, and since which they do.
+
+    What a model needs is gone from the source in this batch, and there again in the newest: its
+    table was captured whole then, so the model can make up for what it left out. Where it isn't
+    there in the newest either, ModelError: the batch waits until source or model are mended.
+    """
+    absent = {former.table.name for former in source.former if former.reason == "absent"}
+    waiting = {}
+    for model in site.models.all:
+        concerned = model.name in waited or (set(changed) | absent) & model.sources.keys()
+        if not concerned or (obstacle := model.obstacle(source)) is None:
+            continue
+        later = newest(site.ingestion, manifest_path, at_least=source.batch)
+        mended = model.obstacle(read_manifest(site.ingestion, later)[0]) is None
+        if not (mended and model.can_wait):
+            raise ModelError(obstacle)
+        waiting[model.name] = waited.get(model.name, source.batch)
+    return waiting
 
 
 def _retry(build: Build, number: int, name: str) -> Iterator[Built]:
@@ -163,7 +197,9 @@ def _retry(build: Build, number: int, name: str) -> Iterator[Built]:
         earlier = Build(site, source, folder, name, lines, build.made)
         for model, file in refused:
             if not model.stars:
-                model.check(source)
                 keys = folder / f"{model.name}.keys.parquet"
                 fetch_checked(site.processed, file, keys)
-                yield earlier.run(model, made.state, only=keys)
+                lacking = model.name in made.waiting
+                if not lacking:
+                    model.check(source)
+                yield earlier.run(model, made.state, only=keys, deletes_only=lacking)

@@ -138,27 +138,37 @@ class Build:
         self.made[file.path] = path.rename(self._local(file))
         return (*before[:staying], file)
 
-    def run(self, model: Model, kept: State, only: Path | None = None) -> Built:
+    def run(
+        self,
+        model: Model,
+        kept: State,
+        *,
+        only: Path | None = None,
+        since: int | None = None,
+        deletes_only: bool = False,
+    ) -> Built:
         """Make a model's rows.
 
         `only` is a quarantine file: its rows are tried again, and those refused again stay there.
+        `since` is the first of the batches that the model left out, when it makes up for them;
+        `deletes_only` is for such a batch: the source lacks what the model needs of other rows.
         """
-        since = self.source.captured_at
+        moment = self.source.captured_at
         sql, deletes = model.sql, self._deletes(model)
         if only is not None:
             sql = quarantine.among(model.star, sql, only)
             deletes = deletes and quarantine.among(model.star, deletes, only)
         path = self.folder / f"{model.name}.parquet"
         with self._failing(f"Model {model.name} can't run"):
-            self._define(model, kept)
+            self._define(model, kept, since or self.source.batch, nothing=deletes_only)
             try:
-                rows = self._write(quarantine.proven(model.star, sql, deletes, since), path)
+                rows = self._write(quarantine.proven(model.star, sql, deletes, moment), path)
                 refused = None
             except duckdb.InvalidInputException as error:
                 if REFUSED not in str(error):
                     raise
-                rows = self._write(quarantine.accepted(model.star, sql, deletes, since), path)
-                refusals = quarantine.refused(model.star, sql, deletes, since)
+                rows = self._write(quarantine.accepted(model.star, sql, deletes, moment), path)
+                refusals = quarantine.refused(model.star, sql, deletes, moment)
                 refused = None if only else self._refused(model, refusals)
             taken = self._star_file(path, "", model, rows) if rows else None
         return Built(model, path, taken, refused)
@@ -182,8 +192,8 @@ class Build:
         lines = self._open(table) if table in self.lines else None
         return lines.deleted(column, model.star.key.name) if lines and lines.deletes else None
 
-    def _define(self, model: Model, kept: State) -> None:
-        """Give a model the relations of the source that it reads."""
+    def _define(self, model: Model, kept: State, since: int, *, nothing: bool) -> None:
+        """Give a model the relations of the source that it reads, or as many without rows."""
         if ISO_CURRENCY in model.lineage.reads:
             from totes.star.iso import define_iso_currency  # noqa: PLC0415  slow to import
 
@@ -191,9 +201,11 @@ class Build:
         for name in model.sources:
             table = self.source.table(name)
             columns = model.sources[name]
-            if name in kept and table is not None:
+            if nothing:
+                rows = no_rows(columns)
+            elif name in kept and table is not None:
                 files = [self._current(file) for file in kept[name]]
-                rows = state.current(files, columns, table.key, self.source.batch)
+                rows = state.current(files, columns, table.key, since)
             elif name in self.lines:
                 rows = self._open(name).changed(columns)
             else:
