@@ -3,6 +3,7 @@
 Faults are data (an operation and what happens to it), so that a table or one seed can name them.
 """
 
+import copyreg
 import multiprocessing
 import os
 import random
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -26,8 +28,9 @@ from typing import Any, Protocol, Self
 
 import psycopg
 
-from totes import failpoint
+from totes import failpoint, ingest
 from totes.errors import LakeError, ObjectMissing, TotesError
+from totes.lake.s3 import S3Store
 from totes.lake.store import Store
 from totes.pipeline import STAGES, Pipeline, run_once, steps
 from totes.release import release
@@ -177,6 +180,12 @@ def _stage(stage: str, pipeline: Pipeline) -> None:
         pass
 
 
+def _beat(pipeline: Pipeline) -> None:
+    """An ingest for which the next heartbeat is due."""
+    ingest.HEARTBEAT_EVERY = timedelta()
+    _stage("ingest", pipeline)
+
+
 def _release(pipeline: Pipeline) -> None:
     """What waits in quarantine; where nothing does, the first batch, which is as good."""
     release(pipeline.ingestion, refused_batches(pipeline.warehouse) or [1])
@@ -189,9 +198,27 @@ COMMANDS: Mapping[str, Callable[[Pipeline], object]] = MappingProxyType(
         "run": lambda pipeline: list(run_once(pipeline)),
         "replay": lambda pipeline: list(replay(pipeline)),
         "release": _release,
+        "beat": _beat,
     }
 )
 """What a process may be told to do, by the name a person gives it."""
+
+
+def _reopened(url: str, environment: dict[str, str]) -> S3Store:
+    os.environ.update(environment)
+    return S3Store(url)
+
+
+def _as_opened(store: S3Store) -> tuple[Callable[..., S3Store], tuple[Any, ...]]:
+    """An S3 store goes to another process as its URL, with the variables that lead there."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return _reopened, (store.url, variables)
+
+
+copyreg.pickle(S3Store, _as_opened)
+
+type Command = str | Callable[[Pipeline], object]
+"""One of COMMANDS, or a function of some module that a child can import."""
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["faults", "totes.source.capture", "totes.transform.build"])
@@ -201,15 +228,26 @@ LONGEST_SECONDS = 120
 """A child that lives longer hangs."""
 
 
-def killed_at(pipeline: Pipeline, command: str, name: str, nth: int = 1) -> bool:
+def killed_at(pipeline: Pipeline, command: Command, name: str, nth: int = 1) -> bool:
     """Run `command` in a process that SIGKILLs itself when it comes to failpoint `name`.
 
     At the n-th time; False where it never came so far, and did all of its work.
     """
-    child = _start(pipeline, command, killer=(name, nth))
+    return killed_among(pipeline, command, {name: nth}) is not None
+
+
+def killed_among(pipeline: Pipeline, command: Command, armed: Mapping[str, int]) -> str | None:
+    """The same with several failpoints, each with its n-th time: the name of the first reached."""
+    reading, writing = _PROCESSES.Pipe(duplex=False)
+    child = _start(pipeline, command, armed=armed, last_words=writing)
+    writing.close()
     code = _end(child)
-    assert code in {0, -signal.SIGKILL}, f"{command} ended with {code} instead of at {name}"
-    return code == -signal.SIGKILL
+    name = None
+    with suppress(EOFError):  # it had nothing to say
+        name = str(reading.recv())
+    expected = -signal.SIGKILL if name else 0
+    assert code == expected, f"{command} ended with {code} instead of {expected} at {name}"
+    return name
 
 
 def together(pipeline: Pipeline, commands: Sequence[str]) -> list[int]:
@@ -219,14 +257,10 @@ def together(pipeline: Pipeline, commands: Sequence[str]) -> list[int]:
     return [_end(child) for child in children]
 
 
-def _start(
-    pipeline: Pipeline,
-    command: str,
-    *,
-    killer: tuple[str, int] | None = None,
-    gate: Any = None,
-) -> BaseProcess:
-    child = _PROCESSES.Process(target=_work, args=(pipeline, command, killer, gate), daemon=True)
+def _start(pipeline: Pipeline, command: Command, **circumstances: Any) -> BaseProcess:
+    child = _PROCESSES.Process(
+        target=_work, args=(pipeline, command), kwargs=circumstances, daemon=True
+    )
     child.start()
     return child
 
@@ -240,14 +274,24 @@ def _end(child: BaseProcess) -> int:
     return child.exitcode
 
 
-def _work(pipeline: Pipeline, command: str, killer: tuple[str, int] | None, gate: Any) -> None:
-    if killer:
-        name, nth = killer
-        failpoint.actions[name] = at_the(nth, lambda: os.kill(os.getpid(), signal.SIGKILL))
+def _work(
+    pipeline: Pipeline,
+    command: Command,
+    *,
+    armed: Mapping[str, int] = MappingProxyType({}),
+    last_words: Any = None,
+    gate: Any = None,
+) -> None:
+    def die(name: str) -> None:
+        last_words.send(name)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for name, nth in armed.items():
+        failpoint.actions[name] = at_the(nth, partial(die, name))
     if gate:
         gate.wait(LONGEST_SECONDS)
     try:
-        COMMANDS[command](pipeline)
+        (COMMANDS[command] if isinstance(command, str) else command)(pipeline)
     except TotesError as error:
         print(f"{command}: {error}", file=sys.stderr)  # noqa: T201  pytest shows it
         sys.exit(error.exit_code)

@@ -92,11 +92,15 @@ def refused(made: ProcessedManifest) -> Mapping[str, int]:
 
 
 def _migrate_new(warehouse: Dsn) -> None:
-    """Make the tables of a warehouse that never had any; an older one waits for a person."""
+    """Make the tables of a warehouse that never had a batch; an older one waits for a person.
+
+    Also where its making was interrupted.
+    """
     with connect(warehouse) as connection:
-        ledger = connection.execute("SELECT to_regclass('totes.migrations')").fetchone()
-    if ledger == (None,):
-        migrate(warehouse)
+        made = connection.execute("SELECT to_regclass('totes.batches')").fetchone() != (None,)
+        if made and connection.execute("SELECT FROM totes.batches LIMIT 1").fetchone() is not None:
+            return
+    migrate(warehouse)
 
 
 STAGES = ("ingest", "transform", "load")
