@@ -25,7 +25,7 @@ test: check ## check, then every test with coverage: what CI runs
 
 .PHONY: unit
 unit: setup ## the quick tests, under half a minute
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow"
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not server"
 
 .PHONY: check
 check: lint types security audit requirements-check rules ## everything that needs no test run
@@ -106,6 +106,10 @@ docs: setup ## write docs/commands.md and docs/settings.md anew
 bench: setup ## speed and memory with a million sales orders (or ORDERS=…)
 	@$(BIN)/python -m compileall -q src  # as an installed totes is
 	$(BIN)/python benchmarks/bench.py $(if $(ORDERS),--orders $(ORDERS))
+
+.PHONY: soak
+soak: setup ## a hostile business, every fault, a proof each round (SEED=… MINUTES=…)
+	$(BIN)/python tests/soak.py --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
 
 .PHONY: build
 build: setup ## the wheel, in dist/

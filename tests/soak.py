@@ -14,12 +14,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import totes
 from checksums import checksums
@@ -29,7 +29,6 @@ from soak_plan import FAULTS, STAGES, Round, Step, rounds
 from totes.demo.servers import EmbeddedServer, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore
 from totes.pipeline import Pipeline
-from totes.settings import Dsn
 from totes.source.catalogue import Scope
 from witness import Finding, Witness
 
@@ -40,6 +39,9 @@ SHOWN = 20
 """Findings that are printed."""
 
 KILLED = -9
+
+MANY = 1000
+"""Minutes, where the number of rounds is what ends it."""
 
 _VERIFIED = {"missing": "lost", "surplus": "doubled", "different": "altered"}
 
@@ -86,9 +88,11 @@ class Tally:
 class World:
     """A source, a lake and a warehouse, from their beginning on."""
 
-    def __init__(self, servers: tuple[EmbeddedServer, EmbeddedServer], folder: Path, name: str):
+    def __init__(
+        self, servers: tuple[EmbeddedServer, EmbeddedServer], folder: Path, name: str
+    ) -> None:
         self._source_server, self._warehouse_server = servers
-        self._folder, self._name = folder, name
+        self.folder, self._name = folder, name
         self._source = prepare_source(self._source_server.dsn, f"totesys_{name}")
         made = prepare_warehouse(self._warehouse_server.dsn, f"warehouse_{name}")
         self.pipeline = Pipeline(
@@ -112,7 +116,7 @@ class World:
         self.business.close()
 
     def start(self, *commands: str, step: Step | None = None, **into: Any) -> Child:
-        report = self._folder / "reports" / f"{next(self._numbers)}.json"
+        report = self.folder / "reports" / f"{next(self._numbers)}.json"
         return Child(Errand(self.pipeline, commands, report, step, **into))
 
     def unharmed(self, *commands: str, **into: Any) -> tuple[list[Finding], Report]:
@@ -137,7 +141,7 @@ class World:
         for path, state in self._objects.items():
             if found.get(path) != state:
                 kind = "altered" if path in found else "lost"
-                yield Finding(kind, "lake", str(path.relative_to(self._folder)), None, "")
+                yield Finding(kind, "lake", str(path.relative_to(self.folder)), None, "")
         self._objects = found
 
     def replayed(self, which: str, number: int, chosen: float) -> Iterator[Finding]:
@@ -157,9 +161,9 @@ class World:
 
 
 def _unequal(live: dict[str, Any], new: dict[str, Any], batch: int) -> Iterator[Finding]:
-    for table in live:
-        if live[table] != new[table]:
-            text = f"replayed it is {new[table]}, not {live[table]}"
+    for table, content in live.items():
+        if content != new[table]:
+            text = f"replayed it is {new[table]}, not {content}"
             yield Finding("altered", table, "-", batch, text)
 
 
@@ -184,7 +188,7 @@ class Soak:
 
     def round(self, plan: Round) -> None:
         if plan.begins_a_world or self._world is None:
-            self._leave()
+            self.leave()
             name = f"{plan.number}"
             self._world = World(self._servers, self._home / name, name)
             self._world.open(f"{self.tally.seed}, {plan.number}")
@@ -198,14 +202,14 @@ class Soak:
         tally.events = self._before["events"] + world.business.events
         tally.batches = self._before["batches"] + len(world.witness.batches)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         if self._world is not None:
             tally = self.tally
             self._before = Counter(
                 changes=tally.changes, events=tally.events, batches=tally.batches
             )
             self._world.close()
-            shutil.rmtree(self._world._folder)
+            shutil.rmtree(self._world.folder)
 
     def _step(self, world: World, step: Step) -> Iterator[Finding]:
         world.business.run(step.before)
@@ -288,15 +292,26 @@ def failpoints() -> list[str]:
     )
 
 
-def soak(seed: int, home: Path, *, seconds: float, most_rounds: int | None = None) -> Tally:
-    """Rounds until the time is over, or there were so many, or one has found something."""
+def soak(
+    seed: int,
+    home: Path,
+    *,
+    seconds: float,
+    most_rounds: int | None = None,
+    watch: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    """Rounds until the time is over, or there were so many, or one has found something.
+
+    `watch` is told after each.
+    """
     began = time.monotonic()
     with ExitStack() as stack:
         run = Soak(seed, home, stack)
-        stack.callback(run._leave)
+        stack.callback(run.leave)
         for plan in rounds(seed, failpoints()):
             run.round(plan)
             run.tally.seconds = time.monotonic() - began
+            watch(run.tally)
             enough = most_rounds is not None and plan.number >= most_rounds
             if run.tally.findings or enough or run.tally.seconds >= seconds:
                 return run.tally
@@ -320,21 +335,23 @@ def main(arguments: list[str] | None = None) -> int:
             Path(temporary),
             seconds=chosen.minutes * 60,
             most_rounds=chosen.rounds,
+            watch=lambda tally: _say(f"round {tally.rounds}, {tally.seconds:.0f} s", sys.stderr),
         )
     for finding in tally.findings[:SHOWN]:
-        print(
+        _say(
             f"{finding.kind}: {finding.table}, key {finding.key}, batch {finding.batch}:"
             f" {finding.text}",
-            file=sys.stderr,
+            sys.stderr,
         )
     if tally.findings:
-        print(
-            f"Again: python tests/soak.py --seed {tally.seed} --minutes 999"
-            f" --rounds {tally.rounds}",
-            file=sys.stderr,
-        )
-    print(tally.to_json() if chosen.json else tally)
+        again = f"--seed {tally.seed} --rounds {tally.rounds} --minutes {MANY}"
+        _say(f"Found in round {tally.rounds}. Again: python tests/soak.py {again}", sys.stderr)
+    _say(tally.to_json() if chosen.json else str(tally), sys.stdout)
     return 1 if tally.findings else 0
+
+
+def _say(text: str, where: TextIO) -> None:
+    print(text, file=where, flush=True)
 
 
 if __name__ == "__main__":

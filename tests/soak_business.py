@@ -4,6 +4,7 @@ Two sessions hold transactions open over captures, with deletions, changed keys 
 orders that are too old for the simulator to touch: nobody ever waits for another.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 from typing import LiteralString
@@ -40,6 +41,16 @@ _FREE: LiteralString = (
     "SELECT min(key) FROM generate_series(1, (SELECT max({id}) FROM {table}) - {recent}) AS key"
     " WHERE NOT EXISTS (SELECT FROM {table} WHERE {id} = key)"
 )
+
+
+_NEXT: LiteralString = "SELECT nextval(pg_get_serial_sequence({name}, {column}))"
+
+_CHANGE_KEY: LiteralString = (
+    "UPDATE {table} SET {id} = {new} WHERE {id} = {key} AND {new} IS NOT NULL"
+)
+
+type Act = Callable[[Random, str, str, str], None]
+"""With an order's table and its columns of a price and a quantity."""
 
 
 class Business:
@@ -128,7 +139,8 @@ class _Meddler:
             self._left = self._chance.randint(1, 12)
         self._left -= 1
         deal = self._chance.choice(_DEALS)
-        act = self._chance.choice([self._change_key, self._cancel, self._correct, self._rewrite])
+        acts: list[Act] = [self._change_key, self._cancel, self._correct, self._rewrite]
+        act = self._chance.choice(acts)
         chance = Random(self._chance.random())  # noqa: S311  what it draws depends on the rows
         undone = self._chance.random() < 0.2
         self._connection.execute("SELECT")  # the transaction is begun, what follows a savepoint
@@ -150,7 +162,7 @@ class _Meddler:
         """Keys of an old order, its transaction and its payment, as far as there are such."""
         return self._do(_OLD_DEAL, table, recent=_OLD, n=chance.randrange(60)).fetchone()
 
-    def _change_key(self, chance: Random, order: str, *_: str) -> None:
+    def _change_key(self, chance: Random, order: str, _price: str, _quantity: str) -> None:
         """To a new one or one that was free; what refers to it follows."""
         keys = self._deal(chance, order)
         if keys is None:
@@ -159,17 +171,12 @@ class _Meddler:
         table, key = (order, "transaction", "payment")[which], keys[which]
         if key is None:
             return
-        if chance.random() < 0.5:
-            (new,) = self._do(_FREE, table, recent=_OLD).fetchone() or (None,)
-            if new is None:
-                return
-        else:
-            new = self._connection.execute(
-                "SELECT nextval(pg_get_serial_sequence(%s, %s))", [table, f"{table}_id"]
-            ).fetchone()[0]  # type: ignore[index]  # one row
-        self._do("UPDATE {table} SET {id} = {new} WHERE {id} = {key}", table, new=new, key=key)
+        query = chance.choice([_FREE, _NEXT])
+        parts = {"recent": _OLD, "name": table, "column": f"{table}_id"}
+        for (new,) in self._do(query, table, **parts).fetchall():
+            self._do(_CHANGE_KEY, table, new=new, key=key)
 
-    def _cancel(self, chance: Random, table: str, *_: str) -> None:
+    def _cancel(self, chance: Random, table: str, _price: str, _quantity: str) -> None:
         keys = self._deal(chance, table)
         if keys is None or chance.random() < 0.5:  # they must last
             return
@@ -189,7 +196,7 @@ class _Meddler:
                 key=keys[0],
             )
 
-    def _rewrite(self, chance: Random, table: str, *_: str) -> None:
+    def _rewrite(self, chance: Random, table: str, _price: str, _quantity: str) -> None:
         """As it is: no new version."""
         if keys := self._deal(chance, table):
             self._do(

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import faults
 from faults import COMMIT, Cut, Fault, FaultyStore, Given, Proxy, at_the
@@ -26,6 +25,9 @@ from totes.replay import replay
 from totes.settings import Dsn
 from totes.source import snapshot
 from totes.verify import verify
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
 
 LONGEST_SECONDS = 120
 """A child that lives longer hangs."""
@@ -146,7 +148,9 @@ def _suffering(pipeline: Pipeline, step: Step) -> Iterator[tuple[Pipeline, Calla
             through = replace(pipeline, warehouse=proxy.through(pipeline.warehouse))
             yield through, lambda: proxy.cuts
     elif step.fault == "kill-at-failpoint":
-        failpoint.actions[step.what] = at_the(step.nth, partial(os.kill, os.getpid(), signal.SIGKILL))
+        failpoint.actions[step.what] = at_the(
+            step.nth, partial(os.kill, os.getpid(), signal.SIGKILL)
+        )
         yield pipeline, int
     elif step.fault == "full-disk":
         resource.setrlimit(resource.RLIMIT_FSIZE, (step.nth, resource.RLIM_INFINITY))

@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg import sql
 
+from checksums import checksums
 from conftest import EmptyWarehouse
 from plant import Plant, at
 from shop import once
@@ -23,18 +22,10 @@ from totes.release import release
 from totes.replay import replay
 from totes.settings import Dsn
 from totes.star import models
-from totes.star.contract import STARS
 from totes.star.models import LINEAGE, Models, load_models
 from totes.transform import write_generation
 from totes.verify import verify
 from totes.warehouse.schema import migrate
-
-BOOKKEEPING = {
-    "totes.batches": {"generation", "loaded_at"},
-    "totes.quarantine": {"quarantine_id"},
-    "totes.deleted_dimension_rows": set[str](),
-}
-"""What else must come out the same, but for these columns."""
 
 
 @pytest.fixture(scope="module")
@@ -89,23 +80,6 @@ def living(plant: Plant) -> Plant:
 def another(warehouse: EmptyWarehouse) -> Dsn:
     """An empty database."""
     return warehouse.dsn
-
-
-def checksums(warehouse: Dsn) -> dict[str, Any]:
-    """Number of rows and checksum of every table, surrogates aside; 0 for an empty one."""
-    left_out = {name: {star.surrogate} for name, star in STARS.items()} | BOOKKEEPING
-    found: dict[str, Any] = {}
-    with psycopg.connect(warehouse.reveal(), options="-cTimeZone=UTC") as connection:
-        for table, ignored in left_out.items():
-            query = sql.SQL(
-                "SELECT count(*), md5(string_agg(line, E'\\n' ORDER BY line COLLATE \"C\"))"
-                " FROM (SELECT (to_jsonb(t) - %s::text[])::text AS line FROM {} AS t) AS lines"
-            ).format(sql.Identifier(*table.split(".")))
-            rows, checksum = connection.execute(
-                query, [list(filter(None, ignored))]
-            ).fetchone() or (0, 0)
-            found[table] = rows and (rows, checksum)
-    return found
 
 
 def again(plant: Plant, **choices: Any) -> list[tuple[str, int | None]]:

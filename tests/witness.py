@@ -111,6 +111,9 @@ class Witness:
         """Look at the source as each new batch must have seen it."""
         with psycopg.connect(self.admin, options="-cTimeZone=UTC") as connection:
             connection.autocommit = True
+            if not self.batches:
+                for table in TABLES:
+                    connection.execute(_of(table, "TRUNCATE witness.{table}"))
             while (path := self._manifest(len(self.batches) + 1)).exists():
                 batch = json.loads(path.read_text(encoding="utf-8"))
                 at = datetime.fromisoformat(batch["captured_at"])
@@ -208,7 +211,9 @@ class Witness:
             yield Finding(kind, "dim_date", str(day), None, "")
 
     def _compare_batches(self, connection: psycopg.Connection) -> Iterator[Finding]:
-        loaded = dict(connection.execute("SELECT batch, captured_at FROM totes.batches").fetchall())
+        loaded: dict[int, datetime] = dict(
+            connection.execute("SELECT batch, captured_at FROM totes.batches").fetchall()
+        )
         for batch in self.batches.keys() | loaded.keys():
             expected, found = self.batches.get(batch), loaded.get(batch)
             if expected != found:
@@ -227,10 +232,8 @@ def _of(table: str, statement: LiteralString, **values: object) -> sql.Composed:
 
 
 def _rows_of(connection: psycopg.Connection, table: str) -> int:
-    (rows,) = connection.execute(_of(table, "SELECT count(*) FROM journal.{entries}")).fetchone() or (
-        0,
-    )
-    return int(rows)
+    found = connection.execute(_of(table, "SELECT count(*) FROM journal.{entries}"))
+    return sum(rows for (rows,) in found)
 
 
 def _all(connection: psycopg.Connection, table: str) -> tuple[list[str], list[Row]]:
