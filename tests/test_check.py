@@ -129,11 +129,27 @@ def test_a_loader_without_rights_is_told_which(
     try:
         assert failures(look(plant)) == [
             ("warehouse privileges", f'GRANT CREATE ON DATABASE {name} TO "totes_loader";'),
+            ("warehouse privileges", f'GRANT TEMPORARY ON DATABASE {name} TO "totes_loader";'),
             ("warehouse privileges", 'GRANT USAGE, CREATE ON SCHEMA public TO "totes_loader";'),
         ]
     finally:
         execute(warehouse.admin, f"ALTER DATABASE {name} OWNER TO totes_loader")
     assert totesys
+
+
+def test_a_role_that_may_only_read_the_warehouse_is_no_loader(
+    plant: Plant, warehouse: EmptyWarehouse
+) -> None:
+    plant.filled().run()
+    dashboard = warehouse.dsn.replace(user="totes_dashboard")
+    name = warehouse.dsn.parts["dbname"]
+    assert failures(look(plant, warehouse_dsn=dashboard)) == [
+        (
+            "warehouse privileges",
+            'use that role in TOTES_WAREHOUSE_DSN, or GRANT totes_loader TO "totes_dashboard";',
+        ),
+        ("warehouse privileges", f'GRANT TEMPORARY ON DATABASE {name} TO "totes_dashboard";'),
+    ]
 
 
 @pytest.mark.parametrize(("ahead", "said"), [(90, "90 s ahead of"), (-90, "90 s behind")])

@@ -14,6 +14,7 @@ from totes.places import Places
 from totes.source import session
 from totes.source.catalogue import Catalogue, Scope, read_catalogue
 from totes.source.snapshot import open_snapshot
+from totes.star.contract import STARS
 from totes.warehouse import connection as warehouse_session
 from totes.warehouse.schema import READER
 from totes.warehouse.schema import check as check_contract
@@ -139,15 +140,17 @@ def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding
         else:
             check_contract(connection)
             yield Finding("warehouse tables", "as the contract says")
+            yield from _loader_rights(connection)
 
 
 def _empty_warehouse(connection: Connection[Any]) -> Iterator[Finding]:
     """May the loader make what is not there yet?"""
     user = connection.info.user
     role = sql.Identifier(user).as_string(connection)
-    [(database, schema, may_create, may_enter, reader)] = connection.execute(
+    [(database, schema, may_create, may_copy, may_enter, reader)] = connection.execute(
         "SELECT quote_ident(current_database()), quote_ident(coalesce(current_schema(), 'public')),"
         " has_database_privilege(current_database(), 'CREATE'),"
+        " has_database_privilege(current_database(), 'TEMPORARY'),"
         " coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),"
         " to_regrole(%s) IS NOT NULL"
         " OR (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user)",
@@ -159,6 +162,7 @@ def _empty_warehouse(connection: Connection[Any]) -> Iterator[Finding]:
             f"{user} may not make schema totes in database {database}",
             f"GRANT CREATE ON DATABASE {database} TO {role};",
         ),
+        (may_copy, *_no_temporary_tables(user, database, role)),
         (
             may_enter,
             f"{user} may not make tables in schema {schema}",
@@ -168,8 +172,36 @@ def _empty_warehouse(connection: Connection[Any]) -> Iterator[Finding]:
     ):
         if not allowed:
             yield _failed("warehouse privileges", lacking, remedy)
-    if may_create and may_enter and reader:
+    if may_create and may_copy and may_enter and reader:
         yield Finding("warehouse tables", "none yet: the first `totes run` makes them")
+
+
+def _loader_rights(connection: Connection[Any]) -> Iterator[Finding]:
+    """May the loader write what is there? Only owners can migrate and replay, so it must be one."""
+    user = connection.info.user
+    role = sql.Identifier(user).as_string(connection)
+    [(database, may_copy, owners)] = connection.execute(
+        "SELECT quote_ident(current_database()),"
+        " has_database_privilege(current_database(), 'TEMPORARY'),"
+        " ARRAY(SELECT DISTINCT quote_ident(pg_get_userbyid(relowner)) FROM pg_class"
+        " WHERE relkind IN ('r', 'p') AND NOT pg_has_role(relowner, 'USAGE')"
+        " AND (relnamespace = 'totes'::regnamespace OR oid = ANY ("
+        "SELECT to_regclass(quote_ident(star)) FROM unnest(%s::text[]) AS star)) ORDER BY 1)",
+        [list(STARS)],
+    ).fetchall()
+    for owner in owners:
+        lacking = f"tables belong to {owner}, and {user} may not load them"
+        advice = f"use that role in TOTES_WAREHOUSE_DSN, or GRANT {owner} TO {role};"
+        yield _failed("warehouse privileges", lacking, advice)
+    if not may_copy:
+        yield _failed("warehouse privileges", *_no_temporary_tables(user, database, role))
+
+
+def _no_temporary_tables(user: str, database: str, role: str) -> tuple[str, str]:
+    return (
+        f"{user} may not make temporary tables in database {database}",
+        f"GRANT TEMPORARY ON DATABASE {database} TO {role};",
+    )
 
 
 def _clocks(ahead: dict[str, timedelta]) -> Iterator[Finding]:
