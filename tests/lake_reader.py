@@ -32,8 +32,15 @@ def lines(store: Store, batch: Manifest, table: str) -> list[Line]:
 
 def rows(store: Store, table: str) -> list[tuple[str | None, ...]]:
     """The table's rows after the newest batch, as PostgreSQL prints their values, sorted."""
+    current = current_lines(store, table)
+    return sorted_rows(
+        [tuple(map(printed, (line[name] for name in list(line)[2:]))) for line in current]
+    )
+
+
+def current_lines(store: Store, table: str) -> list[Line]:
+    """The lines of the table's rows after the newest batch, each with the table's columns."""
     current: dict[object, Line] = {}
-    columns: list[str] = []
     for batch in batches(store):
         if (found := batch.table(table)) is None:
             continue
@@ -52,9 +59,7 @@ def rows(store: Store, table: str) -> list[tuple[str | None, ...]]:
             else:
                 assert list(line) == ["_op", "_xid", *columns]
                 current[key] = line
-    return sorted_rows(
-        [tuple(printed(line[name]) for name in columns) for line in current.values()]
-    )
+    return list(current.values())
 
 
 def printed(value: object) -> str | None:

@@ -237,9 +237,9 @@ def keys_in_buckets(
 
 
 def _bucket(table: SourceTable, bucketing: Bucketing) -> sql.Composable:
-    # The text must be the one that _json() puts into the lines.
+    # The text must be the one that _json() puts into the lines; concat_ws() prints by itself.
     columns = [
-        sql.SQL("t.{}" if bucketing.integer or column.base in _STRINGS else "t.{}::text").format(
+        sql.SQL("t.{}::text" if column.kind == "boolean" else "t.{}").format(
             sql.Identifier(column.name)
         )
         for column in table.key_columns
@@ -357,5 +357,8 @@ def _json(column: SourceColumn) -> list[_Part]:
     elif column.base in _STRINGS:
         value = sql.SQL("to_json({})::text").format(name)
     else:
-        value = sql.SQL("to_json({}::text)::text").format(name)
+        # A cast to text may be the source's own function; concat() prints as the type does.
+        text = "CASE WHEN {0} IS DISTINCT FROM NULL THEN concat({0}) END"
+        printed = sql.SQL(text if column.nullable else "concat({0})").format(name)
+        value = sql.SQL("to_json({})::text").format(printed)
     return [sql.SQL("coalesce({}, 'null')").format(value) if column.nullable else value]
