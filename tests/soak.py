@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
+import lake_reader
 import totes
 from checksums import checksums
 from soak_business import Business, restart
@@ -30,7 +31,7 @@ from totes.demo.servers import EmbeddedServer, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore
 from totes.pipeline import Pipeline
 from totes.source.catalogue import Scope
-from witness import Finding, Witness
+from witness import TABLES, Finding, Witness
 
 KINDS = ("lost", "doubled", "altered", "unforeseen")
 """What must be none: of the data, and errors of the platform that are not its own messages."""
@@ -143,6 +144,19 @@ class World:
                 kind = "altered" if path in found else "lost"
                 yield Finding(kind, "lake", str(path.relative_to(self.folder)), None, "")
         self._objects = found
+
+    def ingested(self) -> Iterator[Finding]:
+        """Every column of every table, also those that no star has."""
+        for table in TABLES:
+            expected = lake_reader.sorted_rows(self.witness.rows(table))
+            try:
+                found = lake_reader.rows(self.pipeline.ingestion, table)
+            except (AssertionError, KeyError) as error:
+                yield Finding("doubled", table, "-", None, f"the lake has {error!r}")
+                continue
+            for row in {*expected} ^ {*found}:
+                kind = "altered" if row in found else "lost"
+                yield Finding(kind, table, str(row[0]), None, f"of the lake: {row}")
 
     def replayed(self, which: str, number: int, chosen: float) -> Iterator[Finding]:
         """A new database has the same in it, as of now or as of the end of an earlier round."""
@@ -263,6 +277,7 @@ class Soak:
             yield Finding(_VERIFIED[kind], table, key, None, "says verify")
         yield from world.witness.follow()
         yield from world.witness.compare(world.pipeline.warehouse.reveal())
+        yield from world.ingested()
         yield from world.rewritten()
         world.remember()
         if plan.replay:

@@ -157,7 +157,7 @@ def rounds(seed: int, failpoints: Sequence[str]) -> Iterator[Round]:
     while True:
         number += 1
         steps = tuple(_step(chance, faults.deal(), places, operations) for _ in range(STEPS))
-        replay = chance.choice([None, None, "all", "some"])
+        replay = chance.choice([None, None, None, "all", "some"])
         yield Round(number, steps, replay, chance.random())
 
 

@@ -141,6 +141,19 @@ class Witness:
         self._snapshot = snapshot
         return news
 
+    def rows(self, table: str) -> list[tuple[str | None, ...]]:
+        """A source table as of the last batch, as PostgreSQL prints its values; in no order."""
+        with psycopg.connect(self.admin, options="-cTimeZone=UTC") as connection:
+            result = connection.execute(_of(table, "SELECT * FROM witness.{table}")).pgresult
+            assert result is not None
+            return [
+                tuple(
+                    None if value is None else value.decode()
+                    for value in (result.get_value(row, column) for column in range(result.nfields))
+                )
+                for row in range(result.ntuples)
+            ]
+
     def compare(self, warehouse: str) -> Iterator[Finding]:
         """What the warehouse holds, and what it must hold."""
         with psycopg.connect(warehouse, options="-cTimeZone=UTC") as connection:
