@@ -35,10 +35,10 @@ class _Commands(TyperGroup):
 
 
 def _say(error: Exception, line: str) -> None:
-    from totes.cli.terminal import log
+    from totes.cli.terminal import log, printable
 
     log.debug("", exc_info=error)
-    typer.echo(f"totes: {line}", err=True)
+    typer.echo(f"totes: {printable(line)}", err=True)
 
 
 app = typer.Typer(

@@ -64,7 +64,7 @@ def status(*, as_json: Json = False) -> None:
 
 
 def _show_status(console: "Console", seen: "Status") -> None:
-    from totes.cli.terminal import age, moment, table
+    from totes.cli.terminal import age, cell, moment, printable, table
 
     console.print(f"data to     {moment(seen.data_to)}")
     ago = "" if seen.lag is None else f", {age(seen.lag)} ago"
@@ -79,13 +79,15 @@ def _show_status(console: "Console", seen: "Status") -> None:
         console.print(f"\nIn batch {seen.stages[0].batch}")
         rows = table("table", ">changed", ">deleted")
         for carried in seen.carried:
-            rows.add_row(carried.table, f"{carried.changed:,}", f"{carried.deleted:,}")
+            rows.add_row(cell(carried.table), f"{carried.changed:,}", f"{carried.deleted:,}")
         console.print(rows)
     for change in seen.schema_changes:
-        console.print(f"\nSince batch {change.batch}, {change.table}: {change.what}", markup=False)
+        told = printable(f"{change.table}: {change.what}")
+        console.print(f"\nSince batch {change.batch}, {told}", markup=False)
     console.print("\nIn quarantine" if seen.quarantine else "\nQuarantine is empty.")
     for waiting in seen.quarantine:
-        console.print(f"{waiting.rows:>8,}  {waiting.table}: {waiting.reason}", markup=False)
+        told = printable(f"{waiting.table}: {waiting.reason}")
+        console.print(f"{waiting.rows:>8,}  {told}", markup=False)
 
 
 def verify(*, as_json: Json = False) -> None:
@@ -123,17 +125,21 @@ def show_verdict(console: "Console", verdict: "Verdict") -> None:
 
 
 def _show_differences(console: "Console", star: "TableVerdict") -> None:
+    from totes.cli.terminal import printable
+
     for one in star.differing[:_KEYS_SHOWN]:
         columns = f" in {', '.join(one.columns)}" if one.columns else ""
-        console.print(f"{star.name} {one.key}: {one.kind}{columns}", markup=False)
+        told = f"{star.name} {one.key}: {one.kind}{columns}"
+        console.print(printable(told), markup=False)
     if hidden := len(star.differing[_KEYS_SHOWN:]):
         console.print(f"{star.name}: {hidden:,} more (--json names them)")
     if star.more:
         console.print(f"{star.name}: more in {star.more:,} other groups of keys")
     if star.quarantined:
-        console.print(
-            f"{star.name}: {len(star.quarantined):,} in quarantine, left out of the comparison"
-        )
+        keys = ", ".join(star.quarantined[:_KEYS_SHOWN])
+        more = " …" if star.quarantined[_KEYS_SHOWN:] else ""
+        told = f"{star.name}: {len(star.quarantined):,} in quarantine, not compared: {keys}{more}"
+        console.print(printable(told), markup=False)
 
 
 def settings() -> None:

@@ -17,9 +17,7 @@ def quarantine() -> None:
 @app.command("list")
 def list_() -> None:
     """How many rows wait, by star table and reason."""
-    from rich.text import Text
-
-    from totes.cli.terminal import out, table
+    from totes.cli.terminal import cell, out, table
     from totes.places import Places
     from totes.settings import load_settings
     from totes.warehouse.quarantine import counts
@@ -32,7 +30,7 @@ def list_() -> None:
     rows = table(">rows", "table", "column", "reason")
     for one in found:
         cells = (f"{one.rows:,}", one.table, one.column or "", one.reason)
-        rows.add_row(*map(Text, cells))
+        rows.add_row(*map(cell, cells))
     out().print(rows)
 
 
@@ -45,9 +43,7 @@ def show(
     limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 100,
 ) -> None:
     """The rows that wait, and why, oldest first."""
-    from rich.text import Text
-
-    from totes.cli.terminal import out, table
+    from totes.cli.terminal import cell, out, table
     from totes.places import Places
     from totes.settings import load_settings
     from totes.warehouse.quarantine import refused
@@ -61,7 +57,7 @@ def show(
     for one in found:
         value = "NULL" if one.value is None else repr(one.value)
         cells = (one.table, one.key, one.column or "", value, str(one.batch), one.reason)
-        rows.add_row(*map(Text, cells))
+        rows.add_row(*map(cell, cells))
     out().print(rows)
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from totes.progress import Progress
 
@@ -51,6 +53,28 @@ def table(*headings: str, **options: Any) -> Table:
     for heading in headings:
         made.add_column(heading.lstrip(">"), justify="right" if heading[:1] == ">" else "left")
     return made
+
+
+_TURNS_LINES = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+
+
+def printable(text: str) -> str:
+    """Text of others as one line that a terminal shows and doesn't obey.
+
+    What moves the cursor, ends the line or turns it around is shown as Python escapes it.
+    """
+    return "".join(
+        ascii(character)[1:-1]
+        if unicodedata.category(character) in {"Cc", "Zl", "Zp"}
+        or unicodedata.bidirectional(character) in _TURNS_LINES
+        else character
+        for character in text
+    )
+
+
+def cell(text: str) -> Text:
+    """Such a text in a table, whose cells may hold markup."""
+    return Text(printable(text))
 
 
 def moment(at: datetime | None) -> str:
@@ -127,6 +151,14 @@ def progress() -> Iterator[Progress]:
         yield Bar(bars)
 
 
+class _Formatter(logging.Formatter):
+    """A message in one line, whatever names of the source it repeats."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging names it
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
 class _Lines(logging.Handler):
     """Log records on standard error, whoever owns it just now (a bar takes it over)."""
 
@@ -138,7 +170,7 @@ def start_logging(*, debug: bool) -> None:
     """The platform's own log lines on standard error; with the time where nobody looks on."""
     handler = _Lines()
     form = "%(message)s" if sys.stderr.isatty() else "%(asctime)s %(levelname)s %(message)s"
-    handler.setFormatter(logging.Formatter(form))
+    handler.setFormatter(_Formatter(form))
     log.handlers = [handler]
     log.setLevel(logging.DEBUG if debug else logging.INFO)
 

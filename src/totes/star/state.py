@@ -1,11 +1,11 @@
 """Current rows of the source tables that models join: Parquet files, the newest last.
 
-A file holds what one or more batches did to a table: all its columns as text, `_batch`, and
+A file holds what one or more batches did to a table: its columns as text, `_batch`, and
 `_live`, false for a deleted key. Every file has more rows than all after it together, so there are
 few of them, and a row is written again about as often as its table doubles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from totes.batch import File
@@ -21,6 +21,23 @@ def settled(files: Sequence[File], rows: int) -> int:
         if file.rows <= rows_after:
             return staying
     return len(files)
+
+
+_OURS = frozenset({"_batch", "_live"})
+
+
+def distinct(columns: Sequence[str], read: Collection[str]) -> list[str]:
+    """Those of a table's columns that one file can hold: to DuckDB, case makes no other name.
+
+    Of several that differ by case alone it is the one in `read`, which a model needs, or the first.
+    """
+    taken = set(_OURS)
+    chosen = []
+    for name in sorted(columns, key=lambda name: name not in read):
+        if name.lower() not in taken:
+            taken.add(name.lower())
+            chosen.append(name)
+    return chosen
 
 
 def change(lines: Lines, columns: Sequence[str], batch: int) -> str:

@@ -121,7 +121,10 @@ class Build:
     def _keep(self, table: Table, before: tuple[File, ...]) -> tuple[File, ...]:
         staying = state.settled(before, sum(file.rows for file in table.files))
         merged = before[staying:]
-        columns = [column.name for column in table.columns]
+        read = {
+            name for model in self.site.models.all for name in model.sources.get(table.name, ())
+        }
+        columns = state.distinct([column.name for column in table.columns], read | {*table.key})
         sql = state.change(self._open(table.name), columns, self.source.batch)
         path = self.folder / "state.parquet"
         with self._failing(f"Table {table.name} can't be kept"):
