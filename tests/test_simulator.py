@@ -12,9 +12,19 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg import sql
 
 from conftest import Totesys
-from totes.demo.simulator import HOSTILE, USUAL, Event, Kind, Simulator, bulk, seed_reference
+from totes.demo.simulator import (
+    HOSTILE,
+    USUAL,
+    Event,
+    Kind,
+    Simulator,
+    bulk,
+    seed_reference,
+    told,
+)
 from totes.demo.simulator.business import SALE, Known, plan, silent_change
 from totes.errors import SourceError, UsageError
 from totes.settings import Dsn
@@ -258,6 +268,23 @@ def test_a_filling_that_was_interrupted_can_be_repeated(totesys: Totesys) -> Non
     assert ask(totesys.dsn, "SELECT min(address_id), min(staff_id) FROM address, staff") == [(1, 1)]
 
 
+def test_a_totesys_with_text_instead_of_enums_can_be_filled_and_driven(totesys: Totesys) -> None:
+    columns = {"transaction": "transaction_type", "payment_type": "payment_type_name"}
+    with psycopg.connect(totesys.owner.reveal()) as connection:
+        for table, column in columns.items():
+            connection.execute(
+                sql.SQL("ALTER TABLE {} ALTER {} TYPE text").format(
+                    sql.Identifier(table), sql.Identifier(column)
+                )
+            )
+        connection.execute('DROP TYPE "TransactionType"')
+    bulk(totesys.owner, orders=10)
+    with Simulator(totesys.owner, seed=1, mix=HOSTILE) as simulator:
+        assert len(steps(simulator, 50)) == 50
+    kinds = ask(totesys.dsn, 'SELECT DISTINCT transaction_type FROM "transaction" ORDER BY 1')
+    assert kinds == [("PURCHASE",), ("SALE",)]
+
+
 def test_bulk_refuses_a_totesys_with_orders(totesys: Totesys) -> None:
     bulk(totesys.owner, orders=1)
     before = dump(totesys.dsn)
@@ -409,6 +436,24 @@ def test_it_stops_when_told_and_when_the_time_is_over(totesys: Totesys) -> None:
 def test_a_totesys_out_of_reach_is_one_plain_message() -> None:
     with pytest.raises(SourceError, match="totesys at /nowhere/totesys can't be reached"):
         Simulator(Dsn("host=/nowhere dbname=totesys"), seed=1)
+
+
+def test_a_totesys_that_only_lets_us_read_is_one_plain_message(totesys: Totesys) -> None:
+    with (
+        pytest.raises(SourceError, match=r"permission denied for .* a role that may write"),
+        told(totesys.dsn),
+        Simulator(totesys.dsn, seed=1) as simulator,
+    ):
+        simulator.step()
+
+
+def test_a_log_that_cannot_be_written_is_told_before_anything_happens(
+    totesys: Totesys, tmp_path: Path
+) -> None:
+    before = dump(totesys.dsn)
+    with pytest.raises(UsageError, match=r"log can't be written: No such file or directory\."):
+        Simulator(totesys.owner, seed=1, log=tmp_path / "none" / "log")
+    assert dump(totesys.dsn) == before
 
 
 def test_with_nothing_to_change_the_next_event_comes(totesys: Totesys) -> None:

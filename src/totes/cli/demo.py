@@ -80,6 +80,8 @@ def simulate(  # noqa: PLR0913  what a business is made of
     Orders, payments, silent changes and more, until Ctrl-C. With --orders alone it is filled in
     one go and left alone.
     """
+    from contextlib import ExitStack
+
     from totes.cli.terminal import out, stopping
     from totes.demo import simulator
     from totes.places import Places
@@ -87,8 +89,9 @@ def simulate(  # noqa: PLR0913  what a business is made of
 
     seconds = duration(length, "--for").total_seconds() if length else None
     console = out()
-    with Places(load_settings()) as places, stopping() as stop:
+    with Places(load_settings()) as places, stopping() as stop, ExitStack() as work:
         target = dsn(into, "--into") if into else places.business
+        work.enter_context(simulator.told(target))
         if orders:
             simulator.bulk(target, orders=orders, seed=seed)
             console.print(f"{orders:,} sales orders, with all that belongs to them, in {target}")

@@ -8,7 +8,7 @@ with Simulator(dsn, seed=1, mix=HOSTILE) as simulator:
 
 from totes.demo.simulator.business import HOSTILE, USUAL, Kind, Mix
 from totes.demo.simulator.driving import Change, Event, Simulator
-from totes.demo.simulator.filling import bulk, prepare, seed_reference
+from totes.demo.simulator.filling import bulk, prepare, seed_reference, told
 
 __all__ = [
     "HOSTILE",
@@ -21,4 +21,5 @@ __all__ = [
     "bulk",
     "prepare",
     "seed_reference",
+    "told",
 ]

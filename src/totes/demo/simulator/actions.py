@@ -130,13 +130,13 @@ def silent(work: Work) -> str | None:
         design = work.row("design", work.random.choice(work.known.design))
         folder = business.other(work.random, set(words.FOLDERS), design["file_location"])
         work.update("design", design["design_id"], {"file_location": folder})
-        return f"design {design['design_id']} moved to {folder}, silently"
+        return f"design {design['design_id']} silently moved to {folder}"
     if (order := work.recent(deal)) is None:
         return None
     order_id = order[f"{deal.order}_id"]
     change = business.silent_change(work.random, deal, order, work.known)
     work.update(deal.order, order_id, change)
-    return f"{deal.kind} {order_id}: {', '.join(change)} changed, silently"
+    return f"{deal.kind} {order_id}: silently changed {', '.join(change)}"
 
 
 def design(work: Work) -> str:

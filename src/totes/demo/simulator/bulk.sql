@@ -83,12 +83,23 @@ FROM deal
 WHERE is_purchase
 ORDER BY n;
 
-INSERT INTO "transaction"
-SELECT n, CASE WHEN is_purchase THEN 'PURCHASE' ELSE 'SALE' END::"TransactionType",
-       CASE WHEN NOT is_purchase THEN order_id END, CASE WHEN is_purchase THEN order_id END,
-       created_at, created_at
-FROM deal
-ORDER BY n;
+-- The type of transaction is an enum in the live totesys, and text in others.
+DO $$
+BEGIN
+    EXECUTE format(
+        $insert$
+        INSERT INTO "transaction"
+        SELECT n, CASE WHEN is_purchase THEN 'PURCHASE' ELSE 'SALE' END::%s,
+               CASE WHEN NOT is_purchase THEN order_id END, CASE WHEN is_purchase THEN order_id END,
+               created_at, created_at
+        FROM deal
+        ORDER BY n
+        $insert$,
+        (SELECT atttypid::regtype FROM pg_attribute
+         WHERE attrelid = '"transaction"'::regclass AND attname = 'transaction_type')
+    );
+END
+$$;
 
 -- Due on a weekday after the day of the deal, and that day has come: paid at 07:55:11, all of a
 -- day in one millisecond.

@@ -19,6 +19,7 @@ from totes.demo.simulator.actions import ACTIONS, Work, script
 from totes.demo.simulator.business import USUAL, Kind, Known, Mix, Planned, history
 from totes.demo.simulator.filling import connect, seed_reference
 from totes.demo.simulator.reference import FOUNDED
+from totes.errors import UsageError
 from totes.settings import Dsn
 
 OPEN_AT_MOST = 3
@@ -83,14 +84,18 @@ class Simulator:
     ) -> None:
         self._dsn = dsn
         self._random = Random(seed)  # noqa: S311  a game, no secrets
-        self._connection = connect(dsn)
         self._open: list[_Open] = []
-        self._log = log
-        if self._connection.execute("SELECT FROM currency LIMIT 1").fetchone() is None:
-            seed_reference(self._connection, seed)
-        self._known = _known(self._connection)
-        self._plan = history(self._random, start or _newest(self._connection), mix)
-        self._connection.commit()
+        self._log = _writable(log) if log else None
+        self._connection = connect(dsn)
+        try:
+            if self._connection.execute("SELECT FROM currency LIMIT 1").fetchone() is None:
+                seed_reference(self._connection, seed)
+            self._known = _known(self._connection)
+            self._plan = history(self._random, start or _newest(self._connection), mix)
+            self._connection.commit()
+        except psycopg.Error:
+            self._connection.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -182,6 +187,15 @@ class Simulator:
             with self._log.open("a", encoding="utf-8") as log:
                 log.write(_line(event, images))
         return event
+
+
+def _writable(log: Path) -> Path:
+    """The log, begun if need be; UsageError before there is anything to log."""
+    try:
+        log.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise UsageError(f"The log {log} can't be written: {error.strerror}.") from None
+    return log
 
 
 def _line(event: Event, images: list[str]) -> str:

@@ -1,5 +1,8 @@
 """Fills a totesys: its tables, the rows besides the orders, and orders by the million."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from importlib.resources import files
 from random import Random
@@ -26,12 +29,33 @@ DAYS = 520
 """Weekdays that many orders are spread over; fewer keep the live pace of 35 a day."""
 
 
+@contextmanager
+def told(dsn: Dsn) -> Iterator[None]:
+    """What a totesys that is gone, closed to us or shaped otherwise refuses, as a SourceError."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+        raise SourceError(
+            f"The business can't work in {dsn}: {_line(error)}. It needs a role that may write "
+            "there, and the tables of data/totesys.sql or an empty database."
+        ) from error
+
+
 def connect(dsn: Dsn, *, autocommit: bool = False) -> psycopg.Connection:
     """A connection to a totesys; SourceError where it can't be reached."""
     try:
         return psycopg.connect(dsn.reveal(), autocommit=autocommit)
     except psycopg.OperationalError as error:
-        raise SourceError(f"totesys at {dsn} can't be reached: {error}") from None
+        raise SourceError(
+            f"totesys at {dsn} can't be reached: {_line(error)}. "
+            "Check the DSN and that the server answers."
+        ) from None
+
+
+def _line(error: psycopg.Error) -> str:
+    said = error.diag.message_primary or str(error)
+    said = re.sub(r"\n\t.*", "", said)  # libpq's guesses at the cause
+    return " ".join(said.removeprefix("connection failed: ").split()).rstrip(".")
 
 
 def prepare(dsn: Dsn) -> bool:
