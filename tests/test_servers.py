@@ -94,6 +94,14 @@ def test_a_server_that_cannot_start_says_why_in_one_line(scratch: Path) -> None:
     server.stop()
 
 
+def test_a_server_that_cannot_stop_says_why_in_one_line(scratch: Path) -> None:
+    server = EmbeddedServer(scratch / "gone", error=SourceError).start()
+    server.run("pg_ctl", "stop", "--wait", "--pgdata", str(server.data))
+    with pytest.raises(SourceError, match=r"gone can't stop: .") as caught:
+        server.stop()
+    assert "\n" not in str(caught.value)
+
+
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "source").write_text("")
     with pytest.raises(SourceError, match=r"source can't start: .*File exists"):

@@ -122,8 +122,13 @@ class EmbeddedServer:
                 return
             finally:
                 os.close(presence)
-            self.run("pg_ctl", "stop", "--wait", "--mode=fast", "--pgdata", str(self.data))
-            self._socket.rmdir()
+            try:
+                self.run("pg_ctl", "stop", "--wait", "--mode=fast", "--pgdata", str(self.data))
+                self._socket.rmdir()
+            except (OSError, subprocess.CalledProcessError) as error:
+                raise self._error(
+                    f"The embedded PostgreSQL in {self.folder} can't stop: {self._reason(error)}"
+                ) from error
 
     def __enter__(self) -> Self:
         return self.start()
