@@ -171,6 +171,11 @@ def test_check_exits_with_1_where_something_is_missing(plant: Plant) -> None:
     assert 'GRANT SELECT ON "public"."staff" TO "totes_ingest";' in result.stdout
 
 
+@pytest.mark.parametrize("command", ["list", "show", "release"])
+def test_a_warehouse_without_tables_has_no_quarantine_yet(plant: Plant, command: str) -> None:
+    refuse(plant, 5, "run `totes warehouse migrate`", "quarantine", command)
+
+
 def test_refused_rows_are_listed_shown_and_tried_again(plant: Plant) -> None:
     plant.filled().run()
     assert "Quarantine is empty" in plant.totes("quarantine", "list").stdout
@@ -344,6 +349,15 @@ def test_wrong_settings_are_one_line(
 )
 def test_wrong_usage_is_one_line(plant: Plant, arguments: list[str], said: str) -> None:
     refuse(plant, 2, said, *arguments)
+
+
+@pytest.mark.parametrize("store", ["ingestion", "processed"])
+def test_the_demo_does_not_touch_a_lake_that_is_named(plant: Plant, home: Path, store: str) -> None:
+    other = "processed" if store == "ingestion" else "ingestion"
+    embedded = {"home": str(home), "source_dsn": "", "warehouse_dsn": "", f"{other}_url": ""}
+    said = f"unset TOTES_{store.upper()}_URL."
+    refuse(plant.having(**embedded), 2, said, "demo", "--for", "1s")
+    assert not home.exists()
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from totes.errors import UsageError
 from totes.pipeline import STAGES, Done, Pipeline, run_once
 from totes.pipeline import run as keep_running
 from totes.places import Places
-from totes.settings import Dsn, Settings
+from totes.settings import PREFIX, Dsn, Settings
 from totes.show.answers import Answers, ask
 from totes.show.view import BATCHES, EVENTS, Scene, picture
 from totes.verify import Verdict, verify
@@ -42,6 +42,9 @@ EVERY = timedelta(seconds=1)
 
 FRAMES_A_SECOND = 5
 
+_PLACES = ("source_dsn", "warehouse_dsn", "ingestion_url", "processed_url")
+"""Settings that name the places of a real pipeline."""
+
 SEED = 1
 
 
@@ -54,9 +57,9 @@ def run(
     show_verdict: Callable[[Console, Verdict], None],
 ) -> None:
     """Show it for `seconds`, or until `stop`; then prove it and say what to try next."""
-    if settings.source_dsn or settings.warehouse_dsn:
+    if named := [f"{PREFIX}{name.upper()}" for name in _PLACES if getattr(settings, name)]:
         raise UsageError(
-            "The demo makes a business of its own: unset TOTES_SOURCE_DSN and TOTES_WAREHOUSE_DSN."
+            f"The demo makes a business of its own in TOTES_HOME: unset {', '.join(named)}."
         )
     with Places(settings) as places:
         console.print(

@@ -3,12 +3,17 @@
 What superseded or released rows say is history; it stays in the table `totes.quarantine`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+from psycopg import Connection
 from psycopg.rows import class_row
 
 from totes.settings import Dsn
 from totes.warehouse.connection import connect
+from totes.warehouse.schema import check_migrations
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,17 @@ class Refused:
     reason: str
 
 
+@contextmanager
+def _migrated(warehouse: Dsn) -> Iterator[Connection[Any]]:
+    """A session of a warehouse that has its tables; WarehouseError where it has not."""
+    with connect(warehouse) as connection:
+        check_migrations(connection)
+        yield connection
+
+
 def counts(warehouse: Dsn) -> list[Count]:
     """By table, column and reason."""
-    with connect(warehouse) as connection, connection.cursor(row_factory=class_row(Count)) as rows:
+    with _migrated(warehouse) as connection, connection.cursor(row_factory=class_row(Count)) as rows:
         return rows.execute(
             'SELECT count(*) AS rows, star_table AS "table", column_name AS "column", reason'
             " FROM totes.quarantine WHERE released_at IS NULL AND superseded_at IS NULL"
@@ -45,7 +58,7 @@ def counts(warehouse: Dsn) -> list[Count]:
 
 def refused(warehouse: Dsn, table: str | None, limit: int) -> list[Refused]:
     """The oldest `limit` of them, of one star table or of all."""
-    with connect(warehouse) as connection:
+    with _migrated(warehouse) as connection:
         cursor = connection.cursor(row_factory=class_row(Refused))
         return cursor.execute(
             'SELECT batch, star_table AS "table", key, column_name AS "column", value, reason'
@@ -58,7 +71,7 @@ def refused(warehouse: Dsn, table: str | None, limit: int) -> list[Refused]:
 
 def refused_batches(warehouse: Dsn) -> list[int]:
     """The batches with rows that the contract refused, and a release can try again."""
-    with connect(warehouse) as connection:
+    with _migrated(warehouse) as connection:
         rows = connection.execute(
             "SELECT DISTINCT batch FROM totes.quarantine WHERE waits_for IS NULL"
             " AND released_at IS NULL AND superseded_at IS NULL ORDER BY batch"

@@ -57,12 +57,7 @@ def migrate(dsn: Dsn) -> list[str]:
 
 def check(connection: Connection[Any]) -> None:
     """WarehouseError where the warehouse is older or newer than the program, or was altered."""
-    applied = _applied(connection)
-    _refuse_newer(applied)
-    if missing := sorted(set(_migrations()) - applied):
-        raise WarehouseError(
-            f"The warehouse has not had migration {missing[0]}: run `totes warehouse migrate`."
-        )
+    check_migrations(connection)
     with connection.cursor(row_factory=class_row(_Column)) as cursor:
         query = _sql("catalogue.sql")
         found = cursor.execute(query, {"tables": list(STARS)}).fetchall()
@@ -75,6 +70,16 @@ def check(connection: Connection[Any]) -> None:
                     f"it has {have or 'nothing'} where {want or 'nothing'} belongs. "
                     "Restore it, or migrate an empty database and run `totes replay`."
                 )
+
+
+def check_migrations(connection: Connection[Any]) -> None:
+    """WarehouseError where the warehouse is older or newer than the program."""
+    applied = _applied(connection)
+    _refuse_newer(applied)
+    if missing := sorted(set(_migrations()) - applied):
+        raise WarehouseError(
+            f"The warehouse has not had migration {missing[0]}: run `totes warehouse migrate`."
+        )
 
 
 def _expected(star: Star) -> Iterator[_Column]:
