@@ -221,7 +221,7 @@ def test_a_database_with_batches_is_refused_and_stays_as_it_was(old: Plant) -> N
 
 def test_a_database_whose_replay_was_killed_is_refused(old: Plant, another: Dsn) -> None:
     killed(old, "load.fetched", passing=2, into=another)
-    with pytest.raises(WarehouseError, match="has batches already"):
+    with pytest.raises(WarehouseError, match="an interrupted replay left, drop it"):
         again(old, into=another)
 
 

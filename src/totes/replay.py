@@ -78,7 +78,10 @@ def _elsewhere(ingestion: Store, into: Dsn, upto: int | None, progress: Progress
     migrate(into)
     with connect(into) as connection:
         if connection.execute("SELECT FROM totes.batches LIMIT 1").fetchone() is not None:
-            raise WarehouseError(f"{into} has batches already: replay into an empty database.")
+            raise WarehouseError(
+                f"{into} has batches already: replay into an empty database. If it is what an "
+                "interrupted replay left, drop it and create it anew."
+            )
     with TemporaryDirectory(prefix="totes-replay-") as folder:
         processed = FolderStore(Path(folder))
         for made in write_generation(
