@@ -317,6 +317,17 @@ def test_a_wrong_password_is_one_line_with_advice(cluster: ClusterFactory) -> No
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_port_where_nobody_answers_is_said_as_such(ready: EmptyWarehouse) -> None:
+    with pytest.raises(WarehouseError, match=r"reached: Connection refused: check host and port"):
+        reach(ready.dsn.replace(host="127.0.0.1", port="1"))
+
+
+def test_a_database_that_lets_nobody_in_says_which_right_is_missing(ready: EmptyWarehouse) -> None:
+    refused = r"reached: permission denied for database .*: GRANT CONNECT on it to this user\."
+    with pytest.raises(WarehouseError, match=refused):
+        reach(ready.dsn.replace(user="totes_ingest"))
+
+
 def test_a_lock_that_is_held_too_long_is_told(ready: EmptyWarehouse) -> None:
     impatient = ready.dsn.replace(options="-c lock_timeout=50ms")
     with psycopg.connect(ready.dsn.reveal()) as holder:

@@ -1,5 +1,6 @@
 """Connections to the source: read-only, with settings under which every value prints losslessly."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -80,13 +81,19 @@ def source_errors(dsn: Dsn) -> Iterator[None]:
         ) from error
     except psycopg.OperationalError as error:
         raise SourceError(
-            f"The source {dsn} can't be read: {_line(error)}. "
-            "Check TOTES_SOURCE_DSN and that the server answers."
+            f"The source {dsn} can't be read: {_line(error)}. {_way_in(error)}."
         ) from error
     except psycopg.Error as error:
         raise SourceError(f"Reading the source {dsn} failed: {_line(error)}.") from error
 
 
+def _way_in(error: psycopg.OperationalError) -> str:
+    if "CONNECT privilege" in str(error):
+        return "Its owner can GRANT CONNECT on that database to this user"
+    return "Check TOTES_SOURCE_DSN and that the server answers"
+
+
 def _line(error: psycopg.Error) -> str:
     said = error.diag.message_primary or str(error) or type(error).__name__
+    said = re.sub(r"\n\t.*", "", said)  # libpq's guesses at the cause
     return " ".join(said.split()).rstrip(".")

@@ -23,7 +23,7 @@ _HINTS = (
     ("password authentication failed|no password supplied", "check user and password"),
     ("database .* does not exist", "create the database, or correct its name"),
     ("role .* does not exist", "create the role, or correct the user's name"),
-    ("permission denied", "grant the right that is missing"),
+    ("permission denied for database", "GRANT CONNECT on it to this user"),
     ("could not translate host name|resolve", "check the host's name"),
     ("refused|timeout|timed out|No such file|unreachable", "check host and port, and start it"),
 )
@@ -31,7 +31,7 @@ _HINTS = (
 
 _ADVICE: dict[type[psycopg.Error], str] = {
     errors.LockNotAvailable: "another session holds the warehouse's tables, try again later",
-    errors.InsufficientPrivilege: "grant the right that is missing, or run it as the owner",
+    errors.InsufficientPrivilege: "`totes check` says which role or GRANT helps",
     errors.DiskFull: "make room on the server's disk",
 }
 
@@ -65,6 +65,8 @@ def _settings(dsn: Dsn) -> dict[str, str]:
 def _reason(error: psycopg.Error) -> str:
     """The server's or libpq's words in one line, and what to do."""
     said = error.diag.message_primary or str(error)
+    said = re.sub(r"\n\t.*", "", said)  # libpq's guesses at the cause
+    said = re.sub(r"\n(DETAIL|HINT):.*", "", said)
     line = re.sub(r"^.*(FATAL|failed|error):\s+", "", said.strip().splitlines()[-1]).rstrip(". ")
     if detail := error.diag.message_detail:
         line = f"{line} ({detail.rstrip('.')})"
