@@ -4,26 +4,21 @@ Both lists are derived from the source: what makes something durable, and the fa
 """
 
 import ast
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import psycopg
 import pytest
 
 import totes
 from faults import killed_among, killed_at
-from oracle import Oracle, judge, look
+from journey import Journey
 from plant import Plant
 from s3_service import S3Service
-from totes.batch import manifest_path
 from totes.lake import open_store
 from totes.lake.s3 import PART_BYTES
 from totes.pipeline import Pipeline
-from totes.verify import verify
 
 PACKAGE = Path(totes.__file__).parent
 
@@ -150,39 +145,6 @@ def _writes(call: ast.Call) -> bool:
 
 
 # --- killed there --------------------------------------------------------------------------------
-
-
-@dataclass
-class Journey:
-    """A platform through several rounds of changes, beside an oracle that looks at each.
-
-    Totesys changes between commands only, so whatever a process published before it died saw what
-    the oracle sees after it.
-    """
-
-    plant: Plant
-    pipeline: Pipeline
-    oracle: Oracle = field(default_factory=Oracle)
-    known: int = 0
-
-    def note(self) -> None:
-        """Tell the oracle of the batches that are new."""
-        with psycopg.connect(self.plant.owner.reveal(), autocommit=True) as source:
-            sight = look(source)
-        while self.pipeline.ingestion.exists(path := manifest_path(self.known + 1)):
-            self.known += 1
-            captured_at = json.loads(self.pipeline.ingestion.get(path))["captured_at"]
-            self.oracle.record(sight, datetime.fromisoformat(captured_at))
-
-    def assert_whole(self) -> None:
-        """Every batch once, every version as it was, and the warehouse equal to the source."""
-        dsn = self.plant.warehouse.reveal()
-        with psycopg.connect(dsn, options="-c TimeZone=UTC") as connection:
-            verdict = judge(self.oracle, connection)
-            batches = connection.execute("SELECT batch FROM totes.batches ORDER BY 1").fetchall()
-        assert verdict.clean, verdict
-        assert batches == [(number,) for number in range(1, self.known + 1)]
-        assert verify(self.pipeline).equal
 
 
 CHANGES = (

@@ -12,7 +12,7 @@ import totes
 pytestmark = pytest.mark.rules
 
 PACKAGE = Path(totes.__file__).parent
-VALUES = {"errors", "progress", "failpoint", "engine", "batch", "settings"}
+VALUES = {"errors", "progress", "failpoint", "engine", "batch", "settings", "policy"}
 PARTS = VALUES | {"lake", "source", "star", "warehouse"}
 STAGES = {"ingest", "transform", "load"}
 
@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
     "failpoint": set(),
+    "policy": {"errors"},
     "engine": set(),
     "batch": {"errors"},
     "settings": {"errors"},
@@ -40,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verify": PARTS | STAGES | {"pipeline"},
     "replay": PARTS | STAGES | {"pipeline"},
     "release": PARTS | STAGES,
+    "orphans": {"batch", "lake"},
     # the demo, which the product does not know, and where the command line finds its parts
     "demo": {"errors", "progress", "settings"},
     "places": PARTS | {"demo", "pipeline"},

@@ -2,11 +2,16 @@
 
 TotesError
  ├─ UsageError      2  wrong usage or settings
- ├─ SourceError     3  totesys: unreachable, not readable, or not the database of last time
+ ├─ SourceError     3  totesys: not readable, or not the database of last time
+ │   └─ SourceAway     not reachable, or locked just now
  ├─ LakeError       4  a store: unreachable, not writable, an object missing, damaged or too new
- │   └─ ObjectMissing
- ├─ WarehouseError  5  the warehouse: unreachable, not as the contract says
+ │   ├─ ObjectMissing
+ │   └─ LakeAway       busy just now
+ ├─ WarehouseError  5  the warehouse: refuses, or is not as the contract says
+ │   └─ WarehouseAway  not reachable, or locked just now
  └─ ModelError      6  a star model or the contract
+
+What is away may come back by itself; `totes.policy` says what is done about each kind.
 
 A message is one sentence or two: what happened, where (table, key, batch), what to do next.
 """
@@ -33,6 +38,10 @@ class SourceError(TotesError):
     exit_code = 3
 
 
+class SourceAway(SourceError):
+    """The source can't be read just now."""
+
+
 class LakeError(TotesError):
     """A store can't be used, or holds something that is not what its manifest says."""
 
@@ -43,10 +52,18 @@ class ObjectMissing(LakeError):
     """No object has this key."""
 
 
+class LakeAway(LakeError):
+    """A store can't be used just now."""
+
+
 class WarehouseError(TotesError):
     """The warehouse can't be used, or is not as the contract says."""
 
     exit_code = 5
+
+
+class WarehouseAway(WarehouseError):
+    """The warehouse can't be used just now."""
 
 
 class ModelError(TotesError):

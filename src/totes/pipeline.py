@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from threading import Event
 
 from totes.alert import alert
 from totes.batch import ProcessedManifest
-from totes.errors import BUG, TotesError, UsageError
+from totes.errors import TotesError, UsageError
 from totes.ingest import Accept, Ingested, ingest
 from totes.lake.store import Store
 from totes.load import load, record_checked
+from totes.policy import exit_code, persistently, policy, steadily
 from totes.progress import QUIET, Progress
 from totes.settings import Dsn
 from totes.source.catalogue import Scope
@@ -109,15 +111,15 @@ STAGES = ("ingest", "transform", "load")
 def run_once(
     pipeline: Pipeline, accept: Accept = NOTHING, progress: Progress = QUIET
 ) -> Iterator[Done]:
-    """Bring the warehouse up to the source; the first error ends it."""
+    """Bring the warehouse up to the source; the first error that doesn't pass ends it."""
     checked_at = None
     for stage in STAGES:
-        for done in steps(pipeline, stage, accept, progress):
+        for done in steadily(partial(steps, pipeline, stage, accept, progress)):
             if stage == "ingest":
                 checked_at = done.at
             yield done
     if checked_at is not None:
-        record_checked(pipeline.warehouse, checked_at)
+        persistently(partial(record_checked, pipeline.warehouse, checked_at))
 
 
 def run(  # noqa: PLR0913  what an operator chooses
@@ -215,9 +217,9 @@ class _Runner:
         known = isinstance(error, TotesError)
         text = str(error) if known else f"{type(error).__name__}: {error}"
         log.error("%s failed, trying again in %d s: %s", stage, pause, text, exc_info=not known)
-        if text not in health.told:  # once for each thing that is wrong, not for each try
-            health.told.add(text)
-            code = error.exit_code if isinstance(error, TotesError) else BUG
+        if health.failures >= policy(error).alarm_after and text not in health.told:
+            health.told.add(text)  # once for each thing that is wrong, not for each try
+            code = exit_code(type(error))
             alert(self.alert_command, {"stage": stage, "message": text, "exit_code": code})
 
 

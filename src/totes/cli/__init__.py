@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from totes import __version__
-from totes.cli import demo, look, quarantine, stages, warehouse
+from totes.cli import demo, gc, look, quarantine, stages, warehouse
 from totes.errors import BUG, TotesError
 
 INTERRUPTED = 130
@@ -84,6 +84,7 @@ app.command()(look.verify)
 app.command()(stages.replay)
 app.add_typer(quarantine.app)
 app.add_typer(warehouse.app)
+app.command()(gc.gc)
 app.command()(demo.simulate)
 app.command()(look.settings)
 

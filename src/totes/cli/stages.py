@@ -29,11 +29,16 @@ def ingest(*, accept_new_source: NewSource = False, accept_deletes: Deletes = Fa
     from totes.ingest import ingest as take
     from totes.pipeline import ingested
     from totes.places import Places
+    from totes.policy import persistently
     from totes.settings import load_settings
 
     accept = Accept(new_source=accept_new_source, deletes=accept_deletes)
     with Places(load_settings()) as places, progress() as shown:
-        found = take(places.source, places.ingestion, places.scope, accept=accept, progress=shown)
+        found = persistently(
+            lambda: take(
+                places.source, places.ingestion, places.scope, accept=accept, progress=shown
+            )
+        )
     _show(ingested(found))
 
 
@@ -42,12 +47,13 @@ def transform() -> None:
     from totes.cli.terminal import progress
     from totes.pipeline import Done, refused, tell_refused
     from totes.places import Places
+    from totes.policy import steadily
     from totes.settings import load_settings
     from totes.transform import transform as make
 
     settings = load_settings()
     with Places(settings) as places, progress() as shown:
-        for made in make(places.ingestion, places.processed, progress=shown):
+        for made in steadily(lambda: make(places.ingestion, places.processed, progress=shown)):
             done = Done("transform", made.batch, made.rows, made.captured_at, refused(made))
             _show(done)
             tell_refused(settings.alert_command, done)
@@ -59,10 +65,11 @@ def load() -> None:
     from totes.load import load as take
     from totes.pipeline import Done
     from totes.places import Places
+    from totes.policy import steadily
     from totes.settings import load_settings
 
     with Places(load_settings()) as places, progress() as shown:
-        for loaded in take(places.processed, places.warehouse, progress=shown):
+        for loaded in steadily(lambda: take(places.processed, places.warehouse, progress=shown)):
             _show(Done("load", loaded.batch, loaded.rows, loaded.captured_at))
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from totes.errors import UsageError
-from totes.lake.store import Store
+from totes.lake.store import Store, SweptStore
 
-__all__ = ["Store", "open_store"]
+__all__ = ["Store", "SweptStore", "open_store", "open_swept"]
 
 
 def open_store(url: str) -> Store:
@@ -14,6 +14,11 @@ def open_store(url: str) -> Store:
 
     UsageError where it is none of these.
     """
+    return open_swept(url)
+
+
+def open_swept(url: str) -> SweptStore:
+    """The same for whoever sweeps it."""
     parts = urlsplit(url)
     plain = not (parts.query or parts.fragment or "@" in parts.netloc)
     match parts.scheme:

@@ -5,14 +5,17 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from totes.errors import LakeError, ObjectMissing
 from totes.failpoint import reach
 from totes.lake.key import checked, checked_prefix
+from totes.lake.store import Object
 
 INCOMING = ".incoming"
 """Where objects are written before they get their name; what a killed process left is harmless."""
@@ -60,6 +63,20 @@ class FolderStore:
         with self._failing(f"{prefix} can't be listed in"):
             if (self._path(folder) if folder else self._checked_root()).is_dir():
                 yield from self._walk(folder and f"{folder}/", after)
+
+    def objects(self) -> Iterator[Object]:
+        with self._failing("The files can't be listed in"):
+            incoming = sorted((self._root / INCOMING).glob("*"))
+        for key in chain((f"{INCOMING}/{path.name}" for path in incoming), self.list("")):
+            with self._failing(f"{key} can't be looked at in"), suppress(FileNotFoundError):
+                found = (self._root / key).stat(follow_symlinks=False)
+                yield Object(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def remove(self, key: str) -> None:
+        name = key.removeprefix(f"{INCOMING}/")
+        path = self._path(name) if name == key else self._root / INCOMING / checked(name, self.url)
+        with self._failing(f"{key} can't be removed from"):
+            path.unlink(missing_ok=True)
 
     def _walk(self, folder: str, after: str) -> Iterator[str]:
         """Keys in the order of their characters: a folder sorts as its name and the slash."""

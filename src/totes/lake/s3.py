@@ -13,9 +13,10 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store as _Bucket
 
-from totes.errors import LakeError, ObjectMissing
+from totes.errors import LakeAway, LakeError, ObjectMissing
 from totes.failpoint import reach
 from totes.lake.key import checked, checked_prefix
+from totes.lake.store import Object
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -100,6 +101,16 @@ class S3Store:
             for page in pages:
                 yield from (entry["path"] for entry in page)
 
+    def objects(self) -> Iterator[Object]:
+        with self._failing("Everything can't be listed in"):
+            for page in obstore.list(self._bucket, chunk_size=PAGE_KEYS):
+                for entry in page:
+                    yield Object(entry["path"], entry["size"], entry["last_modified"])
+
+    def remove(self, key: str) -> None:
+        with self._failing(f"{key} can't be removed from"):
+            obstore.delete(self._bucket, checked(key, self.url))
+
     @contextmanager
     def _failing(self, what: str, key: str = "") -> Iterator[None]:
         """Any failure as one sentence; S3's own answer, which may show much, stays its cause."""
@@ -114,10 +125,12 @@ class S3Store:
             )
             if key and reason == _MISSING[0]:
                 raise ObjectMissing(f"There is no {key} in {self.url}.") from error
-            raise LakeError(f"{what} {self.url}, {reason}: {advice}.") from error
+            kind = LakeAway if reason == _RIVAL[0] else LakeError
+            raise kind(f"{what} {self.url}, {reason}: {advice}.") from error
 
 
 _MISSING = ("there is no such object", "look whether something else deletes there")
+_RIVAL = ("another process is writing it at this moment", "run again")
 _MEANINGS = {
     "<Code>NoSuchBucket<": ("there is no such bucket", "create it or correct the URL"),
     "404 Not Found": _MISSING,
@@ -137,10 +150,7 @@ _MEANINGS = {
         "the bucket is in another region",
         "set AWS_REGION to the bucket's own",
     ),
-    "409 Conflict|412 Precondition": (
-        "another process is writing it at this moment",
-        "run again",
-    ),
+    "409 Conflict|412 Precondition": _RIVAL,
     "HTTP error": (
         "the service can't be reached",
         "check the network and, where used, AWS_ENDPOINT_URL",

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import errors, sql
 
-from totes.errors import SourceError
+from totes.errors import SourceAway, SourceError
+from totes.policy import passes
 from totes.settings import Dsn
 
 SETTINGS = {
@@ -75,14 +76,13 @@ def source_errors(dsn: Dsn) -> Iterator[None]:
             advice = "`totes check` prints the GRANTs that are missing"
         raise SourceError(f"The source {dsn} refuses: {message}. {advice}.") from error
     except errors.LockNotAvailable as error:
-        raise SourceError(
+        raise SourceAway(
             f"A table of the source {dsn} stayed locked for {SETTINGS['lock_timeout']} "
             "(a schema change in progress?): nothing was captured, try again."
         ) from error
     except psycopg.OperationalError as error:
-        raise SourceError(
-            f"The source {dsn} can't be read: {_line(error)}. {_way_in(error)}."
-        ) from error
+        kind = SourceAway if passes(error) else SourceError
+        raise kind(f"The source {dsn} can't be read: {_line(error)}. {_way_in(error)}.") from error
     except psycopg.Error as error:
         raise SourceError(f"Reading the source {dsn} failed: {_line(error)}.") from error
 

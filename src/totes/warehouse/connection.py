@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 from psycopg import Connection, errors
 
-from totes.errors import WarehouseError
+from totes.errors import WarehouseAway, WarehouseError
+from totes.policy import passes
 from totes.settings import Dsn
 
 _OPTIONS = {
@@ -45,12 +46,12 @@ def connect(dsn: Dsn) -> Iterator[Connection[Any]]:
     try:
         connection = psycopg.connect(dsn.replace(**_settings(dsn)).reveal(), autocommit=True)
     except psycopg.OperationalError as error:
-        raise WarehouseError(f"The warehouse {dsn} can't be reached: {_reason(error)}.") from None
+        raise _kind(error)(f"The warehouse {dsn} can't be reached: {_reason(error)}.") from None
     with connection:
         try:
             yield connection
         except _FORESEEN as error:
-            raise WarehouseError(f"The warehouse {dsn} failed: {_reason(error)}.") from error
+            raise _kind(error)(f"The warehouse {dsn} failed: {_reason(error)}.") from error
 
 
 def _settings(dsn: Dsn) -> dict[str, str]:
@@ -60,6 +61,10 @@ def _settings(dsn: Dsn) -> dict[str, str]:
     if "options" in own:
         settings["options"] = f"{_OPTIONS['options']} {own['options']}"
     return settings
+
+
+def _kind(error: psycopg.Error) -> type[WarehouseError]:
+    return WarehouseAway if passes(error) else WarehouseError
 
 
 def _reason(error: psycopg.Error) -> str:
