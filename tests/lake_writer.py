@@ -163,12 +163,20 @@ class LakeWriter:
         self.batches.append(manifest)
         return manifest
 
-    def _file(self, path: str, lines: Iterable[Line], deletes: int) -> File:
-        texts = [json.dumps(line, ensure_ascii=False) + "\n" for line in lines]
-        data = gzip.compress("".join(texts).encode(), 1)
+    def _file(self, path: str, rows: Iterable[Line], deletes: int) -> File:
+        texts = [
+            json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in rows
+        ]
+        lines = "".join(texts).encode()
+        data = gzip.compress(lines, 1)
         assert self.store.create(path, data)
         return File(
-            path=path, rows=len(texts), deletes=deletes, bytes=len(data), sha256=digest(data)
+            path=path,
+            rows=len(texts),
+            deletes=deletes,
+            bytes=len(data),
+            unpacked_bytes=len(lines),
+            sha256=digest(data),
         )
 
     def _table(

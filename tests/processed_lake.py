@@ -12,7 +12,7 @@ import duckdb
 import psycopg
 from psycopg import sql
 
-from totes.batch import ProcessedManifest, StarFile, processed_manifest_path
+from totes.batch import ProcessedManifest, StarFile, digest, processed_manifest_path
 from totes.lake.folder import FolderStore
 from totes.settings import Dsn
 from totes.star.contract import STARS, literal
@@ -221,7 +221,7 @@ class ProcessedLake:
                 files.append(self._store(star.name, star.name, columns, rows, len(gone)))
         manifest = ProcessedManifest(
             batch=self.batches,
-            previous=None,
+            previous=self._previous(),
             captured_at=at,
             generation=self.generation,
             ingested=f"ingested {self.batches}",
@@ -232,6 +232,10 @@ class ProcessedLake:
         path = processed_manifest_path(self.generation, self.batches)
         assert self.store.create(path, manifest.to_json())
         return manifest
+
+    def _previous(self) -> str | None:
+        path = processed_manifest_path(self.generation, self.batches - 1)
+        return digest(self.store.get(path)) if self.store.exists(path) else None
 
     def _refused(self, rows: Iterable[Row], at: datetime) -> tuple[StarFile, ...]:
         rows = [{"valid_from": at, **row} for row in rows]

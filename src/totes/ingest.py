@@ -168,9 +168,7 @@ def _former(
         name = former.table.name
         if now.get(name) == former.table.key:
             continue
-        reason = (
-            "key" if name in now else "excluded" if name in excluded else "absent"
-        )
+        reason = "key" if name in now else "excluded" if name in excluded else "absent"
         yield former.model_copy(update={"reason": reason})
 
 

@@ -64,7 +64,8 @@ def load(
         with _workshop() as (engine, scratch):
             for manifest in chain([first], pending):
                 progress.start(f"load batch {manifest.batch}", manifest.rows)
-                with _fetched(processed, manifest, scratch) as local, connection.transaction():
+                fetched = _fetched(processed, engine, manifest, scratch)
+                with fetched as local, connection.transaction():
                     reach("load.fetched")
                     loaded = _load(connection, engine, manifest, local, progress)
                     reach("load.before-commit")
@@ -94,7 +95,7 @@ def rebuild(
         merge.empty(connection)
         for manifest in _manifests(processed, generation):
             progress.start(f"load batch {manifest.batch}", manifest.rows)
-            with _fetched(processed, manifest, scratch) as local:
+            with _fetched(processed, engine, manifest, scratch) as local:
                 _load(connection, engine, manifest, local, progress)
         newest = _position(connection).batch
         reach("rebuild.before-commit")
@@ -179,12 +180,21 @@ def _check_lineage(processed: Store, generation: int, position: Position) -> Non
 
 def _manifests(processed: Store, generation: int, first: int = 1) -> Iterator[ProcessedManifest]:
     """The batches of a generation from `first` on, in order."""
+    before: tuple[ProcessedManifest, str] | None = None
     for batch in count(first):
         try:
-            manifest, _ = read_processed_manifest(processed, generation, batch)
+            found = read_processed_manifest(processed, generation, batch)
         except ObjectMissing:
             return
-        yield manifest
+        if before is not None and (
+            found[0].previous != before[1] or found[0].captured_at <= before[0].captured_at
+        ):
+            raise LakeError(
+                f"Batch {batch} of generation {generation} in {processed.url} does not follow "
+                f"batch {batch - 1} there: restore its manifest from a backup, or run totes replay."
+            )
+        before = found
+        yield found[0]
 
 
 @contextmanager
@@ -197,13 +207,23 @@ def _workshop() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
 
 
 @contextmanager
-def _fetched(store: Store, manifest: ProcessedManifest, scratch: Path) -> Iterator[dict[str, Path]]:
+def _fetched(
+    store: Store, engine: duckdb.DuckDBPyConnection, manifest: ProcessedManifest, scratch: Path
+) -> Iterator[dict[str, Path]]:
     """Checked local copies of a batch's files, by their paths in the store."""
     files: tuple[StarFile, ...] = (*manifest.files, *manifest.refused)
     local = {file.path: scratch / f"{number}.parquet" for number, file in enumerate(files)}
     try:
         for file in files:
             fetch_checked(store, file, local[file.path])
+            refused = file in manifest.refused
+            try:
+                merge.check_file(engine, manifest, file, local[file.path], refused=refused)
+            except merge.UntrueError as error:
+                raise LakeError(
+                    f"{file.path} in {store.url} is not what its manifest says: {error}. "
+                    "Restore both from a backup, or run totes replay."
+                ) from error
         yield local
     finally:
         for path in local.values():

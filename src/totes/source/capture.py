@@ -11,8 +11,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
+import duckdb
+
 from totes.batch import File, KeyFile, Manifest, Table
-from totes.errors import SourceError
+from totes.errors import LakeError, SourceError
 from totes.progress import Progress
 from totes.source.catalogue import SourceTable
 from totes.source.changes import Horizon
@@ -101,7 +103,7 @@ class Capture:
             return plan.before.model_copy(update={"files": (), "whole": False, "repeats": None})
         if not plan.table.key and plan.horizon is not None:
             return None
-        with scan.reader() as reader:
+        with scan.reader() as reader, self._known_keys(plan):
             parts = [part for piece in pieces for part in piece.parts]
             rest = scan.new_rows()
             for piece in pieces:
@@ -122,6 +124,25 @@ class Capture:
             if not plan.table.key:
                 return table
             return self._with_keys(reader, plan, table, [part.keys for part in parts if part.keys])
+
+    @contextmanager
+    def _known_keys(self, plan: Plan) -> Iterator[None]:
+        """LakeError where what earlier batches left of a table's keys can't be read."""
+        try:
+            yield
+        except duckdb.Error as error:
+            raise LakeError(
+                f"The known keys of table {plan.table.name} can't be compared "
+                f"({str(error).splitlines()[0]}): restore {', '.join(self._known_files(plan))} "
+                "from a backup."
+            ) from error
+
+    @staticmethod
+    def _known_files(plan: Plan) -> list[str]:
+        known = plan.before
+        if known is None:
+            return ["the disk's room"]
+        return [file.path for file in (*known.keys, *filter(None, [known.repeats]))]
 
     def _with_keys(
         self, reader: Reader, plan: Plan, table: Table, carried: list[Path]

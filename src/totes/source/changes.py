@@ -11,7 +11,7 @@ Values are composed as literals, not bound: a name of the source may hold a `%`.
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import LiteralString, Self
 
 import psycopg
 from psycopg import sql
@@ -188,7 +188,7 @@ class Bucketing:
         return cls(integer, min(max(rows >> _BUCKET_BITS, 1), 1 << 16))
 
     @property
-    def type(self) -> str:
+    def type(self) -> LiteralString:
         """A bucket's type in SQL."""
         return "bigint" if self.integer else "text"
 
@@ -230,7 +230,7 @@ def keys_in_buckets(
             table=relation(table),
             bucket=_bucket(table, bucketing),
             chosen=sql.Literal(chosen),
-            buckets=sql.SQL(f"{bucketing.type}[]"),
+            buckets=sql.SQL(bucketing.type) + sql.SQL("[]"),
         )
     )
     return _bytes(cursor)[0]

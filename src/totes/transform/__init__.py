@@ -189,6 +189,12 @@ def _retry(build: Build, number: int, name: str) -> Iterator[Built]:
     source, _ = read_manifest(site.ingestion, number)
     made, _ = read_processed_manifest(site.processed, site.generation, number)
     models = {model.name: model for model in site.models.all}
+    for file in made.refused:
+        if file.table not in models:
+            raise LakeError(
+                f"Batch {number} in {site.processed.url} refused rows of {file.table}, "
+                "which is no star table: restore its manifest from a backup."
+            )
     refused = [(models[file.table], file) for file in made.refused]
     tables = {table for model, _ in refused for table in model.sources}
     folder = build.folder / name

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 
 from totes.batch import File, Manifest, StarFile, Table, data_path, digest
-from totes.errors import ModelError
+from totes.errors import LakeError, ModelError
 from totes.failpoint import reach
 from totes.lake.log import fetch_checked
 from totes.lake.store import Store
@@ -79,7 +79,7 @@ def _unpack(store: Store, table: Table, folder: Path) -> Lines:
     packed = [folder / digest(file.path.encode()) for file in table.files]
     for file, path in zip(table.files, packed, strict=True):
         fetch_checked(store, file, path)
-    return unpack(packed, deletes=sum(file.deletes for file in table.files))
+    return unpack(table, packed, store.url)
 
 
 @dataclass(frozen=True)
@@ -269,4 +269,10 @@ class Build:
             yield
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
+            for file in (file for table in self.source.tables for file in table.files):
+                if f"{digest(file.path.encode())}.jsonl" in reason:  # no model is to blame
+                    said = reason.partition('.jsonl", ')[2]
+                    raise LakeError(
+                        f"{file.path} in {self.site.ingestion.url} is damaged: {said}"
+                    ) from error
             raise ModelError(f"{what} on batch {self.source.batch}: {reason}") from error

@@ -36,6 +36,15 @@ _REFUSED = {
 }
 
 
+_MOMENT = {"valid_from": "TIMESTAMPTZ", "_op": "VARCHAR"}
+"""What a file of a star has beside its contract's columns."""
+
+_LONG = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
+"""Types that DuckDB takes by one name and tells by another."""
+
+_DESCRIBE = "select column_name as name, column_type as type from (describe select * from {})"
+
+
 def apply(
     connection: Connection[Any],
     engine: duckdb.DuckDBPyConnection,
@@ -57,6 +66,44 @@ def empty(connection: Connection[Any]) -> None:
     tables = [sql.Identifier(name) for name in STARS]
     tables += [sql.Identifier("totes", name) for name in bookkeeping]
     connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(tables)))
+
+
+class UntrueError(Exception):
+    """What a file has instead of what its manifest says."""
+
+
+def check_file(
+    engine: duckdb.DuckDBPyConnection,
+    manifest: ProcessedManifest,
+    file: StarFile,
+    path: Path,
+    *,
+    refused: bool,
+) -> None:
+    """UntrueError unless a file has the columns, types, rows and moments it must have."""
+    if not refused and file.table not in STARS:
+        raise UntrueError(f"there is no star table {file.table}")
+    expected = _REFUSED if refused else _columns(STARS[file.table]) | _MOMENT
+    rows = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
+    try:
+        found = dict(
+            engine.execute(f"select name, type from ({_DESCRIBE.format(rows)})").fetchall()
+        )
+        if found != {name: _LONG.get(kind, kind) for name, kind in expected.items()}:
+            raise UntrueError(
+                f"its columns are not those of {'the quarantine' if refused else file.table}"
+            )
+        op = "'upsert'" if refused else "_op"
+        counted = engine.execute(
+            f"select count(*), count(*) filter ({op} = 'delete'),"
+            f" coalesce(bool_and({op} in ('upsert', 'delete') and valid_from <= ?), true)"
+            f" from {rows}",
+            [manifest.captured_at],
+        ).fetchone()
+    except duckdb.Error as error:
+        raise UntrueError(str(error).splitlines()[0]) from error
+    if counted != (file.rows, file.deletes, True):
+        raise UntrueError(f"it has other rows than its {file.rows}, or {file.deletes} deletes")
 
 
 class _Definition(NamedTuple):
@@ -163,8 +210,7 @@ class _Batch:
         self.connection.execute(_statement("stage", **names))
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
         if files:
-            moment = {"valid_from": "TIMESTAMPTZ", "_op": "VARCHAR"}
-            self._copy(staged, _columns(star) | moment, files)
+            self._copy(staged, _columns(star) | _MOMENT, files)
         if star.is_fact:
             self._free(star, staged)
             self.connection.execute(sql.SQL("ANALYZE {}").format(staged))

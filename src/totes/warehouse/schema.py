@@ -6,7 +6,7 @@ from importlib.resources import files
 from itertools import zip_longest
 from typing import Any
 
-from psycopg import Connection, errors
+from psycopg import Connection, errors, sql
 from psycopg.rows import class_row
 
 from totes.errors import WarehouseError
@@ -134,7 +134,7 @@ def _ensure_reader(connection: Connection[Any]) -> None:
         return
     try:
         with connection.transaction():
-            connection.execute(f"CREATE ROLE {READER}")
+            connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(READER)))
     except errors.InsufficientPrivilege:
         raise WarehouseError(
             f"The role {READER} is missing and {connection.info.user} may not create it: "
