@@ -7,6 +7,7 @@ only say at which round's end it stops. The last line is the verdict.
 """
 
 import argparse
+import hashlib
 import json
 import re
 import shutil
@@ -25,7 +26,7 @@ import lake_reader
 import totes
 from checksums import checksums
 from soak_business import Business, restart
-from soak_child import UNFORESEEN, Child, Errand, Report
+from soak_child import HUNG, UNFORESEEN, Child, Errand, Report
 from soak_plan import FAULTS, STAGES, Round, Step, rounds
 from totes.demo.servers import EmbeddedServer, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore
@@ -106,6 +107,7 @@ class World:
         self.witness = Witness(self._source.superuser.reveal(), folder / "ingestion")
         self.witness.install()
         self._numbers = count(1)
+        self._published: dict[str, str] = {}
         self._objects: dict[Path, tuple[int, int]] = {}
         self._checksums: dict[int, dict[str, Any]] = {}
         (folder / "reports").mkdir(parents=True)
@@ -123,7 +125,14 @@ class World:
     def unharmed(self, *commands: str, **into: Any) -> tuple[list[Finding], Report]:
         """Run this without a fault; it must succeed."""
         child = self.start(*commands, **into)
-        return list(_innocent(child)), child.report
+        findings = list(_innocent(child))
+        return findings + list(self.noted(child)), child.report
+
+    def noted(self, child: Child) -> Iterator[Finding]:
+        """What one was told to have published, and another has published otherwise."""
+        for path, content in child.report.created.items():
+            if self._published.setdefault(path, content) != content:
+                yield Finding("altered", "lake", path, None, "two have published it")
 
     def restart(self, which: str, mode: str) -> None:
         if which == "source":
@@ -142,7 +151,13 @@ class World:
         for path, state in self._objects.items():
             if found.get(path) != state:
                 kind = "altered" if path in found else "lost"
-                yield Finding(kind, "lake", str(path.relative_to(self.folder)), None, "")
+                yield Finding(kind, "lake", str(path), None, "was there before")
+        for name, content in self._published.items():
+            path = Path(name)
+            if path not in found:
+                yield Finding("lost", "lake", name, None, "was published")
+            elif hashlib.sha256(path.read_bytes()).hexdigest() != content:
+                yield Finding("altered", "lake", name, None, "was published otherwise")
         self._objects = found
 
     def ingested(self) -> Iterator[Finding]:
@@ -161,7 +176,8 @@ class World:
     def replayed(self, which: str, number: int, chosen: float) -> Iterator[Finding]:
         """A new database has the same in it, as of now or as of the end of an earlier round."""
         batches = sorted(self._checksums)
-        batch = batches[-1] if which == "all" else batches[int(chosen * len(batches))]
+        earlier = batches[:-1] or batches
+        batch = batches[-1] if which == "all" else earlier[int(chosen * len(earlier))]
         new = prepare_warehouse(self._warehouse_server.dsn, f"replay_{self._name}_{number}")
         upto = None if which == "all" else batch
         findings, _ = self.unharmed("replay-into", into=new.loader, upto=upto)
@@ -239,18 +255,14 @@ class Soak:
         elif step.fault.startswith("restart-"):
             world.restart(step.fault.removeprefix("restart-"), step.what)
         world.business.run(step.during - step.moment)
-        codes = [victim.end() for victim in victims]
+        codes = [child.end() for child in victims + beside][:rivals]
         self._count(step, codes, sum(victim.report.happened for victim in victims))
-        if step.fault == "rivals":
-            for victim in victims:
-                yield from _innocent(victim)
-        else:
-            yield from _guilty(step, victims[0], codes[0])
-        for child in beside:
-            if step.fault.startswith("restart-"):
-                yield from _guilty(step, child, child.end())
-            else:
-                yield from _innocent(child)
+        harmed = [] if step.fault == "rivals" else victims
+        if step.fault.startswith("restart-"):
+            harmed = harmed + beside
+        for child in victims + beside:
+            yield from _guilty(step, child) if child in harmed else _innocent(child)
+            yield from world.noted(child)
 
     def _count(self, step: Step, codes: list[int], happened: int) -> None:
         """Only what did happen: a killed child has died of it."""
@@ -289,10 +301,12 @@ def _position(command: str) -> int:
     return STAGES.index(command) if command in STAGES else 0
 
 
-def _guilty(step: Step, child: Child, code: int) -> Iterator[Finding]:
+def _guilty(step: Step, child: Child) -> Iterator[Finding]:
     """One that a fault happened to may fail, in the platform's own words."""
-    if code == UNFORESEEN and step.fault != "full-disk":
-        yield Finding("unforeseen", step.fault, step.command, None, child.report.said)
+    code = child.end()
+    if code == HUNG or (code == UNFORESEEN and step.fault != "full-disk"):
+        commands = ", ".join(child.errand.commands)
+        yield Finding("unforeseen", commands, "-", None, f"{step.fault}: {child.report.said}")
 
 
 def failpoints() -> list[str]:

@@ -19,7 +19,9 @@ import faults
 from faults import COMMIT, Cut, Fault, FaultyStore, Given, Proxy, at_the
 from soak_plan import Step
 from totes import failpoint
+from totes.batch import digest
 from totes.errors import TotesError
+from totes.lake.folder import FolderStore
 from totes.pipeline import Pipeline
 from totes.replay import replay
 from totes.settings import Dsn
@@ -29,8 +31,11 @@ from totes.verify import verify
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-LONGEST_SECONDS = 120
+LONGEST_SECONDS = 600
 """A child that lives longer hangs."""
+
+HUNG = 124
+"""Exit code of one that did."""
 
 UNFORESEEN = 1
 """Exit code of an error that is none of the platform's own."""
@@ -67,6 +72,23 @@ class Report:
     found: list[tuple[str, str, str]] = field(default_factory=list)
     """By verify: what is different, the table, the key."""
 
+    created: dict[str, str] = field(default_factory=dict)
+    """What it published, by path: the digest of its content."""
+
+
+class NotedStore(FolderStore):
+    """Remembers what it was told to have published."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.created: dict[str, str] = {}
+
+    def create(self, key: str, data: bytes) -> bool:
+        created = super().create(key, data)
+        if created:
+            self.created[f"{self.url}/{key}"] = digest(data)
+        return created
+
 
 class Child:
     """One errand, under way from the beginning."""
@@ -85,7 +107,7 @@ class Child:
         if self._process.exitcode is None:
             self._process.kill()
             self._process.join()
-            raise TimeoutError(f"{self.errand.commands} hung for {LONGEST_SECONDS} s.")
+            return HUNG
         return self._process.exitcode
 
     @property
@@ -97,7 +119,11 @@ class Child:
 def _work(errand: Errand) -> None:
     report, code = Report(), 0
     with ExitStack() as stack:
-        pipeline = errand.pipeline
+        stores = [
+            NotedStore(Path(store.url))
+            for store in (errand.pipeline.ingestion, errand.pipeline.processed)
+        ]
+        pipeline = replace(errand.pipeline, ingestion=stores[0], processed=stores[1])
         count: Callable[[], int] = int
         if errand.step:
             pipeline, count = stack.enter_context(_suffering(pipeline, errand.step))
@@ -109,6 +135,7 @@ def _work(errand: Errand) -> None:
         except BaseException:  # noqa: BLE001  the soak tells it
             report.said, code = traceback.format_exc(), UNFORESEEN
         report.happened = count()
+        report.created = stores[0].created | stores[1].created
     _lift_limit()
     errand.report.write_text(json.dumps(vars(report)))
     sys.stdout.flush()

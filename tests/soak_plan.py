@@ -143,35 +143,36 @@ class Deck[T]:
 
 
 def rounds(seed: int, failpoints: Sequence[str]) -> Iterator[Round]:
-    """Without end."""
-    chance = Random(seed)  # noqa: S311  not for secrets
+    """Without end. What fails is chosen apart, so that a new failpoint changes nothing else."""
+    chance, places, replays = (Random(f"{seed} {use}") for use in ("steps", "places", "replays"))  # noqa: S311  not for secrets
     faults = Deck(chance, FAULTS)
     reachable = [
         name
         for name in sorted(failpoints)
         if name.partition(".")[0] in _COMMANDS and name not in NEVER
     ]
-    places = Deck(chance, reachable)
+    failpoint = Deck(places, reachable)
     operations = {stage: Deck(chance, asked) for stage, asked in _OPERATIONS.items()}
     number = 0
     while True:
         number += 1
-        steps = tuple(_step(chance, faults.deal(), places, operations) for _ in range(STEPS))
-        replay = chance.choice([None, None, None, "all", "some"])
-        yield Round(number, steps, replay, chance.random())
+        steps = tuple(_step(chance, faults.deal(), failpoint, operations) for _ in range(STEPS))
+        replay = replays.choice([None, None, None, "all", "some"])
+        yield Round(number, steps, replay, replays.random())
 
 
 def _step(
     chance: Random,
     fault: str,
-    places: Deck[str],
+    failpoint: Deck[str],
     operations: dict[tuple[str, str], Deck[str]],
 ) -> Step:
     command = chance.choice(_STAGES_OF.get(fault, STAGES))
     what, nth = "", chance.choice([1, 1, 1, 2, 3])
     if fault == "kill-at-failpoint":
-        what = places.deal()
-        command = chance.choice(_COMMANDS[what.partition(".")[0]])
+        what = failpoint.deal()
+        comes_to_it = _COMMANDS[what.partition(".")[0]]
+        command = comes_to_it[nth % len(comes_to_it)]
     elif fault.startswith("store-"):
         what = operations[fault, command].deal()
     elif fault.startswith("restart-"):

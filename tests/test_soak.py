@@ -17,12 +17,12 @@ import soak
 import soak_plan
 from conftest import EmptyWarehouse, Totesys
 from plant import Plant
-from soak_plan import ELSEWHERE, FAULTS, NEVER, Round, rounds
+from soak_plan import ELSEWHERE, FAULTS, NEVER, STAGES, Round, rounds
 from totes.settings import Dsn
 from witness import Finding, Witness
 
-SEEDS = (1, 2, 3)
-ROUNDS = 3
+SEEDS = (1, 2, 43)
+ROUNDS = 2
 
 FAILPOINTS = soak.failpoints()
 
@@ -45,6 +45,13 @@ def test_every_fault_and_every_failpoint_has_its_turn(seed: int) -> None:
     killed_at = {step.what for step in steps if step.fault == "kill-at-failpoint"}
     left = {name for name in FAILPOINTS if name not in killed_at}
     assert {name for name in left if name.partition(".")[0] not in ELSEWHERE} == NEVER
+
+
+def test_the_seeds_of_these_tests_have_rivals_of_each_stage_and_replays_of_both_kinds() -> None:
+    chosen = [plan for seed in SEEDS for plan in plans(seed, ROUNDS)]
+    rivals = [step.command for plan in chosen for step in plan.steps if step.fault == "rivals"]
+    assert set(rivals) == set(STAGES)
+    assert {plan.replay for plan in chosen} == {None, "all", "some"}
 
 
 @pytest.fixture
