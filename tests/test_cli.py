@@ -181,6 +181,7 @@ def test_refused_rows_are_listed_shown_and_tried_again(plant: Plant) -> None:
     assert "Quarantine is empty" in plant.totes("quarantine", "list").stdout
     assert "Quarantine is empty" in plant.totes("quarantine", "show").stdout
     assert "nothing to release" in plant.totes("quarantine", "release").stdout
+    refuse(plant, 2, "There is no star table staff: ", "quarantine", "show", "staff")
     plant.change("UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 7")
     told = plant.having(alert_command="false").totes("run", "--once")
     assert told.exit_code == 0
@@ -188,7 +189,7 @@ def test_refused_rows_are_listed_shown_and_tried_again(plant: Plant) -> None:
     assert "fact_sales_order" in plant.totes("quarantine", "list").stdout
     shown = plant.totes("quarantine", "show", "fact_sales_order").stdout
     assert "'soon'" in shown
-    assert "Quarantine is empty" in plant.totes("quarantine", "show", "fact_payment").stdout
+    assert "No row of fact_payment waits" in plant.totes("quarantine", "show", "fact_payment").stdout
     released = plant.totes("quarantine", "release")
     assert released.stdout.startswith("Batch 3 tried the refused rows of batch 2: some are refused")
     assert plant.totes("verify").exit_code == 0
@@ -349,6 +350,16 @@ def test_wrong_settings_are_one_line(
 )
 def test_wrong_usage_is_one_line(plant: Plant, arguments: list[str], said: str) -> None:
     refuse(plant, 2, said, *arguments)
+
+
+def test_a_source_that_lets_nobody_in_says_which_right_is_missing(plant: Plant) -> None:
+    closed = plant.warehouse.replace(user="totes_ingest").reveal()
+    refuse(plant.having(source_dsn=closed), 3, "GRANT CONNECT on that database to this user.")
+
+
+def test_a_source_that_does_not_answer_is_said_once(plant: Plant) -> None:
+    said = "failed: Connection refused. Check TOTES_SOURCE_DSN"
+    refuse(plant.having(source_dsn="host=127.0.0.1 port=1 dbname=x"), 3, said)
 
 
 @pytest.mark.parametrize("store", ["ingestion", "processed"])

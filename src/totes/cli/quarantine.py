@@ -44,14 +44,18 @@ def show(
 ) -> None:
     """The rows that wait, and why, oldest first."""
     from totes.cli.terminal import cell, out, table
+    from totes.errors import UsageError
     from totes.places import Places
     from totes.settings import load_settings
+    from totes.star.contract import STARS
     from totes.warehouse.quarantine import refused
 
+    if star_table is not None and star_table not in STARS:
+        raise UsageError(f"There is no star table {star_table}: {', '.join(STARS)} are all.")
     with Places(load_settings(), make=False) as places:
         found = refused(places.warehouse, star_table, limit)
     if not found:
-        out().print("Quarantine is empty.")
+        out().print(f"No row of {star_table} waits." if star_table else "Quarantine is empty.")
         return
     rows = table("table", "key", "column", "value", ">batch", "reason")
     for one in found:
