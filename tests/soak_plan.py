@@ -11,7 +11,7 @@ from types import MappingProxyType
 STEPS = 8
 """Of a round."""
 
-ROUNDS_OF_A_WORLD = 10
+ROUNDS_OF_A_WORLD = 6
 """Then source, lake and warehouse begin anew, so that late rounds cost what early ones do."""
 
 FAULTS = (
