@@ -1,17 +1,27 @@
 """Settings, from the environment (`TOTES_…`) or `totes.toml`; `totes settings` lists them."""
 
 import difflib
+import logging
 import os
 import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, NoReturn, Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import CoreSchema, core_schema
 from pydantic_settings import (
     BaseSettings,
@@ -24,29 +34,67 @@ from pydantic_settings import (
 
 from totes.errors import UsageError
 
+log = logging.getLogger(__name__)
+
+_SECRET = frozenset(
+    {"password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"}
+)
+"""Libpq's keywords that are nobody's business."""
+
+_WEAK = frozenset({"disable", "allow", "prefer"})
+"""What `sslmode` may be without forbidding a connection in the clear."""
+
 
 class Dsn:
-    """How to reach a database; shows itself without its password."""
+    """How to reach a database; shows itself without its password, and can't be pickled."""
+
+    __slots__ = ("_parts", "_value")
 
     def __init__(self, value: str) -> None:
         """`value` is a libpq URL or keyword string; ValueError where libpq can't parse it."""
         try:
-            self._parts = conninfo_to_dict(value)
+            parts = conninfo_to_dict(value)
         except Exception:  # noqa: BLE001  psycopg's message repeats the text, password included
             raise ValueError("is not a libpq connection URL") from None
-        self._value = value
+        if _is_torn(value):
+            raise ValueError(
+                "is not a libpq connection URL: write @ and / in a password as %40 and %2F"
+            )
+        self._value = SecretStr(value)
+        self._parts = {k: v if k not in _SECRET else SecretStr(str(v)) for k, v in parts.items()}
 
     def reveal(self) -> str:
         """The whole DSN, for the driver only."""
-        return self._value
+        return self._value.get_secret_value()
 
     def replace(self, **parts: str) -> Self:
-        return type(self)(make_conninfo(self._value, **parts))
+        return type(self)(make_conninfo(self.reveal(), **parts))
 
     @property
     def parts(self) -> dict[str, object]:
-        """Libpq's keywords, without the password."""
-        return {k: v for k, v in self._parts.items() if k not in {"password", "sslpassword"}}
+        """Libpq's keywords, without the secret ones."""
+        return {k: v for k, v in self._parts.items() if k not in _SECRET}
+
+    @property
+    def may_lack_tls(self) -> bool:
+        """Whether a password may go over a network in the clear, if the server wants it so."""
+        mode = self._parts.get("sslmode") or os.environ.get("PGSSLMODE") or "prefer"
+        return mode in _WEAK and self._has_password and any(map(_is_remote, self._hosts))
+
+    @property
+    def _has_password(self) -> bool:
+        given = self._parts.get("passfile") or os.environ.get("PGPASSFILE") or "~/.pgpass"
+        known = bool(self._parts.get("password") or os.environ.get("PGPASSWORD"))
+        return known or Path(str(given)).expanduser().is_file()
+
+    @property
+    def _hosts(self) -> list[str]:
+        """Where libpq may go; by name only where it gets no address."""
+        hosts = str(self._parts.get("host") or os.environ.get("PGHOST") or "").split(",")
+        addresses = str(self._parts.get("hostaddr") or os.environ.get("PGHOSTADDR") or "").split(
+            ","
+        )
+        return [address or host for host, address in zip_longest(hosts, addresses, fillvalue="")]
 
     def __str__(self) -> str:
         parts = self.parts
@@ -63,12 +111,40 @@ class Dsn:
     def __hash__(self) -> int:
         return hash(self._value)
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A Dsn can't be pickled: its password would be in plain text.")
+
     @classmethod
     def __get_pydantic_core_schema__(cls, _: object, __: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
             lambda value: value if isinstance(value, cls) else cls(str(value)),
             serialization=core_schema.to_string_ser_schema(),
         )
+
+
+def _is_torn(value: str) -> bool:
+    """Whether libpq takes a part of a URL's password, with an @ or / in it, for something else."""
+    scheme, found, rest = value.partition("://")
+    if not found or scheme not in {"postgresql", "postgres"}:
+        return False
+    authority, _, tail = rest.partition("/")
+    return authority.count("@") > 1 or "@" in tail.partition("?")[0]
+
+
+def _is_remote(host: str) -> bool:
+    """Whether a host is reached over a network: no socket and not this machine."""
+    if host == "" or host.startswith(("/", "@")) or host == "localhost":
+        return False
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return True
 
 
 def _seconds(value: object) -> object:
@@ -164,7 +240,7 @@ def load_settings() -> Settings:
             advice = f"did you mean {near[0]}?" if near else "`totes settings` lists them all."
             raise UsageError(f"There is no setting {name}: {advice}")
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         detail = error.errors(include_input=False)[0]
         name = ".".join(str(part) for part in detail["loc"])
@@ -174,6 +250,20 @@ def load_settings() -> Settings:
         raise UsageError(f"Setting {PREFIX}{name.upper()}: {reason}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"totes.toml can't be read: {error}.") from None
+    for name in ("source_dsn", "warehouse_dsn"):
+        _warn(getattr(settings, name), f"{PREFIX}{name.upper()}")
+    return settings
+
+
+def _warn(dsn: Dsn | None, name: str) -> None:
+    """Say where a password may be read on its way."""
+    if dsn is not None and dsn.may_lack_tls:
+        log.warning(
+            "%s (%s) may send its password without TLS: add sslmode=verify-full to it, "
+            "or sslmode=require where there is no certificate to check.",
+            name,
+            dsn,
+        )
 
 
 def duration(text: str, name: str) -> timedelta:
@@ -183,7 +273,9 @@ def duration(text: str, name: str) -> timedelta:
 
 def dsn(text: str, name: str) -> Dsn:
     """What option `name` says; UsageError, which doesn't repeat it, where libpq can't read it."""
-    return _option(Dsn, text, name)
+    found = _option(Dsn, text, name)
+    _warn(found, f"Option {name}")
+    return found
 
 
 def _option[T](kind: type[T], text: str, name: str) -> T:
