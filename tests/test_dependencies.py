@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": set(),
     "failpoint": set(),
     "policy": {"errors"},
-    "engine": set(),
+    "engine": {"errors"},
     "batch": {"errors"},
     "settings": {"errors"},
     "alert": {"errors"},

@@ -7,8 +7,6 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from totes.batch import (
     Former,
@@ -19,6 +17,7 @@ from totes.batch import (
     heartbeat_prefix,
     manifest_path,
 )
+from totes.engine import scratch_folder
 from totes.errors import SourceError
 from totes.failpoint import reach
 from totes.lake.log import newest, read_manifest
@@ -102,10 +101,10 @@ def capture_batch(
     captured_at = (
         max(snapshot.taken_at, before.captured_at + _TICK) if before else snapshot.taken_at
     )
-    with TemporaryDirectory(prefix="totes-ingest-") as scratch:
+    with scratch_folder("totes-ingest-") as scratch:
         capture = Capture(
             snapshot,
-            BatchFiles(store, Path(scratch), batch, captured_at),
+            BatchFiles(store, scratch, batch, captured_at),
             accept_deletes=accept.deletes,
             progress=progress,
         )

@@ -4,7 +4,6 @@ The warehouse itself records the batches it has. A batch at or below that record
 that is not the next is refused, and an advisory lock keeps two loaders apart.
 """
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from psycopg import Connection
 from psycopg.rows import class_row
 
 from totes.batch import ProcessedManifest, StarFile
-from totes.engine import open_engine
+from totes.engine import open_engine, scratch_folder
 from totes.errors import LakeError, ObjectMissing, WarehouseError
 from totes.failpoint import reach
 from totes.lake.log import current_generation, fetch_checked, read_processed_manifest
@@ -200,10 +199,8 @@ def _manifests(processed: Store, generation: int, first: int = 1) -> Iterator[Pr
 @contextmanager
 def _workshop() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
     """DuckDB, and a folder for what is fetched."""
-    with tempfile.TemporaryDirectory(prefix="totes-load-") as folder:
-        scratch = Path(folder)
-        with open_engine(scratch) as engine:
-            yield engine, scratch
+    with scratch_folder("totes-load-") as scratch, open_engine(scratch) as engine:
+        yield engine, scratch
 
 
 @contextmanager

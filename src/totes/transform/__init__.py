@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from totes.batch import Manifest, ProcessedManifest, digest, manifest_path, processed_manifest_path
-from totes.engine import open_engine
+from totes.engine import open_engine, scratch_folder
 from totes.errors import LakeError, ModelError, ObjectMissing
 from totes.failpoint import reach
 from totes.lake.log import (
@@ -68,8 +68,8 @@ def write_generation(  # noqa: PLR0913  what a replay chooses
         _check_lineage(ingestion, processed, last[0])
     if not pending(done + 1):
         return
-    with TemporaryDirectory(prefix="totes-") as scratch, closing(_engine(scratch)) as engine:
-        site = Site(ingestion, processed, generation, models, engine, Path(scratch))
+    with scratch_folder("totes-") as scratch, closing(_engine(scratch)) as engine:
+        site = Site(ingestion, processed, generation, models, engine, scratch)
         for batch in takewhile(pending, count(done + 1)):
             made = _build(site, batch, last, progress)
             content = made.to_json()
@@ -98,8 +98,8 @@ def _check_lineage(ingestion: Store, processed: Store, last: ProcessedManifest) 
         )
 
 
-def _engine(scratch: str) -> duckdb.DuckDBPyConnection:
-    engine = open_engine(Path(scratch))
+def _engine(scratch: Path) -> duckdb.DuckDBPyConnection:
+    engine = open_engine(scratch)
     engine.execute(f"set memory_limit = '{MEMORY_MB}MB'")
     return engine
 
