@@ -26,7 +26,7 @@ import lake_reader
 import totes
 from checksums import checksums
 from soak_business import Business, restart
-from soak_child import HUNG, UNFORESEEN, Child, Errand, Report
+from soak_child import HUNG, UNFORESEEN, Child, Errand, Report, gate
 from soak_plan import FAULTS, STAGES, Round, Step, rounds
 from totes.demo.servers import EmbeddedServer, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore
@@ -84,7 +84,10 @@ class Tally:
         )
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self) | {kind: self.found(kind) for kind in KINDS})
+        counted = {"faults": dict(self.faults)} | {kind: self.found(kind) for kind in KINDS}
+        return json.dumps(
+            vars(self) | counted | {"findings": [asdict(one) for one in self.findings]}
+        )
 
 
 class World:
@@ -118,9 +121,11 @@ class World:
     def close(self) -> None:
         self.business.close()
 
-    def start(self, *commands: str, step: Step | None = None, **into: Any) -> Child:
+    def start(
+        self, *commands: str, step: Step | None = None, gate: Any = None, **into: Any
+    ) -> Child:
         report = self.folder / "reports" / f"{next(self._numbers)}.json"
-        return Child(Errand(self.pipeline, commands, report, step, **into))
+        return Child(Errand(self.pipeline, commands, report, step, **into), gate)
 
     def unharmed(self, *commands: str, **into: Any) -> tuple[list[Finding], Report]:
         """Run this without a fault; it must succeed."""
@@ -247,7 +252,8 @@ class Soak:
             findings, _ = world.unharmed(*earlier)
             yield from findings
         rivals = step.nth if step.fault == "rivals" else 1
-        victims = [world.start(step.command, step=step) for _ in range(rivals)]
+        together = gate(rivals) if rivals > 1 else None
+        victims = [world.start(step.command, step=step, gate=together) for _ in range(rivals)]
         beside = [world.start(command) for command in step.beside]
         world.business.run(step.moment)
         if step.fault == "kill-at-random":

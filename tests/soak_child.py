@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import faults
 from faults import COMMIT, Cut, Fault, FaultyStore, Given, Proxy, at_the
@@ -90,12 +90,20 @@ class NotedStore(FolderStore):
         return created
 
 
+def gate(children: int) -> Any:
+    """Where so many wait for one another."""
+    return _PROCESSES.Barrier(children)
+
+
 class Child:
     """One errand, under way from the beginning."""
 
-    def __init__(self, errand: Errand) -> None:
+    def __init__(self, errand: Errand, gate: Any = None) -> None:
+        """It begins when all have come to the `gate`, where one is given."""
         self.errand = errand
-        self._process: BaseProcess = _PROCESSES.Process(target=_work, args=(errand,), daemon=True)
+        self._process: BaseProcess = _PROCESSES.Process(
+            target=_work, args=(errand, gate), daemon=True
+        )
         self._process.start()
 
     def kill(self) -> None:
@@ -116,8 +124,10 @@ class Child:
         return Report(**json.loads(path.read_text())) if path.exists() else Report()
 
 
-def _work(errand: Errand) -> None:
+def _work(errand: Errand, gate: Any) -> None:
     report, code = Report(), 0
+    if gate:
+        gate.wait(LONGEST_SECONDS)
     with ExitStack() as stack:
         stores = [
             NotedStore(Path(store.url))

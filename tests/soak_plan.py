@@ -195,6 +195,6 @@ def _step(
         before=chance.randint(5, 30),
         during=during,
         moment=chance.randint(0, during),
-        prepared=chance.random() < 0.8,
+        prepared=chance.random() < 0.8 or fault == "rivals",
         beside=tuple(chance.sample(others, chance.choice([0, 0, 1, 2]))),
     )

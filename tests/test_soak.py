@@ -144,6 +144,16 @@ def test_a_batch_without_anything_new_is_found(totesys: Totesys, watched: Plant)
     assert ("doubled", "batches", "-", 3) in findings(totesys, watched)
 
 
+def test_the_verdict_as_json_has_all_of_it() -> None:
+    tally = soak.Tally(seed=5, rounds=7)
+    tally.faults["rivals"] += 2
+    tally.findings.append(Finding("lost", "fact_payment", "3", 2, "missing"))
+    told = json.loads(tally.to_json())
+    assert (told["seed"], told["lost"], told["doubled"]) == (5, 1, 0)
+    assert (told["faults"]["rivals"], told["faults"]["full-disk"]) == (2, 0)
+    assert told["findings"][0]["table"] == "fact_payment"
+
+
 def test_the_verdict_names_what_was_found_and_how_to_find_it_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
