@@ -15,7 +15,7 @@ import pytest
 from plant import Plant, at
 from totes import pipeline
 from totes.alert import alert
-from totes.errors import SourceError, UsageError, WarehouseError
+from totes.errors import SourceAway, SourceError, UsageError, WarehouseError
 from totes.ingest import Accept
 from totes.pipeline import STAGES, Done, run, run_once
 
@@ -143,6 +143,26 @@ def test_a_person_is_told_once_of_each_thing_that_is_wrong(
     with at("source.locked", fail):
         run(plant.pipeline, NO_PAUSE, stop, alert_command=post, rest=0)
     assert told(mailbox) == [{"stage": "ingest", "message": "The source is away.", "exit_code": 3}]
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize(("times", "messages"), [(2, 0), (3, 1), (5, 1)])
+def test_a_person_is_told_of_a_blip_only_when_it_lasts(
+    plant: Plant, post: str, mailbox: Path, times: int, messages: int
+) -> None:
+    stop = Event()
+    calls = after(times + 1, stop)
+    left = [SourceAway("The source is away.")] * times
+
+    def fail() -> None:
+        next(calls)
+        if left:
+            raise left.pop()
+
+    with at("source.locked", fail):
+        run(plant.pipeline, NO_PAUSE, stop, alert_command=post, rest=0)
+    assert not left
+    assert len(told(mailbox)) == messages
 
 
 @pytest.mark.usefixtures("no_waiting")
