@@ -41,11 +41,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verify": PARTS | STAGES | {"pipeline"},
     "replay": PARTS | STAGES | {"pipeline"},
     "release": PARTS | STAGES,
+    "erase": VALUES | {"lake"},
     "orphans": {"batch", "lake"},
     # the demo, which the product does not know, and where the command line finds its parts
     "demo": {"errors", "progress", "settings"},
     "places": PARTS | {"demo", "pipeline"},
-    "check": PARTS | {"places"},
+    "check": PARTS | {"ingest", "places"},
     "show": PARTS | {"demo", "places", "pipeline", "verify"},
 }
 TOP = {"cli", "__main__"}

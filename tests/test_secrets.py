@@ -208,7 +208,11 @@ SECRETS = {
     "AWS_SESSION_TOKEN": "sesame-of-the-session",
 }
 
-ARGUMENTS = {"totes run": ["--once"], "totes quarantine release": ["1"]}
+ARGUMENTS = {
+    "totes erase": ["staff", "1", "--columns", "email_address", "--into", "anew"],
+    "totes run": ["--once"],
+    "totes quarantine release": ["1"],
+}
 
 
 def commands(command: Any = None, name: str = "totes") -> Iterator[str]:

@@ -27,7 +27,10 @@ from totes.errors import LakeError
 FORMAT = 1
 """Version of the manifests this program writes, and the newest it reads."""
 
-RESERVED = frozenset({"batches", "generations", "heartbeats", "keys", "repeats"})
+ERASURES = "erasures"
+"""Prefix of the notes of what an operator has erased."""
+
+RESERVED = frozenset({"batches", "generations", "heartbeats", "keys", "repeats", ERASURES})
 """Top-level prefixes of the ingestion store that are not tables."""
 
 

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from totes import __version__
-from totes.cli import demo, gc, look, quarantine, stages, warehouse
+from totes.cli import demo, erase, gc, look, quarantine, stages, warehouse
 from totes.errors import BUG, TotesError
 
 INTERRUPTED = 130
@@ -82,6 +82,7 @@ app.command()(stages.run)
 app.command()(look.status)
 app.command()(look.verify)
 app.command()(stages.replay)
+app.command()(erase.erase)
 app.add_typer(quarantine.app)
 app.add_typer(warehouse.app)
 app.command()(gc.gc)

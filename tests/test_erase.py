@@ -1,0 +1,120 @@
+"""Erasure: a person's data leaves the lake by a new one, and nothing else changes."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import lake_reader
+from conftest import EmptyWarehouse
+from plant import Plant
+from totes.batch import ERASURES
+from totes.demo.servers import EmbeddedServer, prepare_warehouse
+from totes.lake.folder import FolderStore
+
+COLUMNS = "first_name,last_name,email_address"
+
+
+@pytest.fixture
+def old(plant: Plant) -> Plant:
+    """Somebody works here, marries, leaves, and asks to be forgotten: totesys has done so."""
+    plant.filled(5).run()
+    plant.change(
+        "UPDATE staff SET first_name = 'Adaqx', last_name = 'Lovelaceqx', email_address = 'adaqx@totes'"
+        " WHERE staff_id = 1"
+    )
+    plant.run()
+    plant.change("UPDATE staff SET last_name = 'Kingqx' WHERE staff_id = 1; DELETE FROM payment")
+    plant.run()
+    plant.change(
+        "UPDATE staff SET first_name = 'former', last_name = 'member', email_address = 'none'"
+        " WHERE staff_id = 1"
+    )
+    plant.run()
+    return plant
+
+
+@pytest.fixture
+def new(old: Plant, server: EmbeddedServer, warehouse: EmptyWarehouse) -> Plant:
+    """A platform on the same totesys with nothing in its lake, and an empty warehouse."""
+    name = f"{warehouse.dsn.parts['dbname']}_anew"
+    folder = old.folder / "anew"
+    return replace(old, warehouse=prepare_warehouse(server.dsn, name).loader, folder=folder)
+
+
+def texts(folder: Path) -> Iterator[str]:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            yield (gzip.decompress(data) if path.suffix == ".gz" else data).decode(
+                "utf-8", "replace"
+            )
+
+
+def history(plant: Plant) -> list[tuple[object, ...]]:
+    return plant.ask("SELECT payment_id, valid_from, valid_to FROM fact_payment ORDER BY 1, 2")
+
+
+@pytest.mark.slow
+def test_what_is_erased_is_nowhere_and_all_else_is_as_it_was(old: Plant, new: Plant) -> None:
+    before = old.state()[0]
+    arguments = ["staff", "1", "--columns", COLUMNS, "--into", str(new.ingestion)]
+    done = old.totes("erase", *arguments)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "4 batches written, 3 versions altered.\n"
+    assert {k: v for k, v in old.state()[0].items() if not k.startswith("anew/")} == before
+    new.run()
+    for word in ("Adaqx", "Lovelaceqx", "Kingqx", "adaqx@totes"):
+        assert any(word in text for text in texts(old.ingestion))
+        assert not any(word in text for text in texts(new.folder))
+    assert new.totes("verify").exit_code == 0
+    assert history(new) == history(old)
+    mine, theirs = (lake_reader.batches(FolderStore(p.ingestion)) for p in (new, old))
+    for one, other in zip(mine, theirs, strict=True):
+        assert one.model_copy(update={"previous": None, "tables": ()}) == other.model_copy(
+            update={"previous": None, "tables": ()}
+        )
+    for table in ("payment", "address", "department"):
+        rows = [lake_reader.rows(FolderStore(p.ingestion), table) for p in (new, old)]
+        assert rows[0] == rows[1]
+    [path] = (new.ingestion / ERASURES).iterdir()
+    note = json.loads(path.read_bytes())
+    assert (note["table"], note["key"], note["versions"]) == ("staff", ["1"], 3)
+    new.change("UPDATE staff SET email_address = 'gone' WHERE staff_id = 1")
+    assert new.run()[0].batch == 5, "capturing goes on from the new store"
+    assert new.totes("verify").exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_row_that_was_deleted_is_erased_too(plant: Plant, tmp_path: Path) -> None:
+    plant.change(
+        "INSERT INTO department VALUES (1, 'Sails', 'Leeds', 'Ada Lovelace', now(), now())"
+    )
+    plant.totes("ingest")
+    plant.change("DELETE FROM department")
+    plant.totes("ingest")
+    arguments = ["department", "1", "--columns", "manager", "--into", str(tmp_path / "anew")]
+    assert plant.totes("erase", *arguments).exit_code == 0
+    store = FolderStore(tmp_path / "anew")
+    [line] = lake_reader.lines(store, lake_reader.batches(store)[0], "department")
+    assert (line["manager"], line["location"]) == ("erased", "Leeds")
+
+
+@pytest.mark.slow
+def test_what_can_not_be_meant_is_refused(old: Plant, tmp_path: Path) -> None:
+    into = ["--into", str(tmp_path / "anew")]
+    for arguments, said in (
+        (["staff", "99", "--columns", COLUMNS, *into], "has a row 99 of table staff"),
+        (["nobody", "1", "--columns", COLUMNS, *into], "has a row 1 of table nobody"),
+        (["staff", "1", "2", "--columns", COLUMNS, *into], "is known by (staff_id)"),
+        (["staff", "1", "--columns", "staff_id", *into], "what can be erased is created_at"),
+        (["staff", "1", "--columns", "name", *into], "what can be erased is created_at"),
+        (["staff", "1", "--columns", COLUMNS, "--into", str(old.ingestion)], "has batches already"),
+    ):
+        refused = old.totes("erase", *arguments)
+        assert refused.exit_code == 2, refused.output
+        assert said in refused.stderr
+    assert not (tmp_path / "anew").exists()
