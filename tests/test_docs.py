@@ -88,6 +88,19 @@ def test_decisions_are_numbered_without_a_gap() -> None:
         assert path.read_text().startswith(f"# {number}. ")
 
 
+def test_every_guarantee_is_held_by_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "guarantees.md").read_text()
+    named = set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", text))
+    missing = [
+        f"{file}::{test}"
+        for file, test in sorted(named)
+        if not re.search(rf"^def {test}\(", (ROOT / "tests" / file).read_text(), re.MULTILINE)
+    ]
+    assert not missing
+    sections = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    assert all("::test_" in section for section in sections)
+
+
 def _anchors(page: Path) -> set[str]:
     """The headings of a page as links name them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
