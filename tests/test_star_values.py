@@ -264,8 +264,8 @@ def test_values_at_the_edges_of_types_are_loaded_exactly_or_set_aside(plant: Pla
             assert name.startswith(column)
             assert value is not None
             assert reason.startswith("is not ")
-        values = loaded[0] if loaded else (None,)
-        found[table, column, key] = values if len(values) > 1 else values[0]
+        got = loaded[0] if loaded else (None,)
+        found[table, column, key] = got if len(got) > 1 else got[0]
     assert found == expected
     assert verify(plant.pipeline).equal
 

@@ -92,8 +92,15 @@ def release(
         for stage in ("transform", "load"):
             for _ in steps(places.pipeline, stage, progress=shown):
                 pass
-        left = set(refused_batches(places.warehouse)) & {*wanted, batch}
-    fate = "some are refused still: `totes quarantine show`" if left else "all were accepted"
+        tried = {*wanted, batch}
+        left = tried.intersection(refused_batches(places.warehouse))
+        current = tried.intersection(refused_batches(places.warehouse, history=False))
+    if current:
+        fate = "some are refused still: `totes quarantine show`"
+    elif left:
+        fate = "what is refused still has been replaced by something newer"
+    else:
+        fate = "all were accepted"
     out().print(f"Batch {batch} tried the refused rows of batch {_numbers(wanted)}: {fate}.")
 
 

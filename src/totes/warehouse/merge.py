@@ -272,6 +272,7 @@ class _Batch:
             "batch": self.manifest.batch,
             "captured_at": self.manifest.captured_at,
             "of_fact": _qualified("f", columns),
+            "of_earlier": _qualified("earlier", columns),
             "of_staged": _qualified("s", columns),
             "current": _qualified("d", columns),
             "excluded": _qualified("excluded", columns),
@@ -307,7 +308,7 @@ _OF_LATE = ("end_superseded", "release")
 _STEPS: Mapping[tuple[bool, bool], tuple[str, ...]] = MappingProxyType(
     {
         (True, False): _OF_FACT,
-        (True, True): (*_OF_LATE, *_OF_FACT),
+        (True, True): (*_OF_LATE, *_OF_FACT, "join_equal"),
         (False, False): _OF_DIMENSION,
         (False, True): (*_OF_LATE, "insert_ended_dimension", *_OF_DIMENSION),
     }

@@ -69,12 +69,16 @@ def refused(warehouse: Dsn, table: str | None, limit: int) -> list[Refused]:
         ).fetchall()
 
 
-def refused_batches(warehouse: Dsn) -> list[int]:
-    """The batches with rows that the contract refused, and a release can try again."""
+def refused_batches(warehouse: Dsn, *, history: bool = True) -> list[int]:
+    """The batches with rows that the contract refused, and a release can try again.
+
+    Those of the `history` too, which something newer has replaced: they belong between others.
+    """
     with _migrated(warehouse) as connection:
         rows = connection.execute(
             "SELECT DISTINCT batch FROM totes.quarantine WHERE waits_for IS NULL"
-            " AND released_at IS NULL AND superseded_at IS NULL ORDER BY batch"
+            " AND released_at IS NULL AND (%s OR superseded_at IS NULL) ORDER BY batch",
+            [history],
         )
         return [batch for (batch,) in rows]
 
