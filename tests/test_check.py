@@ -6,11 +6,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from conftest import EmptyWarehouse, Totesys
+from conftest import ClusterFactory, EmptyWarehouse, Totesys
 from plant import Plant
 from totes import check as checking
 from totes.check import Finding, check
 from totes.lake.folder import FolderStore
+from totes.demo.servers import prepare_source
 from totes.places import Places
 from totes.settings import Dsn, Settings
 
@@ -49,6 +50,19 @@ def test_all_is_well_before_and_after_the_first_run(plant: Plant) -> None:
     assert ("warehouse tables", "as the contract says") in {
         (finding.what, finding.found) for finding in found
     }
+
+
+def test_another_source_than_the_lakes_is_told(plant: Plant, cluster: ClusterFactory) -> None:
+    plant.filled().run()
+    other = prepare_source(cluster().dsn).reader.reveal()
+    [(what, _)] = failures(look(plant, source_dsn=other))
+    assert what == "source identity"
+
+
+def test_the_source_is_no_warehouse(plant: Plant) -> None:
+    plant.filled().run()
+    found = failures(look(plant, warehouse_dsn=plant.owner))
+    assert ("warehouse", "name another database in TOTES_WAREHOUSE_DSN.") in found
 
 
 def test_looking_twice_leaves_one_object_in_each_store(plant: Plant) -> None:

@@ -409,6 +409,20 @@ def test_another_source_than_last_time_is_refused(plant: Plant, cluster: Cluster
     refuse(plant.having(source_dsn=other), 3, "--accept-new-source")
 
 
+def test_the_source_is_not_written_to_even_if_it_is_named_as_the_warehouse(plant: Plant) -> None:
+    result = plant.filled().having(warehouse_dsn=plant.owner.reveal()).totes("run", "--once")
+    assert result.exit_code == 5
+    assert "only ever read" in result.stderr
+    with psycopg.connect(plant.owner.reveal()) as owner:
+        assert owner.execute("SELECT to_regclass('fact_payment')").fetchone() == (None,)
+
+
+def test_verify_captures_nothing_before_the_warehouse_is_there(plant: Plant) -> None:
+    plant.filled()
+    refuse(plant, 5, "totes warehouse migrate", "verify")
+    assert not plant.ingestion.exists()
+
+
 def test_a_lake_that_cannot_be_written_is_refused(plant: Plant, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refuse(plant.filled().having(ingestion_url=str(tmp_path / "file" / "lake")), 4, "can't be")

@@ -378,7 +378,7 @@ def test_another_source_finds_what_was_known(shop: Shop, monkeypatch: pytest.Mon
     shop.stocked(3).run("ALTER TABLE item RENAME TO away")
     shop.capture()
     shop.run("DELETE FROM away WHERE id = 1; ALTER TABLE away RENAME TO item")
-    monkeypatch.setattr("totes.ingest._is_another_source", lambda *_: True)
+    monkeypatch.setattr("totes.ingest.is_another_source", lambda *_: True)
     batch = shop.capture(Accept(new_source=True))
     assert batch is not None
     lines = lake_reader.lines(shop.store, batch, "item")

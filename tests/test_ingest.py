@@ -171,6 +171,20 @@ def test_rival_first_captures_leave_one_first_batch(
 # Things that break
 
 
+@pytest.mark.parametrize("lost", [{2}, {2, 3, 4, 5}, {1}])
+def test_a_lost_manifests_number_is_not_given_again(shop: Shop, lost: set[int]) -> None:
+    shop.stocked()
+    for number in range(10, 18):
+        shop.run(f"INSERT INTO item VALUES ({number})")
+        shop.capture()
+    for batch in lost:
+        (shop.lake / manifest_path(batch)).unlink()
+    shop.run("INSERT INTO item VALUES (99)")
+    with pytest.raises(LakeError, match=rf"{min(lost):012d}.json is missing .* backup"):
+        shop.capture()
+    assert not any((shop.lake / manifest_path(batch)).exists() for batch in lost)
+
+
 def test_a_killed_ingest_leaves_no_batch_and_the_next_one_is_whole(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from totes.errors import SourceError, TotesError
+from totes.ingest import another_source, is_another_source, newest_batch
 from totes.lake.store import Store
 from totes.places import Places
 from totes.source import session
@@ -75,6 +76,9 @@ def _source(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding]:
     with open_snapshot(places.source, scope) as snapshot:
         keyless = [table.name for table in snapshot.catalogue.tables if not table.key]
         yield Finding("source snapshot", "all tables can be locked and read in one snapshot")
+        last = newest_batch(places.ingestion)
+        if last and is_another_source(last[0], snapshot):
+            yield _failed("source identity", another_source(last[0], snapshot))
     if keyless:
         text = f"{', '.join(keyless)}: captured whole whenever they change"
         yield Finding("source tables without a primary key", text)
@@ -134,6 +138,10 @@ def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding
     with warehouse_session.connect(places.warehouse) as connection:
         clocks["warehouse"] = _clock(connection)
         yield Finding("warehouse", f"{places.warehouse}, {_version(connection)}")
+        last = newest_batch(places.ingestion)
+        if last and warehouse_session.is_database(connection, last[0].identity):
+            advice = "name another database in TOTES_WAREHOUSE_DSN."
+            yield _failed("warehouse", "it is the database that is ingested", advice)
         ledger = connection.execute("SELECT to_regclass('totes.migrations')").fetchone()
         if ledger == (None,):
             yield from _empty_warehouse(connection)

@@ -20,7 +20,7 @@ from totes.batch import (
 from totes.engine import scratch_folder
 from totes.errors import SourceError
 from totes.failpoint import reach
-from totes.lake.log import newest, read_manifest
+from totes.lake.log import check_unused, newest, read_manifest
 from totes.lake.store import Store
 from totes.progress import QUIET, Progress
 from totes.settings import Dsn
@@ -89,9 +89,9 @@ def capture_batch(
     """Publish the batch after `last` from an open snapshot; None where a rival was first."""
     progress.start("ingest")
     before, digest = last or (None, None)
-    everything = before is not None and _is_another_source(before, snapshot)
+    everything = before is not None and is_another_source(before, snapshot)
     if before and everything and not accept.new_source:
-        raise SourceError(_another_source(before, snapshot))
+        raise SourceError(another_source(before, snapshot))
     if before and not everything and _stood_still(before, snapshot):
         return _nothing_new(store, before, snapshot)
     if before is None or _altered(before, snapshot):
@@ -122,6 +122,7 @@ def capture_batch(
         tables=tables,
         former=tuple(_former(before, tables, snapshot, batch)) if before else (),
     )
+    check_unused(store, manifest_path, batch)
     reach("ingest.before-manifest")
     if not store.create(manifest_path(batch), manifest.to_json()):
         return None
@@ -195,14 +196,16 @@ def _shapes(tables: Iterable[Table | SourceTable]) -> dict[str, str]:
     return {table.name: table.fingerprint for table in tables}
 
 
-def _is_another_source(before: Manifest, snapshot: Snapshot) -> bool:
+def is_another_source(before: Manifest, snapshot: Snapshot) -> bool:
+    """Whether a snapshot is of another database than a batch, or of an earlier state of it."""
     same_database = snapshot.identity.model_copy(update={"database": ""}) == (
         before.identity.model_copy(update={"database": ""})
     )
     return not same_database or snapshot.xmax < next_transaction(before.snapshot)
 
 
-def _another_source(before: Manifest, snapshot: Snapshot) -> str:
+def another_source(before: Manifest, snapshot: Snapshot) -> str:
+    """What makes it another source, and what to do."""
     was, now = before.identity, snapshot.identity
     if now.system_identifier != was.system_identifier:
         reason = f"its server is {now.system_identifier}, batch {before.batch} came from "

@@ -11,8 +11,8 @@ from threading import Event
 
 from totes.alert import alert
 from totes.batch import ProcessedManifest
-from totes.errors import TotesError, UsageError
-from totes.ingest import Accept, Ingested, ingest
+from totes.errors import TotesError, UsageError, WarehouseError
+from totes.ingest import Accept, Ingested, ingest, newest_batch
 from totes.lake.store import Store
 from totes.load import load, record_checked
 from totes.policy import exit_code, persistently, policy, steadily
@@ -20,7 +20,7 @@ from totes.progress import QUIET, Progress
 from totes.settings import Dsn
 from totes.source.catalogue import Scope
 from totes.transform import transform
-from totes.warehouse.connection import connect
+from totes.warehouse.connection import connect, is_database
 from totes.warehouse.quarantine import set_aside
 from totes.warehouse.schema import migrate
 
@@ -73,7 +73,7 @@ def steps(
         for made in transform(pipeline.ingestion, pipeline.processed, progress=progress):
             yield Done(stage, made.batch, made.rows, made.captured_at, refused(made))
     else:
-        _migrate_new(pipeline.warehouse)
+        _migrate_new(pipeline)
         for loaded in load(pipeline.processed, pipeline.warehouse, progress=progress):
             waiting = set_aside(pipeline.warehouse, loaded.batch)
             yield Done(stage, loaded.batch, loaded.rows, loaded.captured_at, waiting)
@@ -93,16 +93,22 @@ def refused(made: ProcessedManifest) -> Mapping[str, int]:
     return rows
 
 
-def _migrate_new(warehouse: Dsn) -> None:
+def _migrate_new(pipeline: Pipeline) -> None:
     """Make the tables of a warehouse that never had a batch; an older one waits for a person.
 
     Also where its making was interrupted.
     """
-    with connect(warehouse) as connection:
+    with connect(pipeline.warehouse) as connection:
         made = connection.execute("SELECT to_regclass('totes.batches')").fetchone() != (None,)
         if made and connection.execute("SELECT FROM totes.batches LIMIT 1").fetchone() is not None:
             return
-    migrate(warehouse)
+        captured = newest_batch(pipeline.ingestion)
+        if captured and is_database(connection, captured[0].identity):
+            raise WarehouseError(
+                f"The warehouse {pipeline.warehouse} is the database that is ingested, which is "
+                "only ever read: name another database in TOTES_WAREHOUSE_DSN."
+            )
+    migrate(pipeline.warehouse)
 
 
 STAGES = ("ingest", "transform", "load")

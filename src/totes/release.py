@@ -10,6 +10,7 @@ from totes.batch import Manifest, manifest_path
 from totes.errors import UsageError
 from totes.failpoint import reach
 from totes.ingest import newest_batch
+from totes.lake.log import check_unused
 from totes.lake.store import Store
 
 _TICK = timedelta(microseconds=1)
@@ -41,6 +42,7 @@ def release(store: Store, batches: Collection[int]) -> Manifest:
             released=wanted,
             former=last.former,
         )
+        check_unused(store, manifest_path, manifest.batch)
         reach("release.before-manifest")
         if store.create(manifest_path(manifest.batch), manifest.to_json()):
             reach("release.published")

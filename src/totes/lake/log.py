@@ -17,6 +17,10 @@ from totes.errors import LakeError
 from totes.lake.store import Store
 
 
+_AHEAD = (1, 2, 4, 8, 64)
+"""Where later objects are looked for: the first tells one that was lost, the others more."""
+
+
 def newest(store: Store, path_of: Callable[[int], str], at_least: int = 0) -> int:
     """The highest number that has an object; all from 1 to it have one, 0 is none.
 
@@ -32,6 +36,16 @@ def newest(store: Store, path_of: Callable[[int], str], at_least: int = 0) -> in
         else:
             missing = middle
     return found
+
+
+def check_unused(store: Store, path_of: Callable[[int], str], number: int) -> None:
+    """LakeError where `number` was lost, as later ones are there: it must not be given again."""
+    for ahead in _AHEAD:
+        if store.exists(path_of(number + ahead)) and not store.exists(path_of(number)):
+            raise LakeError(
+                f"{path_of(number)} is missing in {store.url}, though {path_of(number + ahead)} "
+                "is there: restore it from a backup."
+            )
 
 
 def current_generation(store: Store) -> int:

@@ -27,6 +27,7 @@ from totes.source.snapshot import Snapshot, open_snapshot
 from totes.star.contract import AMOUNT, DATE, MONEY, STARS, Column, Star
 from totes.transform import transform
 from totes.warehouse.connection import connect
+from totes.warehouse.schema import check
 
 ATTEMPTS = 5
 """How often verify starts again because another run brought a newer batch meanwhile."""
@@ -93,6 +94,8 @@ class Verdict:
 
 def verify(pipeline: Pipeline, progress: Progress = QUIET) -> Verdict:
     """Bring the warehouse up to one snapshot of the source and compare the two in it."""
+    with connect(pipeline.warehouse) as warehouse:
+        check(warehouse)  # before anything is captured
     for _ in range(ATTEMPTS):
         last = newest_batch(pipeline.ingestion)
         with open_snapshot(pipeline.source, pipeline.scope) as snapshot:

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection, errors
 
+from totes.batch import Identity
 from totes.errors import WarehouseAway, WarehouseError
 from totes.policy import passes
 from totes.settings import Dsn
@@ -52,6 +53,15 @@ def connect(dsn: Dsn) -> Iterator[Connection[Any]]:
             yield connection
         except _FORESEEN as error:
             raise _kind(error)(f"The warehouse {dsn} failed: {_reason(error)}.") from error
+
+
+def is_database(connection: Connection[Any], identity: Identity) -> bool:
+    """Whether this is the database that a batch was captured from."""
+    found = connection.execute(
+        "SELECT (SELECT system_identifier FROM pg_control_system())::text, oid::bigint"
+        " FROM pg_database WHERE datname = current_database()"
+    ).fetchone()
+    return found == (identity.system_identifier, identity.database_oid)
 
 
 def _settings(dsn: Dsn) -> dict[str, str]:
