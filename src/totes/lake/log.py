@@ -16,7 +16,6 @@ from totes.batch import (
 from totes.errors import LakeError
 from totes.lake.store import Store
 
-
 _AHEAD = (1, 2, 4, 8, 64)
 """Where later objects are looked for: the first tells one that was lost, the others more."""
 

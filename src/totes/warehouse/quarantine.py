@@ -48,7 +48,10 @@ def _migrated(warehouse: Dsn) -> Iterator[Connection[Any]]:
 
 def counts(warehouse: Dsn) -> list[Count]:
     """By table, column and reason."""
-    with _migrated(warehouse) as connection, connection.cursor(row_factory=class_row(Count)) as rows:
+    with (
+        _migrated(warehouse) as connection,
+        connection.cursor(row_factory=class_row(Count)) as rows,
+    ):
         return rows.execute(
             'SELECT count(*) AS rows, star_table AS "table", column_name AS "column", reason'
             " FROM totes.quarantine WHERE released_at IS NULL AND superseded_at IS NULL"
