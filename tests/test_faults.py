@@ -91,6 +91,9 @@ def test_a_store_that_fails_once_costs_an_attempt_and_nothing_else(
             store = FaultyStore(getattr(good, which), Given(operation, fault, nth))
             failure = failed(on(good, which, store), stage)
             assert failure is None or (store.happened and isinstance(failure, LakeError))
+            if store.happened["fetch", Fault.CORRUPT]:
+                assert failure is not None
+                assert "its SHA-256 is not the manifest's" in str(failure)
             happened += store.happened.total()
         journey.note()
         list(run_once(good))
