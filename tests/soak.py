@@ -22,6 +22,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
+import psycopg
+from psycopg import sql
+
 import lake_reader
 import totes
 from checksums import checksums
@@ -31,6 +34,7 @@ from soak_plan import FAULTS, STAGES, Round, Step, rounds
 from totes.demo.servers import EmbeddedServer, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore
 from totes.pipeline import Pipeline
+from totes.settings import Dsn
 from totes.source.catalogue import Scope
 from witness import TABLES, Finding, Witness
 
@@ -94,37 +98,42 @@ class World:
     """A source, a lake and a warehouse, from their beginning on."""
 
     def __init__(
-        self, servers: tuple[EmbeddedServer, EmbeddedServer], folder: Path, name: str
+        self, servers: tuple[EmbeddedServer, EmbeddedServer], folder: Path, seed: str
     ) -> None:
         self._source_server, self._warehouse_server = servers
-        self.folder, self._name = folder, name
-        self._source = prepare_source(self._source_server.dsn, f"totesys_{name}")
-        made = prepare_warehouse(self._warehouse_server.dsn, f"warehouse_{name}")
+        self._folder = folder
+        source = prepare_source(self._source_server.dsn, f"totesys_{folder.name}")
+        self._warehouses = [
+            prepare_warehouse(self._warehouse_server.dsn, f"warehouse_{folder.name}")
+        ]
         self.pipeline = Pipeline(
-            self._source.reader,
+            source.reader,
             Scope(),
             FolderStore(folder / "ingestion"),
             FolderStore(folder / "processed"),
-            made.loader,
+            self._warehouses[0].loader,
         )
-        self.witness = Witness(self._source.superuser.reveal(), folder / "ingestion")
+        self.witness = Witness(source.superuser.reveal(), folder / "ingestion")
         self.witness.install()
+        self.business = Business(self._source_server, source, seed)
         self._numbers = count(1)
         self._published: dict[str, str] = {}
         self._objects: dict[Path, tuple[int, int]] = {}
         self._checksums: dict[int, dict[str, Any]] = {}
         (folder / "reports").mkdir(parents=True)
 
-    def open(self, seed: str) -> None:
-        self.business = Business(self._source_server, self._source, seed)
-
-    def close(self) -> None:
+    def remove(self) -> None:
+        """Nothing of it is left."""
         self.business.close()
+        _drop(self._source_server, self.pipeline.source)
+        for made in self._warehouses:
+            _drop(self._warehouse_server, made.loader)
+        shutil.rmtree(self._folder)
 
     def start(
         self, *commands: str, step: Step | None = None, gate: Any = None, **into: Any
     ) -> Child:
-        report = self.folder / "reports" / f"{next(self._numbers)}.json"
+        report = self._folder / "reports" / f"{next(self._numbers)}.json"
         return Child(Errand(self.pipeline, commands, report, step, **into), gate)
 
     def unharmed(self, *commands: str, **into: Any) -> tuple[list[Finding], Report]:
@@ -183,7 +192,8 @@ class World:
         batches = sorted(self._checksums)
         earlier = batches[:-1] or batches
         batch = batches[-1] if which == "all" else earlier[int(chosen * len(earlier))]
-        new = prepare_warehouse(self._warehouse_server.dsn, f"replay_{self._name}_{number}")
+        new = prepare_warehouse(self._warehouse_server.dsn, f"replay_{number}")
+        self._warehouses.append(new)
         upto = None if which == "all" else batch
         findings, _ = self.unharmed("replay-into", into=new.loader, upto=upto)
         yield from findings
@@ -193,6 +203,12 @@ class World:
     def remember(self) -> None:
         """What the warehouse has as of its newest batch."""
         self._checksums[max(self.witness.batches)] = checksums(self.pipeline.warehouse)
+
+
+def _drop(server: EmbeddedServer, database: Dsn) -> None:
+    with psycopg.connect(server.dsn.reveal(), autocommit=True) as connection:
+        name = sql.Identifier(str(database.parts["dbname"]))
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 def _unequal(live: dict[str, Any], new: dict[str, Any], batch: int) -> Iterator[Finding]:
@@ -224,13 +240,11 @@ class Soak:
     def round(self, plan: Round) -> None:
         if plan.begins_a_world or self._world is None:
             self.leave()
-            name = f"{plan.number}"
-            self._world = World(self._servers, self._home / name, name)
-            self._world.open(f"{self.tally.seed}, {plan.number}")
+            folder = self._home / str(plan.number)
+            self._world = World(self._servers, folder, f"{self.tally.seed}, {plan.number}")
         world, tally = self._world, self.tally
         for step in plan.steps:
-            for finding in self._step(world, step):
-                tally.findings.append(finding)
+            tally.findings += self._step(world, step)
         tally.findings += self._compare(world, plan)
         tally.rounds += 1
         tally.changes = self._before["changes"] + world.witness.changes()
@@ -243,8 +257,11 @@ class Soak:
             self._before = Counter(
                 changes=tally.changes, events=tally.events, batches=tally.batches
             )
-            self._world.close()
-            shutil.rmtree(self._world.folder)
+            if tally.findings:  # to be looked at
+                self._world.business.close()
+            else:
+                self._world.remove()
+            self._world = None
 
     def _step(self, world: World, step: Step) -> Iterator[Finding]:
         world.business.run(step.before)
@@ -358,7 +375,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, required=True, help="chooses everything")
     parser.add_argument("--minutes", type=float, default=1.0, help="ends with the round after them")
     parser.add_argument("--rounds", type=int, help="ends after so many rounds at the latest")
-    parser.add_argument("--home", type=Path, help="an empty folder for servers and lake, kept")
+    parser.add_argument("--home", type=Path, help="an empty folder, where what went wrong stays")
     parser.add_argument("--json", action="store_true", help="the verdict as JSON")
     chosen = parser.parse_args(arguments)
     with ExitStack() as stack:
