@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from plant import Plant
-from totes.batch import Column, Heartbeat, Identity, Manifest, Table, heartbeat_path
+from totes.batch import Column, Former, Heartbeat, Identity, Manifest, Table, heartbeat_path
 from totes.lake.folder import FolderStore
 from totes.pipeline import steps
 from totes.status import Carried, Status, schema_changes, status
@@ -142,6 +142,16 @@ def test_what_was_altered_is_said(before: Table | None, after: Table | None, tol
     ]
     [change] = schema_changes(log.__getitem__, 2)
     assert (change.batch, change.what) == (2, told)
+
+
+def test_a_table_left_out_by_a_setting_is_not_dropped_and_one_that_is_back_not_new() -> None:
+    away = Former(table=table("a"), since=2, reason="excluded")
+    log: list[Any] = [None, manifest(1, table("a")), manifest(2), manifest(3, table("a"))]
+    log[2] = log[2].model_copy(update={"former": (away,)})
+    assert [(change.batch, change.what) for change in schema_changes(log.__getitem__, 3)] == [
+        (3, "table is back"),
+        (2, "table left out (TOTES_EXCLUDE_TABLES)"),
+    ]
 
 
 def test_changes_long_ago_are_found_in_few_looks() -> None:

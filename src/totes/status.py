@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from totes.batch import Manifest, Table, manifest_path, processed_manifest_path
+from totes.batch import Former, Manifest, Table, manifest_path, processed_manifest_path
 from totes.ingest import last_heartbeat
 from totes.lake.log import current_generation, newest, read_manifest, read_processed_manifest
 from totes.lake.store import Store
@@ -191,15 +191,25 @@ def _altered(before: Manifest, after: Manifest) -> Iterator[SchemaChange]:
     """Table by table; one that came anew with another source counts as altered too."""
     names = {table.name for manifest in (before, after) for table in manifest.tables}
     for name in sorted(names):
-        if what := _difference(before.table(name), after.table(name)):
+        was, now = before.table(name), after.table(name)
+        if was is None:
+            what = "table is back" if _known(before, name) else "table added"
+        elif now is None:
+            excluded = any(known.reason == "excluded" for known in _known(after, name))
+            what = "table left out (TOTES_EXCLUDE_TABLES)" if excluded else "table dropped"
+        else:
+            what = _difference(was, now)
+        if what:
             yield SchemaChange(after.batch, after.captured_at, name, what)
 
 
-def _difference(before: Table | None, after: Table | None) -> str | None:
-    if before is None or after is None:
-        return "table dropped" if after is None else "table added"
+def _known(manifest: Manifest, name: str) -> list[Former]:
+    return [former for former in manifest.former if former.table.name == name]
+
+
+def _difference(before: Table, after: Table) -> str:
     if before.fingerprint == after.fingerprint:
-        return None
+        return ""
     was = {column.name: column for column in before.columns}
     now = {column.name: column for column in after.columns}
     told = [f"{name} added ({now[name].type})" for name in now if name not in was]
