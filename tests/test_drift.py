@@ -238,6 +238,22 @@ def test_a_dimension_makes_up_for_changes_of_every_table_it_joins(plant: Plant) 
     assert_equal(plant)
 
 
+def test_a_change_that_meets_no_partner_is_made_up_for_too(plant: Plant) -> None:
+    """The table that comes back whole says nothing of a row that points beside it."""
+    plant.filled(5).change(
+        "ALTER TABLE counterparty DROP CONSTRAINT counterparty_legal_address_id_fkey"
+    )
+    plant.run()
+    plant.change("ALTER TABLE address RENAME city TO town")
+    ingest(plant)
+    plant.change("UPDATE counterparty SET legal_address_id = 9999 WHERE counterparty_id = 1")
+    ingest(plant)
+    plant.change("ALTER TABLE address RENAME town TO city")
+    plant.run()
+    refused = "SELECT key FROM totes.quarantine WHERE star_table = 'dim_counterparty'"
+    assert plant.ask(refused) == [("1",)]
+
+
 def test_a_source_that_breaks_again_is_waited_for_again(plant: Plant) -> None:
     plant.filled(5).run()
     for again in range(2):
