@@ -286,6 +286,7 @@ class Soak:
         for child in victims + beside:
             yield from _guilty(step, child) if child in harmed else _innocent(child)
             yield from world.noted(child)
+        yield from world.witness.half_loaded(world.pipeline.warehouse.reveal())
 
     def _count(self, step: Step, codes: list[int], happened: int) -> None:
         """Only what did happen: a killed child has died of it."""

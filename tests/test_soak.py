@@ -135,6 +135,16 @@ def test_the_witness_names_what_is_lost_doubled_or_altered(
 
 
 @pytest.mark.slow
+def test_half_a_batch_is_found(totesys: Totesys, warehouse: EmptyWarehouse, watched: Plant) -> None:
+    witness = Witness(totesys.admin.reveal(), watched.ingestion)
+    assert list(witness.half_loaded(watched.warehouse.reveal())) == []
+    with psycopg.connect(warehouse.admin.reveal()) as connection:
+        connection.execute("DELETE FROM totes.batches WHERE batch = 3")
+    [found] = witness.half_loaded(watched.warehouse.reveal())
+    assert (found.kind, found.table, found.key) == ("altered", "fact_payment", "1000")
+
+
+@pytest.mark.slow
 def test_a_batch_without_anything_new_is_found(totesys: Totesys, watched: Plant) -> None:
     with psycopg.connect(totesys.admin.reveal()) as connection:
         connection.execute(
@@ -169,7 +179,7 @@ def test_the_verdict_names_what_was_found_and_how_to_find_it_again(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_nothing_is_lost_doubled_or_altered_whatever_happens(
     scratch: Path, record_property: Callable[[str, object], None]
 ) -> None:

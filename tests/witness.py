@@ -8,6 +8,7 @@ nothing from totes: the lake's manifests are read as plain JSON.
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -70,6 +71,12 @@ DELETE FROM witness.{table} WHERE {key} IN (SELECT key FROM news);
 INSERT INTO witness.{table} SELECT (image).* FROM news WHERE NOT gone;
 """
 """Bring a table from the snapshot before to this one: a key's writers wait for one another."""
+
+
+_HALF: LiteralString = """
+SELECT {key}, valid_from FROM {fact}
+WHERE valid_from > (SELECT coalesce(max(captured_at), '-infinity') FROM totes.batches)
+"""
 
 
 @dataclass(frozen=True)
@@ -163,6 +170,21 @@ class Witness:
                 yield from self._compare_dimension(connection, dimension)
             yield from self._compare_calendar(connection)
             yield from self._compare_batches(connection)
+
+    def half_loaded(self, warehouse: str) -> Iterator[Finding]:
+        """Versions that readers see although their batch is not there."""
+        with psycopg.connect(warehouse) as connection:
+            for fact in FACTS:
+                with suppress(psycopg.errors.UndefinedTable), connection.transaction():
+                    found = connection.execute(
+                        sql.SQL(_HALF).format(
+                            fact=sql.Identifier(fact),
+                            key=sql.Identifier(f"{fact.removeprefix('fact_')}_id"),
+                        )
+                    ).fetchall()
+                    for key, since in found:
+                        text = f"is there since {since}, its batch is not"
+                        yield Finding("altered", fact, str(key), None, text)
 
     def _compare_fact(self, connection: psycopg.Connection, fact: str) -> Iterator[Finding]:
         """A version is the key and when it began; its last value is when it ended."""
