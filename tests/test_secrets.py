@@ -254,7 +254,10 @@ def secretive(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-def test_no_command_lets_a_secret_out_whatever_fails(secretive: Plant, tmp_path: Path) -> None:
+def test_no_command_lets_a_secret_out_whatever_fails(
+    secretive: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # one of the commands writes into a folder named from here
     secretive.filled(5)
     said: list[str] = []
 
