@@ -23,8 +23,8 @@ def old(plant: Plant) -> Plant:
     """Somebody works here, marries, leaves, and asks to be forgotten: totesys has done so."""
     plant.filled(5).run()
     plant.change(
-        "UPDATE staff SET first_name = 'Adaqx', last_name = 'Lovelaceqx', email_address = 'adaqx@totes'"
-        " WHERE staff_id = 1"
+        "UPDATE staff SET first_name = 'Adaqx', last_name = 'Lovelaceqx',"
+        " email_address = 'adaqx@totes' WHERE staff_id = 1"
     )
     plant.run()
     plant.change("UPDATE staff SET last_name = 'Kingqx' WHERE staff_id = 1; DELETE FROM payment")
