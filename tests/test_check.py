@@ -10,8 +10,8 @@ from conftest import ClusterFactory, EmptyWarehouse, Totesys
 from plant import Plant
 from totes import check as checking
 from totes.check import Finding, check
-from totes.lake.folder import FolderStore
 from totes.demo.servers import prepare_source
+from totes.lake.folder import FolderStore
 from totes.places import Places
 from totes.settings import Dsn, Settings
 

@@ -275,7 +275,7 @@ def _address(position: int) -> str:
 
 
 def _changed(horizon: Horizon) -> sql.Composable:
-    exact = sql.SQL("{} <= {}").format(_distance(horizon.current), horizon.distance)
+    exact = _changed_exactly(horizon)
     if horizon.distance >= _FARTHEST:
         return exact
     # Four times cheaper than the exact test alone, and lets through what it must (rows whose
@@ -283,6 +283,10 @@ def _changed(horizon: Horizon) -> sql.Composable:
     # of the horizon is not a constant to PostgreSQL: this way it is asked once, not for each row.
     oldest = str(horizon.oldest % _WRAP)
     return sql.SQL("age(t.xmin) <= (SELECT age({}::xid)) AND {}").format(oldest, exact)
+
+
+def _changed_exactly(horizon: Horizon) -> sql.Composable:
+    return sql.SQL("{} <= {}").format(_distance(horizon.current), horizon.distance)
 
 
 def _distance(current: int) -> sql.Composable:
@@ -294,7 +298,7 @@ def _distance(current: int) -> sql.Composable:
 def _line(table: SourceTable, current: int) -> sql.Composable:
     """A row as one line of JSON. row_to_json() says the same at twice the cost."""
     columns = [(column.name, _json(column)) for column in table.columns]
-    return _object([(XID, _written_by(current)), *columns], opening='{"_op":"upsert",')
+    return _object([(XID, ['"', _written_by(current), '"']), *columns], opening='{"_op":"upsert",')
 
 
 def _key(table: SourceTable) -> sql.Composable:
@@ -312,9 +316,8 @@ def key_names(table: SourceTable) -> list[str]:
     return [f"k{position}" for position in range(len(table.key))]
 
 
-def _written_by(current: int) -> list[_Part]:
-    number = sql.SQL("{} - {}").format(sql.Literal(current), _distance(current))
-    return ['"', number, '"']
+def _written_by(current: int) -> sql.Composable:
+    return sql.SQL("{} - {}").format(sql.Literal(current), _distance(current))
 
 
 def _content(table: SourceTable) -> sql.Composable:
