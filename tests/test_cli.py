@@ -189,7 +189,9 @@ def test_refused_rows_are_listed_shown_and_tried_again(plant: Plant) -> None:
     assert "fact_sales_order" in plant.totes("quarantine", "list").stdout
     shown = plant.totes("quarantine", "show", "fact_sales_order").stdout
     assert "'soon'" in shown
-    assert "No row of fact_payment waits" in plant.totes("quarantine", "show", "fact_payment").stdout
+    assert (
+        "No row of fact_payment waits" in plant.totes("quarantine", "show", "fact_payment").stdout
+    )
     released = plant.totes("quarantine", "release")
     assert released.stdout.startswith("Batch 3 tried the refused rows of batch 2: some are refused")
     assert plant.totes("verify").exit_code == 0
