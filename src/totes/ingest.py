@@ -127,7 +127,6 @@ def capture_batch(
     if not store.create(manifest_path(batch), manifest.to_json()):
         return None
     reach("ingest.published")
-    log.info("Batch %d: %d rows ingested.", batch, manifest.rows)
     return Ingested(manifest, captured_at)
 
 
