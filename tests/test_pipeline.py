@@ -281,3 +281,23 @@ def test_what_an_operator_accepts_holds_for_one_capture(
 )
 def test_an_alert_command_that_fails_stops_nothing(command: str | None) -> None:
     alert(command, {"stage": "ingest"})
+
+
+def test_an_alert_command_that_fails_is_told_without_its_arguments(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They are a webhook's address, or hold a token."""
+    program = "import sys; sys.exit(3)"
+    alert(shlex.join([sys.executable, "-c", program, "--token=sesame"]), {"stage": "ingest"})
+    assert "The alert command failed: it ended with 3." in caplog.text
+    assert "sesame" not in caplog.text
+
+
+def test_an_alert_command_that_hangs_is_told_without_its_arguments(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("totes.alert._TIMEOUT_SECONDS", 0.1)
+    forever = "import signal; signal.pause()"
+    alert(shlex.join([sys.executable, "-c", forever, "--token=sesame"]), {"stage": "ingest"})
+    assert "it took more than 0.1 s" in caplog.text
+    assert "sesame" not in caplog.text

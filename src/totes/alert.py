@@ -24,4 +24,17 @@ def alert(command: str | None, message: dict[str, object]) -> None:
             capture_output=True,
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        log.warning("The alert command failed: %s.", error)
+        log.warning("The alert command failed: %s.", _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the command: its arguments may name a webhook, or hold a token."""
+    match error:
+        case subprocess.CalledProcessError():
+            return f"it ended with {error.returncode}"
+        case subprocess.TimeoutExpired():
+            return f"it took more than {_TIMEOUT_SECONDS} s"
+        case OSError():
+            return error.strerror or type(error).__name__
+        case _:
+            return str(error)
