@@ -115,6 +115,16 @@ def test_what_is_named_is_never_removed_however_old(plant: Plant) -> None:
     assert plant.state() == before
 
 
+def test_a_store_inside_another_is_not_its_litter(plant: Plant) -> None:
+    """`s3://bucket` and `s3://bucket/processed`, or the new store of an erasure in the old one."""
+    within = {name: str(plant.ingestion / name) for name in ("processed", "anew")}
+    plant.filled(5).having(processed_url=within["processed"]).totes("run", "--once")
+    erase = ["erase", "staff", "1", "--columns", "first_name", "--into", within["anew"]]
+    assert plant.totes(*erase).exit_code == 0
+    assert {path.name for path in plant.ingestion.iterdir()} >= within.keys()
+    assert list(orphans(FolderStore(plant.ingestion))) == []
+
+
 def test_what_an_attempt_at_work_has_written_is_never_removed(plant: Plant) -> None:
     """Not even where it has been at work for weeks, or a clock says so."""
     plant.filled(5).run()

@@ -20,9 +20,12 @@ SHORTEST = timedelta(hours=1)
 """Nothing younger is ever removed."""
 
 _ATTEMPT = re.compile(
-    r"(?:generation=(?P<generation>[1-9]\d{0,8})/)?.*"
+    r"(?:(?:keys|repeats)/[^/]+"
+    r"|(?:generation=(?P<generation>[1-9]\d{0,8})/(?:(?:state|quarantine)/)?)?"
+    r"[^/]+/year=\d{4}/month=\d\d/day=\d\d)"
     r"/(?P<batch>\d{12})-[0-9a-f]{8}-\d+\.(?:jsonl\.gz|parquet)"
 )
+"""A whole key as the stages make it: what lies deeper may be of another store, inside this one."""
 
 
 @dataclass(frozen=True)
