@@ -131,10 +131,11 @@ _PASSING_STATES = ("08", "40", "53300", "55P03", "57P01", "57P02", "57P03")
 """Beginnings of SQLSTATEs: lost connections, rivals, too many sessions, locks, stops and starts."""
 
 _PASSING_WORDS = re.compile(
-    "refused|No such file|timeout|timed out|unreachable|reset by peer|Broken pipe"
-    "|server closed|connection is (lost|closed)|consuming input|sending query failed"
-    "|starting up|shutting down|not yet accepting|in recovery mode|terminating connection"
-    "|too many (clients|connections)|remaining connection slots"
+    "refused|No such file|timeout|timed out|unreachable|No route to host|reset by peer|Broken pipe"
+    "|Temporary failure in name resolution|SSL SYSCALL error|SSL connection has been closed"
+    "|server closed|connection is (lost|closed)|consuming input|sending (query|copy)"
+    "|flushing failed|starting up|shutting down|not yet accepting|in recovery mode"
+    "|terminating connection|too many (clients|connections)|remaining connection slots"
 )
 """How libpq says it, which knows no SQLSTATE before a session is open, nor when it is gone."""
 
