@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -28,7 +29,8 @@ from totes import __version__
 from totes.cli import app, main, terminal
 from totes.cli.look import show_verdict
 from totes.demo.servers import prepare_source
-from totes.settings import Settings
+from totes.pipeline import steps
+from totes.settings import Dsn, Settings
 from totes.show.run import run as show
 
 ROOT = Path(__file__).parent.parent
@@ -412,11 +414,24 @@ def test_another_source_than_last_time_is_refused(plant: Plant, cluster: Cluster
 
 
 def test_the_source_is_not_written_to_even_if_it_is_named_as_the_warehouse(plant: Plant) -> None:
-    result = plant.filled().having(warehouse_dsn=plant.owner.reveal()).totes("run", "--once")
-    assert result.exit_code == 5
-    assert "only ever read" in result.stderr
-    with psycopg.connect(plant.owner.reveal()) as owner:
-        assert owner.execute("SELECT to_regclass('fact_payment')").fetchone() == (None,)
+    mistaken = plant.filled().having(warehouse_dsn=plant.owner.reveal())
+    assert mistaken.totes("run", "--once").exit_code == 5
+    refuse(mistaken, 5, "only ever read")
+    refuse(mistaken, 5, "only ever read", "warehouse", "migrate")
+    refuse(plant, 5, "only ever read", "replay", "--into", plant.owner.reveal())
+    assert not is_warehouse(plant.owner)
+
+
+def test_before_the_first_capture_no_database_is_made_a_warehouse(plant: Plant) -> None:
+    """It may be totesys: which one that is, the lake doesn't know yet."""
+    assert list(steps(replace(plant.pipeline, warehouse=plant.owner), "load")) == []
+    assert not is_warehouse(plant.owner)
+
+
+def is_warehouse(dsn: Dsn) -> bool:
+    with psycopg.connect(dsn.reveal()) as connection:
+        made = connection.execute("SELECT to_regclass('fact_payment'), to_regnamespace('totes')")
+        return made.fetchone() != (None, None)
 
 
 def test_verify_captures_nothing_before_the_warehouse_is_there(plant: Plant) -> None:

@@ -73,7 +73,8 @@ def steps(
         for made in transform(pipeline.ingestion, pipeline.processed, progress=progress):
             yield Done(stage, made.batch, made.rows, made.captured_at, refused(made))
     else:
-        _migrate_new(pipeline)
+        if not _migrate_new(pipeline):
+            return
         for loaded in load(pipeline.processed, pipeline.warehouse, progress=progress):
             waiting = set_aside(pipeline.warehouse, loaded.batch)
             yield Done(stage, loaded.batch, loaded.rows, loaded.captured_at, waiting)
@@ -93,22 +94,34 @@ def refused(made: ProcessedManifest) -> Mapping[str, int]:
     return rows
 
 
-def _migrate_new(pipeline: Pipeline) -> None:
+def _migrate_new(pipeline: Pipeline) -> bool:
     """Make the tables of a warehouse that never had a batch; an older one waits for a person.
 
-    Also where its making was interrupted.
+    Also where its making was interrupted. False before the first capture: there is nothing to load
+    yet, nor is it known which database must not be written to.
     """
     with connect(pipeline.warehouse) as connection:
         made = connection.execute("SELECT to_regclass('totes.batches')").fetchone() != (None,)
         if made and connection.execute("SELECT FROM totes.batches LIMIT 1").fetchone() is not None:
-            return
-        captured = newest_batch(pipeline.ingestion)
-        if captured and is_database(connection, captured[0].identity):
-            raise WarehouseError(
-                f"The warehouse {pipeline.warehouse} is the database that is ingested, which is "
-                "only ever read: name another database in TOTES_WAREHOUSE_DSN."
-            )
+            return True
+    if newest_batch(pipeline.ingestion) is None:
+        return False
+    refuse_source(pipeline.ingestion, pipeline.warehouse)
     migrate(pipeline.warehouse)
+    return True
+
+
+def refuse_source(ingestion: Store, warehouse: Dsn) -> None:
+    """WarehouseError where a database to be made a warehouse is the one that is ingested."""
+    captured = newest_batch(ingestion)
+    if captured is None:
+        return
+    with connect(warehouse) as connection:
+        if is_database(connection, captured[0].identity):
+            raise WarehouseError(
+                f"The warehouse {warehouse} is the database that is ingested, which is only ever "
+                "read: name another database."
+            )
 
 
 STAGES = ("ingest", "transform", "load")

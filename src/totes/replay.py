@@ -23,7 +23,7 @@ from totes.lake.folder import FolderStore
 from totes.lake.log import current_generation, newest, read_processed_manifest
 from totes.lake.store import Store
 from totes.load import load
-from totes.pipeline import Done, Pipeline, refused, steps
+from totes.pipeline import Done, Pipeline, refuse_source, refused, steps
 from totes.progress import QUIET, Progress
 from totes.settings import Dsn
 from totes.star.models import Models, shipped_models
@@ -75,6 +75,7 @@ def _anew(pipeline: Pipeline, upto: int | None, progress: Progress) -> Iterator[
 
 
 def _elsewhere(ingestion: Store, into: Dsn, upto: int | None, progress: Progress) -> Iterator[Done]:
+    refuse_source(ingestion, into)
     migrate(into)
     with connect(into) as connection:
         if connection.execute("SELECT FROM totes.batches LIMIT 1").fetchone() is not None:

@@ -16,12 +16,14 @@ def warehouse() -> None:
 def migrate() -> None:
     """Create or upgrade the warehouse's tables."""
     from totes.cli.terminal import out
+    from totes.pipeline import refuse_source
     from totes.places import Places
     from totes.policy import persistently
     from totes.settings import load_settings
     from totes.warehouse.schema import migrate as bring_up
 
     with Places(load_settings()) as places:
+        persistently(lambda: refuse_source(places.ingestion, places.warehouse))
         applied = persistently(lambda: bring_up(places.warehouse))
     for name in applied:
         out().print(f"applied {name}")
