@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verify": PARTS | STAGES | {"pipeline"},
     "replay": PARTS | STAGES | {"pipeline"},
     "release": PARTS | STAGES,
-    "erase": VALUES | {"lake"},
+    "erase": VALUES | {"lake", "star"},
     "orphans": {"batch", "lake"},
     # the demo, which the product does not know, and where the command line finds its parts
     "demo": {"errors", "progress", "settings"},

@@ -11,7 +11,7 @@ import pytest
 import lake_reader
 from conftest import EmptyWarehouse
 from plant import Plant
-from totes.batch import ERASURES
+from totes.batch import ERASURES, Manifest, manifest_path
 from totes.demo.servers import EmbeddedServer, prepare_warehouse
 from totes.lake.folder import FolderStore
 
@@ -101,6 +101,75 @@ def test_a_row_that_was_deleted_is_erased_too(plant: Plant, tmp_path: Path) -> N
     store = FolderStore(tmp_path / "anew")
     [line] = lake_reader.lines(store, lake_reader.batches(store)[0], "department")
     assert (line["manager"], line["location"]) == ("erased", "Leeds")
+
+
+@pytest.mark.slow
+def test_a_name_in_a_former_column_or_a_dropped_table_is_erased_too(
+    plant: Plant, tmp_path: Path
+) -> None:
+    plant.change(
+        "CREATE TABLE guest (guest_id int PRIMARY KEY, name text, note text UNIQUE NOT NULL);"
+        "INSERT INTO guest VALUES (1, 'Adaqx', 'x'), (2, 'Bo', 'y')"
+    )
+    plant.totes("ingest")
+    plant.change("ALTER TABLE guest RENAME name TO called; UPDATE guest SET called = 'former'")
+    plant.change("ALTER TABLE guest DROP CONSTRAINT guest_pkey, ADD PRIMARY KEY (note)")
+    plant.totes("ingest")
+    plant.change("ALTER TABLE guest DROP CONSTRAINT guest_pkey, ADD PRIMARY KEY (guest_id)")
+    plant.totes("ingest")
+
+    def erased(into: str, columns: str) -> list[str]:
+        arguments = ["guest", "1", "--columns", columns, "--into", str(tmp_path / into)]
+        done = plant.totes("erase", *arguments)
+        assert done.exit_code == 0, done.output
+        store = FolderStore(tmp_path / into)
+        batches = [batch for batch in lake_reader.batches(store) if batch.table("guest")]
+        lines = [lake_reader.lines(store, batch, "guest") for batch in batches]
+        return [str(line) for batch in lines for line in batch if line.get("guest_id") == 1]
+
+    first, *later = erased("renamed", "name,called")
+    assert "'name': 'erased'" in first
+    assert later
+    assert all("'called': 'former'" in line for line in later)
+    plant.change("DROP TABLE guest")
+    plant.totes("ingest")
+    assert not any("former" in line or "Adaqx" in line for line in erased("gone", "name,called"))
+
+
+@pytest.mark.slow
+def test_where_a_row_can_not_be_told_nobody_is_told_it_was_erased(
+    plant: Plant, tmp_path: Path
+) -> None:
+    plant.change("CREATE TABLE guest (n int PRIMARY KEY, name text); INSERT INTO guest VALUES (1)")
+    plant.totes("ingest")
+    arguments = ["erase", "guest", "1", "--columns", "name", "--into"]
+    same = plant.totes(*arguments, str(tmp_path / "same"))
+    assert "Nothing was altered" in same.stderr
+    plant.change("ALTER TABLE guest RENAME n TO guest_id")
+    plant.totes("ingest")
+    refused = plant.totes(*arguments, str(tmp_path / "anew"))
+    assert refused.exit_code == 2
+    assert "Table guest once had no guest_id" in refused.stderr
+    assert not (tmp_path / "anew").exists()
+
+
+@pytest.mark.slow
+def test_a_lake_that_lies_is_not_rewritten(plant: Plant, tmp_path: Path) -> None:
+    plant.filled(5).run()
+    path = plant.ingestion / manifest_path(1)
+    path.chmod(0o644)
+    manifest = Manifest.from_json(path.read_bytes(), "")
+    lying = [
+        table.model_copy(
+            update={"files": tuple(f.model_copy(update={"unpacked_bytes": 9}) for f in table.files)}
+        )
+        for table in manifest.tables
+    ]
+    path.write_bytes(manifest.model_copy(update={"tables": tuple(lying)}).to_json())
+    arguments = ["staff", "1", "--columns", COLUMNS, "--into", str(tmp_path / "anew")]
+    refused = plant.totes("erase", *arguments)
+    assert refused.exit_code == 4
+    assert "unpacks to more than 9 bytes" in refused.stderr
 
 
 @pytest.mark.slow

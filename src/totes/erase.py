@@ -8,19 +8,20 @@ read access to the old store and a new, empty one; removing the old store is the
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from isal import igzip
 
 from totes.batch import ERASURES, File, Manifest, Table, manifest_path
+from totes.engine import scratch_folder
 from totes.errors import UsageError
 from totes.lake.log import fetch_checked, newest, read_manifest
 from totes.lake.store import Store
 from totes.progress import QUIET, Progress
+from totes.star.relation import unpack
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +54,14 @@ def erase(ingestion: Store, into: Store, erasure: Erasure, progress: Progress = 
     last = newest(ingestion, manifest_path)
     if last and into.exists(manifest_path(1)):
         raise UsageError(f"{into.url} has batches already: erase into an empty store.")
-    with TemporaryDirectory(prefix="totes-erase-") as folder:
-        work = _Work(ingestion, into, erasure, Path(folder))
-        values = work.newest_values(last)
+    with scratch_folder("totes-erase-") as scratch:
+        work = _Work(ingestion, into, erasure, scratch)
+        key, values = work.newest(last)
         digest, altered = None, 0
         progress.start("erase", last)
         for batch in range(1, last + 1):
             manifest, _ = read_manifest(ingestion, batch)
-            versions, anew = work.rewritten(manifest, values)
+            versions, anew = work.rewritten(manifest, key, values)
             altered += versions
             content = anew.model_copy(update={"previous": digest}).to_json()
             into.create(manifest_path(batch), content)
@@ -77,6 +78,8 @@ def erase(ingestion: Store, into: Store, erasure: Erasure, progress: Progress = 
     }
     into.create(f"{ERASURES}/{now:%Y%m%d%H%M%S%f}.json", json.dumps(note, indent=1).encode())
     log.info("Erased: %s", json.dumps(note))
+    if not altered:
+        log.warning("Nothing was altered: every version says what the newest says.")
     return Erased(last, altered)
 
 
@@ -85,36 +88,60 @@ class _Work:
     ingestion: Store
     into: Store
     erasure: Erasure
-    folder: Path
+    scratch: Path
 
-    def newest_values(self, last: int) -> dict[str, object]:
-        """What the newest version says in the columns; a deleted row says ERASED."""
+    def newest(self, last: int) -> tuple[tuple[str, ...], dict[str, object]]:
+        """The table's key, and what the newest version of the row says in the columns.
+
+        ERASED where the row was deleted, or totesys has the table or the column no more.
+        """
+        key, is_there = self._key(last)
         for batch in range(last, 0, -1):
-            table = read_manifest(self.ingestion, batch)[0].table(self.erasure.table)
-            if table is None:
-                continue
-            self._check(table)
-            for file in table.files:
-                for line in self._lines(file):
-                    found = self._row(table, line)
-                    if found is not None and found["_op"] == "delete":
-                        return dict.fromkeys(self.erasure.columns, ERASED)
-                    if found is not None:
-                        return {name: found.get(name) for name in self.erasure.columns}
+            table = self._table(batch)
+            for line in self._lines(table) if table else ():
+                found = _row(key, self.erasure.key, line)
+                if found is not None:
+                    said = found if is_there and found["_op"] == "upsert" else {}
+                    return key, {name: said.get(name, ERASED) for name in self.erasure.columns}
         raise UsageError(
             f"No batch of {self.ingestion.url} has a row {', '.join(self.erasure.key)} of table "
             f"{self.erasure.table}."
         )
 
-    def _check(self, table: Table) -> None:
-        texts = {column.name for column in table.columns if column.kind == "text"} - {*table.key}
-        if len(table.key) != len(self.erasure.key) or not set(self.erasure.columns) <= texts:
-            raise UsageError(
-                f"Table {table.name} is known by ({', '.join(table.key)}), and what can be erased "
-                f"is {', '.join(sorted(texts)) or 'nothing'}."
-            )
+    def _key(self, last: int) -> tuple[tuple[str, ...], bool]:
+        """The key that the table has or had last, and whether it is still there.
 
-    def rewritten(self, manifest: Manifest, values: dict[str, object]) -> tuple[int, Manifest]:
+        UsageError where the erasure can't be meant, or an earlier shape has rows that this key
+        doesn't tell: nobody must believe that these were erased.
+        """
+        newest: Table | None = None
+        shapes: dict[str, Table] = {}
+        for batch in range(1, last + 1):
+            if table := self._table(batch):
+                newest = shapes[table.fingerprint] = table
+        if newest is None:
+            return (), False
+        columns = [column for table in shapes.values() for column in table.columns]
+        texts = {column.name for column in columns if column.kind == "text"} - {*newest.key}
+        if len(newest.key) != len(self.erasure.key) or not set(self.erasure.columns) <= texts:
+            raise UsageError(
+                f"Table {newest.name} is known by ({', '.join(newest.key)}), and what can be "
+                f"erased is {', '.join(sorted(texts)) or 'nothing'}."
+            )
+        for table in shapes.values():
+            if lacking := {*newest.key} - {column.name for column in table.columns}:
+                raise UsageError(
+                    f"Table {table.name} once had no {', '.join(sorted(lacking))}: which of its "
+                    "rows of that time are meant can't be told."
+                )
+        return newest.key, self._table(last) is not None
+
+    def _table(self, batch: int) -> Table | None:
+        return read_manifest(self.ingestion, batch)[0].table(self.erasure.table)
+
+    def rewritten(
+        self, manifest: Manifest, key: tuple[str, ...], values: dict[str, object]
+    ) -> tuple[int, Manifest]:
         """A batch with all its files stored anew, and how many versions were altered."""
         altered, tables = 0, []
         for table in manifest.tables:
@@ -122,7 +149,7 @@ class _Work:
             for file in table.files:
                 count = 0
                 if table.name == self.erasure.table:
-                    count, file = self._erased(table, file, values)  # noqa: PLW2901
+                    count, file = self._erased(table, file, key, values)  # noqa: PLW2901
                 if not count:
                     self._copy(file)
                 files.append(file)
@@ -133,11 +160,13 @@ class _Work:
                 self._copy(file)
         return altered, manifest.model_copy(update={"tables": tuple(tables)})
 
-    def _erased(self, table: Table, file: File, values: dict[str, object]) -> tuple[int, File]:
-        path, count, size = self.folder / "anew", 0, 0
+    def _erased(
+        self, table: Table, file: File, key: tuple[str, ...], values: dict[str, object]
+    ) -> tuple[int, File]:
+        path, count, size = self.scratch / "anew", 0, 0
         with igzip.open(path, "wb", 1) as packed:  # type: ignore[no-untyped-call]
-            for line in self._lines(file):
-                found, content = self._row(table, line), line
+            for line in self._lines(table.model_copy(update={"files": (file,)})):
+                found, content = _row(key, self.erasure.key, line), line
                 if found is not None and found["_op"] == "upsert":
                     there = {name: value for name, value in values.items() if name in found}
                     text = json.dumps(found | there, ensure_ascii=False, separators=(",", ":"))
@@ -145,9 +174,9 @@ class _Work:
                     count += content != line
                 size += packed.write(content)
         if count:
-            content = path.read_bytes()
-            sha256 = hashlib.sha256(content).hexdigest()
-            known = {"bytes": len(content), "unpacked_bytes": size, "sha256": sha256}
+            with path.open("rb") as anew:
+                sha256 = hashlib.file_digest(anew, "sha256").hexdigest()
+            known = {"bytes": path.stat().st_size, "unpacked_bytes": size, "sha256": sha256}
             self.into.put(file.path, path)
             return count, file.model_copy(update=known)
         return 0, file
@@ -155,21 +184,22 @@ class _Work:
     def _copy(self, file: File) -> None:
         """A file as it is; several batches may name it."""
         if not self.into.exists(file.path):
-            path = self.folder / "copy"
+            path = self.scratch / "copy"
             fetch_checked(self.ingestion, file, path)
             self.into.put(file.path, path)
 
-    def _lines(self, file: File) -> Iterator[bytes]:
-        path = self.folder / "fetched"
-        fetch_checked(self.ingestion, file, path)
-        with igzip.open(path, "rb") as content:  # type: ignore[no-untyped-call]
-            yield from content
+    def _lines(self, table: Table) -> Iterator[bytes]:
+        """The lines of a table's files, checked to be what their manifest says."""
+        for file in table.files:
+            path = self.scratch / "fetched"
+            fetch_checked(self.ingestion, file, path)
+            one = table.model_copy(update={"files": (file,)})
+            [unpacked] = unpack(one, [path], self.ingestion.url).paths
+            with unpacked.open("rb") as content:
+                yield from content
 
-    def _row(self, table: Table, line: bytes) -> dict[str, object] | None:
-        """The line, if it is of the row to be erased."""
-        found: dict[str, object] = json.loads(line)
-        return found if _key(table.key, found) == self.erasure.key else None
 
-
-def _key(names: Sequence[str], line: dict[str, object]) -> tuple[str, ...]:
-    return tuple(str(line[name]) for name in names)
+def _row(names: tuple[str, ...], key: tuple[str, ...], line: bytes) -> dict[str, object] | None:
+    """The line, if it is of the row with this key; a deletion by another key tells nothing."""
+    found: dict[str, object] = json.loads(line)
+    return found if key == tuple(str(found.get(name)) for name in names) else None
