@@ -1,6 +1,7 @@
 """What is refused waits where people see it, and takes its place in history once it is mended."""
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -101,6 +102,15 @@ def test_refused_rows_are_counted_logged_told_and_named(plant: Plant, tmp_path: 
         one["name"]: one for one in json.loads(plant.totes("verify", "--json").stdout)["tables"]
     }
     assert {"3", "4"} <= set(said["fact_sales_order"]["quarantined"])
+
+
+def test_the_stages_one_by_one_tell_as_much(plant: Plant) -> None:
+    plant.filled(10)
+    plant.change(f"UPDATE currency SET currency_code = '{BAD_CODE}' WHERE currency_id = 1")
+    for arguments in (["warehouse", "migrate"], ["ingest"]):
+        assert plant.totes(*arguments).exit_code == 0
+    assert "rows set aside, 1 of dim_currency." in plant.totes("transform").stderr
+    assert re.search(r"rows set aside, .*\d of fact_sales_order\.", plant.totes("load").stderr)
 
 
 def test_what_waits_for_a_refused_dimension_row_comes_with_it(

@@ -61,16 +61,23 @@ def transform() -> None:
 
 def load() -> None:
     """Load pending batches into the warehouse."""
+    from functools import partial
+
     from totes.cli.terminal import progress
     from totes.load import load as take
-    from totes.pipeline import Done
+    from totes.pipeline import Done, tell_refused
     from totes.places import Places
-    from totes.policy import steadily
+    from totes.policy import persistently, steadily
     from totes.settings import load_settings
+    from totes.warehouse.quarantine import set_aside
 
-    with Places(load_settings()) as places, progress() as shown:
+    settings = load_settings()
+    with Places(settings) as places, progress() as shown:
         for loaded in steadily(lambda: take(places.processed, places.warehouse, progress=shown)):
-            _show(Done("load", loaded.batch, loaded.rows, loaded.captured_at))
+            waiting = persistently(partial(set_aside, places.warehouse, loaded.batch))
+            done = Done("load", loaded.batch, loaded.rows, loaded.captured_at, waiting)
+            _show(done)
+            tell_refused(settings.alert_command, done)
 
 
 def run(
