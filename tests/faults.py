@@ -216,9 +216,6 @@ def _as_opened(store: S3Store) -> tuple[Callable[..., S3Store], tuple[Any, ...]]
 
 
 copyreg.pickle(S3Store, _as_opened)
-copyreg.pickle(
-    Dsn, lambda dsn: (Dsn, (dsn.reveal(),))
-)  # the product's must not be written anywhere
 copyreg.pickle(Dsn, lambda dsn: (Dsn, (dsn.reveal(),)))  # of servers that the test throws away
 
 type Command = str | Callable[[Pipeline], object]
