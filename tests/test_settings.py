@@ -121,11 +121,13 @@ def test_a_refused_dsn_is_not_repeated(text: str) -> None:
 def test_the_list_hides_every_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOTES_SOURCE_DSN", f"host=h user=u password='{SECRET}'")
     monkeypatch.setenv("TOTES_INGESTION_URL", f"s3://key:{SECRET}@bucket/prefix")
+    monkeypatch.setenv("TOTES_PROCESSED_URL", f"s3://bucket/prefix?token={SECRET}")
     monkeypatch.setenv("TOTES_ALERT_COMMAND", f"curl https://localhost/{SECRET}")
     shown = {one.name: one.value for one in listed(load_settings())}
     assert SECRET not in str(shown)
     assert shown["TOTES_SOURCE_DSN"] == "u@h/"
     assert shown["TOTES_INGESTION_URL"] == "s3://…@bucket/prefix"
+    assert shown["TOTES_PROCESSED_URL"] == "s3://bucket/prefix?…"
     assert shown["TOTES_ALERT_COMMAND"] == "curl …"
     assert shown["TOTES_EVERY"] == "5s"
     monkeypatch.setenv("TOTES_ALERT_COMMAND", "notify")

@@ -331,4 +331,6 @@ def _shown(name: str, value: object) -> str:
             program, *rest = value.split(maxsplit=1)
             return f"{program} …" if rest else program
         case _:
-            return re.sub(r"//[^/]*@", "//…@", str(value))
+            shown = re.sub(r"//[^/]*@", "//…@", str(value))
+            # No store takes options, but somebody may have pasted a URL that is signed.
+            return re.sub(r"(://[^?#]*[?#]).*", r"\1…", shown)
