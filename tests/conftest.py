@@ -69,10 +69,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need a server of their own are for `make test`: `make unit` is quick."""
+    """Tests that need a server of their own are for `make test`: `make unit` is quick.
+
+    The longest are dealt out over the whole list, so that each worker begins with one.
+    """
     for item in items:
         if {"scratch", "service"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+    longest = [item for item in items if "test_history.py" in item.nodeid]
+    items[:] = [item for item in items if item not in longest]
+    for number, item in enumerate(longest):
+        items.insert(number * len(items) // len(longest), item)
 
 
 @pytest.fixture(scope="session")
