@@ -29,6 +29,7 @@ from typing import Any, Protocol, Self
 import psycopg
 
 from totes import failpoint, ingest
+from totes.demo.servers import EmbeddedServer
 from totes.errors import LakeError, ObjectMissing, TotesError
 from totes.lake.s3 import S3Store
 from totes.lake.store import Store
@@ -429,3 +430,15 @@ class Proxy:
             self.cut = None
             self.cuts += 1
         return True
+
+
+def restart(server: EmbeddedServer, mode: str) -> None:
+    """`fast` ends all sessions first; `immediate` is a crash, from which the server recovers."""
+    server.run(
+        "pg_ctl",
+        "restart",
+        "--wait",
+        f"--mode={mode}",
+        f"--pgdata={server.data}",
+        f"--log={server.log}",
+    )

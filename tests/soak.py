@@ -28,7 +28,8 @@ from psycopg import sql
 import lake_reader
 import totes
 from checksums import checksums
-from soak_business import Business, restart
+from faults import restart
+from soak_business import Business
 from soak_child import HUNG, UNFORESEEN, Child, Errand, Report, gate
 from soak_plan import FAULTS, STAGES, Round, Step, rounds
 from totes.demo.servers import EmbeddedServer, prepare_source, prepare_warehouse

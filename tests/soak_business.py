@@ -12,6 +12,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import errors, sql
 
+from faults import restart
 from totes.demo.servers import EmbeddedServer, Source
 from totes.demo.simulator import HOSTILE, Simulator, bulk
 from totes.demo.simulator.actions import RECENT
@@ -104,18 +105,6 @@ class Business:
             connection.execute(
                 sql.SQL("VACUUM (FREEZE, TRUNCATE off) {}").format(sql.Identifier(table))
             )
-
-
-def restart(server: EmbeddedServer, mode: str) -> None:
-    """`fast` ends all sessions first; `immediate` is a crash, from which the server recovers."""
-    server.run(
-        "pg_ctl",
-        "restart",
-        "--wait",
-        f"--mode={mode}",
-        f"--pgdata={server.data}",
-        f"--log={server.log}",
-    )
 
 
 class _Meddler:

@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 
 from conftest import ClusterFactory
-from faults import CASES, COMMIT, Cut, Drawn, Fault, FaultyStore, Given, Proxy, at_the, terminate
+from faults import (
+    CASES,
+    COMMIT,
+    Cut,
+    Drawn,
+    Fault,
+    FaultyStore,
+    Given,
+    Proxy,
+    at_the,
+    restart,
+    terminate,
+)
 from journey import Journey
 from plant import Plant, at
 from shop import seeded
@@ -231,21 +243,11 @@ def test_servers_that_restart_at_any_moment_interrupt_nothing(
     plant = Plant(source.owner, source.reader, warehouse.loader, tmp_path).filled(5)
     journey = Journey(plant, plant.pipeline)
 
-    def restart() -> None:
-        server.run(
-            "pg_ctl",
-            "restart",
-            "--wait",
-            f"--mode={mode}",
-            f"--pgdata={server.data}",
-            f"--log={server.log}",
-        )
-
     plant.run()
     journey.note()
     for name in ("source.locked", "ingest.captured", "load.before-commit", "load.committed"):
         journey.change()
-        with at(name, at_the(1, restart)):
+        with at(name, at_the(1, lambda: restart(server, mode))):
             plant.run()
         journey.note()
     journey.assert_whole()

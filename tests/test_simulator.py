@@ -28,20 +28,7 @@ from totes.demo.simulator import (
 from totes.demo.simulator.business import SALE, Known, plan, silent_change
 from totes.errors import SourceError, UsageError
 from totes.settings import Dsn
-
-TABLES = (
-    "address",
-    "counterparty",
-    "currency",
-    "department",
-    "design",
-    "payment",
-    "payment_type",
-    "purchase_order",
-    "sales_order",
-    "staff",
-    "transaction",
-)
+from witness import TABLES
 
 
 def ask(dsn: Dsn, query: str) -> list[tuple[object, ...]]:
