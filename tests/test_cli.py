@@ -151,6 +151,8 @@ def test_status_tells_what_people_need_to_know(plant: Plant) -> None:
     assert re.search(r"payment +0 +1", said)
     assert "Since batch 2, staff: badge added (text)" in said
     assert "1  fact_sales_order:" in said
+    plant.ask("UPDATE totes.checks SET checked_at = now() + interval '2 hours'")
+    assert "ahead of the warehouse's clock" in plant.totes("status").stdout
 
 
 def test_verify_names_what_differs_and_exits_with_1(plant: Plant) -> None:

@@ -66,6 +66,17 @@ def test_a_heartbeat_counts_when_the_warehouse_has_all_before_it(
     assert (look(plant).checked_at == beat.checked_at) is counts
 
 
+def test_a_check_in_the_future_hides_no_lag(plant: Plant) -> None:
+    plant.filled().run()
+    beat = Heartbeat(batch=1, checked_at=look(plant).now + timedelta(hours=2))
+    FolderStore(plant.ingestion).create(heartbeat_path(beat), beat.model_dump_json().encode())
+    seen = look(plant)
+    assert seen.checked_at == beat.checked_at
+    assert seen.lag is None
+    assert seen.ahead == beat.checked_at - seen.now
+    assert seen.to_json()["lag_seconds"] is None
+
+
 def test_rows_that_wait_are_counted_by_table_and_reason(plant: Plant) -> None:
     plant.filled().run()
     plant.change("UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id < 4")

@@ -17,6 +17,9 @@ from totes.warehouse.connection import connect
 CHANGES = 5
 """How many changes of the source's schema are told, the newest first."""
 
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""By how much the clocks of totesys and the warehouse may differ without a word."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -66,12 +69,23 @@ class Status:
 
     @property
     def lag(self) -> timedelta | None:
-        """How long ago the warehouse was known to hold everything."""
-        return None if self.checked_at is None else max(self.now - self.checked_at, timedelta())
+        """How long ago the warehouse was known to hold everything; None where nobody can tell."""
+        if self.checked_at is None or self.ahead:
+            return None
+        return max(self.now - self.checked_at, timedelta())
+
+    @property
+    def ahead(self) -> timedelta | None:
+        """By how much the last check lies in the future, where that is more than clocks differ."""
+        ahead = self.checked_at - self.now if self.checked_at else timedelta()
+        return ahead if ahead > CLOCKS_DIFFER else None
 
     def to_json(self) -> dict[str, Any]:
-        """Moments as `datetime`, the lag in seconds."""
-        return asdict(self) | {"lag_seconds": self.lag and self.lag.total_seconds()}
+        """Moments as `datetime`, lag and ahead in seconds."""
+        return asdict(self) | {
+            "lag_seconds": self.lag and self.lag.total_seconds(),
+            "ahead_seconds": self.ahead and self.ahead.total_seconds(),
+        }
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,12 @@ def _show_status(console: "Console", seen: "Status") -> None:
     console.print(f"data to     {moment(seen.data_to)}")
     ago = "" if seen.lag is None else f", {age(seen.lag)} ago"
     console.print(f"checked at  {moment(seen.checked_at)}{ago}")
+    if seen.ahead:
+        console.print(
+            f"That is {age(seen.ahead)} ahead of the warehouse's clock: a clock is or was wrong. "
+            "Compare the clocks: until then nobody can tell how fresh the data is, though "
+            "`totes verify` proves it."
+        )
     console.print()
     stages = table("stage", ">batch", "as of", ">rows", ">pending")
     for stage in seen.stages:
