@@ -8,7 +8,8 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
-	--no-annotate --python-version 3.12 --custom-compile-command "make requirements" pyproject.toml
+	--no-annotate --python-version 3.12 --extra aws --custom-compile-command "make requirements" \
+	pyproject.toml
 
 .PHONY: help
 help: ## list the targets
