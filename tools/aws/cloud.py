@@ -177,6 +177,7 @@ class Moto:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 cwd=self._log.parent,
+                start_new_session=True,  # Ctrl-C must not end it before what uses it
             )
         try:
             self.endpoint = self._address(self._process)
