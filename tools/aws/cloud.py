@@ -202,7 +202,10 @@ class Moto:
     def api(self, path: str, body: str = "") -> str:
         """Ask moto itself for something."""
         request = urllib.request.Request(  # noqa: S310  our own server
-            f"{self.endpoint}/moto-api/{path}", data=body.encode(), method="POST"
+            f"{self.endpoint}/moto-api/{path}",
+            data=body.encode(),
+            headers={"Content-Type": "text/plain"},  # not a form, as urllib would have it
+            method="POST",
         )
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return str(answer.read().decode())
