@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch": {"errors"},
     "settings": {"errors"},
     "alert": {"errors"},
+    "secret": {"errors", "settings"},
     # what the stages are made of: none knows another, but for the lake and the star's contract
     "lake": {"batch", "errors", "failpoint"},
     "star": {"batch", "errors"},
@@ -45,8 +46,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "orphans": {"batch", "lake"},
     # the demo, which the product does not know, and where the command line finds its parts
     "demo": {"errors", "progress", "settings"},
-    "places": PARTS | {"demo", "pipeline"},
+    "places": PARTS | {"alert", "demo", "pipeline", "secret"},
     "check": PARTS | {"ingest", "places"},
+    "aws": PARTS | {"alert", "pipeline", "places", "status"},
     "show": PARTS | {"demo", "places", "pipeline", "verify"},
 }
 TOP = {"cli", "__main__"}

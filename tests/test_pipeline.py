@@ -14,7 +14,7 @@ import pytest
 
 from plant import Plant, at
 from totes import pipeline
-from totes.alert import alert
+from totes.alert import Alarm, alert
 from totes.errors import SourceAway, SourceError, UsageError, WarehouseError
 from totes.ingest import Accept
 from totes.pipeline import STAGES, Done, run, run_once
@@ -120,7 +120,7 @@ def test_a_failing_stage_is_tried_again_while_the_others_go_on(
 
     plant.change("UPDATE design SET file_name = file_name || '!' WHERE design_id = 1")
     with at("load.fetched", fail):
-        run(plant.pipeline, NO_PAUSE, stop, alert_command=post, watch=watch, rest=0)
+        run(plant.pipeline, NO_PAUSE, stop, alarm=Alarm(post), watch=watch, rest=0)
     assert plant.ask("SELECT max(batch) FROM totes.batches") == [(4,)]
     assert [message["message"] for message in told(mailbox)] == [
         "The warehouse is away.",
@@ -141,7 +141,7 @@ def test_a_person_is_told_once_of_each_thing_that_is_wrong(
         raise SourceError("The source is away.")
 
     with at("source.locked", fail):
-        run(plant.pipeline, NO_PAUSE, stop, alert_command=post, rest=0)
+        run(plant.pipeline, NO_PAUSE, stop, alarm=Alarm(post), rest=0)
     assert told(mailbox) == [{"stage": "ingest", "message": "The source is away.", "exit_code": 3}]
 
 
@@ -160,7 +160,7 @@ def test_a_person_is_told_of_a_blip_only_when_it_lasts(
             raise left.pop()
 
     with at("source.locked", fail):
-        run(plant.pipeline, NO_PAUSE, stop, alert_command=post, rest=0)
+        run(plant.pipeline, NO_PAUSE, stop, alarm=Alarm(post), rest=0)
     assert not left
     assert len(told(mailbox)) == messages
 
@@ -177,7 +177,7 @@ def test_what_nobody_foresaw_is_tried_again_and_told_too(
         raise OSError(28, "No space left on device")
 
     with at("ingest.captured", fail):
-        run(plant.filled().pipeline, NO_PAUSE, stop, alert_command=post, rest=0)
+        run(plant.filled().pipeline, NO_PAUSE, stop, alarm=Alarm(post), rest=0)
     [message] = told(mailbox)
     assert message["message"] == "OSError: [Errno 28] No space left on device"
     assert message["exit_code"] == 70
@@ -239,7 +239,7 @@ def test_rows_set_aside_are_told_with_their_table(plant: Plant, post: str, mailb
         plant.pipeline,
         NO_PAUSE,
         stop,
-        alert_command=post,
+        alarm=Alarm(post),
         watch=lambda done: stop.set() if done.stage == "load" else None,
     )
     [message] = told(mailbox)
@@ -266,7 +266,7 @@ def test_what_an_operator_accepts_holds_for_one_capture(
             NO_PAUSE,
             stop,
             accept=Accept(deletes=True),
-            alert_command=post,
+            alarm=Alarm(post),
             watch=watch,
             rest=0,
         )
@@ -280,7 +280,7 @@ def test_what_an_operator_accepts_holds_for_one_capture(
     ["/nowhere/at-all", "false", "'unclosed", "", None, shlex.join([sys.executable, "-c", "1/0"])],
 )
 def test_an_alert_command_that_fails_stops_nothing(command: str | None) -> None:
-    alert(command, {"stage": "ingest"})
+    alert(Alarm(command), {"stage": "ingest"})
 
 
 def test_an_alert_command_that_fails_is_told_without_its_arguments(
@@ -288,7 +288,8 @@ def test_an_alert_command_that_fails_is_told_without_its_arguments(
 ) -> None:
     """They are a webhook's address, or hold a token."""
     program = "import sys; sys.exit(3)"
-    alert(shlex.join([sys.executable, "-c", program, "--token=sesame"]), {"stage": "ingest"})
+    command = shlex.join([sys.executable, "-c", program, "--token=sesame"])
+    alert(Alarm(command), {"stage": "ingest"})
     assert "The alert command failed: it ended with 3." in caplog.text
     assert "sesame" not in caplog.text
 
@@ -298,6 +299,7 @@ def test_an_alert_command_that_hangs_is_told_without_its_arguments(
 ) -> None:
     monkeypatch.setattr("totes.alert._TIMEOUT_SECONDS", 0.1)
     forever = "import signal; signal.pause()"
-    alert(shlex.join([sys.executable, "-c", forever, "--token=sesame"]), {"stage": "ingest"})
+    command = shlex.join([sys.executable, "-c", forever, "--token=sesame"])
+    alert(Alarm(command), {"stage": "ingest"})
     assert "it took more than 0.1 s" in caplog.text
     assert "sesame" not in caplog.text

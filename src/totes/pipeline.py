@@ -3,14 +3,16 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Event
+from types import MappingProxyType
+from typing import Protocol
 
-from totes.alert import alert
-from totes.batch import ProcessedManifest
+from totes.alert import Alarm, alert
+from totes.batch import File, ProcessedManifest
 from totes.errors import TotesError, UsageError, WarehouseError
 from totes.ingest import Accept, Ingested, ingest, newest_batch
 from totes.lake.store import Store
@@ -33,10 +35,29 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 NOTHING = Accept()
 
+NOBODY = Alarm()
+
+NONE: Mapping[str, int] = MappingProxyType({})
+
+
+class Located(Protocol):
+    """Where everything is; each stage asks only for what it needs."""
+
+    @property
+    def source(self) -> Dsn: ...
+    @property
+    def scope(self) -> Scope: ...
+    @property
+    def ingestion(self) -> Store: ...
+    @property
+    def processed(self) -> Store: ...
+    @property
+    def warehouse(self) -> Dsn: ...
+
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Where everything is."""
+    """All the places, known beforehand."""
 
     source: Dsn
     scope: Scope
@@ -47,7 +68,7 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Done:
-    """One step: the stage that took it, the batch (None: nothing new), its rows.
+    """One step: the stage that took it, the batch (None: nothing new), its rows and their files.
 
     `refused` counts the rows of each star table that were set aside: by transform those that break
     the contract, by load those that wait for a row of a dimension.
@@ -58,10 +79,11 @@ class Done:
     rows: int
     at: datetime
     refused: Mapping[str, int] = field(default_factory=dict)
+    size_bytes: int = 0
 
 
 def steps(
-    pipeline: Pipeline, stage: str, accept: Accept = NOTHING, progress: Progress = QUIET
+    pipeline: Located, stage: str, accept: Accept = NOTHING, progress: Progress = QUIET
 ) -> Iterator[Done]:
     """All that one stage has to do, batch by batch; stopping between two of them is safe."""
     if stage == "ingest":
@@ -71,30 +93,48 @@ def steps(
         yield ingested(found)
     elif stage == "transform":
         for made in transform(pipeline.ingestion, pipeline.processed, progress=progress):
-            yield Done(stage, made.batch, made.rows, made.captured_at, refused(made))
+            yield transformed(made)
     else:
         if not _migrate_new(pipeline):
             return
-        for loaded in load(pipeline.processed, pipeline.warehouse, progress=progress):
-            waiting = set_aside(pipeline.warehouse, loaded.batch)
-            yield Done(stage, loaded.batch, loaded.rows, loaded.captured_at, waiting)
+        for made in load(pipeline.processed, pipeline.warehouse, progress=progress):
+            yield loaded(made, set_aside(pipeline.warehouse, made.batch))
 
 
 def ingested(found: Ingested) -> Done:
     """A capture as a step."""
     if found.batch is None:
         return Done("ingest", None, 0, found.checked_at)
-    return Done("ingest", found.batch.batch, found.batch.rows, found.checked_at)
+    files = [file for table in found.batch.tables for file in table.files]
+    return Done(
+        "ingest",
+        found.batch.batch,
+        found.batch.rows,
+        found.checked_at,
+        size_bytes=_size_bytes(files),
+    )
 
 
-def refused(made: ProcessedManifest) -> Mapping[str, int]:
+def transformed(made: ProcessedManifest) -> Done:
+    """A batch of the star as a step."""
     rows: Counter[str] = Counter()
     for file in made.refused:
         rows[file.table] += file.rows
-    return rows
+    size_bytes = _size_bytes((*made.files, *made.refused))
+    return Done("transform", made.batch, made.rows, made.captured_at, rows, size_bytes)
 
 
-def _migrate_new(pipeline: Pipeline) -> bool:
+def loaded(made: ProcessedManifest, waiting: Mapping[str, int] = NONE) -> Done:
+    """A batch that is in the warehouse as a step; `waiting` rows of it, for a dimension's."""
+    size_bytes = _size_bytes((*made.files, *made.refused))
+    return Done("load", made.batch, made.rows, made.captured_at, waiting, size_bytes)
+
+
+def _size_bytes(files: Iterable[File]) -> int:
+    return sum(file.bytes for file in files)
+
+
+def _migrate_new(pipeline: Located) -> bool:
     """Make the tables of a warehouse that never had a batch; an older one waits for a person.
 
     Also where its making was interrupted. False before the first capture: there is nothing to load
@@ -147,7 +187,7 @@ def run(  # noqa: PLR0913  what an operator chooses
     stop: Event,
     *,
     accept: Accept = NOTHING,
-    alert_command: str | None = None,
+    alarm: Alarm = NOBODY,
     watch: Callable[[Done], None] | None = None,
     progress: Progress = QUIET,
     rest: int = REST,
@@ -157,19 +197,36 @@ def run(  # noqa: PLR0913  what an operator chooses
     The pause lasts for `every`, or `rest` times as long as the capture where that is longer.
     `accept` holds for the first capture that succeeds, and no longer.
     """
-    runner = _Runner(pipeline, stop, accept, alert_command, watch, progress)
+    runner = _Runner(pipeline, stop, accept, alarm, watch, progress)
     while not stop.is_set():
         capture_seconds = runner.round()
         stop.wait(max(every.total_seconds(), rest * capture_seconds))
 
 
 @dataclass
-class _Health:
-    """How a stage has fared: a failing one waits longer and longer, the others go on."""
+class Health:
+    """How a stage has fared, and of what a person was told meanwhile."""
 
     failures: int = 0
     retry_at: float = 0.0
     told: set[str] = field(default_factory=set)
+
+    def failed(self, stage: str, error: Exception, alarm: Alarm, then: str = "") -> None:
+        """Count and log a failure; a person is told when the policy says so, and once of each."""
+        self.failures += 1
+        known = isinstance(error, TotesError)
+        text = str(error) if known else f"{type(error).__name__}: {error}"
+        log.error("%s failed%s: %s", stage, then, text, exc_info=None if known else error)
+        if self.failures >= policy(error).alarm_after and text not in self.told:
+            self.told.add(text)  # once for each thing that is wrong, not for each try
+            code = exit_code(type(error))
+            alert(alarm, {"stage": stage, "message": text, "exit_code": code})
+
+    def works(self, stage: str) -> None:
+        """Whatever was wrong is over, and worth telling should it come again."""
+        if self.failures:
+            log.info("%s works again.", stage)
+            self.failures, self.told = 0, set()
 
 
 @dataclass
@@ -177,11 +234,11 @@ class _Runner:
     pipeline: Pipeline
     stop: Event
     accept: Accept
-    alert_command: str | None
+    alarm: Alarm
     watch: Callable[[Done], None] | None
     progress: Progress
-    health: Mapping[str, _Health] = field(
-        default_factory=lambda: {stage: _Health() for stage in STAGES}
+    health: Mapping[str, Health] = field(
+        default_factory=lambda: {stage: Health() for stage in STAGES}
     )
     checked_at: datetime | None = None
     """When this round's capture looked at the source, while every stage has done its part."""
@@ -212,9 +269,7 @@ class _Runner:
             self.checked_at = None
             self._failed(stage, error)
             return
-        if health.failures:
-            log.info("%s works again.", stage)
-            health.failures, health.told = 0, set()
+        health.works(stage)
 
     def _advance(self, stage: str) -> None:
         for done in steps(self.pipeline, stage, self.accept, self.progress):
@@ -222,27 +277,21 @@ class _Runner:
                 self.checked_at, self.accept = done.at, NOTHING
             if self.watch:
                 self.watch(done)
-            tell_refused(self.alert_command, done)
+            tell_refused(self.alarm, done)
             if self.stop.is_set():
                 return
         if stage == "load" and self.checked_at is not None:
             record_checked(self.pipeline.warehouse, self.checked_at)
 
     def _failed(self, stage: str, error: Exception) -> None:
+        """A failing stage waits longer and longer, the others go on."""
         health = self.health[stage]
-        health.failures += 1
-        pause = min(2.0**health.failures, LONGEST_PAUSE_SECONDS)
+        pause = min(2.0 ** (health.failures + 1), LONGEST_PAUSE_SECONDS)
         health.retry_at = time.monotonic() + pause
-        known = isinstance(error, TotesError)
-        text = str(error) if known else f"{type(error).__name__}: {error}"
-        log.error("%s failed, trying again in %d s: %s", stage, pause, text, exc_info=not known)
-        if health.failures >= policy(error).alarm_after and text not in health.told:
-            health.told.add(text)  # once for each thing that is wrong, not for each try
-            code = exit_code(type(error))
-            alert(self.alert_command, {"stage": stage, "message": text, "exit_code": code})
+        health.failed(stage, error, self.alarm, f", trying again in {pause:.0f} s")
 
 
-def tell_refused(command: str | None, done: Done) -> None:
+def tell_refused(alarm: Alarm, done: Done) -> None:
     """Tell a person that rows were set aside, where any were."""
     if not done.refused:
         return
@@ -250,6 +299,6 @@ def tell_refused(command: str | None, done: Done) -> None:
     text = f"Batch {done.batch}: rows set aside, {rows}. See `totes quarantine show`."
     log.warning(text)
     alert(
-        command,
+        alarm,
         {"stage": done.stage, "batch": done.batch, "message": text, "refused": dict(done.refused)},
     )

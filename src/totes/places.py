@@ -6,10 +6,18 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from totes.errors import SourceError, TotesError, UsageError, WarehouseError
+from totes.alert import Alarm
+from totes.errors import (
+    SourceAway,
+    SourceError,
+    TotesError,
+    UsageError,
+    WarehouseAway,
+    WarehouseError,
+)
 from totes.lake import Store, open_store
 from totes.pipeline import Pipeline
-from totes.settings import Dsn, Settings
+from totes.settings import PREFIX, Dsn, Settings, warn
 from totes.source.catalogue import Scope
 
 if TYPE_CHECKING:
@@ -42,12 +50,12 @@ class Places:
     @cached_property
     def source(self) -> Dsn:
         """Totesys, as the role that may only read it."""
-        return self.settings.source_dsn or self._embedded_source.reader
+        return self._named("source", SourceAway) or self._embedded_source.reader
 
     @cached_property
     def business(self) -> Dsn:
         """The embedded totesys, as the application that writes it."""
-        if self.settings.source_dsn:
+        if self.settings.source_dsn or self.settings.source_secret:
             raise UsageError(
                 "TOTES_SOURCE_DSN is only ever read: name the totesys to write into with --into."
             )
@@ -56,7 +64,7 @@ class Places:
     @cached_property
     def warehouse(self) -> Dsn:
         """The warehouse, as the role that loads it."""
-        return self.settings.warehouse_dsn or self._embedded_warehouse.loader
+        return self._named("warehouse", WarehouseAway) or self._embedded_warehouse.loader
 
     @cached_property
     def analyst(self) -> Dsn:
@@ -76,9 +84,27 @@ class Places:
         return Scope(self.settings.source_schema, self.settings.exclude_tables)
 
     @property
+    def alarm(self) -> Alarm:
+        """Whom to tell when something needs a person."""
+        return Alarm(self.settings.alert_command, self.settings.alert_topic)
+
+    @property
     def pipeline(self) -> Pipeline:
         """All of them."""
         return Pipeline(self.source, self.scope, self.ingestion, self.processed, self.warehouse)
+
+    def _named(self, place: str, away: type[TotesError]) -> Dsn | None:
+        """What the settings say: a DSN, with the parts that are in a secret."""
+        dsn: Dsn | None = getattr(self.settings, f"{place}_dsn")
+        secret: str | None = getattr(self.settings, f"{place}_secret")
+        if secret is None:
+            return dsn
+        from totes.secret import secret_dsn  # noqa: PLC0415  who has no secret needs no AWS
+
+        setting = f"{PREFIX}{place.upper()}_SECRET"
+        made = secret_dsn(secret, setting, dsn, away)
+        warn(made, setting)
+        return made
 
     @cached_property
     def _embedded_source(self) -> "servers.Source":

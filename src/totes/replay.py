@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from totes.batch import (
-    ProcessedManifest,
     generation_path,
     manifest_path,
     processed_manifest_path,
@@ -23,7 +22,7 @@ from totes.lake.folder import FolderStore
 from totes.lake.log import current_generation, newest, read_processed_manifest
 from totes.lake.store import Store
 from totes.load import load
-from totes.pipeline import Done, Pipeline, refuse_source, refused, steps
+from totes.pipeline import Done, Pipeline, loaded, refuse_source, steps, transformed
 from totes.progress import QUIET, Progress
 from totes.settings import Dsn
 from totes.star.models import Models, shipped_models
@@ -63,7 +62,7 @@ def _anew(pipeline: Pipeline, upto: int | None, progress: Progress) -> Iterator[
     for made in write_generation(
         pipeline.ingestion, processed, generation, models, upto=upto, progress=progress
     ):
-        yield _transformed(made)
+        yield transformed(made)
     _check_begun(processed, generation, models, upto)  # a rival may have made some of it
     reach("replay.before-pointer")
     pointer = json.dumps({"generation": generation, "models": models.digest}).encode()
@@ -88,13 +87,9 @@ def _elsewhere(ingestion: Store, into: Dsn, upto: int | None, progress: Progress
         for made in write_generation(
             ingestion, processed, 1, shipped_models(), upto=upto, progress=progress
         ):
-            yield _transformed(made)
-            for loaded in load(processed, into, progress=progress):
-                yield Done("load", loaded.batch, loaded.rows, loaded.captured_at)
-
-
-def _transformed(made: ProcessedManifest) -> Done:
-    return Done("transform", made.batch, made.rows, made.captured_at, refused(made))
+            yield transformed(made)
+            for taken in load(processed, into, progress=progress):
+                yield loaded(taken)
 
 
 def _check_begun(processed: Store, generation: int, models: Models, upto: int | None) -> None:

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
@@ -13,6 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, NoReturn, Self
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import (
     BeforeValidator,
@@ -48,7 +49,7 @@ _WEAK = frozenset({"disable", "allow", "prefer"})
 class Dsn:
     """How to reach a database; shows itself without its password, and can't be pickled."""
 
-    __slots__ = ("_parts", "_value")
+    __slots__ = ("_parts", "_renew", "_renewed", "_value")
 
     def __init__(self, value: str) -> None:
         """`value` is a libpq URL or keyword string; ValueError where libpq can't parse it."""
@@ -62,13 +63,42 @@ class Dsn:
             )
         self._value = SecretStr(value)
         self._parts = {k: v if k not in _SECRET else SecretStr(str(v)) for k, v in parts.items()}
+        self._renew: Callable[[], Dsn] | None = None
+        self._renewed: Dsn | None = None
 
     def reveal(self) -> str:
         """The whole DSN, for the driver only."""
-        return self._value.get_secret_value()
+        return self._renewed.reveal() if self._renewed else self._value.get_secret_value()
+
+    def open[T](self, connect: Callable[[str], T]) -> T:
+        """What `connect` makes of the whole DSN.
+
+        Where its password is refused and can be had anew, that is done, once, and kept.
+        """
+        known = self.reveal()
+        try:
+            return connect(known)
+        except psycopg.OperationalError as error:
+            if self._renew is None or not _is_refused(error):
+                raise
+            renewed = self._renew()
+            if renewed.reveal() == known:
+                raise
+        self._renewed = renewed
+        log.info("The password of %s was refused: its secret has a new one, which is taken.", self)
+        return connect(renewed.reveal())
+
+    def renewed_by(self, renew: "Callable[[], Dsn]") -> Self:
+        """The same, whose password `renew` knows where it has been changed meanwhile."""
+        self._renew = renew
+        return self
 
     def replace(self, **parts: str) -> Self:
         return type(self)(make_conninfo(self.reveal(), **parts))
+
+    def has(self, part: str) -> bool:
+        """Whether one of libpq's keywords is set, a secret one included."""
+        return part in self._parts
 
     @property
     def parts(self) -> dict[str, object]:
@@ -126,6 +156,19 @@ class Dsn:
             lambda value: value if isinstance(value, cls) else cls(str(value)),
             serialization=core_schema.to_string_ser_schema(),
         )
+
+
+_REFUSALS = re.compile(
+    "authentication failed|no password supplied|role .* (does not exist|is not permitted to log in)"
+)
+"""How servers say it, which libpq hands on without an SQLSTATE."""
+
+
+def _is_refused(error: psycopg.OperationalError) -> bool:
+    """Whether a server refuses user or password, which may have been exchanged meanwhile."""
+    if error.sqlstate is not None:
+        return error.sqlstate.startswith("28")
+    return _REFUSALS.search(str(error)) is not None
 
 
 def _is_torn(value: str) -> bool:
@@ -187,6 +230,14 @@ class Settings(BaseSettings):
         default=None,
         description="libpq URL of the warehouse [a second embedded server, database warehouse]",
     )
+    source_secret: str | None = Field(
+        default=None,
+        description="name or ARN in AWS Secrets Manager of a JSON object with parts of that URL: "
+        "host, port, dbname, username, password, sslmode, sslrootcert [none]",
+    )
+    warehouse_secret: str | None = Field(
+        default=None, description="the same for the warehouse [none]"
+    )
     ingestion_url: str | None = Field(
         default=None,
         description="folder or s3://bucket/prefix of the ingestion store [HOME/lake/ingestion]",
@@ -205,6 +256,9 @@ class Settings(BaseSettings):
     alert_command: str | None = Field(
         default=None,
         description="run with a JSON message on stdin when something needs a person [none]",
+    )
+    alert_topic: str | None = Field(
+        default=None, description="ARN of an SNS topic that is sent the same message [none]"
     )
 
     @classmethod
@@ -251,11 +305,11 @@ def load_settings() -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"totes.toml can't be read: {error}.") from None
     for name in ("source_dsn", "warehouse_dsn"):
-        _warn(getattr(settings, name), f"{PREFIX}{name.upper()}")
+        warn(getattr(settings, name), f"{PREFIX}{name.upper()}")
     return settings
 
 
-def _warn(dsn: Dsn | None, name: str) -> None:
+def warn(dsn: Dsn | None, name: str) -> None:
     """Say where a password may be read on its way."""
     if dsn is not None and dsn.may_lack_tls:
         log.warning(
@@ -274,7 +328,7 @@ def duration(text: str, name: str) -> timedelta:
 def dsn(text: str, name: str) -> Dsn:
     """What option `name` says; UsageError, which doesn't repeat it, where libpq can't read it."""
     found = _option(Dsn, text, name)
-    _warn(found, f"Option {name}")
+    warn(found, f"Option {name}")
     return found
 
 

@@ -9,8 +9,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from totes.alert import Alarm
     from totes.pipeline import Done
-    from totes.settings import Settings
 
 NewSource = Annotated[
     bool,
@@ -45,18 +45,17 @@ def ingest(*, accept_new_source: NewSource = False, accept_deletes: Deletes = Fa
 def transform() -> None:
     """Make the star's Parquet of pending batches."""
     from totes.cli.terminal import progress
-    from totes.pipeline import Done, refused, tell_refused
+    from totes.pipeline import tell_refused, transformed
     from totes.places import Places
     from totes.policy import steadily
     from totes.settings import load_settings
     from totes.transform import transform as make
 
-    settings = load_settings()
-    with Places(settings) as places, progress() as shown:
+    with Places(load_settings()) as places, progress() as shown:
         for made in steadily(lambda: make(places.ingestion, places.processed, progress=shown)):
-            done = Done("transform", made.batch, made.rows, made.captured_at, refused(made))
+            done = transformed(made)
             _show(done)
-            tell_refused(settings.alert_command, done)
+            tell_refused(places.alarm, done)
 
 
 def load() -> None:
@@ -65,19 +64,18 @@ def load() -> None:
 
     from totes.cli.terminal import progress
     from totes.load import load as take
-    from totes.pipeline import Done, tell_refused
+    from totes.pipeline import loaded, tell_refused
     from totes.places import Places
     from totes.policy import persistently, steadily
     from totes.settings import load_settings
     from totes.warehouse.quarantine import set_aside
 
-    settings = load_settings()
-    with Places(settings) as places, progress() as shown:
-        for loaded in steadily(lambda: take(places.processed, places.warehouse, progress=shown)):
-            waiting = persistently(partial(set_aside, places.warehouse, loaded.batch))
-            done = Done("load", loaded.batch, loaded.rows, loaded.captured_at, waiting)
+    with Places(load_settings()) as places, progress() as shown:
+        for made in steadily(lambda: take(places.processed, places.warehouse, progress=shown)):
+            waiting = persistently(partial(set_aside, places.warehouse, made.batch))
+            done = loaded(made, waiting)
             _show(done)
-            tell_refused(settings.alert_command, done)
+            tell_refused(places.alarm, done)
 
 
 def run(
@@ -114,7 +112,7 @@ def run(
         if once:
             from totes.pipeline import run_once
 
-            _show_all(run_once(places.pipeline, accept, shown), settings)
+            _show_all(run_once(places.pipeline, accept, shown), places.alarm)
             return
         with stopping() as stop:
             keep_running(
@@ -122,7 +120,7 @@ def run(
                 pause,
                 stop,
                 accept=accept,
-                alert_command=settings.alert_command,
+                alarm=places.alarm,
                 watch=_show_news,
                 progress=shown,
             )
@@ -148,18 +146,17 @@ def replay(
     from totes.replay import replay as again
     from totes.settings import dsn, load_settings
 
-    settings = load_settings()
     target = dsn(into, "--into") if into else None
-    with Places(settings) as places, progress() as shown:
-        _show_all(again(places.pipeline, into=target, upto=to, progress=shown), settings)
+    with Places(load_settings()) as places, progress() as shown:
+        _show_all(again(places.pipeline, into=target, upto=to, progress=shown), places.alarm)
 
 
-def _show_all(steps: "Iterable[Done]", settings: "Settings") -> None:
+def _show_all(steps: "Iterable[Done]", alarm: "Alarm") -> None:
     from totes.pipeline import tell_refused
 
     for done in steps:
         _show(done)
-        tell_refused(settings.alert_command, done)
+        tell_refused(alarm, done)
 
 
 def _show_news(done: "Done") -> None:

@@ -42,7 +42,14 @@ EVERY = timedelta(seconds=1)
 
 FRAMES_A_SECOND = 5
 
-_PLACES = ("source_dsn", "warehouse_dsn", "ingestion_url", "processed_url")
+_PLACES = (
+    "source_dsn",
+    "warehouse_dsn",
+    "source_secret",
+    "warehouse_secret",
+    "ingestion_url",
+    "processed_url",
+)
 """Settings that name the places of a real pipeline."""
 
 SEED = 1

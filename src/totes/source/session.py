@@ -48,11 +48,13 @@ def connect(dsn: Dsn) -> Iterator[psycopg.Connection]:
 
 
 def _open(dsn: Dsn) -> psycopg.Connection:
-    return psycopg.connect(
-        dsn.reveal(),
-        autocommit=True,
-        application_name="totes ingest",
-        connect_timeout=str(dsn.parts.get("connect_timeout", 10)),
+    return dsn.open(
+        lambda known: psycopg.connect(
+            known,
+            autocommit=True,
+            application_name="totes ingest",
+            connect_timeout=str(dsn.parts.get("connect_timeout", 10)),
+        )
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 from psycopg import Connection, errors
+from psycopg.conninfo import make_conninfo
 
 from totes.batch import Identity
 from totes.errors import WarehouseAway, WarehouseError
@@ -45,7 +46,9 @@ _FORESEEN = (psycopg.OperationalError, psycopg.IntegrityError, errors.Insufficie
 def connect(dsn: Dsn) -> Iterator[Connection[Any]]:
     """An autocommit session in UTC; its failures, also later ones, are WarehouseErrors."""
     try:
-        connection = psycopg.connect(dsn.replace(**_settings(dsn)).reveal(), autocommit=True)
+        connection = dsn.open(
+            lambda known: psycopg.connect(make_conninfo(known, **_settings(dsn)), autocommit=True)
+        )
     except psycopg.OperationalError as error:
         raise _kind(error)(f"The warehouse {dsn} can't be reached: {_reason(error)}.") from None
     with connection:
