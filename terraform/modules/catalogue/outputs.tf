@@ -1,0 +1,27 @@
+output "workgroup" {
+  description = "Athena workgroup for questions to the lake."
+  value       = aws_athena_workgroup.this.name
+}
+
+output "databases" {
+  description = "Glue database of each store."
+  value = {
+    ingestion = aws_glue_catalog_database.ingestion.name
+    processed = aws_glue_catalog_database.processed.name
+  }
+}
+
+output "analyst_policy" {
+  description = "ARN of the IAM policy that lets a role ask, and no more."
+  value       = aws_iam_policy.analyst.arn
+}
+
+output "views" {
+  description = "SQL of each view by database and name, as Athena gets it."
+  value       = { for name, view in local.views : name => view.sql }
+}
+
+output "queries" {
+  description = "Each saved query: its database and its SQL."
+  value       = { for name, query in local.named_queries : name => { database = query.database, sql = query.sql } }
+}

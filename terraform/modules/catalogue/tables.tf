@@ -1,0 +1,174 @@
+# The tables as they lie in S3. They show orphans, too: what is left by killed attempts. Their names
+# end with _raw; the views beside them count only files that a manifest names.
+
+locals {
+  prefix = "totes_${replace(var.environment, "-", "_")}"
+  tables = jsondecode(file("${path.module}/tables.json"))
+
+  ion = { # for it alone takes JSON that spans lines, as manifests do
+    input   = "com.amazon.ionhiveserde.formats.IonInputFormat"
+    output  = "com.amazon.ionhiveserde.formats.IonOutputFormat"
+    library = "com.amazon.ionhiveserde.IonHiveSerDe"
+  }
+  json = {
+    input   = "org.apache.hadoop.mapred.TextInputFormat"
+    output  = "org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat"
+    library = "org.openx.data.jsonserde.JsonSerDe"
+  }
+  parquet = {
+    input   = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat"
+    output  = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat"
+    library = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
+  }
+
+  # Not year, month and day: dim_date has columns of these names.
+  days = [
+    { name = "captured_year", type = "string" },
+    { name = "captured_month", type = "string" },
+    { name = "captured_day", type = "string" },
+  ]
+  of_day = "year=$${captured_year}/month=$${captured_month}/day=$${captured_day}"
+  day_projection = {
+    "projection.enabled"              = "true"
+    "projection.captured_year.type"   = "integer"
+    "projection.captured_year.range"  = "${var.first_year},${var.first_year + var.years - 1}"
+    "projection.captured_year.digits" = "4"
+    "projection.captured_month.type"  = "integer"
+    "projection.captured_month.range" = "1,12"
+    # without digits a month is 1, and its folder month=1
+    "projection.captured_month.digits" = "2"
+    "projection.captured_day.type"     = "integer"
+    "projection.captured_day.range"    = "1,31"
+    "projection.captured_day.digits"   = "2"
+  }
+  generation = [{ name = "generation", type = "int" }]
+  generation_projection = {
+    "projection.enabled"          = "true"
+    "projection.generation.type"  = "integer"
+    "projection.generation.range" = "1,${var.generations}"
+  }
+
+  ingestion_raw = merge(
+    {
+      batches = {
+        about  = "The manifests: a batch exists when its manifest does."
+        format = local.ion
+        columns = [
+          { name = "batch", type = "bigint" },
+          { name = "captured_at", type = "string" },
+          { name = "program", type = "string" },
+          { name = "tables", type = "array<struct<name:string,whole:boolean,rows:bigint,files:array<struct<path:string,rows:bigint,deletes:bigint,bytes:bigint>>>>" },
+        ]
+        partitions = []
+        location   = "s3://${var.ingestion_bucket}/batches/"
+        parameters = {}
+      }
+    },
+    {
+      for table, names in local.tables.ingestion : "${table}_raw" => {
+        about      = "JSON Lines of ${table}, orphans included: ask ${table}."
+        format     = local.json
+        columns    = [for name in concat(["_op", "_xid"], names) : { name = name, type = "string" }]
+        partitions = local.days
+        location   = "s3://${var.ingestion_bucket}/${table}/"
+        parameters = merge(local.day_projection, {
+          "storage.location.template" = "s3://${var.ingestion_bucket}/${table}/${local.of_day}"
+        })
+      }
+    },
+  )
+
+  processed_raw = merge(
+    {
+      generations = {
+        about      = "The pointers of replays: the newest is the current generation."
+        format     = local.ion
+        columns    = [{ name = "generation", type = "int" }]
+        partitions = []
+        location   = "s3://${var.processed_bucket}/generations/"
+        parameters = {}
+      }
+      batches = {
+        about  = "The manifests of processed batches, of all generations."
+        format = local.ion
+        columns = [
+          { name = "batch", type = "bigint" },
+          { name = "captured_at", type = "string" },
+          { name = "program", type = "string" },
+          { name = "files", type = "array<struct<path:string,rows:bigint,deletes:bigint,bytes:bigint,table:string>>" },
+        ]
+        partitions = local.generation
+        location   = "s3://${var.processed_bucket}/"
+        parameters = merge(local.generation_projection, {
+          "storage.location.template" = "s3://${var.processed_bucket}/generation=$${generation}/batches/"
+        })
+      }
+    },
+    {
+      for table, columns in local.tables.processed : "${table}_raw" => {
+        about  = "Parquet of ${table}, orphans and all generations included: ask ${table}."
+        format = local.parquet
+        columns = concat(columns, [
+          { name = "valid_from", type = "timestamp" },
+          { name = "_op", type = "string" },
+        ])
+        partitions = concat(local.generation, local.days)
+        location   = "s3://${var.processed_bucket}/"
+        parameters = merge(local.generation_projection, local.day_projection, {
+          "storage.location.template" = "s3://${var.processed_bucket}/generation=$${generation}/${table}/${local.of_day}"
+        })
+      }
+    },
+  )
+
+  raw = merge(
+    { for name, table in local.ingestion_raw : "ingestion.${name}" => merge(table, { name = name, database = aws_glue_catalog_database.ingestion.name }) },
+    { for name, table in local.processed_raw : "processed.${name}" => merge(table, { name = name, database = aws_glue_catalog_database.processed.name }) },
+  )
+}
+
+resource "aws_glue_catalog_database" "ingestion" {
+  name        = "${local.prefix}_ingestion"
+  description = "Every version of every row of totesys, as captured."
+}
+
+resource "aws_glue_catalog_database" "processed" {
+  name        = "${local.prefix}_processed"
+  description = "Every version of every row of the star."
+}
+
+resource "aws_glue_catalog_table" "raw" {
+  for_each = local.raw
+
+  database_name = each.value.database
+  name          = each.value.name
+  description   = each.value.about
+  table_type    = "EXTERNAL_TABLE"
+  parameters    = merge({ EXTERNAL = "TRUE" }, each.value.parameters)
+
+  storage_descriptor {
+    location      = each.value.location
+    input_format  = each.value.format.input
+    output_format = each.value.format.output
+
+    ser_de_info {
+      serialization_library = each.value.format.library
+    }
+
+    dynamic "columns" {
+      for_each = each.value.columns
+      content {
+        name = columns.value.name
+        type = columns.value.type
+      }
+    }
+  }
+
+  dynamic "partition_keys" {
+    for_each = each.value.partitions
+    content {
+      name = partition_keys.value.name
+      type = partition_keys.value.type
+    }
+  }
+}

@@ -1,0 +1,111 @@
+# What to ask. Athena keeps a view as a table of the catalogue whose text is Presto's own record.
+
+locals {
+  # The catalogue speaks Hive's types, a view's record Trino's.
+  trino = {
+    string    = "varchar"
+    int       = "integer"
+    timestamp = "timestamp(3)"
+  }
+
+  ingestion_views = merge(
+    {
+      files = {
+        about = "The files that the batches are made of."
+        sql   = templatefile("${path.module}/views/ingestion_files.sql", { bucket = var.ingestion_bucket })
+        columns = [
+          { name = "batch", type = "bigint" },
+          { name = "captured_at", type = "string" },
+          { name = "path", type = "string" },
+        ]
+      }
+    },
+    {
+      for table, names in local.tables.ingestion : table => {
+        about = "Every version of a row of ${table} that a batch brought."
+        sql = templatefile("${path.module}/views/ingestion_table.sql", {
+          table   = table
+          columns = join(", ", [for name in concat(["_op", "_xid"], names) : "rows_.\"${name}\""])
+        })
+        columns = concat(
+          [{ name = "batch", type = "bigint" }, { name = "captured_at", type = "string" }],
+          local.ingestion_raw["${table}_raw"].columns,
+          local.days,
+        )
+      }
+    },
+  )
+
+  processed_views = merge(
+    {
+      current_generation = {
+        about   = "The generation that readers follow."
+        sql     = templatefile("${path.module}/views/current_generation.sql", { generations = var.generations })
+        columns = local.generation
+      }
+      files = {
+        about = "The files that the current generation's batches are made of."
+        sql   = templatefile("${path.module}/views/processed_files.sql", { bucket = var.processed_bucket })
+        columns = concat(local.generation, [
+          { name = "batch", type = "bigint" },
+          { name = "path", type = "string" },
+        ])
+      }
+    },
+    {
+      for table, columns in local.tables.processed : table => {
+        about = "Every version of a row of ${table} in the current generation."
+        sql = templatefile("${path.module}/views/processed_table.sql", {
+          table   = table
+          columns = join(", ", [for column in local.processed_raw["${table}_raw"].columns : "rows_.\"${column.name}\""])
+        })
+        columns = concat(
+          [{ name = "batch", type = "bigint" }],
+          local.processed_raw["${table}_raw"].columns,
+          local.days,
+        )
+      }
+    },
+  )
+
+  views = merge(
+    { for name, view in local.ingestion_views : "ingestion.${name}" => merge(view, { name = name, database = aws_glue_catalog_database.ingestion.name }) },
+    { for name, view in local.processed_views : "processed.${name}" => merge(view, { name = name, database = aws_glue_catalog_database.processed.name }) },
+  )
+}
+
+resource "aws_glue_catalog_table" "view" {
+  for_each = local.views
+
+  database_name = each.value.database
+  name          = each.value.name
+  description   = each.value.about
+  table_type    = "VIRTUAL_VIEW"
+
+  parameters = {
+    comment     = "Presto View"
+    presto_view = "true"
+  }
+
+  view_expanded_text = "/* Presto View */"
+  view_original_text = "/* Presto View: ${base64encode(jsonencode({
+    originalSql = each.value.sql
+    catalog     = "awsdatacatalog"
+    schema      = each.value.database
+    columns = [
+      for column in each.value.columns : { name = column.name, type = lookup(local.trino, column.type, column.type) }
+    ]
+  }))} */"
+
+  storage_descriptor {
+    dynamic "columns" {
+      for_each = each.value.columns
+      content {
+        name = columns.value.name
+        type = columns.value.type
+      }
+    }
+  }
+
+  depends_on = [aws_glue_catalog_table.raw]
+}

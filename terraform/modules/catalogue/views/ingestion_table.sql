@@ -1,0 +1,10 @@
+-- Every version of a row of ${table} that a batch brought, as PostgreSQL prints it.
+SELECT
+    files.batch,
+    files.captured_at,
+    ${columns},
+    rows_.captured_year,
+    rows_.captured_month,
+    rows_.captured_day
+FROM ${table}_raw AS rows_
+INNER JOIN files ON rows_."$path" = files.path
