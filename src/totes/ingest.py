@@ -87,8 +87,9 @@ def capture_batch(
     progress: Progress = QUIET,
 ) -> Ingested | None:
     """Publish the batch after `last` from an open snapshot; None where a rival was first."""
-    progress.start("ingest")
     before, digest = last or (None, None)
+    batch = before.batch + 1 if before else 1
+    progress.start("ingest", batch=batch)
     everything = before is not None and is_another_source(before, snapshot)
     if before and everything and not accept.new_source:
         raise SourceError(another_source(before, snapshot))
@@ -97,7 +98,6 @@ def capture_batch(
     if before is None or _altered(before, snapshot):
         for name, reason in snapshot.catalogue.left_out:
             log.info("%s is left out: %s.", name, reason)
-    batch = before.batch + 1 if before else 1
     captured_at = (
         max(snapshot.taken_at, before.captured_at + _TICK) if before else snapshot.taken_at
     )

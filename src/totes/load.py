@@ -62,7 +62,7 @@ def load(
             return
         with _workshop() as (engine, scratch):
             for manifest in chain([first], pending):
-                progress.start(f"load batch {manifest.batch}", manifest.rows)
+                progress.start(f"load batch {manifest.batch}", manifest.rows, manifest.batch)
                 fetched = _fetched(processed, engine, manifest, scratch)
                 with fetched as local, connection.transaction():
                     reach("load.fetched")
@@ -93,7 +93,7 @@ def rebuild(
         _lock(connection)
         merge.empty(connection)
         for manifest in _manifests(processed, generation):
-            progress.start(f"load batch {manifest.batch}", manifest.rows)
+            progress.start(f"load batch {manifest.batch}", manifest.rows, manifest.batch)
             with _fetched(processed, engine, manifest, scratch) as local:
                 _load(connection, engine, manifest, local, progress)
         newest = _position(connection).batch

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -86,7 +86,7 @@ def persistently[T](action: Callable[[], T]) -> T:
     return _patience()(action)
 
 
-def steadily[T](begin: Callable[[], Iterator[T]]) -> Iterator[T]:
+def steadily[T](begin: Callable[[], Iterator[T]]) -> Generator[T, None, None]:
     """All that `begin()` gives; begun again where a passing error interrupts it.
 
     For work that goes on where it was when it is begun again, as every stage does. Each thing it

@@ -6,8 +6,8 @@ from typing import Protocol
 class Progress(Protocol):
     """Told by a stage: what it does now, and how far it got."""
 
-    def start(self, what: str, total: int | None = None) -> None:
-        """A new piece of work begins, of `total` rows where known."""
+    def start(self, what: str, total: int | None = None, batch: int | None = None) -> None:
+        """A new piece of work begins, of `total` rows and for `batch` where known."""
         ...
 
     def advance(self, rows: int) -> None: ...
@@ -16,7 +16,7 @@ class Progress(Protocol):
 class Quiet:
     """Progress that nobody watches."""
 
-    def start(self, what: str, total: int | None = None) -> None: ...
+    def start(self, what: str, total: int | None = None, batch: int | None = None) -> None: ...
 
     def advance(self, rows: int) -> None: ...
 

@@ -115,7 +115,8 @@ class Dsn:
     def _has_password(self) -> bool:
         given = self._parts.get("passfile") or os.environ.get("PGPASSFILE") or "~/.pgpass"
         known = bool(self._parts.get("password") or os.environ.get("PGPASSWORD"))
-        return known or Path(str(given)).expanduser().is_file()
+        # Not Path's expanduser, which insists on there being a home.
+        return known or Path(os.path.expanduser(str(given))).is_file()  # noqa: PTH111
 
     @property
     def _hosts(self) -> list[str]:

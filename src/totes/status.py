@@ -52,20 +52,16 @@ class SchemaChange:
 
 
 @dataclass(frozen=True)
-class Status:
-    """The platform as it was at `now`, by the warehouse's clock.
+class Freshness:
+    """The warehouse as it was at `now`, by its clock.
 
-    The warehouse shows totesys as of `data_to`, and nothing newer was there at `checked_at`.
+    It shows totesys as of `data_to`, and nothing newer was there at `checked_at`.
     """
 
     now: datetime
-    stages: tuple[Stage, ...]
     data_to: datetime | None
     checked_at: datetime | None
-    loaded_at: datetime | None
-    carried: tuple[Carried, ...]
     quarantine: tuple[quarantine.Count, ...]
-    schema_changes: tuple[SchemaChange, ...]
 
     @property
     def lag(self) -> timedelta | None:
@@ -79,6 +75,16 @@ class Status:
         """By how much the last check lies in the future, where that is more than clocks differ."""
         ahead = self.checked_at - self.now if self.checked_at else timedelta()
         return ahead if ahead > CLOCKS_DIFFER else None
+
+
+@dataclass(frozen=True)
+class Status(Freshness):
+    """The whole platform."""
+
+    stages: tuple[Stage, ...]
+    loaded_at: datetime | None
+    carried: tuple[Carried, ...]
+    schema_changes: tuple[SchemaChange, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Moments as `datetime`, lag and ahead in seconds."""
@@ -99,6 +105,12 @@ class _Loaded:
     loaded_at: datetime | None = None
     rows: int = 0
     checked_at: datetime | None = None
+
+
+def freshness(ingestion: Store, warehouse: Dsn) -> Freshness:
+    """Look at the warehouse alone, and at what the lake tells of the newest look at totesys."""
+    loaded = _loaded(warehouse)
+    return Freshness(loaded.now, loaded.captured_at, _checked_at(ingestion, loaded), loaded.waiting)
 
 
 def status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:

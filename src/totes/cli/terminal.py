@@ -103,7 +103,12 @@ class LogLines:
         self._lock = Lock()
         self.start("")
 
-    def start(self, what: str, total: int | None = None) -> None:
+    def start(
+        self,
+        what: str,
+        total: int | None = None,
+        batch: int | None = None,  # noqa: ARG002  `what` names it
+    ) -> None:
         self._what, self._total, self._rows = what, total, 0
         self._told = time.monotonic()
 
@@ -124,7 +129,12 @@ class Bar:
         self._bars = bars
         self._task = bars.add_task("", total=None, visible=False)
 
-    def start(self, what: str, total: int | None = None) -> None:
+    def start(
+        self,
+        what: str,
+        total: int | None = None,
+        batch: int | None = None,  # noqa: ARG002  `what` names it
+    ) -> None:
         self._bars.remove_task(self._task)
         self._task = self._bars.add_task(what, total=total)
 

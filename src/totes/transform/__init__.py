@@ -122,7 +122,7 @@ def _build(
     changed = {table.name for table in source.tables if table.files}
     waited = last[0].waiting if last else {}
     waiting = _waiting(site, source, changed, waited)
-    progress.start(f"transform batch {number}", total=source.rows)
+    progress.start(f"transform batch {number}", source.rows, number)
     attempt = f"{number:012d}-{secrets.token_hex(4)}"
     with (
         TemporaryDirectory(dir=site.scratch) as folder,

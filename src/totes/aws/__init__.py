@@ -1,0 +1,1 @@
+"""On AWS: what Lambda calls."""
