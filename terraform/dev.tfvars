@@ -1,0 +1,6 @@
+# To try things out: everything may be thrown away.
+environment          = "dev"
+alarm_email          = "totes-dev@example.com" # yours
+force_destroy        = true
+secret_recovery_days = 0
+log_days             = 30

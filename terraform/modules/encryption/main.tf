@@ -1,0 +1,69 @@
+# One key for each kind of thing, so that a right to one is not a right to all.
+
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
+data "aws_region" "current" {}
+
+locals {
+  account = data.aws_caller_identity.current.account_id
+  root    = "arn:${data.aws_partition.current.partition}:iam::${local.account}:root"
+  logs    = "arn:${data.aws_partition.current.partition}:logs:${data.aws_region.current.name}:${local.account}:*"
+
+  purposes = {
+    data    = "what the lake and the warehouse hold"
+    secrets = "logins of totesys and the warehouse, the functions' environment"
+    signals = "logs, alarms' messages, dead letters"
+  }
+
+  # IAM policies say who may use a key; services that come without a role need a word here.
+  owner = [{
+    Sid       = "IamDecides"
+    Effect    = "Allow"
+    Principal = { AWS = local.root }
+    Action    = "kms:*"
+    Resource  = "*"
+  }]
+  services = {
+    data    = []
+    secrets = []
+    signals = [
+      {
+        Sid       = "LogsOfThisAccount"
+        Effect    = "Allow"
+        Principal = { Service = "logs.${data.aws_region.current.name}.amazonaws.com" }
+        Action    = ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"]
+        Resource  = "*"
+        Condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = local.logs } }
+      },
+      {
+        Sid       = "AlarmsAndRulesSendMessages"
+        Effect    = "Allow"
+        Principal = { Service = ["cloudwatch.amazonaws.com", "events.amazonaws.com"] }
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+      },
+    ]
+  }
+}
+
+resource "aws_kms_key" "this" {
+  for_each = local.purposes
+
+  description             = "${var.name}: ${each.value}"
+  enable_key_rotation     = true
+  deletion_window_in_days = var.deletion_window_days
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = concat(local.owner, local.services[each.key])
+  })
+}
+
+resource "aws_kms_alias" "this" {
+  for_each = local.purposes
+
+  name          = "alias/${var.name}-${each.key}"
+  target_key_id = aws_kms_key.this[each.key].key_id
+}

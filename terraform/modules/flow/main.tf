@@ -1,0 +1,170 @@
+# What calls whom. Every call is only a hint to do all that is pending: one that is lost or doubled
+# changes nothing, for each stage has a schedule, too.
+
+data "aws_caller_identity" "current" {}
+
+locals {
+  account = data.aws_caller_identity.current.account_id
+
+  # What lands in which bucket, and who is told of it.
+  landings = {
+    transform = {
+      text   = "A batch was published in the ingestion store."
+      bucket = var.buckets.ingestion
+      key    = [{ prefix = "batches/" }]
+    }
+    load = {
+      text   = "A batch, or a generation, was published in the processed store."
+      bucket = var.buckets.processed
+      key    = [{ suffix = ".json" }] # manifests and generations; all else there is Parquet
+    }
+  }
+}
+
+# -- Schedules
+
+resource "aws_scheduler_schedule_group" "this" {
+  name = var.name
+}
+
+resource "aws_scheduler_schedule" "this" {
+  #checkov:skip=CKV_AWS_297:what it sends is its own stage's name, which is no secret
+  for_each = var.every_minutes
+
+  name                = "${var.name}-${each.key}"
+  description         = "Do all that is pending: ${each.key}"
+  group_name          = aws_scheduler_schedule_group.this.name
+  schedule_expression = each.value == 1 ? "rate(1 minute)" : "rate(${each.value} minutes)"
+  state               = var.enabled ? "ENABLED" : "DISABLED"
+
+  flexible_time_window {
+    mode = "OFF"
+  }
+
+  target {
+    arn      = var.functions[each.key].arn
+    role_arn = aws_iam_role.scheduler.arn
+    input    = jsonencode({ source = "totes.schedule", stage = each.key })
+
+    dead_letter_config {
+      arn = aws_sqs_queue.undelivered.arn
+    }
+
+    retry_policy {
+      maximum_event_age_in_seconds = max(60, each.value * 60) # by then the next one is due
+      maximum_retry_attempts       = 3
+    }
+  }
+}
+
+resource "aws_iam_role" "scheduler" {
+  name        = "${var.name}-scheduler"
+  description = "Calls the stages by the clock."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "scheduler.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+      Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "scheduler" {
+  name = "call"
+  role = aws_iam_role.scheduler.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "Call"
+        Effect   = "Allow"
+        Action   = "lambda:InvokeFunction"
+        Resource = [for function in values(var.functions) : function.arn]
+      },
+      {
+        Sid      = "SetUndeliveredAside"
+        Effect   = "Allow"
+        Action   = "sqs:SendMessage"
+        Resource = aws_sqs_queue.undelivered.arn
+      },
+      {
+        Sid      = "EncryptThem"
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource = var.key
+      },
+    ]
+  })
+}
+
+# -- Events
+
+resource "aws_cloudwatch_event_rule" "landed" {
+  for_each = local.landings
+
+  name        = "${var.name}-${each.key}"
+  description = each.value.text
+  state       = var.enabled ? "ENABLED" : "DISABLED"
+  event_pattern = jsonencode({
+    source      = ["aws.s3"]
+    detail-type = ["Object Created"]
+    detail = {
+      bucket = { name = [each.value.bucket] }
+      object = { key = each.value.key }
+    }
+  })
+}
+
+resource "aws_cloudwatch_event_target" "stage" {
+  for_each = local.landings
+
+  rule      = aws_cloudwatch_event_rule.landed[each.key].name
+  target_id = each.key
+  arn       = var.functions[each.key].arn
+
+  dead_letter_config {
+    arn = aws_sqs_queue.undelivered.arn
+  }
+
+  retry_policy {
+    maximum_event_age_in_seconds = 3600
+    maximum_retry_attempts       = 10
+  }
+}
+
+resource "aws_lambda_permission" "landed" {
+  for_each = local.landings
+
+  statement_id   = "EventBridge"
+  action         = "lambda:InvokeFunction"
+  function_name  = var.functions[each.key].name
+  principal      = "events.amazonaws.com"
+  source_arn     = aws_cloudwatch_event_rule.landed[each.key].arn
+  source_account = local.account
+}
+
+# -- What could not be delivered
+
+resource "aws_sqs_queue" "undelivered" {
+  name                              = "${var.name}-undelivered"
+  message_retention_seconds         = 14 * 24 * 3600
+  kms_master_key_id                 = var.key
+  kms_data_key_reuse_period_seconds = 3600
+}
+
+resource "aws_sqs_queue_policy" "undelivered" {
+  queue_url = aws_sqs_queue.undelivered.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "RulesSetAside"
+      Effect    = "Allow"
+      Principal = { Service = "events.amazonaws.com" }
+      Action    = "sqs:SendMessage"
+      Resource  = aws_sqs_queue.undelivered.arn
+      Condition = { ArnEquals = { "aws:SourceArn" = [for rule in values(aws_cloudwatch_event_rule.landed) : rule.arn] } }
+    }]
+  })
+}

@@ -1,0 +1,18 @@
+output "dead_letter_queue" {
+  description = "Name, URL and ARN of the queue of calls that could not be delivered."
+  value = {
+    name = aws_sqs_queue.undelivered.name
+    url  = aws_sqs_queue.undelivered.url
+    arn  = aws_sqs_queue.undelivered.arn
+  }
+}
+
+output "rules" {
+  description = "Name of the rule that calls each stage."
+  value       = { for stage, rule in aws_cloudwatch_event_rule.landed : stage => rule.name }
+}
+
+output "schedules" {
+  description = "Name of each stage's schedule."
+  value       = { for stage, schedule in aws_scheduler_schedule.this : stage => schedule.name }
+}

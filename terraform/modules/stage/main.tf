@@ -1,0 +1,211 @@
+# One stage: a function that does all that is pending, the role with exactly what this one needs, its
+# log, its queue of events that failed to the last try, and the alarms that know it by name.
+
+data "aws_partition" "current" {}
+
+locals {
+  name = "${var.name}-${var.stage}"
+
+  environment = merge(var.environment, {
+    ENVIRONMENT                  = var.environment_name
+    TOTES_ALERT_TOPIC            = var.alert_topic
+    POWERTOOLS_SERVICE_NAME      = var.stage
+    POWERTOOLS_METRICS_NAMESPACE = "totes"
+    POWERTOOLS_LOG_LEVEL         = "INFO"
+  })
+}
+
+# -- What it may
+
+resource "aws_iam_role" "this" {
+  name        = local.name
+  description = "What the stage ${var.stage} may."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "lambda.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "this" {
+  #checkov:skip=CKV_AWS_355:traces and network interfaces have no ARN that could be named beforehand
+  #checkov:skip=CKV_AWS_290:as above; the function's own code is denied the network's actions
+  name = "stage"
+  role = aws_iam_role.this.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(
+      [
+        {
+          Sid      = "Log"
+          Effect   = "Allow"
+          Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+          Resource = "${aws_cloudwatch_log_group.this.arn}:*"
+        },
+        {
+          Sid      = "FindObjects" # without it, a missing object looks like a forbidden one
+          Effect   = "Allow"
+          Action   = ["s3:ListBucket"]
+          Resource = var.lists
+        },
+        {
+          Sid      = "ReadObjects"
+          Effect   = "Allow"
+          Action   = ["s3:GetObject"]
+          Resource = var.reads
+        },
+        {
+          Sid      = "Tell"
+          Effect   = "Allow"
+          Action   = ["sns:Publish"]
+          Resource = var.alert_topic
+        },
+        {
+          Sid      = "SetFailedEventsAside"
+          Effect   = "Allow"
+          Action   = ["sqs:SendMessage"]
+          Resource = aws_sqs_queue.failed.arn
+        },
+        {
+          Sid      = "UseKeys"
+          Effect   = "Allow"
+          Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+          Resource = [var.keys.data, var.keys.signals]
+        },
+      ],
+      [for arns in [var.creates] : {
+        Sid      = "CreateObjects"
+        Effect   = "Allow"
+        Action   = ["s3:PutObject", "s3:AbortMultipartUpload"]
+        Resource = arns
+      } if length(arns) > 0],
+      [for arn in compact([var.secret]) : {
+        Sid      = "KnowTheLogin"
+        Effect   = "Allow"
+        Action   = ["secretsmanager:GetSecretValue"]
+        Resource = arn
+      }],
+      [{
+        Sid      = "OpenSecrets" # the login's, and the environment's
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt"]
+        Resource = var.keys.secrets
+      }],
+      [for on in [var.tracing] : {
+        Sid      = "Trace"
+        Effect   = "Allow"
+        Action   = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
+        Resource = "*"
+      } if on],
+      [for network in var.network[*] : {
+        Sid    = "EnterTheNetwork"
+        Effect = "Allow"
+        Action = [
+          "ec2:CreateNetworkInterface",
+          "ec2:DescribeNetworkInterfaces",
+          "ec2:DescribeSubnets",
+          "ec2:DeleteNetworkInterface",
+          "ec2:AssignPrivateIpAddresses",
+          "ec2:UnassignPrivateIpAddresses",
+        ]
+        Resource = "*"
+      }],
+      [for network in var.network[*] : {
+        # Lambda itself enters the network with this role; the code that runs has no business there.
+        Sid       = "CodeLeavesTheNetworkAlone"
+        Effect    = "Deny"
+        Action    = ["ec2:*"]
+        Resource  = "*"
+        Condition = { ArnEquals = { "lambda:SourceFunctionArn" = local.function_arn } }
+      }],
+    )
+  })
+}
+
+data "aws_caller_identity" "current" {}
+
+data "aws_region" "current" {}
+
+locals {
+  function_arn = "arn:${data.aws_partition.current.partition}:lambda:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:function:${local.name}"
+}
+
+# -- The function
+
+resource "aws_cloudwatch_log_group" "this" {
+  name              = "/aws/lambda/${local.name}"
+  retention_in_days = var.log_days
+  kms_key_id        = var.keys.signals
+}
+
+resource "aws_lambda_function" "this" {
+  #checkov:skip=CKV_AWS_115:new accounts have little concurrency to reserve; two at once are harmless, and the variable is there
+  #checkov:skip=CKV_AWS_116:failed events go to a queue as an on-failure destination, which also says why
+  #checkov:skip=CKV_AWS_272:the bundle is told by its digest, in its key and in source_code_hash
+  function_name    = local.name
+  description      = "totes: ${var.stage}, all that is pending"
+  role             = aws_iam_role.this.arn
+  handler          = "totes.aws.handlers.${var.stage}"
+  runtime          = "python3.12"
+  architectures    = ["x86_64"]
+  s3_bucket        = var.bundle.bucket
+  s3_key           = var.bundle.key
+  source_code_hash = var.bundle.hash
+
+  timeout                        = var.timeout_seconds
+  memory_size                    = var.memory_mb
+  reserved_concurrent_executions = coalesce(var.reserved_concurrency, -1)
+  kms_key_arn                    = var.keys.secrets
+
+  ephemeral_storage {
+    size = var.scratch_mb
+  }
+
+  environment {
+    variables = local.environment
+  }
+
+  logging_config {
+    log_format = "JSON" # the report line, too: how much memory was used is read from it
+    log_group  = aws_cloudwatch_log_group.this.name
+  }
+
+  tracing_config {
+    mode = var.tracing ? "Active" : "PassThrough"
+  }
+
+  dynamic "vpc_config" {
+    for_each = var.network[*]
+
+    content {
+      subnet_ids         = vpc_config.value.subnets
+      security_group_ids = [vpc_config.value.security_group]
+    }
+  }
+
+  depends_on = [aws_iam_role_policy.this] # or its first call may come before its rights
+}
+
+# -- What failed to the last try
+
+resource "aws_sqs_queue" "failed" {
+  name                              = "${local.name}-failed"
+  message_retention_seconds         = 14 * 24 * 3600
+  kms_master_key_id                 = var.keys.signals
+  kms_data_key_reuse_period_seconds = 3600
+}
+
+resource "aws_lambda_function_event_invoke_config" "this" {
+  function_name                = aws_lambda_function.this.function_name
+  maximum_retry_attempts       = var.retries
+  maximum_event_age_in_seconds = 3600 # an older hint is no news: the schedule has called since
+
+  destination_config {
+    on_failure {
+      destination = aws_sqs_queue.failed.arn
+    }
+  }
+}

@@ -1,0 +1,31 @@
+output "function" {
+  description = "Name and ARN of the function."
+  value = {
+    name = aws_lambda_function.this.function_name
+    arn  = aws_lambda_function.this.arn
+  }
+}
+
+output "role" {
+  description = "ARN of its role."
+  value       = aws_iam_role.this.arn
+}
+
+output "dead_letter_queue" {
+  description = "Name, URL and ARN of the queue of events that failed to the last try."
+  value = {
+    name = aws_sqs_queue.failed.name
+    url  = aws_sqs_queue.failed.url
+    arn  = aws_sqs_queue.failed.arn
+  }
+}
+
+output "log_group" {
+  description = "Name of its log group."
+  value       = aws_cloudwatch_log_group.this.name
+}
+
+output "alarms" {
+  description = "ARN of each of its alarms."
+  value       = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => alarm.arn }
+}

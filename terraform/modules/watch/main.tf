@@ -1,0 +1,97 @@
+# Who is told, and of what: the topic with its readers, and the alarms on the flow as a whole. A
+# stage's own alarms are with the stage.
+
+data "aws_caller_identity" "current" {}
+
+resource "aws_sns_topic" "alerts" {
+  name              = "${var.name}-alerts"
+  kms_master_key_id = var.key
+}
+
+resource "aws_sns_topic_policy" "alerts" {
+  arn = aws_sns_topic.alerts.arn
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "AlarmsOfThisAccountTell"
+      Effect    = "Allow"
+      Principal = { Service = "cloudwatch.amazonaws.com" }
+      Action    = "sns:Publish"
+      Resource  = aws_sns_topic.alerts.arn
+      Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id } }
+    }]
+  })
+}
+
+resource "aws_sns_topic_subscription" "email" {
+  topic_arn = aws_sns_topic.alerts.arn
+  protocol  = "email"
+  endpoint  = var.alarm_email
+}
+
+locals {
+  load = { service = "load", environment = var.environment_name }
+
+  # The deadline is 30 minutes. Load says how far behind it is each time it runs, and that one word is
+  # enough for an alarm; silence is no less an alarm, after the same time.
+  alarms = merge(
+    {
+      stale = {
+        text       = "The warehouse is more than 30 minutes behind totesys."
+        namespace  = "totes"
+        metric     = "LagSeconds"
+        dimensions = local.load
+        above      = 1800
+        periods    = 1
+        silence    = "ignore"
+      }
+      silent = {
+        text       = "Nothing was said of how fresh the warehouse is for 30 minutes: load doesn't run."
+        namespace  = "totes"
+        metric     = "LagSeconds"
+        dimensions = local.load
+        above      = 1800
+        periods    = 6
+        silence    = "breaching"
+      }
+      quarantine = {
+        text       = "Rows wait in quarantine: `totes quarantine show` says which, and why."
+        namespace  = "totes"
+        metric     = "QuarantinedRows"
+        dimensions = local.load
+        above      = 0
+        periods    = 1
+        silence    = "ignore"
+      }
+    },
+    {
+      for queue, name in var.queues : "${queue}-not-empty" => {
+        text       = "Calls could not be delivered, and wait in ${name}."
+        namespace  = "AWS/SQS"
+        metric     = "ApproximateNumberOfMessagesVisible"
+        dimensions = { QueueName = name }
+        above      = 0
+        periods    = 1
+        silence    = "notBreaching"
+      }
+    },
+  )
+}
+
+resource "aws_cloudwatch_metric_alarm" "this" {
+  for_each = local.alarms
+
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.text
+  namespace           = each.value.namespace
+  metric_name         = each.value.metric
+  dimensions          = each.value.dimensions
+  statistic           = "Maximum"
+  period              = 300
+  evaluation_periods  = each.value.periods
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = each.value.above
+  treat_missing_data  = each.value.silence
+  alarm_actions       = [aws_sns_topic.alerts.arn]
+  ok_actions          = [aws_sns_topic.alerts.arn]
+}

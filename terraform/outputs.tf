@@ -1,0 +1,67 @@
+output "ingestion_bucket" {
+  description = "Bucket of the ingestion store: TOTES_INGESTION_URL is s3:// and this."
+  value       = module.lake.buckets.ingestion
+}
+
+output "processed_bucket" {
+  description = "Bucket of the processed store: TOTES_PROCESSED_URL is s3:// and this."
+  value       = module.lake.buckets.processed
+}
+
+output "functions" {
+  description = "Name of each stage's function."
+  value       = { for stage, made in module.stage : stage => made.function.name }
+}
+
+output "roles" {
+  description = "ARN of each stage's role."
+  value       = { for stage, made in module.stage : stage => made.role }
+}
+
+output "break_glass_role" {
+  description = "ARN of the role that may remove objects of the lake, for totes gc --remove and after totes erase."
+  value       = module.lake.break_glass_role
+}
+
+output "alert_topic" {
+  description = "ARN of the topic that is told of everything a person should know."
+  value       = module.watch.topic
+}
+
+output "dead_letter_queues" {
+  description = "URL of each queue that should be empty: failed events by stage, and calls that could not be delivered."
+  value = merge(
+    { for stage, made in module.stage : stage => made.dead_letter_queue.url },
+    { undelivered = module.flow.dead_letter_queue.url },
+  )
+}
+
+output "rules" {
+  description = "Name of the rule that calls each stage when a batch was published."
+  value       = module.flow.rules
+}
+
+output "schedules" {
+  description = "Name of each stage's schedule."
+  value       = module.flow.schedules
+}
+
+output "source_secret" {
+  description = "ARN of the secret for totesys' login."
+  value       = module.secrets.arns.source
+}
+
+output "warehouse_secret" {
+  description = "ARN of the secret for the login that loads the warehouse."
+  value       = module.secrets.arns.warehouse
+}
+
+output "reader_secret" {
+  description = "ARN of the secret for a login that reads the warehouse."
+  value       = module.secrets.arns.reader
+}
+
+output "dashboard_url" {
+  description = "Where the flow can be watched."
+  value       = "https://${var.region}.console.aws.amazon.com/cloudwatch/home?region=${var.region}#dashboards/dashboard/${module.watch.dashboard}"
+}

@@ -1,0 +1,11 @@
+# Exact, as no lock file is kept: its hashes would name the registry of one machine.
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "= 5.100.0"
+    }
+  }
+}
