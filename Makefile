@@ -116,6 +116,10 @@ soak: setup ## a hostile business, every fault, a proof each round (SEED=… MIN
 build: setup ## the wheel, in dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
+.PHONY: bundle
+bundle: setup ## the Lambda functions' zip, in dist/
+	$(BIN)/python tools/bundle.py
+
 .PHONY: clean
 clean: ## remove what can be made again, the demo's data included
 	rm -rf .venv .uv .totes build dist .coverage* htmlcov .hypothesis .*_cache
