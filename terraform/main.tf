@@ -13,6 +13,8 @@ provider "aws" {
   }
 }
 
+data "aws_caller_identity" "current" {}
+
 locals {
   name = "totes-${var.environment}"
 
@@ -63,12 +65,30 @@ module "encryption" {
   name = local.name
 }
 
+module "network" {
+  source = "./modules/network"
+
+  name              = local.name
+  cidr              = var.network_cidr
+  zones             = var.zones
+  endpoint_zones    = var.endpoint_zones
+  source_access     = var.source_access
+  source_address    = var.source_address
+  source_port       = var.source_port
+  source_vpc        = var.source_vpc
+  warehouse_clients = var.warehouse_clients
+  log_days          = var.log_days
+  key               = module.encryption.keys.signals
+}
+
 module "lake" {
   source = "./modules/lake"
 
   name                   = local.name
   key                    = module.encryption.keys.data
   stage_roles            = { for stage, made in module.stage : stage => made.role }
+  infrequent_after_days  = var.infrequent_after_days
+  archive_after_days     = var.archive_after_days
   break_glass_principals = var.break_glass_principals
   force_destroy          = var.force_destroy
 }
@@ -84,6 +104,35 @@ module "secrets" {
     warehouse = "the warehouse, as the role that loads it"
     reader    = "the warehouse, as a role that may only read it, for dashboards"
   }
+}
+
+module "warehouse" {
+  source = "./modules/warehouse"
+  count  = var.warehouse_enabled ? 1 : 0
+
+  name                = local.name
+  subnets             = module.network.subnets
+  security_group      = module.network.warehouse_security_group
+  keys                = module.encryption.keys
+  alert_topic         = module.watch.topic
+  major_version       = var.warehouse_version
+  instance_class      = var.warehouse_instance_class
+  storage_gb          = var.warehouse_storage_gb
+  max_storage_gb      = var.warehouse_max_storage_gb
+  multi_az            = var.warehouse_multi_az
+  backup_days         = var.warehouse_backup_days
+  deletion_protection = var.warehouse_deletion_protection
+  log_days            = var.log_days
+}
+
+module "catalogue" {
+  source = "./modules/catalogue"
+
+  environment      = var.environment
+  ingestion_bucket = module.lake.buckets.ingestion
+  processed_bucket = module.lake.buckets.processed
+  results_bucket   = "${local.name}-athena-results-${data.aws_caller_identity.current.account_id}-${var.region}"
+  kms_key_arn      = module.encryption.keys.data
 }
 
 resource "aws_s3_object" "bundle" {
@@ -115,6 +164,10 @@ module "stage" {
   reserved_concurrency = var.reserved_concurrency
   log_days             = var.log_days
   tracing              = var.tracing
+  network = {
+    subnets        = module.network.subnets
+    security_group = module.network.stage_security_groups[each.key]
+  }
   bundle = {
     bucket = aws_s3_object.bundle.bucket
     key    = aws_s3_object.bundle.key
@@ -148,5 +201,8 @@ module "watch" {
   alarm_email      = var.alarm_email
   key              = module.encryption.keys.signals
   queues           = { undelivered = module.flow.dead_letter_queue.name }
-  alarms           = flatten([for made in values(module.stage) : values(made.alarms)])
+  alarms = concat(
+    flatten([for made in values(module.stage) : values(made.alarms)]),
+    flatten([for made in module.warehouse : values(made.alarms)]),
+  )
 }
