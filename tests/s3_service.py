@@ -87,6 +87,11 @@ class S3Service:
         for key in keys:
             s3_backends["123456789012"]["aws"].put_object(bucket, key, b"")
 
+    def unfinished(self, bucket: str) -> list[str]:
+        """The keys of uploads in parts that nobody has ended."""
+        uploads = s3_backends["123456789012"]["aws"].list_multipart_uploads(bucket)
+        return [upload.key_name for upload in uploads.values()]
+
     def fail(self, fault: Fault | None) -> None:
         self.fault, self.faults = fault, 0
 
