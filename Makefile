@@ -10,6 +10,10 @@ READY := .venv/.ready
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--no-annotate --python-version 3.12 --extra aws --custom-compile-command "make requirements" \
 	pyproject.toml
+COMPILE_CHECKOV := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	--no-annotate --python-version 3.12 --custom-compile-command "make requirements" --group checkov
+CHECKOV := .venv/checkov
+comma := ,
 
 .PHONY: help
 help: ## list the targets
@@ -77,11 +81,33 @@ audit: setup ## known vulnerabilities of what we depend on
 rules: setup ## the project's own rules: dependencies point one way, docs are current
 	$(BIN)/pytest -q -m rules $$(grep -l 'mark\.rules' tests/*.py)
 
+.PHONY: workflows
+workflows: setup ## actionlint and zizmor: GitHub's workflows
+	$(BIN)/actionlint
+	$(BIN)/zizmor --quiet --offline --persona=pedantic --strict-collection .github
+
+.PHONY: checkov
+checkov: $(CHECKOV)/.ready ## checkov: Terraform's code (REPORTS=folder keeps its report)
+	@$(CHECKOV)/bin/checkov --directory terraform --framework terraform --skip-download --quiet \
+		--compact $(if $(REPORTS),--output cli --output junitxml --output-file-path console$(comma)$(REPORTS)/checkov.xml)
+
+$(CHECKOV)/.ready: requirements-checkov.txt $(READY)
+	@echo "checkov: installing into $(CHECKOV)"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(CHECKOV)
+	@$(UV) pip sync --quiet --compile-bytecode --python $(CHECKOV)/bin/python --require-hashes \
+		requirements-checkov.txt
+	@touch $@
+
+.PHONY: smoke
+smoke: setup ## call each stage of what is deployed once, and read back what it says
+	$(BIN)/python tools/aws/smoke.py
+
 .PHONY: requirements
 requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1 for the newest)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group dev --constraint requirements.txt \
 		--output-file requirements-dev.txt
+	$(COMPILE_CHECKOV) $(if $(UPGRADE),--upgrade) --output-file requirements-checkov.txt
 
 .PHONY: requirements-check
 requirements-check: setup ## requirements*.txt are what pyproject.toml asks for
@@ -89,7 +115,8 @@ requirements-check: setup ## requirements*.txt are what pyproject.toml asks for
 	$(COMPILE) --output-file "$$again/requirements.txt" && \
 	$(COMPILE) --group dev --constraint requirements.txt \
 		--output-file "$$again/requirements-dev.txt" && \
-	for file in requirements.txt requirements-dev.txt; do \
+	$(COMPILE_CHECKOV) --output-file "$$again/requirements-checkov.txt" && \
+	for file in requirements.txt requirements-dev.txt requirements-checkov.txt; do \
 		cmp --silent "$$file" "$$again/$$file" || \
 			{ echo "$$file is not what pyproject.toml asks for: make requirements"; exit 1; }; \
 	done
