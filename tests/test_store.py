@@ -545,6 +545,7 @@ def test_a_large_file_whose_answer_was_lost_is_ours_only_if_it_is(
     assert bucket.unfinished() == []
 
 
+@pytest.mark.slow
 def test_a_large_file_that_is_refused_is_one_sentence_and_leaves_nothing(
     bucket: Bucket, service: S3Service, large: Path
 ) -> None:
