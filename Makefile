@@ -89,7 +89,7 @@ workflows: setup ## actionlint and zizmor: GitHub's workflows
 .PHONY: checkov
 checkov: $(CHECKOV)/.ready ## checkov: Terraform's code (REPORTS=folder keeps its report)
 	@$(CHECKOV)/bin/checkov --directory terraform --framework terraform --skip-download --quiet \
-		--compact $(if $(REPORTS),--output cli --output junitxml --output-file-path console$(comma)$(REPORTS)/checkov.xml)
+		--skip-path demo --compact $(if $(REPORTS),--output cli --output junitxml --output-file-path console$(comma)$(REPORTS)/checkov.xml)
 
 $(CHECKOV)/.ready: requirements-checkov.txt $(READY)
 	@echo "checkov: installing into $(CHECKOV)"
