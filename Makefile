@@ -139,6 +139,40 @@ bench: setup ## speed and memory with a million sales orders (or ORDERS=…)
 soak: setup ## a hostile business, every fault, a proof each round (SEED=… MINUTES=…)
 	$(BIN)/python tests/soak.py --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
 
+.PHONY: plan
+plan: init ## what a deployment would alter: ENV=dev STATE_BUCKET=… (BUNDLE=zip, AWS_REGION=…)
+	terraform -chdir=terraform plan $(DEPLOYED)
+
+.PHONY: deploy
+deploy: init ## everything on AWS, from nothing or anew: ENV=dev STATE_BUCKET=…; asks first (not in CI)
+	terraform -chdir=terraform apply $(if $(CI),-auto-approve) $(DEPLOYED)
+
+.PHONY: destroy
+destroy: confirmed init ## take it all away again: ENV=dev CONFIRM=dev STATE_BUCKET=…
+	terraform -chdir=terraform destroy -auto-approve $(DEPLOYED)
+
+BUNDLE ?= $(CURDIR)/dist/totes-lambda.zip
+AWS_REGION ?= eu-west-2
+DEPLOYED = -input=false -var-file=$(ENV).tfvars -var=region=$(AWS_REGION) -var=bundle=$(BUNDLE)
+
+.PHONY: init
+init: $(if $(filter file,$(origin BUNDLE)),bundle) ## Terraform made ready for ENV, with its state; the others call it
+	@[ -f "terraform/$(ENV).tfvars" ] || { echo "Say which environment: ENV=dev, or whichever has a terraform/*.tfvars"; exit 2; }
+	@[ -n "$(STATE_BUCKET)" ] || { echo "Say where the state is: STATE_BUCKET=… (terraform/bootstrap makes it)"; exit 2; }
+	terraform -chdir=terraform init -input=false -reconfigure \
+		-backend-config=bucket=$(STATE_BUCKET) -backend-config=region=$(AWS_REGION) \
+		-backend-config=key=$(ENV)/terraform.tfstate \
+		$(if $(TOTES_TERRAFORM_PLUGINS),-plugin-dir=$(TOTES_TERRAFORM_PLUGINS))
+
+.PHONY: confirmed
+confirmed: ## whether CONFIRM says the same as ENV, for destroy
+	@[ -n "$(ENV)" ] && [ "$(CONFIRM)" = "$(ENV)" ] || \
+		{ echo "This takes everything of $(or $(ENV),an environment) away. If that is meant: CONFIRM=$(or $(ENV),its name)"; exit 2; }
+
+.PHONY: terraform-check
+terraform-check: setup ## Terraform's code: format, validity, its own tests, all without an account
+	$(BIN)/pytest -q tests/test_terraform.py
+
 .PHONY: build
 build: setup ## the wheel, in dist/
 	$(BIN)/python -m build --wheel --no-isolation

@@ -15,8 +15,12 @@ provider "aws" {
 
 data "aws_caller_identity" "current" {}
 
+data "aws_partition" "current" {}
+
 locals {
   name = "totes-${var.environment}"
+
+  boundary = var.bounded ? "arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:policy/${local.name}-boundary" : null
 
   ingestion = module.lake.arns.ingestion
   processed = module.lake.arns.processed
@@ -68,6 +72,7 @@ module "encryption" {
 module "network" {
   source = "./modules/network"
 
+  boundary          = local.boundary
   name              = local.name
   cidr              = var.network_cidr
   zones             = var.zones
@@ -84,6 +89,7 @@ module "network" {
 module "lake" {
   source = "./modules/lake"
 
+  boundary               = local.boundary
   name                   = local.name
   key                    = module.encryption.keys.data
   stage_roles            = { for stage, made in module.stage : stage => made.role }
@@ -110,6 +116,7 @@ module "warehouse" {
   source = "./modules/warehouse"
   count  = var.warehouse_enabled ? 1 : 0
 
+  boundary            = local.boundary
   name                = local.name
   subnets             = module.network.subnets
   security_group      = module.network.warehouse_security_group
@@ -149,6 +156,7 @@ module "stage" {
   source   = "./modules/stage"
   for_each = local.stages
 
+  boundary             = local.boundary
   name                 = local.name
   environment_name     = var.environment
   stage                = each.key
@@ -178,6 +186,7 @@ module "stage" {
 module "flow" {
   source = "./modules/flow"
 
+  boundary  = local.boundary
   name      = local.name
   functions = { for stage, made in module.stage : stage => made.function }
   buckets = {

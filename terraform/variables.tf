@@ -308,6 +308,12 @@ variable "tracing" {
   default     = true
 }
 
+variable "bounded" {
+  description = "Whether roles get the boundary that bootstrap/ made, without which GitHub's role may make none."
+  type        = bool
+  default     = false
+}
+
 # -- Keeping and removing
 
 variable "infrequent_after_days" {

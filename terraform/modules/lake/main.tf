@@ -100,6 +100,7 @@ resource "aws_iam_role" "break_glass" {
   name                 = "${var.name}-break-glass"
   description          = "Removes objects of the lake: totes gc, and old stores after totes erase."
   max_session_duration = 3600
+  permissions_boundary = var.boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

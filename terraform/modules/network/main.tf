@@ -220,8 +220,9 @@ resource "aws_cloudwatch_log_group" "flow" {
 }
 
 resource "aws_iam_role" "flow" {
-  name        = "${var.name}-flow-log"
-  description = "Writes the network's log."
+  name                 = "${var.name}-flow-log"
+  description          = "Writes the network's log."
+  permissions_boundary = var.boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

@@ -100,8 +100,9 @@ resource "aws_db_instance" "this" {
 }
 
 resource "aws_iam_role" "monitoring" {
-  name        = "${var.name}-monitoring"
-  description = "Lets RDS say how its machine does."
+  name                 = "${var.name}-monitoring"
+  description          = "Lets RDS say how its machine does."
+  permissions_boundary = var.boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

@@ -62,3 +62,9 @@ variable "log_days" {
   description = "For how many days its logs are kept."
   type        = number
 }
+
+variable "boundary" {
+  description = "ARN of the policy that bounds what a role made here can do; null is none."
+  type        = string
+  default     = null
+}
