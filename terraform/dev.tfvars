@@ -7,3 +7,5 @@ log_days             = 30
 
 warehouse_deletion_protection = false
 warehouse_backup_days         = 1
+
+bounded = true # by the policy that bootstrap/ made

@@ -7,3 +7,5 @@ endpoint_zones           = 2
 warehouse_instance_class = "db.t4g.small"
 warehouse_multi_az       = true
 warehouse_backup_days    = 14
+
+bounded = true # by the policy that bootstrap/ made

@@ -14,10 +14,15 @@ resource "aws_iam_policy" "boundary" {
         Sid    = "OwnThings"
         Effect = "Allow"
         Action = [
-          "s3:*Object*",
           "s3:AbortMultipartUpload",
+          "s3:DeleteObject",
+          "s3:DeleteObjectVersion",
           "s3:GetBucketLocation",
-          "s3:ListBucket*",
+          "s3:GetObject",
+          "s3:GetObjectVersion",
+          "s3:ListBucket",
+          "s3:ListBucketVersions",
+          "s3:PutObject",
           "secretsmanager:GetSecretValue",
           "sns:Publish",
           "sqs:SendMessage",
@@ -39,9 +44,12 @@ resource "aws_iam_policy" "boundary" {
         Sid    = "NetworkAndTraces"
         Effect = "Allow"
         Action = [
-          "ec2:*NetworkInterface*",
-          "ec2:*PrivateIpAddresses",
+          "ec2:AssignPrivateIpAddresses",
+          "ec2:CreateNetworkInterface",
+          "ec2:DeleteNetworkInterface",
+          "ec2:DescribeNetworkInterfaces",
           "ec2:DescribeSubnets",
+          "ec2:UnassignPrivateIpAddresses",
           "xray:PutTelemetryRecords",
           "xray:PutTraceSegments",
         ]

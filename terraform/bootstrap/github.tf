@@ -43,6 +43,7 @@ resource "aws_iam_openid_connect_provider" "github" {
 # -- Plan
 
 resource "aws_iam_role" "plan" {
+  #checkov:skip=CKV_AWS_393:the repository is a variable, which takes no wildcard; checkov reads it as null
   count = local.on ? 1 : 0
 
   name        = "totes-plan"
@@ -99,6 +100,7 @@ resource "aws_iam_role_policy" "plan" {
 # -- Deploy
 
 resource "aws_iam_role" "deploy" {
+  #checkov:skip=CKV_AWS_393:the repository is a variable, which takes no wildcard; checkov reads it as null
   for_each = local.deployed
 
   name        = "totes-deploy-${each.key}"
