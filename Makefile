@@ -25,7 +25,8 @@ demo: setup ## see a business's data flow into a warehouse
 	$(BIN)/totes demo
 
 .PHONY: test
-test: check ## check, then every test with coverage: what CI runs
+test: setup ## check, then every test with coverage: what CI runs
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check
 	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term
 
 .PHONY: unit
@@ -33,7 +34,7 @@ unit: setup ## the quick tests, under half a minute
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not server"
 
 .PHONY: check
-check: lint types security audit requirements-check rules ## everything that needs no test run
+check: lint types security audit requirements-check rules workflows checkov ## everything that needs no test run
 
 .PHONY: setup
 setup: $(READY) ## uv if missing, .venv from the hashed requirements, this project in it

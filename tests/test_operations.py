@@ -28,7 +28,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_every_output_it_asks_for_exists() -> None:
-    asked = set(re.findall(r"terraform output (?:-raw )?([a-z]\w+)", PAGE))
+    asked = set(re.findall(r"=terraform output (?:-raw )?([a-z]\w+)", PAGE))
     assert "warehouse_host" in asked
     assert asked <= declared("output")
 
