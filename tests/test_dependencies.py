@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "demo": {"errors", "progress", "settings"},
     "places": PARTS | {"alert", "demo", "pipeline", "secret"},
     "check": PARTS | {"ingest", "places"},
-    "aws": PARTS | {"alert", "pipeline", "places", "status"},
+    "aws": PARTS | {"alert", "load", "pipeline", "places", "status"},
     "show": PARTS | {"demo", "places", "pipeline", "verify"},
 }
 TOP = {"cli", "__main__"}
