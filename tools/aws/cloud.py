@@ -131,19 +131,13 @@ class Terraform:
 
     def plan(self, *arguments: str) -> tuple[str, ...]:
         """The addresses of all resources that it would change."""
-        return tuple(self.changes(*arguments))
-
-    def changes(self, *arguments: str) -> dict[str, dict[str, Any]]:
-        """All resources that it would change, by address, as they would be then."""
         plan = self.folder / "plan"
         self("plan", "-detailed-exitcode", f"-out={plan}", *arguments, accept=(0, 2))
         changes = json.loads(self("show", "-json", str(plan))).get("resource_changes", [])
         nothing = (["no-op"], ["read"])
-        return {
-            change["address"]: change["change"]["after"]
-            for change in changes
-            if change["change"]["actions"] not in nothing
-        }
+        return tuple(
+            change["address"] for change in changes if change["change"]["actions"] not in nothing
+        )
 
     def outputs(self) -> dict[str, Any]:
         values = json.loads(self("output", "-json"))
@@ -287,7 +281,7 @@ class Moto:
         """The server names its port as soon as it listens."""
         patience = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < patience:
-            if found := re.search(r"Running on (http://127\.0\.0\.1:\d+)", self.log):
+            if found := re.search(r"Running on (http\S+:\d+)", self.log):
                 return found[1]
             time.sleep(0.05)
         raise Missing(f"moto_server: doesn't start: {self.log[-2000:]}")

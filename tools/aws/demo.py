@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 import psycopg
 from botocore.exceptions import ClientError
 from cloud import ROOT, Missing, Moto, Terraform, TerraformFailed
-from deployed import Call, Deployed, Event, inventory
+from deployed import Call, Deployed, Event, Metric, inventory
 from psycopg import sql
 from rich.console import Console
 from rich.markup import escape
@@ -84,6 +84,8 @@ class World:
     """What was in the account before."""
     arguments: tuple[str, ...] = ()
     outputs: dict[str, Any] = field(default_factory=dict)
+    policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of both stores' buckets, as Terraform has made them."""
     platform: Deployed | None = None
 
     @property
@@ -203,6 +205,8 @@ def start(world: World) -> Started:
             SecretId=world.outputs[f"{which}_secret"], SecretString=json.dumps(login)
         )
     world.say("operator", "puts both logins into Secrets Manager")
+    for bucket in ("ingestion_bucket", "processed_bucket"):
+        _set_aside(world, world.outputs[bucket])
 
     def told(call: Call) -> None:
         world.say(call.stage, _line(call))
@@ -254,7 +258,27 @@ def first_load(world: World) -> Flow:
     [(facts,)] = world.ask("SELECT count(*) FROM fact_sales_order WHERE valid_to IS NULL")
     expect(facts == ORDERS, f"the warehouse has {facts} sales orders of {ORDERS}")
     world.say("warehouse", f"{facts:,} sales orders are there")
+    written = {(*_name(metric), metric.dimensions) for call in calls for metric in call.metrics}
+    watched = {alarm for alarm in _alarms(world) if alarm[0] == NAMESPACE and alarm[2]}
+    expect(bool(watched), "alarms look at the stages' own metrics")
+    expect(watched <= written, f"no stage writes what alarms look at: {watched - written}")
+    starts = [start for sandbox in world.deployed.warm.values() for start in sandbox.starts]
+    longest = max(starts)
+    world.say("lambda", f"cold starts took up to {longest:.1f} s here; each stage stays warm")
     return flow
+
+
+NAMESPACE = "totes"
+
+
+def _name(metric: Metric) -> tuple[str, str]:
+    return metric.namespace, metric.name
+
+
+def _alarms(world: World) -> set[tuple[str, str, tuple[tuple[str, str], ...]]]:
+    """Namespace, name and dimensions of each metric that an alarm looks at."""
+    alarms = world.moto.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    return {(alarm["Namespace"], alarm["MetricName"], _dimensions(alarm)) for alarm in alarms}
 
 
 def change(world: World) -> Flow:
@@ -454,9 +478,13 @@ def _subscribed(world: World) -> Iterator[Callable[[], list[dict[str, Any]]]]:
 
 @dataclass(frozen=True)
 class Guarded:
-    """What each attempt came to: the code of the refusal, or `done`."""
+    """What each attempt came to: `done`, or the code of the refusal.
+
+    `careful` is the attempt to create, as the stages do, what is there; before all denials.
+    """
 
     flow: Flow
+    careful: str
     attempts: dict[str, str]
     same: bool
 
@@ -472,20 +500,22 @@ def guarded(world: World) -> Guarded:
     with moto.rights():
         flow = Flow((deployed.tick("ingest"), *deployed.deliver()), world.units(order))
     expect(flow.units == units, "each stage does its work with its own role's rights")
-    _whole_policy(world, bucket)
     before = _objects(moto, bucket)
     manifest, new = "batches/000000000001.json", "batches/000000009999.json"
     [version] = [key.split(" ")[1] for key in before if key.startswith(f"{bucket}/{manifest} ")]
     at = {"Bucket": bucket, "Key": manifest}
     with moto.rights():
         ingest = moto.client("s3", deployed.roles["ingest"])
+        careful = _attempt(ingest.put_object, **at, Body=b"{}", IfNoneMatch="*")
+    world.say("iam", f"ingest creates a manifest again: {careful}")
+    expect(careful == "PreconditionFailed", "what is there can't be created again")
+    _judge(world, bucket)
+    with moto.rights():
+        ingest = moto.client("s3", deployed.roles["ingest"])
         transform = moto.client("s3", deployed.roles["transform"])
         secrets = moto.client("secretsmanager", deployed.roles["transform"])
         attempts = {
             "ingest reads a manifest": _attempt(ingest.get_object, **at),
-            "ingest creates it again": _attempt(
-                ingest.put_object, **at, Body=b"{}", IfNoneMatch="*"
-            ),
             "ingest overwrites it": _attempt(ingest.put_object, **at, Body=b"{}"),
             "ingest deletes it": _attempt(ingest.delete_object, **at),
             "ingest deletes its version": _attempt(ingest.delete_object, **at, VersionId=version),
@@ -506,10 +536,10 @@ def guarded(world: World) -> Guarded:
         f"all else is refused, but was not: {attempts}",
     )
     expect(same, "the ingestion store is as it was")
-    return Guarded(flow, attempts, same=same)
+    return Guarded(flow, careful, attempts, same=same)
 
 
-REFUSALS = {"AccessDenied", "PreconditionFailed", "403"}
+REFUSALS = {"AccessDenied", "403"}
 
 
 def _attempt(action: Callable[..., object], **arguments: Any) -> str:
@@ -520,25 +550,26 @@ def _attempt(action: Callable[..., object], **arguments: Any) -> str:
     return "done"
 
 
-def _whole_policy(world: World, bucket: str) -> None:
-    """Give a bucket all the denials that Terraform would give it without its override.
+def _judge(world: World, bucket: str) -> None:
+    """Give a bucket back its denials that have conditions.
 
-    moto overlooks their conditions: this one denies every write, careful or not, and without TLS,
-    which moto doesn't have, everything would be denied. So it comes late, and TlsOnly stays away.
+    moto overlooks the conditions: it denies every write then, careful or not. TlsOnly stays away,
+    for moto has no TLS, and everything would be denied.
     """
-    (world.terraform.folder / "conditions_override.tf").unlink()
-    planned = world.terraform.changes("-refresh=false", *world.arguments)
-    [policy] = [
-        json.loads(made["policy"])
-        for address, made in planned.items()
-        if "aws_s3_bucket_policy" in address and made["bucket"] == bucket
-    ]
-    denials = [one for one in policy["Statement"] if one["Sid"] != "TlsOnly"]
-    world.moto.client("s3").put_bucket_policy(
-        Bucket=bucket, Policy=json.dumps(policy | {"Statement": denials})
-    )
-    names = ", ".join(one["Sid"] for one in denials)
-    world.say("terraform", f"the ingestion bucket's policy has all its denials now: {names}")
+    whole = world.policies[bucket]
+    denials = [one for one in whole["Statement"] if one["Sid"] != "TlsOnly"]
+    policy = json.dumps(whole | {"Statement": denials})
+    world.moto.client("s3").put_bucket_policy(Bucket=bucket, Policy=policy)
+    world.say("iam", f"and the bucket denies: {', '.join(one['Sid'] for one in denials)}")
+
+
+def _set_aside(world: World, bucket: str) -> None:
+    """Take a bucket's denials that have conditions away: moto overlooks the conditions."""
+    store = world.moto.client("s3")
+    whole = json.loads(store.get_bucket_policy(Bucket=bucket)["Policy"])
+    world.policies[bucket] = whole
+    kept = [one for one in whole["Statement"] if "Condition" not in one]
+    store.put_bucket_policy(Bucket=bucket, Policy=json.dumps(whole | {"Statement": kept}))
 
 
 @dataclass(frozen=True)
@@ -566,6 +597,8 @@ def verified(world: World) -> Verified:
         text=True,
         check=False,
     )
+    strays = world.deployed.strays()
+    expect(not strays, f"functions write nothing beside their code; there is {strays}")
     expect(done.returncode == 0, f"`totes verify` finds them equal: {done.stdout}{done.stderr}")
     verdict = json.loads(done.stdout)
     rows = sum(table["warehouse_rows"] for table in verdict["tables"])

@@ -99,6 +99,8 @@ class Deployed:
         self._lambda = moto.client("lambda")
         self._queues = moto.client("sqs")
         self._sandboxes = 0
+        self._bundle = folder / "bundle.zip"
+        self._task = folder / "task"
         self.functions: dict[str, Function] = {}
         self.roles: dict[str, Credentials] = {}
         """The temporary credentials of each function's role."""
@@ -106,17 +108,16 @@ class Deployed:
 
     def __enter__(self) -> Self:
         self._runtime = runtime_folder(self._folder / "runtime")
-        task = self._folder / "task"
         for stage, name in self.outputs["functions"].items():
             made = self._lambda.get_function_configuration(FunctionName=name)
-            if not task.exists():
-                self._unpack(name, made["CodeSha256"], task)
+            if not self._task.exists():
+                self._unpack(name, made["CodeSha256"])
             self.roles[stage] = self._assume(made["Role"])
             self.functions[stage] = Function(
                 name,
                 made["FunctionArn"],
                 made["Handler"],
-                task,
+                self._task,
                 {
                     **JSON_LOG,
                     **made["Environment"]["Variables"],
@@ -142,6 +143,13 @@ class Deployed:
         self._sandboxes += 1
         folder = self._folder / f"sandbox-{self._sandboxes}-{stage}"
         return Sandbox(self.functions[stage], self._runtime, folder)
+
+    def strays(self) -> list[str]:
+        """Files beside the functions' code that are not of the bundle; Lambda would forbid them."""
+        with zipfile.ZipFile(self._bundle) as archive:
+            packed = set(archive.namelist())
+        found = (path for path in self._task.rglob("*") if path.is_file())
+        return [name for path in found if (name := str(path.relative_to(self._task))) not in packed]
 
     # -- what AWS would do
 
@@ -203,20 +211,19 @@ class Deployed:
         [stage] = [stage for stage, function in self.functions.items() if function.arn == arn]
         return stage
 
-    def _unpack(self, function: str, digest: str, task: Path) -> None:
+    def _unpack(self, function: str, digest: str) -> None:
         """The bundle as it lies in the artefact bucket; it must be the one that moto was given."""
         store = self._moto.client("s3")
         where = self._lambda.get_function(FunctionName=function)["Code"]["Location"]
         key = where.split(".amazonaws.com/")[1]
         bucket = self.outputs["artefacts_bucket"]
-        packed = self._folder / "bundle.zip"
-        store.download_file(bucket, key, str(packed))
-        with packed.open("rb") as file:
+        store.download_file(bucket, key, str(self._bundle))
+        with self._bundle.open("rb") as file:
             found = base64.b64encode(hashlib.file_digest(file, "sha256").digest()).decode()
         if found != digest:
             raise ValueError(f"{bucket}/{key} is not what function {function} was given")
-        with zipfile.ZipFile(packed) as archive:
-            archive.extractall(task)
+        with zipfile.ZipFile(self._bundle) as archive:
+            archive.extractall(self._task)
 
     def _assume(self, role: str) -> Credentials:
         """As Lambda does for a function."""
@@ -257,6 +264,8 @@ def inventory(moto: Moto) -> frozenset[str]:
         client = moto.client(service)
         kwargs = {"Scope": "Local"} if action == "list_policies" else {}
         for one in getattr(client, action)(**kwargs).get(answer, []):
+            if one and name and one.get("State") == "deleted":
+                continue  # EC2 tells for a while what was there
             found.add(f"{service} {answer}: {one[name] if name else one}")
     keys = moto.client("kms")
     for key in keys.list_keys()["Keys"]:
