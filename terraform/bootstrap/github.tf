@@ -130,9 +130,9 @@ resource "aws_iam_role_policy_attachment" "deploy_reads" {
 
 resource "aws_iam_role_policy" "deploy" {
   #checkov:skip=CKV_AWS_355:what has no name before it is made (networks, keys) is held by tags where AWS knows them
-  #checkov:skip=CKV_AWS_290:as above
+  #checkov:skip=CKV_AWS_290:what has no name before it is made is held by tags where AWS knows them
   #checkov:skip=CKV_AWS_289:roles can only be made within the boundary, which can't be altered
-  #checkov:skip=CKV_AWS_286:as above
+  #checkov:skip=CKV_AWS_286:roles can only be made within the boundary, which can't be altered
   #checkov:skip=CKV_AWS_287:data_is_not_read denies the values of secrets
   #checkov:skip=CKV_AWS_288:objects_are_not_read denies the data
   for_each = local.deployed

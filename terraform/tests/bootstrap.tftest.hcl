@@ -5,6 +5,8 @@ mock_provider "aws" {
 }
 
 run "with_github" {
+  command = apply # the state's bucket has an ARN only then
+
   module {
     source = "./bootstrap"
   }

@@ -1,10 +1,13 @@
 # What calls whom, and who is told.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  source          = "./tests/mocks"
+  override_during = plan
 }
 
 run "calls" {
+  command = plan
+
   module {
     source = "./modules/flow"
   }
@@ -109,6 +112,8 @@ run "held" {
 }
 
 run "who_is_told" {
+  command = plan
+
   module {
     source = "./modules/watch"
   }

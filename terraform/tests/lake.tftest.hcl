@@ -1,10 +1,13 @@
 # Buckets: what every one of ours is, and what the two stores' policies keep from whom.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  source          = "./tests/mocks"
+  override_during = plan
 }
 
 run "a_bucket" {
+  command = plan
+
   module {
     source = "./modules/bucket"
   }
@@ -85,6 +88,8 @@ run "a_bucket" {
 }
 
 run "the_stores" {
+  command = plan
+
   module {
     source = "./modules/lake"
   }
@@ -145,6 +150,8 @@ run "the_stores" {
 }
 
 run "the_stores_for_moto" {
+  command = plan
+
   module {
     source = "./modules/lake"
   }

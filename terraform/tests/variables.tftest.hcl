@@ -1,7 +1,8 @@
 # Values that can't be meant are refused before anything is made.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  source          = "./tests/mocks"
+  override_during = plan
 }
 
 variables {

@@ -1,7 +1,8 @@
 # The warehouse: kept from everybody, backed up, and hard to lose.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  source          = "./tests/mocks"
+  override_during = plan
 }
 
 variables {
@@ -25,6 +26,8 @@ variables {
 }
 
 run "kept" {
+  command = plan
+
   module {
     source = "./modules/warehouse"
   }
