@@ -1,4 +1,4 @@
-# The network has no way in, and three ways to totesys.
+# The network has no way in, three ways to totesys, and one to the warehouse for a person.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -127,5 +127,33 @@ run "peering" {
   assert {
     condition     = toset([for rule in aws_vpc_security_group_ingress_rule.clients : "${rule.cidr_ipv4} ${rule.from_port}"]) == toset(["10.1.9.0/24 5432"])
     error_message = "Clients of the warehouse are let in as named."
+  }
+}
+
+run "operator" {
+  module {
+    source = "./modules/operator"
+  }
+
+  variables {
+    vpc                      = "vpc-1"
+    subnet                   = "subnet-1"
+    warehouse_security_group = "sg-warehouse"
+  }
+
+  assert {
+    condition = (
+      toset([for rule in aws_vpc_security_group_egress_rule.this : rule.referenced_security_group_id]) == toset(["sg-warehouse", aws_security_group.endpoints.id]) &&
+      alltrue([for rule in aws_vpc_security_group_ingress_rule.this : rule.referenced_security_group_id == aws_security_group.this.id && rule.security_group_id != aws_security_group.this.id])
+    )
+    error_message = "Nobody may connect to the operator's machine, nor it to anything but Session Manager and warehouse."
+  }
+
+  assert {
+    condition = (
+      aws_instance.this.metadata_options[0].http_tokens == "required" && aws_instance.this.root_block_device[0].encrypted &&
+      alltrue([for action in jsondecode(aws_iam_role_policy.this.policy).Statement[0].Action : startswith(action, "ssmmessages:") || action == "ssm:UpdateInstanceInformation"])
+    )
+    error_message = "It must be able to do nothing but sessions."
   }
 }
