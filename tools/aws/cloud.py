@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -32,10 +33,17 @@ class Missing(Exception):
 
 
 class TerraformFailed(Exception):
-    """What Terraform said."""
+    """A command of Terraform's ended with `code`, and `said` why."""
+
+    def __init__(self, command: str, code: int, said: str) -> None:
+        super().__init__(f"terraform {command} ended with {code}:\n{said}")
+        self.code = code
 
 
 # -- Terraform
+
+_THERE_ARE_CHANGES = 2
+"""What `plan -detailed-exitcode` ends with where there are some."""
 
 
 def terraform_program() -> str:
@@ -105,19 +113,24 @@ class Terraform:
 
     def __call__(self, *arguments: str, accept: Iterable[int] = (0,)) -> str:
         """What it prints; TerraformFailed where it ends otherwise than `accept` allows."""
-        done = subprocess.run(
+        with subprocess.Popen(
             [terraform_program(), *arguments],
             cwd=self.folder,
             env=self._environment(),
-            capture_output=True,
-            text=True,
-            check=False,
             stdin=subprocess.DEVNULL,
-        )
-        if done.returncode not in accept:
-            said = f"{done.stdout}{done.stderr}"
-            raise TerraformFailed(f"terraform {arguments[0]} ended with {done.returncode}:\n{said}")
-        return done.stdout
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                told, warned = process.communicate()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)  # the provider, too, which would live on
+                raise
+        if process.returncode not in accept:
+            raise TerraformFailed(arguments[0], process.returncode, f"{told}{warned}")
+        return told
 
     def init(self, *arguments: str) -> None:
         """With the plug-ins of this machine."""
@@ -132,7 +145,13 @@ class Terraform:
     def plan(self, *arguments: str) -> tuple[str, ...]:
         """The addresses of all resources that it would change."""
         plan = self.folder / "plan"
-        self("plan", "-detailed-exitcode", f"-out={plan}", *arguments, accept=(0, 2))
+        try:
+            self("plan", "-detailed-exitcode", f"-out={plan}", *arguments)
+        except TerraformFailed as failed:
+            if failed.code != _THERE_ARE_CHANGES:
+                raise
+        else:
+            return ()
         changes = json.loads(self("show", "-json", str(plan))).get("resource_changes", [])
         nothing = (["no-op"], ["read"])
         return tuple(
