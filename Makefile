@@ -146,19 +146,19 @@ soak: setup ## a hostile business, every fault, a proof each round (SEED=… MIN
 
 .PHONY: plan
 plan: init ## what a deployment would alter: ENV=dev STATE_BUCKET=… (BUNDLE=zip, AWS_REGION=…)
-	terraform -chdir=terraform plan $(DEPLOYED)
+	terraform -chdir=terraform plan -input=false $(DEPLOYED)
 
 .PHONY: deploy
 deploy: init ## everything on AWS, from nothing or anew: ENV=dev STATE_BUCKET=…; asks first (not in CI)
-	terraform -chdir=terraform apply $(if $(CI),-auto-approve) $(DEPLOYED)
+	terraform -chdir=terraform apply $(if $(CI),-input=false -auto-approve) $(DEPLOYED)
 
 .PHONY: destroy
 destroy: confirmed init ## take it all away again: ENV=dev CONFIRM=dev STATE_BUCKET=…
-	terraform -chdir=terraform destroy -auto-approve $(DEPLOYED)
+	terraform -chdir=terraform destroy -input=false -auto-approve $(DEPLOYED)
 
 BUNDLE ?= $(CURDIR)/dist/totes-lambda.zip
 AWS_REGION ?= eu-west-2
-DEPLOYED = -input=false -var-file=$(ENV).tfvars -var=region=$(AWS_REGION) -var=bundle=$(BUNDLE)
+DEPLOYED = -var-file=$(ENV).tfvars -var=region=$(AWS_REGION) -var=bundle=$(BUNDLE)
 
 .PHONY: init
 init: $(if $(filter file,$(origin BUNDLE)),bundle) ## Terraform made ready for ENV, with its state; the others call it
