@@ -19,6 +19,7 @@ from totes.lake.store import Store
 from totes.load import load, record_checked
 from totes.policy import exit_code, persistently, policy, steadily
 from totes.progress import QUIET, Progress
+from totes.rates import Rates
 from totes.settings import Dsn
 from totes.source.catalogue import Scope
 from totes.transform import transform
@@ -53,6 +54,8 @@ class Located(Protocol):
     def processed(self) -> Store: ...
     @property
     def warehouse(self) -> Dsn: ...
+    @property
+    def rates(self) -> Rates | None: ...
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Pipeline:
     ingestion: Store
     processed: Store
     warehouse: Dsn
+    rates: Rates | None = None
+    """With None, batches bring no exchange rates."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,12 @@ def steps(
     """All that one stage has to do, batch by batch; stopping between two of them is safe."""
     if stage == "ingest":
         found = ingest(
-            pipeline.source, pipeline.ingestion, pipeline.scope, accept=accept, progress=progress
+            pipeline.source,
+            pipeline.ingestion,
+            pipeline.scope,
+            rates=pipeline.rates,
+            accept=accept,
+            progress=progress,
         )
         yield ingested(found)
     elif stage == "transform":
