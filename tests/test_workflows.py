@@ -106,6 +106,15 @@ def test_a_release_that_fails_goes_back_to_the_last_good_bundle() -> None:
     assert "steps.smoke.outcome == 'failure'" in back["if"]
 
 
+@pytest.mark.rules
+def test_a_command_that_fails_fails_its_step_behind_a_pipe_too() -> None:
+    """GitHub's own default is `bash -e`, where `make smoke | tee` succeeds whenever tee does."""
+    assert "make smoke | tee" in WORKFLOWS["release"].read_text()
+    assert {name: read(name)["defaults"] for name in WORKFLOWS} == {
+        name: {"run": {"shell": "bash"}} for name in WORKFLOWS
+    }
+
+
 @pytest.mark.slow
 def test_a_smoke_run_reads_back_what_the_stage_says(tmp_path: Path) -> None:
     code = io.BytesIO()
