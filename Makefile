@@ -146,7 +146,7 @@ soak: setup ## a hostile business, every fault, a proof each round (SEED=… MIN
 
 .PHONY: plan
 plan: init ## what a deployment would alter: ENV=dev STATE_BUCKET=… (BUNDLE=zip, AWS_REGION=…)
-	terraform -chdir=terraform plan -input=false $(DEPLOYED)
+	terraform -chdir=terraform plan -input=false -lock=false $(DEPLOYED)
 
 .PHONY: deploy
 deploy: init ## everything on AWS, from nothing or anew: ENV=dev STATE_BUCKET=…; asks first (not in CI)

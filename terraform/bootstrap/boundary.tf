@@ -28,6 +28,7 @@ resource "aws_iam_policy" "boundary" {
           "sqs:SendMessage",
           "lambda:InvokeFunction",
           "logs:CreateLogStream",
+          "logs:DescribeLogGroups",
           "logs:DescribeLogStreams",
           "logs:PutLogEvents",
         ]

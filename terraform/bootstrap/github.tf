@@ -17,7 +17,11 @@ locals {
       "athena:GetQueryResults*",
       "logs:FilterLogEvents",
       "logs:GetLogEvents",
+      "logs:GetLogObject",
+      "logs:GetLogRecord",
+      "logs:StartLiveTail",
       "logs:StartQuery",
+      "rds:Download*", # PostgreSQL's log
       "secretsmanager:BatchGetSecretValue",
       "secretsmanager:GetSecretValue",
       "secretsmanager:PutSecretValue",
@@ -80,16 +84,21 @@ resource "aws_iam_role_policy" "plan" {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid      = "Lock"
+        Sid      = "OpenTheState" # a plan takes no lock, so that none can be in a deployment's way
         Effect   = "Allow"
-        Action   = ["s3:PutObject", "s3:DeleteObject"]
-        Resource = "${module.state.arn}/*.tflock"
+        Action   = "kms:Decrypt"
+        Resource = aws_kms_key.state.arn
       },
       {
-        Sid      = "OpenTheState"
+        # Without it Lambda shows no settings, and each plan would set them anew.
+        Sid      = "SeeTheFunctionsSettings"
         Effect   = "Allow"
-        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
-        Resource = aws_kms_key.state.arn
+        Action   = "kms:Decrypt"
+        Resource = "arn:${local.partition}:kms:*:${local.account}:key/*"
+        Condition = {
+          StringEquals = { "aws:ResourceTag/Environment" = sort(var.environments) }
+          StringLike   = { "kms:ViaService" = "lambda.*.amazonaws.com" }
+        }
       },
       local.data_is_not_read,
       local.objects_are_not_read,
@@ -172,6 +181,20 @@ resource "aws_iam_role_policy" "deploy" {
           "sqs:*",
         ]
         Resource = local.own[each.key]
+      },
+      {
+        # An instance of RDS has an option group, AWS' own where none is named.
+        Sid      = "RdsDefaults"
+        Effect   = "Allow"
+        Action   = ["rds:CreateDBInstance", "rds:ModifyDBInstance"]
+        Resource = "arn:${local.partition}:rds:*:${local.account}:og:default:*"
+      },
+      {
+        # RDS makes the secret of its master with the rights of who makes the instance.
+        Sid      = "RdsKeepsItsPassword"
+        Effect   = "Allow"
+        Action   = ["secretsmanager:CreateSecret", "secretsmanager:TagResource"]
+        Resource = "arn:${local.partition}:secretsmanager:*:${local.account}:secret:rds!db-*"
       },
       {
         Sid    = "OwnPolicies"
@@ -278,11 +301,24 @@ resource "aws_iam_role_policy" "deploy" {
           "ec2:AttachInternetGateway",
           "ec2:AuthorizeSecurityGroup*",
           "ec2:Create*",
+          "ec2:DeleteNetworkInterface", # those that Lambda leaves bear no tags; none in use can be deleted
           "ec2:RunInstances",
           "logs:CreateLogDelivery",
           "logs:DeleteLogDelivery",
+          "route53:AssociateVPCWithHostedZone", # an endpoint's private name
         ]
         Resource = "*"
+      },
+      {
+        # Or a tag would be all it takes to alter another environment's network.
+        Sid      = "OthersTagsStay"
+        Effect   = "Deny"
+        Action   = "ec2:CreateTags"
+        Resource = "*"
+        Condition = {
+          Null            = { "aws:ResourceTag/Environment" = "false" }
+          StringNotEquals = { "aws:ResourceTag/Environment" = each.key }
+        }
       },
       {
         Sid    = "AlterTheNetwork"

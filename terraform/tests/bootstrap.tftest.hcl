@@ -29,13 +29,46 @@ run "with_github" {
   assert {
     condition = toset(flatten([
       for statement in jsondecode(aws_iam_role_policy.plan[0].policy).Statement : statement.Action if statement.Effect == "Allow"
-    ])) == toset(["s3:PutObject", "s3:DeleteObject", "kms:Decrypt", "kms:GenerateDataKey"])
-    error_message = "Besides reading, who plans may take the state's lock."
+    ])) == toset(["kms:Decrypt"])
+    error_message = "Who plans may only read."
+  }
+
+  assert {
+    condition = { for statement in jsondecode(aws_iam_role_policy.plan[0].policy).Statement : statement.Sid => try(statement.Condition, null) if statement.Effect == "Allow" } == {
+      OpenTheState = null
+      SeeTheFunctionsSettings = {
+        StringEquals = { "aws:ResourceTag/Environment" = ["dev", "prod"] }
+        StringLike   = { "kms:ViaService" = "lambda.*.amazonaws.com" }
+      }
+    }
+    error_message = "Who plans opens nothing but the state and the functions' settings."
+  }
+
+  # What making RDS and endpoints asks for beyond what bears our name.
+  assert {
+    condition = alltrue([for environment, policy in aws_iam_role_policy.deploy : {
+      for statement in jsondecode(policy.policy).Statement : statement.Sid => statement.Resource if startswith(statement.Sid, "Rds")
+      } == {
+      RdsDefaults         = "arn:aws:rds:*:111122223333:og:default:*"
+      RdsKeepsItsPassword = "arn:aws:secretsmanager:*:111122223333:secret:rds!db-*"
+    } && strcontains(policy.policy, "route53:AssociateVPCWithHostedZone")])
+    error_message = "Who deploys must be able to make the warehouse and the endpoints."
+  }
+
+  assert {
+    condition = alltrue([for environment, policy in aws_iam_role_policy.deploy : anytrue([
+      for statement in jsondecode(policy.policy).Statement :
+      statement.Effect == "Deny" && statement.Action == "ec2:CreateTags" && try(statement.Condition, null) == {
+        Null            = { "aws:ResourceTag/Environment" = "false" }
+        StringNotEquals = { "aws:ResourceTag/Environment" = environment }
+      }
+    ])])
+    error_message = "Who deploys one environment can't make another's network its own by a tag."
   }
 
   assert {
     condition = alltrue([for policy in concat([aws_iam_role_policy.plan[0]], values(aws_iam_role_policy.deploy)) : alltrue([
-      for action in ["secretsmanager:GetSecretValue", "sqs:ReceiveMessage", "s3:GetObject"] : anytrue([
+      for action in ["secretsmanager:GetSecretValue", "sqs:ReceiveMessage", "s3:GetObject", "logs:StartLiveTail", "rds:Download*"] : anytrue([
         for statement in jsondecode(policy.policy).Statement : statement.Effect == "Deny" && contains(flatten([statement.Action]), action)
       ])
     ])])
@@ -64,6 +97,12 @@ run "with_github" {
       for statement in jsondecode(policy.policy).Statement : alltrue([for action in flatten([statement.Action]) : !startswith(action, "iam:") && !startswith(action, "sts:") && !strcontains(action, "*")])
     ])])
     error_message = "Within the boundary no rights can be given on."
+  }
+
+  # What IAM takes: of a role's own policies together, and of a managed one.
+  assert {
+    condition     = max([for policy in aws_iam_role_policy.deploy : length(policy.policy)]...) <= 10240 && max([for policy in aws_iam_policy.boundary : length(policy.policy)]...) <= 6144
+    error_message = "A policy is longer than IAM takes: ${jsonencode([for policy in concat(values(aws_iam_role_policy.deploy), values(aws_iam_policy.boundary)) : length(policy.policy)])}."
   }
 }
 

@@ -244,7 +244,7 @@ resource "aws_iam_role_policy" "flow" {
     Statement = [{
       Sid      = "Write"
       Effect   = "Allow"
-      Action   = ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"]
+      Action   = ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogGroups", "logs:DescribeLogStreams"]
       Resource = "${aws_cloudwatch_log_group.flow.arn}:*"
     }]
   })
