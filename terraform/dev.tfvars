@@ -6,6 +6,7 @@ secret_recovery_days = 0
 log_days             = 30
 
 warehouse_deletion_protection = false
+warehouse_final_snapshot      = false
 warehouse_backup_days         = 1
 
 bounded = true # by the policy that bootstrap/ made

@@ -129,6 +129,7 @@ module "warehouse" {
   multi_az            = var.warehouse_multi_az
   backup_days         = var.warehouse_backup_days
   deletion_protection = var.warehouse_deletion_protection
+  final_snapshot      = var.warehouse_final_snapshot
   log_days            = var.log_days
 }
 

@@ -259,7 +259,13 @@ variable "warehouse_backup_days" {
 }
 
 variable "warehouse_deletion_protection" {
-  description = "Whether the warehouse can't be deleted, and leaves a snapshot once it is."
+  description = "Whether the warehouse can't be deleted."
+  type        = bool
+  default     = true
+}
+
+variable "warehouse_final_snapshot" {
+  description = "Whether the warehouse leaves a snapshot totes-ENV-final and its backups once it is deleted."
   type        = bool
   default     = true
 }

@@ -17,6 +17,7 @@ variables {
   multi_az            = true
   backup_days         = 14
   deletion_protection = true
+  final_snapshot      = true
   log_days            = 365
   keys = {
     data    = "arn:aws:kms:eu-west-2:111122223333:key/data"
@@ -84,5 +85,41 @@ run "kept" {
   assert {
     condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.this : alarm.dimensions == tomap({ DBInstanceIdentifier = "totes-test" }) && alarm.alarm_actions == toset([var.alert_topic]) && alarm.ok_actions == toset([var.alert_topic])])
     error_message = "Its alarms must look at it and tell the topic."
+  }
+}
+
+# It can only be destroyed unprotected: that alone must not cost the snapshot.
+run "to_be_destroyed" {
+  command = plan
+
+  module {
+    source = "./modules/warehouse"
+  }
+
+  variables {
+    deletion_protection = false
+  }
+
+  assert {
+    condition     = !aws_db_instance.this.deletion_protection && !aws_db_instance.this.skip_final_snapshot && !aws_db_instance.this.delete_automated_backups && aws_db_instance.this.final_snapshot_identifier == "totes-test-final"
+    error_message = "What is destroyed must leave a snapshot."
+  }
+}
+
+run "to_be_thrown_away" {
+  command = plan
+
+  module {
+    source = "./modules/warehouse"
+  }
+
+  variables {
+    deletion_protection = false
+    final_snapshot      = false
+  }
+
+  assert {
+    condition     = aws_db_instance.this.skip_final_snapshot && aws_db_instance.this.delete_automated_backups
+    error_message = "Unless it shall leave nothing."
   }
 }

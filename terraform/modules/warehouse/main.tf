@@ -85,9 +85,9 @@ resource "aws_db_instance" "this" {
   maintenance_window        = "sun:03:00-sun:03:30"
   copy_tags_to_snapshot     = true
   deletion_protection       = var.deletion_protection
-  skip_final_snapshot       = !var.deletion_protection
+  skip_final_snapshot       = !var.final_snapshot
   final_snapshot_identifier = "${var.name}-final"
-  delete_automated_backups  = !var.deletion_protection
+  delete_automated_backups  = !var.final_snapshot
 
   enabled_cloudwatch_logs_exports       = ["postgresql", "upgrade"]
   performance_insights_enabled          = true

@@ -54,7 +54,12 @@ variable "backup_days" {
 }
 
 variable "deletion_protection" {
-  description = "Whether it can't be deleted, and leaves a snapshot once it is."
+  description = "Whether it can't be deleted."
+  type        = bool
+}
+
+variable "final_snapshot" {
+  description = "Whether it leaves a snapshot and its backups once it is deleted."
   type        = bool
 }
 

@@ -17,7 +17,7 @@ run "as_written" {
   }
 
   assert {
-    condition     = var.environment != "prod" || (var.warehouse_enabled && var.warehouse_deletion_protection && var.warehouse_multi_az && var.warehouse_backup_days >= 14)
+    condition     = var.environment != "prod" || (var.warehouse_enabled && var.warehouse_deletion_protection && var.warehouse_final_snapshot && var.warehouse_multi_az && var.warehouse_backup_days >= 14)
     error_message = "What people rely on must be hard to lose."
   }
 
