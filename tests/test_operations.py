@@ -59,6 +59,15 @@ def test_the_rights_at_the_source_are_those_of_the_other_page() -> None:
     assert grants in running
 
 
+def test_no_password_is_written_where_the_warehouse_logs_it() -> None:
+    """Terraform has RDS log what makes and alters roles, and CloudWatch keep that."""
+    warehouse = (TERRAFORM / "modules" / "warehouse" / "main.tf").read_text()
+    assert re.search(r'name\s+= "log_statement"\n\s+value = "ddl"', warehouse)
+    spoken = [block for block in blocks("sql") if "totes_ingest LOGIN" not in block]
+    assert "\\password totes_loader\n" in "".join(spoken)
+    assert not [block for block in spoken if "PASSWORD '" in block]
+
+
 def test_the_secrets_it_writes_are_complete_and_understood() -> None:
     written = [
         json.loads(text) for text in re.findall(r"^\{\"host.+?\}$", PAGE, re.MULTILINE | re.DOTALL)
