@@ -5,6 +5,7 @@ Terraform's own tests, and listed as untested in docs/operations.md.
 """
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import demo
@@ -33,9 +34,15 @@ def test_deployed_to_aws_a_change_arrives_once_whatever_fails_and_nothing_is_lef
     scratch: Path,
 ) -> None:
     said: list[str] = []
-    code = bundle.ready()
-    with demo.world(scratch / "aws", lambda who, what: said.append(f"{who}: {what}")) as world:
-        deployment = demo.deploy(world, code)
+    with (
+        ThreadPoolExecutor() as aside,
+        demo.world(
+            scratch / "aws",
+            lambda who, what: said.append(f"{who}: {what}"),
+            aside.submit(bundle.ready),
+        ) as world,
+    ):
+        deployment = demo.deploy(world)
         assert deployment.resources > 100
         assert deployment.changes == ()
 

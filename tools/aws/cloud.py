@@ -32,6 +32,10 @@ class Missing(Exception):
     """Something this machine would have to have: tests skip, `make aws-demo` says so."""
 
 
+_SAID_AT_MOST = 4_000
+"""Characters of what it went through before it failed."""
+
+
 class TerraformFailed(Exception):
     """A command of Terraform's ended with `code`, and `said` why."""
 
@@ -129,7 +133,8 @@ class Terraform:
                 os.killpg(process.pid, signal.SIGKILL)  # the provider, too, which would live on
                 raise
         if process.returncode not in accept:
-            raise TerraformFailed(arguments[0], process.returncode, f"{told}{warned}")
+            said = f"{told[-_SAID_AT_MOST:]}{warned}"
+            raise TerraformFailed(arguments[0], process.returncode, said)
         return told
 
     def init(self, *arguments: str) -> None:
@@ -214,7 +219,7 @@ class Moto:
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", "0"],
+                [sys.executable, Path(__file__).with_name("one_by_one.py")],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -300,10 +305,10 @@ class Moto:
         """The server names its port as soon as it listens."""
         patience = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < patience:
-            if found := re.search(r"Running on (http\S+:\d+)", self.log):
-                return found[1]
+            if found := re.search(r"^http\S+:\d+$", self.log, re.MULTILINE):
+                return found[0]
             time.sleep(0.05)
-        raise Missing(f"moto_server: doesn't start: {self.log[-2000:]}")
+        raise Missing(f"moto: doesn't start: {self.log[-2000:]}")
 
     def _end(self) -> None:
         if self._process is not None:

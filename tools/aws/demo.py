@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +77,8 @@ class World:
     folder: Path
     moto: Moto
     terraform: Terraform
+    code: Path
+    """The functions' zip."""
     source: Source
     warehouse: Warehouse
     say: Say
@@ -116,10 +118,10 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, say: Say) -> Iterator[World]:
+def world(folder: Path, say: Say, code: Future[Path]) -> Iterator[World]:
     """An AWS with nothing in it, a totesys of 1,000 sales orders, an empty warehouse.
 
-    `folder` must have a short path, for sockets.
+    `folder` must have a short path, for sockets; `code` comes to the functions' zip.
     """
     with ExitStack() as stack:
         (folder / "sandboxes").mkdir(parents=True)
@@ -131,9 +133,15 @@ def world(folder: Path, say: Say) -> Iterator[World]:
         warehouse = prepare_warehouse(stack.enter_context(warehouse_server(folder)).dsn)
         bulk(source.owner, orders=ORDERS)
         say("totesys", f"a business with {ORDERS:,} sales orders; the warehouse is empty")
-        made = World(folder, moto, terraform, source, warehouse, say, inventory(moto))
+        terraform.init()
+        zipped = code.result()
+        say("bundle", f"{zipped.name}, {zipped.stat().st_size / 1e6:.0f} MB: what Lambda runs")
+        made = World(folder, moto, terraform, zipped, source, warehouse, say, inventory(moto))
         try:
             yield made
+        except TerraformFailed as error:
+            error.add_note(f"moto's log ends with: {moto.log[-2_000:]}")
+            raise
         finally:
             if made.platform is not None:
                 made.platform.__exit__(None, None, None)
@@ -158,13 +166,12 @@ class Deployment:
     changes: tuple[str, ...]
 
 
-def deploy(world: World, code: Path) -> Deployment:
+def deploy(world: World) -> Deployment:
     """Terraform makes everything, and finds nothing to do when asked again."""
     terraform = world.terraform
-    variables = VARIABLES | {"bundle": str(code)}
+    variables = VARIABLES | {"bundle": str(world.code)}
     values = [f"-var={name}={value}" for name, value in variables.items()]
     world.arguments = ("-input=false", "-no-color", *values)
-    terraform.init()
     world.say("terraform", f"applies {_modules(terraform.folder)} modules; this takes a minute")
     terraform("apply", "-auto-approve", *world.arguments)
     made = terraform.state()
@@ -681,18 +688,22 @@ def main() -> int:
         )
 
     signal.signal(signal.SIGTERM, _interrupted)
+    say("bundle", "the functions' zip is made, unless it is there")
     try:
-        made = bundle.ready()
-        say("bundle", f"{made.name}, {made.stat().st_size / 1e6:.0f} MB: what Lambda would run")
-        with TemporaryDirectory(prefix="totes-") as folder, world(Path(folder) / "w", say) as all_:
-            deploy(all_, made)
+        with (
+            ThreadPoolExecutor() as aside,  # the zip takes as long as all else that comes first
+            TemporaryDirectory(prefix="totes-") as folder,
+            world(Path(folder) / "w", say, aside.submit(bundle.ready)) as all_,
+        ):
+            deploy(all_)
             for scene in SCENES:
                 scene(all_)
     except Missing as missing:
         console.print(f"[bold]Can't be shown here.[/] {escape(str(missing))}")
         return 2
     except (Unmet, TerraformFailed) as error:
-        console.print(f"[bold red]This is not as it must be:[/] {escape(str(error))}")
+        said = "\n".join([str(error), *getattr(error, "__notes__", [])])
+        console.print(f"[bold red]This is not as it must be:[/] {escape(said)}", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print("Interrupted; everything is put away.")
