@@ -55,6 +55,7 @@ class Plant:
             "TOTES_WAREHOUSE_DSN": self.warehouse.reveal(),
             "TOTES_INGESTION_URL": str(self.ingestion),
             "TOTES_PROCESSED_URL": str(self.processed),
+            "TOTES_RATES": "off",
             "COLUMNS": "200",
             **self.settings,
         }

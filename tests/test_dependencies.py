@@ -27,17 +27,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     "alert": {"errors"},
     "secret": {"errors", "settings"},
+    "rates": {"batch"},
     # what the stages are made of: none knows another, but for the lake and the star's contract
     "lake": {"batch", "errors", "failpoint"},
     "star": {"batch", "errors"},
     "source": VALUES | {"lake"},
     "warehouse": VALUES | {"star"},
     # the stages, which know each other only through what they publish
-    "ingest": VALUES | {"lake", "source"},
+    "ingest": VALUES | {"lake", "rates", "source"},
     "transform": VALUES | {"lake", "star"},
     "load": VALUES | {"lake", "star", "warehouse"},
     # the whole, and what is asked of it
-    "pipeline": PARTS | STAGES | {"alert"},
+    "pipeline": PARTS | STAGES | {"alert", "rates"},
     "status": PARTS | STAGES | {"pipeline"},
     "verify": PARTS | STAGES | {"pipeline"},
     "replay": PARTS | STAGES | {"pipeline"},
@@ -46,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "orphans": {"batch", "lake"},
     # the demo, which the product does not know, and where the command line finds its parts
     "demo": {"errors", "progress", "settings"},
-    "places": PARTS | {"alert", "demo", "pipeline", "secret"},
+    "places": PARTS | {"alert", "demo", "pipeline", "rates", "secret"},
     "check": PARTS | {"ingest", "places"},
     "aws": PARTS | {"alert", "pipeline", "places", "status"},
     "show": PARTS | {"demo", "places", "pipeline", "verify"},

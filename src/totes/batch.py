@@ -6,7 +6,7 @@ added, never given another meaning, and unknown ones are ignored when read.
 
 import hashlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
@@ -33,6 +33,12 @@ ERASURES = "erasures"
 RESERVED = frozenset({"batches", "generations", "heartbeats", "keys", "repeats", ERASURES})
 """Top-level prefixes of the ingestion store that are not tables."""
 
+
+RATES = "ecb_exchange_rate"
+"""The table of exchange rates, which is not the source's: no source table may have its name."""
+
+LONGEST_CARRY = timedelta(days=366)
+"""How far beyond the last day published rates are carried: a clock that jumped fills no lake."""
 
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 """As many as every reader of JSON can count exactly."""
@@ -103,6 +109,33 @@ class Identity(_Value):
     database: str
 
 
+class Quote(_Value):
+    """The last known rate of a currency, in units of it for one euro, in the publisher's digits."""
+
+    currency: str = Field(pattern="^[A-Z]{3}$")
+    day: date
+    rate: str = Field(pattern=r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,6})?$")
+    source: str
+    missed: Count = Field(default=0, description="days published since then without the currency")
+
+
+class RatesRead(_Value):
+    """How far the exchange rates are: what the next batch goes on from."""
+
+    through: date = Field(description="the last day with rates")
+    actual: date = Field(description="the last day published; those after it are carried forward")
+    quotes: tuple[Quote, ...] = Field(description="of each currency that has not ended")
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        codes = {quote.currency for quote in self.quotes}
+        if len(codes) < len(self.quotes) or self.actual.year not in _YEARS:
+            raise ValueError("rates can't have a currency twice, or be of another age")
+        if not timedelta() <= self.through - self.actual <= LONGEST_CARRY:
+            raise ValueError(f"rates of {self.actual} can't be known through {self.through}")
+        return self
+
+
 class Table(_Value):
     """One source table in one batch: its shape, what the batch carries, what is live after it."""
 
@@ -118,6 +151,9 @@ class Table(_Value):
         default=None, description="Parquet of key and _xid: rows the next capture will see again"
     )
     content: str | None = Field(default=None, description="digest of a table without a key")
+    rates: RatesRead | None = Field(
+        default=None, description=f"of {RATES}, the one table that is not the source's"
+    )
 
     @model_validator(mode="after")
     def _columns_are_distinct_and_hold_the_key(self) -> Self:
@@ -197,7 +233,19 @@ class Manifest(_Published):
         names = [table.name for table in self.tables]
         if len(set(names)) < len(names):
             raise ValueError("a table is there twice")
+        if any(table.rates and table.name != RATES for table in self.tables):
+            raise ValueError(f"only {RATES} has rates")
         return self
+
+    @property
+    def captured(self) -> tuple[Table, ...]:
+        """The source's own tables: all but the exchange rates."""
+        return tuple(table for table in self.tables if table.rates is None)
+
+    @property
+    def rates(self) -> Table | None:
+        """The table of exchange rates."""
+        return next((table for table in self.tables if table.rates), None)
 
     def table(self, name: str) -> Table | None:
         return next((table for table in self.tables if table.name == name), None)

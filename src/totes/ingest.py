@@ -6,12 +6,14 @@ Data files first, the manifest last and create-only: a batch exists when its man
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from totes.batch import (
+    RATES,
     Former,
     Heartbeat,
     Manifest,
+    RatesRead,
     Table,
     heartbeat_path,
     heartbeat_prefix,
@@ -23,6 +25,7 @@ from totes.failpoint import reach
 from totes.lake.log import check_unused, newest, read_manifest
 from totes.lake.store import Store
 from totes.progress import QUIET, Progress
+from totes.rates import News, Rates
 from totes.settings import Dsn
 from totes.source.capture import Capture
 from totes.source.catalogue import Scope, SourceTable
@@ -52,21 +55,26 @@ class Ingested:
     checked_at: datetime
 
 
-def ingest(
+def ingest(  # noqa: PLR0913  what is read, where it goes, and what an operator chooses
     source: Dsn,
     store: Store,
     scope: Scope,
     *,
+    rates: Rates | None = None,
     accept: Accept = Accept(),
     progress: Progress = QUIET,
 ) -> Ingested:
-    """Publish what changed in the source since the newest batch, if anything did."""
+    """Publish what changed in the source since the newest batch, and new exchange rates, if any."""
     while True:
         # Read before the snapshot is taken: a source whose clock is behind the batch's is then
         # another source, and not a snapshot older than a rival's batch.
         last = newest_batch(store)
+        if rates:
+            rates.refresh(_read(last[0]) if last else None)
         with open_snapshot(source, scope) as snapshot:
-            ingested = capture_batch(snapshot, store, last, accept=accept, progress=progress)
+            ingested = capture_batch(
+                snapshot, store, last, rates=rates, accept=accept, progress=progress
+            )
         if ingested is not None:
             return ingested
         log.info("Another ingest published the next batch first: starting again behind it.")
@@ -78,11 +86,12 @@ def newest_batch(store: Store) -> tuple[Manifest, str] | None:
     return read_manifest(store, number) if number else None
 
 
-def capture_batch(
+def capture_batch(  # noqa: PLR0913  as `ingest`
     snapshot: Snapshot,
     store: Store,
     last: tuple[Manifest, str] | None,
     *,
+    rates: Rates | None = None,
     accept: Accept = Accept(),
     progress: Progress = QUIET,
 ) -> Ingested | None:
@@ -93,25 +102,31 @@ def capture_batch(
     everything = before is not None and is_another_source(before, snapshot)
     if before and everything and not accept.new_source:
         raise SourceError(another_source(before, snapshot))
-    if before and not everything and _stood_still(before, snapshot):
+    if rates or (before and before.rates):
+        _check_name(snapshot)
+    captured_at = (
+        max(snapshot.taken_at, before.captured_at + _TICK) if before else snapshot.taken_at
+    )
+    today = captured_at.astimezone(UTC).date()
+    news = rates.news(_read(before) if before else None, today) if rates else None
+    if before and not everything and not news and _stood_still(before, snapshot):
         return _nothing_new(store, before, snapshot)
     if before is None or _altered(before, snapshot):
         for name, reason in snapshot.catalogue.left_out:
             log.info("%s is left out: %s.", name, reason)
-    captured_at = (
-        max(snapshot.taken_at, before.captured_at + _TICK) if before else snapshot.taken_at
-    )
     with scratch_folder("totes-ingest-") as scratch:
+        files = BatchFiles(store, scratch, batch, captured_at)
         capture = Capture(
             snapshot,
-            BatchFiles(store, scratch, batch, captured_at),
+            files,
             accept_deletes=accept.deletes,
             progress=progress,
         )
         tables = capture.tables(before, everything=everything)
+        of_rates = _rates(before.rates if before else None, news, files)
     reach("ingest.captured")
     snapshot.confirm()
-    if before and not everything and not _is_news(before, tables):
+    if before and not everything and not news and not _is_news(before, tables):
         return _nothing_new(store, before, snapshot)
     manifest = Manifest(
         batch=batch,
@@ -119,7 +134,7 @@ def capture_batch(
         captured_at=captured_at,
         snapshot=snapshot.text,
         identity=snapshot.identity,
-        tables=tables,
+        tables=(*tables, *of_rates),
         former=tuple(_former(before, tables, snapshot, batch)) if before else (),
     )
     check_unused(store, manifest_path, batch)
@@ -151,6 +166,30 @@ def _nothing_new(store: Store, before: Manifest, snapshot: Snapshot) -> Ingested
     return Ingested(None, now)
 
 
+def _read(batch: Manifest) -> RatesRead | None:
+    """How far a batch is with the exchange rates."""
+    return batch.rates and batch.rates.rates
+
+
+def _check_name(snapshot: Snapshot) -> None:
+    """SourceError where the source has a table of the exchange rates' name."""
+    if any(table.name == RATES for table in snapshot.catalogue.tables):
+        raise SourceError(
+            f"The source has a table {RATES}, a name that exchange rates have in the lake: exclude "
+            "it (TOTES_EXCLUDE_TABLES), or rename it."
+        )
+
+
+def _rates(before: Table | None, news: News | None, files: BatchFiles) -> tuple[Table, ...]:
+    """The table of exchange rates, where there are any: stored, or as it was."""
+    if news is None:
+        return (before.model_copy(update={"files": (), "whole": False}),) if before else ()
+    lines = files.local("jsonl")
+    news.write(lines)
+    stored = files.put_lines(RATES, lines, rows=news.rows, deletes=len(news.deletes))
+    return (news.table(before, stored),)
+
+
 def _former(
     before: Manifest, tables: tuple[Table, ...], snapshot: Snapshot, batch: int
 ) -> Iterator[Former]:
@@ -159,7 +198,7 @@ def _former(
     unread = {"files": (), "whole": False, "repeats": None}
     lost = [
         Former(table=table.model_copy(update=unread), since=batch, reason="key")
-        for table in before.tables
+        for table in before.captured
         if table.key
     ]
     excluded = snapshot.scope.exclude
@@ -182,13 +221,13 @@ def _stood_still(before: Manifest, snapshot: Snapshot) -> bool:
 
 def _is_news(before: Manifest, tables: tuple[Table, ...]) -> bool:
     # A table without a key that was emptied is whole and has no files.
-    return _shapes(before.tables) != _shapes(tables) or any(
+    return _shapes(before.captured) != _shapes(tables) or any(
         table.files or table.whole for table in tables
     )
 
 
 def _altered(before: Manifest, snapshot: Snapshot) -> bool:
-    return _shapes(before.tables) != _shapes(snapshot.catalogue.tables)
+    return _shapes(before.captured) != _shapes(snapshot.catalogue.tables)
 
 
 def _shapes(tables: Iterable[Table | SourceTable]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from totes.lake.store import Store
 from totes.load import load, record_checked
 from totes.policy import exit_code, persistently, policy, steadily
 from totes.progress import QUIET, Progress
+from totes.rates import Rates
 from totes.settings import Dsn
 from totes.source.catalogue import Scope
 from totes.transform import transform
@@ -64,6 +65,8 @@ class Pipeline:
     ingestion: Store
     processed: Store
     warehouse: Dsn
+    rates: Rates | None = None
+    """Exchange rates; with None, batches go on without."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,12 @@ def steps(
     """All that one stage has to do, batch by batch; stopping between two of them is safe."""
     if stage == "ingest":
         found = ingest(
-            pipeline.source, pipeline.ingestion, pipeline.scope, accept=accept, progress=progress
+            pipeline.source,
+            pipeline.ingestion,
+            pipeline.scope,
+            rates=pipeline.rates,
+            accept=accept,
+            progress=progress,
         )
         yield ingested(found)
     elif stage == "transform":

@@ -17,6 +17,7 @@ from totes.errors import (
 )
 from totes.lake import Store, open_store
 from totes.pipeline import Pipeline
+from totes.rates import Rates, rates_at
 from totes.settings import PREFIX, Dsn, Settings, warn
 from totes.source.catalogue import Scope
 
@@ -84,6 +85,11 @@ class Places:
         return Scope(self.settings.source_schema, self.settings.exclude_tables)
 
     @property
+    def rates(self) -> Rates | None:
+        """Exchange rates, unless they are switched off."""
+        return rates_at(self.settings.rates_url) if self.settings.rates else None
+
+    @property
     def alarm(self) -> Alarm:
         """Whom to tell when something needs a person."""
         return Alarm(self.settings.alert_command, self.settings.alert_topic)
@@ -91,7 +97,9 @@ class Places:
     @property
     def pipeline(self) -> Pipeline:
         """All of them."""
-        return Pipeline(self.source, self.scope, self.ingestion, self.processed, self.warehouse)
+        return Pipeline(
+            self.source, self.scope, self.ingestion, self.processed, self.warehouse, self.rates
+        )
 
     def _named(self, place: str, away: type[TotesError]) -> Dsn | None:
         """What the settings say: a DSN, with the parts that are in a secret."""

@@ -12,10 +12,12 @@ from ipaddress import ip_address
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, NoReturn, Self
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     GetCoreSchemaHandler,
@@ -211,6 +213,14 @@ def _names(value: object) -> object:
     return value
 
 
+def _rates_url(value: str | None) -> str | None:
+    parts = urlsplit(value or "")
+    local = parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path
+    if value and not (local or (parts.scheme in {"http", "https"} and parts.hostname)):
+        raise ValueError("must be a URL that begins with https://, http:// or file:///")
+    return value
+
+
 class Settings(BaseSettings):
     """Every setting, its meaning and default."""
 
@@ -250,6 +260,14 @@ class Settings(BaseSettings):
     source_schema: str = Field(default="public", description="the schema to ingest")
     exclude_tables: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
         default=("_prisma_migrations",), description="tables to leave out, comma-separated"
+    )
+    rates: bool = Field(
+        default=True, description="whether to bring the ECB's exchange rates along, on or off"
+    )
+    rates_url: Annotated[str | None, AfterValidator(_rates_url)] = Field(
+        default=None,
+        description="where newer ones are than came with the program: the ECB's "
+        "eurofxref-hist.zip, or that CSV, by https, http or file [none]",
     )
     every: Duration = Field(
         default=timedelta(seconds=5), description="pause between runs in continuous mode"
@@ -380,6 +398,8 @@ def _shown(name: str, value: object) -> str:
     match value:
         case tuple():
             return ",".join(value)
+        case bool():
+            return "on" if value else "off"
         case timedelta():
             return f"{value.total_seconds():g}s"
         case str() if name == "alert_command":  # may name a webhook

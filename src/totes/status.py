@@ -210,12 +210,12 @@ def schema_changes(
 
 
 def _shapes(manifest: Manifest) -> Mapping[str, str]:
-    return {table.name: table.fingerprint for table in manifest.tables}
+    return {table.name: table.fingerprint for table in manifest.captured}
 
 
 def _altered(before: Manifest, after: Manifest) -> Iterator[SchemaChange]:
     """Table by table; one that came anew with another source counts as altered too."""
-    names = {table.name for manifest in (before, after) for table in manifest.tables}
+    names = {table.name for manifest in (before, after) for table in manifest.captured}
     for name in sorted(names):
         was, now = before.table(name), after.table(name)
         if was is None:

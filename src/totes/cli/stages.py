@@ -36,7 +36,12 @@ def ingest(*, accept_new_source: NewSource = False, accept_deletes: Deletes = Fa
     with Places(load_settings()) as places, progress() as shown:
         found = persistently(
             lambda: take(
-                places.source, places.ingestion, places.scope, accept=accept, progress=shown
+                places.source,
+                places.ingestion,
+                places.scope,
+                rates=places.rates,
+                accept=accept,
+                progress=shown,
             )
         )
     _show(ingested(found))

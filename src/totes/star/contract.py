@@ -6,7 +6,7 @@ refused. The checks are DuckDB SQL, so they run over sets.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 FIRST_YEAR, LAST_YEAR = 1900, 2200
@@ -35,16 +35,19 @@ def _rendered(name: str, form: str, *, within: str = "", postgres: str = "") -> 
     return Type(name, f"try_cast({{text}} as {name})", canonical, form, postgres or name.lower())
 
 
-def _decimal(precision: int, postgres: str) -> Type:
-    """Two fraction digits; further ones may be zeros, and zeros may be left out."""
+def _decimal(precision: int, scale: int, postgres: str) -> Type:
+    """So many fraction digits; further ones may be zeros, and zeros may be left out."""
     canonical = (
         "rpad(cast({value} as varchar), cast(length({text}) as integer), '0') = {text}"
         " and {text} not like '%.'"
     )
-    name = f"DECIMAL({precision},2)"
-    form = f"a number with at most {precision - 2} digits before the point and two after it"
+    name = f"DECIMAL({precision},{scale})"
+    form = f"a number with at most {precision - scale} digits before the point and "
+    form += f"{_WORDS[scale]} after it"
     return Type(name, f"try_cast({{text}} as {name})", canonical, form, postgres)
 
+
+_WORDS = {2: "two", 6: "six"}
 
 INTEGER = _rendered("INTEGER", "a whole number of 32 bits")
 BOOLEAN = _rendered("BOOLEAN", "true or false")
@@ -60,8 +63,15 @@ TIME = _rendered(
     postgres="time without time zone",
 )
 VARCHAR = Type("VARCHAR", "{text}", "{text} is not null", "any text", "character varying")
-MONEY = _decimal(10, "numeric(10,2)")
-AMOUNT = _decimal(18, "numeric")
+MONEY = _decimal(10, 2, "numeric(10,2)")
+AMOUNT = _decimal(18, 2, "numeric")
+_ANY_RATE = _decimal(18, 6, "numeric")
+RATE = replace(
+    _ANY_RATE,
+    canonical=f"({_ANY_RATE.canonical} and {{value}} > 0)",
+    form=f"{_ANY_RATE.form}, above zero",
+)
+"""What amounts are divided by."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,8 @@ class Star:
     name: str
     columns: tuple[Column, ...]
     surrogate: str | None = None
+    of_totesys: bool = True
+    """Whether its rows are totesys's, and can be compared with it."""
 
     @property
     def key(self) -> Column:
@@ -296,6 +308,19 @@ _STARS = (
             _day("payment_date"),
         ),
         surrogate="payment_record_id",
+    ),
+    Star(
+        "fact_exchange_rate",
+        (
+            _text("rate_id"),
+            _day("rate_date"),
+            _text("currency_code"),
+            Column("rate", RATE),
+            _text("source"),
+            Column("carried_forward", BOOLEAN),
+        ),
+        surrogate="exchange_rate_record_id",
+        of_totesys=False,
     ),
 )
 

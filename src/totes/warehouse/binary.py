@@ -4,7 +4,7 @@ DuckDB composes each row's bytes itself, so Python only passes blocks on. A cast
 BLOB gives an integer's bytes in network order, which is what PostgreSQL's binary format is made of.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
@@ -31,7 +31,8 @@ def copy_in(  # noqa: PLR0913  two ends, what goes from one to the other, and wh
 ) -> None:
     """Append the result of DuckDB's query `rows` to `table`; `columns` are names and DuckDB types.
 
-    Types: INTEGER, BOOLEAN, DATE, TIME, TIMESTAMPTZ, VARCHAR, DECIMAL(10,2), DECIMAL(18,2).
+    Types: INTEGER, BOOLEAN, DATE, TIME, TIMESTAMPTZ, VARCHAR, DECIMAL(10,2), DECIMAL(18,2),
+    DECIMAL(18,6).
     """
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
         table, sql.SQL(", ").join(map(sql.Identifier, columns))
@@ -93,30 +94,45 @@ def _varchar(value: str) -> str:
     return f"({_bytes(f'cast(strlen({value}) as integer)')} || encode({value}))"
 
 
-def _decimal(value: str, precision: int) -> str:
-    """Digits in base 10000: as many as the precision needs before the point, and one after it."""
-    places = -(-(precision - 2) // 4)
+def _decimal(value: str, precision: int, scale: int) -> str:
+    """Digits in base 10000: as many as the precision needs before the point, and the scale after.
+
+    The fraction has no whole number of them, so what is missing is made up with zeros.
+    """
+    before, after = -(-(precision - scale) // 4), -(-scale // 4)
     whole = f"cast(trunc(abs({value})) as bigint)"
-    digits = " + ".join(
-        f"({whole} // {10000**place} % 10000 << {16 * place})" for place in range(places)
-    )
-    fraction = f"cast(cast(abs({value}) % 1 as decimal(4, 2)) * 10000 as smallint)"
-    head = (8 + 2 * (places + 1)).to_bytes(4) + (places + 1).to_bytes(2) + (places - 1).to_bytes(2)
-    positive, negative = (_literal(head + sign + b"\0\2") for sign in (b"\0\0", b"\x40\0"))
-    whole_bytes = _bytes(f"cast({digits} as {_INTEGERS[places * 2]})")
+    fraction = f"cast(abs({value}) % 1 as decimal({scale + 1}, {scale}))"
+    fraction = f"cast({fraction} * {10 ** (4 * after)} as bigint)"
+    sizes = (8 + 2 * (before + after)).to_bytes(4)
+    head = sizes + (before + after).to_bytes(2) + (before - 1).to_bytes(2)
+    ends = scale.to_bytes(2)
+    positive, negative = (_literal(head + sign + ends) for sign in (b"\0\0", b"\x40\0"))
     return _concatenated(
         [
             f"case when {value} < 0 then {negative} else {positive} end",
-            whole_bytes,
-            _bytes(fraction),
+            *_digits(whole, before),
+            *_digits(fraction, after),
         ]
     )
 
 
+def _digits(integer: str, places: int) -> Iterator[str]:
+    """An integer's bytes in base 10000, the highest place first, in as few pieces as it goes."""
+    while places:
+        together = max(size for size in _INTEGERS if size <= places)
+        lowest = places - together
+        digits = " + ".join(
+            f"({integer} // {10000 ** (lowest + place)} % 10000 << {16 * place})"
+            for place in range(together)
+        )
+        yield _bytes(f"cast({digits} as {_INTEGERS[together]})")
+        places = lowest
+
+
 _NULL = _length(-1)
 
-_INTEGERS = MappingProxyType({4: "integer", 8: "bigint"})
-"""DuckDB's integers by their bytes."""
+_INTEGERS = MappingProxyType({1: "smallint", 2: "integer", 4: "bigint"})
+"""DuckDB's integers by how many digits in base 10000 they hold."""
 
 _ENCODERS: Mapping[str, Callable[[str], str]] = MappingProxyType(
     {
@@ -128,7 +144,8 @@ _ENCODERS: Mapping[str, Callable[[str], str]] = MappingProxyType(
             f"(epoch_us({value}) - epoch_us(timestamptz '2000-01-01 00:00:00+00'))"
         ),
         "VARCHAR": _varchar,
-        "DECIMAL(10,2)": lambda value: _decimal(value, 10),
-        "DECIMAL(18,2)": lambda value: _decimal(value, 18),
+        "DECIMAL(10,2)": lambda value: _decimal(value, 10, 2),
+        "DECIMAL(18,2)": lambda value: _decimal(value, 18, 2),
+        "DECIMAL(18,6)": lambda value: _decimal(value, 18, 6),
     }
 )

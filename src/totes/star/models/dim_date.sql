@@ -16,6 +16,7 @@ dates_in_use as (
     union select created_date from fact_payment
     union select last_updated_date from fact_payment
     union select payment_date from fact_payment
+    union select rate_date from fact_exchange_rate
 
 ),
 
