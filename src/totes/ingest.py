@@ -102,8 +102,7 @@ def capture_batch(  # noqa: PLR0913  as `ingest`
     everything = before is not None and is_another_source(before, snapshot)
     if before and everything and not accept.new_source:
         raise SourceError(another_source(before, snapshot))
-    if rates or (before and before.rates):
-        _check_name(snapshot)
+    _check_name(snapshot)
     captured_at = (
         max(snapshot.taken_at, before.captured_at + _TICK) if before else snapshot.taken_at
     )
@@ -168,7 +167,7 @@ def _nothing_new(store: Store, before: Manifest, snapshot: Snapshot) -> Ingested
 
 def _read(batch: Manifest) -> RatesRead | None:
     """How far a batch is with the exchange rates."""
-    return batch.rates and batch.rates.rates
+    return batch.rates.rates if batch.rates else None
 
 
 def _check_name(snapshot: Snapshot) -> None:
@@ -204,7 +203,7 @@ def _former(
     excluded = snapshot.scope.exclude
     for former in (*before.former, *lost):
         name = former.table.name
-        if now.get(name) == former.table.key:
+        if name == RATES or now.get(name) == former.table.key:
             continue
         reason = "key" if name in now else "excluded" if name in excluded else "absent"
         yield former.model_copy(update={"reason": reason})

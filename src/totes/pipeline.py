@@ -54,6 +54,8 @@ class Located(Protocol):
     def processed(self) -> Store: ...
     @property
     def warehouse(self) -> Dsn: ...
+    @property
+    def rates(self) -> Rates | None: ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Pipeline:
     processed: Store
     warehouse: Dsn
     rates: Rates | None = None
-    """Exchange rates; with None, batches go on without."""
+    """With None, batches bring no exchange rates."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from dateutil.easter import easter
@@ -212,9 +212,7 @@ def parse(content: bytes, source: str, since: date) -> dict[date, Published]:
             raise ValueError(f"the line of {day} has no place there")
         if day <= since:
             break
-        rates = {
-            code: cell for code, cell in zip(codes, cells, strict=True) if cell not in _NONE
-        }
+        rates = {code: cell for code, cell in zip(codes, cells, strict=True) if cell not in _NONE}
         for code, rate in rates.items():
             if not _RATE.fullmatch(rate):
                 raise ValueError(f"the rate of {code} on {day} is {rate[:20]!r}")
@@ -238,12 +236,16 @@ def _unzipped(content: bytes) -> bytes:
             if len(names) != 1:
                 raise ValueError("it has more than one file, or none")
             with archive.open(names[0]) as file:
-                return _read(file)
+                return _read(cast("_Readable", file))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"it is no zip ({error})") from error
 
 
-def _read(file: io.BufferedIOBase) -> bytes:
+class _Readable(Protocol):
+    def read1(self, size: int, /) -> bytes: ...
+
+
+def _read(file: _Readable) -> bytes:
     """All of it, within bounds of size and time."""
     content, end = bytearray(), time.monotonic() + TIMEOUT_SECONDS
     while chunk := file.read1(1 << 16):

@@ -142,9 +142,7 @@ class _Comparison:
         # No others: a name may have letters that the source's encoding lacks.
         codes = set(_column(snapshot.connection, "SELECT currency_code FROM currency"))
         currencies = [(c.alpha_3, c.name) for c in pycountry.currencies if c.alpha_3 in codes]
-        self._apart = {
-            star.name: _column(warehouse, _APART, star=star.name) for star in COMPARED
-        }
+        self._apart = {star.name: _column(warehouse, _APART, star=star.name) for star in COMPARED}
         self._parameters: dict[str, object] = {
             "iso_codes": [code for code, _ in currencies],
             "iso_names": [name for _, name in currencies],
