@@ -1,7 +1,6 @@
 """Exchange rates: every day has the last one known, exactly, and what was carried is replaced."""
 
 import http.server
-import json
 import logging
 import random
 import re
@@ -21,11 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lake_reader
+from checksums import checksums
 from plant import Plant, at
 from shop import once
-from totes.batch import LONGEST_CARRY, RATES, Manifest, RatesRead
+from totes.batch import LONGEST_CARRY, RATES, Manifest, RatesRead, Table
 from totes.errors import SourceError, WarehouseError
-from totes.ingest import Accept
+from totes.ingest import Accept, ingest
+from totes.lake.folder import FolderStore
 from totes.orphans import orphans
 from totes.pipeline import run_once
 from totes.rates import (
@@ -42,6 +43,7 @@ from totes.rates import (
 )
 from totes.release import release
 from totes.source import snapshot
+from totes.source.catalogue import Scope
 from totes.status import status
 from totes.verify import verify
 
@@ -76,7 +78,7 @@ def as_it_is(quoted: Quoted, today: date) -> dict[str, Rate]:
     """What must be known on a day, found the slow way: for each day and currency on its own."""
     days = sorted(day for day in quoted if day <= today)
     currencies = {code for rates in quoted.values() for code in rates}
-    found = {}
+    found: dict[str, Rate] = {}
     for ahead in range((today - FIRST_DAY).days + 1):
         day = FIRST_DAY + ahead * DAY
         before = [known for known in days if known <= day]
@@ -98,6 +100,7 @@ publications = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(
     what=publications,
     gaps=st.lists(st.integers(1, 4), min_size=60, max_size=60),
@@ -197,6 +200,7 @@ def test_before_the_first_day_and_without_any_rates_there_is_nothing() -> None:
 # What is read.
 
 
+@pytest.mark.slow
 def test_the_rates_that_come_with_the_program_are_taken_digit_by_digit() -> None:
     """As another reader of the same file has them."""
     today = date(2026, 6, 30)
@@ -291,17 +295,20 @@ def test_every_day_the_ecb_published_was_expected_and_no_other() -> None:
 # A URL with newer ones.
 
 
+Answer = Callable[[http.server.BaseHTTPRequestHandler], object]
+
+
 @dataclass
 class Bank:
     """A server of rates: `answer` writes what it says, `asked` counts how often it had to."""
 
     url: str
-    answer: Callable[[http.server.BaseHTTPRequestHandler], None]
+    answer: Answer
     asked: int = 0
     leave: threading.Event = field(default_factory=threading.Event)
 
 
-def says(content: bytes, code: int = 200) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+def says(content: bytes, code: int = 200) -> Answer:
     def answer(to: http.server.BaseHTTPRequestHandler) -> None:
         to.send_response(code)
         to.send_header("Content-Length", str(len(content)))
@@ -407,8 +414,8 @@ def test_the_url_is_asked_only_where_it_may_have_newer_ones_and_now_and_then(
     assert bank.asked == 2, "once they are there, it is left alone"
 
 
-def silent(bank: Bank) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    return lambda _: bank.leave.wait() and None
+def silent(bank: Bank) -> Answer:
+    return lambda _: bank.leave.wait()
 
 
 def dripping(to: http.server.BaseHTTPRequestHandler) -> None:
@@ -429,7 +436,7 @@ def cut(to: http.server.BaseHTTPRequestHandler) -> None:
     to.close_connection = True
 
 
-FAILURES: dict[str, tuple[Callable[[Bank], object], str]] = {
+FAILURES: dict[str, tuple[Callable[[Bank], Answer], str]] = {
     "an error": (lambda _: says(b"no", 500), "500"),
     "a lost page": (lambda _: says(b"no", 404), "404"),
     "a page": (lambda _: says(b"<html>Login</html>\n"), "name currencies"),
@@ -453,7 +460,7 @@ def test_a_failure_of_the_url_is_one_warning_and_the_rates_stay(
     monkeypatch.setattr(ecb, "TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(ecb, "MOST_BYTES", 1000)
     failure, said = FAILURES[what]
-    bank.answer = failure(bank)  # type: ignore[assignment]
+    bank.answer = failure(bank)
     rates = Rates(bank.url, here)
     before = rates.news(None, FIRST_DAY)
     assert before is not None
@@ -482,3 +489,306 @@ def test_a_bundle_that_can_not_be_read_is_a_warning(
 ) -> None:
     assert Rates(None, tmp_path / "none.zip").news(None, FIRST_DAY) is None
     assert "that come with the program can't be read" in caplog.text
+
+
+# Through the whole platform.
+
+
+@dataclass
+class Days:
+    """What the platform knows of the rates, and its source's day, which tests move."""
+
+    plant: Plant
+    url: Path
+    move: Callable[[int], None]
+    first: date
+
+    def publish(self, quoted: Quoted) -> None:
+        """Beside what came with the program, at the URL."""
+        self.url.write_bytes(csv({**BUNDLE, **quoted}))
+
+    def run(self) -> list[int]:
+        """The batches of a run that begins anew, as after a restart."""
+        rates = self.plant.rates and Rates(self.url.as_uri(), self.url.with_name("bundle.csv"))
+        pipeline = replace(self.plant.pipeline, rates=rates)
+        return [done.batch for done in run_once(pipeline) if done.stage == "load" and done.batch]
+
+    def rates(self, day: date) -> dict[str, tuple[Decimal, str, bool]]:
+        found = self.plant.ask(
+            "SELECT currency_code, rate, source, carried_forward FROM current_exchange_rate"
+            f" WHERE rate_date = '{day}'"
+        )
+        return {code: (rate, source, carried) for code, rate, source, carried in found}
+
+    def batches(self) -> list[Manifest]:
+        return lake_reader.batches(self.plant.pipeline.ingestion)
+
+
+BUNDLE: Quoted = {
+    date(2021, 12, 31): {"GBP": "0.84028", "USD": "1.1326"},
+    date(2022, 11, 3): {"GBP": "0.87228", "USD": "0.9753"},
+    date(2022, 11, 30): {"GBP": "0.85498", "USD": "1.0826"},
+}
+EURO = (Decimal(1), DEFINITION, False)
+
+
+@pytest.fixture
+def days(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Days:
+    """A platform with rates, whose source is on the first day, at noon."""
+    (tmp_path / "bundle.csv").write_bytes(csv(BUNDLE))
+    query, first = snapshot._LOOK, date(2022, 12, 1)
+
+    def move(ahead: int) -> None:
+        clock = f"(date '{first + ahead * DAY}' + time '12:00' + (now() - now()::date))"
+        moved = query.replace("clock_timestamp()", f"{clock}::timestamptz")
+        monkeypatch.setattr(snapshot, "_LOOK", moved)
+
+    move(0)
+    made = Days(replace(plant, rates=Rates()).filled(40), tmp_path / "url.csv", move, first)
+    made.publish({})
+    return made
+
+
+@pytest.mark.slow
+def test_each_day_brings_one_batch_and_a_real_rate_another(days: Days) -> None:
+    assert days.run() == [1]
+    pounds = Decimal("0.85498")
+    dollars = (Decimal("1.0826"), BUNDLED, True)
+    assert days.rates(days.first) == {"EUR": EURO, "GBP": (pounds, BUNDLED, True), "USD": dollars}
+    counted = "SELECT count(*), count(DISTINCT rate_id), min(rate_date) FROM current_exchange_rate"
+    rows = 3 * ((days.first - FIRST_DAY).days + 1)
+    assert days.plant.ask(counted) == [(rows, rows, FIRST_DAY)]
+    assert days.run() == [], "the day has its rates"
+    days.move(1)
+    assert (days.run(), days.run()) == ([2], [])
+    [table] = [table for table in days.batches()[1].tables if table.files]
+    assert (table.name, table.rows, table.whole) == (RATES, rows + 3, False)
+    days.publish({days.first: {"GBP": "0.9", "USD": "1.5"}})
+    assert (days.run(), days.run()) == ([3], [])
+    assert days.rates(days.first + DAY) == {
+        "EUR": EURO,
+        "GBP": (Decimal("0.9"), "file", True),
+        "USD": (Decimal("1.5"), "file", True),
+    }
+    history = days.plant.ask(
+        "SELECT rate, carried_forward, valid_to IS NULL FROM fact_exchange_rate"
+        f" WHERE rate_id = '{days.first} GBP' ORDER BY valid_from"
+    )
+    assert history == [(pounds, True, False), (Decimal("0.9"), False, True)]
+    before = days.plant.ask(
+        "SELECT rate FROM exchange_rate_as_of((SELECT captured_at FROM totes.batches"
+        f" WHERE batch = 2)) WHERE rate_id = '{days.first} GBP'"
+    )
+    assert before == [(pounds,)]
+    assert verify(days.plant.pipeline).equal
+
+
+@pytest.mark.slow
+def test_rates_come_with_what_else_is_new_and_without(days: Days) -> None:
+    days.run()
+    days.move(1)
+    days.plant.change("UPDATE design SET file_name = 'new' WHERE design_id = 1")
+    assert days.run() == [2]
+    assert {table.name for table in days.batches()[1].tables if table.files} == {"design", RATES}
+    days.plant.change("UPDATE design SET file_name = 'newer' WHERE design_id = 1")
+    assert days.run() == [3]
+    [table] = [table for table in days.batches()[2].tables if table.files]
+    assert table.name == "design"
+    assert days.batches()[2].rates == without_files(days.batches()[1])
+
+
+def without_files(batch: Manifest) -> Table | None:
+    return batch.rates and batch.rates.model_copy(update={"files": (), "whole": False})
+
+
+@pytest.mark.slow
+def test_switched_off_the_rates_stay_as_they_are_and_go_on_when_switched_on(days: Days) -> None:
+    days.run()
+    off = replace(days, plant=replace(days.plant, rates=None))
+    days.move(2)
+    assert off.run() == []
+    days.plant.change("UPDATE design SET file_name = 'new' WHERE design_id = 1")
+    assert off.run() == [2]
+    assert days.batches()[1].rates == without_files(days.batches()[0])
+    assert (off.rates(days.first + DAY), days.run()) == ({}, [3])
+    assert days.rates(days.first + DAY).keys() == {"EUR", "GBP", "USD"}
+    assert days.batches()[2].former == ()
+    shown = status(
+        days.plant.pipeline.ingestion, days.plant.pipeline.processed, days.plant.warehouse
+    )
+    assert shown.schema_changes == (), "the rates are no table of the source's"
+
+
+@pytest.mark.slow
+def test_a_lake_and_a_warehouse_without_rates_get_them(days: Days) -> None:
+    """What an upgrade finds."""
+    off = replace(days, plant=replace(days.plant, rates=None))
+    off.run()
+    days.plant.ask(
+        "DROP TABLE fact_exchange_rate CASCADE;"
+        "DELETE FROM totes.migrations WHERE name = '0003_exchange_rates.sql'"
+    )
+    with pytest.raises(WarehouseError, match=r"0003_exchange_rates\.sql.*totes warehouse migrate"):
+        days.run()
+    assert days.plant.totes("warehouse", "migrate").exit_code == 0
+    assert days.run() == [2]
+    assert days.rates(days.first).keys() == {"EUR", "GBP", "USD"}
+    shown = status(
+        days.plant.pipeline.ingestion, days.plant.pipeline.processed, days.plant.warehouse
+    )
+    assert shown.schema_changes == ()
+
+
+@pytest.mark.slow
+def test_of_two_that_bring_rates_one_does(days: Days) -> None:
+    def rival() -> None:
+        days.run()
+
+    with at("ingest.before-manifest", once(rival)):
+        assert days.run() == []
+    assert [batch.batch for batch in days.batches()] == [1]
+    named = {file.path for table in days.batches()[0].tables for file in table.files}
+    left = {orphan.key for orphan in orphans(FolderStore(days.plant.ingestion))}
+    assert any(key.startswith(f"{RATES}/") for key in left), "the rival's file"
+    assert not left & named
+
+
+@pytest.mark.slow
+def test_another_source_has_the_same_rates(days: Days) -> None:
+    days.run()
+    store = days.plant.pipeline.ingestion
+    manifest, path = days.batches()[0], days.plant.ingestion / "batches" / f"{1:012d}.json"
+    other = manifest.identity.model_copy(update={"timeline": 7})
+    path.unlink()
+    path.write_bytes(manifest.model_copy(update={"identity": other}).to_json())
+    with pytest.raises(SourceError, match="--accept-new-source"):
+        days.run()
+    found = ingest(
+        days.plant.source,
+        store,
+        Scope(),
+        rates=Rates(None, days.url.with_name("bundle.csv")),
+        accept=Accept(new_source=True),
+    )
+    assert found.batch is not None
+    assert found.batch.rates == without_files(manifest)
+    assert all(table.whole for table in found.batch.captured)
+    assert found.batch.former == ()
+
+
+@pytest.mark.slow
+def test_a_source_table_of_that_name_is_refused_until_it_is_excluded(days: Days) -> None:
+    days.run()
+    days.plant.change(f"CREATE TABLE {RATES} (id int PRIMARY KEY)")
+    days.plant.change(f"GRANT SELECT ON {RATES} TO totes_ingest")
+    for one in (days, replace(days, plant=replace(days.plant, rates=None))):
+        with pytest.raises(SourceError, match=f"a table {RATES}, .*TOTES_EXCLUDE_TABLES") as error:
+            one.run()
+        assert "\n" not in str(error.value)
+    days.move(1)
+    excluding = replace(days.plant.pipeline, scope=Scope(exclude=(RATES,)))
+    bundled = replace(excluding, rates=Rates(None, days.url.with_name("bundle.csv")))
+    assert [done.batch for done in run_once(bundled)] == [2, 2, 2]
+
+
+@pytest.mark.slow
+def test_release_erasure_and_replay_leave_the_rates_as_they_are(days: Days) -> None:
+    days.run()
+    days.plant.change("UPDATE sales_order SET agreed_delivery_date = 'soon'")
+    days.run()
+    days.publish({days.first: {"GBP": "0.9"}})
+    days.move(1)
+    days.run()
+    release(days.plant.pipeline.ingestion, [2])
+    days.run()
+    assert days.batches()[3].rates == without_files(days.batches()[2])
+    arguments = ["staff", "1", "--columns", "first_name", "--into", str(days.url.parent / "anew")]
+    assert days.plant.totes("erase", *arguments).exit_code == 0
+    anew = FolderStore(days.url.parent / "anew")
+    assert [batch.rates for batch in lake_reader.batches(anew)] == [
+        batch.rates for batch in days.batches()
+    ]
+    assert list(orphans(anew)) == []
+    before = checksums(days.plant.warehouse)
+    assert days.plant.totes("replay").exit_code == 0
+    after = checksums(days.plant.warehouse)
+    assert after["fact_exchange_rate"] == before["fact_exchange_rate"]
+    assert before["fact_exchange_rate"][0] > 3 * (days.first - FIRST_DAY).days
+
+
+@pytest.mark.slow
+def test_sums_in_one_currency_are_what_decimal_arithmetic_makes_them(days: Days) -> None:
+    """Over orders of three currencies, some changed, some deleted, some on days without a rate."""
+    days.plant.change(
+        "UPDATE sales_order SET created_at = created_at - interval '200 days'"
+        " WHERE sales_order_id % 7 = 0;"
+        "UPDATE sales_order SET created_at = timestamp '2021-06-01 10:00' WHERE sales_order_id = 3"
+    )
+    days.run()
+    days.plant.change("UPDATE sales_order SET units_sold = units_sold + 1")
+    days.plant.change("DELETE FROM sales_order WHERE sales_order_id % 5 = 0")
+    days.run()
+    rates = as_it_is(BUNDLE, days.first)
+    with psycopg.connect(days.plant.owner.reveal()) as source:
+        orders = source.execute(
+            "SELECT s.created_at::date, currency_code, units_sold * unit_price FROM sales_order s"
+            " JOIN currency USING (currency_id)"
+        ).fetchall()
+    assert {code for _, code, _ in orders} == {"GBP", "USD", "EUR"}
+    for reporting in ("GBP", "USD", "EUR"):
+        total, left = Decimal(0), 0
+        with localcontext(prec=80):
+            for day, code, amount in orders:
+                own, other = rates.get(f"{day} {code}"), rates.get(f"{day} {reporting}")
+                if own is None or other is None:
+                    left += 1
+                    continue
+                factor = Decimal(other.rate) / Decimal(own.rate)
+                total += amount * factor.quantize(Decimal("1e-24"), ROUND_HALF_UP)
+        assert left > 0
+        found = days.plant.ask(
+            "SELECT sum(s.units_sold * s.unit_price * r.rate), count(*) - count(r.rate)"
+            " FROM current_sales_order s JOIN dim_currency c USING (currency_id)"
+            f" LEFT JOIN exchange_rate_to('{reporting}') r"
+            " ON r.rate_date = s.created_date AND r.currency_code = c.currency_code"
+        )
+        assert found == [(total, left)]
+
+
+@pytest.mark.slow
+def test_a_rate_says_where_it_is_from_and_whether_it_was_carried(days: Days) -> None:
+    days.publish({days.first: {"USD": "1.25"}})
+    days.run()
+
+    def to(reporting: str) -> dict[str, tuple[Decimal, str, bool]]:
+        found = days.plant.ask(
+            f"SELECT currency_code, rate, source, carried_forward FROM exchange_rate_to"
+            f"('{reporting}') WHERE rate_date = '{days.first}'"
+        )
+        return {code: tuple(rest) for code, *rest in found}
+
+    pounds = Decimal("0.85498")
+    assert to("EUR") == {
+        "EUR": EURO,
+        "GBP": (round(1 / pounds, 24), BUNDLED, True),
+        "USD": (Decimal("0.8"), "file", False),
+    }
+    assert to("GBP") == {
+        "EUR": (pounds, BUNDLED, True),
+        "GBP": (Decimal(1), BUNDLED, False),
+        "USD": (pounds / Decimal("1.25"), f"file, {BUNDLED}", True),
+    }
+    assert to("USD")["EUR"] == (Decimal("1.25"), "file", False)
+    assert to("XXX") == {}
+
+
+@pytest.mark.slow
+def test_the_settings_say_whether_and_from_where(plant: Plant) -> None:
+    assert plant.filled(3).having(rates="on").totes("run", "--once").exit_code == 0
+    [(newest,)] = plant.ask("SELECT max(rate_date) FROM current_exchange_rate")
+    [(today,)] = plant.ask("SELECT (data_to AT TIME ZONE 'UTC')::date FROM totes.freshness")
+    assert newest == today
+    for url in ("ftp://host/x", "hist.zip", "https://", "file://host/x"):
+        said = plant.having(rates_url=url).totes("status")
+        assert said.exit_code == 2
+        assert "TOTES_RATES_URL: must be a URL" in said.stderr
