@@ -131,6 +131,7 @@ def cloud(
         "TOTES_INGESTION_URL": f"s3://{bucket}/ingestion",
         "TOTES_PROCESSED_URL": f"s3://{bucket}/processed",
         "TOTES_ALERT_TOPIC": topic,
+        "TOTES_RATES": "off",
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)

@@ -18,7 +18,7 @@ from faults import killed_at
 from lake_reader import batches, lines
 from plant import Plant
 from test_totesys_sql import COLUMNS
-from totes.batch import ProcessedManifest, data_path, processed_manifest_path
+from totes.batch import RATES, ProcessedManifest, data_path, processed_manifest_path
 from totes.lake.folder import FolderStore
 from totes.replay import replay
 from totes.star.contract import STARS
@@ -43,8 +43,9 @@ SETTINGS = {
 # --- the tables ----------------------------------------------------------------------------------
 
 
-def test_the_columns_of_the_ingestion_store_are_those_of_totesys() -> None:
+def test_the_columns_of_the_ingestion_store_are_those_of_totesys_and_of_the_rates() -> None:
     described = {table: [c.split()[0] for c in columns] for table, columns in COLUMNS.items()}
+    described[RATES] = [column.name for column in STARS["fact_exchange_rate"].columns]
     assert TABLES["ingestion"] == described
 
 
