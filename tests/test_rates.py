@@ -575,6 +575,9 @@ def test_each_day_brings_one_batch_and_a_real_rate_another(days: Days) -> None:
         f" WHERE rate_id = '{days.first} GBP' ORDER BY valid_from"
     )
     assert history == [(pounds, True, False), (Decimal("0.9"), False, True)]
+    current, days_told = "SELECT count(*) FROM current_exchange_rate", (days.first - FIRST_DAY).days
+    assert days.plant.ask(current) == [(3 * (days_told + 2),)]
+    assert days.plant.ask("SELECT count(*) FROM exchange_rate_to('USD')") == days.plant.ask(current)
     before = days.plant.ask(
         "SELECT rate FROM exchange_rate_as_of((SELECT captured_at FROM totes.batches"
         f" WHERE batch = 2)) WHERE rate_id = '{days.first} GBP'"
