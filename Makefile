@@ -10,6 +10,10 @@ READY := .venv/.ready
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--no-annotate --python-version 3.12 --extra aws --custom-compile-command "make requirements" \
 	pyproject.toml
+COMPILE_CHECKOV := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	--no-annotate --python-version 3.12 --custom-compile-command "make requirements" --group checkov
+CHECKOV := .venv/checkov
+comma := ,
 
 .PHONY: help
 help: ## list the targets
@@ -21,7 +25,8 @@ demo: setup ## see a business's data flow into a warehouse
 	$(BIN)/totes demo
 
 .PHONY: test
-test: check ## check, then every test with coverage: what CI runs
+test: setup ## check, then every test with coverage: what CI runs
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check
 	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term
 
 .PHONY: unit
@@ -29,7 +34,7 @@ unit: setup ## the quick tests, under half a minute
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not server"
 
 .PHONY: check
-check: lint types security audit requirements-check rules ## everything that needs no test run
+check: lint types security audit requirements-check rules workflows checkov ## everything that needs no test run
 
 .PHONY: setup
 setup: $(READY) ## uv if missing, .venv from the hashed requirements, this project in it
@@ -77,11 +82,33 @@ audit: setup ## known vulnerabilities of what we depend on
 rules: setup ## the project's own rules: dependencies point one way, docs are current
 	$(BIN)/pytest -q -m rules $$(grep -l 'mark\.rules' tests/*.py)
 
+.PHONY: workflows
+workflows: setup ## actionlint and zizmor: GitHub's workflows
+	$(BIN)/actionlint
+	$(BIN)/zizmor --quiet --offline --persona=pedantic --strict-collection .github
+
+.PHONY: checkov
+checkov: $(CHECKOV)/.ready ## checkov: Terraform's code (REPORTS=folder keeps its report)
+	@$(CHECKOV)/bin/checkov --directory terraform --framework terraform --skip-download --quiet \
+		--skip-path demo --compact $(if $(REPORTS),--output cli --output junitxml --output-file-path console$(comma)$(REPORTS)/checkov.xml)
+
+$(CHECKOV)/.ready: requirements-checkov.txt $(READY)
+	@echo "checkov: installing into $(CHECKOV)"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(CHECKOV)
+	@$(UV) pip sync --quiet --compile-bytecode --python $(CHECKOV)/bin/python --require-hashes \
+		requirements-checkov.txt
+	@touch $@
+
+.PHONY: smoke
+smoke: setup ## call each stage of what is deployed once, and read back what it says
+	$(BIN)/python tools/aws/smoke.py
+
 .PHONY: requirements
 requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1 for the newest)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group dev --constraint requirements.txt \
 		--output-file requirements-dev.txt
+	$(COMPILE_CHECKOV) $(if $(UPGRADE),--upgrade) --output-file requirements-checkov.txt
 
 .PHONY: requirements-check
 requirements-check: setup ## requirements*.txt are what pyproject.toml asks for
@@ -89,7 +116,8 @@ requirements-check: setup ## requirements*.txt are what pyproject.toml asks for
 	$(COMPILE) --output-file "$$again/requirements.txt" && \
 	$(COMPILE) --group dev --constraint requirements.txt \
 		--output-file "$$again/requirements-dev.txt" && \
-	for file in requirements.txt requirements-dev.txt; do \
+	$(COMPILE_CHECKOV) --output-file "$$again/requirements-checkov.txt" && \
+	for file in requirements.txt requirements-dev.txt requirements-checkov.txt; do \
 		cmp --silent "$$file" "$$again/$$file" || \
 			{ echo "$$file is not what pyproject.toml asks for: make requirements"; exit 1; }; \
 	done
@@ -111,6 +139,40 @@ bench: setup ## speed and memory with a million sales orders (or ORDERS=…)
 .PHONY: soak
 soak: setup ## a hostile business, every fault, a proof each round (SEED=… MINUTES=…)
 	$(BIN)/python tests/soak.py --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
+
+.PHONY: plan
+plan: init ## what a deployment would alter: ENV=dev STATE_BUCKET=… (BUNDLE=zip, AWS_REGION=…)
+	terraform -chdir=terraform plan $(DEPLOYED)
+
+.PHONY: deploy
+deploy: init ## everything on AWS, from nothing or anew: ENV=dev STATE_BUCKET=…; asks first (not in CI)
+	terraform -chdir=terraform apply $(if $(CI),-auto-approve) $(DEPLOYED)
+
+.PHONY: destroy
+destroy: confirmed init ## take it all away again: ENV=dev CONFIRM=dev STATE_BUCKET=…
+	terraform -chdir=terraform destroy -auto-approve $(DEPLOYED)
+
+BUNDLE ?= $(CURDIR)/dist/totes-lambda.zip
+AWS_REGION ?= eu-west-2
+DEPLOYED = -input=false -var-file=$(ENV).tfvars -var=region=$(AWS_REGION) -var=bundle=$(BUNDLE)
+
+.PHONY: init
+init: $(if $(filter file,$(origin BUNDLE)),bundle) ## Terraform made ready for ENV, with its state; the others call it
+	@[ -f "terraform/$(ENV).tfvars" ] || { echo "Say which environment: ENV=dev, or whichever has a terraform/*.tfvars"; exit 2; }
+	@[ -n "$(STATE_BUCKET)" ] || { echo "Say where the state is: STATE_BUCKET=… (terraform/bootstrap makes it)"; exit 2; }
+	terraform -chdir=terraform init -input=false -reconfigure \
+		-backend-config=bucket=$(STATE_BUCKET) -backend-config=region=$(AWS_REGION) \
+		-backend-config=key=$(ENV)/terraform.tfstate \
+		$(if $(TOTES_TERRAFORM_PLUGINS),-plugin-dir=$(TOTES_TERRAFORM_PLUGINS))
+
+.PHONY: confirmed
+confirmed: ## whether CONFIRM says the same as ENV, for destroy
+	@[ -n "$(ENV)" ] && [ "$(CONFIRM)" = "$(ENV)" ] || \
+		{ echo "This takes everything of $(or $(ENV),an environment) away. If that is meant: CONFIRM=$(or $(ENV),its name)"; exit 2; }
+
+.PHONY: terraform-check
+terraform-check: setup ## Terraform's code: format, validity, its own tests, all without an account
+	$(BIN)/pytest -q tests/test_terraform.py
 
 .PHONY: build
 build: setup ## the wheel, in dist/

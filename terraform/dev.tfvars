@@ -4,3 +4,8 @@ alarm_email          = "totes-dev@example.com" # yours
 force_destroy        = true
 secret_recovery_days = 0
 log_days             = 30
+
+warehouse_deletion_protection = false
+warehouse_backup_days         = 1
+
+bounded = true # by the policy that bootstrap/ made

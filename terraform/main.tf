@@ -13,8 +13,14 @@ provider "aws" {
   }
 }
 
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
 locals {
   name = "totes-${var.environment}"
+
+  boundary = var.bounded ? "arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:policy/${local.name}-boundary" : null
 
   ingestion = module.lake.arns.ingestion
   processed = module.lake.arns.processed
@@ -63,12 +69,32 @@ module "encryption" {
   name = local.name
 }
 
+module "network" {
+  source = "./modules/network"
+
+  boundary          = local.boundary
+  name              = local.name
+  cidr              = var.network_cidr
+  zones             = var.zones
+  endpoint_zones    = var.endpoint_zones
+  source_access     = var.source_access
+  source_address    = var.source_address
+  source_port       = var.source_port
+  source_vpc        = var.source_vpc
+  warehouse_clients = var.warehouse_clients
+  log_days          = var.log_days
+  key               = module.encryption.keys.signals
+}
+
 module "lake" {
   source = "./modules/lake"
 
+  boundary               = local.boundary
   name                   = local.name
   key                    = module.encryption.keys.data
   stage_roles            = { for stage, made in module.stage : stage => made.role }
+  infrequent_after_days  = var.infrequent_after_days
+  archive_after_days     = var.archive_after_days
   break_glass_principals = var.break_glass_principals
   force_destroy          = var.force_destroy
 }
@@ -86,6 +112,36 @@ module "secrets" {
   }
 }
 
+module "warehouse" {
+  source = "./modules/warehouse"
+  count  = var.warehouse_enabled ? 1 : 0
+
+  boundary            = local.boundary
+  name                = local.name
+  subnets             = module.network.subnets
+  security_group      = module.network.warehouse_security_group
+  keys                = module.encryption.keys
+  alert_topic         = module.watch.topic
+  major_version       = var.warehouse_version
+  instance_class      = var.warehouse_instance_class
+  storage_gb          = var.warehouse_storage_gb
+  max_storage_gb      = var.warehouse_max_storage_gb
+  multi_az            = var.warehouse_multi_az
+  backup_days         = var.warehouse_backup_days
+  deletion_protection = var.warehouse_deletion_protection
+  log_days            = var.log_days
+}
+
+module "catalogue" {
+  source = "./modules/catalogue"
+
+  environment      = var.environment
+  ingestion_bucket = module.lake.buckets.ingestion
+  processed_bucket = module.lake.buckets.processed
+  results_bucket   = "${local.name}-athena-results-${data.aws_caller_identity.current.account_id}-${var.region}"
+  kms_key_arn      = module.encryption.keys.data
+}
+
 resource "aws_s3_object" "bundle" {
   bucket = module.lake.buckets.artefacts
   key    = "bundles/totes-${substr(filesha256(var.bundle), 0, 16)}.zip"
@@ -100,6 +156,7 @@ module "stage" {
   source   = "./modules/stage"
   for_each = local.stages
 
+  boundary             = local.boundary
   name                 = local.name
   environment_name     = var.environment
   stage                = each.key
@@ -115,6 +172,10 @@ module "stage" {
   reserved_concurrency = var.reserved_concurrency
   log_days             = var.log_days
   tracing              = var.tracing
+  network = {
+    subnets        = module.network.subnets
+    security_group = module.network.stage_security_groups[each.key]
+  }
   bundle = {
     bucket = aws_s3_object.bundle.bucket
     key    = aws_s3_object.bundle.key
@@ -125,6 +186,7 @@ module "stage" {
 module "flow" {
   source = "./modules/flow"
 
+  boundary  = local.boundary
   name      = local.name
   functions = { for stage, made in module.stage : stage => made.function }
   buckets = {
@@ -148,5 +210,8 @@ module "watch" {
   alarm_email      = var.alarm_email
   key              = module.encryption.keys.signals
   queues           = { undelivered = module.flow.dead_letter_queue.name }
-  alarms           = flatten([for made in values(module.stage) : values(made.alarms)])
+  alarms = concat(
+    flatten([for made in values(module.stage) : values(made.alarms)]),
+    flatten([for made in module.warehouse : values(made.alarms)]),
+  )
 }

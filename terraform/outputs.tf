@@ -65,3 +65,53 @@ output "dashboard_url" {
   description = "Where the flow can be watched."
   value       = "https://${var.region}.console.aws.amazon.com/cloudwatch/home?region=${var.region}#dashboards/dashboard/${module.watch.dashboard}"
 }
+
+output "athena_workgroup" {
+  description = "Athena workgroup for questions to the lake."
+  value       = module.catalogue.workgroup
+}
+
+output "artefacts_bucket" {
+  description = "Bucket of the functions' bundles."
+  value       = module.lake.buckets.artefacts
+}
+
+output "keys" {
+  description = "ARN of the KMS key for `data`, `secrets` and `signals`."
+  value       = module.encryption.keys
+}
+
+output "vpc" {
+  description = "ID of the network the functions and the warehouse are in."
+  value       = module.network.vpc
+}
+
+output "private_subnets" {
+  description = "IDs of its private subnets."
+  value       = module.network.subnets
+}
+
+output "stage_security_groups" {
+  description = "ID of the security group of each stage's function; load's is let into the warehouse."
+  value       = module.network.stage_security_groups
+}
+
+output "source_peering" {
+  description = "ID of the peering with totesys' network, to be accepted there and routed back; null where there is none."
+  value       = module.network.source_peering
+}
+
+output "nat_address" {
+  description = "The address by which totesys sees ingest, to be let in there; null where there is no NAT."
+  value       = module.network.nat_address
+}
+
+output "warehouse_host" {
+  description = "Name of the warehouse's host, null where it is not made here."
+  value       = one(module.warehouse[*].host)
+}
+
+output "warehouse_master_secret" {
+  description = "ARN of the secret in which RDS keeps the master's password, null where the warehouse is not made here."
+  value       = one(module.warehouse[*].master_secret)
+}

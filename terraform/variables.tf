@@ -88,6 +88,176 @@ variable "exclude_tables" {
   default     = ["_prisma_migrations"]
 }
 
+# -- Network
+
+variable "network_cidr" {
+  description = "Addresses of our own network. For peering they must not overlap with totesys' network."
+  type        = string
+  default     = "10.84.0.0/20"
+
+  validation {
+    condition     = can(cidrhost(var.network_cidr, 0)) && can(regex("/(1[6-9]|2[0-4])$", var.network_cidr))
+    error_message = "Addresses as a.b.c.d/n, n from 16 to 24."
+  }
+}
+
+variable "zones" {
+  description = "In how many availability zones the private subnets are; RDS asks for two."
+  type        = number
+  default     = 2
+
+  validation {
+    condition     = contains([2, 3], var.zones)
+    error_message = "2 or 3."
+  }
+}
+
+variable "endpoint_zones" {
+  description = "In how many of them the endpoints of Secrets Manager and SNS are; every one costs by the hour."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.endpoint_zones >= 1 && var.endpoint_zones <= var.zones
+    error_message = "1 at least, and no more than zones."
+  }
+}
+
+variable "source_access" {
+  description = "How totesys is reached: `peering` with its VPC, `nat` through the internet, or `none` where whoever runs the network sees to it (transit gateway, VPN)."
+  type        = string
+  default     = "none"
+
+  validation {
+    condition     = contains(["peering", "nat", "none"], var.source_access)
+    error_message = "peering, nat or none."
+  }
+}
+
+variable "source_address" {
+  description = "Addresses of totesys (CIDR), the only ones outside to which ingest may go. Null is nowhere."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.source_address == null ? true : can(cidrhost(var.source_address, 0)) && !endswith(var.source_address, "/0")
+    error_message = "Addresses as a.b.c.d/n (a single one has n 32), and not the whole internet."
+  }
+
+  validation {
+    condition     = var.source_access == "none" || var.source_address != null
+    error_message = "With source_access peering or nat, say where totesys is."
+  }
+}
+
+variable "source_port" {
+  description = "Port of totesys."
+  type        = number
+  default     = 5432
+
+  validation {
+    condition     = var.source_port >= 1 && var.source_port <= 65535
+    error_message = "1 to 65535."
+  }
+}
+
+variable "source_vpc" {
+  description = "For peering: totesys' VPC, its addresses, and its account and region where they are not ours."
+  type = object({
+    id      = string
+    cidr    = string
+    account = optional(string)
+    region  = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.source_access != "peering" || var.source_vpc != null
+    error_message = "With source_access peering, say with which VPC."
+  }
+}
+
+# -- Warehouse
+
+variable "warehouse_enabled" {
+  description = "Whether the warehouse is made here, on RDS; false where its secret names another PostgreSQL."
+  type        = bool
+  default     = true
+}
+
+variable "warehouse_clients" {
+  description = "Addresses (CIDR) that may connect to the warehouse besides load: dashboards, a VPN."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for cidr in var.warehouse_clients : can(cidrhost(cidr, 0)) && !endswith(cidr, "/0")])
+    error_message = "Addresses as a.b.c.d/n, and not the whole internet."
+  }
+}
+
+variable "warehouse_version" {
+  description = "PostgreSQL's major version on RDS."
+  type        = string
+  default     = "17"
+
+  validation {
+    condition     = can(tonumber(var.warehouse_version)) ? tonumber(var.warehouse_version) >= 15 : false
+    error_message = "A major version, 15 or newer."
+  }
+}
+
+variable "warehouse_instance_class" {
+  description = "RDS' name of the warehouse's machine."
+  type        = string
+  default     = "db.t4g.micro"
+}
+
+variable "warehouse_storage_gb" {
+  description = "The warehouse's storage to begin with."
+  type        = number
+  default     = 20
+
+  validation {
+    condition     = var.warehouse_storage_gb >= 20
+    error_message = "20 GB at least."
+  }
+}
+
+variable "warehouse_max_storage_gb" {
+  description = "How far the warehouse's storage may grow by itself."
+  type        = number
+  default     = 100
+
+  validation {
+    condition     = var.warehouse_max_storage_gb > var.warehouse_storage_gb
+    error_message = "More than warehouse_storage_gb."
+  }
+}
+
+variable "warehouse_multi_az" {
+  description = "Whether a second instance of the warehouse stands by in another zone, for twice the price."
+  type        = bool
+  default     = false
+}
+
+variable "warehouse_backup_days" {
+  description = "For how many days the warehouse can be restored to any moment."
+  type        = number
+  default     = 7
+
+  validation {
+    condition     = contains([for day in range(1, 36) : day], var.warehouse_backup_days)
+    error_message = "1 to 35."
+  }
+}
+
+variable "warehouse_deletion_protection" {
+  description = "Whether the warehouse can't be deleted, and leaves a snapshot once it is."
+  type        = bool
+  default     = true
+}
+
 # -- Functions
 
 variable "functions" {
@@ -138,7 +308,35 @@ variable "tracing" {
   default     = true
 }
 
+variable "bounded" {
+  description = "Whether roles get the boundary that bootstrap/ made, without which GitHub's role may make none."
+  type        = bool
+  default     = false
+}
+
 # -- Keeping and removing
+
+variable "infrequent_after_days" {
+  description = "After how many days the lake's data goes to the storage class for infrequent access."
+  type        = number
+  default     = 60
+
+  validation {
+    condition     = var.infrequent_after_days >= 30
+    error_message = "S3 takes nothing younger than 30 days there."
+  }
+}
+
+variable "archive_after_days" {
+  description = "After how many days the lake's data goes to the archive that still answers at once (Glacier Instant Retrieval)."
+  type        = number
+  default     = 180
+
+  validation {
+    condition     = var.archive_after_days >= var.infrequent_after_days + 30
+    error_message = "30 days after infrequent_after_days, at least."
+  }
+}
 
 variable "break_glass_principals" {
   description = "ARNs of who may take the role that removes objects of the lake, with a second factor; none is: whom the account's own policies let."

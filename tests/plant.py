@@ -15,6 +15,7 @@ from totes.cli import app
 from totes.demo.simulator import bulk
 from totes.lake.folder import FolderStore
 from totes.pipeline import Done, Pipeline, run_once
+from totes.rates import Rates
 from totes.settings import Dsn
 from totes.source.catalogue import Scope
 
@@ -28,6 +29,7 @@ class Plant:
     warehouse: Dsn
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
+    rates: Rates | None = None
 
     @property
     def ingestion(self) -> Path:
@@ -45,6 +47,7 @@ class Plant:
             FolderStore(self.ingestion),
             FolderStore(self.processed),
             self.warehouse,
+            self.rates,
         )
 
     @property

@@ -186,6 +186,17 @@ ALL: Mapping[str, list[Row]] = {
 }
 
 
+def rate(day: date, currency: str, units: str) -> Row:
+    return {
+        "rate_id": f"{day} {currency}",
+        "rate_date": day,
+        "currency_code": currency,
+        "rate": Decimal(units),
+        "source": "ECB bundled",
+        "carried_forward": False,
+    }
+
+
 @dataclass
 class ProcessedLake:
     """Batches 1, 2, 3 … of one generation in a folder."""

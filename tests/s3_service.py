@@ -1,4 +1,4 @@
-"""An S3 service for the tests: moto behind a few lines that can fail as a network does."""
+"""S3, and AWS's other services, for the tests: moto, made to fail as a network does."""
 
 import itertools
 import os
@@ -87,6 +87,11 @@ class S3Service:
         for key in keys:
             s3_backends["123456789012"]["aws"].put_object(bucket, key, b"")
 
+    def unfinished(self, bucket: str) -> list[str]:
+        """The keys of uploads in parts that nobody has ended."""
+        uploads = s3_backends["123456789012"]["aws"].list_multipart_uploads(bucket)
+        return [upload.key_name for upload in uploads.values()]
+
     def fail(self, fault: Fault | None) -> None:
         self.fault, self.faults = fault, 0
 
@@ -95,6 +100,9 @@ class S3Service:
         if fault and fault.method == environ["REQUEST_METHOD"] and self.faults < fault.times:
             self.faults += 1
             if fault.status:
+                if "json" in environ.get("CONTENT_TYPE", ""):  # not S3
+                    start(fault.status, [("Content-Type", environ["CONTENT_TYPE"])])
+                    return [f'{{"__type": "{fault.code}"}}'.encode()]
                 start(fault.status, [("Content-Type", "application/xml")])
                 return [f"<Error><Code>{fault.code}</Code></Error>".encode()]
             self._serve(environ, start)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, TIME, Type
+from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, RATE, TIME, Type
 
 Oracle = Callable[[str], Any]
 """What a text is worth, in Python's own types; None where it must be refused."""
@@ -44,16 +44,21 @@ def postgres_time(value: time) -> str:
     return f"{whole}.{fraction.rstrip('0')}" if fraction else whole
 
 
-def number(digits: int) -> Oracle:
+def number(digits: int, places: int = 2) -> Oracle:
     def of(text: str) -> Decimal | None:
         if not re.fullmatch(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", text):
             return None
         value = Decimal(text)
         negative_zero = value == 0 and text.startswith("-")
-        exact = value == round(value, 2) and abs(value) < 10**digits
+        exact = value == round(value, places) and abs(value) < 10**digits
         return value if exact and not negative_zero else None
 
     return of
+
+
+def rate(text: str) -> Decimal | None:
+    value = number(12, 6)(text)
+    return value if value is not None and value > 0 else None
 
 
 ORACLES: list[tuple[Type, Oracle]] = [
@@ -63,6 +68,7 @@ ORACLES: list[tuple[Type, Oracle]] = [
     (TIME, moment_of_day),
     (MONEY, number(8)),
     (AMOUNT, number(16)),
+    (RATE, rate),
 ]
 
 canonical = st.one_of(
@@ -73,6 +79,7 @@ canonical = st.one_of(
     st.decimals(-(10**8) - 1, 10**8 + 1, places=2).map(str),
     st.decimals(-(10**16) - 1, 10**16 + 1, places=2).map(str),
     st.decimals(-1000, 1000, places=4).map(str),
+    st.decimals(-(10**12) - 1, 10**12 + 1, places=6).map(str),
     st.booleans().map(lambda value: str(value).lower()),
 )
 foreign = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
@@ -87,7 +94,18 @@ HOSTILE = [
     *("", " ", "null", "NULL", "NaN", "nan", "inf", "Infinity", "-infinity", "infinity"),
     *(" 1", "1 ", "1\n", "+1", "-0", "00", "01", "1.", ".5", "-.5", "1e3", "1E3", "0x10", "1_000"),
     *("1,000", "٣", "１", "2147483648", "-2147483649", "99999999999999999999", "1.005", "-0.00"),  # noqa: RUF001  digits of other scripts
-    *("2.505", "100000000.00", "99999999.995", "0.001", "--1", "1-", "$1", "1.00.00"),
+    *(
+        "2.505",
+        "100000000.00",
+        "99999999.995",
+        "0.0000001",
+        "0.000001",
+        "0.001",
+        "--1",
+        "1-",
+        "$1",
+        "1.00.00",
+    ),
     *("TRUE", "t", "yes", "1", "on", "False", "true "),
     *("2023/02/03", "2023-2-3", "20230203", "2023-02-30", "2023-02-29", "1899-12-31", "2201-01-01"),
     *("0044-03-15 BC", "12023-01-01", "02023-01-01", "2023-02-03 ", "2023-02-03T00:00", "epoch"),

@@ -33,6 +33,10 @@ TYPES = {
         "numeric",
         st.decimals(Decimal("-9999999999999999.99"), Decimal("9999999999999999.99"), places=2),
     ),
+    "DECIMAL(18,6)": (
+        "numeric",
+        st.decimals(Decimal("-999999999999.999999"), Decimal("999999999999.999999"), places=6),
+    ),
 }
 COLUMNS = {f"c{number}": kind for number, kind in enumerate(TYPES)}
 ROWS = st.lists(
@@ -48,6 +52,7 @@ EXTREMES: list[tuple[Any, ...]] = [
         "",
         Decimal("-99999999.99"),
         Decimal("-9999999999999999.99"),
+        Decimal("-999999999999.999999"),
     ),
     (
         2**31 - 1,
@@ -58,6 +63,7 @@ EXTREMES: list[tuple[Any, ...]] = [
         '\\N \\x00 "O\'Keefe",\t\r\n 𝔘ñï',
         Decimal("99999999.99"),
         Decimal("9999999999999999.99"),
+        Decimal("999999999999.999999"),
     ),
     (
         0,
@@ -68,8 +74,9 @@ EXTREMES: list[tuple[Any, ...]] = [
         " ",
         Decimal("-0.01"),
         Decimal("0.00"),
+        Decimal("0.000001"),
     ),
-    (None,) * 8,
+    (None,) * 9,
 ]
 
 

@@ -18,6 +18,7 @@ from totes.star.contract import (
     DATE,
     INTEGER,
     MONEY,
+    RATE,
     STARS,
     TIME,
     VARCHAR,
@@ -79,6 +80,13 @@ def test_every_amount_is_taken_with_more_or_fewer_zeros(
     assert judge(type_, texts) == [value] * 3
 
 
+@given(st.integers(1, 10**18 - 1))
+def test_every_rate_above_zero_is_taken_with_more_or_fewer_zeros(millionths: int) -> None:
+    value = Decimal(millionths).scaleb(-6)
+    texts = [f"{value:f}", f"{value:.6f}00", f"{value:.6f}".rstrip("0").rstrip("."), f"-{value:f}"]
+    assert judge(RATE, texts) == [value, value, value, None]
+
+
 @given(st.lists(foreign | st.text("\x01\x7f\u2028\ufeff'\"\\ \n", max_size=9), min_size=1))
 def test_any_text_is_taken_as_it_is(texts: list[str]) -> None:
     assert judge(VARCHAR, texts) == texts
@@ -94,7 +102,9 @@ def test_null_is_taken_only_where_a_column_is_nullable() -> None:
 
 
 def test_the_contract_and_the_warehouse_name_the_same_columns() -> None:
-    script = (files("totes.warehouse") / "migrations" / "0001_star.sql").read_text()
+    folder = files("totes.warehouse") / "migrations"
+    names = ("0001_star.sql", "0003_exchange_rates.sql")
+    script = "".join((folder / name).read_text() for name in names)
     made = {
         table: dict(re.findall(r"^    (\w+) (.+)$", body, re.MULTILINE))
         for table, body in re.findall(

@@ -72,19 +72,26 @@ FACTS = {
         payment_amount numeric, currency_id integer -> dim_currency,
         payment_type_id integer -> dim_payment_type, paid boolean,
         payment_date date -> dim_date, {_HISTORY}""",
+    "fact_exchange_rate": f"""
+        exchange_rate_record_id integer PK, rate_id character varying,
+        rate_date date -> dim_date, currency_code character varying, rate numeric,
+        source character varying, carried_forward boolean, {_HISTORY}""",
 }
+"""The published ERDs', and the exchange rates, which are ours."""
 
 VIEWS = {
     "current_sales_order": "fact_sales_order",
     "current_purchase_order": "fact_purchase_order",
     "current_payment": "fact_payment",
     "fact_purchase_orders": "fact_purchase_order",
+    "current_exchange_rate": "fact_exchange_rate",
 }
 
 NATURAL_KEYS = {
     "fact_sales_order": "sales_order_id",
     "fact_purchase_order": "purchase_order_id",
     "fact_payment": "payment_id",
+    "fact_exchange_rate": "rate_id",
 }
 
 
@@ -98,7 +105,11 @@ def columns_of(tables: dict[str, str]) -> dict[str, list[str]]:
 
 @pytest.fixture
 def ready(warehouse: EmptyWarehouse) -> EmptyWarehouse:
-    assert migrate(warehouse.dsn) == ["0001_star.sql", "0002_bookkeeping.sql"]
+    assert migrate(warehouse.dsn) == [
+        "0001_star.sql",
+        "0002_bookkeeping.sql",
+        "0003_exchange_rates.sql",
+    ]
     return warehouse
 
 

@@ -22,6 +22,7 @@ from processed_lake import (
     payment,
     payment_type,
     purchase,
+    rate,
     sale,
     staff,
     transaction,
@@ -68,6 +69,10 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         ("Yost, Watsica and Mann", "EUR", 1, Decimal(50)),
     ],
     "What was deleted?": [(3, moment(11), Decimal(1200))],
+    "What do we sell, all in pounds?": [
+        (2022, "November", Decimal("2600.00"), 0),
+        (2022, "December", Decimal("258.60"), 0),
+    ],
 }
 
 
@@ -151,6 +156,12 @@ def business(warehouse: EmptyWarehouse, tmp_path: Path) -> EmptyWarehouse:
                 ),
                 payment(5, transaction_id=5, payment_type_id=2, payment_amount=Decimal(1)),
             ],
+            "fact_exchange_rate": [
+                rate(DAY, "GBP", "0.87228"),
+                rate(DAY, "EUR", "1"),
+                rate(LATER, "GBP", "0.862"),
+                rate(LATER, "EUR", "1"),
+            ],
         }
     )
     while lake.batches < 10:
@@ -169,9 +180,9 @@ def business(warehouse: EmptyWarehouse, tmp_path: Path) -> EmptyWarehouse:
     return warehouse
 
 
-def test_there_are_ten_questions_and_each_is_answered_here() -> None:
+def test_there_are_eleven_questions_and_each_is_answered_here() -> None:
     assert [title for title, _ in QUESTIONS] == list(ANSWERS)
-    assert len(QUESTIONS) == 10
+    assert len(QUESTIONS) == 11
 
 
 def test_every_query_of_the_page_gives_the_right_answer(business: EmptyWarehouse) -> None:

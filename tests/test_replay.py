@@ -18,6 +18,7 @@ from totes.errors import LakeError, UsageError, WarehouseError
 from totes.lake.log import current_generation
 from totes.load import load
 from totes.pipeline import Done
+from totes.rates import Rates
 from totes.release import release
 from totes.replay import replay
 from totes.settings import Dsn
@@ -38,7 +39,15 @@ def past(
     """A platform with four batches of everything, rows refused and some of them released."""
     source = prepare_source(server.dsn, next(database_names), str(template.owner.parts["dbname"]))
     warehouse = prepare_warehouse(server.dsn, next(database_names))
-    plant = Plant(source.owner, source.reader, warehouse.loader, tmp_path_factory.mktemp("past"))
+    folder = tmp_path_factory.mktemp("past")
+    (folder / "rates.csv").write_text("Date,GBP,\n2025-01-02,0.83,\n2021-12-31,0.84028,\n")
+    plant = Plant(
+        source.owner,
+        source.reader,
+        warehouse.loader,
+        folder,
+        rates=Rates(bundle=folder / "rates.csv"),
+    )
     plant.filled(15).run()
     plant.change(
         "UPDATE payment SET payment_date = 'soon' WHERE payment_id IN (3, 4);"

@@ -310,7 +310,8 @@ def test_strings_of_every_plane_arrive_in_every_text_of_the_star(plant: Plant) -
                 connection.execute(query)
     plant.run()
     for star in STARS.values():
-        if star.name in {"dim_date", "dim_currency", "dim_payment_type", "dim_transaction"}:
+        given = {"dim_date", "dim_currency", "dim_payment_type", "dim_transaction"}
+        if star.name in given or not star.of_totesys:
             continue
         for held in star.columns:
             if held.type is VARCHAR:

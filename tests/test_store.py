@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Protocol
 
 import pytest
 
+from plant import at
 from s3_service import SECRET, Fault, S3Service
 from totes.errors import LakeError, ObjectMissing, UsageError
 from totes.lake import Store, open_store
@@ -50,6 +52,10 @@ class Bucket:
     def __init__(self, service: S3Service, prefix: str) -> None:
         self._service, self._bucket, self._prefix = service, service.new_bucket(), prefix
         self.url = f"s3://{self._bucket}{prefix}"
+
+    def unfinished(self) -> list[str]:
+        """The keys of uploads in parts that were neither joined nor given up."""
+        return self._service.unfinished(self._bucket)
 
     def fill(self, keys: Iterable[str]) -> None:
         self._service.fill(self._bucket, (f"{self._prefix}/{key}".strip("/") for key in keys))
@@ -232,7 +238,7 @@ def peak_kb():
     return int(status.partition("VmHWM:")[2].split()[0])
 
 store, path = open_store(sys.argv[1]), Path(sys.argv[2])
-store.create("first", b"")
+store.put("first", Path(sys.argv[3]))  # in parts: with all that this loads once
 store.get("first")
 before = peak_kb()
 store.put("large", path)
@@ -247,8 +253,11 @@ def test_a_large_file_passes_in_constant_memory(place: Place, tmp_path: Path) ->
     with path.open("wb") as large:
         for number in range(64):
             large.write(number.to_bytes(4) * (1 << 18))
+    first = tmp_path / "first"
+    first.write_bytes(b"first" + bytes(PART_BYTES))
+    arguments = [place.url, str(path), str(first)]
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY, place.url, path], check=True, capture_output=True, text=True
+        [sys.executable, "-c", MEMORY, *arguments], check=True, capture_output=True, text=True
     )
     assert int(done.stdout) < 32_000
     assert (tmp_path / "copy").read_bytes() == path.read_bytes()
@@ -479,6 +488,83 @@ def test_a_service_that_stumbles_is_asked_again(bucket: Bucket, service: S3Servi
         assert store.get("batches/1") == b"ours"
         assert store.exists("batches/1")
         assert service.faults == 1
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file of three parts."""
+    path = tmp_path / "large"
+    path.write_bytes(b"ours" * (12 << 18))
+    return path
+
+
+@pytest.mark.slow
+def test_of_two_rivals_with_large_files_exactly_one_wins(bucket: Bucket, tmp_path: Path) -> None:
+    """Both look before the other has stored anything."""
+    both = threading.Barrier(2)
+
+    def put(number: int) -> str:
+        path = tmp_path / str(number)
+        path.write_bytes(number.to_bytes(4) * (12 << 18))
+        try:
+            open_store(bucket.url).put("large", path)
+        except LakeError as error:
+            return str(error)
+        return "won"
+
+    with at("s3.before-parts", both.wait), ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(put, range(2)))
+    [lost] = set(answers) - {"won"}
+    assert answers.count("won") == 1
+    assert lost == f"large in {bucket.url} exists already with another content."
+    winner = tmp_path / str(answers.index("won"))
+    assert open_store(bucket.url).get("large") == winner.read_bytes()
+    assert bucket.unfinished() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rival", [None, b"a rival's", b"same" * (12 << 18)])
+def test_a_large_file_whose_answer_was_lost_is_ours_only_if_it_is(
+    bucket: Bucket, service: S3Service, large: Path, rival: bytes | None
+) -> None:
+    store = open_store(bucket.url)
+
+    def lose_the_answer() -> None:
+        if rival:
+            assert store.create("large", rival)
+        service.fail(Fault("POST", times=1))
+
+    with at("s3.before-parts", lose_the_answer):
+        if rival is None:
+            store.put("large", large)
+        else:
+            with pytest.raises(LakeError, match=r"large in .* exists already with another"):
+                store.put("large", large)
+    assert service.faults == 1
+    assert store.get("large") == (rival or large.read_bytes())
+    assert bucket.unfinished() == []
+
+
+@pytest.mark.slow
+def test_a_large_file_that_is_refused_is_one_sentence_and_leaves_nothing(
+    bucket: Bucket, service: S3Service, large: Path
+) -> None:
+    store = open_store(bucket.url)
+    for method, failpoint in (("PUT", "s3.before-parts"), ("POST", "s3.before-parts")):
+        fault = Fault(method, "403 Forbidden", "AccessDenied")
+        with (
+            at(failpoint, lambda fault=fault: service.fail(fault)),
+            pytest.raises(
+                LakeError,
+                match=r"^large can't be written to .*, the credentials do not allow it: grant",
+            ),
+        ):
+            store.put("large", large)
+        service.fail(None)
+        assert bucket.unfinished() == []
+        assert not store.exists("large")
+    with pytest.raises(LakeError, match="there is no such bucket"):
+        open_store(bucket.url.replace("bucket-", "missing-")).put("large", large)
 
 
 SENTENCES = [

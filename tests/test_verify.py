@@ -23,7 +23,7 @@ from totes.settings import Dsn
 from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, STARS, TIME, VARCHAR, Star
 from totes.star.models import LINEAGE, load_models
 from totes.transform import write_generation
-from totes.verify import ATTEMPTS, Difference, TableVerdict, Verdict, verify
+from totes.verify import ATTEMPTS, COMPARED, Difference, TableVerdict, Verdict, verify
 
 CHANGES: Mapping[str, str] = {
     INTEGER.name: "{0} + 1000000",
@@ -120,7 +120,8 @@ def of(verdict: Verdict, star: str) -> TableVerdict:
 def test_a_warehouse_that_was_just_loaded_equals_its_source(shared: Plant) -> None:
     verdict = verify(shared.pipeline)
     assert verdict.equal
-    assert [table.name for table in verdict.tables] == list(STARS)
+    assert [table.name for table in verdict.tables] == [star.name for star in COMPARED]
+    assert STARS.keys() - {star.name for star in COMPARED} == {"fact_exchange_rate"}
     with psycopg.connect(shared.owner.reveal()) as source:
         for name in ("sales_order", "purchase_order", "payment"):
             (rows,) = source.execute(f"SELECT count(*) FROM {name}".encode()).fetchone() or (0,)
@@ -140,7 +141,7 @@ def test_what_was_not_captured_yet_is_captured_and_loaded_first(plant: Plant) ->
     assert (verdict.batch, verdict.equal) == (2, True)
 
 
-@pytest.mark.parametrize("name", STARS)
+@pytest.mark.parametrize("name", [star.name for star in COMPARED])
 def test_a_changed_value_in_any_column_is_found_with_its_table_and_key(
     altered: Altered, name: str
 ) -> None:
@@ -161,7 +162,7 @@ def test_a_changed_value_in_any_column_is_found_with_its_table_and_key(
     assert set(differing(altered.plant)[name]) == expected
 
 
-@pytest.mark.parametrize("name", STARS)
+@pytest.mark.parametrize("name", [star.name for star in COMPARED])
 def test_a_changed_key_is_a_missing_row_and_a_surplus_one(altered: Altered, name: str) -> None:
     star = STARS[name]
     key = star.key
@@ -177,7 +178,7 @@ def test_a_changed_key_is_a_missing_row_and_a_surplus_one(altered: Altered, name
     }
 
 
-@pytest.mark.parametrize("name", STARS)
+@pytest.mark.parametrize("name", [star.name for star in COMPARED])
 def test_a_missing_row_is_found(altered: Altered, name: str) -> None:
     star = STARS[name]
     last = altered.keys(star)[-1]

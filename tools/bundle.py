@@ -5,6 +5,8 @@ use. Compiled files are in it, as its folder there can't be written: without the
 would compile all modules anew.
 """
 
+import fcntl
+import hashlib
 import os
 import subprocess
 import sys
@@ -39,6 +41,7 @@ _FOLDERS = {"tests", "examples", "include", "bin"}
 _SUFFIXES = {".pyi", ".pyx", ".pxd", ".c", ".h", ".a"}
 _OF_METADATA = {"METADATA", "entry_points.txt", "licenses"}
 _FIXED = (1980, 1, 1, 0, 0, 0)
+_UNIX, _MODE = 3, 0o100644
 _LEVEL = 6
 
 HANDLERS = "totes.aws.handlers"
@@ -52,25 +55,64 @@ print(time.perf_counter() - began)
 """
 
 
-def bundle(target: Path) -> int:
-    """Write the zip; its size unpacked. SystemExit where Lambda wouldn't take it."""
+def ready() -> Path:
+    """The bundle of this tree; made unless it is there."""
+    key = _inputs()
+    BUNDLE.parent.mkdir(exist_ok=True)
+    with BUNDLE.with_suffix(".lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)  # tests ask for it side by side
+        if not (BUNDLE.is_file() and _comment(BUNDLE) == key):
+            with TemporaryDirectory() as folder:
+                site = Path(folder) / "site"
+                lay_out(site)
+                pack(site, BUNDLE, key)
+    return BUNDLE
+
+
+def lay_out(site: Path) -> None:
+    """Install all that the functions run, and nothing else, into a folder."""
     if sys.version_info[:2] != PYTHON:
-        sys.exit(
-            "bundle: Lambda's Python is 3.12, which this is not: its modules can't be compiled."
-        )
-    with TemporaryDirectory() as folder:
-        site = Path(folder) / "site"
-        _install(site)
-        _prune(site)
-        _compile(site)
-        files = sorted(path for path in site.rglob("*") if path.is_file())
-        size_bytes = sum(path.stat().st_size for path in files)
-        if size_bytes > LIMIT_BYTES:
-            sys.exit(
-                f"bundle: {size_bytes >> 20} MB unpacked, Lambda takes {LIMIT_BYTES >> 20} MB."
-            )
-        _pack(site, files, target)
-    return size_bytes
+        sys.exit("bundle: Lambda's Python is 3.12, this is another: it compiles for itself alone.")
+    _install(site)
+    _prune(site)
+    _compile(site)
+
+
+def pack(site: Path, target: Path, comment: bytes = b"") -> None:
+    """Write the zip. SystemExit where Lambda wouldn't take it."""
+    files = sorted(path for path in site.rglob("*") if path.is_file())
+    size_bytes = sum(path.stat().st_size for path in files)
+    if size_bytes > LIMIT_BYTES:
+        sys.exit(f"bundle: {size_bytes >> 20} MB unpacked, Lambda takes {LIMIT_BYTES >> 20} MB.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    incoming = target.with_suffix(".incoming")
+    with zipfile.ZipFile(incoming, "w") as archive:
+        archive.comment = comment
+        for path in files:
+            entry = zipfile.ZipInfo(path.relative_to(site).as_posix(), _FIXED)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = _UNIX
+            entry.external_attr = _MODE << 16
+            archive.writestr(entry, path.read_bytes(), compresslevel=_LEVEL)
+    incoming.replace(target)
+
+
+def _inputs() -> bytes:
+    """A digest of all that the bundle is made from."""
+    source = [path for path in (ROOT / "src").rglob("*") if path.suffix != ".pyc"]
+    files = [path for path in source if path.is_file()]
+    files += [ROOT / name for name in ("pyproject.toml", "requirements.txt", "README.md")]
+    files += [ROOT / "data" / "totesys.sql", Path(__file__)]
+    found = hashlib.sha256(sys.version.encode())
+    for path in sorted(files):
+        found.update(f"{path.relative_to(ROOT)} {path.stat().st_size}\n".encode())
+        found.update(path.read_bytes())
+    return found.hexdigest().encode()
+
+
+def _comment(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.comment
 
 
 def cold_start_seconds(site: Path) -> float:
@@ -149,24 +191,15 @@ def _compile(site: Path) -> None:
     subprocess.run([*command, *mode, str(site)], check=True, env=environment)
 
 
-def _pack(site: Path, files: list[Path], target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
-        for path in files:
-            entry = zipfile.ZipInfo(path.relative_to(site).as_posix(), _FIXED)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o100644 << 16
-            archive.writestr(entry, path.read_bytes(), compresslevel=_LEVEL)
-
-
 def main() -> None:
-    size_bytes = bundle(BUNDLE)
+    bundle = ready()
     with TemporaryDirectory() as folder:
         site = Path(folder) / "task"
-        with zipfile.ZipFile(BUNDLE) as archive:
+        with zipfile.ZipFile(bundle) as archive:
             archive.extractall(site)
+            size_bytes = sum(entry.file_size for entry in archive.infolist())
         first, *others = (cold_start_seconds(site) for _ in range(5))
-    print(f"{BUNDLE.relative_to(ROOT)}: {BUNDLE.stat().st_size / 1e6:.1f} MB")
+    print(f"{bundle.relative_to(ROOT)}: {bundle.stat().st_size / 1e6:.1f} MB")
     print(f"unpacked: {size_bytes / 1e6:.1f} MB of {LIMIT_BYTES / 1e6:.1f} MB")
     print(f"import of the handlers: {first:.2f} s at first, {min(others):.2f} s then")
 

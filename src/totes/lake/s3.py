@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import obstore
@@ -38,10 +39,11 @@ class S3Store:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
+        self._name, self._prefix = parts.netloc, parts.path.strip("/")
         plain_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
         self._bucket = _Bucket(
-            parts.netloc,
-            prefix=parts.path.strip("/") or None,
+            self._name,
+            prefix=self._prefix or None,
             client_options={**_CLIENT, "allow_http": plain_http},
             retry_config=_RETRY,
         )
@@ -59,14 +61,38 @@ class S3Store:
 
     def put(self, key: str, path: Path) -> None:
         with self._failing(f"{key} can't be written to"):
-            if path.stat().st_size <= PART_BYTES:
-                new = self.create(key, path.read_bytes())
-            elif new := not self.exists(key):  # no condition holds for an upload in parts
-                reach("s3.before-parts")
-                obstore.put(self._bucket, key, path, chunk_size=PART_BYTES, max_concurrency=2)
-                reach("s3.parts-joined")
-        if not new:
+            large = path.stat().st_size > PART_BYTES
+            data = b"" if large else path.read_bytes()
+        if not (self._create_in_parts(key, path) if large else self.create(key, data)):
             raise LakeError(f"{key} in {self.url} exists already with another content.")
+
+    def _create_in_parts(self, key: str, path: Path) -> bool:
+        from totes.lake.parts import upload  # noqa: PLC0415  few files are so large
+
+        whole_key = "/".join(filter(None, (self._prefix, checked(key, self.url))))
+        try:
+            with self._failing(f"{key} can't be written to"):
+                upload(self._boto3, self._name, whole_key, path, PART_BYTES)
+        except LakeError as refused:
+            try:
+                return self._holds(key, path)
+            except LakeError:
+                raise refused from refused.__cause__
+        return True
+
+    @cached_property
+    def _boto3(self) -> Any:
+        from totes.lake.parts import client  # noqa: PLC0415
+
+        return client()
+
+    def _holds(self, key: str, path: Path) -> bool:
+        """Whether the object is there as the local file has it; LakeError where it is missing."""
+        with self._failing(f"{key} can't be read from", key), path.open("rb") as file:
+            content = obstore.get(self._bucket, key)
+            if content.meta["size"] != path.stat().st_size:
+                return False
+            return all(file.read(len(chunk)) == chunk for chunk in content.stream(CHUNK_BYTES))
 
     def create(self, key: str, data: bytes) -> bool:
         try:

@@ -58,8 +58,9 @@ resource "aws_scheduler_schedule" "this" {
 }
 
 resource "aws_iam_role" "scheduler" {
-  name        = "${var.name}-scheduler"
-  description = "Calls the stages by the clock."
+  name                 = "${var.name}-scheduler"
+  description          = "Calls the stages by the clock."
+  permissions_boundary = var.boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

@@ -33,3 +33,9 @@ variable "key" {
   description = "ARN of the KMS key for what could not be delivered."
   type        = string
 }
+
+variable "boundary" {
+  description = "ARN of the policy that bounds what a role made here can do; null is none."
+  type        = string
+  default     = null
+}

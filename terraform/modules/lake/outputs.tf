@@ -1,11 +1,23 @@
+# One by one: a stage waits for a bucket's name, and the bucket's policy for the stage's role.
+
 output "buckets" {
   description = "Name of the bucket `ingestion`, `processed`, `artefacts` and `logs`."
-  value       = { for name, bucket in local.buckets : name => bucket.id }
+  value = {
+    ingestion = module.store["ingestion"].name
+    processed = module.store["processed"].name
+    artefacts = module.artefacts.name
+    logs      = module.logs.name
+  }
 }
 
 output "arns" {
   description = "ARN of each bucket."
-  value       = { for name, bucket in local.buckets : name => bucket.arn }
+  value = {
+    ingestion = module.store["ingestion"].arn
+    processed = module.store["processed"].arn
+    artefacts = module.artefacts.arn
+    logs      = module.logs.arn
+  }
 }
 
 output "break_glass_role" {

@@ -54,3 +54,9 @@ variable "force_destroy" {
   type        = bool
   default     = false
 }
+
+variable "boundary" {
+  description = "ARN of the policy that bounds what a role made here can do; null is none."
+  type        = string
+  default     = null
+}

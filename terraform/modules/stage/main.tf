@@ -18,8 +18,9 @@ locals {
 # -- What it may
 
 resource "aws_iam_role" "this" {
-  name        = local.name
-  description = "What the stage ${var.stage} may."
+  name                 = local.name
+  description          = "What the stage ${var.stage} may."
+  permissions_boundary = var.boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

@@ -103,3 +103,9 @@ variable "tracing" {
   description = "Whether X-Ray traces each call."
   type        = bool
 }
+
+variable "boundary" {
+  description = "ARN of the policy that bounds what a role made here can do; null is none."
+  type        = string
+  default     = null
+}

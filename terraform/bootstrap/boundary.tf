@@ -1,0 +1,100 @@
+# What a role made by a deployment can be given at most: without it, who may make roles may do anything.
+
+resource "aws_iam_policy" "boundary" {
+  #checkov:skip=CKV_AWS_290:a boundary gives nothing, it is the most that a role of ours may be given
+  #checkov:skip=CKV_AWS_355:network interfaces and traces have no ARN that could be named beforehand
+  for_each = var.environments
+
+  name        = "totes-${each.key}-boundary"
+  description = "The most that any role of totes-${each.key} can do."
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid    = "OwnThings"
+        Effect = "Allow"
+        Action = [
+          "s3:AbortMultipartUpload",
+          "s3:DeleteObject",
+          "s3:DeleteObjectVersion",
+          "s3:GetBucketLocation",
+          "s3:GetObject",
+          "s3:GetObjectVersion",
+          "s3:ListBucket",
+          "s3:ListBucketVersions",
+          "s3:PutObject",
+          "secretsmanager:GetSecretValue",
+          "sns:Publish",
+          "sqs:SendMessage",
+          "lambda:InvokeFunction",
+          "logs:CreateLogStream",
+          "logs:DescribeLogStreams",
+          "logs:PutLogEvents",
+        ]
+        Resource = local.own[each.key]
+      },
+      {
+        Sid       = "OwnKeys"
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = "arn:${local.partition}:kms:*:${local.account}:key/*"
+        Condition = { StringEquals = { "aws:ResourceTag/Environment" = each.key } }
+      },
+      {
+        Sid    = "NetworkAndTraces"
+        Effect = "Allow"
+        Action = [
+          "ec2:AssignPrivateIpAddresses",
+          "ec2:CreateNetworkInterface",
+          "ec2:DeleteNetworkInterface",
+          "ec2:DescribeNetworkInterfaces",
+          "ec2:DescribeSubnets",
+          "ec2:UnassignPrivateIpAddresses",
+          "xray:PutTelemetryRecords",
+          "xray:PutTraceSegments",
+        ]
+        Resource = "*"
+      },
+      {
+        Sid      = "RdsSaysHowItDoes"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:PutLogEvents"]
+        Resource = "arn:${local.partition}:logs:*:${local.account}:log-group:RDS*"
+      },
+    ]
+  })
+}
+
+locals {
+  # All that an environment consists of and that has a name, by service.
+  own = {
+    for environment in var.environments : environment => concat(
+      [
+        "arn:${local.partition}:s3:::totes-${environment}-*",
+        "arn:${local.partition}:iam::${local.account}:role/totes-${environment}-*",
+        "arn:${local.partition}:iam::${local.account}:policy/totes-${environment}-*",
+      ],
+      [
+        for thing in [
+          "athena:*:ACCOUNT:workgroup/totes-ENV",
+          "cloudwatch:*:ACCOUNT:alarm:totes-ENV-*",
+          "events:*:ACCOUNT:rule/totes-ENV-*",
+          "glue:*:ACCOUNT:catalog",
+          "glue:*:ACCOUNT:database/totes_ENV_*",
+          "glue:*:ACCOUNT:table/totes_ENV_*",
+          "lambda:*:ACCOUNT:function:totes-ENV-*",
+          "logs:*:ACCOUNT:log-group:/aws/lambda/totes-ENV-*",
+          "logs:*:ACCOUNT:log-group:/aws/rds/instance/totes-ENV/*",
+          "logs:*:ACCOUNT:log-group:/aws/vpc/totes-ENV*",
+          "rds:*:ACCOUNT:*:totes-ENV*",
+          "scheduler:*:ACCOUNT:schedule-group/totes-ENV",
+          "scheduler:*:ACCOUNT:schedule/totes-ENV/*",
+          "secretsmanager:*:ACCOUNT:secret:totes-ENV/*",
+          "sns:*:ACCOUNT:totes-ENV-*",
+          "sqs:*:ACCOUNT:totes-ENV-*",
+        ] : "arn:${local.partition}:${replace(replace(thing, "ACCOUNT", local.account), "ENV", environment)}"
+      ],
+      ["arn:${local.partition}:cloudwatch::${local.account}:dashboard/totes-${environment}"],
+    )
+  }
+}

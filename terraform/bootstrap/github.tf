@@ -1,0 +1,299 @@
+# GitHub's workflows take a role by OIDC: no key is stored anywhere. One plans for any pull request and
+# reads no data; one for each environment deploys, and only from a job that the environment let start.
+
+locals {
+  issuer   = "token.actions.githubusercontent.com"
+  on       = var.github_repository != null
+  provider = "arn:${local.partition}:iam::${local.account}:oidc-provider/${local.issuer}"
+
+  deployed = local.on ? var.environments : toset([])
+  bounded  = { for environment in var.environments : environment => "arn:${local.partition}:iam::${local.account}:policy/totes-${environment}-boundary" }
+
+  # What the data are, which nobody needs in order to plan or deploy.
+  data_is_not_read = {
+    Sid    = "DataIsNotRead"
+    Effect = "Deny"
+    Action = [
+      "athena:GetQueryResults*",
+      "logs:FilterLogEvents",
+      "logs:GetLogEvents",
+      "logs:StartQuery",
+      "secretsmanager:BatchGetSecretValue",
+      "secretsmanager:GetSecretValue",
+      "secretsmanager:PutSecretValue",
+      "sqs:ReceiveMessage",
+    ]
+    Resource = "*"
+  }
+  objects_are_not_read = {
+    Sid         = "NoObjectButStateAndBundles"
+    Effect      = "Deny"
+    Action      = ["s3:GetObject", "s3:GetObjectVersion"]
+    NotResource = ["${module.state.arn}/*", "arn:${local.partition}:s3:::totes-*-artefacts-*/*"]
+  }
+}
+
+resource "aws_iam_openid_connect_provider" "github" {
+  count = local.on && !var.github_provider_exists ? 1 : 0
+
+  url            = "https://${local.issuer}"
+  client_id_list = ["sts.amazonaws.com"]
+}
+
+# -- Plan
+
+resource "aws_iam_role" "plan" {
+  #checkov:skip=CKV_AWS_393:the repository is a variable, which takes no wildcard; checkov reads it as null
+  count = local.on ? 1 : 0
+
+  name        = "totes-plan"
+  description = "Plans for a pull request of ${var.github_repository}."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Federated = local.provider }
+      Action    = "sts:AssumeRoleWithWebIdentity"
+      Condition = { StringEquals = {
+        "${local.issuer}:aud" = "sts.amazonaws.com"
+        "${local.issuer}:sub" = "repo:${var.github_repository}:pull_request"
+      } }
+    }]
+  })
+
+  depends_on = [aws_iam_openid_connect_provider.github]
+}
+
+resource "aws_iam_role_policy_attachment" "plan_reads" {
+  count = local.on ? 1 : 0
+
+  role       = aws_iam_role.plan[0].name
+  policy_arn = "arn:${local.partition}:iam::aws:policy/ReadOnlyAccess"
+}
+
+resource "aws_iam_role_policy" "plan" {
+  count = local.on ? 1 : 0
+
+  name = "plan"
+  role = aws_iam_role.plan[0].id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "Lock"
+        Effect   = "Allow"
+        Action   = ["s3:PutObject", "s3:DeleteObject"]
+        Resource = "${module.state.arn}/*.tflock"
+      },
+      {
+        Sid      = "OpenTheState"
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource = aws_kms_key.state.arn
+      },
+      local.data_is_not_read,
+      local.objects_are_not_read,
+    ]
+  })
+}
+
+# -- Deploy
+
+resource "aws_iam_role" "deploy" {
+  #checkov:skip=CKV_AWS_393:the repository is a variable, which takes no wildcard; checkov reads it as null
+  for_each = local.deployed
+
+  name        = "totes-deploy-${each.key}"
+  description = "Deploys totes-${each.key} from ${var.github_repository}."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Federated = local.provider }
+      Action    = "sts:AssumeRoleWithWebIdentity"
+      Condition = { StringEquals = {
+        "${local.issuer}:aud" = "sts.amazonaws.com"
+        "${local.issuer}:sub" = "repo:${var.github_repository}:environment:${each.key}"
+      } }
+    }]
+  })
+
+  depends_on = [aws_iam_openid_connect_provider.github]
+}
+
+resource "aws_iam_role_policy_attachment" "deploy_reads" {
+  for_each = local.deployed
+
+  role       = aws_iam_role.deploy[each.key].name
+  policy_arn = "arn:${local.partition}:iam::aws:policy/ReadOnlyAccess"
+}
+
+resource "aws_iam_role_policy" "deploy" {
+  #checkov:skip=CKV_AWS_355:what has no name before it is made (networks, keys) is held by tags where AWS knows them
+  #checkov:skip=CKV_AWS_290:as above
+  #checkov:skip=CKV_AWS_289:roles can only be made within the boundary, which can't be altered
+  #checkov:skip=CKV_AWS_286:as above
+  #checkov:skip=CKV_AWS_287:data_is_not_read denies the values of secrets
+  #checkov:skip=CKV_AWS_288:objects_are_not_read denies the data
+  for_each = local.deployed
+
+  name = "deploy"
+  role = aws_iam_role.deploy[each.key].id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "State"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+        Resource = "${module.state.arn}/${each.key}/*"
+      },
+      {
+        Sid      = "OpenTheState"
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource = aws_kms_key.state.arn
+      },
+      {
+        Sid    = "OwnThings"
+        Effect = "Allow"
+        Action = [
+          "athena:*",
+          "cloudwatch:*",
+          "events:*",
+          "glue:*",
+          "lambda:*",
+          "logs:*",
+          "rds:*",
+          "s3:*",
+          "scheduler:*",
+          "secretsmanager:*",
+          "sns:*",
+          "sqs:*",
+        ]
+        Resource = local.own[each.key]
+      },
+      {
+        Sid    = "OwnPolicies"
+        Effect = "Allow"
+        Action = [
+          "iam:CreatePolicy",
+          "iam:CreatePolicyVersion",
+          "iam:DeletePolicy",
+          "iam:DeletePolicyVersion",
+          "iam:DeleteRole",
+          "iam:DetachRolePolicy",
+          "iam:DeleteRolePolicy",
+          "iam:TagPolicy",
+          "iam:TagRole",
+          "iam:UntagPolicy",
+          "iam:UntagRole",
+          "iam:UpdateRole",
+          "iam:UpdateRoleDescription",
+          "iam:UpdateAssumeRolePolicy",
+        ]
+        Resource = [
+          "arn:${local.partition}:iam::${local.account}:role/totes-${each.key}-*",
+          "arn:${local.partition}:iam::${local.account}:policy/totes-${each.key}-*",
+        ]
+      },
+      {
+        Sid    = "RolesWithinTheBoundary"
+        Effect = "Allow"
+        Action = [
+          "iam:AttachRolePolicy",
+          "iam:CreateRole",
+          "iam:PutRolePermissionsBoundary",
+          "iam:PutRolePolicy",
+        ]
+        Resource  = "arn:${local.partition}:iam::${local.account}:role/totes-${each.key}-*"
+        Condition = { StringEquals = { "iam:PermissionsBoundary" = local.bounded[each.key] } }
+      },
+      {
+        Sid      = "TheBoundaryStays"
+        Effect   = "Deny"
+        Action   = ["iam:CreatePolicyVersion", "iam:DeletePolicy", "iam:DeletePolicyVersion", "iam:SetDefaultPolicyVersion"]
+        Resource = values(local.bounded)
+      },
+      {
+        Sid      = "NoRoleWithoutIt"
+        Effect   = "Deny"
+        Action   = "iam:DeleteRolePermissionsBoundary"
+        Resource = "*"
+      },
+      {
+        Sid      = "HandRolesOver"
+        Effect   = "Allow"
+        Action   = "iam:PassRole"
+        Resource = "arn:${local.partition}:iam::${local.account}:role/totes-${each.key}-*"
+        Condition = { StringEquals = { "iam:PassedToService" = [
+          "lambda.amazonaws.com",
+          "monitoring.rds.amazonaws.com",
+          "scheduler.amazonaws.com",
+          "vpc-flow-logs.amazonaws.com",
+        ] } }
+      },
+      {
+        Sid       = "ServicesOwnRoles"
+        Effect    = "Allow"
+        Action    = "iam:CreateServiceLinkedRole"
+        Resource  = "arn:${local.partition}:iam::${local.account}:role/aws-service-role/*"
+        Condition = { StringEquals = { "iam:AWSServiceName" = "rds.amazonaws.com" } }
+      },
+      {
+        Sid       = "MakeKeys"
+        Effect    = "Allow"
+        Action    = ["kms:CreateKey", "kms:TagResource"]
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:RequestTag/Environment" = each.key } }
+      },
+      {
+        Sid       = "OwnKeys"
+        Effect    = "Allow"
+        Action    = "kms:*"
+        Resource  = "arn:${local.partition}:kms:*:${local.account}:key/*"
+        Condition = { StringEquals = { "aws:ResourceTag/Environment" = each.key } }
+      },
+      {
+        Sid      = "NameKeys"
+        Effect   = "Allow"
+        Action   = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"]
+        Resource = "arn:${local.partition}:kms:*:${local.account}:alias/totes-${each.key}-*"
+      },
+      {
+        # The network's parts get their names when they are made; tags hold those that are there.
+        Sid    = "MakeTheNetwork"
+        Effect = "Allow"
+        Action = [
+          "ec2:AcceptVpcPeeringConnection",
+          "ec2:AllocateAddress",
+          "ec2:Associate*",
+          "ec2:AttachInternetGateway",
+          "ec2:AuthorizeSecurityGroup*",
+          "ec2:Create*",
+          "logs:CreateLogDelivery",
+          "logs:DeleteLogDelivery",
+        ]
+        Resource = "*"
+      },
+      {
+        Sid    = "AlterTheNetwork"
+        Effect = "Allow"
+        Action = [
+          "ec2:Delete*",
+          "ec2:Detach*",
+          "ec2:Disassociate*",
+          "ec2:Modify*",
+          "ec2:ReleaseAddress",
+          "ec2:ReplaceRoute*",
+          "ec2:RevokeSecurityGroup*",
+          "ec2:UpdateSecurityGroup*",
+        ]
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:ResourceTag/Environment" = each.key } }
+      },
+      local.data_is_not_read,
+      local.objects_are_not_read,
+    ]
+  })
+}

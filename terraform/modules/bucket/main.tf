@@ -1,0 +1,147 @@
+# A bucket as all of ours are: encrypted, versioned, without public access, by TLS alone, its accesses
+# logged, old versions and unfinished uploads cleared away.
+
+resource "aws_s3_bucket" "this" {
+  #checkov:skip=CKV_AWS_144:a copy in another region is the owner's choice and doubles the cost: docs/operations.md
+  #checkov:skip=CKV_AWS_145:all but the log of accesses, for S3 can't write that under a KMS key of ours
+  #checkov:skip=CKV_AWS_18:all but the log of accesses itself, which would be without end
+  #checkov:skip=CKV2_AWS_62:events are for the two stores; nobody waits for a bundle or a log
+  bucket        = var.name
+  force_destroy = var.force_destroy
+}
+
+resource "aws_s3_bucket_versioning" "this" {
+  bucket = aws_s3_bucket.this.id
+
+  versioning_configuration {
+    status = "Enabled"
+  }
+}
+
+resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
+  bucket = aws_s3_bucket.this.id
+
+  rule {
+    bucket_key_enabled = var.key != null
+
+    apply_server_side_encryption_by_default {
+      sse_algorithm     = var.key == null ? "AES256" : "aws:kms"
+      kms_master_key_id = var.key
+    }
+  }
+}
+
+resource "aws_s3_bucket_public_access_block" "this" {
+  bucket = aws_s3_bucket.this.id
+
+  block_public_acls       = true
+  block_public_policy     = true
+  ignore_public_acls      = true
+  restrict_public_buckets = true
+}
+
+resource "aws_s3_bucket_ownership_controls" "this" {
+  bucket = aws_s3_bucket.this.id
+
+  rule {
+    object_ownership = "BucketOwnerEnforced"
+  }
+}
+
+resource "aws_s3_bucket_policy" "this" {
+  count = length(local.statements) > 0 ? 1 : 0
+
+  bucket = aws_s3_bucket.this.id
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = local.statements
+  })
+
+  depends_on = [aws_s3_bucket_public_access_block.this] # S3 takes them one after the other
+}
+
+locals {
+  objects = "${aws_s3_bucket.this.arn}/*"
+
+  statements = concat(
+    [for statement in var.statements : merge(statement, { Resource = local.objects })],
+    [for statement in var.conditional_statements : merge(statement, { Resource = local.objects }) if var.conditions],
+    [for on in [var.conditions] : {
+      Sid       = "TlsOnly"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "s3:*"
+      Resource  = [aws_s3_bucket.this.arn, local.objects]
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    } if on],
+  )
+}
+
+resource "aws_s3_bucket_logging" "this" {
+  count = var.log_to == null ? 0 : 1
+
+  bucket        = aws_s3_bucket.this.id
+  target_bucket = var.log_to.bucket
+  target_prefix = var.log_to.prefix
+}
+
+resource "aws_s3_bucket_notification" "this" {
+  count = var.events ? 1 : 0
+
+  bucket      = aws_s3_bucket.this.id
+  eventbridge = true
+}
+
+resource "aws_s3_bucket_lifecycle_configuration" "this" {
+  bucket = aws_s3_bucket.this.id
+
+  rule {
+    id     = "clear-away"
+    status = "Enabled"
+
+    filter {}
+
+    noncurrent_version_expiration {
+      noncurrent_days = var.noncurrent_days
+    }
+
+    abort_incomplete_multipart_upload {
+      days_after_initiation = 2
+    }
+
+    dynamic "expiration" {
+      for_each = var.expire_days[*]
+
+      content {
+        days = expiration.value
+      }
+    }
+  }
+
+  # By size and not by prefix, since tables are found, never listed: a manifest is smaller than this and
+  # so stays where reading is cheapest; an object so small would cost more there than here.
+  dynamic "rule" {
+    for_each = var.cheaper_storage[*]
+
+    content {
+      id     = "data-to-cheaper-storage"
+      status = "Enabled"
+
+      filter {
+        object_size_greater_than = 128 * 1024
+      }
+
+      transition {
+        days          = rule.value.infrequent_after_days
+        storage_class = "STANDARD_IA"
+      }
+
+      transition {
+        days          = rule.value.archive_after_days
+        storage_class = "GLACIER_IR"
+      }
+    }
+  }
+
+  depends_on = [aws_s3_bucket_versioning.this]
+}

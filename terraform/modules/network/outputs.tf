@@ -1,0 +1,29 @@
+output "vpc" {
+  description = "ID of the network."
+  value       = aws_vpc.this.id
+}
+
+output "subnets" {
+  description = "IDs of the private subnets."
+  value       = [for zone in local.zones : aws_subnet.private[zone].id]
+}
+
+output "stage_security_groups" {
+  description = "ID of the security group of each stage's function."
+  value       = { for stage, group in aws_security_group.stage : stage => group.id }
+}
+
+output "warehouse_security_group" {
+  description = "ID of the warehouse's security group."
+  value       = aws_security_group.warehouse.id
+}
+
+output "source_peering" {
+  description = "ID of the peering with totesys' network, null where there is none."
+  value       = one(aws_vpc_peering_connection.source[*].id)
+}
+
+output "nat_address" {
+  description = "The address by which totesys sees ingest, null where there is no NAT."
+  value       = one(aws_eip.nat[*].public_ip)
+}

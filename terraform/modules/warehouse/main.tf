@@ -1,0 +1,162 @@
+# The warehouse: PostgreSQL on RDS, which nobody reaches from outside the network or without TLS. Roles
+# and the database are made in it by a person (docs/operations.md); the master's password is made and
+# kept by RDS, and never known here.
+
+data "aws_partition" "current" {}
+
+resource "aws_db_subnet_group" "this" {
+  name       = var.name
+  subnet_ids = var.subnets
+}
+
+resource "aws_db_parameter_group" "this" {
+  name        = "${var.name}-postgres${var.major_version}"
+  description = "The warehouse of ${var.name}"
+  family      = "postgres${var.major_version}"
+
+  parameter {
+    name  = "rds.force_ssl"
+    value = "1"
+  }
+
+  parameter {
+    name  = "log_connections"
+    value = "1"
+  }
+
+  parameter {
+    name  = "log_disconnections"
+    value = "1"
+  }
+
+  parameter {
+    name  = "log_statement"
+    value = "ddl"
+  }
+
+  parameter {
+    name  = "log_min_duration_statement" # milliseconds; statements bear no values of rows
+    value = "10000"
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_cloudwatch_log_group" "this" {
+  for_each = toset(["postgresql", "upgrade"])
+
+  name              = "/aws/rds/instance/${var.name}/${each.key}"
+  retention_in_days = var.log_days
+  kms_key_id        = var.keys.signals
+}
+
+resource "aws_db_instance" "this" {
+  #checkov:skip=CKV_AWS_157:a second zone is a variable (prod has it); what the warehouse holds can be loaded again from the lake
+  #checkov:skip=CKV_AWS_293:a variable, so that dev can be thrown away; prod has it
+  identifier = var.name
+
+  engine                     = "postgres"
+  engine_version             = var.major_version
+  auto_minor_version_upgrade = true
+  parameter_group_name       = aws_db_parameter_group.this.name
+
+  instance_class        = var.instance_class
+  multi_az              = var.multi_az
+  storage_type          = "gp3"
+  allocated_storage     = var.storage_gb
+  max_allocated_storage = var.max_storage_gb
+  storage_encrypted     = true
+  kms_key_id            = var.keys.data
+
+  username                            = "postgres"
+  manage_master_user_password         = true
+  master_user_secret_kms_key_id       = var.keys.secrets
+  iam_database_authentication_enabled = true
+
+  db_subnet_group_name   = aws_db_subnet_group.this.name
+  vpc_security_group_ids = [var.security_group]
+  publicly_accessible    = false
+  ca_cert_identifier     = "rds-ca-rsa2048-g1"
+
+  backup_retention_period   = var.backup_days
+  backup_window             = "02:00-02:30"
+  maintenance_window        = "sun:03:00-sun:03:30"
+  copy_tags_to_snapshot     = true
+  deletion_protection       = var.deletion_protection
+  skip_final_snapshot       = !var.deletion_protection
+  final_snapshot_identifier = "${var.name}-final"
+  delete_automated_backups  = !var.deletion_protection
+
+  enabled_cloudwatch_logs_exports       = ["postgresql", "upgrade"]
+  performance_insights_enabled          = true
+  performance_insights_kms_key_id       = var.keys.data
+  performance_insights_retention_period = 7
+  monitoring_interval                   = 60
+  monitoring_role_arn                   = aws_iam_role.monitoring.arn
+
+  depends_on = [aws_cloudwatch_log_group.this] # or RDS makes them, without end and encryption
+}
+
+resource "aws_iam_role" "monitoring" {
+  name                 = "${var.name}-monitoring"
+  description          = "Lets RDS say how its machine does."
+  permissions_boundary = var.boundary
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "monitoring.rds.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy_attachment" "monitoring" {
+  role       = aws_iam_role.monitoring.name
+  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"
+}
+
+# -- Alarms
+
+locals {
+  gibibyte = 1024 * 1024 * 1024
+
+  alarms = {
+    storage = {
+      text       = "Less than a tenth of the storage first asked for is free: it grows by itself up to max_storage_gb, then writing ends."
+      metric     = "FreeStorageSpace"
+      statistic  = "Minimum"
+      comparison = "LessThanThreshold"
+      threshold  = 0.1 * var.storage_gb * local.gibibyte
+      periods    = 1
+    }
+    cpu = {
+      text       = "The processor was busy for more than 80 % of half an hour."
+      metric     = "CPUUtilization"
+      statistic  = "Average"
+      comparison = "GreaterThanThreshold"
+      threshold  = 80
+      periods    = 6
+    }
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "this" {
+  for_each = local.alarms
+
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.text
+  namespace           = "AWS/RDS"
+  metric_name         = each.value.metric
+  dimensions          = { DBInstanceIdentifier = aws_db_instance.this.identifier }
+  statistic           = each.value.statistic
+  period              = 300
+  evaluation_periods  = each.value.periods
+  comparison_operator = each.value.comparison
+  threshold           = each.value.threshold
+  treat_missing_data  = "missing" # a stopped instance says nothing; the alarm on freshness does
+  alarm_actions       = [var.alert_topic]
+  ok_actions          = [var.alert_topic]
+}
