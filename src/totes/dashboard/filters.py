@@ -42,9 +42,7 @@ class Period(NamedTuple):
 
 
 def _month(day: date) -> Period:
-    return Period(
-        day.replace(day=1), day.replace(day=calendar.monthrange(day.year, day.month)[1])
-    )
+    return Period(day.replace(day=1), day.replace(day=calendar.monthrange(day.year, day.month)[1]))
 
 
 def _year_before(day: date) -> date:
@@ -125,7 +123,7 @@ class Filter:
         return cls(since, until, period=period, reporting=reporting)
 
     @classmethod
-    def from_query(cls, query: Query, choices: Choices) -> tuple[Self, tuple[str, ...]]:
+    def from_query(cls, query: Query, choices: Choices) -> tuple["Filter", tuple[str, ...]]:
         """What a URL asks for, and a notice for each value in it that can't be meant."""
         reader = _QueryReader(query, choices)
         found = reader.period(cls.of(choices))
@@ -201,13 +199,12 @@ class _QueryReader:
     def period(self, default: Filter) -> Filter:
         """The preset or the days; the default's where there are none."""
         if name := self.one_of("period", tuple(PRESETS)):
-            since, until = PRESETS[name](self._choices.today, self._choices.first_day)
-            return replace(default, since=since, until=until, period=name)
+            return default.in_period(name, self._choices)
         since_text, until_text = self._single("from"), self._single("to")
         if since_text is None and until_text is None:
             return default
-        since = self._date("from", since_text, self._choices.first_day)
-        until = self._date("to", until_text, self._choices.today)
+        since = self._day("from", since_text, self._choices.first_day)
+        until = self._day("to", until_text, self._choices.today)
         if since is None or until is None:
             return default
         if since > until:
@@ -255,7 +252,7 @@ class _QueryReader:
             return None
         return moment
 
-    def _date(self, name: str, text: str | None, default: date) -> date | None:
+    def _day(self, name: str, text: str | None, default: date) -> date | None:
         if text is None:
             return default
         try:

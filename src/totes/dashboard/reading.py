@@ -49,8 +49,7 @@ class Reading:
             cursor.execute(query, values)
             rows = cursor.fetchall()
             names = [column.name for column in cursor.description or ()]
-        frame = pd.DataFrame.from_records(rows, columns=names, coerce_float=False)
-        return frame
+        return pd.DataFrame.from_records(rows, columns=names, coerce_float=False)
 
 
 @contextmanager

@@ -131,10 +131,11 @@ class _Batch:
                 self._fill(star)
             else:
                 self._merge(star)
-        self._put_up(definitions)
+        thinned = self._put_up(definitions)
         for star in in_bulk:
             self.connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(star.name)))
-            daily.fill(self.connection, star)
+            rows = None if star.name in thinned else self._parquet(self._files(star))
+            daily.fill(self.connection, star, self.engine, rows)
         self.connection.execute(statement("forget_earlier", batch=self.manifest.batch))
 
     def _refuse(self) -> None:
@@ -189,7 +190,9 @@ class _Batch:
         columns = _columns(star) | ({"valid_from": "TIMESTAMPTZ"} if star.is_fact else {})
         self._copy(sql.Identifier(star.name), columns, self._files(star))
 
-    def _put_up(self, definitions: Iterable[_Definition]) -> None:
+    def _put_up(self, definitions: Iterable[_Definition]) -> set[str]:
+        """Put keys and indexes up; the tables that lost rows to quarantine by it."""
+        thinned = set()
         for table_name, _, put_up in definitions:
             try:
                 with self.connection.transaction():
@@ -197,7 +200,9 @@ class _Batch:
             except errors.ForeignKeyViolation:
                 star = STARS[table_name]
                 self._set_aside(star, sql.Identifier(star.name))
+                thinned.add(star.name)
                 self.connection.execute(put_up.encode())
+        return thinned
 
     # Every other load: staged first.
 
