@@ -8,8 +8,6 @@ import typer
 
 from totes.errors import UsageError
 
-NOT_INSTALLED = "The dashboard's packages are not installed: install terrific-totes[dashboard]."
-
 
 def dashboard(
     *,
@@ -30,13 +28,12 @@ def dashboard(
     There is no login: put one before it where others can reach it.
     """
     from totes.cli.terminal import out
+    from totes.dashboard import server
     from totes.places import Places
     from totes.settings import load_settings
 
-    try:
-        from totes.dashboard import server
-    except ImportError:
-        raise UsageError(NOT_INSTALLED) from None
+    if not server.is_installed():
+        raise UsageError(server.NOT_INSTALLED)
     from totes.dashboard.reading import refuse_writers
     from totes.dashboard.served import Served
 

@@ -2,6 +2,7 @@
 
 import socket
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 from totes.dashboard.served import Served, serve
@@ -28,6 +29,14 @@ OPTIONS = {
     "theme.light.primaryColor": BLUE,
     "theme.dark.primaryColor": SKY,
 }
+
+
+NOT_INSTALLED = "The dashboard's packages are not installed: install terrific-totes[dashboard]."
+
+
+def is_installed() -> bool:
+    """Whether the dashboard's packages are here."""
+    return all(find_spec(name) for name in ("streamlit", "altair", "pandas", "pygal_maps_world"))
 
 
 def run(what: Served, host: str = HOST, port: int = PORT) -> None:
