@@ -6,10 +6,10 @@ lies in `queries/`, one file for each question; values are always bound, never f
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
-from decimal import Decimal
+from datetime import datetime  # noqa: TC003  part of the interface
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -23,7 +23,9 @@ from totes.warehouse.schema import READER, check_migrations
 STATEMENT_SECONDS = 30
 """A question that takes longer is given up."""
 
-NO_PARTS: Mapping[str, sql.Composable] = {}
+type Parts = Mapping[str, sql.Composable]
+
+NO_PARTS: Parts = MappingProxyType({})
 
 
 class Reading:
@@ -31,25 +33,25 @@ class Reading:
 
     def __init__(self, connection: Connection[Any]) -> None:
         self._connection = connection
-        [(self.now,)] = connection.execute("SELECT clock_timestamp()").fetchall()
+        [(now,)] = connection.execute("SELECT clock_timestamp()").fetchall()
+        self.now: datetime = now
+        """By the warehouse's clock."""
+        self.remembered: dict[object, object] = {}
+        """Answers that other questions of the page need again."""
 
-    now: datetime
-    """By the warehouse's clock."""
-
-    def run(
-        self, name: str, /, parts: Mapping[str, sql.Composable] = NO_PARTS, **values: object
-    ) -> pd.DataFrame:
+    def run(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> pd.DataFrame:
         """The answer of `queries/NAME.sql`, with its columns' names; numeric stays Decimal.
 
-        `parts` are relations that the query reads, composed from names alone; `values` are bound.
-        Integers come as int64 where none is missing, everything else as Python's own objects.
+        `parts` are what the query is composed of, names and SQL of other files; `values` are
+        bound.
         """
-        query = sql.SQL(_query(name)).format(**parts) if parts else sql.SQL(_query(name))
-        with self._connection.cursor() as cursor:
-            cursor.execute(query, values)
-            rows = cursor.fetchall()
-            names = [column.name for column in cursor.description or ()]
-        return pd.DataFrame.from_records(rows, columns=names, coerce_float=False)
+        cursor = self._connection.execute(part(name, **parts), values)
+        names = [column.name for column in cursor.description or ()]
+        return pd.DataFrame.from_records(cursor.fetchall(), columns=names, coerce_float=False)
+
+    def rows(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> list[Any]:
+        """The same as plain tuples."""
+        return self._connection.execute(part(name, **parts), values).fetchall()
 
 
 @contextmanager
@@ -73,13 +75,20 @@ def open_reading(dsn: Dsn) -> Iterator[Reading]:
 
 def refuse_writers(dsn: Dsn) -> None:
     """UsageError where the role behind `dsn` may do more than read."""
-    raise NotImplementedError
+    with connect(dsn) as connection:
+        [(user, may_write)] = connection.execute(part("may_write")).fetchall()
+    if may_write:
+        raise UsageError(
+            f"The dashboard reads the warehouse as {user}, who may write there: set "
+            f"TOTES_DASHBOARD_DSN to a login that only has the role {READER}."
+        )
+
+
+def part(name: str, /, **parts: sql.Composable) -> sql.Composed:
+    """The SQL of `queries/NAME.sql`, composed of `parts`, which hold no values."""
+    return sql.SQL(_query(name)).format(**parts)
 
 
 @cache
 def _query(name: str) -> str:
     return (files("totes.dashboard") / "queries" / f"{name}.sql").read_text(encoding="utf-8")
-
-
-ZERO = Decimal(0)
-_ = (UsageError, READER)

@@ -112,12 +112,14 @@ def _copy(
     biggest = engine.execute("select coalesce(max(abs(value)), 0) from daily").fetchone()
     if biggest is None or biggest[0] >= _TOO_MUCH:
         return False
+    columns = {name: _TYPES.get(name, "INTEGER") for name in (*daily.keys, *daily.sums)}
+    cast = ", ".join(f"cast({name} as {kind}) as {name}" for name, kind in columns.items())
     copy_in(
         connection,
         engine,
         table=daily.parts["daily"],
-        columns={name: _TYPES.get(name, "INTEGER") for name in (*daily.keys, *daily.sums)},
-        rows="from daily",
+        columns=columns,
+        rows=f"select {cast} from daily order by all",
         progress=QUIET,
     )
     return True

@@ -183,6 +183,14 @@ WHERE valid_to IS NULL;
 CREATE INDEX fact_payment_open ON fact_payment (payment_date)
 WHERE valid_to IS NULL AND NOT paid;
 
+-- For what changed last.
+CREATE INDEX fact_sales_order_ended ON fact_sales_order (valid_to)
+WHERE valid_to IS NOT NULL;
+CREATE INDEX fact_purchase_order_ended ON fact_purchase_order (valid_to)
+WHERE valid_to IS NOT NULL;
+CREATE INDEX fact_payment_ended ON fact_payment (valid_to)
+WHERE valid_to IS NOT NULL;
+
 -- The totals of what is there already.
 INSERT INTO totes.daily_sales
 SELECT
