@@ -20,9 +20,6 @@ from totes.settings import Dsn
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import READER, check_migrations
 
-STATEMENT_SECONDS = 30
-"""A question that takes longer is given up."""
-
 type Parts = Mapping[str, sql.Composable]
 
 NO_PARTS: Parts = MappingProxyType({})
@@ -62,11 +59,7 @@ def open_reading(dsn: Dsn) -> Iterator[Reading]:
     """
     with connect(dsn) as connection:
         connection.prepare_threshold = None  # a plan for these values, each time
-        connection.execute("SET default_transaction_read_only = on")
-        connection.execute("SET lock_timeout = '5s'")
-        connection.execute(
-            "SELECT set_config('statement_timeout', %s, false)", [f"{STATEMENT_SECONDS}s"]
-        )
+        connection.execute(part("session"))
         check_migrations(connection)
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")

@@ -55,6 +55,7 @@ def _list(
 
 _DAY = ("day", "currency_id")
 _ORDERS = ("orders", "units", "value")
+_OF_PAYMENTS = (*_DAY, "payment_type_id", "paid")
 
 
 def _of_orders(name: str, *dimensions: str) -> tuple[Daily, ...]:
@@ -70,9 +71,10 @@ DAILIES: Mapping[str, tuple[Daily, ...]] = MappingProxyType(
         ),
         "fact_purchase_order": _of_orders("daily_purchases", "counterparty", "staff"),
         "fact_payment": (
+            Daily("daily_payments", _OF_PAYMENTS, ("payments", "value")),
             Daily(
-                "daily_payments",
-                (*_DAY, "payment_type_id", "paid", "counterparty_id"),
+                "daily_payments_by_counterparty",
+                (*_OF_PAYMENTS, "counterparty_id"),
                 ("payments", "value"),
             ),
         ),

@@ -87,11 +87,19 @@ def purchases(chosen: Filter, *needed: str) -> sql.Composable:
     return _converted("purchases", all_purchases(chosen, *needed, *narrowed))
 
 
-def payments(chosen: Filter) -> sql.Composable:
+def payments(chosen: Filter, *needed: str) -> sql.Composable:
     """The payments that a filter chooses, with their value in the reporting currency."""
-    if chosen.as_of is None and not chosen.departments:
-        return _converted("payments", part("part_payments_of_totals"))
-    return _converted("payments", part("part_payments_of_facts", **facts(chosen)))
+    looked_at = {*needed, *_narrowed(chosen, country="counterparty")}
+    if chosen.as_of is not None or "staff" in looked_at:
+        return _converted("payments", part("part_payments_of_facts", **facts(chosen)))
+    id_: sql.Composable
+    id_, name = sql.SQL("NULL::integer"), "daily_payments"
+    if looked_at:
+        id_, name = sql.Identifier("counterparty_id"), "daily_payments_by_counterparty"
+    totals = sql.Identifier("totes", name)
+    return _converted(
+        "payments", part("part_payments_of_totals", counterparty_id=id_, totals=totals)
+    )
 
 
 def _narrowed(chosen: Filter, *, country: str) -> list[str]:

@@ -96,7 +96,7 @@ def owed(reading: Reading, chosen: Filter) -> pd.DataFrame:
     """
     return reading.run(
         "payments_owed",
-        {"converted": lines.payments(chosen)},
+        {"converted": lines.payments(chosen, "counterparty")},
         today=choosing.days(reading, chosen.as_of).today,
         **lines.bound(_ever(chosen)),
     )

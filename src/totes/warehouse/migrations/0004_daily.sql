@@ -155,22 +155,41 @@ CREATE TABLE totes.daily_payments (
     currency_id integer NOT NULL,
     payment_type_id integer NOT NULL,
     paid boolean NOT NULL,
+    payments bigint NOT NULL,
+    value numeric NOT NULL,
+    PRIMARY KEY (day, currency_id, payment_type_id, paid)
+);
+COMMENT ON TABLE totes.daily_payments IS
+    'Current payments of each day, currency and kind, paid or not: always the sums of the facts.';
+COMMENT ON COLUMN totes.daily_payments.day IS 'Day the payments are due.';
+COMMENT ON COLUMN totes.daily_payments.currency_id IS 'Currency of the payments.';
+COMMENT ON COLUMN totes.daily_payments.payment_type_id IS 'Receipt, payment or refund.';
+COMMENT ON COLUMN totes.daily_payments.paid IS 'Whether they have been paid.';
+COMMENT ON COLUMN totes.daily_payments.payments IS 'How many payments.';
+COMMENT ON COLUMN totes.daily_payments.value IS
+    'Sum of payment_amount, in the currency of the payments.';
+
+CREATE TABLE totes.daily_payments_by_counterparty (
+    day date NOT NULL,
+    currency_id integer NOT NULL,
+    payment_type_id integer NOT NULL,
+    paid boolean NOT NULL,
     counterparty_id integer NOT NULL,
     payments bigint NOT NULL,
     value numeric NOT NULL,
     PRIMARY KEY (day, currency_id, payment_type_id, paid, counterparty_id)
 );
-CREATE INDEX daily_payments_open ON totes.daily_payments (day) WHERE NOT paid;
-COMMENT ON TABLE totes.daily_payments IS
+COMMENT ON TABLE totes.daily_payments_by_counterparty IS
     'Current payments of each day, currency, kind and counterparty, paid or not: always the sums '
     'of the facts.';
-COMMENT ON COLUMN totes.daily_payments.day IS 'Day the payments are due.';
-COMMENT ON COLUMN totes.daily_payments.currency_id IS 'Currency of the payments.';
-COMMENT ON COLUMN totes.daily_payments.payment_type_id IS 'Receipt, payment or refund.';
-COMMENT ON COLUMN totes.daily_payments.paid IS 'Whether they have been paid.';
-COMMENT ON COLUMN totes.daily_payments.counterparty_id IS 'Who pays or is paid.';
-COMMENT ON COLUMN totes.daily_payments.payments IS 'How many payments.';
-COMMENT ON COLUMN totes.daily_payments.value IS
+COMMENT ON COLUMN totes.daily_payments_by_counterparty.day IS 'Day the payments are due.';
+COMMENT ON COLUMN totes.daily_payments_by_counterparty.currency_id IS 'Currency of the payments.';
+COMMENT ON COLUMN totes.daily_payments_by_counterparty.payment_type_id IS
+    'Receipt, payment or refund.';
+COMMENT ON COLUMN totes.daily_payments_by_counterparty.paid IS 'Whether they have been paid.';
+COMMENT ON COLUMN totes.daily_payments_by_counterparty.counterparty_id IS 'Who pays or is paid.';
+COMMENT ON COLUMN totes.daily_payments_by_counterparty.payments IS 'How many payments.';
+COMMENT ON COLUMN totes.daily_payments_by_counterparty.value IS
     'Sum of payment_amount, in the currency of the payments.';
 
 -- For questions that are narrower than these totals.
@@ -249,6 +268,11 @@ FROM current_purchase_order
 GROUP BY 1, 2, 3;
 
 INSERT INTO totes.daily_payments
+SELECT payment_date, currency_id, payment_type_id, paid, count(*), sum(payment_amount)
+FROM current_payment
+GROUP BY 1, 2, 3, 4;
+
+INSERT INTO totes.daily_payments_by_counterparty
 SELECT
     payment_date, currency_id, payment_type_id, paid, counterparty_id, count(*),
     sum(payment_amount)
