@@ -120,8 +120,8 @@ def _several(
 
 
 def _moment(chosen: Filter, choices: Choices) -> None:
-    moment = chosen.as_of
-    st.session_state["as_of"] = moment and moment.replace(microsecond=0, tzinfo=None)
+    moment = chosen.as_of  # to the microsecond; the widget shows minutes
+    st.session_state["as_of"] = moment and moment.replace(second=0, microsecond=0, tzinfo=None)
     begins = choices.history_begins
     since = f" History begins at {text.moment(begins)}." if begins else ""
     st.datetime_input(
@@ -141,13 +141,15 @@ def _moment(chosen: Filter, choices: Choices) -> None:
 
 
 def _put(chosen: Filter, change: Callable[[Any], Filter], key: str) -> Callable[[], None]:
-    """What to do when a widget has changed: its value into the filter, the filter into the URL."""
+    """What to do when a widget has changed: its value into the filter, the filter into the URL.
+
+    To be called once the session holds what the widget is to show.
+    """
+    shown = st.session_state[key]
 
     def changed() -> None:
         value = st.session_state[key]
-        if value is None and key != "as_of":
-            go(chosen)
-        else:
+        if value != shown and (value is not None or key == "as_of"):
             go(change(value))
 
     return changed

@@ -11,6 +11,7 @@ import streamlit as st
 
 from totes.dashboard import charts, text
 from totes.dashboard.filters import Choices, Filter, Period
+from totes.dashboard.metrics import Grain
 from totes.dashboard.view import View, go
 
 
@@ -21,6 +22,17 @@ class Step:
     label: str
     since: date
     until: date
+
+
+DAYS, MONTHS = 92, 3 * 366
+"""So many days of a period are told by day, so many by month, and more by year."""
+
+
+def grain(chosen: Filter) -> Grain:
+    """What a period is told by: what one goes into from there is one of the next smaller kind."""
+    if chosen.days <= DAYS:
+        return "day"
+    return "month" if chosen.days <= MONTHS else "year"
 
 
 def last_day(start: date, grain: str) -> date:

@@ -1,6 +1,7 @@
 """The single orders or payments behind the numbers, each with a way to its history."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 import pandas as pd
 import streamlit as st
@@ -19,11 +20,15 @@ KEYS: Mapping[str, str] = {
 }
 
 
+class Ask(Protocol):
+    def __call__(self, reading: Reading, chosen: Filter, *, limit: int) -> pd.DataFrame: ...
+
+
 def rows(  # noqa: PLR0913  what a list of rows is made of
     page: View,
     kind: str,
     title: str,
-    ask: Callable[[Reading, Filter, int, int], pd.DataFrame],
+    ask: Ask,
     columns: Mapping[str, str],
     *,
     open_at: bool,
@@ -34,7 +39,7 @@ def rows(  # noqa: PLR0913  what a list of rows is made of
     st.subheader(title)
     if not open_at and not st.toggle(f"Show the {title.lower()} themselves", key=f"{key}-shown"):
         return
-    found = ask(page.reading, page.chosen, MOST, 0)
+    found = ask(page.reading, page.chosen, limit=MOST)
     if len(found) == MOST:
         st.caption(f"The first {MOST:,}; narrow the filter to see others.")
     picked = tables.table(

@@ -10,7 +10,8 @@ from totes.errors import UsageError
 
 HOST, PORT = "127.0.0.1", 8501
 
-APP = Path(__file__).with_name("app.py")
+APP = Path(__file__).parent / "pages" / "app.py"
+"""Not beside a folder `pages`, which Streamlit would serve by rules of its own."""
 
 BLUE, SKY = "#0072B2", "#56B4E9"
 

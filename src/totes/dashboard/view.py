@@ -87,4 +87,4 @@ def go(chosen: Filter, **own: str) -> None:
 def link(page: str, label: str, chosen: Filter, icon: str | None = None, **own: str) -> None:
     """A link to a page that keeps the filter."""
     query = chosen.to_query() | own
-    st.page_link(f"pages/{page}.py", label=label, icon=icon, query_params=query)
+    st.page_link(f"{page}.py", label=label, icon=icon, query_params=query)

@@ -47,6 +47,8 @@ _SHORT = {
     "moldova": "MD",
     "netherlands antilles": "CW",
     "palestinian territory": "PS",
+    "republic of korea": "KR",
+    "democratic people's republic of korea": "KP",
     "reunion": "RE",
     "russia": "RU",
     "saint barthelemy": "BL",

@@ -1,1 +1,1 @@
-"""The pages, one file each: Streamlit runs the one that is asked for, after app.py."""
+"""The pages, one file each. Streamlit runs app.py, which has the one drawn that is asked for."""

@@ -67,7 +67,7 @@ def _readable(columns: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def diagram(star: dictionary.Star, *, dark: bool) -> str:
+def diagram(star: dictionary.StarSchema, *, dark: bool) -> str:
     """The fact in the middle and its dimensions around it, in Graphviz's language.
 
     All names are the contract's own.

@@ -83,7 +83,6 @@ def _versions(page: View, kind: str, key: int) -> None:
         return
     st.markdown(_story(name, found))
     for waiting in found.waiting:
-        st.warning("A newer version waits in quarantine:", icon=":material/hourglass_top:")
         st.text(text.plain(waiting))
     if not found.versions:
         return

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from totes.dashboard import charts, metrics, tables, text, totals
+from totes.dashboard import charts, drill, tables, text, totals
 from totes.dashboard.metrics import overview
 from totes.dashboard.view import View, link, view
 
@@ -40,7 +40,7 @@ def show(page: View) -> None:
         f"All sums in {currency}, each at the rate of its own day."
     )
     found = overview.totals(page.reading, chosen)
-    grain = metrics.fitting_grain(chosen)
+    grain = drill.grain(chosen)
     series = overview.over_time(page.reading, chosen, grain)
     with totals.cards("overview"):
         for one in OF_THE_PERIOD:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, metrics, tables, text, totals
+from totes.dashboard import charts, drill, tables, text, totals
 from totes.dashboard.metrics import payments
 from totes.dashboard.rows import rows
 from totes.dashboard.view import View, view
@@ -47,7 +47,7 @@ def show(page: View) -> None:
     st.title("Payments")
     drill.way_back(page)
     _totals(page)
-    grain = metrics.fitting_grain(chosen)
+    grain = drill.grain(chosen)
     series = payments.over_time(page.reading, chosen, grain)
     st.subheader(f"Cash in and out by {grain}, {text.period(chosen.since, chosen.until)}")
     drawn = charts.lines(

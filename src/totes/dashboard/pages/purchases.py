@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, metrics, tables, text, totals
+from totes.dashboard import charts, drill, tables, text, totals
 from totes.dashboard.metrics import purchases
 from totes.dashboard.rows import rows
 from totes.dashboard.view import View, view
@@ -43,7 +43,7 @@ def show(page: View) -> None:
         totals.total(found.spend, "Spend", currency, better="")
         totals.number("Orders", f"{found.orders:,}", found.orders, found.orders_before)
         totals.number("Items", f"{found.quantity:,}", None, None)
-    grain = metrics.fitting_grain(chosen)
+    grain = drill.grain(chosen)
     series = purchases.over_time(page.reading, chosen, grain)
     st.subheader(f"Spend by {grain}, {text.period(chosen.since, chosen.until)}")
     says = drill.bars(

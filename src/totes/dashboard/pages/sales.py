@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, metrics, tables, text, totals
+from totes.dashboard import charts, drill, tables, text, totals
 from totes.dashboard.metrics import sales
 from totes.dashboard.rows import rows
 from totes.dashboard.view import View, view
@@ -40,7 +40,7 @@ def show(page: View) -> None:
     st.title("Sales")
     drill.way_back(page)
     _totals(page)
-    grain = metrics.fitting_grain(chosen)
+    grain = drill.grain(chosen)
     series = sales.over_time(page.reading, chosen, grain)
     st.subheader(f"Revenue by {grain}, {text.period(chosen.since, chosen.until)}")
     says = drill.bars(

@@ -1,4 +1,4 @@
-"""The dashboard's main script: Streamlit runs it for every look at a page.
+"""The main script: Streamlit runs it for every look at a page.
 
 It reads the filter from the URL, opens one snapshot of the warehouse, and has the page drawn from
 both. Whatever keeps the warehouse from answering is said here, in words, with what to do.
@@ -19,7 +19,7 @@ from totes.dashboard.served import served
 from totes.dashboard.view import PAGES, View, asked, go, showing
 from totes.errors import TotesError, WarehouseAway
 
-ICON = Path(__file__).with_name("bag.svg")
+ICON = Path(__file__).parent.with_name("bag.svg")
 
 STYLE = """
 <style>
@@ -36,14 +36,14 @@ STYLE = """
 </style>
 """
 
+# Pages that no period or choice narrows.
 WHOLE_BUSINESS = {"history", "pipeline", "dictionary"}
-"""Pages that no period or choice narrows."""
 
 
 def main() -> None:
     pages = [
         st.Page(
-            f"pages/{name}.py",
+            f"{name}.py",
             title=title,
             url_path="" if name == "overview" else name,
             default=name == "overview",
@@ -70,7 +70,8 @@ def _draw(page: st.Page, reading: Reading) -> None:
     choices = metrics.choices(reading)
     chosen, notices = Filter.from_query(asked(), choices)
     if chosen.as_of is not None:
-        choices = replace(metrics.choices(reading, chosen.as_of), today=choices.today)
+        choices = metrics.choices(reading, chosen.as_of)  # its last 30 days end then
+        chosen, notices = Filter.from_query(asked(), choices)
     name = page.url_path or "overview"
     with st.sidebar:
         navigation(chosen)
