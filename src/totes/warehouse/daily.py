@@ -110,7 +110,10 @@ def _copy(
     current = star.name.replace("fact_", "current_")
     engine.execute(f"create or replace temporary view {current} as {rows}")
     select = statement("select_daily", lines=_lines(star), **daily.parts).as_string()
-    engine.execute(f"create or replace temporary table daily as {select}")
+    try:
+        engine.execute(f"create or replace temporary table daily as {select}")
+    except duckdb.OutOfRangeException:  # PostgreSQL has no such bounds
+        return False
     biggest = engine.execute("select coalesce(max(abs(value)), 0) from daily").fetchone()
     if biggest is None or biggest[0] >= _TOO_MUCH:
         return False
