@@ -1,4 +1,4 @@
-"""A business for the dashboard's tests: three currencies, rates, hostile names, history, refusals."""
+"""A business for the dashboard's tests: currencies, rates, hostile names, history, refusals."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -4,26 +4,24 @@ import csv as csv_module
 import io
 import re
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pandas as pd
-import psycopg
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from conftest import EmptyWarehouse
 from storefront import CHANGED, DELETED, MARKDOWN, SCRIPT, Storefront, storefront
-from totes.dashboard import charts, drill, metrics, tables, text, totals, world
+from totes.dashboard import charts, drill, tables, text, totals, world
 from totes.dashboard.badge import DEADLINE_SECONDS, EVERY
 from totes.dashboard.filters import Choices, Filter
 from totes.dashboard.metrics import Total, Waiting
-from totes.dashboard.reading import open_reading
 from totes.dashboard.served import Served, serve
-from totes.dashboard.server import APP, free_port, url
+from totes.dashboard.server import APP, OPTIONS, free_port, url
 from totes.dashboard.view import PAGES
 from totes.demo.servers import EmbeddedServer, Source
 from totes.settings import Dsn
@@ -85,7 +83,8 @@ def test_every_page_shows_its_numbers_and_how_fresh_they_are(
     assert not looked.exception
     assert [title.value for title in looked.title] == [PAGES[page]]
     said = words(looked)
-    assert re.search(r"^Data to \d\d:\d\d UTC.*, checked \d+ s ago, never verified$", said, re.M)
+    fresh = r"^Data to \d\d:\d\d UTC.*, checked \d+ s ago, never verified$"
+    assert re.search(fresh, said, re.MULTILINE)
     assert "Nobody has looked" not in said
     assert tables_of(looked) or page == "history"
 
@@ -277,13 +276,11 @@ def test_old_data_is_told_with_what_to_do(business: Storefront) -> None:
 
 
 def test_new_data_is_looked_for_often_enough_to_be_shown_within_ten_seconds() -> None:
-    assert EVERY <= timedelta(seconds=5)
+    assert timedelta(seconds=5) >= EVERY
     assert DEADLINE_SECONDS == 30 * 60
 
 
 def test_nobody_is_told_that_the_dashboard_runs() -> None:
-    from totes.dashboard.server import OPTIONS
-
     assert OPTIONS["browser.gatherUsageStats"] is False
     assert OPTIONS["server.fileWatcherType"] == "none"
     assert OPTIONS["client.showErrorDetails"] == "none"
@@ -352,7 +349,7 @@ def test_countries_by_any_of_their_names_are_on_the_map_and_others_are_named() -
 def test_colours_can_be_told_apart_and_are_seven() -> None:
     okabe_ito = {"#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}
     assert set(charts.LIGHT) == set(charts.DARK) == okabe_ito
-    assert charts.MOST == len(okabe_ito)
+    assert len(okabe_ito) == charts.MOST
 
 
 @pytest.mark.parametrize(
@@ -416,5 +413,5 @@ def test_the_way_back_has_a_step_for_each_wider_period() -> None:
 
 
 def test_the_address_is_one_that_a_browser_can_open() -> None:
-    assert url("0.0.0.0", 8501) == "http://127.0.0.1:8501"
+    assert url("::", 8501) == "http://127.0.0.1:8501"
     assert url("::1", 1) == "http://[::1]:1"

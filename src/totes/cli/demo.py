@@ -50,9 +50,8 @@ def demo(
     settings = load_settings()
     console = out()
     log.setLevel(WARNING)  # the picture says the rest
-    pages = partial(dashboard, look=console.is_terminal)
-    if no_dashboard or not server.is_installed():
-        pages = None
+    shown = server.is_installed() and not no_dashboard
+    pages = partial(dashboard, look=console.is_terminal) if shown else None
     with stopping() as stop:
         run(settings, console, stop, seconds=seconds, show_verdict=show_verdict, pages=pages)
 

@@ -231,7 +231,7 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
     most = float(max(sums.values(), default=Decimal(0))) or 1.0
     low, high = ("#1B3A4B", SKY) if dark else ("#CFE3F1", BLUE)
     drawn = (
-        alt.Chart(alt.Data(values=features))
+        alt.Chart(alt.InlineData(values=features))
         .mark_geoshape(stroke="#3A4149" if dark else "white", strokeWidth=0.5)
         .encode(
             color=alt.condition(

@@ -55,7 +55,7 @@ def controls(chosen: Filter, choices: Choices) -> None:
         "All sums in",
         sorted({*choices.reporting, chosen.reporting}),
         key="in",
-        on_change=_put(chosen, lambda value: replace(chosen, reporting=value), "in"),
+        on_change=_put(lambda value: replace(chosen, reporting=value), "in"),
         help="Every amount is converted at the European Central Bank's rate of its own day.",
     )
     _moment(chosen, choices)
@@ -79,7 +79,7 @@ def _period(chosen: Filter, choices: Choices) -> None:
         [*PRESETS, FREE],
         format_func=lambda name: PRESET_LABELS.get(name, "Days of your choice"),
         key="period",
-        on_change=_put(chosen, picked, "period"),
+        on_change=_put(picked, "period"),
     )
     since, until = st.columns(2)
     with since:
@@ -90,7 +90,7 @@ def _period(chosen: Filter, choices: Choices) -> None:
             format="YYYY-MM-DD",
             min_value=FIRST_DAY,
             max_value=LAST_DAY,
-            on_change=_put(chosen, lambda day: chosen.within(day, max(day, chosen.until)), "from"),
+            on_change=_put(lambda day: chosen.within(day, max(day, chosen.until)), "from"),
         )
     with until:
         st.session_state["to"] = chosen.until
@@ -100,7 +100,7 @@ def _period(chosen: Filter, choices: Choices) -> None:
             format="YYYY-MM-DD",
             min_value=FIRST_DAY,
             max_value=LAST_DAY,
-            on_change=_put(chosen, lambda day: chosen.within(min(day, chosen.since), day), "to"),
+            on_change=_put(lambda day: chosen.within(min(day, chosen.since), day), "to"),
         )
 
 
@@ -109,13 +109,18 @@ def _several(
 ) -> None:
     """Several of what there is, or, with none chosen, all of it."""
     st.session_state[name] = list(getattr(chosen, name))
+
+    def change(values: list[Any]) -> Filter:
+        narrowed: dict[str, Any] = {name: tuple(values)}
+        return replace(chosen, **narrowed)
+
     st.multiselect(
         label,
         options,
         key=name,
         format_func=shown,
         placeholder="All",
-        on_change=_put(chosen, lambda values: replace(chosen, **{name: tuple(values)}), name),
+        on_change=_put(change, name),
     )
 
 
@@ -132,7 +137,6 @@ def _moment(chosen: Filter, choices: Choices) -> None:
         min_value=datetime(1900, 1, 1),  # noqa: DTZ001  in UTC, as the widget says
         max_value=datetime(2200, 1, 1),  # noqa: DTZ001
         on_change=_put(
-            chosen,
             lambda at: replace(chosen, as_of=at and at.replace(tzinfo=UTC)),
             "as_of",
         ),
@@ -140,7 +144,7 @@ def _moment(chosen: Filter, choices: Choices) -> None:
     )
 
 
-def _put(chosen: Filter, change: Callable[[Any], Filter], key: str) -> Callable[[], None]:
+def _put(change: Callable[[Any], Filter], key: str) -> Callable[[], None]:
     """What to do when a widget has changed: its value into the filter, the filter into the URL.
 
     To be called once the session holds what the widget is to show.

@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from typing import Literal
 
 import streamlit as st
 
 from totes.dashboard import text
 from totes.dashboard.metrics import Total
+
+type Arrow = Literal["up", "down", "off"]
 
 CARDS = "cards"
 """The key of a row of cards begins so: app.py's style lets them share its width."""
@@ -35,8 +38,8 @@ def total(
             label,
             text.money(what.value, currency),
             delta,
-            delta_arrow=arrow,  # type: ignore[arg-type]  one of its literals
-            delta_color=_colour(arrow, better),  # type: ignore[arg-type]
+            delta_arrow=arrow,
+            delta_color=_colour(arrow, better),
             help=text.own(f"Exactly {text.money(what.value, currency, exact=True)}"),
             border=True,
             chart_data=[float(value) for value in spark] if len(spark) > 1 else None,
@@ -48,7 +51,8 @@ def total(
 
 def number(label: str, value: str, now: int | Decimal | None, before: int | Decimal | None) -> None:
     """A number that is no sum of money, with its change."""
-    delta, arrow = None, "off"
+    delta: str | None = None
+    arrow: Arrow = "off"
     if now is not None and before:
         share = Decimal(now) / Decimal(before) - 1
         arrow = "up" if share > 0 else "down" if share < 0 else "off"
@@ -57,13 +61,13 @@ def number(label: str, value: str, now: int | Decimal | None, before: int | Deci
         label,
         value,
         delta,
-        delta_arrow=arrow,  # type: ignore[arg-type]
-        delta_color=_colour(arrow, "up"),  # type: ignore[arg-type]
+        delta_arrow=arrow,
+        delta_color=_colour(arrow, "up"),
         border=True,
     )
 
 
-def change(what: Total) -> tuple[str | None, str]:
+def change(what: Total) -> tuple[str | None, Arrow]:
     """How a total has changed in words, and the arrow for it."""
     if what.change is None:
         if what.before is None:
@@ -97,11 +101,11 @@ def _words(share: Decimal) -> str:
     return f"{'up' if share > 0 else 'down'} {text.percent(abs(share))}"
 
 
-def _arrow(what: Total) -> str:
-    return what.direction if what.direction in {"up", "down"} else "off"
+def _arrow(what: Total) -> Arrow:
+    return what.direction if what.direction in ("up", "down") else "off"
 
 
-def _colour(arrow: str, better: str) -> str:
+def _colour(arrow: Arrow, better: str) -> Literal["off", "green", "red"]:
     if not better or arrow == "off":
         return "off"
     return "green" if arrow == better else "red"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import distribution
 from itertools import batched
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -88,7 +89,7 @@ def name_of(code: str) -> str:
 @cache
 def countries() -> tuple[dict[str, Any], ...]:
     """A GeoJSON feature for each country, whose `id` is its code."""
-    text = distribution(PACKAGE).locate_file(DRAWING).read_text(encoding="utf-8")
+    text = Path(str(distribution(PACKAGE).locate_file(DRAWING))).read_text(encoding="utf-8")
     drawing = ET.fromstring(text)  # noqa: S314  # nosec B314  an installed file
     shapes = {code: _polygons(group, step) for code, group, step in _groups(drawing, _STILL)}
     return tuple(

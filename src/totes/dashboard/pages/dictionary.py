@@ -34,11 +34,11 @@ def show(page: View) -> None:
     st.subheader("Columns")
     names = list(found["table"])
     picked = st.multiselect("Tables", names, placeholder="All", key="dictionary-picked")
-    columns = dictionary.columns(page.reading)
+    meaning = dictionary.columns(page.reading)
     if picked:
-        columns = columns[columns["table"].isin(picked)]
+        meaning = meaning[meaning["table"].isin(picked)]
     tables.table(
-        _readable(columns),
+        _readable(meaning),
         {
             "table": "Table",
             "column": "Column",

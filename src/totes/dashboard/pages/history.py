@@ -128,10 +128,10 @@ def _changes(found: history.History) -> pd.DataFrame:
             {
                 "seen": text.moment(after.valid_from),
                 "column": column,
-                "before": text.plain(before.values.get(column)),
-                "after": text.plain(after.values.get(column)),
+                "before": _value(before, column),
+                "after": _value(after, column),
             }
-            for column in after.values
+            for column in _columns(after)
             if column in after.changed
         ]
     if found.deleted_at is not None:
@@ -142,19 +142,26 @@ def _changes(found: history.History) -> pd.DataFrame:
 
 def _in_full(found: history.History) -> pd.DataFrame:
     """A column of the table for each version, its values below each other."""
-    columns = list(found.versions[0].values)
+    columns = _columns(found.versions[0])
     made: dict[str, list[str]] = {"column": ["valid from", "valid to", *columns]}
     for number, version in enumerate(found.versions, 1):
         made[f"version {number}"] = [
             text.moment(version.valid_from),
             "now" if version.valid_to is None else text.moment(version.valid_to),
             *(
-                ("● " if number > 1 and column in version.changed else "")
-                + text.plain(version.values.get(column))
+                ("● " if number > 1 and column in version.changed else "") + _value(version, column)
                 for column in columns
             ),
         ]
     return pd.DataFrame(made)
+
+
+def _columns(version: history.Version) -> list[str]:
+    return list(version.values)
+
+
+def _value(version: history.Version, column: str) -> str:
+    return text.plain(version.values.get(column))  # noqa: PD011
 
 
 def _time_machine(page: View, found: history.History) -> None:
