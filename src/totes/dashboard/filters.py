@@ -174,8 +174,7 @@ class Filter:
 
     def before(self) -> Self:
         """The same for the equal period before; it has the same number of days."""
-        length = self.days * _DAY
-        since = max(self.since - length, date(FIRST_YEAR, 1, 1) - length)
+        since = self.since - self.days * _DAY
         return replace(self, since=since, until=self.since - _DAY, period="")
 
     def within(self, since: date, until: date) -> Self:

@@ -62,7 +62,7 @@ def apply(
 
 def empty(connection: Connection[Any]) -> None:
     """Forget every row of the star and every batch, within the caller's transaction."""
-    bookkeeping = ("batches", "checks", "quarantine", "deleted_dimension_rows")
+    bookkeeping = ("batches", "checks", "verifications", "quarantine", "deleted_dimension_rows")
     tables = [sql.Identifier(name) for name in STARS]
     tables += [sql.Identifier("totes", name) for name in (*bookkeeping, *daily.NAMES)]
     connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(tables)))
