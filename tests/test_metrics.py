@@ -520,7 +520,7 @@ def test_a_page_shows_what_the_orders_say(told: Plant, warehouse: EmptyWarehouse
         assert summary.average_price == Decimal("2.5")
         assert (summary.revenue.before, summary.revenue.direction) == (None, "unknown")
         later = sales.total(reading, november.within(date(2022, 11, 8), date(2022, 11, 8)))
-        assert (later.value, later.before, later.change) == (0, Decimal(500), Decimal(-1))
+        assert (later.value, later.before, later.change) == (Decimal(0), Decimal(500), Decimal(-1))
         [best] = sales.by(reading, november, "design").to_dict("records")
         assert (best["name"], best["share"]) == ("<script>alert(1)</script>", 1)
     told.change(
@@ -540,7 +540,8 @@ def test_a_page_shows_what_the_orders_say(told: Plant, warehouse: EmptyWarehouse
         assert sales.total(reading, november) == Total("Revenue", Decimal(0), before=None)
         found = history.versions(reading, "sales_order", 1)
     first, second = found.versions
-    assert (first.changed, second.changed) == (frozenset(), {"units_sold"})
+    assert not first.changed
+    assert second.changed == {"units_sold"}
     units = [version.values["units_sold"] for version in found.versions]  # noqa: PD011  our own
     assert units == [100, 300]
     assert first.values["design"] == "<script>alert(1)</script>"  # noqa: PD011
