@@ -24,6 +24,10 @@ help: ## list the targets
 demo: setup ## see a business's data flow into a warehouse
 	$(BIN)/totes demo
 
+.PHONY: aws-demo
+aws-demo: setup ## deploy to an AWS of this machine's own, see data flow there, destroy it
+	PYTHONPATH=tools $(BIN)/python tools/aws/demo.py
+
 .PHONY: test
 test: setup ## check, then every test with coverage: what CI runs
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check

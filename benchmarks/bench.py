@@ -196,6 +196,7 @@ class _Totes:
     def environment(self) -> Mapping[str, str]:
         return os.environ | {
             "TOTES_HOME": str(self.home / "home"),
+            "TOTES_RATES": "off",  # the yardstick has none
             "TOTES_SOURCE_DSN": self.source.reader.reveal(),
             "TOTES_WAREHOUSE_DSN": self.warehouse.loader.reveal(),
         }

@@ -132,6 +132,17 @@ module "warehouse" {
   log_days            = var.log_days
 }
 
+module "operator" {
+  source = "./modules/operator"
+  count  = var.operator_enabled ? 1 : 0
+
+  boundary                 = local.boundary
+  name                     = local.name
+  vpc                      = module.network.vpc
+  subnet                   = module.network.subnets[0]
+  warehouse_security_group = module.network.warehouse_security_group
+}
+
 module "catalogue" {
   source = "./modules/catalogue"
 

@@ -115,3 +115,8 @@ output "warehouse_master_secret" {
   description = "ARN of the secret in which RDS keeps the master's password, null where the warehouse is not made here."
   value       = one(module.warehouse[*].master_secret)
 }
+
+output "operator_instance" {
+  description = "Target of a session that forwards a port to the warehouse; null without operator_enabled."
+  value       = one(module.operator[*].instance)
+}

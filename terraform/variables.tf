@@ -196,6 +196,12 @@ variable "warehouse_clients" {
   }
 }
 
+variable "operator_enabled" {
+  description = "Whether there is a machine through which Session Manager forwards a port to the warehouse, for a person whom no other way leads there."
+  type        = bool
+  default     = false
+}
+
 variable "warehouse_version" {
   description = "PostgreSQL's major version on RDS."
   type        = string

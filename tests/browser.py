@@ -94,18 +94,7 @@ class Browser:
     def click(self, css: str, text: str = "") -> None:
         element = self.one(css, text)
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-        element.click()
-        self.settle()
-
-    def click_in(self, element: WebElement, right: float, down: float) -> None:
-        """Click at a part of an element's width and height from its middle."""
-        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-        size = element.size
-        actions = ActionChains(self.driver)
-        actions.move_to_element_with_offset(
-            element, int(size["width"] * right), int(size["height"] * down)
-        )
-        actions.click().perform()
+        ActionChains(self.driver).move_to_element(element).click().perform()
         self.settle()
 
     def download(self, css: str, text: str) -> Path:

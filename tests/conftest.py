@@ -68,6 +68,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"{name}: {value}")
 
 
+LONGEST = ("test_aws_demo.py", "test_history.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that need a server of their own are for `make test`: `make unit` is quick.
 
@@ -76,7 +79,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"scratch", "service"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-    longest = [item for item in items if "test_history.py" in item.nodeid]
+    longest = [item for item in items if item.path.name in LONGEST]
     items[:] = [item for item in items if item not in longest]
     for number, item in enumerate(longest):
         items.insert(number * len(items) // len(longest), item)

@@ -1,6 +1,8 @@
 """The catalogue over the lake: as Terraform would make it, asked as Athena would be."""
 
+import fcntl
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,14 +94,7 @@ provider "aws" {
 PLANNED = ("glue_catalog_table.view", "glue_catalog_table.raw", "athena_named_query.this")
 
 
-@pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    """From the plan, for which no account is asked."""
-    try:
-        plugins(provider_version())
-    except Missing as missing:
-        pytest.skip(str(missing))
-    folder = tmp_path_factory.mktemp("catalogue")
+def planned(folder: Path) -> str:
     given = "".join(f"  {name} = {json.dumps(value)}\n" for name, value in SETTINGS.items())
     module = f'module "catalogue" {{\n  source = "{MODULE}"\n{given}}}\n'
     (folder / "main.tf").write_text(PROVIDER + module)
@@ -107,8 +102,25 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     terraform.init()
     targets = [f"-target=module.catalogue.aws_{resource}" for resource in PLANNED]
     terraform("plan", "-out=plan", "-input=false", "-refresh=false", *targets)
-    planned = json.loads(terraform("show", "-json", "plan"))["planned_values"]
-    resources = planned["root_module"]["child_modules"][0]["resources"]
+    shown: str = terraform("show", "-json", "plan")
+    return shown
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    """From the plan, for which no account is asked."""
+    try:
+        plugins(provider_version())
+    except Missing as missing:
+        pytest.skip(str(missing))
+    own = tmp_path_factory.getbasetemp()
+    common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own  # of this run alone
+    with (common / "catalogue.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (plan := common / "catalogue.json").exists():
+            plan.write_text(planned(tmp_path_factory.mktemp("catalogue")))
+    root = json.loads(plan.read_text())["planned_values"]["root_module"]
+    resources = root["child_modules"][0]["resources"]
 
     def values(kind: str) -> list[Mapping[str, Any]]:
         return [one["values"] for one in resources if one["type"] == kind]

@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "places": PARTS | {"alert", "demo", "pipeline", "rates", "secret"},
     "check": PARTS | {"ingest", "places"},
     "dashboard": PARTS | {"status"},
-    "aws": PARTS | {"alert", "pipeline", "places", "status"},
+    "aws": PARTS | {"alert", "load", "pipeline", "places", "status"},
     "show": PARTS | {"dashboard", "demo", "places", "pipeline", "verify"},
 }
 TOP = {"cli", "__main__"}

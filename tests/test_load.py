@@ -691,7 +691,7 @@ def test_progress_is_told_by_rows(lake: ProcessedLake, ready: EmptyWarehouse) ->
         def __init__(self) -> None:
             self.told = []
 
-        def start(self, what: str, total: int | None = None, batch: int | None = None) -> None:
+        def start(self, what: str, total: int | None = None, batch: int | None = None) -> None:  # noqa: ARG002
             self.told.append((what, total))
 
         def advance(self, rows: int) -> None:

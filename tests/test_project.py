@@ -36,7 +36,9 @@ def test_no_committed_file_names_a_machines_path_or_an_unknown_host() -> None:
 
 
 @pytest.mark.rules
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-checkov.txt"]
+)
 def test_requirements_are_pinned_and_hashed_and_name_no_address(name: str) -> None:
     lines = (ROOT / name).read_text().splitlines()
     entries = [line for line in lines if not line.lstrip().startswith(("#", "--hash=sha256:"))]

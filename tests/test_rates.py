@@ -18,12 +18,22 @@ import pytest
 from currency_converter import CurrencyConverter
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import lake_reader
 from checksums import checksums
 from plant import Plant, at
 from shop import once
-from totes.batch import LONGEST_CARRY, RATES, Manifest, RatesRead, Table
+from totes.batch import (
+    LONGEST_CARRY,
+    RATES,
+    Former,
+    Manifest,
+    RatesRead,
+    Table,
+    digest,
+    manifest_path,
+)
 from totes.errors import SourceError, WarehouseError
 from totes.ingest import Accept, ingest
 from totes.lake.folder import FolderStore
@@ -195,6 +205,24 @@ def test_rates_are_carried_for_a_year_and_no_longer() -> None:
 def test_before_the_first_day_and_without_any_rates_there_is_nothing() -> None:
     assert news(None, published(NEW_YEAR), FIRST_DAY - DAY) is None
     assert news(None, {}, FIRST_DAY) is None
+
+
+QUOTE = {"currency": "USD", "day": "2022-01-03", "rate": "1.1355", "source": "here"}
+IMPOSSIBLE: dict[str, dict[str, object]] = {
+    "twice": {"quotes": [QUOTE, QUOTE]},
+    "no rate": {"quotes": [QUOTE | {"rate": "1e3"}]},
+    "no currency": {"quotes": [QUOTE | {"currency": "usd'"}]},
+    "told before it was published": {"through": "2022-01-02"},
+    "told for ages": {"through": "2199-01-02"},
+}
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_a_lake_that_says_what_can_not_be_of_rates_is_refused(what: str) -> None:
+    possible = {"through": "2022-01-04", "actual": "2022-01-03", "quotes": [QUOTE]}
+    assert RatesRead.model_validate(possible)
+    with pytest.raises(ValidationError):
+        RatesRead.model_validate(possible | IMPOSSIBLE[what])
 
 
 # What is read.
@@ -677,6 +705,51 @@ def test_another_source_has_the_same_rates(days: Days) -> None:
     assert found.batch.rates == without_files(manifest)
     assert all(table.whole for table in found.batch.captured)
     assert found.batch.former == ()
+
+
+@pytest.mark.slow
+def test_a_source_that_stands_still_has_new_rates_all_the_same(days: Days) -> None:
+    """No transaction since, so nothing is scanned: but the day is another."""
+
+    def capture() -> Manifest | None:
+        rates = Rates(None, days.url.with_name("bundle.csv"))
+        store = days.plant.pipeline.ingestion
+        return ingest(days.plant.source, store, Scope(), rates=rates).batch
+
+    first = capture()
+    assert (first is not None, capture()) == (True, None)
+    days.move(1)
+    second = capture()
+    assert first is not None
+    assert second is not None
+    assert second.snapshot == first.snapshot
+    assert [table.name for table in second.tables if table.files] == [RATES]
+
+
+@pytest.mark.slow
+def test_an_older_program_in_between_costs_the_rates_nothing(days: Days) -> None:
+    """It takes their table for one of the source's that was dropped."""
+    days.run()
+    before = checksums(days.plant.warehouse)["fact_exchange_rate"]
+    [first] = days.batches()
+    lost = without_files(first)
+    assert lost is not None
+    left = Former(table=lost.model_copy(update={"rates": None}), since=2, reason="absent")
+    update = {"files": (), "whole": False}
+    older = first.model_copy(
+        update={
+            "batch": 2,
+            "previous": digest(first.to_json()),
+            "captured_at": first.captured_at + timedelta(seconds=1),
+            "tables": tuple(table.model_copy(update=update) for table in first.captured),
+            "former": (left,),
+        }
+    )
+    assert days.plant.pipeline.ingestion.create(manifest_path(2), older.to_json())
+    days.plant.change("UPDATE design SET file_name = 'new' WHERE design_id = 1")
+    assert days.run() == [2, 3]
+    assert days.batches()[2].former == ()
+    assert checksums(days.plant.warehouse)["fact_exchange_rate"] == before
 
 
 @pytest.mark.slow

@@ -174,6 +174,17 @@ def test_a_password_from_elsewhere_counts_and_so_does_pgsslmode(
     assert not Dsn("host=db.example").may_lack_tls
 
 
+def test_who_has_no_home_has_no_passfile(bare: pytest.MonkeyPatch) -> None:
+    """As a function on Lambda."""
+
+    def nobody(user: int) -> None:
+        raise KeyError(user)
+
+    bare.delenv("HOME")
+    bare.setattr("pwd.getpwuid", nobody)
+    assert not Dsn("host=db.example").may_lack_tls
+
+
 def test_each_setting_is_warned_of_once(
     bare: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -451,7 +451,7 @@ class Interrupted(Quiet):
     def __init__(self, what: str, action: Callable[[], None]) -> None:
         self.what, self.action = what, action
 
-    def start(self, what: str, total: int | None = None, batch: int | None = None) -> None:
+    def start(self, what: str, total: int | None = None, batch: int | None = None) -> None:  # noqa: ARG002
         super().start(what, total)
         if what == self.what:
             self.action()

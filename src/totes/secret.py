@@ -14,16 +14,8 @@ if TYPE_CHECKING:
 MAX_AGE_SECONDS = 300
 """How long a process keeps a secret; one that is refused before is fetched anew at once."""
 
-_PARTS = {
-    "host": "host",
-    "port": "port",
-    "dbname": "dbname",
-    "username": "user",
-    "user": "user",
-    "password": "password",
-    "sslmode": "sslmode",
-    "sslrootcert": "sslrootcert",
-}
+_SAME = ("host", "port", "dbname", "user", "password", "sslmode", "sslrootcert")
+_PARTS = {part: part for part in _SAME} | {"username": "user"}
 """A secret's keys, and libpq's for them; RDS writes more, which is nobody's business here."""
 
 _NEEDED = ("host", "dbname", "user", "password")

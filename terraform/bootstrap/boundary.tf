@@ -2,7 +2,7 @@
 
 resource "aws_iam_policy" "boundary" {
   #checkov:skip=CKV_AWS_290:a boundary gives nothing, it is the most that a role of ours may be given
-  #checkov:skip=CKV_AWS_355:network interfaces and traces have no ARN that could be named beforehand
+  #checkov:skip=CKV_AWS_355:network interfaces, traces and sessions have no ARN that could be named beforehand
   for_each = var.environments
 
   name        = "totes-${each.key}-boundary"
@@ -41,7 +41,7 @@ resource "aws_iam_policy" "boundary" {
         Condition = { StringEquals = { "aws:ResourceTag/Environment" = each.key } }
       },
       {
-        Sid    = "NetworkAndTraces"
+        Sid    = "NetworkTracesAndSessions"
         Effect = "Allow"
         Action = [
           "ec2:AssignPrivateIpAddresses",
@@ -50,6 +50,11 @@ resource "aws_iam_policy" "boundary" {
           "ec2:DescribeNetworkInterfaces",
           "ec2:DescribeSubnets",
           "ec2:UnassignPrivateIpAddresses",
+          "ssm:UpdateInstanceInformation",
+          "ssmmessages:CreateControlChannel",
+          "ssmmessages:CreateDataChannel",
+          "ssmmessages:OpenControlChannel",
+          "ssmmessages:OpenDataChannel",
           "xray:PutTelemetryRecords",
           "xray:PutTraceSegments",
         ]

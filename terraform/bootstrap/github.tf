@@ -130,9 +130,9 @@ resource "aws_iam_role_policy_attachment" "deploy_reads" {
 
 resource "aws_iam_role_policy" "deploy" {
   #checkov:skip=CKV_AWS_355:what has no name before it is made (networks, keys) is held by tags where AWS knows them
-  #checkov:skip=CKV_AWS_290:as above
+  #checkov:skip=CKV_AWS_290:what has no name before it is made is held by tags where AWS knows them
   #checkov:skip=CKV_AWS_289:roles can only be made within the boundary, which can't be altered
-  #checkov:skip=CKV_AWS_286:as above
+  #checkov:skip=CKV_AWS_286:roles can only be made within the boundary, which can't be altered
   #checkov:skip=CKV_AWS_287:data_is_not_read denies the values of secrets
   #checkov:skip=CKV_AWS_288:objects_are_not_read denies the data
   for_each = local.deployed
@@ -178,12 +178,17 @@ resource "aws_iam_role_policy" "deploy" {
         Effect = "Allow"
         Action = [
           "iam:CreatePolicy",
+          "iam:AddRoleToInstanceProfile",
+          "iam:CreateInstanceProfile",
           "iam:CreatePolicyVersion",
+          "iam:DeleteInstanceProfile",
           "iam:DeletePolicy",
           "iam:DeletePolicyVersion",
           "iam:DeleteRole",
           "iam:DetachRolePolicy",
           "iam:DeleteRolePolicy",
+          "iam:RemoveRoleFromInstanceProfile",
+          "iam:TagInstanceProfile",
           "iam:TagPolicy",
           "iam:TagRole",
           "iam:UntagPolicy",
@@ -193,8 +198,9 @@ resource "aws_iam_role_policy" "deploy" {
           "iam:UpdateAssumeRolePolicy",
         ]
         Resource = [
-          "arn:${local.partition}:iam::${local.account}:role/totes-${each.key}-*",
+          "arn:${local.partition}:iam::${local.account}:instance-profile/totes-${each.key}-*",
           "arn:${local.partition}:iam::${local.account}:policy/totes-${each.key}-*",
+          "arn:${local.partition}:iam::${local.account}:role/totes-${each.key}-*",
         ]
       },
       {
@@ -227,6 +233,7 @@ resource "aws_iam_role_policy" "deploy" {
         Action   = "iam:PassRole"
         Resource = "arn:${local.partition}:iam::${local.account}:role/totes-${each.key}-*"
         Condition = { StringEquals = { "iam:PassedToService" = [
+          "ec2.amazonaws.com",
           "lambda.amazonaws.com",
           "monitoring.rds.amazonaws.com",
           "scheduler.amazonaws.com",
@@ -271,6 +278,7 @@ resource "aws_iam_role_policy" "deploy" {
           "ec2:AttachInternetGateway",
           "ec2:AuthorizeSecurityGroup*",
           "ec2:Create*",
+          "ec2:RunInstances",
           "logs:CreateLogDelivery",
           "logs:DeleteLogDelivery",
         ]
@@ -287,6 +295,7 @@ resource "aws_iam_role_policy" "deploy" {
           "ec2:ReleaseAddress",
           "ec2:ReplaceRoute*",
           "ec2:RevokeSecurityGroup*",
+          "ec2:TerminateInstances",
           "ec2:UpdateSecurityGroup*",
         ]
         Resource  = "*"

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -123,6 +124,21 @@ class Terraform:
         folder = plugins(provider_version())
         self("init", "-input=false", "-no-color", f"-plugin-dir={folder}", *arguments)
 
+    def state(self) -> tuple[str, ...]:
+        """The addresses of all resources there are."""
+        lines = self("state", "list").splitlines()
+        return tuple(line for line in lines if ".data." not in f".{line}")
+
+    def plan(self, *arguments: str) -> tuple[str, ...]:
+        """The addresses of all resources that it would change."""
+        plan = self.folder / "plan"
+        self("plan", "-detailed-exitcode", f"-out={plan}", *arguments, accept=(0, 2))
+        changes = json.loads(self("show", "-json", str(plan))).get("resource_changes", [])
+        nothing = (["no-op"], ["read"])
+        return tuple(
+            change["address"] for change in changes if change["change"]["actions"] not in nothing
+        )
+
     def outputs(self) -> dict[str, Any]:
         values = json.loads(self("output", "-json"))
         return {name: value["value"] for name, value in values.items()}
@@ -153,8 +169,13 @@ class Credentials:
         return {**names, **({"AWS_SESSION_TOKEN": self.token} if self.token else {})}
 
 
-OPERATOR = Credentials("AKIAOPERATOR00000000", "an-operator's")
-"""Whom moto takes for the account's owner, as long as it looks at nobody's rights."""
+_NOBODY = Credentials("nobody", "nothing")
+"""Will do for all, as long as moto looks at nobody's rights."""
+
+_EVERYTHING = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
+}
 
 
 class Moto:
@@ -168,6 +189,8 @@ class Moto:
         self._log = folder / "moto.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = ""
+        self.operator = _NOBODY
+        """Who may do everything."""
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
@@ -182,6 +205,7 @@ class Moto:
         try:
             self.endpoint = self._address(self._process)
             self.api("config", json.dumps({"lambda": {"use_docker": False}}))
+            self.operator = self._make_operator()
         except BaseException:
             self._end()
             raise
@@ -210,8 +234,22 @@ class Moto:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return str(answer.read().decode())
 
-    def client(self, service: str, who: Credentials = OPERATOR) -> Any:
-        """A client of boto3 that tries once."""
+    @contextmanager
+    def rights(self) -> Iterator[None]:
+        """Meanwhile everybody may only what policies allow; otherwise nobody is asked.
+
+        Of a role's policies moto looks at actions, and for S3 alone at resources: a right to
+        one secret or topic is none for it. It overlooks conditions, everywhere.
+        """
+        self.api("reset-auth", "0")
+        try:
+            yield
+        finally:
+            self.api("reset-auth", "inf")
+
+    def client(self, service: str, who: Credentials | None = None) -> Any:
+        """A client of boto3 that tries once; the operator's unless told."""
+        who = who or self.operator
         return boto3.client(
             service,
             region_name=REGION,
@@ -222,20 +260,28 @@ class Moto:
             config=Config(retries={"total_max_attempts": 1}),
         )
 
-    def environment(self, who: Credentials = OPERATOR) -> dict[str, str]:
-        """What a process needs to find this AWS, as `who`."""
+    def environment(self, who: Credentials | None = None) -> dict[str, str]:
+        """What a process needs to find this AWS; the operator's unless told."""
         return {
-            **who.environment(),
+            **(who or self.operator).environment(),
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
         }
 
+    def _make_operator(self) -> Credentials:
+        iam = self.client("iam")
+        iam.create_user(UserName="operator")
+        policy = json.dumps(_EVERYTHING)
+        iam.put_user_policy(UserName="operator", PolicyName="all", PolicyDocument=policy)
+        key = iam.create_access_key(UserName="operator")["AccessKey"]
+        return Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+
     def _address(self, process: subprocess.Popen[bytes]) -> str:
         """The server names its port as soon as it listens."""
         patience = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < patience:
-            if found := re.search(r"Running on (http://127\.0\.0\.1:\d+)", self.log):
+            if found := re.search(r"Running on (http\S+:\d+)", self.log):
                 return found[1]
             time.sleep(0.05)
         raise Missing(f"moto_server: doesn't start: {self.log[-2000:]}")

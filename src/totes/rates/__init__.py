@@ -202,7 +202,7 @@ class Rates:
         try:
             found = parse(fetch(self._url), source, _BEFORE)
             if min(found, default=date.max) > (read.actual if read else FIRST_DAY):
-                raise ValueError("what is there begins too late to go on with")  # noqa: TRY301
+                raise ValueError("what is there begins too late to go on with")
             self._fetched = found
         except UNREADABLE as error:
             log.warning(

@@ -13,3 +13,8 @@ output "governed" {
   value       = aws_s3_bucket.this.id
   depends_on  = [aws_s3_bucket_policy.this]
 }
+
+output "policy" {
+  description = "The statements of its policy."
+  value       = local.statements
+}

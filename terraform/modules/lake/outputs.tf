@@ -24,3 +24,8 @@ output "break_glass_role" {
   description = "ARN of the role that may remove objects of the lake."
   value       = aws_iam_role.break_glass.arn
 }
+
+output "policies" {
+  description = "The statements of each store's policy."
+  value       = { for name, store in module.store : name => store.policy }
+}

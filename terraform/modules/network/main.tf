@@ -57,7 +57,9 @@ resource "aws_route_table_association" "private" {
 
 # Whoever forgets to name a security group gets one that lets nothing through.
 resource "aws_default_security_group" "closed" {
-  vpc_id = aws_vpc.this.id
+  vpc_id  = aws_vpc.this.id
+  ingress = []
+  egress  = []
 }
 
 # -- Endpoints of AWS's services

@@ -29,3 +29,13 @@ output "alarms" {
   description = "ARN of each of its alarms."
   value       = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => alarm.arn }
 }
+
+output "policy" {
+  description = "What its role may, as JSON."
+  value       = aws_iam_role_policy.this.policy
+}
+
+output "environment" {
+  description = "The settings it is given; logins are only named in them."
+  value       = local.environment
+}

@@ -30,8 +30,8 @@ mock_data "aws_iam_policy_document" {
   }
 }
 
-# What is made gets eight letters as its ARN, one for each, which will do for policies; these few are
-# looked at by the provider.
+# What is made gets eight letters as its ARN once it is applied, one for each; these few are looked at
+# by the provider, or by tests that only plan.
 
 mock_resource "aws_iam_role" {
   defaults = {
@@ -78,5 +78,11 @@ mock_resource "aws_lambda_function" {
 mock_resource "aws_cloudwatch_event_rule" {
   defaults = {
     arn = "arn:aws:events:eu-west-2:111122223333:rule/mock"
+  }
+}
+
+mock_resource "aws_cloudwatch_metric_alarm" {
+  defaults = {
+    arn = "arn:aws:cloudwatch:eu-west-2:111122223333:alarm:mock"
   }
 }

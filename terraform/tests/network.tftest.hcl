@@ -1,0 +1,159 @@
+# The network has no way in, three ways to totesys, and one to the warehouse for a person.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  name              = "totes-test"
+  cidr              = "10.84.0.0/20"
+  zones             = 2
+  endpoint_zones    = 1
+  source_access     = "none"
+  source_address    = null
+  source_port       = 5432
+  warehouse_clients = []
+  log_days          = 365
+  key               = "arn:aws:kms:eu-west-2:111122223333:key/signals"
+}
+
+run "alone" {
+  module {
+    source = "./modules/network"
+  }
+
+  assert {
+    condition     = length(aws_internet_gateway.this) + length(aws_nat_gateway.this) + length(aws_vpc_peering_connection.source) == 0
+    error_message = "Unless asked for, there must be no way out."
+  }
+
+  assert {
+    condition     = length(aws_subnet.private) == 2 && alltrue([for subnet in aws_subnet.private : !subnet.map_public_ip_on_launch])
+    error_message = "The functions run in two private subnets."
+  }
+
+  assert {
+    condition = (
+      toset([for rule in aws_vpc_security_group_ingress_rule.endpoints : rule.security_group_id]) == toset([aws_security_group.endpoints.id]) &&
+      aws_vpc_security_group_ingress_rule.warehouse.security_group_id == aws_security_group.warehouse.id &&
+      aws_vpc_security_group_ingress_rule.warehouse.referenced_security_group_id == aws_security_group.stage["load"].id &&
+      length(aws_vpc_security_group_ingress_rule.clients) == 0
+    )
+    error_message = "Only endpoints and warehouse may be spoken to, and the warehouse by load."
+  }
+
+  assert {
+    condition = alltrue([for rule in concat(
+      values(aws_vpc_security_group_ingress_rule.endpoints), [aws_vpc_security_group_ingress_rule.warehouse],
+      values(aws_vpc_security_group_egress_rule.endpoints), values(aws_vpc_security_group_egress_rule.s3), [aws_vpc_security_group_egress_rule.warehouse],
+    ) : rule.cidr_ipv4 == null && rule.cidr_ipv6 == null && rule.ip_protocol == "tcp"])
+    error_message = "Nothing may be open to addresses."
+  }
+
+  assert {
+    condition     = length(aws_vpc_security_group_egress_rule.source) == 0
+    error_message = "Without an address of totesys ingest goes nowhere."
+  }
+
+  assert {
+    condition = (
+      aws_vpc_endpoint.s3.vpc_endpoint_type == "Gateway" &&
+      toset(keys(aws_vpc_endpoint.service)) == toset(["secretsmanager", "sns"]) &&
+      alltrue([for endpoint in aws_vpc_endpoint.service : endpoint.private_dns_enabled && length(endpoint.subnet_ids) == 1]) &&
+      alltrue([for endpoint in concat([aws_vpc_endpoint.s3], values(aws_vpc_endpoint.service)) :
+        jsondecode(endpoint.policy).Statement[0].Condition.StringEquals["aws:ResourceAccount"] == "111122223333"
+      ])
+    )
+    error_message = "S3, Secrets Manager and SNS are reached by endpoints, and only what is ours behind them."
+  }
+
+  assert {
+    condition     = length(aws_default_security_group.closed.ingress) + length(aws_default_security_group.closed.egress) == 0
+    error_message = "The default security group must let nothing through."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_log_group.flow.kms_key_id == var.key && aws_cloudwatch_log_group.flow.retention_in_days == 365
+    error_message = "What was turned away is logged, encrypted, for as long as asked."
+  }
+}
+
+run "nat" {
+  module {
+    source = "./modules/network"
+  }
+
+  variables {
+    source_access  = "nat"
+    source_address = "203.0.113.7/32"
+  }
+
+  assert {
+    condition = (
+      aws_route.source_by_nat[0].destination_cidr_block == "203.0.113.7/32" &&
+      aws_route.source_by_nat[0].route_table_id == aws_route_table.private.id &&
+      aws_vpc_security_group_egress_rule.source[0].cidr_ipv4 == "203.0.113.7/32" &&
+      aws_vpc_security_group_egress_rule.source[0].security_group_id == aws_security_group.stage["ingest"].id
+    )
+    error_message = "Through the NAT ingest reaches totesys, and nobody reaches anything else."
+  }
+}
+
+run "peering" {
+  module {
+    source = "./modules/network"
+  }
+
+  variables {
+    source_access     = "peering"
+    source_address    = "10.1.2.0/24"
+    source_port       = 6543
+    source_vpc        = { id = "vpc-1", cidr = "10.1.0.0/16", account = "444455556666" }
+    warehouse_clients = ["10.1.9.0/24"]
+  }
+
+  assert {
+    condition = (
+      length(aws_nat_gateway.this) + length(aws_internet_gateway.this) == 0 &&
+      aws_vpc_peering_connection.source[0].peer_vpc_id == "vpc-1" &&
+      !aws_vpc_peering_connection.source[0].auto_accept &&
+      aws_route.source_by_peering[0].destination_cidr_block == "10.1.0.0/16" &&
+      aws_vpc_security_group_egress_rule.source[0].from_port == 6543 &&
+      aws_vpc_security_group_egress_rule.source[0].cidr_ipv4 == "10.1.2.0/24"
+    )
+    error_message = "By peering ingest reaches totesys, without any way to the internet."
+  }
+
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.clients : "${rule.cidr_ipv4} ${rule.from_port}"]) == toset(["10.1.9.0/24 5432"])
+    error_message = "Clients of the warehouse are let in as named."
+  }
+}
+
+run "operator" {
+  module {
+    source = "./modules/operator"
+  }
+
+  variables {
+    vpc                      = "vpc-1"
+    subnet                   = "subnet-1"
+    warehouse_security_group = "sg-warehouse"
+  }
+
+  assert {
+    condition = (
+      toset([for rule in aws_vpc_security_group_egress_rule.this : rule.referenced_security_group_id]) == toset(["sg-warehouse", aws_security_group.endpoints.id]) &&
+      alltrue([for rule in aws_vpc_security_group_ingress_rule.this : rule.referenced_security_group_id == aws_security_group.this.id && rule.security_group_id != aws_security_group.this.id])
+    )
+    error_message = "Nobody may connect to the operator's machine, nor it to anything but Session Manager and warehouse."
+  }
+
+  assert {
+    condition = (
+      aws_instance.this.metadata_options[0].http_tokens == "required" && aws_instance.this.root_block_device[0].encrypted &&
+      alltrue([for action in jsondecode(aws_iam_role_policy.this.policy).Statement[0].Action : startswith(action, "ssmmessages:") || action == "ssm:UpdateInstanceInformation"])
+    )
+    error_message = "It must be able to do nothing but sessions."
+  }
+}

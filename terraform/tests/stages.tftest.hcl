@@ -1,0 +1,120 @@
+# A function: how it runs, what is done when it fails, and its alarms.
+
+mock_provider "aws" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+run "one_function" {
+  command = plan
+
+  module {
+    source = "./modules/stage"
+  }
+
+  variables {
+    name             = "totes-test"
+    environment_name = "test"
+    stage            = "load"
+    bundle           = { bucket = "artefacts", key = "bundles/one.zip", hash = "c29tZQ==" }
+    environment      = {}
+    lists            = ["arn:aws:s3:::processed"]
+    reads            = ["arn:aws:s3:::processed/*"]
+    alert_topic      = "arn:aws:sns:eu-west-2:111122223333:alerts"
+    memory_mb        = 1000
+    scratch_mb       = 2048
+    log_days         = 365
+    tracing          = true
+    network          = { subnets = ["subnet-1", "subnet-2"], security_group = "sg-1" }
+    keys = {
+      data    = "arn:aws:kms:eu-west-2:111122223333:key/data"
+      secrets = "arn:aws:kms:eu-west-2:111122223333:key/secrets"
+      signals = "arn:aws:kms:eu-west-2:111122223333:key/signals"
+    }
+  }
+
+  assert {
+    condition = alltrue([
+      aws_lambda_function.this.handler == "totes.aws.handlers.load",
+      aws_lambda_function.this.runtime == "python3.12",
+      aws_lambda_function.this.architectures == tolist(["x86_64"]),
+      aws_lambda_function.this.timeout == 900,
+      aws_lambda_function.this.memory_size == 1000,
+      aws_lambda_function.this.ephemeral_storage[0].size == 2048,
+      aws_lambda_function.this.s3_bucket == "artefacts",
+      aws_lambda_function.this.reserved_concurrent_executions == -1,
+    ])
+    error_message = "The function is not what it should be."
+  }
+
+  assert {
+    condition     = aws_lambda_function.this.kms_key_arn == var.keys.secrets
+    error_message = "The environment must be encrypted with our key."
+  }
+
+  assert {
+    condition     = toset(aws_lambda_function.this.vpc_config[0].subnet_ids) == toset(var.network.subnets)
+    error_message = "It must run in the network's subnets."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_log_group.this.retention_in_days == 365 && aws_cloudwatch_log_group.this.kms_key_id == var.keys.signals
+    error_message = "Logs must be encrypted, and end one day."
+  }
+
+  assert {
+    condition = (
+      aws_lambda_function_event_invoke_config.this.maximum_retry_attempts == 2 &&
+      aws_lambda_function_event_invoke_config.this.destination_config[0].on_failure[0].destination == aws_sqs_queue.failed.arn &&
+      aws_sqs_queue.failed.kms_master_key_id == var.keys.signals
+    )
+    error_message = "What failed to the last try must wait in an encrypted queue."
+  }
+
+  assert {
+    condition = anytrue([for statement in jsondecode(aws_iam_role_policy.this.policy).Statement :
+      statement.Effect == "Deny" && statement.Action == ["ec2:*"] && endswith(try(statement.Condition.ArnEquals["lambda:SourceFunctionArn"], ""), ":function:totes-test-load")
+    ])
+    error_message = "The code that runs must leave the network alone."
+  }
+
+  # metric, statistic, threshold, periods
+  assert {
+    condition = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.namespace} ${alarm.metric_name} ${alarm.statistic} ${alarm.threshold} ${alarm.evaluation_periods}" } == {
+      errors        = "AWS/Lambda Errors Sum 0 1"
+      failures      = "totes Failures Sum 0 1"
+      throttles     = "AWS/Lambda Throttles Sum 0 3"
+      duration      = "AWS/Lambda Duration Maximum 720000 1"
+      memory        = "totes MemoryUsed-test-load Maximum 850 1"
+      failed-events = "AWS/SQS ApproximateNumberOfMessagesVisible Maximum 0 1"
+    }
+    error_message = "An alarm is missing, or looks at something else."
+  }
+
+  assert {
+    condition = alltrue([for alarm in aws_cloudwatch_metric_alarm.this :
+      alarm.alarm_actions == toset([var.alert_topic]) && alarm.ok_actions == toset([var.alert_topic]) &&
+      alarm.comparison_operator == "GreaterThanThreshold" && alarm.period == 300
+    ])
+    error_message = "An alarm must tell the topic when it begins and when it is over."
+  }
+
+  assert {
+    condition = alltrue([
+      aws_cloudwatch_metric_alarm.this["failures"].dimensions == tomap({ service = "load", environment = "test" }),
+      aws_cloudwatch_metric_alarm.this["errors"].dimensions == tomap({ FunctionName = "totes-test-load" }),
+      aws_cloudwatch_metric_alarm.this["failed-events"].dimensions == tomap({ QueueName = "totes-test-load-failed" }),
+    ])
+    error_message = "An alarm looks at somebody else's metric."
+  }
+
+  assert {
+    condition = (
+      aws_lambda_function.this.logging_config[0].log_format == "JSON" &&
+      aws_cloudwatch_log_metric_filter.memory.pattern == "{ $.type = \"platform.report\" }" &&
+      aws_cloudwatch_log_metric_filter.memory.metric_transformation[0].value == "$.record.metrics.maxMemoryUsedMB" &&
+      aws_cloudwatch_log_metric_filter.memory.metric_transformation[0].name == aws_cloudwatch_metric_alarm.this["memory"].metric_name
+    )
+    error_message = "How much memory was used must be read from the report line."
+  }
+}

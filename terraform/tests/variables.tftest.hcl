@@ -1,0 +1,90 @@
+# Values that can't be meant are refused before anything is made.
+
+mock_provider "aws" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+variables {
+  environment = "test"
+  alarm_email = "who@example.com"
+  bundle      = "./versions.tf" # any file
+}
+
+run "one_by_one" {
+  command = plan
+
+  variables {
+    environment             = "Prod_1"
+    alarm_email             = "nobody"
+    bundle                  = "./no-such.zip"
+    ingest_every_minutes    = 0
+    transform_every_minutes = 2.5
+    load_every_minutes      = 6
+    reserved_concurrency    = 0
+    log_days                = 8
+    secret_recovery_days    = 3
+    network_cidr            = "10.0.0.0/8"
+    zones                   = 1
+    source_access           = "carrier-pigeon"
+    source_port             = 0
+    warehouse_clients       = ["0.0.0.0/0"]
+    warehouse_version       = "14"
+    warehouse_storage_gb    = 10
+    warehouse_backup_days   = 0
+    infrequent_after_days   = 7
+    functions               = { load = { memory_mb = 128 } }
+  }
+
+  expect_failures = [
+    var.environment,
+    var.alarm_email,
+    var.bundle,
+    var.ingest_every_minutes,
+    var.transform_every_minutes,
+    var.load_every_minutes,
+    var.reserved_concurrency,
+    var.log_days,
+    var.secret_recovery_days,
+    var.network_cidr,
+    var.zones,
+    var.source_access,
+    var.source_port,
+    var.warehouse_clients,
+    var.warehouse_version,
+    var.warehouse_storage_gb,
+    var.warehouse_backup_days,
+    var.infrequent_after_days,
+    var.functions,
+  ]
+}
+
+run "against_each_other" {
+  command = plan
+
+  variables {
+    source_access            = "peering"
+    source_address           = "0.0.0.0/0"
+    endpoint_zones           = 3
+    warehouse_max_storage_gb = 20
+    archive_after_days       = 61
+  }
+
+  expect_failures = [
+    var.source_address,
+    var.source_vpc,
+    var.endpoint_zones,
+    var.warehouse_max_storage_gb,
+    var.archive_after_days,
+  ]
+}
+
+run "nowhere" {
+  command = plan
+
+  variables {
+    source_access = "nat"
+  }
+
+  expect_failures = [var.source_address]
+}

@@ -1,0 +1,88 @@
+# The warehouse: kept from everybody, backed up, and hard to lose.
+
+mock_provider "aws" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+variables {
+  name                = "totes-test"
+  subnets             = ["subnet-1", "subnet-2"]
+  security_group      = "sg-1"
+  alert_topic         = "arn:aws:sns:eu-west-2:111122223333:alerts"
+  major_version       = "17"
+  instance_class      = "db.t4g.small"
+  storage_gb          = 20
+  max_storage_gb      = 100
+  multi_az            = true
+  backup_days         = 14
+  deletion_protection = true
+  log_days            = 365
+  keys = {
+    data    = "arn:aws:kms:eu-west-2:111122223333:key/data"
+    secrets = "arn:aws:kms:eu-west-2:111122223333:key/secrets"
+    signals = "arn:aws:kms:eu-west-2:111122223333:key/signals"
+  }
+}
+
+run "kept" {
+  command = plan
+
+  module {
+    source = "./modules/warehouse"
+  }
+
+  assert {
+    condition = (
+      aws_db_instance.this.storage_encrypted && aws_db_instance.this.kms_key_id == var.keys.data &&
+      aws_db_instance.this.performance_insights_enabled && aws_db_instance.this.performance_insights_kms_key_id == var.keys.data
+    )
+    error_message = "What it holds must be encrypted with our key."
+  }
+
+  assert {
+    condition     = anytrue([for parameter in aws_db_parameter_group.this.parameter : parameter.name == "rds.force_ssl" && parameter.value == "1"]) && aws_db_instance.this.parameter_group_name == aws_db_parameter_group.this.name
+    error_message = "TLS must be forced."
+  }
+
+  assert {
+    condition     = !aws_db_instance.this.publicly_accessible && aws_db_instance.this.vpc_security_group_ids == toset(["sg-1"])
+    error_message = "Nobody may reach it but who its security group lets in."
+  }
+
+  assert {
+    condition     = aws_db_instance.this.manage_master_user_password && aws_db_instance.this.password == null && aws_db_instance.this.master_user_secret_kms_key_id == var.keys.secrets
+    error_message = "The master's password must be RDS' own, and never known here."
+  }
+
+  assert {
+    condition = (
+      aws_db_instance.this.deletion_protection && !aws_db_instance.this.skip_final_snapshot && !aws_db_instance.this.delete_automated_backups &&
+      aws_db_instance.this.backup_retention_period == 14 && aws_db_instance.this.multi_az && aws_db_instance.this.max_allocated_storage == 100
+    )
+    error_message = "It must be backed up and hard to lose."
+  }
+
+  assert {
+    condition     = aws_db_instance.this.monitoring_interval == 60 && aws_db_instance.this.enabled_cloudwatch_logs_exports == toset(["postgresql", "upgrade"])
+    error_message = "How it does must be seen."
+  }
+
+  assert {
+    condition     = alltrue([for group in aws_cloudwatch_log_group.this : group.kms_key_id == var.keys.signals && group.retention_in_days == 365])
+    error_message = "Its logs must be encrypted, and end one day."
+  }
+
+  assert {
+    condition = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.metric_name} ${alarm.comparison_operator} ${alarm.threshold} ${alarm.evaluation_periods}" } == {
+      storage = "FreeStorageSpace LessThanThreshold 2147483648 1"
+      cpu     = "CPUUtilization GreaterThanThreshold 80 6"
+    }
+    error_message = "An alarm is missing, or looks at something else."
+  }
+
+  assert {
+    condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.this : alarm.dimensions == tomap({ DBInstanceIdentifier = "totes-test" }) && alarm.alarm_actions == toset([var.alert_topic]) && alarm.ok_actions == toset([var.alert_topic])])
+    error_message = "Its alarms must look at it and tell the topic."
+  }
+}
