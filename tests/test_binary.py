@@ -37,6 +37,7 @@ TYPES = {
         "numeric",
         st.decimals(Decimal("-999999999999.999999"), Decimal("999999999999.999999"), places=6),
     ),
+    "BIGINT": ("bigint", st.integers(-(2**63), 2**63 - 1)),
 }
 COLUMNS = {f"c{number}": kind for number, kind in enumerate(TYPES)}
 ROWS = st.lists(
@@ -53,6 +54,7 @@ EXTREMES: list[tuple[Any, ...]] = [
         Decimal("-99999999.99"),
         Decimal("-9999999999999999.99"),
         Decimal("-999999999999.999999"),
+        -(2**63),
     ),
     (
         2**31 - 1,
@@ -64,6 +66,7 @@ EXTREMES: list[tuple[Any, ...]] = [
         Decimal("99999999.99"),
         Decimal("9999999999999999.99"),
         Decimal("999999999999.999999"),
+        2**63 - 1,
     ),
     (
         0,
@@ -75,8 +78,9 @@ EXTREMES: list[tuple[Any, ...]] = [
         Decimal("-0.01"),
         Decimal("0.00"),
         Decimal("0.000001"),
+        -1,
     ),
-    (None,) * 9,
+    (None,) * 10,
 ]
 
 

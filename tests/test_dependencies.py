@@ -49,8 +49,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "demo": {"errors", "progress", "settings"},
     "places": PARTS | {"alert", "demo", "pipeline", "rates", "secret"},
     "check": PARTS | {"ingest", "places"},
+    "dashboard": PARTS | {"status"},
     "aws": PARTS | {"alert", "load", "pipeline", "places", "status"},
-    "show": PARTS | {"demo", "places", "pipeline", "verify"},
+    "show": PARTS | {"dashboard", "demo", "places", "pipeline", "verify"},
 }
 TOP = {"cli", "__main__"}
 """May import everything, and is imported by nothing."""

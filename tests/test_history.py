@@ -22,6 +22,7 @@ from psycopg import errors, sql
 
 from conftest import EmptyWarehouse, Totesys
 from oracle import DIMENSIONS, FACTS, Oracle, Row, Sight, look
+from totals import assert_totals_equal_the_facts
 from totes import failpoint
 from totes.ingest import ingest
 from totes.lake.folder import FolderStore
@@ -517,6 +518,7 @@ class History(RuleBasedStateMachine):
             self.lake.cleanup()
 
     def _compare(self) -> None:
+        assert_totals_equal_the_facts(self.world.warehouse)
         with psycopg.connect(self.world.warehouse.reveal(), options="-cTimeZone=UTC") as warehouse:
 
             def rows(query: LiteralString, relation: str) -> list[Row]:

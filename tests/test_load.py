@@ -32,6 +32,7 @@ from processed_lake import (
     staff,
     transaction,
 )
+from totals import assert_totals_equal_the_facts
 from totes import failpoint
 from totes.batch import ProcessedManifest, generation_path
 from totes.errors import LakeError, WarehouseError
@@ -373,6 +374,7 @@ def test_a_fact_waits_for_its_dimension_rows_and_enters_with_the_last(
     assert quarantine(ready.dsn, "batch", "reason", "released_at") == [
         (2, "waits for dim_currency 9", None)
     ]
+    assert_totals_equal_the_facts(ready.dsn)
     lake.publish({"dim_currency": [currency(9, "XTS", "Test")]})
     loaded(lake, ready)
     assert history(ready.dsn, "fact_sales_order", *waiting) == [
@@ -380,6 +382,7 @@ def test_a_fact_waits_for_its_dimension_rows_and_enters_with_the_last(
         (*waiting.values(), moment(1), None),
     ]
     assert quarantine(ready.dsn, "released_at") == [(moment(3),)]
+    assert_totals_equal_the_facts(ready.dsn)
     lake.publish({"dim_staff": [staff(9, first_name="Once")]})
     loaded(lake, ready)
     assert len(history(ready.dsn, "fact_sales_order")) == 2
@@ -415,6 +418,7 @@ def test_filling_in_bulk_and_merging_give_the_same(
             monkeypatch.setattr(merge, "BULK_ROWS", bulk_rows)
             assert rebuild(lake.store, ready.dsn, generation=1) == 2
             found.append((contents(ready.dsn), definitions(ready)))
+            assert_totals_equal_the_facts(ready.dsn)
             assert not ask(ready.dsn, "SELECT FROM pg_constraint WHERE NOT convalidated")
         assert found[0] == found[1]
         assert len(found[0][0]["fact_payment"]) == 2
@@ -430,6 +434,27 @@ def definitions(of: EmptyWarehouse) -> list[tuple[Any, ...]]:
         " UNION ALL SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
         " ORDER BY 1, 2",
     )
+
+
+@pytest.mark.parametrize("bulk_rows", [1, 1000])
+def test_sums_beyond_what_is_copied_are_exact_too(
+    lake: ProcessedLake, ready: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch, bulk_rows: int
+) -> None:
+    """They are known to bulk loads only after DuckDB has summed up."""
+    monkeypatch.setattr(merge, "BULK_ROWS", bulk_rows)
+    most = {"units_sold": 2**31 - 1, "unit_price": Decimal("99999999.99")}
+    amounts = [
+        payment(key, transaction_id=key, payment_amount=Decimal("9999999999999999.99"))
+        for key in (1, 2)
+    ]
+    transactions = [transaction(1), transaction(2)]
+    facts = {"fact_sales_order": [sale(1, **most), sale(2, **most)], "fact_payment": amounts}
+    lake.publish({**DIMENSIONS, "dim_transaction": transactions, **facts})
+    loaded(lake, ready)
+    assert ask(ready.dsn, "SELECT sum(payments), sum(value) FROM totes.daily_payments") == [
+        (2, Decimal("19999999999999999.98"))
+    ]
+    assert_totals_equal_the_facts(ready.dsn)
 
 
 def test_a_key_that_repeats_is_refused_in_bulk_too(

@@ -19,6 +19,7 @@ from lake_writer import ROWS, LakeWriter, row
 from plant import Plant
 from processed_lake import contents
 from shop import seeded
+from totals import assert_totals_equal_the_facts
 from totes.lake.folder import FolderStore
 from totes.load import load
 from totes.settings import Dsn
@@ -292,6 +293,7 @@ def check(business: Business, warehouse: Dsn) -> None:
             assert then == ([] if expected is None else [expected]), (order, number)
     assert codes == ([business.code] if business.code else [])
     assert keys == business.waiting()
+    assert_totals_equal_the_facts(warehouse)
 
 
 ROUNDS, STEPS = 4, 9

@@ -73,6 +73,18 @@ class Places:
         return self._embedded_warehouse.reader
 
     @cached_property
+    def dashboard(self) -> Dsn:
+        """The warehouse, as the dashboard's role that may only read it."""
+        if self.settings.dashboard_dsn is not None:
+            return self.settings.dashboard_dsn
+        if self.settings.warehouse_dsn or self.settings.warehouse_secret:
+            raise UsageError(
+                "Set TOTES_DASHBOARD_DSN to a login of the warehouse that has the role "
+                "totes_reader and no other: the dashboard never uses the loader's."
+            )
+        return self.analyst
+
+    @cached_property
     def ingestion(self) -> Store:
         return open_store(self.settings.ingestion)
 

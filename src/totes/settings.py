@@ -241,6 +241,11 @@ class Settings(BaseSettings):
         default=None,
         description="libpq URL of the warehouse [a second embedded server, database warehouse]",
     )
+    dashboard_dsn: Dsn | None = Field(
+        default=None,
+        description="libpq URL of the warehouse for a role that may only read it, for the dashboard"
+        " [the embedded warehouse's reader]",
+    )
     source_secret: str | None = Field(
         default=None,
         description="name or ARN in AWS Secrets Manager of a JSON object with parts of that URL: "
@@ -323,7 +328,7 @@ def load_settings() -> Settings:
         raise UsageError(f"Setting {PREFIX}{name.upper()}: {reason}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"totes.toml can't be read: {error}.") from None
-    for name in ("source_dsn", "warehouse_dsn"):
+    for name in ("source_dsn", "warehouse_dsn", "dashboard_dsn"):
         warn(getattr(settings, name), f"{PREFIX}{name.upper()}")
     return settings
 

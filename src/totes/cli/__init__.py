@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from totes import __version__
-from totes.cli import demo, erase, gc, look, quarantine, stages, warehouse
+from totes.cli import dashboard, demo, erase, gc, look, quarantine, stages, warehouse
 from totes.errors import BUG, TotesError
 
 INTERRUPTED = 130
@@ -87,6 +87,7 @@ app.add_typer(quarantine.app)
 app.add_typer(warehouse.app)
 app.command()(gc.gc)
 app.command()(demo.simulate)
+app.command()(dashboard.dashboard)
 app.command()(look.settings)
 
 

@@ -32,24 +32,28 @@ def demo(
 ) -> None:
     """Show a business and the pipeline at work.
 
-    Also answers from the warehouse, and in the end the proof that it equals its source. Ends
-    after the given time, or with Ctrl-C. Needs nothing: its servers and its lake live in
-    TOTES_HOME.
+    Also answers from the warehouse, the dashboard beside it, and in the end the proof that it
+    equals its source. Ends after the given time, or with Ctrl-C. Needs nothing: its servers and
+    its lake live in TOTES_HOME.
     """
+    from functools import partial
     from logging import WARNING
 
     from totes.cli.look import show_verdict
     from totes.cli.terminal import log, out, stopping
+    from totes.dashboard import server
     from totes.settings import duration, load_settings
+    from totes.show.pages import dashboard
     from totes.show.run import run
 
-    del no_dashboard  # there is none yet
     seconds = duration(length, "--for").total_seconds() if length else None
     settings = load_settings()
     console = out()
     log.setLevel(WARNING)  # the picture says the rest
+    shown = server.is_installed() and not no_dashboard
+    pages = partial(dashboard, look=console.is_terminal) if shown else None
     with stopping() as stop:
-        run(settings, console, stop, seconds=seconds, show_verdict=show_verdict)
+        run(settings, console, stop, seconds=seconds, show_verdict=show_verdict, pages=pages)
 
 
 def simulate(  # noqa: PLR0913  what a business is made of

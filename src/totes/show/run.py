@@ -4,7 +4,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from math import inf
@@ -55,15 +55,19 @@ _PLACES = (
 SEED = 1
 
 
-def run(
+def run(  # noqa: PLR0913  what a demonstration is made of
     settings: Settings,
     console: Console,
     stop: Event,
     *,
     seconds: float | None,
     show_verdict: Callable[[Console, Verdict], None],
+    pages: Callable[[Settings], AbstractContextManager[str]] | None = None,
 ) -> None:
-    """Show it for `seconds`, or until `stop`; then prove it and say what to try next."""
+    """Show it for `seconds`, or until `stop`; then prove it and say what to try next.
+
+    `pages` serves the dashboard meanwhile and tells where.
+    """
     if named := [f"{PREFIX}{name.upper()}" for name in _PLACES if getattr(settings, name)]:
         raise UsageError(
             f"The demo makes a business of its own in TOTES_HOME: unset {', '.join(named)}."
@@ -77,7 +81,11 @@ def run(
         show = _Show(places.analyst, console)
         for done in run_once(pipeline):
             show.watch(done)
-        _play(places.business, pipeline, show, stop, seconds)
+        with ExitStack() as beside:
+            if pages is not None:
+                address = beside.enter_context(pages(settings))
+                console.print(f"The dashboard: {address}", markup=False)
+            _play(places.business, pipeline, show, stop, seconds)
         for done in run_once(pipeline):
             show.watch(done)
         show.ask()
@@ -181,7 +189,8 @@ def _next(settings: Settings, analyst: Dsn) -> str:
 All of it stays in {settings.home}. Next:
   {totes} status      how far each stage is, and how fresh the data
   {totes} run         go on; then, in other terminals,
-  {totes} simulate    have more business, and
+  {totes} simulate    have more business,
+  {totes} dashboard   see the pages, and
   {psql} '{address}'
 """
 

@@ -24,6 +24,7 @@ from totes.ingest import capture_batch, newest_batch
 from totes.load import load
 from totes.pipeline import Pipeline
 from totes.progress import QUIET, Progress
+from totes.settings import Dsn
 from totes.source.session import source_errors
 from totes.source.snapshot import Snapshot, open_snapshot
 from totes.star.contract import AMOUNT, DATE, MONEY, STARS, Column, Star
@@ -97,7 +98,22 @@ class Verdict:
 
 
 def verify(pipeline: Pipeline, progress: Progress = QUIET) -> Verdict:
-    """Bring the warehouse up to one snapshot of the source and compare the two in it."""
+    """Bring the warehouse up to one snapshot of the source and compare the two in it.
+
+    The warehouse records when that was, and whether they were equal.
+    """
+    verdict = _verdict(pipeline, progress)
+    with connect(pipeline.warehouse) as warehouse:
+        warehouse.execute(
+            "INSERT INTO totes.verifications (batch, equal) VALUES (%s, %s) ON CONFLICT ((true))"
+            " DO UPDATE SET batch = excluded.batch, equal = excluded.equal,"
+            " verified_at = excluded.verified_at",
+            [verdict.batch, verdict.equal],
+        )
+    return verdict
+
+
+def _verdict(pipeline: Pipeline, progress: Progress) -> Verdict:
     with connect(pipeline.warehouse) as warehouse:
         check(warehouse)  # before anything is captured
     for _ in range(ATTEMPTS):
@@ -122,11 +138,23 @@ def verify(pipeline: Pipeline, progress: Progress = QUIET) -> Verdict:
                     rows = max(table.rows for table in batch.captured)
                     buckets = max(_LEAST_BUCKETS, rows // _BUCKET_ROWS)
                     comparison = _Comparison(snapshot, warehouse, buckets)
-                    return Verdict(batch.batch, tuple(comparison.tables(progress)))
+                    verdict = Verdict(batch.batch, tuple(comparison.tables(progress)))
+                    return _recorded(verdict, pipeline.warehouse)
     raise WarehouseError(
         f"Another run brought newer batches {ATTEMPTS} times while verify compared: "
         "stop it, or try again."
     )
+
+
+def _recorded(verdict: Verdict, dsn: Dsn) -> Verdict:
+    """Tell those who read the warehouse what came of it."""
+    with connect(dsn) as warehouse, warehouse.transaction():
+        warehouse.execute(
+            "INSERT INTO totes.verifications (batch, equal) VALUES (%s, %s) ON CONFLICT ((true))"
+            " DO UPDATE SET batch = excluded.batch, equal = excluded.equal, verified_at = DEFAULT",
+            [verdict.batch, verdict.equal],
+        )
+    return verdict
 
 
 class _Comparison:

@@ -24,15 +24,15 @@ def copy_in(  # noqa: PLR0913  two ends, what goes from one to the other, and wh
     connection: Connection[Any],
     engine: duckdb.DuckDBPyConnection,
     *,
-    table: sql.Identifier,
+    table: sql.Composable,
     columns: Mapping[str, str],
     rows: str,
     progress: Progress,
 ) -> None:
     """Append the result of DuckDB's query `rows` to `table`; `columns` are names and DuckDB types.
 
-    Types: INTEGER, BOOLEAN, DATE, TIME, TIMESTAMPTZ, VARCHAR, DECIMAL(10,2), DECIMAL(18,2),
-    DECIMAL(18,6).
+    Types: INTEGER, BIGINT, BOOLEAN, DATE, TIME, TIMESTAMPTZ, VARCHAR, DECIMAL(10,2),
+    DECIMAL(18,2), DECIMAL(18,6).
     """
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
         table, sql.SQL(", ").join(map(sql.Identifier, columns))
@@ -137,6 +137,7 @@ _INTEGERS = MappingProxyType({1: "smallint", 2: "integer", 4: "bigint"})
 _ENCODERS: Mapping[str, Callable[[str], str]] = MappingProxyType(
     {
         "INTEGER": _int4,
+        "BIGINT": _int8,
         "BOOLEAN": _boolean,
         "DATE": lambda value: _int4(f"({value} - date '2000-01-01')"),
         "TIME": lambda value: _int8(f"epoch_us({value})"),

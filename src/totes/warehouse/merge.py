@@ -8,8 +8,6 @@ treat one moment of `valid_from` after another.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -20,7 +18,9 @@ from psycopg import Connection, errors, sql
 from totes.batch import ProcessedManifest, StarFile
 from totes.progress import Progress
 from totes.star.contract import STARS, Star, literal
+from totes.warehouse import daily
 from totes.warehouse.binary import copy_in
+from totes.warehouse.statement import read, statement
 
 BULK_ROWS = 10_000
 """From here on an empty table is filled without its keys, which are then made set-wise."""
@@ -56,15 +56,15 @@ def apply(
 
     `local` has the local copy of each object that the manifest's `files` and `refused` name.
     """
-    connection.execute(_read("tune"))
+    connection.execute(read("tune"))
     _Batch(connection, engine, manifest, local, progress).apply()
 
 
 def empty(connection: Connection[Any]) -> None:
     """Forget every row of the star and every batch, within the caller's transaction."""
-    bookkeeping = ("batches", "checks", "quarantine", "deleted_dimension_rows")
+    bookkeeping = ("batches", "checks", "verifications", "quarantine", "deleted_dimension_rows")
     tables = [sql.Identifier(name) for name in STARS]
-    tables += [sql.Identifier("totes", name) for name in bookkeeping]
+    tables += [sql.Identifier("totes", name) for name in (*bookkeeping, *daily.NAMES)]
     connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(tables)))
 
 
@@ -131,10 +131,12 @@ class _Batch:
                 self._fill(star)
             else:
                 self._merge(star)
-        self._put_up(definitions)
+        thinned = self._put_up(definitions)
         for star in in_bulk:
             self.connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(star.name)))
-        self.connection.execute(_statement("forget_earlier", batch=self.manifest.batch))
+            rows = None if star.name in thinned else self._parquet(self._files(star))
+            daily.fill(self.connection, star, self.engine, rows)
+        self.connection.execute(statement("forget_earlier", batch=self.manifest.batch))
 
     def _refuse(self) -> None:
         """Quarantine what the contract refused."""
@@ -154,7 +156,7 @@ class _Batch:
         )
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
         self._copy(staged, _REFUSED, self.manifest.refused)
-        self.connection.execute(_statement("refuse", staged=staged, batch=self.manifest.batch))
+        self.connection.execute(statement("refuse", staged=staged, batch=self.manifest.batch))
 
     # A first load: straight into empty tables.
 
@@ -177,7 +179,7 @@ class _Batch:
         if not stars:
             return []
         found = self.connection.execute(
-            _statement("definitions", tables=[star.name for star in stars])
+            statement("definitions", tables=[star.name for star in stars])
         )
         definitions = [_Definition(*row) for row in found]
         for definition in reversed(definitions):
@@ -188,7 +190,9 @@ class _Batch:
         columns = _columns(star) | ({"valid_from": "TIMESTAMPTZ"} if star.is_fact else {})
         self._copy(sql.Identifier(star.name), columns, self._files(star))
 
-    def _put_up(self, definitions: Iterable[_Definition]) -> None:
+    def _put_up(self, definitions: Iterable[_Definition]) -> set[str]:
+        """Put keys and indexes up; the tables that lost rows to quarantine by it."""
+        thinned = set()
         for table_name, _, put_up in definitions:
             try:
                 with self.connection.transaction():
@@ -196,7 +200,9 @@ class _Batch:
             except errors.ForeignKeyViolation:
                 star = STARS[table_name]
                 self._set_aside(star, sql.Identifier(star.name))
+                thinned.add(star.name)
                 self.connection.execute(put_up.encode())
+        return thinned
 
     # Every other load: staged first.
 
@@ -207,7 +213,7 @@ class _Batch:
         files = self._files(star)
         if not (files or self._is_awaited(star)):
             return
-        self.connection.execute(_statement("stage", **names))
+        self.connection.execute(statement("stage", **names))
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
         if files:
             self._copy(staged, _columns(star) | _MOMENT, files)
@@ -218,8 +224,9 @@ class _Batch:
         else:
             self.connection.execute(sql.SQL("ANALYZE {}").format(staged))
         moments = sql.SQL("SELECT DISTINCT valid_from FROM {} ORDER BY 1").format(staged)
-        for (moment,) in self.connection.execute(moments).fetchall():
-            self._place(star, names, moment)
+        with daily.kept(self.connection, star, staged):
+            for (moment,) in self.connection.execute(moments).fetchall():
+                self._place(star, names, moment)
 
     def _is_awaited(self, star: Star) -> bool:
         """Whether versions of the star wait for a dimension's row."""
@@ -234,7 +241,7 @@ class _Batch:
         for dimension in _dimensions(star):
             if self._files(dimension):
                 self.connection.execute(
-                    _statement(
+                    statement(
                         "free_waiting",
                         staged=staged,
                         name=star.name,
@@ -248,7 +255,7 @@ class _Batch:
         for column in star.columns:
             if column.references:
                 self.connection.execute(
-                    _statement(
+                    statement(
                         "set_aside",
                         relation=relation,
                         name=star.name,
@@ -279,7 +286,7 @@ class _Batch:
         }
         late = moment < self.manifest.captured_at
         for step in _STEPS[star.is_fact, late]:
-            self.connection.execute(_statement(step, **parts))
+            self.connection.execute(statement(step, **parts))
 
     def _files(self, star: Star) -> list[StarFile]:
         return [file for file in self.manifest.files if file.table == star.name]
@@ -335,13 +342,3 @@ def _reference(dimension: Star) -> dict[str, str | sql.Identifier]:
 
 def _qualified(relation: str, columns: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(relation, column) for column in columns)
-
-
-def _statement(name: str, /, **parts: object) -> sql.Composed:
-    """The statement of that file: values become literals, identifiers are composed."""
-    return sql.SQL(_read(name)).format(**parts)
-
-
-@cache
-def _read(name: str) -> str:
-    return (files("totes.warehouse") / "statements" / f"{name}.sql").read_text(encoding="utf-8")

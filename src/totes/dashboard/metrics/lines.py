@@ -1,0 +1,133 @@
+"""Where the rows of a question come from: daily totals where they can answer it, else the facts."""
+
+from collections.abc import Collection, Mapping
+from datetime import date
+from typing import Any, Literal
+
+from psycopg import sql
+
+from totes.dashboard.filters import FIRST_YEAR, LAST_YEAR, Filter
+from totes.dashboard.reading import part
+
+Grain = Literal["day", "week", "month", "year"]
+
+type Parts = Mapping[str, sql.Composable]
+
+EVER = (date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31))
+"""Every day that the star may hold."""
+
+_MOST_POINTS = 62
+"""More points in a line than these are a coarser line."""
+
+_SALES = ("counterparty", "staff", "location", "design")
+_PURCHASES = ("counterparty", "staff")
+"""What daily totals of orders are grouped by."""
+
+
+def fitting_grain(chosen: Filter) -> Grain:
+    """Days for two months, weeks for a year, months for five, years beyond."""
+    if chosen.days <= _MOST_POINTS:
+        return "day"
+    if chosen.days <= 7 * _MOST_POINTS:
+        return "week"
+    return "month" if chosen.days <= 31 * _MOST_POINTS else "year"
+
+
+def bound(chosen: Filter) -> dict[str, Any]:
+    """The values of a filter that queries bind; NULL narrows nothing."""
+    return {
+        "since": chosen.since,
+        "until": chosen.until,
+        "currencies": list(chosen.currencies) or None,
+        "countries": list(chosen.countries) or None,
+        "departments": list(chosen.departments) or None,
+        "counterparties": list(chosen.counterparties) or None,
+        "as_of": chosen.as_of,
+        "reporting": chosen.reporting,
+    }
+
+
+def facts(chosen: Filter) -> dict[str, sql.Composable]:
+    """The facts as they are, or as they stood: never their history."""
+    names = ("sales_order", "purchase_order", "payment")
+    if chosen.as_of is None:
+        return {name: sql.Identifier(f"current_{name}") for name in names}
+    return {
+        name: sql.SQL("{}(%(as_of)s)").format(sql.Identifier(f"{name}_as_of")) for name in names
+    }
+
+
+def rates() -> sql.Composable:
+    return part("part_rates")
+
+
+def all_sales(chosen: Filter, *needed: str) -> sql.Composable:
+    """Every sale, whatever its day, by what is `needed` of it."""
+    if totals := _totals(chosen, "daily_sales", _SALES, needed):
+        return totals
+    return part("part_sales_of_facts", **facts(chosen))
+
+
+def all_purchases(chosen: Filter, *needed: str) -> sql.Composable:
+    """Every purchase, whatever its day, by what is `needed` of it."""
+    if totals := _totals(chosen, "daily_purchases", _PURCHASES, needed):
+        return totals
+    return part("part_purchases_of_facts", **facts(chosen))
+
+
+def sales(chosen: Filter, *needed: str) -> sql.Composable:
+    """The sales that a filter chooses, with their value in the reporting currency."""
+    narrowed = _narrowed(chosen, country="location")
+    return _converted("sales", all_sales(chosen, *needed, *narrowed))
+
+
+def purchases(chosen: Filter, *needed: str) -> sql.Composable:
+    """The purchases that a filter chooses, with their value in the reporting currency."""
+    narrowed = _narrowed(chosen, country="counterparty")
+    return _converted("purchases", all_purchases(chosen, *needed, *narrowed))
+
+
+def payments(chosen: Filter, *needed: str) -> sql.Composable:
+    """The payments that a filter chooses, with their value in the reporting currency."""
+    looked_at = {*needed, *_narrowed(chosen, country="counterparty")}
+    if chosen.as_of is not None or "staff" in looked_at:
+        return _converted("payments", part("part_payments_of_facts", **facts(chosen)))
+    id_: sql.Composable
+    id_, name = sql.SQL("NULL::integer"), "daily_payments"
+    if looked_at:
+        id_, name = sql.Identifier("counterparty_id"), "daily_payments_by_counterparty"
+    totals = sql.Identifier("totes", name)
+    return _converted(
+        "payments", part("part_payments_of_totals", counterparty_id=id_, totals=totals)
+    )
+
+
+def _narrowed(chosen: Filter, *, country: str) -> list[str]:
+    """What a filter looks at, beside day and currency."""
+    looks_at = (
+        (country, chosen.countries),
+        ("staff", chosen.departments),
+        ("counterparty", chosen.counterparties),
+    )
+    return [name for name, values in looks_at if values]
+
+
+def _totals(
+    chosen: Filter, table: str, dimensions: Collection[str], needed: Collection[str]
+) -> sql.Composable | None:
+    """The daily totals that know all that is needed; None where none does."""
+    looked_at = set(needed)
+    if chosen.as_of is not None or len(looked_at) > 1 or not looked_at <= set(dimensions):
+        return None
+    columns = sql.SQL(", ").join(
+        sql.Identifier(f"{name}_id")
+        if name in looked_at
+        else sql.SQL("NULL::integer AS {}").format(sql.Identifier(f"{name}_id"))
+        for name in dimensions
+    )
+    name = "_by_".join([table, *looked_at])
+    return part("part_orders_of_totals", columns=columns, totals=sql.Identifier("totes", name))
+
+
+def _converted(kind: str, source: sql.Composable) -> sql.Composable:
+    return part("part_converted", lines=part(f"part_{kind}", source=source), rates=rates())

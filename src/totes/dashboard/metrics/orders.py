@@ -1,0 +1,121 @@
+"""Sums over orders, sales and purchases alike."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import NamedTuple
+
+import pandas as pd
+from psycopg import sql
+
+from totes.dashboard.filters import Filter
+from totes.dashboard.metrics import lines
+from totes.dashboard.metrics.choosing import days
+from totes.dashboard.metrics.lines import Grain, fitting_grain
+from totes.dashboard.metrics.total import Total, Waiting
+from totes.dashboard.reading import Reading, part
+
+
+class Sum(NamedTuple):
+    """Of all orders that a filter chooses. `converted_units` are those of orders with a rate."""
+
+    value: Decimal
+    orders: int
+    units: int
+    converted_units: int
+    unconverted: int
+
+    @property
+    def average_price(self) -> Decimal | None:
+        """Of one unit, in the reporting currency; None where nothing was sold for a known price."""
+        if not self.converted_units:
+            return None
+        return (self.value / self.converted_units).quantize(Decimal("0.0001"))
+
+
+def summed(reading: Reading, chosen: Filter, converted: sql.Composable) -> Sum:
+    [row] = reading.rows("orders_total", {"converted": converted}, **lines.bound(chosen))
+    return Sum(*row)
+
+
+def over_time(
+    reading: Reading, chosen: Filter, converted: sql.Composable, grain: Grain | None
+) -> pd.DataFrame:
+    return reading.run(
+        "orders_over_time",
+        {"converted": converted},
+        grain=grain or fitting_grain(chosen),
+        **lines.bound(chosen),
+    )
+
+
+def by(  # noqa: PLR0913  what is summed, by what, and how much of it
+    reading: Reading,
+    chosen: Filter,
+    converted: sql.Composable,
+    *,
+    members: str,
+    key: str,
+    limit: int | None,
+) -> pd.DataFrame:
+    parts = {
+        "converted": converted,
+        "members": part(f"members_of_{members}"),
+        "id": sql.Identifier(f"{key}_id"),
+    }
+    return reading.run("orders_by", parts, limit=limit, **lines.bound(chosen))
+
+
+def total(name: str, now: Sum, before: Sum | None, waiting: Waiting) -> Total:
+    return Total(
+        name=name,
+        value=now.value,
+        before=None if before is None else before.value,
+        count=now.orders,
+        unconverted=now.unconverted,
+        waiting=waiting,
+    )
+
+
+_COLUMNS = {
+    "fact_sales_order": ("created_date", "units_sold", "unit_price"),
+    "fact_purchase_order": ("created_date", "item_quantity", "item_unit_price"),
+    "fact_payment": ("payment_date", None, "payment_amount"),
+}
+"""A fact's day, quantity and price."""
+
+
+def waiting(reading: Reading, chosen: Filter, fact: str) -> Waiting:
+    """What waits in quarantine, of the period or of a day that can't be made out."""
+    day, quantity, price = _COLUMNS[fact]
+    [row] = reading.rows(
+        "waiting",
+        {"rates": lines.rates()},
+        fact=fact,
+        day=day,
+        quantity=quantity,
+        price=price,
+        **lines.bound(chosen),
+    )
+    return Waiting(*row)
+
+
+def had_begun(reading: Reading, chosen: Filter) -> bool:
+    """Whether there were orders when the filter's period ended."""
+    first_day = days(reading, chosen.as_of).first_day
+    return first_day is not None and first_day <= chosen.until
+
+
+def total_of(
+    reading: Reading,
+    chosen: Filter,
+    name: str,
+    lines_of: Callable[[Filter], sql.Composable],
+    fact: str,
+) -> tuple[Total, Sum, Sum | None]:
+    """A total with its sums, of the period and of the equal one before."""
+    now = summed(reading, chosen, lines_of(chosen))
+    earlier = chosen.before()
+    before = None
+    if had_begun(reading, earlier):
+        before = summed(reading, earlier, lines_of(earlier))
+    return total(name, now, before, waiting(reading, chosen, fact)), now, before

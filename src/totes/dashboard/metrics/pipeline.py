@@ -1,0 +1,54 @@
+"""Whether the warehouse can be trusted: how fresh it is, what came when, what waits."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import pandas as pd
+
+from totes.dashboard.reading import Reading
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """The warehouse shows totesys as of `data_to`; nothing newer was there at `checked_at`.
+
+    `verified_at` is when it was last compared, `verified_equal` what came of it; None if never.
+    """
+
+    now: datetime
+    data_to: datetime | None
+    checked_at: datetime | None
+    verified_at: datetime | None
+    verified_equal: bool | None
+
+    @property
+    def lag_seconds(self) -> float | None:
+        """How long ago the warehouse was known to hold everything; None before the first batch."""
+        if self.checked_at is None:
+            return None
+        return max((self.now - self.checked_at).total_seconds(), 0.0)
+
+
+def freshness(reading: Reading) -> Freshness:
+    [row] = reading.rows("freshness")
+    return Freshness(reading.now, *row)
+
+
+def batches(reading: Reading, limit: int = 200) -> pd.DataFrame:
+    """The newest first: batch, captured_at, loaded_at, rows, lag_seconds (of two clocks)."""
+    return reading.run("batches", limit=limit)
+
+
+def quarantine(reading: Reading) -> pd.DataFrame:
+    """What waits: star_table, column_name, reason, rows, since."""
+    return reading.run("quarantine")
+
+
+def quarantine_rows(reading: Reading, limit: int = 1000) -> pd.DataFrame:
+    """The newest first: batch, star_table, key, column_name, value, reason, valid_from."""
+    return reading.run("quarantine_rows", limit=limit)
+
+
+def deleted_dimension_rows(reading: Reading) -> pd.DataFrame:
+    """Rows that totesys has deleted and the star keeps: table_name, key, deleted_at, batch."""
+    return reading.run("deleted_dimension_rows")

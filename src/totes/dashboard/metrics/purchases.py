@@ -1,0 +1,114 @@
+"""Purchases: current purchase orders of the period, by the day they were created."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from types import MappingProxyType
+
+import pandas as pd
+
+from totes.dashboard.filters import Filter
+from totes.dashboard.metrics import choosing, lines, orders
+from totes.dashboard.metrics.lines import Grain
+from totes.dashboard.metrics.total import Total
+from totes.dashboard.reading import Reading
+
+FACT = "fact_purchase_order"
+
+_KEYS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "counterparty": ("counterparty", "counterparty"),
+        "staff": ("staff", "staff"),
+        "department": ("staff", "department"),
+        "country": ("counterparty", "home_country"),
+        "currency": ("currency", "currency"),
+    }
+)
+"""Each dimension, the key that leads there, and its members."""
+
+DIMENSIONS = ("counterparty", "item", "staff", "department", "country", "currency")
+
+
+@dataclass(frozen=True)
+class PurchasesSummary:
+    """`…_before` is of the equal period before, None where there is no data of it."""
+
+    spend: Total
+    orders: int
+    orders_before: int | None
+    quantity: int
+    quantity_before: int | None
+
+
+def total(reading: Reading, chosen: Filter) -> Total:
+    """Spend: item quantity times item unit price."""
+    return orders.total_of(reading, chosen, "Purchases", lines.purchases, FACT)[0]
+
+
+def summary(reading: Reading, chosen: Filter) -> PurchasesSummary:
+    spend, now, before = orders.total_of(reading, chosen, "Purchases", lines.purchases, FACT)
+    return PurchasesSummary(
+        spend=spend,
+        orders=now.orders,
+        orders_before=before.orders if before else None,
+        quantity=now.units,
+        quantity_before=before.units if before else None,
+    )
+
+
+def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
+    """By day, week, month or year: start, value, orders, quantity, average_price, unconverted."""
+    found = orders.over_time(reading, chosen, lines.purchases(chosen), grain)
+    return found.rename(columns={"units": "quantity"})
+
+
+def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = None) -> pd.DataFrame:
+    """By one of DIMENSIONS, the biggest first.
+
+    Columns: key, name, value, orders, quantity, average_price, share, unconverted, own_value (in
+    the orders' own currency: for dimension currency). The country is the supplier's.
+    """
+    if dimension == "item":
+        found = reading.run(
+            "purchases_by_item",
+            {"converted": lines.purchases(chosen, "item")},
+            limit=limit,
+            **lines.bound(chosen),
+        )
+    else:
+        key, members = _KEYS[dimension]
+        converted = lines.purchases(chosen, *({key} - {"currency"}))
+        found = orders.by(reading, chosen, converted, members=members, key=key, limit=limit)
+    return found.rename(columns={"units": "quantity"})
+
+
+def rows(
+    reading: Reading, chosen: Filter, limit: int | None = 1000, offset: int = 0
+) -> pd.DataFrame:
+    """The orders themselves, the newest first; `rate` and `value` are None without a rate."""
+    return _rows(reading, chosen, None, limit, offset)
+
+
+def deliveries(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd.DataFrame:
+    """Orders of any day whose delivery is agreed for today or later, the soonest first.
+
+    Columns as of `rows`, and the `days` until then.
+    """
+    today = choosing.days(reading, chosen.as_of).today
+    everything = replace(chosen, since=lines.EVER[0], until=lines.EVER[1], period="")
+    found = _rows(reading, everything, today, limit, 0)
+    found["days"] = [(day - today).days for day in found["agreed_delivery_date"]]
+    return found
+
+
+def _rows(
+    reading: Reading, chosen: Filter, delivery_from: date | None, limit: int | None, offset: int
+) -> pd.DataFrame:
+    return reading.run(
+        "purchases_rows",
+        {**lines.facts(chosen), "rates": lines.rates()},
+        delivery_from=delivery_from,
+        limit=limit,
+        offset=offset,
+        **lines.bound(chosen),
+    )

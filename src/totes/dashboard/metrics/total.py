@@ -1,0 +1,57 @@
+"""A number as a page shows it: beside the equal period before, and what is not in it."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+Direction = Literal["up", "down", "same", "unknown"]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Rows in quarantine that belong to a total: their value, but for `unvalued` of them.
+
+    These hold no amount, day or currency that can be made out, or there is no rate.
+    """
+
+    rows: int = 0
+    value: Decimal = Decimal(0)
+    unvalued: int = 0
+
+    def __add__(self, other: "Waiting") -> "Waiting":
+        return Waiting(
+            self.rows + other.rows, self.value + other.value, self.unvalued + other.unvalued
+        )
+
+
+NOTHING_WAITS = Waiting()
+
+
+@dataclass(frozen=True)
+class Total:
+    """A sum in the reporting currency, of `count` rows; `unconverted` of them had no rate.
+
+    `before` is that of the equal period before; None where there is no data of it.
+    """
+
+    name: str
+    value: Decimal
+    before: Decimal | None = None
+    count: int = 0
+    unconverted: int = 0
+    waiting: Waiting = NOTHING_WAITS
+
+    @property
+    def change(self) -> Decimal | None:
+        """By what part it changed: 0.12 is 12 % more. None where nothing compares."""
+        if not self.before:
+            return None
+        return (self.value - self.before) / abs(self.before)
+
+    @property
+    def direction(self) -> Direction:
+        if self.before is None:
+            return "unknown"
+        if self.value == self.before:
+            return "same"
+        return "up" if self.value > self.before else "down"

@@ -1,0 +1,129 @@
+"""What was bought, from whom, by whom, and what is to be delivered."""
+
+import streamlit as st
+
+from totes.dashboard import charts, drill, tables, text, totals
+from totes.dashboard.metrics import purchases
+from totes.dashboard.rows import rows
+from totes.dashboard.view import View, view
+
+DIMENSIONS = {
+    "counterparty": "Counterparty",
+    "item": "Item",
+    "staff": "Member of staff",
+    "department": "Department",
+    "country": "Country",
+    "currency": "Currency",
+}
+
+ROW_COLUMNS = {
+    "purchase_order_id": "Order id",
+    "created_date": "Day",
+    "counterparty": "Counterparty",
+    "country": "Country",
+    "item": "Item",
+    "staff": "Staff",
+    "department": "Department",
+    "quantity": "Quantity",
+    "unit_price": "Unit price",
+    "currency": "Currency",
+    "amount": "Amount in it",
+    "value": "Amount, {}",
+    "agreed_delivery_date": "Delivery",
+    "agreed_payment_date": "Payment due",
+}
+
+
+def show(page: View) -> None:
+    chosen, currency = page.chosen, page.currency
+    st.title("Purchases")
+    drill.way_back(page)
+    found = purchases.summary(page.reading, chosen)
+    with totals.cards("purchases"):
+        totals.total(found.spend, "Spend", currency, better="")
+        totals.number("Orders", f"{found.orders:,}", found.orders, found.orders_before)
+        totals.number("Items", f"{found.quantity:,}", None, None)
+    grain = drill.grain(chosen)
+    series = purchases.over_time(page.reading, chosen, grain)
+    st.subheader(f"Spend by {grain}, {text.period(chosen.since, chosen.until)}")
+    says = drill.bars(
+        page, series, "value", "Spend", grain, tooltips={"orders": "Orders", "quantity": "Items"}
+    )
+    with st.expander("As a table"):
+        tables.table(
+            series,
+            {
+                "start": f"{grain.capitalize()} from",
+                "value": f"Spend, {currency}",
+                "orders": "Orders",
+                "quantity": "Items",
+                "unconverted": "Not converted",
+            },
+            key="purchases-series",
+            file_name=f"totes-purchases_{page.file_name}",
+            alt=says,
+        )
+    _by(page)
+    _deliveries(page)
+    rows(
+        page,
+        "purchase_order",
+        "Purchase orders",
+        purchases.rows,
+        ROW_COLUMNS,
+        open_at=chosen.days == 1,
+    )
+
+
+def _by(page: View) -> None:
+    st.subheader("From whom, of what and by whom")
+    tabs = st.tabs(list(DIMENSIONS.values()))
+    for tab, (name, heading) in zip(tabs, DIMENSIONS.items(), strict=True):
+        with tab:
+            found = purchases.by(page.reading, page.chosen, name)
+            if found.empty:
+                st.text("Nothing was bought in this period.")
+                continue
+            bars = charts.ranked(
+                found, "Spend", page.currency, dark=page.dark, tooltips={"orders": "Orders"}
+            )
+            st.altair_chart(bars.drawn, alt=bars.says, key=f"purchases-by-{name}")
+            tables.table(
+                found,
+                {
+                    "name": heading,
+                    "value": f"Spend, {page.currency}",
+                    "orders": "Orders",
+                    "quantity": "Items",
+                    "unconverted": "Not converted",
+                },
+                key=f"purchases-table-{name}",
+                file_name=f"totes-purchases-by-{name}_{page.file_name}",
+                alt=bars.says,
+            )
+
+
+def _deliveries(page: View) -> None:
+    st.subheader("Deliveries agreed, from today on")
+    found = purchases.deliveries(page.reading, page.chosen)
+    tables.table(
+        found,
+        {
+            "agreed_delivery_date": "Day",
+            "days": "In days",
+            "counterparty": "Counterparty",
+            "item": "Item",
+            "quantity": "Quantity",
+            "value": f"Amount, {page.currency}",
+            "city": "City",
+            "country": "Country",
+            "purchase_order_id": "Order id",
+        },
+        key="purchases-deliveries",
+        file_name=f"totes-deliveries_{page.file_name}",
+        alt="Deliveries that were agreed for today and later, the soonest first.",
+        empty="No delivery is agreed for today or later.",
+    )
+
+
+show(view())

@@ -1,0 +1,171 @@
+"""What was sold, when, where, of what, to whom and by whom."""
+
+import streamlit as st
+
+from totes.dashboard import charts, drill, tables, text, totals
+from totes.dashboard.metrics import sales
+from totes.dashboard.rows import rows
+from totes.dashboard.view import View, view
+
+HEADINGS = {
+    "country": "Country",
+    "design": "Design",
+    "counterparty": "Counterparty",
+    "staff": "Member of staff",
+    "department": "Department",
+    "currency": "Currency",
+}
+
+ROW_COLUMNS = {
+    "sales_order_id": "Order id",
+    "created_date": "Day",
+    "counterparty": "Counterparty",
+    "country": "Country",
+    "city": "City",
+    "design": "Design",
+    "staff": "Staff",
+    "department": "Department",
+    "units": "Units",
+    "unit_price": "Unit price",
+    "currency": "Currency",
+    "amount": "Amount in it",
+    "value": "Amount, {}",
+    "agreed_delivery_date": "Delivery",
+    "agreed_payment_date": "Payment due",
+}
+
+
+def show(page: View) -> None:
+    chosen, currency = page.chosen, page.currency
+    st.title("Sales")
+    drill.way_back(page)
+    _totals(page)
+    grain = drill.grain(chosen)
+    series = sales.over_time(page.reading, chosen, grain)
+    st.subheader(f"Revenue by {grain}, {text.period(chosen.since, chosen.until)}")
+    says = drill.bars(
+        page, series, "value", "Revenue", grain, tooltips={"orders": "Orders", "units": "Units"}
+    )
+    with st.expander("As a table, with the average price"):
+        tables.table(
+            series,
+            {
+                "start": f"{grain.capitalize()} from",
+                "value": f"Revenue, {currency}",
+                "orders": "Orders",
+                "units": "Units",
+                "average_price": f"Average price, {currency}",
+                "unconverted": "Not converted",
+            },
+            key="sales-series",
+            file_name=f"totes-sales_{page.file_name}",
+            alt=says,
+        )
+    _where(page)
+    _by(page)
+    _top_designs(page)
+    rows(page, "sales_order", "Sales orders", sales.rows, ROW_COLUMNS, open_at=chosen.days == 1)
+
+
+def _totals(page: View) -> None:
+    found = sales.summary(page.reading, page.chosen)
+    with totals.cards("sales"):
+        totals.total(found.revenue, "Revenue", page.currency)
+        totals.number("Orders", f"{found.orders:,}", found.orders, found.orders_before)
+        totals.number("Units", f"{found.units:,}", found.units, found.units_before)
+        price = found.average_price
+        shown = "none" if price is None else text.money(price, page.currency, exact=True)
+        totals.number("Average price", shown, price, found.average_price_before)
+        for _, row in sales.new_and_returning(page.reading, page.chosen).iterrows():
+            st.metric(
+                f"{str(row['kind']).capitalize()} counterparties",
+                f"{row['counterparties']:,}",
+                f"{text.count(row['orders'], 'order')}, {text.money(row['value'], page.currency)}",
+                delta_arrow="off",
+                delta_color="off",
+                help="New: its first order ever lies in this period.",
+                border=True,
+            )
+
+
+def _where(page: View) -> None:
+    st.subheader("By country of delivery")
+    found = sales.by(page.reading, page.chosen, "country")
+    if found.empty:
+        st.text("Nothing was sold in this period.")
+        return
+    drawn = charts.world_map(found, "Revenue", page.currency, dark=page.dark)
+    wide, beside = st.columns([3, 2])
+    with wide:
+        st.altair_chart(drawn.drawn, alt=drawn.says, key="sales-map")
+    with beside:
+        bars = charts.ranked(
+            found, "Revenue", page.currency, dark=page.dark, tooltips={"orders": "Orders"}
+        )
+        st.altair_chart(bars.drawn, alt=bars.says, key="sales-countries")
+    with st.expander("All countries as a table"):
+        _dimension_table(page, found, "country", drawn.says)
+
+
+def _by(page: View) -> None:
+    st.subheader("By whom and of what")
+    others = [name for name in sales.DIMENSIONS if name != "country"]
+    tabs = st.tabs([HEADINGS[name] for name in others])
+    for tab, name in zip(tabs, others, strict=True):
+        with tab:
+            found = sales.by(page.reading, page.chosen, name)
+            if found.empty:
+                st.text("Nothing was sold in this period.")
+                continue
+            bars = charts.ranked(
+                found,
+                "Revenue",
+                page.currency,
+                dark=page.dark,
+                tooltips={"orders": "Orders", "units": "Units"},
+            )
+            st.altair_chart(bars.drawn, alt=bars.says, key=f"sales-by-{name}")
+            _dimension_table(page, found, name, bars.says)
+
+
+def _dimension_table(page: View, found: "tables.Frame", name: str, says: str) -> None:
+    columns = {
+        "name": HEADINGS[name],
+        "value": f"Revenue, {page.currency}",
+        "share": "Share, %",
+        "orders": "Orders",
+        "units": "Units",
+        "average_price": f"Average price, {page.currency}",
+        "unconverted": "Not converted",
+    }
+    if "own_value" in found.columns:
+        columns["own_value"] = "Revenue in its own currency"
+    tables.table(
+        found.assign(share=[share and share * 100 for share in found["share"]]),
+        columns,
+        key=f"sales-table-{name}",
+        file_name=f"totes-sales-by-{name}_{page.file_name}",
+        alt=says,
+    )
+
+
+def _top_designs(page: View) -> None:
+    st.subheader("Top designs for each country")
+    found = sales.top_designs(page.reading, page.chosen)
+    tables.table(
+        found,
+        {
+            "country": "Country",
+            "place": "Place",
+            "design": "Design",
+            "value": f"Revenue, {page.currency}",
+            "orders": "Orders",
+            "units": "Units",
+        },
+        key="sales-top-designs",
+        file_name=f"totes-top-designs_{page.file_name}",
+        alt="The three designs with the most revenue in each country.",
+    )
+
+
+show(view())

@@ -1,0 +1,25 @@
+-- Customers of the period whose first order ever lies in it, and those who had ordered before.
+WITH firsts AS (
+    SELECT counterparty_id, min(day) AS first_day
+    FROM {ever} AS sale
+    GROUP BY 1
+),
+
+told AS (
+    SELECT
+        CASE WHEN firsts.first_day >= %(since)s THEN 'new' ELSE 'returning' END AS kind,
+        line.*
+    FROM {converted} AS line
+    JOIN firsts ON firsts.counterparty_id = line.counterparty_id
+)
+
+SELECT
+    kinds.kind,
+    count(DISTINCT told.counterparty_id) AS counterparties,
+    coalesce(sum(told.orders), 0)::bigint AS orders,
+    round(coalesce(sum(told.converted), 0), 2) AS value,
+    coalesce(sum(told.orders) FILTER (WHERE told.converted IS NULL), 0)::bigint AS unconverted
+FROM (VALUES ('new'), ('returning')) AS kinds (kind)
+LEFT JOIN told ON told.kind = kinds.kind
+GROUP BY 1
+ORDER BY 1

@@ -1,0 +1,28 @@
+-- The same for each day, week, month or year of the period, those without orders too.
+WITH summed AS (
+    SELECT
+        date_trunc(%(grain)s, day::timestamp)::date AS start,
+        sum(converted) AS value,
+        sum(orders) AS orders,
+        sum(units) AS units,
+        sum(units) FILTER (WHERE converted IS NOT NULL) AS converted_units,
+        sum(orders) FILTER (WHERE converted IS NULL) AS unconverted
+    FROM {converted} AS line
+    GROUP BY 1
+)
+
+SELECT
+    calendar.start::date AS start,
+    round(coalesce(summed.value, 0), 2) AS value,
+    coalesce(summed.orders, 0)::bigint AS orders,
+    coalesce(summed.units, 0)::bigint AS units,
+    round(summed.value / nullif(summed.converted_units, 0), 4) AS average_price,
+    coalesce(summed.unconverted, 0)::bigint AS unconverted
+FROM
+    generate_series(
+        date_trunc(%(grain)s, %(since)s::date::timestamp),
+        %(until)s::date::timestamp,
+        ('1 ' || %(grain)s)::interval
+    ) AS calendar (start)
+LEFT JOIN summed ON summed.start = calendar.start::date
+ORDER BY 1

@@ -1,0 +1,43 @@
+-- The payments that a filter chooses, each with its direction and sign: refunds take away. Their
+-- country is the payer's or payee's; the department is that of the order's member of staff.
+(
+    SELECT
+        payment.day,
+        payment.currency_id,
+        payment.counterparty_id,
+        payment.paid,
+        payment.payments,
+        kind.direction,
+        kind.sign * payment.value AS value
+    FROM {source} AS payment
+    JOIN dim_payment_type AS type ON type.payment_type_id = payment.payment_type_id
+    JOIN (
+        VALUES
+        ('SALES_RECEIPT', 'in', 1),
+        ('SALES_REFUND', 'in', -1),
+        ('PURCHASE_PAYMENT', 'out', 1),
+        ('PURCHASE_REFUND', 'out', -1)
+    ) AS kind (payment_type_name, direction, sign)
+        ON kind.payment_type_name = type.payment_type_name
+    WHERE payment.day BETWEEN %(since)s AND %(until)s
+        AND (
+            %(currencies)s::text[] IS NULL OR payment.currency_id IN (
+                SELECT currency_id FROM dim_currency WHERE currency_code = ANY(%(currencies)s)
+            )
+        )
+        AND (
+            %(countries)s::text[] IS NULL OR payment.counterparty_id IN (
+                SELECT counterparty_id FROM dim_counterparty
+                WHERE counterparty_legal_country = ANY(%(countries)s)
+            )
+        )
+        AND (
+            %(departments)s::text[] IS NULL OR payment.staff_id IN (
+                SELECT staff_id FROM dim_staff WHERE department_name = ANY(%(departments)s)
+            )
+        )
+        AND (
+            %(counterparties)s::int[] IS NULL
+            OR payment.counterparty_id = ANY(%(counterparties)s)
+        )
+)

@@ -1,0 +1,14 @@
+-- One line for each sales order.
+(
+    SELECT
+        created_date AS day,
+        currency_id,
+        counterparty_id,
+        sales_staff_id AS staff_id,
+        agreed_delivery_location_id AS location_id,
+        design_id,
+        1 AS orders,
+        units_sold AS units,
+        units_sold * unit_price AS value
+    FROM {sales_order}
+)

@@ -1,0 +1,63 @@
+-- Payments themselves: the newest paid ones first, or of the open ones the longest due.
+SELECT
+    payment.payment_id,
+    payment.payment_date,
+    kind.direction,
+    type.payment_type_name AS kind,
+    counterparty.counterparty_legal_name AS counterparty,
+    counterparty.counterparty_legal_country AS country,
+    currency.currency_code AS currency,
+    kind.sign * payment.payment_amount AS amount,
+    CASE WHEN currency.currency_code = %(reporting)s THEN 1 ELSE rate.rate END AS rate,
+    round(
+        kind.sign * CASE
+            WHEN currency.currency_code = %(reporting)s THEN payment.payment_amount
+            ELSE payment.payment_amount * rate.rate
+        END,
+        2
+    ) AS value,
+    greatest(%(today)s::date - payment.payment_date, 0) AS days_overdue,
+    CASE
+        WHEN payment.paid OR payment.payment_date >= %(today)s THEN ''
+        WHEN extract(ISODOW FROM payment.payment_date) > 5 THEN 'due on a weekend'
+        WHEN payment.payment_date = payment.created_date THEN 'due on the day it was made'
+        ELSE ''
+    END AS why,
+    reason.sales_order_id,
+    reason.purchase_order_id
+FROM {payment} AS payment
+JOIN dim_payment_type AS type ON type.payment_type_id = payment.payment_type_id
+JOIN (
+    VALUES
+    ('SALES_RECEIPT', 'in', 1),
+    ('SALES_REFUND', 'in', -1),
+    ('PURCHASE_PAYMENT', 'out', 1),
+    ('PURCHASE_REFUND', 'out', -1)
+) AS kind (payment_type_name, direction, sign)
+    ON kind.payment_type_name = type.payment_type_name
+JOIN dim_counterparty AS counterparty ON counterparty.counterparty_id = payment.counterparty_id
+JOIN dim_currency AS currency ON currency.currency_id = payment.currency_id
+JOIN dim_transaction AS reason ON reason.transaction_id = payment.transaction_id
+LEFT JOIN {sales_order} AS sale
+    ON sale.sales_order_id = reason.sales_order_id AND %(departments)s::text[] IS NOT NULL
+LEFT JOIN {purchase_order} AS purchase
+    ON purchase.purchase_order_id = reason.purchase_order_id
+    AND %(departments)s::text[] IS NOT NULL
+LEFT JOIN dim_staff AS staff
+    ON staff.staff_id = coalesce(sale.sales_staff_id, purchase.staff_id)
+LEFT JOIN {rates} AS rate
+    ON rate.currency_id = payment.currency_id AND rate.day = payment.payment_date
+WHERE payment.payment_date BETWEEN %(since)s AND %(until)s
+    AND payment.paid = %(paid)s
+    AND (%(currencies)s::text[] IS NULL OR currency.currency_code = ANY(%(currencies)s))
+    AND (
+        %(countries)s::text[] IS NULL
+        OR counterparty.counterparty_legal_country = ANY(%(countries)s)
+    )
+    AND (%(departments)s::text[] IS NULL OR staff.department_name = ANY(%(departments)s))
+    AND (%(counterparties)s::int[] IS NULL OR payment.counterparty_id = ANY(%(counterparties)s))
+ORDER BY
+    CASE WHEN %(paid)s THEN payment.payment_date END DESC,
+    payment.payment_date,
+    payment.payment_id
+LIMIT %(limit)s OFFSET %(offset)s

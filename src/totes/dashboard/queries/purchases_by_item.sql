@@ -1,0 +1,27 @@
+-- Purchases by item, the dearest first.
+WITH summed AS (
+    SELECT
+        line.item_code AS key,
+        sum(line.value) AS own_value,
+        coalesce(sum(line.converted), 0) AS value,
+        sum(line.orders) AS orders,
+        sum(line.units) AS units,
+        sum(line.units) FILTER (WHERE line.converted IS NOT NULL) AS converted_units,
+        coalesce(sum(line.orders) FILTER (WHERE line.converted IS NULL), 0) AS unconverted
+    FROM {converted} AS line
+    GROUP BY 1
+)
+
+SELECT
+    key,
+    key AS name,
+    round(value, 2) AS value,
+    orders::bigint AS orders,
+    units::bigint AS units,
+    round(value / nullif(converted_units, 0), 4) AS average_price,
+    round(value / nullif(sum(value) OVER (), 0), 6) AS share,
+    unconverted::bigint AS unconverted,
+    round(own_value, 2) AS own_value
+FROM summed
+ORDER BY summed.value DESC, summed.orders DESC, key
+LIMIT %(limit)s

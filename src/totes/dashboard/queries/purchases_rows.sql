@@ -1,0 +1,53 @@
+-- The purchase orders themselves, the newest first; or those whose delivery is agreed from a day
+-- on, the soonest first.
+SELECT
+    purchase.purchase_order_id,
+    purchase.created_date,
+    purchase.created_time,
+    supplier.counterparty_legal_name AS counterparty,
+    supplier.counterparty_legal_country AS country,
+    place.country AS delivery_country,
+    place.city,
+    purchase.item_code AS item,
+    staff.first_name || ' ' || staff.last_name AS staff,
+    staff.department_name AS department,
+    purchase.item_quantity AS quantity,
+    purchase.item_unit_price AS unit_price,
+    currency.currency_code AS currency,
+    purchase.item_quantity * purchase.item_unit_price AS amount,
+    CASE WHEN currency.currency_code = %(reporting)s THEN 1 ELSE rate.rate END AS rate,
+    round(
+        CASE
+            WHEN currency.currency_code = %(reporting)s
+                THEN purchase.item_quantity * purchase.item_unit_price
+            ELSE purchase.item_quantity * purchase.item_unit_price * rate.rate
+        END,
+        2
+    ) AS value,
+    purchase.agreed_delivery_date,
+    purchase.agreed_payment_date
+FROM {purchase_order} AS purchase
+JOIN dim_counterparty AS supplier ON supplier.counterparty_id = purchase.counterparty_id
+JOIN dim_location AS place ON place.location_id = purchase.agreed_delivery_location_id
+JOIN dim_staff AS staff ON staff.staff_id = purchase.staff_id
+JOIN dim_currency AS currency ON currency.currency_id = purchase.currency_id
+LEFT JOIN {rates} AS rate
+    ON rate.currency_id = purchase.currency_id AND rate.day = purchase.created_date
+WHERE purchase.created_date BETWEEN %(since)s AND %(until)s
+    AND (
+        %(delivery_from)s::date IS NULL
+        OR purchase.agreed_delivery_date >= %(delivery_from)s
+    )
+    AND (%(currencies)s::text[] IS NULL OR currency.currency_code = ANY(%(currencies)s))
+    AND (
+        %(countries)s::text[] IS NULL
+        OR supplier.counterparty_legal_country = ANY(%(countries)s)
+    )
+    AND (%(departments)s::text[] IS NULL OR staff.department_name = ANY(%(departments)s))
+    AND (%(counterparties)s::int[] IS NULL OR purchase.counterparty_id = ANY(%(counterparties)s))
+ORDER BY
+    CASE WHEN %(delivery_from)s::date IS NOT NULL THEN purchase.agreed_delivery_date END,
+    purchase.created_date DESC,
+    purchase.created_time DESC,
+    purchase.purchase_order_id DESC
+LIMIT %(limit)s OFFSET %(offset)s

@@ -1,0 +1,40 @@
+-- The sales orders themselves, the newest first.
+SELECT
+    sale.sales_order_id,
+    sale.created_date,
+    sale.created_time,
+    customer.counterparty_legal_name AS counterparty,
+    place.country,
+    place.city,
+    design.design_name AS design,
+    staff.first_name || ' ' || staff.last_name AS staff,
+    staff.department_name AS department,
+    sale.units_sold AS units,
+    sale.unit_price,
+    currency.currency_code AS currency,
+    sale.units_sold * sale.unit_price AS amount,
+    CASE WHEN currency.currency_code = %(reporting)s THEN 1 ELSE rate.rate END AS rate,
+    round(
+        CASE
+            WHEN currency.currency_code = %(reporting)s THEN sale.units_sold * sale.unit_price
+            ELSE sale.units_sold * sale.unit_price * rate.rate
+        END,
+        2
+    ) AS value,
+    sale.agreed_delivery_date,
+    sale.agreed_payment_date
+FROM {sales_order} AS sale
+JOIN dim_counterparty AS customer ON customer.counterparty_id = sale.counterparty_id
+JOIN dim_location AS place ON place.location_id = sale.agreed_delivery_location_id
+JOIN dim_design AS design ON design.design_id = sale.design_id
+JOIN dim_staff AS staff ON staff.staff_id = sale.sales_staff_id
+JOIN dim_currency AS currency ON currency.currency_id = sale.currency_id
+LEFT JOIN {rates} AS rate
+    ON rate.currency_id = sale.currency_id AND rate.day = sale.created_date
+WHERE sale.created_date BETWEEN %(since)s AND %(until)s
+    AND (%(currencies)s::text[] IS NULL OR currency.currency_code = ANY(%(currencies)s))
+    AND (%(countries)s::text[] IS NULL OR place.country = ANY(%(countries)s))
+    AND (%(departments)s::text[] IS NULL OR staff.department_name = ANY(%(departments)s))
+    AND (%(counterparties)s::int[] IS NULL OR sale.counterparty_id = ANY(%(counterparties)s))
+ORDER BY sale.created_date DESC, sale.created_time DESC, sale.sales_order_id DESC
+LIMIT %(limit)s OFFSET %(offset)s

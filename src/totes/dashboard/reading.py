@@ -1,0 +1,87 @@
+"""Reading the warehouse for a page: one snapshot, no writing, named queries.
+
+A page's numbers agree, because all of them are read in one REPEATABLE READ transaction. The SQL
+lies in `queries/`, one file for each question; values are always bound, never formatted in.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime  # noqa: TC003  part of the interface
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+from psycopg import Connection, sql
+
+from totes.errors import UsageError
+from totes.settings import Dsn
+from totes.warehouse.connection import connect
+from totes.warehouse.schema import READER, check_migrations
+
+type Parts = Mapping[str, sql.Composable]
+
+NO_PARTS: Parts = MappingProxyType({})
+
+
+class Reading:
+    """The warehouse as it was at one moment, for the questions of one page."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+        [(now,)] = connection.execute("SELECT clock_timestamp()").fetchall()
+        self.now: datetime = now
+        """By the warehouse's clock."""
+        self.remembered: dict[object, object] = {}
+        """Answers that other questions of the page need again."""
+
+    def run(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> pd.DataFrame:
+        """The answer of `queries/NAME.sql`, with its columns' names; numeric stays Decimal.
+
+        `parts` are what the query is composed of, names and SQL of other files; `values` are
+        bound.
+        """
+        cursor = self._connection.execute(part(name, **parts), values)
+        names = [column.name for column in cursor.description or ()]
+        return pd.DataFrame.from_records(cursor.fetchall(), columns=names, coerce_float=False)
+
+    def rows(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> list[Any]:
+        """The same as plain tuples."""
+        return self._connection.execute(part(name, **parts), values).fetchall()
+
+
+@contextmanager
+def open_reading(dsn: Dsn) -> Iterator[Reading]:
+    """A snapshot of the warehouse, as a role that may only read; WarehouseError where it is away.
+
+    It waits for no loader: where the warehouse is just being rebuilt, that is said after seconds.
+    """
+    with connect(dsn) as connection:
+        connection.prepare_threshold = None  # a plan for these values, each time
+        connection.execute(part("session"))
+        check_migrations(connection)
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield Reading(connection)
+
+
+def refuse_writers(dsn: Dsn) -> None:
+    """UsageError where the role behind `dsn` may do more than read."""
+    with connect(dsn) as connection:
+        [(user, may_write)] = connection.execute(part("may_write")).fetchall()
+    if may_write:
+        raise UsageError(
+            f"The dashboard reads the warehouse as {user}, who may write there: set "
+            f"TOTES_DASHBOARD_DSN to a login that only has the role {READER}."
+        )
+
+
+def part(name: str, /, **parts: sql.Composable) -> sql.Composed:
+    """The SQL of `queries/NAME.sql`, composed of `parts`, which hold no values."""
+    return sql.SQL(_query(name)).format(**parts)
+
+
+@cache
+def _query(name: str) -> str:
+    return (files("totes.dashboard") / "queries" / f"{name}.sql").read_text(encoding="utf-8")

@@ -1,0 +1,124 @@
+"""Tables as they are read, and as files of exactly what is shown."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from functools import partial
+from io import BytesIO
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from totes.dashboard import text
+
+ROW_PIXELS = 35
+MOST_ROWS_SEEN = 12
+
+type Frame = pd.DataFrame
+
+type Columns = Mapping[str, str]
+"""Heading by the name of the column; columns that are not named are not shown."""
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    """As UTF-8 with a byte order mark, by which spreadsheets know it."""
+    return frame.to_csv(index=False).encode("utf-8-sig")
+
+
+def parquet(frame: pd.DataFrame) -> bytes:
+    """Decimal stays exact, dates stay dates."""
+    buffer = BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def table(  # noqa: PLR0913  what a table is made of
+    frame: pd.DataFrame,
+    columns: Columns,
+    *,
+    key: str,
+    file_name: str,
+    alt: str,
+    selectable: bool = False,
+    empty: str = "Nothing in this period.",
+    missing: str = "-",
+) -> int | None:
+    """The columns by their headings, and buttons for a CSV and a Parquet file of the same rows.
+
+    `missing` stands where a value is None. Of a `selectable` table the number of the row that was
+    chosen is returned.
+    """
+    if frame.empty:
+        st.text(empty)
+        return None
+    exact = frame[list(columns)]
+    shown = pd.DataFrame({name: _shown(exact[name]) for name in columns})
+    options: dict[str, Any] = {}
+    if selectable:
+        options = {"on_select": "rerun", "selection_mode": "single-row"}
+    chosen = st.dataframe(
+        shown,
+        hide_index=True,
+        height=(min(len(shown), MOST_ROWS_SEEN) + 1) * ROW_PIXELS + 3,
+        key=key,
+        alt=alt,
+        placeholder=missing,
+        column_config={name: _column(exact[name], heading) for name, heading in columns.items()},
+        **options,
+    )
+    downloads(exact, key=key, file_name=file_name)
+    picked = chosen["selection"]["rows"] if selectable else []
+    return picked[0] if picked and picked[0] < len(frame) else None
+
+
+def downloads(frame: pd.DataFrame, *, key: str, file_name: str) -> None:
+    """A CSV and a Parquet file of a frame; they are made when asked for."""
+    with st.container(horizontal=True):
+        for kind, mime, make in (
+            ("CSV", "text/csv", csv),
+            ("Parquet", "application/vnd.apache.parquet", parquet),
+        ):
+            st.download_button(
+                kind,
+                data=partial(make, frame),
+                file_name=f"{file_name}.{kind.lower()}",
+                mime=mime,
+                key=f"{key}-{kind}",
+                on_click="ignore",
+                type="tertiary",
+                icon=":material/download:",
+                help=f"{len(frame):,} rows, as shown",
+            )
+
+
+def _is_decimal(column: "pd.Series[Any]") -> bool:
+    return any(isinstance(value, Decimal) for value in column)
+
+
+def _shown(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Numbers and dates as they are, so that they sort; everything else as text."""
+    if pd.api.types.is_numeric_dtype(column) or _is_decimal(column):
+        return column
+    return column.map(_cell)
+
+
+def _cell(value: object) -> object:
+    if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
+        return value
+    return text.moment(value) if isinstance(value, datetime) else text.plain(value)
+
+
+def _column(column: "pd.Series[Any]", heading: str) -> Any:
+    if _is_decimal(column):
+        return st.column_config.NumberColumn(heading, format="accounting")
+    if pd.api.types.is_bool_dtype(column):
+        return st.column_config.CheckboxColumn(heading)
+    if pd.api.types.is_numeric_dtype(column):
+        return st.column_config.NumberColumn(
+            heading,
+            format="%d" if "id" in heading.lower() or "number" in heading.lower() else "localized",
+        )
+    if any(isinstance(value, date) and not isinstance(value, datetime) for value in column):
+        return st.column_config.DateColumn(heading, format="YYYY-MM-DD")
+    return st.column_config.TextColumn(heading)

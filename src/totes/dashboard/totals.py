@@ -1,0 +1,111 @@
+"""A total as a big number: how it changed, what is missing from it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Literal
+
+import streamlit as st
+
+from totes.dashboard import text
+from totes.dashboard.metrics import Total
+
+type Arrow = Literal["up", "down", "off"]
+
+CARDS = "cards"
+"""The key of a row of cards begins so: app.py's style lets them share its width."""
+
+WORDS = {"up": "up", "down": "down", "same": "the same"}
+
+
+@contextmanager
+def cards(key: str) -> Iterator[None]:
+    """A row of numbers side by side, in as many lines as the screen is narrow."""
+    with st.container(horizontal=True, key=f"{CARDS}-{key}"):
+        yield
+
+
+def total(
+    what: Total, label: str, currency: str, *, spark: Sequence[Decimal] = (), better: str = "up"
+) -> None:
+    """The number, the exact one in its help, and beside it what waits or could not be converted.
+
+    `better` says which way is good news, "up", "down" or neither: "".
+    """
+    delta, arrow = change(what)
+    with st.container():
+        st.metric(
+            label,
+            text.money(what.value, currency),
+            delta,
+            delta_arrow=arrow,
+            delta_color=_colour(arrow, better),
+            help=text.own(f"Exactly {text.money(what.value, currency, exact=True)}"),
+            border=True,
+            chart_data=[float(value) for value in spark] if len(spark) > 1 else None,
+            chart_type="area",
+        )
+        for missing in left_out(what, currency):
+            st.caption(text.own(f":material/hourglass_top: {missing}"))
+
+
+def number(label: str, value: str, now: int | Decimal | None, before: int | Decimal | None) -> None:
+    """A number that is no sum of money, with its change."""
+    delta: str | None = None
+    arrow: Arrow = "off"
+    if now is not None and before:
+        share = Decimal(now) / Decimal(before) - 1
+        arrow = "up" if share > 0 else "down" if share < 0 else "off"
+        delta = _words(share)
+    st.metric(
+        label,
+        value,
+        delta,
+        delta_arrow=arrow,
+        delta_color=_colour(arrow, "up"),
+        border=True,
+    )
+
+
+def change(what: Total) -> tuple[str | None, Arrow]:
+    """How a total has changed in words, and the arrow for it."""
+    if what.change is None:
+        if what.before is None:
+            return None, "off"
+        return (
+            "the same"
+            if what.before == what.value
+            else f"{WORDS.get(what.direction, '')} from none",
+            _arrow(what),
+        )
+    return _words(what.change), _arrow(what)
+
+
+def left_out(what: Total, currency: str) -> list[str]:
+    """What the number does not contain, in words."""
+    told = []
+    if what.unconverted:
+        told.append(f"{text.count(what.unconverted, 'row')} not converted: there is no rate")
+    if what.waiting.rows:
+        worth = f", worth {text.money(what.waiting.value, currency)}"
+        if what.waiting.unvalued:
+            known = what.waiting.unvalued < what.waiting.rows
+            worth = f"{worth} and more" if known else ", of unknown worth"
+        told.append(f"{text.count(what.waiting.rows, 'row')}{worth} in quarantine")
+    return told
+
+
+def _words(share: Decimal) -> str:
+    if share == 0:
+        return "the same"
+    return f"{'up' if share > 0 else 'down'} {text.percent(abs(share))}"
+
+
+def _arrow(what: Total) -> Arrow:
+    return what.direction if what.direction in ("up", "down") else "off"
+
+
+def _colour(arrow: Arrow, better: str) -> Literal["off", "green", "red"]:
+    if not better or arrow == "off":
+        return "off"
+    return "green" if arrow == better else "red"

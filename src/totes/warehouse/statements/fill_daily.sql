@@ -1,0 +1,5 @@
+-- The totals of all lines, into an empty table.
+INSERT INTO {daily} ({columns})
+SELECT {keys}, {sums}
+FROM ({lines}) AS line
+GROUP BY {keys}

@@ -1,0 +1,144 @@
+"""A real browser without a screen: Debian's Chromium, driven through its own driver."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--lang=en-GB",
+)
+
+PATIENCE_SECONDS = 120
+"""How long something may take that is sure to come, on a machine that does other things."""
+
+_IS_BUSY = """
+const app = document.querySelector('[data-testid="stApp"]');
+return !app || app.getAttribute('data-test-script-state') !== 'notRunning'
+    || document.querySelector('[data-testid="stSkeleton"]') !== null;
+"""
+_ASKED_ELSEWHERE = """
+return performance.getEntriesByType('resource').map(entry => entry.name)
+    .filter(name => new URL(name).origin !== location.origin && !/^(blob|data):/.test(name));
+"""
+
+
+class Browser:
+    """One window."""
+
+    def __init__(self, driver: webdriver.Chrome, downloads: Path) -> None:
+        self.driver = driver
+        self._downloads = downloads
+        self.asked_elsewhere: set[str] = set()
+
+    def open(self, address: str) -> None:
+        self.driver.get(address)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the server has nothing more to say about what was done."""
+        calm = 0
+
+        def is_calm(driver: webdriver.Chrome) -> bool:
+            nonlocal calm
+            calm = 0 if driver.execute_script(_IS_BUSY) else calm + 1
+            return calm > 3
+
+        self.until(is_calm)
+        self.asked_elsewhere |= set(self.driver.execute_script(_ASKED_ELSEWHERE))
+
+    def until[T](self, what: Callable[[webdriver.Chrome], T]) -> T:
+        ignored = [StaleElementReferenceException]
+        return WebDriverWait(self.driver, PATIENCE_SECONDS, 0.1, ignored).until(what)
+
+    def says(self, text: str) -> None:
+        """Wait for a text on the page."""
+        self.until(lambda _: text in self.text)
+
+    @property
+    def text(self) -> str:
+        return self.driver.find_element(By.TAG_NAME, "body").text
+
+    def all(self, css: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, css)
+
+    def one(self, css: str, text: str = "") -> WebElement:
+        """The first element of that kind with such a text."""
+
+        def there(_: Any) -> WebElement | None:
+            return next((found for found in self.all(css) if text in found.text), None)
+
+        found = self.until(there)
+        assert found is not None
+        return found
+
+    def click(self, css: str, text: str = "") -> None:
+        element = self.one(css, text)
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        ActionChains(self.driver).move_to_element(element).click().perform()
+        self.settle()
+
+    def download(self, css: str, text: str) -> Path:
+        """The file that a click brings."""
+        before = set(self._downloads.iterdir())
+        self.one(css, text)
+        self.click(css, text)
+
+        def whole(_: Any) -> Path | None:
+            new = set(self._downloads.iterdir()) - before
+            return next((path for path in new if path.suffix not in {".crdownload", ".tmp"}), None)
+
+        found = self.until(whole)
+        assert found is not None
+        return found
+
+    def complaints(self) -> list[str]:
+        """Errors of scripts: Streamlit's own questions for what isn't there are none."""
+        return [
+            entry["message"]
+            for entry in self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+            if entry["level"] == "SEVERE" and "/_stcore/" not in entry["message"]
+        ]
+
+
+@contextmanager
+def browser(folder: Path, *, width: int = 1400, height: int = 1000) -> Iterator[Browser]:
+    """A fresh one, its profile and downloads in `folder`; skips the test where there is none."""
+    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and chromedriver):
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    downloads = folder / "downloads"
+    downloads.mkdir()
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--window-size={width},{height}", f"--user-data-dir={folder / 'user'}"):
+        options.add_argument(flag)
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(chromedriver))
+    try:
+        yield Browser(driver, downloads)
+    finally:
+        try:
+            driver.quit()
+        except WebDriverException:
+            driver.service.stop()

@@ -1,0 +1,244 @@
+"""The dashboard's metrics once more, row by row in Python, as slowly and plainly as it goes."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from totes.dashboard.filters import Filter
+from totes.settings import Dsn
+
+Row = dict[str, Any]
+Facts = Mapping[str, list[Row]]
+
+FACTS = ("fact_sales_order", "fact_purchase_order", "fact_payment")
+EXACT = Context(prec=120)
+SIGNS = {
+    "SALES_RECEIPT": ("in", 1),
+    "SALES_REFUND": ("in", -1),
+    "PURCHASE_PAYMENT": ("out", 1),
+    "PURCHASE_REFUND": ("out", -1),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """What an order or payment comes down to."""
+
+    key: int
+    day: date
+    code: str
+    amount: Decimal
+    units: int
+    counterparty: int
+    country: str
+    staff: int | None
+    department: str | None
+    row: Row
+    direction: str = ""
+
+
+@dataclass(frozen=True)
+class Sum:
+    value: Decimal
+    rows: int
+    units: int
+    unconverted: int
+
+
+def current_facts(warehouse: Dsn) -> Facts:
+    """The rows that are true now."""
+    with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
+        return {
+            fact: connection.execute(
+                f"SELECT * FROM {fact} WHERE valid_to IS NULL".encode()
+            ).fetchall()
+            for fact in FACTS
+        }
+
+
+class Brute:
+    """All that is asked, from these rows of the facts and the dimensions as they are."""
+
+    def __init__(self, warehouse: Dsn, facts: Facts, known_to: datetime) -> None:
+        with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
+
+            def by_key(table: str) -> dict[int, Row]:
+                rows = connection.execute(f"SELECT * FROM {table}".encode()).fetchall()
+                return {next(iter(row.values())): row for row in rows}
+
+            self.staff = by_key("dim_staff")
+            self.places = by_key("dim_location")
+            self.counterparties = by_key("dim_counterparty")
+            self.designs = by_key("dim_design")
+            kinds = by_key("dim_payment_type")
+            reasons = by_key("dim_transaction")
+            codes = {key: row["currency_code"] for key, row in by_key("dim_currency").items()}
+            self.codes = codes
+            self.rates: dict[str, dict[tuple[date, str], Decimal]] = {}
+            for reporting in ("GBP", "EUR", "USD"):
+                found = connection.execute(
+                    "SELECT rate_date, currency_code, rate FROM exchange_rate_to(%s)", [reporting]
+                ).fetchall()
+                self.rates[reporting] = {
+                    (row["rate_date"], row["currency_code"]): row["rate"] for row in found
+                }
+            self.quarantine = connection.execute(
+                "SELECT star_table, row FROM totes.quarantine"
+                " WHERE released_at IS NULL AND superseded_at IS NULL"
+            ).fetchall()
+        self.last_rate = max(day for day, _ in self.rates["GBP"])
+        self.sales = [
+            Line(
+                row["sales_order_id"],
+                row["created_date"],
+                codes[row["currency_id"]],
+                row["units_sold"] * row["unit_price"],
+                row["units_sold"],
+                row["counterparty_id"],
+                self.places[row["agreed_delivery_location_id"]]["country"],
+                row["sales_staff_id"],
+                self.staff[row["sales_staff_id"]]["department_name"],
+                row,
+            )
+            for row in facts["fact_sales_order"]
+        ]
+        self.purchases = [
+            Line(
+                row["purchase_order_id"],
+                row["created_date"],
+                codes[row["currency_id"]],
+                row["item_quantity"] * row["item_unit_price"],
+                row["item_quantity"],
+                row["counterparty_id"],
+                self.home(row["counterparty_id"]),
+                row["staff_id"],
+                self.staff[row["staff_id"]]["department_name"],
+                row,
+            )
+            for row in facts["fact_purchase_order"]
+        ]
+        sellers = {line.key: line.staff for line in self.sales}
+        buyers = {line.key: line.staff for line in self.purchases}
+        self.payments = []
+        for row in facts["fact_payment"]:
+            reason = reasons[row["transaction_id"]]
+            staff = sellers.get(reason["sales_order_id"])
+            staff = staff if staff is not None else buyers.get(reason["purchase_order_id"])
+            kind = kinds[row["payment_type_id"]]["payment_type_name"]
+            direction, sign = SIGNS[kind]
+            self.payments.append(
+                Line(
+                    row["payment_id"],
+                    row["payment_date"],
+                    codes[row["currency_id"]],
+                    sign * row["payment_amount"],
+                    0,
+                    row["counterparty_id"],
+                    self.home(row["counterparty_id"]),
+                    staff,
+                    self.staff[staff]["department_name"] if staff is not None else None,
+                    row,
+                    direction,
+                )
+            )
+        days = [line.day for line in (*self.sales, *self.purchases)]
+        self.first_day = min(days)
+        today = known_to.astimezone(UTC).date()
+        newest = max(days)
+        self.today = today if 0 <= (today - newest).days <= 14 else newest
+
+    def home(self, counterparty: int) -> str:
+        return str(self.counterparties[counterparty]["counterparty_legal_country"])
+
+    def chosen(
+        self, lines: Iterable[Line], chosen: Filter, *, whenever: bool = False
+    ) -> list[Line]:
+        return [
+            line
+            for line in lines
+            if (whenever or chosen.since <= line.day <= chosen.until)
+            and (not chosen.currencies or line.code in chosen.currencies)
+            and (not chosen.countries or line.country in chosen.countries)
+            and (not chosen.departments or line.department in chosen.departments)
+            and (not chosen.counterparties or line.counterparty in chosen.counterparties)
+        ]
+
+    def converted(self, line: Line, chosen: Filter) -> Decimal | None:
+        return self.worth(line.day, line.code, line.amount, chosen.reporting)
+
+    def worth(self, day: date, code: str, amount: Decimal, reporting: str) -> Decimal | None:
+        """In the reporting currency at the day's rate; the last rates are good for a year."""
+        if code == reporting:
+            return amount
+        if self.last_rate < day <= self.last_rate + timedelta(days=366):
+            day = self.last_rate
+        rate = self.rates[reporting].get((day, code))
+        with localcontext(EXACT):
+            return None if rate is None else amount * rate
+
+    def sum(self, lines: Iterable[Line], chosen: Filter) -> Sum:
+        known = [(line, self.converted(line, chosen)) for line in lines]
+        with localcontext(EXACT):
+            return Sum(
+                rounded(sum((value for _, value in known if value is not None), Decimal(0))),
+                len(known),
+                sum(line.units for line, _ in known),
+                sum(value is None for _, value in known),
+            )
+
+    def by(
+        self, lines: Iterable[Line], chosen: Filter, key: Callable[[Line], Hashable]
+    ) -> dict[Hashable, Sum]:
+        groups: dict[Hashable, list[Line]] = defaultdict(list)
+        for line in lines:
+            groups[key(line)].append(line)
+        return {key: self.sum(group, chosen) for key, group in groups.items()}
+
+    def waiting(self, fact: str, chosen: Filter, *, whenever: bool = False) -> tuple[Any, ...]:
+        """Rows, value, and rows without a value."""
+        day_of, quantity_of, price_of = {
+            "fact_sales_order": ("created_date", "units_sold", "unit_price"),
+            "fact_purchase_order": ("created_date", "item_quantity", "item_unit_price"),
+            "fact_payment": ("payment_date", None, "payment_amount"),
+        }[fact]
+        values: list[Decimal | None] = []
+        for entry in self.quarantine:
+            row = entry["row"]
+            if entry["star_table"] != fact:
+                continue
+            try:
+                day = date.fromisoformat(str(row[day_of]))
+            except ValueError:
+                values.append(None)
+                continue
+            if not whenever and not chosen.since <= day <= chosen.until:
+                continue
+            code = self.codes.get(int(row["currency_id"]))
+            quantity = Decimal(str(row[quantity_of])) if quantity_of else Decimal(1)
+            amount = quantity * Decimal(str(row[price_of]))
+            worth = self.worth(day, code, amount, chosen.reporting) if code else None
+            values.append(worth)
+        with localcontext(EXACT):
+            total = rounded(sum((value for value in values if value is not None), Decimal(0)))
+        return len(values), total, values.count(None)
+
+
+def rounded(value: Decimal, places: str = "0.01") -> Decimal:
+    with localcontext(EXACT):
+        return value.quantize(Decimal(places), ROUND_HALF_UP)
+
+
+def start_of(day: date, grain: str) -> date:
+    """The first day of the day's week, month or year."""
+    return {
+        "day": day,
+        "week": day - timedelta(days=day.weekday()),
+        "month": day.replace(day=1),
+        "year": day.replace(month=1, day=1),
+    }[grain]

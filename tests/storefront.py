@@ -1,0 +1,112 @@
+"""A business for the dashboard's tests: currencies, rates, hostile names, history, refusals."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from plant import Plant
+from totes.dashboard.served import Served
+from totes.demo.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
+from totes.demo.simulator import bulk
+from totes.lake.folder import FolderStore
+from totes.pipeline import Pipeline, run_once
+from totes.rates import Rates
+from totes.settings import Dsn
+from totes.source.catalogue import Scope
+
+SCRIPT = "<script>alert(1)</script>"
+MARKDOWN = "**Bold** [link](http://127.0.0.1) $x^2$ :smile: `code`"
+
+CHANGED, DELETED, REFUSED, DEAR = 7, 8, 9, 10
+"""Sales orders to which something happens."""
+
+_NAMES = f"""
+UPDATE design SET design_name = '{SCRIPT}' WHERE design_id = (SELECT min(design_id) FROM design);
+UPDATE design SET design_name = '{MARKDOWN}'
+WHERE design_id = (SELECT max(design_id) FROM design);
+UPDATE sales_order SET design_id = (SELECT min(design_id) FROM design) WHERE sales_order_id % 3 = 0;
+UPDATE sales_order SET design_id = (SELECT max(design_id) FROM design) WHERE sales_order_id % 3 = 1;
+UPDATE counterparty SET counterparty_legal_name = '{SCRIPT}'
+WHERE counterparty_id = (SELECT min(counterparty_id) FROM counterparty);
+UPDATE department SET department_name = '{MARKDOWN}'
+WHERE department_id = (SELECT min(department_id) FROM department);
+UPDATE address SET city = '{SCRIPT}', country = 'Atlantis'
+WHERE address_id = (SELECT agreed_delivery_location_id FROM sales_order WHERE sales_order_id = 7);
+"""
+
+_HISTORY = f"""
+UPDATE sales_order SET units_sold = units_sold + 1, unit_price = 9.75
+WHERE sales_order_id = {CHANGED};
+UPDATE sales_order SET agreed_delivery_date = '2022/11/10' WHERE sales_order_id = {REFUSED};
+"""
+
+_DELETION = f"""
+DELETE FROM payment WHERE transaction_id IN
+    (SELECT transaction_id FROM transaction WHERE sales_order_id = {DELETED});
+DELETE FROM transaction WHERE sales_order_id = {DELETED};
+DELETE FROM sales_order WHERE sales_order_id = {DELETED};
+"""
+
+
+@dataclass(frozen=True)
+class Storefront:
+    """The business, its platform, and the role that the pages read the warehouse as."""
+
+    plant: Plant
+    reader: Dsn
+
+    @property
+    def served(self) -> Served:
+        return Served(self.reader, FolderStore(self.plant.ingestion))
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The plant's, with the exchange rates that come with the program."""
+        plant = self.plant
+        return Pipeline(
+            plant.source,
+            Scope(),
+            FolderStore(plant.ingestion),
+            FolderStore(plant.processed),
+            plant.warehouse,
+            Rates(),
+        )
+
+    def catch_up(self) -> None:
+        """Bring the warehouse up to the business."""
+        list(run_once(self.pipeline))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What `totes` is told so that it serves this one."""
+        return self.plant.environment | {"TOTES_DASHBOARD_DSN": self.reader.reveal()}
+
+
+@contextmanager
+def storefront(
+    server: EmbeddedServer, template: Source, name: str, folder: Path, orders: int = 150
+) -> Iterator[Storefront]:
+    """One with nine weeks of business, its databases called after `name`."""
+    source = prepare_source(server.dsn, f"{name}_source", str(template.owner.parts["dbname"]))
+    warehouse = prepare_warehouse(server.dsn, f"{name}_warehouse")
+    plant = Plant(source.owner, source.reader, warehouse.loader, folder)
+    made = Storefront(plant, warehouse.reader)
+    first_day = datetime.now(UTC).date() - timedelta(weeks=9)
+    bulk(plant.owner, orders=orders, first_day=first_day)
+    plant.change(_NAMES)
+    made.catch_up()
+    plant.change(_HISTORY)
+    made.catch_up()
+    plant.change(_DELETION)
+    made.catch_up()
+    yield made
+    with psycopg.connect(server.dsn.reveal(), autocommit=True) as connection:
+        for database in (f"{name}_source", f"{name}_warehouse"):
+            connection.execute(
+                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database))
+            )

@@ -1,0 +1,417 @@
+"""The dashboard's pages in every state, run as the web server runs them, on a real warehouse."""
+
+import csv as csv_module
+import io
+import re
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from conftest import EmptyWarehouse
+from storefront import CHANGED, DELETED, MARKDOWN, SCRIPT, Storefront, storefront
+from totes.dashboard import charts, drill, tables, text, totals, world
+from totes.dashboard.badge import DEADLINE_SECONDS, EVERY
+from totes.dashboard.filters import Choices, Filter
+from totes.dashboard.metrics import Total, Waiting
+from totes.dashboard.served import Served, serve
+from totes.dashboard.server import APP, OPTIONS, free_port, url
+from totes.dashboard.view import PAGES
+from totes.demo.servers import EmbeddedServer, Source
+from totes.settings import Dsn
+from totes.warehouse.schema import migrate
+
+SECONDS = 60
+"""What a page may take on a machine that does other things: nothing here is about speed."""
+
+WORDS = ("markdown", "caption", "info", "warning", "error", "title", "subheader", "metric")
+"""What shows Markdown."""
+
+
+@pytest.fixture(scope="module")
+def business(
+    server: EmbeddedServer, template: Source, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Storefront]:
+    with storefront(server, template, "pages", tmp_path_factory.mktemp("pages")) as made:
+        yield made
+
+
+def look(what: Served, page: str = "overview", **query: str | list[str]) -> AppTest:
+    """A page as the server makes it for a URL."""
+    serve(what)
+    looked = AppTest.from_file(str(APP), default_timeout=SECONDS)
+    for name, value in query.items():
+        looked.query_params[name] = value
+    looked.run()
+    if page != "overview":
+        looked.switch_page(f"{page}.py").run()
+    return looked
+
+
+def words(looked: AppTest) -> str:
+    """All that a page says outside of tables and charts."""
+    said = [element.value for element in looked.text]
+    for kind in WORDS:
+        for element in looked.get(kind):
+            said += [getattr(element, name, "") or "" for name in ("value", "label", "delta")]
+    return "\n".join(map(str, said))
+
+
+def tables_of(looked: AppTest) -> list[pd.DataFrame]:
+    return [element.value for element in looked.dataframe]
+
+
+def metric(looked: AppTest, label: str) -> Any:
+    return next(element for element in looked.metric if element.label == label)
+
+
+# Every page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_shows_its_numbers_and_how_fresh_they_are(
+    business: Storefront, page: str
+) -> None:
+    looked = look(business.served, page, period="all")
+    assert not looked.exception
+    assert [title.value for title in looked.title] == [PAGES[page]]
+    said = words(looked)
+    fresh = r"^Data to \d\d:\d\d UTC.*, checked \d+ s ago, never verified$"
+    assert re.search(fresh, said, re.MULTILINE)
+    assert "Nobody has looked" not in said
+    assert tables_of(looked) or page == "history"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["overview", "sales", "purchases", "payments"])
+def test_a_period_without_business_is_told_in_words(business: Storefront, page: str) -> None:
+    looked = look(business.served, page, **{"from": "1999-01-01", "to": "1999-01-31"})
+    assert not looked.exception
+    if page in {"sales", "purchases"}:
+        assert re.search(r"Nothing was (sold|bought) in this period", words(looked))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_text_of_the_warehouse_is_never_markdown_or_html(business: Storefront, page: str) -> None:
+    looked = look(business.served, page, period="all", kind="sales_order", key=str(CHANGED))
+    for kind in (*WORDS, "html"):
+        for element in looked.get(kind):
+            for name in ("value", "label", "body", "delta", "help"):
+                shown = str(getattr(element, name, ""))
+                assert SCRIPT not in shown
+                assert MARKDOWN not in shown
+    if page == "sales":
+        designs = next(t for t in tables_of(looked) if "share" in t and SCRIPT in set(t["name"]))
+        assert MARKDOWN in set(designs["name"])
+
+
+def test_the_numbers_are_those_of_the_warehouse(business: Storefront) -> None:
+    [(truth,)] = business.plant.ask(
+        "SELECT sum(units_sold * unit_price * rate) FROM current_sales_order"
+        " JOIN dim_currency USING (currency_id) JOIN exchange_rate_to('GBP') AS r"
+        " USING (currency_code) WHERE r.rate_date = created_date"
+    )
+    looked = look(business.served, period="all")
+    assert metric(looked, "Revenue").value == text.money(truth, "GBP")
+    assert text.money(truth, "GBP", exact=True) in metric(looked, "Revenue").help
+
+
+# Filters
+
+
+def test_a_choice_goes_into_the_url_and_into_every_link(business: Storefront) -> None:
+    looked = look(business.served, "sales", period="all")
+    looked.multiselect(key="currencies").set_value(["USD"]).run()
+    assert not looked.exception
+    assert looked.query_params == {"period": "all", "currency": "USD"}
+    looked.selectbox(key="in").set_value("EUR").run()
+    looked.selectbox(key="period").set_value("last-12-months").run()
+    expected = {"period": "last-12-months", "currency": "USD", "in": "EUR"}
+    assert looked.query_params == expected
+    for link in looked.get("page_link"):
+        assert "currency=USD" in link.proto.query_string
+        assert "in=EUR" in link.proto.query_string
+    assert "€" in metric(looked, "Revenue").value
+    looked.button[-1].run()
+
+
+def test_days_of_ones_own_never_end_before_they_begin(business: Storefront) -> None:
+    looked = look(business.served, "sales", **{"from": "2026-01-10", "to": "2026-01-20"})
+    looked.date_input(key="from").set_value(date(2026, 2, 3)).run()
+    assert looked.query_params == {"from": "2026-02-03", "to": "2026-02-03"}
+    looked.date_input(key="to").set_value(date(2026, 1, 5)).run()
+    assert looked.query_params == {"from": "2026-01-05", "to": "2026-01-05"}
+
+
+def test_what_a_url_cannot_mean_is_told_as_text_and_left_out(business: Storefront) -> None:
+    hostile = look(
+        business.served, "sales", currency=[SCRIPT, "GBP"], period="'; DROP TABLE x", key="-1"
+    )
+    assert not hostile.exception
+    told = [element.value for element in hostile.text]
+    assert any(SCRIPT in line and "left out" in line for line in told)
+    assert hostile.multiselect(key="currencies").value == ["GBP"]
+    odd = look(business.served, "history", kind="<b>", key="9" * 40)
+    assert not odd.exception
+    assert odd.selectbox(key="history-kind").value == "sales_order"
+    assert odd.number_input(key="history-key").value is None
+
+
+def test_one_goes_from_everything_into_a_month_a_day_and_its_rows(business: Storefront) -> None:
+    [(day,)] = business.plant.ask("SELECT max(created_date) FROM current_sales_order")
+    year = {"from": f"{day.year}-01-01", "to": f"{day.year}-12-31"}
+    looked = look(business.served, "sales", **year)
+    months = next(s for s in looked.selectbox if s.label == "Look into one month")
+    assert len(months.options) == 12
+    months.set_value(day.replace(day=1).isoformat()).run()
+    assert looked.query_params["from"] == day.replace(day=1).isoformat()
+    days = next(s for s in looked.selectbox if s.label == "Look into one day")
+    days.set_value(day.isoformat()).run()
+    assert looked.query_params == {"from": day.isoformat(), "to": day.isoformat()}
+    [(orders,)] = business.plant.ask(
+        f"SELECT count(*) FROM current_sales_order WHERE created_date = '{day}'"
+    )
+    [rows] = [table for table in tables_of(looked) if "sales_order_id" in table]
+    assert len(rows) == orders > 0
+    up = next(button for button in looked.button if button.label == f"{day:%B %Y}")
+    up.click().run()
+    assert looked.query_params["from"] == day.replace(day=1).isoformat()
+
+
+# The past
+
+
+def test_the_history_of_an_order_tells_what_changed_when(business: Storefront) -> None:
+    looked = look(business.served, "history", kind="sales_order", key=str(CHANGED))
+    assert "2 versions" in words(looked)
+    changes = next(table for table in tables_of(looked) if "before" in table)
+    changed = dict(zip(changes["column"], changes["after"], strict=True))
+    assert changed["unit_price"] == "9.75"
+    assert {"units_sold", "unit_price"} <= set(changed)
+    full = next(table for table in tables_of(looked) if "version 2" in table)
+    marked = set(full["column"][full["version 2"].str.startswith("● ")])
+    assert marked == set(changed)
+
+
+def test_a_deleted_order_keeps_its_history(business: Storefront) -> None:
+    looked = look(business.served, "history", kind="sales_order", key=str(DELETED))
+    assert "**Deleted in totesys**" in words(looked)
+    changes = next(table for table in tables_of(looked) if "before" in table)
+    assert list(changes["after"])[-1] == "gone"
+    unknown = look(business.served, "history", kind="payment", key="2000000000")
+    assert "There is no payment 2000000000" in words(unknown)
+
+
+def test_the_time_machine_shows_every_page_as_it_stood(business: Storefront) -> None:
+    [(begins, ends)] = business.plant.ask(
+        f"SELECT valid_from, valid_to FROM fact_sales_order WHERE sales_order_id = {DELETED}"
+    )
+    [(truth,)] = business.plant.ask(f"SELECT count(*) FROM sales_order_as_of('{begins}')")
+    [(now,)] = business.plant.ask("SELECT count(*) FROM current_sales_order")
+    looked = look(business.served, "sales", period="all", as_of=begins.isoformat())
+    assert not looked.exception
+    assert metric(looked, "Orders").value == f"{truth:,}" != f"{now:,}"
+    assert "As it stood at" in words(looked)
+    assert ends is not None
+    before = (begins - timedelta(days=400)).isoformat()
+    early = look(business.served, "overview", period="all", as_of=before)
+    assert not early.exception
+    assert "History begins at" in words(early)
+    assert "nobody recorded" in words(early)
+    next(button for button in early.button if button.label == "Back to now").click().run()
+    assert early.query_params == {"period": "all"}
+
+
+# What waits, what is old, what is away
+
+
+def test_what_quarantine_keeps_from_a_total_is_told_beside_it(business: Storefront) -> None:
+    looked = look(business.served, period="all")
+    assert "1 row, worth £" in words(looked)
+    pipeline = look(business.served, "pipeline")
+    refused = next(table for table in tables_of(pipeline) if "reason" in table)
+    assert "fact_sales_order" in set(refused["star_table"])
+
+
+def test_an_empty_warehouse_is_told_with_what_to_do(warehouse: EmptyWarehouse) -> None:
+    fresh = look(Served(warehouse.reader))
+    assert not fresh.exception
+    assert "totes warehouse migrate" in words(fresh)
+    migrate(warehouse.dsn)
+    empty = look(Served(warehouse.reader))
+    assert [title.value for title in empty.title] == ["No data yet"]
+    assert "totes run --once" in words(empty)
+
+
+def test_a_warehouse_that_is_away_is_told_with_what_to_do() -> None:
+    away = Dsn(f"postgresql://nobody@127.0.0.1:{free_port(wanted=0)}/none")
+    looked = look(Served(away), "sales")
+    assert not looked.exception
+    assert [title.value for title in looked.title] == ["The warehouse can't be reached"]
+    assert "totes check" in words(looked)
+    assert "goes on by itself" in words(looked)
+
+
+def test_old_data_is_told_with_what_to_do(business: Storefront) -> None:
+    old = "UPDATE totes.checks SET checked_at = checked_at - interval '{} hours'"
+    business.plant.ask("UPDATE totes.batches SET captured_at = captured_at - interval '2 hours'")
+    business.plant.ask(old.format(2))
+    try:
+        looked = look(business.served)
+        assert "checked 2.0 h ago" in words(looked)
+        assert "Is `totes run` running?" in words(looked)
+    finally:
+        business.plant.ask(old.format(-2))
+        business.plant.ask(
+            "UPDATE totes.batches SET captured_at = captured_at + interval '2 hours'"
+        )
+
+
+def test_new_data_is_looked_for_often_enough_to_be_shown_within_ten_seconds() -> None:
+    assert timedelta(seconds=5) >= EVERY
+    assert DEADLINE_SECONDS == 30 * 60
+
+
+def test_nobody_is_told_that_the_dashboard_runs() -> None:
+    assert OPTIONS["browser.gatherUsageStats"] is False
+    assert OPTIONS["server.fileWatcherType"] == "none"
+    assert OPTIONS["client.showErrorDetails"] == "none"
+
+
+# What is shown, as values
+
+
+def test_files_hold_exactly_the_rows_that_are_shown(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "name": [SCRIPT, 'quoted "x", é\n', "last"],
+            "value": [Decimal("0.10"), Decimal("-12345678901234.56"), None],
+            "day": [date(2026, 1, 1), date(1999, 12, 31), None],
+        }
+    )
+    rows = list(csv_module.reader(io.StringIO(tables.csv(frame).decode("utf-8-sig"))))
+    assert rows[0] == ["name", "value", "day"]
+    assert rows[1:3] == [
+        [SCRIPT, "0.10", "2026-01-01"],
+        ['quoted "x", é\n', "-12345678901234.56", "1999-12-31"],
+    ]
+    path = tmp_path / "made.parquet"
+    path.write_bytes(tables.parquet(frame))
+    read = duckdb.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
+    assert [tuple(row) for row in read] == list(frame.itertuples(index=False, name=None))
+
+
+def test_more_than_seven_categories_become_other() -> None:
+    values = [Decimal(n) for n in range(10, 0, -1)]
+    frame = pd.DataFrame({"name": list("abcdefghij"), "value": values, "orders": [1] * 10})
+    folded = charts.folded(frame)
+    assert list(folded["name"]) == [*"abcdefg", "other"]
+    assert folded["value"].iloc[-1] == Decimal(6)
+    assert sum(folded["value"]) == sum(values)
+    assert charts.folded(frame.head(7)).equals(frame.head(7))
+    said = charts.ranked(frame, "Revenue", "GBP", dark=False).says
+    assert said == (
+        "Revenue, the largest first: a £10.00; b £9.00; c £8.00; d £7.00; e £6.00; f £5.00; "
+        "g £4.00; other £6.00."
+    )
+
+
+def test_a_chart_says_what_it_shows() -> None:
+    frame = pd.DataFrame(
+        {"start": [date(2026, 11, 1), date(2026, 12, 1)], "value": [Decimal(5), Decimal("7.5")]}
+    )
+    made = charts.over_time(frame, "value", "Revenue", "month", "EUR", dark=True)
+    assert made.says == (
+        "Revenue by month from Nov 2026 to Dec 2026: €12.50 in all, the most in Dec 2026 (€7.50)."
+    )
+    assert charts.over_time(frame.head(0), "value", "Revenue", "day", "EUR", dark=False).says
+
+
+def test_countries_by_any_of_their_names_are_on_the_map_and_others_are_named() -> None:
+    names = ["Türkiye", "Turkey", "Republic of Korea", "United Kingdom", "Atlantis", SCRIPT]
+    frame = pd.DataFrame({"name": names, "value": [Decimal(n) for n in range(6, 0, -1)]})
+    made = charts.world_map(frame, "Revenue", "GBP", dark=False)
+    assert "Türkiye £11.00" in made.says
+    assert f"Not on the map: Atlantis, {SCRIPT}." in made.says
+    drawn = {feature["id"] for feature in world.countries()}
+    assert {"GB", "TR", "KR", "US", "IS", "SM"} <= drawn
+    assert len(drawn) > 190
+
+
+def test_colours_can_be_told_apart_and_are_seven() -> None:
+    okabe_ito = {"#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}
+    assert set(charts.LIGHT) == set(charts.DARK) == okabe_ito
+    assert len(okabe_ito) == charts.MOST
+
+
+@pytest.mark.parametrize(
+    ("value", "currency", "shown"),
+    [
+        ("0", "GBP", "£0.00"),
+        ("-0.001", "GBP", "£0.00"),
+        ("-12.5", "EUR", "-€12.50"),
+        ("9999.99", "USD", "$9,999.99"),
+        ("1234567.5", "CHF", "CHF 1,234,568"),
+    ],
+)
+def test_money_is_told_in_its_currency(value: str, currency: str, shown: str) -> None:
+    assert text.money(Decimal(value), currency) == shown
+
+
+def test_strange_signs_in_text_are_shown_and_disturb_nothing() -> None:
+    assert text.plain("a\nb\u202ec\x1b[31m") == r"a\nb\u202ec\x1b[31m"
+    assert text.plain(None) == ""
+    assert text.own("$5 and $6") == r"\$5 and \$6"
+
+
+@pytest.mark.parametrize(
+    ("value", "before", "expected"),
+    [
+        ("112", "100", ("up 12.0 %", "up")),
+        ("88", "100", ("down 12.0 %", "down")),
+        ("100", "100", ("the same", "off")),
+        ("5", "0", ("up from none", "up")),
+        ("0", "0", ("the same", "off")),
+        ("5", None, (None, "off")),
+    ],
+)
+def test_a_change_has_a_word_and_an_arrow(
+    value: str, before: str | None, expected: tuple[str | None, str]
+) -> None:
+    what = Total("x", Decimal(value), None if before is None else Decimal(before), 1, 0, Waiting())
+    assert totals.change(what) == expected
+
+
+def test_what_a_total_leaves_out_is_told() -> None:
+    what = Total("x", Decimal(1), None, 1, 2, Waiting(3, Decimal(40), 1))
+    assert totals.left_out(what, "GBP") == [
+        "2 rows not converted: there is no rate",
+        "3 rows, worth £40.00 and more in quarantine",
+    ]
+    unknown = Total("x", Decimal(1), None, 1, 0, Waiting(1, Decimal(0), 1))
+    assert totals.left_out(unknown, "GBP") == ["1 row, of unknown worth in quarantine"]
+
+
+def test_the_way_back_has_a_step_for_each_wider_period() -> None:
+    choices = Choices(date(2026, 11, 22), date(2024, 3, 1))
+    chosen = Filter(date(2026, 11, 5), date(2026, 11, 5))
+    steps = [step.label for step in drill.steps(chosen, choices)]
+    assert steps == ["All", "2026", "November 2026", "5 Nov 2026"]
+    wide = Filter(date(2025, 11, 5), date(2026, 11, 5))
+    assert [step.label for step in drill.steps(wide, choices)] == ["All"]
+    assert drill.inside(wide, date(2025, 11, 1), "month") == (date(2025, 11, 5), date(2025, 11, 30))
+    assert drill.last_day(date(2026, 11, 18), "week") == date(2026, 11, 22)
+    assert drill.last_day(date(2024, 2, 1), "month") == date(2024, 2, 29)
+
+
+def test_the_address_is_one_that_a_browser_can_open() -> None:
+    assert url("::", 8501) == "http://127.0.0.1:8501"
+    assert url("::1", 1) == "http://[::1]:1"

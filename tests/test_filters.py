@@ -1,0 +1,161 @@
+"""The filter of a page: what a URL says is taken where it can be meant, and noted where not."""
+
+from datetime import UTC, date, datetime, timedelta
+from urllib.parse import parse_qs, urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from totes.dashboard.filters import PRESETS, Choices, Filter
+
+CHOICES = Choices(
+    today=date(2024, 3, 31),
+    first_day=date(2022, 11, 3),
+    currencies=("EUR", "GBP", "USD"),
+    countries=("Korea, Republic of", "Côte d'Ivoire", "Turkey"),
+    departments=("Sales", "R&D"),
+    counterparties={1: "O'Keefe", 2: "<script>alert(1)</script>"},
+    reporting=("GBP", "EUR", "USD"),
+)
+
+HOSTILE = (
+    "'; DROP TABLE fact_payment; --",
+    "' OR 1=1 --",
+    "GBP' UNION SELECT password FROM pg_shadow --",
+    "<script>alert(1)</script>",
+    "%(since)s",
+    "{source}",
+    "$1",
+    "\x00",
+    "\u202egnp.exe",
+    "../../etc/passwd",
+    "9" * 400,
+    "-1",
+    "\uff11\uff12",  # digits, but not ours
+    "nan",
+    "A" * 100_000,
+)
+
+NAMES = ("period", "from", "to", "currency", "country", "department", "counterparty", "as_of", "in")
+
+FILTERS = st.builds(
+    lambda days, preset, chosen, as_of, reporting: (
+        Filter.of(CHOICES, preset) if preset else Filter(min(days), max(days)),
+        chosen,
+        as_of,
+        reporting,
+    ),
+    days=st.tuples(*[st.dates(date(1900, 1, 1), date(2200, 12, 31))] * 2),
+    preset=st.sampled_from(["", *PRESETS]),
+    chosen=st.tuples(
+        st.sets(st.sampled_from(CHOICES.currencies)),
+        st.sets(st.sampled_from(CHOICES.countries)),
+        st.sets(st.sampled_from(CHOICES.departments)),
+        st.sets(st.sampled_from([*CHOICES.counterparties])),
+    ),
+    as_of=st.none()
+    | st.datetimes(datetime(1900, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001  Hypothesis adds the zone
+    reporting=st.sampled_from(CHOICES.reporting),
+).map(
+    lambda parts: Filter(
+        parts[0].since,
+        parts[0].until,
+        tuple(parts[1][0]),
+        tuple(parts[1][1]),
+        tuple(parts[1][2]),
+        tuple(parts[1][3]),
+        parts[2],
+        parts[3],
+        parts[0].period,
+    )
+)
+
+
+@given(chosen=FILTERS)
+def test_a_shared_link_shows_the_same(chosen: Filter) -> None:
+    link = urlencode(chosen.to_query(), doseq=True)
+    assert Filter.from_query(parse_qs(link), CHOICES) == (chosen, ())
+
+
+@given(
+    query=st.dictionaries(
+        st.sampled_from(NAMES) | st.text(max_size=5),
+        st.text() | st.lists(st.text() | st.sampled_from(HOSTILE), max_size=5),
+    )
+)
+def test_nothing_in_a_url_breaks_the_filter(query: dict[str, str | list[str]]) -> None:
+    found, notices = Filter.from_query(query, CHOICES)
+    assert found.since <= found.until
+    assert set(found.currencies) <= set(CHOICES.currencies)
+    assert set(found.countries) <= set(CHOICES.countries)
+    assert set(found.departments) <= set(CHOICES.departments)
+    assert set(found.counterparties) <= set(CHOICES.counterparties)
+    assert found.reporting in CHOICES.reporting
+    assert all(len(notice) < 300 and notice.isprintable() for notice in notices)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_hostile_value_is_left_out_and_noted(name: str, value: str) -> None:
+    found, notices = Filter.from_query({name: value}, CHOICES)
+    assert found == Filter.of(CHOICES)
+    [notice] = notices
+    assert f"“{name}”" in notice
+
+
+def test_what_can_be_meant_is_taken_beside_what_can_not() -> None:
+    query = {
+        "currency": ["USD", "DOGE", "USD"],
+        "counterparty": ["2", "3", "x"],
+        "from": "2024-1-1",
+    }
+    found, notices = Filter.from_query(query, CHOICES)
+    assert found.currencies == ("USD",)
+    assert found.counterparties == (2,)
+    assert (found.since, found.until) == (date(2024, 3, 2), date(2024, 3, 31))
+    assert notices == (
+        "“from” in the address was left out: “2024-1-1” is no date such as 2026-11-20.",
+        "“currency” in the address was left out: there is no “DOGE”.",
+        "“counterparty” in the address was left out: there is no “3”.",
+        "“counterparty” in the address was left out: there is no “x”.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "since", "until"),
+    [
+        ("last-30-days", date(2024, 3, 2), date(2024, 3, 31)),
+        ("this-month", date(2024, 3, 1), date(2024, 3, 31)),
+        ("last-month", date(2024, 2, 1), date(2024, 2, 29)),
+        ("this-year", date(2024, 1, 1), date(2024, 3, 31)),
+        ("last-12-months", date(2023, 4, 1), date(2024, 3, 31)),
+        ("all", date(2022, 11, 3), date(2024, 3, 31)),
+    ],
+)
+def test_presets_mean_what_they_say(name: str, since: date, until: date) -> None:
+    chosen = Filter.of(CHOICES, name)
+    assert (chosen.since, chosen.until, chosen.period) == (since, until, name)
+
+
+@given(today=st.dates(date(1902, 1, 1), date(2199, 12, 31)))
+def test_twelve_months_are_a_year_to_the_day(today: date) -> None:
+    since, until = PRESETS["last-12-months"](today, today)
+    assert until == today
+    assert 365 <= (until - since).days + 1 <= 366
+
+
+@given(chosen=FILTERS)
+def test_the_period_before_is_as_long_and_ends_the_day_before(chosen: Filter) -> None:
+    before = chosen.before()
+    assert before.until == chosen.since - timedelta(days=1)
+    assert before.days == chosen.days
+    assert (before.currencies, before.as_of) == (chosen.currencies, chosen.as_of)
+
+
+def test_a_link_to_a_preset_moves_with_the_days_and_a_free_period_does_not() -> None:
+    later = Choices(today=date(2024, 4, 30), first_day=CHOICES.first_day)
+    preset = Filter.of(CHOICES, "this-month")
+    assert Filter.from_query(preset.to_query(), later)[0].since == date(2024, 4, 1)
+    free = preset.within(preset.since, preset.until)
+    assert Filter.from_query(free.to_query(), later)[0].since == date(2024, 3, 1)

@@ -1,0 +1,765 @@
+"""The dashboard's numbers: each equals the sum over the rows that are true, in one currency.
+
+A small business lives through inserts, updates, deletes, refunds, refusals and releases; after
+every batch each metric is compared with the same summed up by hand (`brute.py`), for filters drawn
+at random, now and as of every moment before.
+"""
+
+import ast
+import re
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from random import Random
+from typing import Any, get_args
+
+import pandas as pd
+import psycopg
+import pytest
+
+import totes.dashboard
+from brute import Brute, Facts, Line, Sum, current_facts, rounded, start_of
+from conftest import EmptyWarehouse
+from plant import Plant
+from shop import seeded
+from totals import assert_totals_equal_the_facts
+from totes.dashboard import metrics
+from totes.dashboard.filters import Choices, Filter
+from totes.dashboard.metrics import (
+    Grain,
+    Total,
+    dictionary,
+    history,
+    overview,
+    payments,
+    pipeline,
+    purchases,
+    sales,
+)
+from totes.dashboard.reading import Reading, open_reading, refuse_writers
+from totes.errors import UsageError, WarehouseAway, WarehouseError
+from totes.rates import Rates
+from totes.star.contract import STARS
+from totes.verify import verify
+from totes.warehouse.schema import migrate
+
+STEPS = 4
+FILTERS = 4
+"""How many filters each state of the warehouse is asked with."""
+
+KENYA = """
+INSERT INTO currency VALUES (4, 'KES', now(), now());
+"""
+"""A currency that the European Central Bank quotes no rate of."""
+
+DAYS = (
+    date(2021, 12, 30),  # before the first rate
+    date(2022, 11, 8),
+    date(2022, 11, 12),  # a Saturday
+    date(2022, 12, 26),
+    date(2023, 1, 31),
+)
+
+SALE = """
+WITH made AS (
+    INSERT INTO sales_order SELECT
+        nextval(pg_get_serial_sequence('sales_order', 'sales_order_id')), '{day} 09:00', '{day}',
+        design_id, staff_id, counterparty_id, {units}, {price}, {currency}, '{day}', '{due}',
+        agreed_delivery_location_id
+    FROM sales_order ORDER BY md5(sales_order_id || '{salt}') LIMIT 1
+    RETURNING *
+), reason AS (
+    INSERT INTO "transaction" SELECT
+        nextval(pg_get_serial_sequence('"transaction"', 'transaction_id')), 'SALE',
+        sales_order_id, NULL, created_at, last_updated
+    FROM made RETURNING *
+)
+INSERT INTO payment SELECT
+    nextval(pg_get_serial_sequence('payment', 'payment_id')), '{day} 09:00', '{day}',
+    reason.transaction_id, made.counterparty_id, {units} * {price}, {currency}, {kind}, {paid},
+    '{due}', 1, 2
+FROM made, reason
+"""
+
+ALTERATIONS = (
+    """
+    UPDATE sales_order SET units_sold = units_sold + 1, currency_id = 1 + units_sold % 4
+    WHERE sales_order_id % 5 = {rest}
+    """,
+    """
+    UPDATE sales_order SET staff_id = 1 + staff_id % 20, design_id = 1 + design_id % 9
+    WHERE sales_order_id % 5 = {rest}
+    """,
+    """
+    UPDATE purchase_order
+    SET item_unit_price = item_unit_price + 0.01, counterparty_id = 1 + counterparty_id % 20
+    WHERE purchase_order_id % 5 = {rest}
+    """,
+    """
+    UPDATE sales_order SET created_at = '2022-12-24 10:00' WHERE sales_order_id % 7 = {rest}
+    """,
+    "UPDATE staff SET department_id = 1 + department_id % 8 WHERE staff_id % 2 = 0",
+    "UPDATE address SET country = 'Turkey' WHERE address_id % 4 = 0",
+)
+
+REFUSALS = (
+    """
+    UPDATE sales_order SET agreed_delivery_date = 'soon', units_sold = 5
+    WHERE sales_order_id % 11 = {rest}
+    """,
+    "UPDATE purchase_order SET created_at = '3000-01-01' WHERE purchase_order_id % 11 = {rest}",
+    "UPDATE payment SET payment_date = '2023-02-31' WHERE payment_id % 11 = {rest}",
+    """
+    INSERT INTO currency VALUES (5, 'XQX', now(), now()) ON CONFLICT DO NOTHING;
+    UPDATE sales_order SET currency_id = 5 WHERE sales_order_id % 11 = {rest}
+    """,
+)
+"""Values that the contract refuses, and a currency that ISO 4217 doesn't know."""
+
+DELETE = """
+WITH gone AS (
+    SELECT transaction_id, sales_order_id FROM "transaction" WHERE sales_order_id % 9 = {rest}
+), paid AS (DELETE FROM payment USING gone WHERE payment.transaction_id = gone.transaction_id)
+DELETE FROM "transaction" USING gone WHERE "transaction".transaction_id = gone.transaction_id;
+DELETE FROM sales_order WHERE sales_order_id % 9 = {rest}
+"""
+
+
+class Life:
+    """What happens to the business between two captures."""
+
+    def __init__(self, plant: Plant, chance: Random) -> None:
+        self.plant = plant
+        self.chance = chance
+
+    def step(self) -> None:
+        for _ in range(self.chance.randint(2, 5)):
+            event = self.chance.choice(
+                (self.sell, self.sell, self.alter, self.delete, self.pay, self.spoil, self.mend)
+            )
+            self.plant.change(event())
+
+    def sell(self) -> str:
+        day = self.chance.choice(DAYS)
+        return SALE.format(
+            day=day,
+            due=day + timedelta(days=self.chance.choice((0, 3, 40, 400))),
+            units=self.chance.randint(1, 99_999),
+            price=self.chance.randint(1, 99_999) / Decimal(100),
+            currency=self.chance.randint(1, 4),
+            kind=self.chance.choice((1, 2)),  # a receipt or a refund
+            paid=self.chance.choice(("true", "false")),
+            salt=self.chance.random(),
+        )
+
+    def alter(self) -> str:
+        rest = self.chance.randint(0, 4)
+        return self.chance.choice(ALTERATIONS).format(rest=rest)
+
+    def delete(self) -> str:
+        return DELETE.format(rest=self.chance.randint(0, 8))
+
+    def pay(self) -> str:
+        return f"UPDATE payment SET paid = NOT paid WHERE payment_id % 4 = {self._rest()}"
+
+    def spoil(self) -> str:
+        """Rows that the contract refuses, and a currency whose orders must wait."""
+        rest = self._rest()
+        return self.chance.choice(REFUSALS).format(rest=rest)
+
+    def mend(self) -> str:
+        return (
+            "UPDATE sales_order SET agreed_delivery_date = '2022-12-01'"
+            " WHERE agreed_delivery_date = 'soon';"
+            "UPDATE currency SET currency_code = 'CHF' WHERE currency_id = 5;"
+            "UPDATE payment SET payment_date = '2022-12-01' WHERE payment_date = '2023-02-31'"
+        )
+
+    def _rest(self) -> int:
+        return self.chance.randint(0, 3)
+
+    def filter(self, choices: Choices) -> Filter:
+        """One that somebody may choose."""
+
+        def some(values: Any, most: int) -> tuple[Any, ...]:
+            count = self.chance.choice((0, 0, 0, 1, min(most, len(values))))
+            return tuple(self.chance.sample(sorted(values), count))
+
+        since = self.chance.choice((choices.first_day, date(2022, 11, 7), date(2022, 12, 1)))
+        until = since + timedelta(days=self.chance.choice((0, 6, 30, 400)))
+        return Filter(
+            since,
+            until,
+            currencies=some(choices.currencies, 2),
+            countries=some(choices.countries, 3),
+            departments=some(choices.departments, 3),
+            counterparties=some(choices.counterparties, 8),
+            reporting=self.chance.choice(("GBP", "EUR", "USD")),
+        )
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The facts as they were at a capture."""
+
+    captured_at: datetime
+    facts: Facts
+
+
+@pytest.mark.slow
+def test_every_number_is_the_sum_over_the_rows_that_are_true(
+    plant: Plant, warehouse: EmptyWarehouse
+) -> None:
+    chance = seeded()
+    plant = replace(plant.filled(40), rates=Rates())
+    plant.change(KENYA)
+    life = Life(plant, chance)
+    moments = []
+    for step in range(STEPS):
+        if step:
+            life.step()
+        plant.run()
+        if step == STEPS - 1:
+            plant.totes("quarantine", "release")
+        [(captured_at,)] = plant.ask("SELECT data_to FROM totes.freshness")
+        moments.append(Moment(captured_at, current_facts(plant.warehouse)))
+        assert_totals_equal_the_facts(plant.warehouse)
+        with open_reading(warehouse.reader) as reading:
+            choices = metrics.choices(reading)
+            [(known_to,)] = plant.ask("SELECT greatest(data_to, checked_at) FROM totes.freshness")
+            brute = Brute(plant.warehouse, moments[-1].facts, known_to)
+            assert choices.today == brute.today
+            assert choices.first_day == brute.first_day
+            for _ in range(FILTERS):
+                compare(reading, life.filter(choices), brute)
+    with open_reading(warehouse.reader) as reading:
+        for moment in moments:
+            brute = Brute(plant.warehouse, moment.facts, moment.captured_at)
+            choices = metrics.choices(reading, moment.captured_at)
+            assert (choices.today, choices.history_begins) == (
+                brute.today,
+                moments[0].captured_at,
+            )
+            for _ in range(2):
+                chosen = replace(life.filter(choices), as_of=moment.captured_at)
+                compare(reading, chosen, brute, past=True)
+
+
+def compare(reading: Reading, chosen: Filter, brute: Brute, *, past: bool = False) -> None:
+    """Every metric with the same by hand; what waited in the `past` is no longer known."""
+    print(chosen)  # noqa: T201  where a comparison fails
+    compare_sales(reading, chosen, brute)
+    compare_purchases(reading, chosen, brute)
+    compare_payments(reading, chosen, brute)
+    compare_overview(reading, chosen)
+    if not past:
+        waiting = sales.total(reading, chosen).waiting
+        assert (waiting.rows, waiting.value, waiting.unvalued) == brute.waiting(
+            "fact_sales_order", chosen
+        )
+        waiting = purchases.total(reading, chosen).waiting
+        assert (waiting.rows, waiting.value, waiting.unvalued) == brute.waiting(
+            "fact_purchase_order", chosen
+        )
+        waiting = payments.summary(reading, chosen).receivable.waiting
+        assert (waiting.rows, waiting.value, waiting.unvalued) == brute.waiting(
+            "fact_payment", chosen, whenever=True
+        )
+
+
+def compare_sales(reading: Reading, chosen: Filter, brute: Brute) -> None:
+    now = brute.chosen(brute.sales, chosen)
+    expected = brute.sum(now, chosen)
+    summary = sales.summary(reading, chosen)
+    assert total(summary.revenue) == (expected.value, expected.rows, expected.unconverted)
+    assert (summary.orders, summary.units) == (expected.rows, expected.units)
+    before = chosen.before()
+    earlier = brute.sum(brute.chosen(brute.sales, before), before)
+    if brute.first_day <= before.until:
+        assert (summary.revenue.before, summary.orders_before) == (earlier.value, earlier.rows)
+    for grain in get_args(Grain):
+        found = sales.over_time(reading, chosen, grain)
+        by_start = brute.by(now, chosen, partial(_start, grain))
+        assert sums(found, "start", "units") == {**nothing(found["start"]), **by_start}
+    keys: Mapping[str, Callable[[Line], Hashable]] = {
+        "country": lambda line: line.country,
+        "design": lambda line: line.row["design_id"],
+        "counterparty": lambda line: line.counterparty,
+        "staff": lambda line: line.staff,
+        "department": lambda line: line.department,
+        "currency": lambda line: line.code,
+    }
+    assert tuple(keys) == sales.DIMENSIONS
+    for dimension, key in keys.items():
+        found = sales.by(reading, chosen, dimension)
+        assert sums(found, "key", "units") == brute.by(now, chosen, key)
+        assert list(found["value"]) == sorted(found["value"], reverse=True)
+    own = sales.by(reading, chosen, "currency")
+    assert dict(zip(own["key"], own["own_value"], strict=True)) == {
+        code: rounded(sum((line.amount for line in now if line.code == code), Decimal(0)))
+        for code in {line.code for line in now}
+    }
+    compare_top_designs(reading, chosen, brute, now)
+    firsts: dict[int, date] = {}
+    for line in sorted(brute.sales, key=lambda line: line.day):
+        firsts.setdefault(line.counterparty, line.day)
+    kinds = sales.new_and_returning(reading, chosen)
+    for kind, is_new in (("new", True), ("returning", False)):
+        lines = [line for line in now if (firsts[line.counterparty] >= chosen.since) == is_new]
+        [row] = kinds[kinds["kind"] == kind].to_dict("records")
+        expected = brute.sum(lines, chosen)
+        customers = len({line.counterparty for line in lines})
+        assert (row["counterparties"], row["orders"], row["value"], row["unconverted"]) == (
+            customers,
+            expected.rows,
+            expected.value,
+            expected.unconverted,
+        )
+    rows = sales.rows(reading, chosen, limit=None)
+    assert each(rows, "sales_order_id") == {
+        line.key: worth(brute.converted(line, chosen)) for line in now
+    }
+
+
+def _start(grain: str, line: Line) -> Hashable:
+    return start_of(line.day, grain)
+
+
+def compare_top_designs(reading: Reading, chosen: Filter, brute: Brute, now: list[Line]) -> None:
+    found = sales.top_designs(reading, chosen, each=2)
+    told = found[["country", "place", "value"]].to_numpy().tolist()
+    expected = []
+    for country in sorted({line.country for line in now}):
+        there = [line for line in now if line.country == country]
+        sold = brute.by(there, chosen, lambda line: line.row["design_id"]).values()
+        best = sorted((each.value for each in sold), reverse=True)[:2]
+        expected += [[country, place, value] for place, value in enumerate(best, start=1)]
+    assert told == expected
+
+
+def compare_purchases(reading: Reading, chosen: Filter, brute: Brute) -> None:
+    now = brute.chosen(brute.purchases, chosen)
+    expected = brute.sum(now, chosen)
+    summary = purchases.summary(reading, chosen)
+    assert total(summary.spend) == (expected.value, expected.rows, expected.unconverted)
+    assert summary.quantity == expected.units
+    found = purchases.over_time(reading, chosen, "week")
+    by_start = brute.by(now, chosen, lambda line: start_of(line.day, "week"))
+    assert sums(found, "start", "quantity") == {**nothing(found["start"]), **by_start}
+    keys: Mapping[str, Callable[[Line], Hashable]] = {
+        "counterparty": lambda line: line.counterparty,
+        "item": lambda line: line.row["item_code"],
+        "staff": lambda line: line.staff,
+        "department": lambda line: line.department,
+        "country": lambda line: line.country,
+        "currency": lambda line: line.code,
+    }
+    assert tuple(keys) == purchases.DIMENSIONS
+    for dimension, key in keys.items():
+        found = purchases.by(reading, chosen, dimension)
+        assert sums(found, "key", "quantity") == brute.by(now, chosen, key)
+    rows = purchases.rows(reading, chosen, limit=None)
+    assert each(rows, "purchase_order_id") == {
+        line.key: worth(brute.converted(line, chosen)) for line in now
+    }
+    coming = purchases.deliveries(reading, chosen, limit=None)
+    assert each(coming, "purchase_order_id") == {
+        line.key: worth(brute.converted(line, chosen))
+        for line in brute.chosen(brute.purchases, chosen, whenever=True)
+        if line.row["agreed_delivery_date"] >= brute.today
+    }
+
+
+def compare_payments(reading: Reading, chosen: Filter, brute: Brute) -> None:
+    lines = brute.chosen(brute.payments, chosen)
+    paid = [line for line in lines if line.row["paid"]]
+    still = [
+        line for line in brute.chosen(brute.payments, chosen, whenever=True) if not line.row["paid"]
+    ]
+    overdue = [line for line in still if line.day < brute.today]
+    found = payments.summary(reading, chosen)
+    for told, among, direction in (
+        (found.cash_in, paid, "in"),
+        (found.cash_out, paid, "out"),
+        (found.receivable, still, "in"),
+        (found.payable, still, "out"),
+        (found.overdue_receivable, overdue, "in"),
+        (found.overdue_payable, overdue, "out"),
+    ):
+        expected = brute.sum([line for line in among if line.direction == direction], chosen)
+        assert total(told) == (expected.value, expected.rows, expected.unconverted), told.name
+    flow = payments.over_time(reading, chosen, "month")
+    ahead = payments.expected(reading, chosen, 45)
+    assert list(ahead["day"]) == [brute.today + timedelta(days=day) for day in range(45)]
+    for frame, start, among, grain in (
+        (flow, "start", paid, "month"),
+        (ahead, "day", [line for line in still if line.day >= brute.today], "day"),
+    ):
+        for row in frame.to_dict("records"):
+            for direction in ("in", "out"):
+                part = [
+                    line
+                    for line in among
+                    if line.direction == direction and start_of(line.day, grain) == row[start]
+                ]
+                assert row[f"cash_{direction}"] == brute.sum(part, chosen).value
+    ages = payments.ages(reading, chosen)
+    by_age = brute.by(still, chosen, lambda line: (line.direction, age_of(line, brute.today)))
+    zero = Sum(Decimal(0), 0, 0, 0)
+    assert {
+        (row["direction"], row["age"]): Sum(row["value"], row["payments"], 0, row["unconverted"])
+        for row in ages.to_dict("records")
+    } == {(direction, age): zero for direction in ("in", "out") for age in AGES} | by_age
+    owed = payments.owed(reading, chosen)
+    assert sorted(owed["counterparty_id"]) == sorted({line.counterparty for line in still})
+    for row in owed.to_dict("records"):
+        for name, among, direction in (
+            ("receivable", still, "in"),
+            ("payable", still, "out"),
+            ("overdue_receivable", overdue, "in"),
+            ("overdue_payable", overdue, "out"),
+        ):
+            theirs = [
+                line
+                for line in among
+                if line.direction == direction and line.counterparty == row["counterparty_id"]
+            ]
+            assert row[name] == brute.sum(theirs, chosen).value
+    for frame, among in (
+        (payments.rows(reading, chosen, limit=None), paid),
+        (payments.open_rows(reading, chosen, limit=None), still),
+        (payments.open_rows(reading, chosen, only_overdue=True, limit=None), overdue),
+    ):
+        assert each(frame, "payment_id") == {
+            line.key: worth(brute.converted(line, chosen)) for line in among
+        }
+
+
+AGES = {
+    "not due": (-(10**6), 0),
+    "1-30 days": (1, 30),
+    "31-60 days": (31, 60),
+    "61-90 days": (61, 90),
+    "over 90 days": (91, 10**6),
+}
+
+
+def age_of(line: Line, today: date) -> str:
+    days = (today - line.day).days
+    return next(age for age, (least, most) in AGES.items() if least <= days <= most)
+
+
+def compare_overview(reading: Reading, chosen: Filter) -> None:
+    """It tells what the other pages do."""
+    found = overview.totals(reading, chosen)
+    paid = payments.summary(reading, chosen)
+    assert found.revenue == sales.total(reading, chosen)
+    assert found.purchases == purchases.total(reading, chosen)
+    assert found.margin.value == found.revenue.value - found.purchases.value
+    assert (found.cash_in, found.payable) == (paid.cash_in, paid.payable)
+    series = overview.over_time(reading, chosen, "month")
+    sold = sales.over_time(reading, chosen, "month")
+    assert list(series["revenue"]) == list(sold["value"])
+    assert list(series["margin"]) == list(series["revenue"] - series["purchases"])
+
+
+def total(found: Total) -> tuple[Decimal, int, int]:
+    return found.value, found.count, found.unconverted
+
+
+def sums(frame: pd.DataFrame, key: str, units: str) -> dict[Hashable, Sum]:
+    return {
+        row[key]: Sum(row["value"], row["orders"], row[units], row["unconverted"])
+        for row in frame.to_dict("records")
+    }
+
+
+def nothing(starts: Any) -> dict[Hashable, Sum]:
+    return {start: Sum(Decimal(0), 0, 0, 0) for start in starts}
+
+
+def each(frame: pd.DataFrame, key: str) -> dict[int, Decimal | None]:
+    assert len(set(frame[key])) == len(frame)
+    return dict(zip(frame[key], frame["value"], strict=True))
+
+
+def worth(value: Decimal | None) -> Decimal | None:
+    return None if value is None else rounded(value)
+
+
+# One example, to be followed with a pencil.
+
+
+@pytest.fixture
+def told(plant: Plant) -> Plant:
+    """Two sales, a purchase that nobody paid, and what happened to them."""
+    plant = replace(plant.filled(2), rates=Rates())
+    plant.change(
+        "UPDATE currency SET currency_code = 'GBP' WHERE currency_id = 1;"
+        "UPDATE currency SET currency_code = 'USD' WHERE currency_id = 2;"
+        "UPDATE currency SET currency_code = 'EUR' WHERE currency_id = 3;"
+        "UPDATE sales_order SET units_sold = 100, unit_price = 2.50, currency_id = 1,"
+        " created_at = '2022-11-07 09:00', counterparty_id = sales_order_id;"
+        "UPDATE design SET design_name = '<script>alert(1)</script>' WHERE design_id = 1;"
+        "UPDATE sales_order SET design_id = 1"
+    )
+    plant.run()
+    return plant
+
+
+@pytest.mark.slow
+def test_a_page_shows_what_the_orders_say(told: Plant, warehouse: EmptyWarehouse) -> None:
+    november = Filter(date(2022, 11, 1), date(2022, 11, 30))
+    with open_reading(warehouse.reader) as reading:
+        summary = sales.summary(reading, november)
+        assert summary.revenue.value == Decimal(500)
+        assert summary.average_price == Decimal("2.5")
+        assert (summary.revenue.before, summary.revenue.direction) == (None, "unknown")
+        later = sales.total(reading, november.within(date(2022, 11, 8), date(2022, 11, 8)))
+        assert (later.value, later.before, later.change) == (Decimal(0), Decimal(500), Decimal(-1))
+        [best] = sales.by(reading, november, "design").to_dict("records")
+        assert (best["name"], best["share"]) == ("<script>alert(1)</script>", 1)
+    told.change(
+        "UPDATE sales_order SET units_sold = 300 WHERE sales_order_id = 1;"
+        "UPDATE sales_order SET currency_id = 2 WHERE sales_order_id = 2"
+    )
+    told.run()
+    [(rate,)] = told.ask(
+        "SELECT rate FROM exchange_rate_to('GBP')"
+        " WHERE rate_date = '2022-11-07' AND currency_code = 'USD'"
+    )
+    with open_reading(warehouse.reader) as reading:
+        assert sales.total(reading, november).value == 750 + rounded(250 * rate)
+    told.change('DELETE FROM payment; DELETE FROM "transaction"; DELETE FROM sales_order')
+    told.run()
+    with open_reading(warehouse.reader) as reading:
+        assert sales.total(reading, november) == Total("Revenue", Decimal(0), before=None)
+        found = history.versions(reading, "sales_order", 1)
+    first, second = found.versions
+    assert not first.changed
+    assert second.changed == {"units_sold"}
+    units = [version.values["units_sold"] for version in found.versions]  # noqa: PD011  our own
+    assert units == [100, 300]
+    assert first.values["design"] == "<script>alert(1)</script>"  # noqa: PD011
+    assert found.deleted_at == second.valid_to
+    assert first.valid_to == second.valid_from
+
+
+@pytest.mark.slow
+def test_history_tells_what_changed_last(told: Plant, warehouse: EmptyWarehouse) -> None:
+    with open_reading(warehouse.reader) as reading:
+        assert history.recent(reading).empty
+        nothing_there = history.versions(reading, "payment", 999)
+        assert (nothing_there.versions, nothing_there.deleted_at) == ((), None)
+    told.change("UPDATE payment SET paid = NOT paid WHERE payment_id = 2")
+    told.run()
+    told.change("UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 2")
+    told.change("DELETE FROM payment WHERE payment_id = 1")
+    told.run()
+    with open_reading(warehouse.reader) as reading:
+        recent = history.recent(reading)
+        assert recent[["kind", "key", "versions", "deleted"]].to_numpy().tolist() == [
+            ["payment", 1, 1, True],
+            ["payment", 2, 2, False],
+        ]
+        assert history.begins(reading) is not None
+        [waiting] = history.versions(reading, "sales_order", 2).waiting
+    assert (waiting.column, waiting.value) == ("agreed_delivery_date", "soon")
+    assert "waits in quarantine" in str(waiting)
+
+
+@pytest.mark.slow
+def test_the_pipeline_tells_whether_it_can_be_trusted(
+    told: Plant, warehouse: EmptyWarehouse
+) -> None:
+    with open_reading(warehouse.reader) as reading:
+        fresh = pipeline.freshness(reading)
+        assert fresh.lag_seconds is not None
+        assert (fresh.verified_at, fresh.verified_equal) == (None, None)
+        assert list(pipeline.batches(reading)["batch"]) == [1]
+        assert pipeline.quarantine(reading).empty
+    assert verify(told.pipeline).equal
+    told.ask("UPDATE fact_sales_order SET units_sold = 7")
+    with open_reading(warehouse.reader) as reading:
+        fresh = pipeline.freshness(reading)
+        assert fresh.verified_equal
+        assert fresh.verified_at is not None
+        assert fresh.verified_at <= fresh.now
+    assert not verify(told.pipeline).equal
+    told.change("UPDATE sales_order SET agreed_delivery_date = 'soon'")
+    told.run()
+    with open_reading(warehouse.reader) as reading:
+        assert pipeline.freshness(reading).verified_equal is False
+        [waiting] = pipeline.quarantine(reading).to_dict("records")
+        assert (waiting["star_table"], waiting["column_name"], waiting["rows"]) == (
+            "fact_sales_order",
+            "agreed_delivery_date",
+            2,
+        )
+        assert list(pipeline.quarantine_rows(reading)["value"]) == ["soon", "soon"]
+        assert pipeline.deleted_dimension_rows(reading).empty
+
+
+# Before there is anything, and when there is nothing to be had.
+
+
+def test_an_empty_warehouse_has_zeros_for_everything(warehouse: EmptyWarehouse) -> None:
+    migrate(warehouse.dsn)
+    with open_reading(warehouse.reader) as reading:
+        choices = metrics.choices(reading)
+        assert (choices.currencies, choices.history_begins) == ((), None)
+        chosen = Filter.of(choices)
+        found = overview.totals(reading, chosen)
+        assert {found.revenue.value, found.margin.value, found.payable.value} == {Decimal(0)}
+        assert len(overview.over_time(reading, chosen)) == 30
+        assert sales.by(reading, chosen, "country").empty
+        assert sales.summary(reading, chosen).average_price is None
+        assert purchases.rows(reading, chosen).empty
+        assert payments.owed(reading, chosen).empty
+        assert len(payments.ages(reading, chosen)) == 10
+        assert history.begins(reading) is None
+        assert pipeline.freshness(reading).lag_seconds is None
+
+
+@pytest.mark.slow
+def test_without_rates_only_the_currency_itself_is_summed_and_the_rest_counted(
+    told: Plant, warehouse: EmptyWarehouse
+) -> None:
+    told.change("UPDATE sales_order SET currency_id = 2 WHERE sales_order_id = 2")
+    told.run()
+    told.ask("DELETE FROM fact_exchange_rate")
+    november = Filter(date(2022, 11, 1), date(2022, 11, 30))
+    with open_reading(warehouse.reader) as reading:
+        revenue = sales.total(reading, november)
+        assert (revenue.value, revenue.count, revenue.unconverted) == (Decimal(250), 2, 1)
+        revenue = sales.total(reading, replace(november, reporting="EUR"))
+        assert (revenue.value, revenue.unconverted) == (Decimal(0), 2)
+        [pounds, dollars] = sales.by(reading, november, "currency").to_dict("records")
+        assert (dollars["own_value"], dollars["value"], dollars["unconverted"]) == (250, 0, 1)
+        assert pounds["share"] == 1
+        assert set(sales.rows(reading, november)["value"]) == {Decimal(250), None}
+
+
+def test_what_is_wrong_with_the_warehouse_is_said(warehouse: EmptyWarehouse) -> None:
+    with pytest.raises(WarehouseError, match=r"permission denied|totes warehouse migrate"):
+        open_reading(warehouse.reader).__enter__()
+    with pytest.raises(WarehouseAway, match="can't be reached"):
+        open_reading(warehouse.reader.replace(host="/nowhere")).__enter__()
+
+
+@pytest.mark.slow
+def test_all_numbers_of_a_page_are_of_one_moment(told: Plant, warehouse: EmptyWarehouse) -> None:
+    november = Filter(date(2022, 11, 1), date(2022, 11, 30))
+    with open_reading(warehouse.reader) as reading:
+        before = overview.totals(reading, november)
+        told.change("UPDATE sales_order SET units_sold = 7")
+        told.run()
+        assert overview.totals(reading, november) == before
+    with open_reading(warehouse.reader) as reading:
+        assert overview.totals(reading, november) != before
+
+
+# Nothing but reading.
+
+
+@pytest.mark.slow
+def test_a_page_can_not_write(told: Plant, warehouse: EmptyWarehouse) -> None:
+    for dsn in (warehouse.reader, warehouse.dsn):
+        for attempt in ("DELETE FROM fact_payment", "CREATE TABLE mine ()", "SELECT nextval('x')"):
+            with pytest.raises(psycopg.Error), open_reading(dsn) as reading:
+                reading._connection.execute(attempt.encode())
+    assert told.ask("SELECT count(*) > 0 FROM fact_payment") == [(True,)]
+    refuse_writers(warehouse.reader)
+    with pytest.raises(UsageError, match="TOTES_DASHBOARD_DSN"):
+        refuse_writers(warehouse.dsn)
+
+
+HOSTILE = ("'; DROP TABLE fact_payment; --", "{source}", "%(since)s", "\\", '"', "$1", "%")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("told")
+def test_hostile_values_are_values(warehouse: EmptyWarehouse) -> None:
+    """Also past the check of the URL: they are bound."""
+    chosen = Filter(date(2022, 11, 1), date(2022, 11, 30), HOSTILE, HOSTILE, HOSTILE)
+    chosen = replace(chosen, reporting=HOSTILE[0])
+    with open_reading(warehouse.reader) as reading:
+        assert overview.totals(reading, chosen).revenue.value == 0
+        assert sales.rows(reading, chosen).empty
+        assert payments.rows(reading, chosen).empty
+        assert purchases.by(reading, chosen, "item").empty
+
+
+def test_queries_are_composed_of_names_and_bind_their_values() -> None:
+    """SQL is in files, and only `reading` runs it; what composes it is constant."""
+    package = Path(totes.dashboard.__file__).parent
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            where = f"{path.name}:{node.lineno} {called}"
+            if called.endswith((".execute", ".executemany", ".cursor")):
+                assert path.name == "reading.py", where
+                assert not isinstance(node.args[0], ast.JoinedStr | ast.BinOp), where
+            if called == "sql.SQL" and path.name != "reading.py":
+                assert isinstance(node.args[0], ast.Constant), where
+            assert "Literal(" not in f"{called}(" or not called.startswith("sql"), where
+    for query in (files("totes.dashboard") / "queries").iterdir():
+        text = query.read_text(encoding="utf-8")
+        assert text.startswith("-- "), query.name
+        placed = set(re.findall(r"(?<!\{)\{(\w+)\}", text))
+        assert placed <= PARTS, query.name
+        assert not re.search(r"\bfact_(sales_order|purchase_order|payment)\b", text) or (
+            query.name in OF_HISTORY
+        ), query.name
+
+
+PARTS = {
+    *("sales_order", "purchase_order", "payment", "source", "lines", "rates", "converted"),
+    *("members", "id", "ever", "sales", "purchases", "columns", "totals", "counterparty_id"),
+}
+"""What queries are composed of: relations and columns."""
+
+OF_HISTORY = {
+    *("versions_of_sales_order.sql", "versions_of_purchase_order.sql"),
+    *("versions_of_payment.sql", "recent.sql"),
+}
+"""Queries that tell versions, and sum up nothing."""
+
+
+# The data dictionary.
+
+
+def test_every_column_has_a_meaning_and_the_facts_their_sources(warehouse: EmptyWarehouse) -> None:
+    migrate(warehouse.dsn)
+    with open_reading(warehouse.reader) as reading:
+        columns = dictionary.columns(reading)
+        tables = dictionary.tables(reading)
+    assert all(columns["meaning"]) and all(tables["meaning"])  # noqa: PT018  one statement
+    sources = {(row["table"], row["column"]): row["sources"] for row in columns.to_dict("records")}
+    assert sources["fact_sales_order", "created_date"] == ("sales_order.created_at",)
+    assert sources["current_sales_order", "unit_price"] == ("sales_order.unit_price",)
+    assert sources["dim_staff", "department_name"] == ("department.department_name",)
+    assert sources["dim_counterparty", "counterparty_legal_city"] == ("address.city",)
+    assert sources["dim_currency", "currency_name"] == ()
+    assert set(tables["kind"]) == {"fact", "dimension", "view"}
+    for star in STARS.values():
+        for column in star.columns:
+            if star.name not in {"dim_date", "dim_currency"}:
+                assert sources[star.name, column.name], (star.name, column.name)
+
+
+def test_the_star_diagrams_are_the_contracts() -> None:
+    found = dictionary.star("Payments")
+    assert found.fact == "fact_payment"
+    assert dict(found.dimensions)["dim_date"] == (
+        "created_date",
+        "last_updated_date",
+        "payment_date",
+    )
+    assert set(dictionary.FACTS) == {"Sales", "Purchases", "Payments"}
