@@ -11,14 +11,15 @@ Memory is the sum of the resident memory of the command and its children, sample
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -26,6 +27,9 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from totes.dashboard import metrics
+from totes.dashboard.filters import Filter
+from totes.dashboard.reading import Reading, open_reading
 from totes.demo.servers import (
     Source,
     Warehouse,
@@ -39,6 +43,9 @@ from totes.demo.simulator import bulk
 from totes.settings import Dsn
 
 SAMPLE_SECONDS = 0.02
+
+REPEATS = 5
+"""How often a page's questions are asked."""
 
 TABLES = (
     *("address", "counterparty", "currency", "department", "design", "staff", "payment_type"),
@@ -110,8 +117,59 @@ def measure(folder: Path, orders: int) -> Iterator[Measured]:
         yield command.run("run", "--once", name="run --once, after 11,500 changes", aim="< 3 s")
         for _ in range(2):
             yield command.run("run", "--once", name="run --once, nothing changed", aim="< 1 s")
+        yield from dashboard(warehouse.reader)
         yield command.run("verify", name="verify, all rows")
         yield command.run("--help", name="totes --help", aim="< 0.3 s")
+
+
+def dashboard(reader: Dsn) -> Iterator[Measured]:
+    """What the warehouse takes for a page's questions, the connection included: medians."""
+    with open_reading(reader) as reading:
+        known = metrics.choices(reading)
+    month = Filter.of(known)
+    dollars = replace(month, currencies=("USD",))
+    customer = replace(month, counterparties=(min(known.counterparties),))
+    year = Filter.of(known, "last-12-months")
+    yield _median("dashboard, first paint of the overview", reader, _overview, month, "< 1 s")
+    for name, page in {"overview": _overview, "sales": _sales, "payments": _payments}.items():
+        for change, chosen in {"currency": dollars, "counterparty": customer, "year": year}.items():
+            line = f"dashboard, {name}: another {change}"
+            yield _median(line, reader, page, chosen, "< 0.2 s")
+
+
+def _median(
+    name: str, reader: Dsn, page: Callable[[Reading, Filter], None], chosen: Filter, aim: str
+) -> Measured:
+    seconds = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        with open_reading(reader) as reading:
+            metrics.pipeline.freshness(reading)
+            metrics.choices(reading)
+            page(reading, chosen)
+        seconds.append(time.perf_counter() - began)
+    return Measured(name, statistics.median(seconds), aim=aim)
+
+
+def _overview(reading: Reading, chosen: Filter) -> None:
+    metrics.overview.totals(reading, chosen)
+    metrics.overview.over_time(reading, chosen)
+
+
+def _sales(reading: Reading, chosen: Filter) -> None:
+    metrics.sales.summary(reading, chosen)
+    metrics.sales.over_time(reading, chosen)
+    for dimension in metrics.sales.DIMENSIONS:
+        metrics.sales.by(reading, chosen, dimension)
+    metrics.sales.new_and_returning(reading, chosen)
+
+
+def _payments(reading: Reading, chosen: Filter) -> None:
+    metrics.payments.summary(reading, chosen)
+    metrics.payments.over_time(reading, chosen)
+    metrics.payments.ages(reading, chosen)
+    metrics.payments.owed(reading, chosen)
+    metrics.payments.expected(reading, chosen)
 
 
 def yardstick(source: Source, server: Dsn, *, keys: bool) -> float:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from tempfile import mkdtemp
@@ -31,6 +32,7 @@ from totes.cli.look import show_verdict
 from totes.demo.servers import prepare_source
 from totes.pipeline import steps
 from totes.settings import Dsn, Settings
+from totes.show.pages import dashboard
 from totes.show.run import run as show
 
 ROOT = Path(__file__).parent.parent
@@ -565,5 +567,8 @@ def test_the_demo_shows_the_business_its_batches_and_the_proof(home: Path) -> No
     for expected in ("totesys: the business", "overdue payments", "equals totesys", "totes status"):
         assert expected in picture
     lines = Console(file=StringIO(), record=True, width=100)
-    show(settings, lines, Event(), seconds=0.5, show_verdict=show_verdict)
-    assert "equals totesys" in lines.export_text()
+    pages = partial(dashboard, look=False)
+    show(settings, lines, Event(), seconds=0.5, show_verdict=show_verdict, pages=pages)
+    said = lines.export_text()
+    assert "equals totesys" in said
+    assert "The dashboard: http://127.0.0.1:" in said

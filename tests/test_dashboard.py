@@ -3,6 +3,7 @@
 import csv as csv_module
 import io
 import re
+import socket
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -284,6 +285,21 @@ def test_nobody_is_told_that_the_dashboard_runs() -> None:
     assert OPTIONS["browser.gatherUsageStats"] is False
     assert OPTIONS["server.fileWatcherType"] == "none"
     assert OPTIONS["client.showErrorDetails"] == "none"
+
+
+def test_a_role_that_may_write_and_a_port_that_is_taken_are_refused(business: Storefront) -> None:
+    plant = business.plant
+    writer = plant.having(dashboard_dsn=plant.warehouse.reveal()).totes("dashboard")
+    assert writer.exit_code == 2
+    assert "may write there" in writer.stderr
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        reader = plant.having(dashboard_dsn=business.reader.reveal())
+        refused = reader.totes("dashboard", "--port", port)
+    assert refused.exit_code == 2
+    assert "Choose another with --port" in refused.stderr
 
 
 # What is shown, as values

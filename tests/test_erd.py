@@ -109,6 +109,7 @@ def ready(warehouse: EmptyWarehouse) -> EmptyWarehouse:
         "0001_star.sql",
         "0002_bookkeeping.sql",
         "0003_exchange_rates.sql",
+        "0004_daily.sql",
     ]
     return warehouse
 

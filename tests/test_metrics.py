@@ -9,7 +9,7 @@ import ast
 import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from importlib.resources import files
@@ -45,16 +45,21 @@ from totes.errors import UsageError, WarehouseAway, WarehouseError
 from totes.rates import Rates
 from totes.star.contract import STARS
 from totes.verify import verify
+from totes.warehouse.daily import NAMES
 from totes.warehouse.schema import migrate
 
 STEPS = 4
-FILTERS = 4
+FILTERS = 3
 """How many filters each state of the warehouse is asked with."""
 
 KENYA = """
 INSERT INTO currency VALUES (4, 'KES', now(), now());
 """
 """A currency that the European Central Bank quotes no rate of."""
+
+DAY = timedelta(days=1)
+NOW = datetime.now(UTC).date()
+"""Rates are known to today, and good for a year."""
 
 DAYS = (
     date(2021, 12, 30),  # before the first rate
@@ -147,7 +152,9 @@ class Life:
         day = self.chance.choice(DAYS)
         return SALE.format(
             day=day,
-            due=day + timedelta(days=self.chance.choice((0, 3, 40, 400))),
+            due=self.chance.choice(
+                (day, day + 3 * DAY, day + 40 * DAY, NOW + 20 * DAY, NOW + 500 * DAY)
+            ),
             units=self.chance.randint(1, 99_999),
             price=self.chance.randint(1, 99_999) / Decimal(100),
             currency=self.chance.randint(1, 4),
@@ -496,9 +503,8 @@ def worth(value: Decimal | None) -> Decimal | None:
 
 @pytest.fixture
 def told(plant: Plant) -> Plant:
-    """Two sales, a purchase that nobody paid, and what happened to them."""
-    plant = replace(plant.filled(2), rates=Rates())
-    plant.change(
+    """Two sales in pounds."""
+    plant.filled(2).change(
         "UPDATE currency SET currency_code = 'GBP' WHERE currency_id = 1;"
         "UPDATE currency SET currency_code = 'USD' WHERE currency_id = 2;"
         "UPDATE currency SET currency_code = 'EUR' WHERE currency_id = 3;"
@@ -511,8 +517,16 @@ def told(plant: Plant) -> Plant:
     return plant
 
 
+@pytest.fixture
+def rated(told: Plant) -> Plant:
+    """The same with exchange rates."""
+    plant = replace(told, rates=Rates())
+    plant.run()
+    return plant
+
+
 @pytest.mark.slow
-def test_a_page_shows_what_the_orders_say(told: Plant, warehouse: EmptyWarehouse) -> None:
+def test_a_page_shows_what_the_orders_say(rated: Plant, warehouse: EmptyWarehouse) -> None:
     november = Filter(date(2022, 11, 1), date(2022, 11, 30))
     with open_reading(warehouse.reader) as reading:
         summary = sales.summary(reading, november)
@@ -523,19 +537,19 @@ def test_a_page_shows_what_the_orders_say(told: Plant, warehouse: EmptyWarehouse
         assert (later.value, later.before, later.change) == (Decimal(0), Decimal(500), Decimal(-1))
         [best] = sales.by(reading, november, "design").to_dict("records")
         assert (best["name"], best["share"]) == ("<script>alert(1)</script>", 1)
-    told.change(
+    rated.change(
         "UPDATE sales_order SET units_sold = 300 WHERE sales_order_id = 1;"
         "UPDATE sales_order SET currency_id = 2 WHERE sales_order_id = 2"
     )
-    told.run()
-    [(rate,)] = told.ask(
+    rated.run()
+    [(rate,)] = rated.ask(
         "SELECT rate FROM exchange_rate_to('GBP')"
         " WHERE rate_date = '2022-11-07' AND currency_code = 'USD'"
     )
     with open_reading(warehouse.reader) as reading:
         assert sales.total(reading, november).value == 750 + rounded(250 * rate)
-    told.change('DELETE FROM payment; DELETE FROM "transaction"; DELETE FROM sales_order')
-    told.run()
+    rated.change('DELETE FROM payment; DELETE FROM "transaction"; DELETE FROM sales_order')
+    rated.run()
     with open_reading(warehouse.reader) as reading:
         assert sales.total(reading, november) == Total("Revenue", Decimal(0), before=None)
         found = history.versions(reading, "sales_order", 1)
@@ -627,11 +641,11 @@ def test_an_empty_warehouse_has_zeros_for_everything(warehouse: EmptyWarehouse) 
 
 @pytest.mark.slow
 def test_without_rates_only_the_currency_itself_is_summed_and_the_rest_counted(
-    told: Plant, warehouse: EmptyWarehouse
+    rated: Plant, warehouse: EmptyWarehouse
 ) -> None:
-    told.change("UPDATE sales_order SET currency_id = 2 WHERE sales_order_id = 2")
-    told.run()
-    told.ask("DELETE FROM fact_exchange_rate")
+    rated.change("UPDATE sales_order SET currency_id = 2 WHERE sales_order_id = 2")
+    rated.run()
+    rated.ask("DELETE FROM fact_exchange_rate")
     november = Filter(date(2022, 11, 1), date(2022, 11, 30))
     with open_reading(warehouse.reader) as reading:
         revenue = sales.total(reading, november)
@@ -661,6 +675,21 @@ def test_all_numbers_of_a_page_are_of_one_moment(told: Plant, warehouse: EmptyWa
         assert overview.totals(reading, november) == before
     with open_reading(warehouse.reader) as reading:
         assert overview.totals(reading, november) != before
+
+
+@pytest.mark.slow
+def test_an_older_warehouse_gets_the_totals_of_what_it_has(told: Plant) -> None:
+    made = ", ".join(f"totes.{name}" for name in (*NAMES, "verifications"))
+    indexes = told.ask(
+        "SELECT string_agg(indexname, ', ') FROM pg_indexes WHERE schemaname = 'public'"
+        " AND indexname ~ '_(created|due|open|ended|currency)$'"
+    )
+    told.ask(f"DROP TABLE {made}")
+    told.ask(f"DROP INDEX {indexes[0][0]}")
+    told.ask("DELETE FROM totes.migrations WHERE name = '0004_daily.sql'")
+    assert migrate(told.warehouse) == ["0004_daily.sql"]
+    assert_totals_equal_the_facts(told.warehouse)
+    assert told.ask("SELECT count(*) > 0 FROM totes.daily_payments") == [(True,)]
 
 
 # Nothing but reading.

@@ -12,6 +12,9 @@ import streamlit as st
 
 from totes.dashboard import text
 
+ZERO_MOSTLY = "unconverted"
+"""A column that is left out where it has nothing to tell."""
+
 ROW_PIXELS = 35
 MOST_ROWS_SEEN = 12
 
@@ -52,6 +55,8 @@ def table(  # noqa: PLR0913  what a table is made of
     if frame.empty:
         st.text(empty)
         return None
+    if ZERO_MOSTLY in columns and not frame[ZERO_MOSTLY].any():
+        columns = {name: heading for name, heading in columns.items() if name != ZERO_MOSTLY}
     exact = frame[list(columns)]
     shown = pd.DataFrame({name: _shown(exact[name]) for name in columns})
     options: dict[str, Any] = {}

@@ -102,18 +102,6 @@ def verify(pipeline: Pipeline, progress: Progress = QUIET) -> Verdict:
 
     The warehouse records when that was, and whether they were equal.
     """
-    verdict = _verdict(pipeline, progress)
-    with connect(pipeline.warehouse) as warehouse:
-        warehouse.execute(
-            "INSERT INTO totes.verifications (batch, equal) VALUES (%s, %s) ON CONFLICT ((true))"
-            " DO UPDATE SET batch = excluded.batch, equal = excluded.equal,"
-            " verified_at = excluded.verified_at",
-            [verdict.batch, verdict.equal],
-        )
-    return verdict
-
-
-def _verdict(pipeline: Pipeline, progress: Progress) -> Verdict:
     with connect(pipeline.warehouse) as warehouse:
         check(warehouse)  # before anything is captured
     for _ in range(ATTEMPTS):

@@ -32,7 +32,7 @@ STYLE = """
   color: inherit; opacity: 0.85;
 }
 [class*="st-key-cards-"] > div { flex: 1 1 10rem; min-width: 9rem; width: auto; }
-.block-container { padding-top: 2.5rem; }
+.block-container { padding-top: 4rem; }
 </style>
 """
 

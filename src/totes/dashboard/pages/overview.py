@@ -13,20 +13,18 @@ from totes.dashboard.view import View, link, view
 class _Shown:
     name: str
     label: str
-    page: str
     better: str = ""
 
 
-OF_THE_PERIOD = (
-    _Shown("revenue", "Revenue", "sales", "up"),
-    _Shown("purchases", "Purchases", "purchases"),
-    _Shown("margin", "Margin", "sales", "up"),
-    _Shown("cash_in", "Cash in", "payments", "up"),
-    _Shown("cash_out", "Cash out", "payments"),
+BUSINESS = (
+    _Shown("revenue", "Revenue", "up"),
+    _Shown("purchases", "Purchases"),
+    _Shown("margin", "Margin", "up"),
 )
+CASH = (_Shown("cash_in", "Cash in", "up"), _Shown("cash_out", "Cash out"))
 OUTSTANDING = (
-    _Shown("receivable", "Owed to us", "payments"),
-    _Shown("payable", "Owed by us", "payments"),
+    _Shown("receivable", "Owed to us today"),
+    _Shown("payable", "Owed by us today"),
 )
 
 
@@ -42,22 +40,16 @@ def show(page: View) -> None:
     found = overview.totals(page.reading, chosen)
     grain = drill.grain(chosen)
     series = overview.over_time(page.reading, chosen, grain)
-    with totals.cards("overview"):
-        for one in OF_THE_PERIOD:
-            totals.total(
-                getattr(found, one.name),
-                one.label,
-                currency,
-                spark=list(series[one.name]),
-                better=one.better,
-            )
-    st.subheader("Outstanding today")
-    with totals.cards("overview-2"):
-        for one in OUTSTANDING:
-            totals.total(getattr(found, one.name), one.label, currency, better="")
-        with st.container():
-            link("payments", "Who owes us, and what is overdue", chosen, ":material/arrow_forward:")
-            link("sales", "What we sold, and where", chosen, ":material/arrow_forward:")
+    for row in (BUSINESS, (*CASH, *OUTSTANDING)):
+        with totals.cards(row[0].name):
+            for one in row:
+                spark = list(series[one.name]) if one.name in series else []
+                totals.total(
+                    getattr(found, one.name), one.label, currency, spark=spark, better=one.better
+                )
+    with st.container(horizontal=True):
+        link("sales", "What we sold, and where", chosen, ":material/arrow_forward:")
+        link("payments", "Who owes us, and whom we owe", chosen, ":material/arrow_forward:")
     st.subheader("Revenue and purchases")
     drawn = charts.lines(
         series,

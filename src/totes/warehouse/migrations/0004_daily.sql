@@ -202,6 +202,10 @@ WHERE valid_to IS NULL;
 CREATE INDEX fact_payment_open ON fact_payment (payment_date)
 WHERE valid_to IS NULL AND NOT paid;
 
+-- For the rates of a few currencies, of many days.
+CREATE INDEX fact_exchange_rate_currency ON fact_exchange_rate (currency_code, rate_date)
+WHERE valid_to IS NULL;
+
 -- For what changed last.
 CREATE INDEX fact_sales_order_ended ON fact_sales_order (valid_to)
 WHERE valid_to IS NOT NULL;
