@@ -22,8 +22,9 @@ from totes.pipeline import Pipeline
 
 PACKAGE = Path(totes.__file__).parent
 
-NOT_THE_PLATFORM = {"demo", "show", "check", "erase"}
-"""What these write is no part of any batch; `check` leaves the same bytes whenever it runs.
+NOT_THE_PLATFORM = {"dashboard", "demo", "show", "check", "erase"}
+"""What these write is no part of any batch, and the dashboard only reads; `check` leaves the same
+bytes whenever it runs.
 
 `erase` writes a new store that nothing reads until its operator says so, and never goes on with one
 that was interrupted.
