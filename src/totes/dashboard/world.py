@@ -12,7 +12,7 @@ from importlib.metadata import distribution
 from itertools import batched
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
+from xml.etree import ElementTree as ET  # nosec B405  for an installed file
 
 import pycountry
 
