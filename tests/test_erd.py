@@ -335,9 +335,10 @@ def test_a_port_where_nobody_answers_is_said_as_such(ready: EmptyWarehouse) -> N
 
 
 def test_a_database_that_lets_nobody_in_says_which_right_is_missing(ready: EmptyWarehouse) -> None:
+    run(ready.admin, "DROP ROLE IF EXISTS stranger; CREATE ROLE stranger LOGIN")
     refused = r"reached: permission denied for database .*: GRANT CONNECT on it to this user\."
     with pytest.raises(WarehouseError, match=refused):
-        reach(ready.dsn.replace(user="totes_ingest"))
+        reach(ready.dsn.replace(user="stranger"))
 
 
 def test_a_lock_that_is_held_too_long_is_told(ready: EmptyWarehouse) -> None:
