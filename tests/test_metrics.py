@@ -32,6 +32,7 @@ from totes.dashboard.filters import Choices, Filter
 from totes.dashboard.metrics import (
     Grain,
     Total,
+    Waiting,
     dictionary,
     history,
     overview,
@@ -616,6 +617,16 @@ def test_the_pipeline_tells_whether_it_can_be_trusted(
         )
         assert list(pipeline.quarantine_rows(reading)["value"]) == ["soon", "soon"]
         assert pipeline.deleted_dimension_rows(reading).empty
+        november = Filter(date(2022, 11, 1), date(2022, 11, 30))
+        assert sales.total(reading, november).waiting == Waiting(2, Decimal(500), 0)
+        assert overview.totals(reading, november).margin.waiting.rows == 2
+        later = november.within(date(2022, 11, 8), date(2022, 11, 8))
+        assert sales.total(reading, later).waiting == Waiting()
+    told.change("UPDATE sales_order SET agreed_delivery_date = '2022-12-01'")
+    told.run()
+    with open_reading(warehouse.reader) as reading:
+        assert sales.total(reading, november).waiting == Waiting()
+        assert pipeline.quarantine(reading).empty
 
 
 # Before there is anything, and when there is nothing to be had.
