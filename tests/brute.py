@@ -62,6 +62,20 @@ def current_facts(warehouse: Dsn) -> Facts:
         }
 
 
+def facts_at(warehouse: Dsn, moment: datetime) -> Facts:
+    """The rows that were true at a moment: also those that came out of quarantine since."""
+    with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
+        return {
+            fact: [
+                row
+                for row in connection.execute(f"SELECT * FROM {fact}".encode()).fetchall()
+                if row["valid_from"] <= moment
+                and (row["valid_to"] is None or moment < row["valid_to"])
+            ]
+            for fact in FACTS
+        }
+
+
 class Brute:
     """All that is asked, from these rows of the facts and the dimensions as they are."""
 
@@ -212,16 +226,16 @@ class Brute:
             row = entry["row"]
             if entry["star_table"] != fact:
                 continue
-            try:
-                day = date.fromisoformat(str(row[day_of]))
-            except ValueError:
-                values.append(None)
-                continue
-            if not whenever and not chosen.since <= day <= chosen.until:
-                continue
             code = self.codes.get(int(row["currency_id"]))
             quantity = Decimal(str(row[quantity_of])) if quantity_of else Decimal(1)
             amount = quantity * Decimal(str(row[price_of]))
+            try:
+                day = date.fromisoformat(str(row[day_of]))
+            except ValueError:  # no rate, but what needs none is known
+                values.append(amount if code == chosen.reporting else None)
+                continue
+            if not whenever and not chosen.since <= day <= chosen.until:
+                continue
             worth = self.worth(day, code, amount, chosen.reporting) if code else None
             values.append(worth)
         with localcontext(EXACT):

@@ -93,10 +93,16 @@ def fill(
     `rows` is the query of DuckDB's whose result the fact now holds, and all it holds; DuckDB then
     sums up, some times faster than the warehouse does where that isn't known.
     """
+    connection.execute(_FEW_STATISTICS)
     for daily in DAILIES.get(star.name, ()):
         if rows is None or not _copy(connection, star, daily, engine, rows):
             connection.execute(statement("fill_daily", lines=_lines(star), **daily.parts))
         connection.execute(sql.SQL("ANALYZE {}").format(daily.parts["daily"]))
+    connection.execute("SET LOCAL default_statistics_target TO DEFAULT")
+
+
+_FEW_STATISTICS = "SET LOCAL default_statistics_target = 10"
+"""The totals are small and even."""
 
 
 def _copy(
@@ -163,6 +169,7 @@ def kept(connection: Connection[Any], star: Star, staged: sql.Identifier) -> Ite
     connection.execute(statement("note_lines", sign=-1, **parts))
     yield
     connection.execute(statement("note_lines", sign=1, **parts))
+    connection.execute(sql.SQL("ANALYZE {}").format(parts["changed"]))
     for daily in DAILIES[star.name]:
         connection.execute(statement("change_daily", **parts, **daily.parts))
 

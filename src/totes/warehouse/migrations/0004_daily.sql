@@ -197,7 +197,8 @@ CREATE INDEX fact_sales_order_created ON fact_sales_order (created_date)
 WHERE valid_to IS NULL;
 CREATE INDEX fact_purchase_order_created ON fact_purchase_order (created_date)
 WHERE valid_to IS NULL;
-CREATE INDEX fact_payment_due ON fact_payment (payment_date)
+CREATE INDEX fact_payment_due ON fact_payment
+USING brin (payment_date date_minmax_multi_ops) WITH (pages_per_range = 32, autosummarize = on)
 WHERE valid_to IS NULL;
 CREATE INDEX fact_payment_open ON fact_payment (payment_date)
 WHERE valid_to IS NULL AND NOT paid;

@@ -1,2 +1,3 @@
 -- The keys that a batch may change.
-INSERT INTO {touched} SELECT DISTINCT {key} FROM {staged}
+INSERT INTO {touched} SELECT DISTINCT {key} FROM {staged};
+ANALYZE {touched}
