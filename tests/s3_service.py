@@ -38,6 +38,10 @@ class _Silent(WSGIRequestHandler):
     def log(self, *_: object) -> None: ...
 
 
+_NUMBERS = itertools.count(1)
+"""Of buckets, over all services: moto's are of the process, not of a server."""
+
+
 class S3Service:
     """One for the test session; every test has a bucket of its own."""
 
@@ -48,7 +52,6 @@ class S3Service:
         )
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._one_by_one = threading.Lock()
-        self._numbers = itertools.count(1)
         self.fault: Fault | None = None
         self.faults = 0
 
@@ -75,7 +78,7 @@ class S3Service:
         patch.setenv("AWS_REGION", "us-east-1")
 
     def new_bucket(self) -> str:
-        name = f"bucket-{next(self._numbers)}"
+        name = f"bucket-{next(_NUMBERS)}"
         connection = HTTPConnection("127.0.0.1", self._server.server_port)
         connection.request("PUT", f"/{name}")
         assert connection.getresponse().status == 200

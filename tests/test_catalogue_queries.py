@@ -4,8 +4,9 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from plant import Plant
 from test_totesys_sql import COLUMNS
 from totes.batch import RATES, ProcessedManifest, data_path, processed_manifest_path
 from totes.lake.folder import FolderStore
+from totes.rates import Rates
 from totes.replay import replay
 from totes.star.contract import STARS
 
 MODULE = Path(__file__).parents[1] / "terraform" / "modules" / "catalogue"
 TABLES = json.loads((MODULE / "tables.json").read_text())
-FACTS = ["fact_sales_order", "fact_purchase_order", "fact_payment"]
+FACTS = ["fact_sales_order", "fact_purchase_order", "fact_payment", "fact_exchange_rate"]
 TO_HIVE = {"INTEGER": "int", "BOOLEAN": "boolean", "DATE": "date", "VARCHAR": "string"}
 TRINO = {"varchar": "string", "integer": "int", "timestamp(3)": "timestamp"}
 MARCH = datetime(2027, 3, 7, 1, 2, tzinfo=UTC)
@@ -184,7 +186,8 @@ def test_a_question_has_a_price_limit_and_its_result_is_encrypted(catalogue: Cat
 @pytest.fixture
 def littered(plant: Plant) -> Plant:
     """Whose second batch, with changes and deletions, left orphans in both stores."""
-    plant.filled(8).run()
+    plant = replace(plant.filled(8), rates=Rates())
+    plant.run()
     plant.change(
         "UPDATE sales_order SET units_sold = units_sold + 1 WHERE sales_order_id <= 3;"
         "DELETE FROM payment WHERE payment_id = 2"
@@ -224,6 +227,10 @@ def test_the_current_state_is_totesys_and_the_warehouses(
     ingestion, processed = catalogue.over(littered)
     for table, columns in TABLES["ingestion"].items():
         found = ingestion.ask(catalogue.queries[f"current_{table}"]["query"])
+        if table == RATES:
+            rates = littered.ask("SELECT rate_id, rate FROM current_exchange_rate ORDER BY 1")
+            assert [(row[0], Decimal(row[3])) for row in found] == rates
+            continue
         texts = ", ".join(f"{column}::text" for column in columns)
         with psycopg.connect(littered.source.reveal()) as connection:
             query = f'SELECT {texts} FROM "{table}" t ORDER BY t.{columns[0]}'

@@ -720,9 +720,7 @@ def test_a_source_that_stands_still_has_new_rates_all_the_same(days: Days) -> No
     assert (first is not None, capture()) == (True, None)
     days.move(1)
     second = capture()
-    assert first is not None
     assert second is not None
-    assert second.snapshot == first.snapshot
     assert [table.name for table in second.tables if table.files] == [RATES]
 
 

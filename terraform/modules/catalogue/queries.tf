@@ -7,7 +7,7 @@ locals {
   named_queries = merge(
     {
       for table, names in local.tables.ingestion : "current_${table}" => {
-        about    = "Current state of ${table}, as totesys has it."
+        about    = "Current state of ${table}, as its source has it."
         database = aws_glue_catalog_database.ingestion.name
         sql = templatefile("${path.module}/queries/ingestion_current.sql", {
           table = table, key = names[0], columns = join(", ", names)

@@ -1,4 +1,4 @@
--- ${table} as totesys had it at the newest batch. Reads all that was ever captured of the table,
+-- ${table} as its source had it at the newest batch. Reads all that was ever captured of the table,
 -- since a row may not have changed for years: for many questions, ask the warehouse.
 SELECT ${columns}, batch, captured_at
 FROM (
@@ -8,4 +8,4 @@ FROM (
     FROM ${table}
 ) AS versions
 WHERE age = 1 AND "_op" = 'upsert'
-ORDER BY CAST(${key} AS bigint)
+ORDER BY TRY_CAST(${key} AS bigint), ${key}
