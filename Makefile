@@ -135,6 +135,10 @@ schema: setup ## write docs/manifest.schema.json anew
 docs: setup ## write docs/commands.md and docs/settings.md anew
 	$(BIN)/python tools/docs.py
 
+.PHONY: notebook
+notebook: setup ## answer notebooks/lake.ipynb's questions anew, from the demo's lake or your own
+	$(BIN)/jupyter-execute --inplace notebooks/lake.ipynb
+
 .PHONY: bench
 bench: setup ## speed and memory with a million sales orders (or ORDERS=…)
 	@$(BIN)/python -m compileall -q src  # as an installed totes is
