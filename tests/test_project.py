@@ -15,6 +15,7 @@ from totes.batch import manifest_schema
 ROOT = Path(__file__).parent.parent
 
 HOSTS = {
+    "duckdb.org",  # a link in the notebook
     "json-schema.org",  # names a dialect, is never asked
     "www.ecb.europa.eu",  # where exchange rates can be had, for whoever sets it
     "www.w3.org",  # names what an SVG is, is never asked
