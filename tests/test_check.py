@@ -173,3 +173,15 @@ def test_a_clock_that_is_wrong_is_told(
     monkeypatch.setattr(checking, "_clock", lambda _: timedelta(seconds=ahead))
     found = [finding.found for finding in look(plant) if not finding.ok]
     assert found == [f"{said} this machine's"] * 2
+
+
+def test_a_url_of_rates_is_read(plant: Plant, tmp_path: Path) -> None:
+    file = tmp_path / "rates.csv"
+    assert failures(look(plant, rates_url=file.as_uri())) == [
+        ("exchange rates", "correct TOTES_RATES_URL, or leave it out.")
+    ]
+    assert not failures(look(plant, rates_url=file.as_uri(), rates=False))
+    file.write_text("Date,USD,GBP\n2026-11-20,1.1,0.9\n2026-11-19,1.2,0.8\n")
+    assert Finding("exchange rates", "from file, up to 2026-11-20") in look(
+        plant, rates_url=file.as_uri()
+    )

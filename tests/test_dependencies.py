@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the demo, which the product does not know, and where the command line finds its parts
     "demo": {"errors", "progress", "settings"},
     "places": PARTS | {"alert", "demo", "pipeline", "rates", "secret"},
-    "check": PARTS | {"ingest", "places"},
+    "check": PARTS | {"ingest", "places", "rates"},
     "dashboard": PARTS | {"status"},
     "aws": PARTS | {"alert", "load", "pipeline", "places", "status"},
     "show": PARTS | {"dashboard", "demo", "places", "pipeline", "verify"},

@@ -12,6 +12,8 @@ from totes.errors import SourceError, TotesError
 from totes.ingest import another_source, is_another_source, newest_batch
 from totes.lake.store import Store
 from totes.places import Places
+from totes.rates import place, published_at
+from totes.rates.ecb import UNREADABLE
 from totes.source import session
 from totes.source.catalogue import Catalogue, Scope, read_catalogue
 from totes.source.snapshot import open_snapshot
@@ -51,6 +53,8 @@ def check(places: Places) -> Iterator[Finding]:
     yield from _guarded("processed store", lambda: _store("processed store", places.processed))
     yield from _guarded("warehouse", lambda: _warehouse(places, clocks))
     yield from _clocks(clocks)
+    if places.settings.rates and places.settings.rates_url:
+        yield _rates(places.settings.rates_url)
 
 
 def _guarded(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -149,6 +153,16 @@ def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding
             check_contract(connection)
             yield Finding("warehouse tables", "as the contract says")
             yield from _loader_rights(connection)
+
+
+def _rates(url: str) -> Finding:
+    """Can the rates be had that TOTES_RATES_URL names? Without them, those known go on."""
+    try:
+        days = published_at(url)
+    except UNREADABLE as error:
+        found = f"none from {place(url)}: {str(error)[:200] or type(error).__name__}"
+        return _failed("exchange rates", found, "correct TOTES_RATES_URL, or leave it out.")
+    return Finding("exchange rates", f"from {place(url)}, up to {max(days, default='no day')}")
 
 
 def _empty_warehouse(connection: Connection[Any]) -> Iterator[Finding]:

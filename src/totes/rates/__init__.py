@@ -190,7 +190,7 @@ class Rates:
         """
         if self._url is None:
             return
-        from totes.rates.ecb import UNREADABLE, expected, fetch, parse
+        from totes.rates.ecb import UNREADABLE, expected
 
         known = max([*self._fetched, read.actual if read else date.min])
         if known >= expected(now or datetime.now(UTC)):
@@ -198,9 +198,8 @@ class Rates:
         if self._asked_at is not None and time.monotonic() - self._asked_at < AGAIN_SECONDS:
             return
         self._asked_at = time.monotonic()
-        source = urlsplit(self._url).hostname or "file"
         try:
-            found = parse(fetch(self._url), source, _BEFORE)
+            found = published_at(self._url)
             if min(found, default=date.max) > (read.actual if read else FIRST_DAY):
                 raise ValueError("what is there begins too late to go on with")
             self._fetched = found
@@ -208,7 +207,7 @@ class Rates:
             log.warning(
                 "No newer exchange rates from %s (%s): those known are kept. If this lasts, check "
                 "TOTES_RATES_URL.",
-                source,
+                place(self._url),
                 str(error)[:200] or type(error).__name__,
             )
 
@@ -219,6 +218,18 @@ class Rates:
             return None  # the day has its rates: the next one looks at the bundle again
         since = read.actual if read else _BEFORE
         return news(read, self._fetched | _bundled(self._bundle, since), today)
+
+
+def place(url: str) -> str:
+    """What may be told of a URL of rates."""
+    return urlsplit(url).hostname or "file"
+
+
+def published_at(url: str) -> dict[date, Published]:
+    """All days that a URL has; one of `ecb.UNREADABLE` where it can't be read."""
+    from totes.rates.ecb import fetch, parse
+
+    return parse(fetch(url), place(url), _BEFORE)
 
 
 @cache
