@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -23,6 +23,7 @@ from totes.demo.servers import (
     prepare_warehouse,
 )
 from totes.settings import Dsn
+from totes.warehouse.schema import migrate
 
 hypothesis.settings.register_profile("ci", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ci")
@@ -40,9 +41,12 @@ class Totesys:
     dsn: Dsn
 
 
+Fresh = Callable[[], AbstractContextManager[Totesys]]
+
+
 @dataclass(frozen=True)
 class EmptyWarehouse:
-    """A fresh empty warehouse: `admin` is the superuser's DSN, `dsn` the loader's."""
+    """A fresh warehouse: `admin` is the superuser's DSN, `dsn` the loader's."""
 
     admin: Dsn
     dsn: Dsn
@@ -110,15 +114,27 @@ def template(server: EmbeddedServer) -> Source:
     return prepare_source(server.dsn, "totesys_template")
 
 
+@pytest.fixture(scope="session")
+def fresh(server: EmbeddedServer, template: Source, database_names: Iterator[str]) -> Fresh:
+    """Makes an empty totesys for the time of a `with`."""
+
+    @contextmanager
+    def make() -> Iterator[Totesys]:
+        name = next(database_names)
+        source = prepare_source(server.dsn, name, str(template.owner.parts["dbname"]))
+        try:
+            yield Totesys(admin=source.superuser, owner=source.owner, dsn=source.reader)
+        finally:
+            _drop(server.dsn, name)
+
+    return make
+
+
 @pytest.fixture
-def totesys(
-    server: EmbeddedServer, template: Source, database_names: Iterator[str]
-) -> Iterator[Totesys]:
-    """A fresh totesys without rows."""
-    name = next(database_names)
-    source = prepare_source(server.dsn, name, str(template.owner.parts["dbname"]))
-    yield Totesys(admin=source.superuser, owner=source.owner, dsn=source.reader)
-    _drop(server.dsn, name)
+def totesys(fresh: Fresh) -> Iterator[Totesys]:
+    """A totesys without rows."""
+    with fresh() as made:
+        yield made
 
 
 @pytest.fixture
@@ -129,11 +145,22 @@ def shop(totesys: Totesys, tmp_path: Path) -> Shop:
     return Shop(totesys.owner, totesys.dsn, tmp_path / "lake")
 
 
+@pytest.fixture(scope="session")
+def migrated(server: EmbeddedServer) -> str:
+    """The database every test's warehouse is cloned from: making its tables takes its time."""
+    migrate(prepare_warehouse(server.dsn, "warehouse_template").loader)
+    return "warehouse_template"
+
+
 @pytest.fixture
-def warehouse(server: EmbeddedServer, database_names: Iterator[str]) -> Iterator[EmptyWarehouse]:
-    """A fresh empty database of the loader's."""
+def warehouse(
+    request: pytest.FixtureRequest, server: EmbeddedServer, database_names: Iterator[str]
+) -> Iterator[EmptyWarehouse]:
+    """A fresh warehouse without rows; without tables, too, where the test says `bare`."""
     name = next(database_names)
-    made = prepare_warehouse(server.dsn, name)
+    bare = request.node.get_closest_marker("bare")
+    template = None if bare else request.getfixturevalue("migrated")
+    made = prepare_warehouse(server.dsn, name, template)
     yield EmptyWarehouse(admin=made.superuser, dsn=made.loader, reader=made.reader)
     _drop(server.dsn, name)
 
@@ -160,7 +187,7 @@ def copied(server: EmbeddedServer, database_names: Iterator[str]) -> Iterator[Ca
 
 @pytest.fixture
 def plant(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) -> Plant:
-    """A platform between an empty totesys and an empty warehouse."""
+    """A platform between a totesys and a warehouse without rows."""
     return Plant(totesys.owner, totesys.dsn, warehouse.dsn, tmp_path)
 
 

@@ -38,6 +38,7 @@ def execute(dsn: Dsn, *statements: str) -> None:
             connection.execute(statement.encode())
 
 
+@pytest.mark.bare
 def test_all_is_well_before_and_after_the_first_run(plant: Plant) -> None:
     found = look(plant)
     assert not failures(found)
@@ -133,6 +134,7 @@ def test_an_altered_warehouse_fails(plant: Plant) -> None:
     assert [what for what, _ in failures(look(plant))] == ["warehouse"]
 
 
+@pytest.mark.bare
 def test_a_loader_without_rights_is_told_which(
     plant: Plant, totesys: Totesys, warehouse: EmptyWarehouse
 ) -> None:

@@ -109,6 +109,7 @@ def test_the_module_is_the_command() -> None:
 # What it does
 
 
+@pytest.mark.bare
 def test_stage_by_stage_to_a_warehouse_that_equals_totesys(plant: Plant) -> None:
     plant.filled()
     for arguments, said in (
@@ -177,6 +178,7 @@ def test_check_exits_with_1_where_something_is_missing(plant: Plant) -> None:
     assert 'GRANT SELECT ON "public"."staff" TO "totes_ingest";' in result.stdout
 
 
+@pytest.mark.bare
 @pytest.mark.parametrize("command", ["list", "show", "release"])
 def test_a_warehouse_without_tables_has_no_quarantine_yet(plant: Plant, command: str) -> None:
     refuse(plant, 5, "run `totes warehouse migrate`", "quarantine", command)
@@ -438,6 +440,7 @@ def is_warehouse(dsn: Dsn) -> bool:
         return made.fetchone() != (None, None)
 
 
+@pytest.mark.bare
 def test_verify_captures_nothing_before_the_warehouse_is_there(plant: Plant) -> None:
     plant.filled()
     refuse(plant, 5, "totes warehouse migrate", "verify")

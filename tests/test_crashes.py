@@ -20,6 +20,8 @@ from totes.lake import open_store
 from totes.lake.s3 import PART_BYTES
 from totes.pipeline import Pipeline
 
+pytestmark = pytest.mark.bare  # making its tables is among the steps
+
 PACKAGE = Path(totes.__file__).parent
 
 NOT_THE_PLATFORM = {"dashboard", "demo", "show", "check", "erase"}

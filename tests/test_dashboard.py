@@ -242,6 +242,7 @@ def test_what_quarantine_keeps_from_a_total_is_told_beside_it(business: Storefro
     assert "fact_sales_order" in set(refused["star_table"])
 
 
+@pytest.mark.bare
 def test_an_empty_warehouse_is_told_with_what_to_do(warehouse: EmptyWarehouse) -> None:
     fresh = look(Served(warehouse.reader))
     assert not fresh.exception

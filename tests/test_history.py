@@ -31,7 +31,6 @@ from totes.source.catalogue import Scope
 from totes.transform import transform
 from totes.warehouse import merge
 from totes.warehouse.connection import connect
-from totes.warehouse.schema import migrate
 
 EXAMPLES, PARTS = 200, 2
 STEPS = 20
@@ -190,7 +189,6 @@ class World:
             )
             for _ in range(3)
         ]
-        migrate(warehouse.dsn)
         for table in TABLES.split(", "):  # whose locks come and go
             self.onlooker.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)".encode())
 

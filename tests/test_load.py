@@ -38,18 +38,11 @@ from totes.batch import ProcessedManifest, generation_path
 from totes.errors import LakeError, WarehouseError
 from totes.load import load, rebuild, record_checked
 from totes.warehouse import merge
-from totes.warehouse.schema import migrate
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> ProcessedLake:
     return ProcessedLake(tmp_path)
-
-
-@pytest.fixture
-def ready(warehouse: EmptyWarehouse) -> EmptyWarehouse:
-    migrate(warehouse.dsn)
-    return warehouse
 
 
 @pytest.fixture
@@ -69,38 +62,38 @@ def quarantine(dsn: Any, *columns: str) -> list[tuple[Any, ...]]:
 # Each batch once.
 
 
-def test_every_value_arrives_as_it_was(lake: ProcessedLake, ready: EmptyWarehouse) -> None:
+def test_every_value_arrives_as_it_was(lake: ProcessedLake, warehouse: EmptyWarehouse) -> None:
     lake.publish(ALL)
-    assert loaded(lake, ready) == [1]
-    found = contents(ready.dsn)
+    assert loaded(lake, warehouse) == [1]
+    found = contents(warehouse.dsn)
     for table, rows in ALL.items():
         times = (moment(1), None) if table.startswith("fact") else ()
         assert found[table] == sorted([(*row.values(), *times) for row in rows], key=repr), table
 
 
-def test_a_batch_is_loaded_once(lake: ProcessedLake, ready: EmptyWarehouse) -> None:
+def test_a_batch_is_loaded_once(lake: ProcessedLake, warehouse: EmptyWarehouse) -> None:
     lake.publish(ALL)
     lake.publish({"fact_sales_order": [sale(units_sold=1)]})
-    assert loaded(lake, ready) == [1, 2]
-    before = contents(ready.dsn)
-    assert loaded(lake, ready) == []
-    assert contents(ready.dsn) == before
-    assert ask(ready.dsn, "SELECT batch, generation, rows FROM totes.batches ORDER BY 1") == [
+    assert loaded(lake, warehouse) == [1, 2]
+    before = contents(warehouse.dsn)
+    assert loaded(lake, warehouse) == []
+    assert contents(warehouse.dsn) == before
+    assert ask(warehouse.dsn, "SELECT batch, generation, rows FROM totes.batches ORDER BY 1") == [
         (1, 1, 12),
         (2, 1, 1),
     ]
 
 
-def test_an_empty_batch_is_recorded(lake: ProcessedLake, ready: EmptyWarehouse) -> None:
+def test_an_empty_batch_is_recorded(lake: ProcessedLake, warehouse: EmptyWarehouse) -> None:
     lake.publish()
-    assert loaded(lake, ready) == [1]
-    assert ask(ready.dsn, "SELECT data_to, checked_at FROM totes.freshness") == [
+    assert loaded(lake, warehouse) == [1]
+    assert ask(warehouse.dsn, "SELECT data_to, checked_at FROM totes.freshness") == [
         (moment(1), moment(1))
     ]
 
 
 def test_a_load_that_dies_before_its_commit_leaves_nothing(
-    lake: ProcessedLake, ready: EmptyWarehouse, at_failpoint: dict[str, Callable[[], None]]
+    lake: ProcessedLake, warehouse: EmptyWarehouse, at_failpoint: dict[str, Callable[[], None]]
 ) -> None:
     lake.publish(ALL)
 
@@ -109,74 +102,74 @@ def test_a_load_that_dies_before_its_commit_leaves_nothing(
 
     at_failpoint["load.before-commit"] = die
     with pytest.raises(KeyboardInterrupt):
-        loaded(lake, ready)
-    assert not any(contents(ready.dsn).values())
+        loaded(lake, warehouse)
+    assert not any(contents(warehouse.dsn).values())
     at_failpoint.clear()
-    assert loaded(lake, ready) == [1]
+    assert loaded(lake, warehouse) == [1]
 
 
 def test_a_batch_that_another_loader_took_is_skipped(
-    lake: ProcessedLake, ready: EmptyWarehouse, at_failpoint: dict[str, Callable[[], None]]
+    lake: ProcessedLake, warehouse: EmptyWarehouse, at_failpoint: dict[str, Callable[[], None]]
 ) -> None:
     lake.publish(ALL)
 
     def other() -> None:
         at_failpoint.clear()
-        assert loaded(lake, ready) == [1]
+        assert loaded(lake, warehouse) == [1]
 
     at_failpoint["load.fetched"] = other
-    assert loaded(lake, ready) == []
-    assert len(history(ready.dsn, "fact_sales_order")) == 1
+    assert loaded(lake, warehouse) == []
+    assert len(history(warehouse.dsn, "fact_sales_order")) == 1
 
 
 def test_of_two_loaders_at_once_one_waits_and_then_skips(
-    lake: ProcessedLake, ready: EmptyWarehouse, at_failpoint: dict[str, Callable[[], None]]
+    lake: ProcessedLake, warehouse: EmptyWarehouse, at_failpoint: dict[str, Callable[[], None]]
 ) -> None:
     lake.publish(ALL)
     second: list[int] = []
-    rival = threading.Thread(target=lambda: second.extend(loaded(lake, ready)))
+    rival = threading.Thread(target=lambda: second.extend(loaded(lake, warehouse)))
 
     def start_rival() -> None:
         at_failpoint.clear()
         rival.start()
         waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        while not ask(ready.dsn, waiting):
+        while not ask(warehouse.dsn, waiting):
             assert rival.is_alive()
 
     at_failpoint["load.before-commit"] = start_rival
-    assert loaded(lake, ready) == [1]
+    assert loaded(lake, warehouse) == [1]
     rival.join()
     assert second == []
-    assert len(history(ready.dsn, "fact_sales_order")) == 1
+    assert len(history(warehouse.dsn, "fact_sales_order")) == 1
 
 
 def test_a_batch_that_is_not_the_next_is_refused(
-    lake: ProcessedLake, ready: EmptyWarehouse
+    lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     lake.publish(ALL)
     lake.publish({"fact_sales_order": [sale(2)]})
-    batches = load(lake.store, ready.dsn)
+    batches = load(lake.store, warehouse.dsn)
     next(batches)
-    run(ready.dsn, "DELETE FROM totes.batches")
+    run(warehouse.dsn, "DELETE FROM totes.batches")
     with pytest.raises(WarehouseError, match="Batch 2 does not follow batch 0"):
         next(batches)
-    assert len(history(ready.dsn, "fact_sales_order")) == 1
+    assert len(history(warehouse.dsn, "fact_sales_order")) == 1
 
 
 def test_the_batches_of_another_lake_are_refused(
-    lake: ProcessedLake, ready: EmptyWarehouse, tmp_path: Path
+    lake: ProcessedLake, warehouse: EmptyWarehouse, tmp_path: Path
 ) -> None:
     lake.publish(ALL)
-    loaded(lake, ready)
-    run(ready.dsn, "UPDATE totes.batches SET ingested = 'something else'")
+    loaded(lake, warehouse)
+    run(warehouse.dsn, "UPDATE totes.batches SET ingested = 'something else'")
     with pytest.raises(WarehouseError, match="not that of"):
-        loaded(lake, ready)
+        loaded(lake, warehouse)
     with pytest.raises(WarehouseError, match="not that of"):
-        loaded(ProcessedLake(tmp_path / "empty"), ready)
+        loaded(ProcessedLake(tmp_path / "empty"), warehouse)
 
 
 def test_a_damaged_file_stops_the_load_and_is_named(
-    lake: ProcessedLake, ready: EmptyWarehouse
+    lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     manifest = lake.publish(ALL)
     path = manifest.files[0].path
@@ -186,63 +179,67 @@ def test_a_damaged_file_stops_the_load_and_is_named(
     file.chmod(0o644)
     file.write_bytes(content)
     with pytest.raises(LakeError, match=path):
-        loaded(lake, ready)
-    assert not any(contents(ready.dsn).values())
+        loaded(lake, warehouse)
+    assert not any(contents(warehouse.dsn).values())
 
 
 def test_a_file_that_is_no_parquet_stops_the_load(
-    lake: ProcessedLake, ready: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
+    lake: ProcessedLake, warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("totes.load.fetch_checked", lambda _store, _file, path: path.touch())
     lake.publish(ALL)
     with pytest.raises(LakeError, match=r"dim_date/.* is not what its manifest says"):
-        loaded(lake, ready)
-    assert not any(contents(ready.dsn).values())
+        loaded(lake, warehouse)
+    assert not any(contents(warehouse.dsn).values())
 
 
 # Facts and their history.
 
 
 def test_a_change_closes_the_old_version_and_adds_the_new(
-    lake: ProcessedLake, ready: EmptyWarehouse
+    lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     lake.publish(ALL)
     lake.publish({"fact_sales_order": [sale(units_sold=7), sale(2)]})
-    loaded(lake, ready)
-    assert history(ready.dsn, "fact_sales_order", "sales_order_id", "units_sold") == [
+    loaded(lake, warehouse)
+    assert history(warehouse.dsn, "fact_sales_order", "sales_order_id", "units_sold") == [
         (1, 42972, moment(1), moment(2)),
         (1, 7, moment(2), None),
         (2, 42972, moment(2), None),
     ]
-    assert ask(ready.dsn, "SELECT units_sold FROM current_sales_order ORDER BY sales_order_id") == [
+    assert ask(
+        warehouse.dsn, "SELECT units_sold FROM current_sales_order ORDER BY sales_order_id"
+    ) == [
         (7,),
         (42972,),
     ]
 
 
 def test_a_fact_equal_to_its_current_version_adds_nothing(
-    lake: ProcessedLake, ready: EmptyWarehouse
+    lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     lake.publish(ALL)
     lake.publish({"fact_sales_order": [sale()], "fact_payment": [payment(paid=True)]})
-    loaded(lake, ready)
-    assert history(ready.dsn, "fact_sales_order") == [(moment(1), None)]
-    assert len(history(ready.dsn, "fact_payment")) == 2
+    loaded(lake, warehouse)
+    assert history(warehouse.dsn, "fact_sales_order") == [(moment(1), None)]
+    assert len(history(warehouse.dsn, "fact_payment")) == 2
 
 
-def test_a_deleted_fact_ends_and_may_return(lake: ProcessedLake, ready: EmptyWarehouse) -> None:
+def test_a_deleted_fact_ends_and_may_return(lake: ProcessedLake, warehouse: EmptyWarehouse) -> None:
     lake.publish(ALL)
     lake.publish(deletes={"fact_sales_order": [1, 99]})
     lake.publish({"fact_sales_order": [sale()]})
-    loaded(lake, ready)
-    assert history(ready.dsn, "fact_sales_order") == [
+    loaded(lake, warehouse)
+    assert history(warehouse.dsn, "fact_sales_order") == [
         (moment(1), moment(2)),
         (moment(3), None),
     ]
-    assert ask(ready.dsn, "SELECT count(*) FROM sales_order_as_of(%s)", moment(2)) == [(0,)]
+    assert ask(warehouse.dsn, "SELECT count(*) FROM sales_order_as_of(%s)", moment(2)) == [(0,)]
 
 
-def test_the_state_at_any_moment_can_be_asked(lake: ProcessedLake, ready: EmptyWarehouse) -> None:
+def test_the_state_at_any_moment_can_be_asked(
+    lake: ProcessedLake, warehouse: EmptyWarehouse
+) -> None:
     lake.publish(ALL)
     lake.publish(
         {
@@ -251,141 +248,143 @@ def test_the_state_at_any_moment_can_be_asked(lake: ProcessedLake, ready: EmptyW
             "fact_payment": [payment(paid=True)],
         }
     )
-    loaded(lake, ready)
+    loaded(lake, warehouse)
     for function, column, old, new in (
         ("sales_order_as_of", "units_sold", 42972, 7),
         ("purchase_order_as_of", "item_quantity", 371, 8),
         ("payment_as_of", "paid", False, True),
     ):
         query = f"SELECT {column} FROM {function}(%s)"
-        assert ask(ready.dsn, query, moment(0)) == []
-        assert ask(ready.dsn, query, moment(1)) == [(old,)]
-        assert ask(ready.dsn, query, moment(2)) == [(new,)]
-        assert ask(ready.dsn, query, datetime(2200, 1, 1, tzinfo=UTC)) == [(new,)]
+        assert ask(warehouse.dsn, query, moment(0)) == []
+        assert ask(warehouse.dsn, query, moment(1)) == [(old,)]
+        assert ask(warehouse.dsn, query, moment(2)) == [(new,)]
+        assert ask(warehouse.dsn, query, datetime(2200, 1, 1, tzinfo=UTC)) == [(new,)]
 
 
 # Dimensions.
 
 
-def test_a_dimension_holds_the_latest_version(lake: ProcessedLake, ready: EmptyWarehouse) -> None:
+def test_a_dimension_holds_the_latest_version(
+    lake: ProcessedLake, warehouse: EmptyWarehouse
+) -> None:
     lake.publish(ALL)
-    loaded(lake, ready)
+    loaded(lake, warehouse)
     query = "SELECT staff_id, location, xmin::text FROM dim_staff ORDER BY staff_id"
-    (_, (_, _, untouched)) = ask(ready.dsn, query)
+    (_, (_, _, untouched)) = ask(warehouse.dsn, query)
     lake.publish({"dim_staff": [staff(1, location="Leds"), staff(2, first_name="Deron")]})
-    loaded(lake, ready)
-    ((key, place, _), (other, nowhere, same)) = ask(ready.dsn, query)
+    loaded(lake, warehouse)
+    ((key, place, _), (other, nowhere, same)) = ask(warehouse.dsn, query)
     assert (key, place, other, nowhere) == (1, "Leds", 2, None)
     assert same == untouched, "an equal row is not written"
 
 
 def test_a_deleted_dimension_row_stays_and_its_deletion_is_recorded(
-    lake: ProcessedLake, ready: EmptyWarehouse
+    lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     gone = "SELECT table_name, key, deleted_at, batch FROM totes.deleted_dimension_rows"
     lake.publish(ALL)
     lake.publish(deletes={"dim_staff": [2, 99]})
     lake.publish(deletes={"dim_staff": [2]})
-    loaded(lake, ready)
-    assert ask(ready.dsn, "SELECT count(*) FROM dim_staff") == [(2,)]
-    assert ask(ready.dsn, gone) == [("dim_staff", "2", moment(2), 2)]
+    loaded(lake, warehouse)
+    assert ask(warehouse.dsn, "SELECT count(*) FROM dim_staff") == [(2,)]
+    assert ask(warehouse.dsn, gone) == [("dim_staff", "2", moment(2), 2)]
     lake.publish({"dim_staff": [staff(2)]})
-    loaded(lake, ready)
-    assert ask(ready.dsn, gone) == []
+    loaded(lake, warehouse)
+    assert ask(warehouse.dsn, gone) == []
 
 
 # Quarantine.
 
 
 def test_refused_rows_go_into_quarantine_until_a_newer_version_or_deletion(
-    lake: ProcessedLake, ready: EmptyWarehouse
+    lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     lake.publish(ALL, refused=[refusal("fact_sales_order", 2), refusal("dim_staff", 3, value=None)])
-    loaded(lake, ready)
-    assert quarantine(ready.dsn, "batch", "star_table", "key", "column_name", "value") == [
+    loaded(lake, warehouse)
+    assert quarantine(warehouse.dsn, "batch", "star_table", "key", "column_name", "value") == [
         (1, "fact_sales_order", "2", "unit_price", "1.005"),
         (1, "dim_staff", "3", "unit_price", None),
     ]
     lake.publish({"fact_sales_order": [sale(2)]}, deletes={"dim_staff": [3]})
     lake.publish({"fact_sales_order": [sale(2, units_sold=2)]})
-    loaded(lake, ready)
-    assert quarantine(ready.dsn, "superseded_at", "released_at") == [(moment(2), None)] * 2
+    loaded(lake, warehouse)
+    assert quarantine(warehouse.dsn, "superseded_at", "released_at") == [(moment(2), None)] * 2
 
 
 def test_a_version_refused_again_is_in_quarantine_once(
-    lake: ProcessedLake, ready: EmptyWarehouse
+    lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     lake.publish(DIMENSIONS, refused=[refusal("fact_sales_order", 2)])
     lake.publish(deletes={"fact_sales_order": [2]})
     lake.publish(refused=[refusal("fact_sales_order", 2, valid_from=moment(1), reason="worse")])
-    loaded(lake, ready)
-    assert quarantine(ready.dsn, "batch", "reason", "valid_from", "superseded_at") == [
+    loaded(lake, warehouse)
+    assert quarantine(warehouse.dsn, "batch", "reason", "valid_from", "superseded_at") == [
         (3, "worse", moment(1), moment(2))
     ]
 
 
 def test_a_released_version_takes_its_place_in_history(
-    lake: ProcessedLake, ready: EmptyWarehouse
+    lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     lake.publish(ALL)
     lake.publish(refused=[refusal("fact_sales_order", 1)])
     lake.publish({"fact_sales_order": [sale()]})  # equal to the first, but not to the second
     lake.publish({"fact_sales_order": [{**sale(units_sold=2), "valid_from": moment(2)}]})
-    loaded(lake, ready)
-    assert history(ready.dsn, "fact_sales_order", "units_sold") == [
+    loaded(lake, warehouse)
+    assert history(warehouse.dsn, "fact_sales_order", "units_sold") == [
         (42972, moment(1), moment(2)),
         (2, moment(2), moment(3)),
         (42972, moment(3), None),
     ]
-    assert quarantine(ready.dsn, "superseded_at", "released_at") == [(moment(3), moment(4))]
+    assert quarantine(warehouse.dsn, "superseded_at", "released_at") == [(moment(3), moment(4))]
 
 
 def test_a_released_dimension_row_never_replaces_a_newer_one(
-    lake: ProcessedLake, ready: EmptyWarehouse
+    lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     lake.publish(ALL, refused=[refusal("dim_staff", 3), refusal("dim_staff", 4)])
     lake.publish({"dim_staff": [staff(3, first_name="New")]}, deletes={"dim_staff": [4]})
     old = [{**staff(key, first_name="Old"), "valid_from": moment(1)} for key in (3, 4)]
     lake.publish({"dim_staff": old})
-    loaded(lake, ready)
+    loaded(lake, warehouse)
     names = "SELECT staff_id, first_name FROM dim_staff WHERE staff_id > 2 ORDER BY 1"
-    assert ask(ready.dsn, names) == [(3, "New"), (4, "Old")]
+    assert ask(warehouse.dsn, names) == [(3, "New"), (4, "Old")]
     gone = "SELECT key, deleted_at, batch FROM totes.deleted_dimension_rows"
-    assert ask(ready.dsn, gone) == [("4", moment(2), 3)], "it came after its deletion"
+    assert ask(warehouse.dsn, gone) == [("4", moment(2), 3)], "it came after its deletion"
 
 
 @pytest.mark.parametrize("bulk_rows", [1, 1000])
 def test_a_fact_waits_for_its_dimension_rows_and_enters_with_the_last(
     lake: ProcessedLake,
-    ready: EmptyWarehouse,
+    warehouse: EmptyWarehouse,
     monkeypatch: pytest.MonkeyPatch,
     bulk_rows: int,
 ) -> None:
     monkeypatch.setattr(merge, "BULK_ROWS", bulk_rows)
     waiting = sale(2, sales_staff_id=9, currency_id=9, unit_price=Decimal("0.10"))
     lake.publish({**DIMENSIONS, "fact_sales_order": [sale(1), waiting]})
-    loaded(lake, ready)
-    assert history(ready.dsn, "fact_sales_order", "sales_order_id") == [(1, moment(1), None)]
-    assert quarantine(ready.dsn, "key", "column_name", "value", "reason", "row->>'unit_price'") == [
-        ("2", "sales_staff_id", "9", "waits for dim_staff 9", "0.10")
-    ]
+    loaded(lake, warehouse)
+    assert history(warehouse.dsn, "fact_sales_order", "sales_order_id") == [(1, moment(1), None)]
+    assert quarantine(
+        warehouse.dsn, "key", "column_name", "value", "reason", "row->>'unit_price'"
+    ) == [("2", "sales_staff_id", "9", "waits for dim_staff 9", "0.10")]
     lake.publish({"dim_staff": [staff(9)]})
-    loaded(lake, ready)
-    assert quarantine(ready.dsn, "batch", "reason", "released_at") == [
+    loaded(lake, warehouse)
+    assert quarantine(warehouse.dsn, "batch", "reason", "released_at") == [
         (2, "waits for dim_currency 9", None)
     ]
-    assert_totals_equal_the_facts(ready.dsn)
+    assert_totals_equal_the_facts(warehouse.dsn)
     lake.publish({"dim_currency": [currency(9, "XTS", "Test")]})
-    loaded(lake, ready)
-    assert history(ready.dsn, "fact_sales_order", *waiting) == [
+    loaded(lake, warehouse)
+    assert history(warehouse.dsn, "fact_sales_order", *waiting) == [
         (*sale(1).values(), moment(1), None),
         (*waiting.values(), moment(1), None),
     ]
-    assert quarantine(ready.dsn, "released_at") == [(moment(3),)]
-    assert_totals_equal_the_facts(ready.dsn)
+    assert quarantine(warehouse.dsn, "released_at") == [(moment(3),)]
+    assert_totals_equal_the_facts(warehouse.dsn)
     lake.publish({"dim_staff": [staff(9, first_name="Once")]})
-    loaded(lake, ready)
-    assert len(history(ready.dsn, "fact_sales_order")) == 2
+    loaded(lake, warehouse)
+    assert len(history(warehouse.dsn, "fact_sales_order")) == 2
 
 
 # A first load and every other give the same.
@@ -394,13 +393,13 @@ def test_a_fact_waits_for_its_dimension_rows_and_enters_with_the_last(
 @pytest.mark.parametrize("privileged", [False, True])
 def test_filling_in_bulk_and_merging_give_the_same(
     lake: ProcessedLake,
-    ready: EmptyWarehouse,
+    warehouse: EmptyWarehouse,
     monkeypatch: pytest.MonkeyPatch,
     privileged: bool,  # noqa: FBT001  a parameter of the test
 ) -> None:
     parameter = "SET ON PARAMETER session_replication_role"
     if not privileged:
-        run(ready.admin, f"REVOKE {parameter} FROM totes_loader")
+        run(warehouse.admin, f"REVOKE {parameter} FROM totes_loader")
     try:
         lake.publish(
             {
@@ -416,14 +415,14 @@ def test_filling_in_bulk_and_merging_give_the_same(
         found = []
         for bulk_rows in (1, 1000):
             monkeypatch.setattr(merge, "BULK_ROWS", bulk_rows)
-            assert rebuild(lake.store, ready.dsn, generation=1) == 2
-            found.append((contents(ready.dsn), definitions(ready)))
-            assert_totals_equal_the_facts(ready.dsn)
-            assert not ask(ready.dsn, "SELECT FROM pg_constraint WHERE NOT convalidated")
+            assert rebuild(lake.store, warehouse.dsn, generation=1) == 2
+            found.append((contents(warehouse.dsn), definitions(warehouse)))
+            assert_totals_equal_the_facts(warehouse.dsn)
+            assert not ask(warehouse.dsn, "SELECT FROM pg_constraint WHERE NOT convalidated")
         assert found[0] == found[1]
         assert len(found[0][0]["fact_payment"]) == 2
     finally:
-        run(ready.admin, f"GRANT {parameter} TO totes_loader")
+        run(warehouse.admin, f"GRANT {parameter} TO totes_loader")
 
 
 def definitions(of: EmptyWarehouse) -> list[tuple[Any, ...]]:
@@ -438,7 +437,7 @@ def definitions(of: EmptyWarehouse) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("bulk_rows", [1, 1000])
 def test_sums_beyond_what_is_copied_are_exact_too(
-    lake: ProcessedLake, ready: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch, bulk_rows: int
+    lake: ProcessedLake, warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch, bulk_rows: int
 ) -> None:
     """They are known to bulk loads only after DuckDB has summed up."""
     monkeypatch.setattr(merge, "BULK_ROWS", bulk_rows)
@@ -450,32 +449,32 @@ def test_sums_beyond_what_is_copied_are_exact_too(
     transactions = [transaction(1), transaction(2)]
     facts = {"fact_sales_order": [sale(1, **most), sale(2, **most)], "fact_payment": amounts}
     lake.publish({**DIMENSIONS, "dim_transaction": transactions, **facts})
-    loaded(lake, ready)
-    assert ask(ready.dsn, "SELECT sum(payments), sum(value) FROM totes.daily_payments") == [
+    loaded(lake, warehouse)
+    assert ask(warehouse.dsn, "SELECT sum(payments), sum(value) FROM totes.daily_payments") == [
         (2, Decimal("19999999999999999.98"))
     ]
-    assert_totals_equal_the_facts(ready.dsn)
+    assert_totals_equal_the_facts(warehouse.dsn)
 
 
 def test_a_key_that_repeats_is_refused_in_bulk_too(
-    lake: ProcessedLake, ready: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
+    lake: ProcessedLake, warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merge, "BULK_ROWS", 1)
     lake.publish({**DIMENSIONS, "fact_sales_order": [sale(1), sale(1, units_sold=2)]})
     with pytest.raises(WarehouseError, match="could not create unique index"):
-        loaded(lake, ready)
-    assert not any(contents(ready.dsn).values())
+        loaded(lake, warehouse)
+    assert not any(contents(warehouse.dsn).values())
 
 
 def test_late_versions_are_not_filled_in_bulk(
-    lake: ProcessedLake, ready: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
+    lake: ProcessedLake, warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merge, "BULK_ROWS", 1)
     lake.publish(DIMENSIONS)
     late = [{**sale(1), "valid_from": moment(1)}, sale(1, units_sold=2)]
     lake.publish({"fact_sales_order": late})
-    loaded(lake, ready)
-    assert history(ready.dsn, "fact_sales_order") == [(moment(1), moment(2)), (moment(2), None)]
+    loaded(lake, warehouse)
+    assert history(warehouse.dsn, "fact_sales_order") == [(moment(1), moment(2)), (moment(2), None)]
 
 
 # A property: whatever the order of arrival, history is that of the events.
@@ -582,14 +581,14 @@ class Business:
 @given(steps=STEPS, releases=RELEASES)
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_history_is_that_of_the_accepted_events_in_whatever_order_they_arrive(
-    ready: EmptyWarehouse,
+    warehouse: EmptyWarehouse,
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[tuple[Event | None, ...]],
     releases: list[tuple[int, bool]],
 ) -> None:
     lake = ProcessedLake(tmp_path_factory.mktemp("lake"))
     business = Business(lake)
-    with psycopg.connect(ready.dsn.reveal()) as connection:
+    with psycopg.connect(warehouse.dsn.reveal()) as connection:
         merge.empty(connection)
     lake.publish(DIMENSIONS)
     for batch, events in enumerate(steps, start=2):
@@ -597,8 +596,8 @@ def test_history_is_that_of_the_accepted_events_in_whatever_order_they_arrive(
     for release in [None, *releases]:
         if release:
             business.release(release[0] + 2, with_dimension=release[1])
-        loaded(lake, ready)
-        found = history(ready.dsn, "fact_sales_order", "sales_order_id", "units_sold")
+        loaded(lake, warehouse)
+        found = history(warehouse.dsn, "fact_sales_order", "sales_order_id", "units_sold")
         for order in ORDERS:
             versions = [(*version,) for key, *version in found if key == order]
             assert joined(versions) == naive(business.accepted[order]), order
@@ -608,60 +607,60 @@ def test_history_is_that_of_the_accepted_events_in_whatever_order_they_arrive(
 
 
 def test_load_follows_the_store_to_a_new_generation(
-    lake: ProcessedLake, ready: EmptyWarehouse
+    lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     lake.publish(ALL)
     lake.publish(deletes={"dim_staff": [2], "fact_sales_order": [1]})
-    loaded(lake, ready)
+    loaded(lake, warehouse)
     mended = ProcessedLake(lake.folder, generation=2)
     mended.publish({**ALL, "fact_sales_order": [sale(units_sold=5)]})
     mended.publish({"fact_sales_order": [sale(2)]})
     mended.publish({"fact_sales_order": [sale(3)]})
-    assert loaded(lake, ready) == [], "nobody said yet that it is the current one"
+    assert loaded(lake, warehouse) == [], "nobody said yet that it is the current one"
     lake.store.create(generation_path(2), b"{}")
-    assert loaded(lake, ready) == [1, 2, 3]
-    assert history(ready.dsn, "fact_sales_order", "sales_order_id", "units_sold") == [
+    assert loaded(lake, warehouse) == [1, 2, 3]
+    assert history(warehouse.dsn, "fact_sales_order", "sales_order_id", "units_sold") == [
         (1, 5, moment(1), None),
         (2, 42972, moment(2), None),
         (3, 42972, moment(3), None),
     ]
-    assert ask(ready.dsn, "SELECT * FROM totes.deleted_dimension_rows") == []
-    assert ask(ready.dsn, "SELECT DISTINCT generation FROM totes.batches") == [(2,)]
+    assert ask(warehouse.dsn, "SELECT * FROM totes.deleted_dimension_rows") == []
+    assert ask(warehouse.dsn, "SELECT DISTINCT generation FROM totes.batches") == [(2,)]
 
 
 def test_a_rebuild_that_fails_leaves_the_warehouse_as_it_was(
-    lake: ProcessedLake, ready: EmptyWarehouse
+    lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     manifest = lake.publish(ALL)
-    loaded(lake, ready)
-    before = contents(ready.dsn)
+    loaded(lake, warehouse)
+    before = contents(warehouse.dsn)
     (lake.folder / "processed" / manifest.files[-1].path).unlink()
     with pytest.raises(LakeError, match="fact_payment"):
-        rebuild(lake.store, ready.dsn, generation=1)
-    assert contents(ready.dsn) == before
+        rebuild(lake.store, warehouse.dsn, generation=1)
+    assert contents(warehouse.dsn) == before
 
 
-def test_checked_at_only_moves_forward(lake: ProcessedLake, ready: EmptyWarehouse) -> None:
+def test_checked_at_only_moves_forward(lake: ProcessedLake, warehouse: EmptyWarehouse) -> None:
     lake.publish(ALL)
-    loaded(lake, ready)
+    loaded(lake, warehouse)
     for batch in (3, 2):
-        record_checked(ready.dsn, moment(batch))
-    assert ask(ready.dsn, "SELECT data_to, checked_at FROM totes.freshness") == [
+        record_checked(warehouse.dsn, moment(batch))
+    assert ask(warehouse.dsn, "SELECT data_to, checked_at FROM totes.freshness") == [
         (moment(1), moment(3))
     ]
 
 
 def test_a_reader_reads_everything_and_changes_nothing(
-    lake: ProcessedLake, ready: EmptyWarehouse
+    lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     lake.publish(ALL)
-    loaded(lake, ready)
+    loaded(lake, warehouse)
     names = [*ALL, "current_sales_order", "current_purchase_order", "current_payment"]
     names += ["fact_purchase_orders", "totes.batches", "totes.quarantine", "totes.freshness"]
     names += ["totes.deleted_dimension_rows", "totes.migrations", "totes.checks"]
     for name in names:
-        ask(ready.reader, f"SELECT * FROM {name}")
-    assert ask(ready.reader, "SELECT count(*) FROM sales_order_as_of(now())") == [(1,)]
+        ask(warehouse.reader, f"SELECT * FROM {name}")
+    assert ask(warehouse.reader, "SELECT count(*) FROM sales_order_as_of(now())") == [(1,)]
     for attempt in (
         "UPDATE dim_staff SET first_name = 'X'",
         "DELETE FROM fact_sales_order",
@@ -671,17 +670,17 @@ def test_a_reader_reads_everything_and_changes_nothing(
         "CREATE TABLE totes.mine (x int)",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            run(ready.reader, attempt)
+            run(warehouse.reader, attempt)
 
 
-def test_the_loader_is_no_superuser(ready: EmptyWarehouse) -> None:
+def test_the_loader_is_no_superuser(warehouse: EmptyWarehouse) -> None:
     assert ask(
-        ready.dsn,
+        warehouse.dsn,
         "SELECT rolsuper, rolcreaterole, rolbypassrls FROM pg_roles WHERE rolname = current_user",
     ) == [(False, False, False)]
 
 
-def test_progress_is_told_by_rows(lake: ProcessedLake, ready: EmptyWarehouse) -> None:
+def test_progress_is_told_by_rows(lake: ProcessedLake, warehouse: EmptyWarehouse) -> None:
     manifest: ProcessedManifest = lake.publish(ALL)
 
     class Watching:
@@ -698,5 +697,5 @@ def test_progress_is_told_by_rows(lake: ProcessedLake, ready: EmptyWarehouse) ->
             self.rows += rows
 
     watching = Watching()
-    assert list(load(lake.store, ready.dsn, progress=watching)) == [manifest]
+    assert list(load(lake.store, warehouse.dsn, progress=watching)) == [manifest]
     assert (watching.told, watching.rows) == ([("load batch 1", manifest.rows)], manifest.rows)

@@ -646,7 +646,6 @@ def test_the_pipeline_tells_whether_it_can_be_trusted(
 
 
 def test_an_empty_warehouse_has_zeros_for_everything(warehouse: EmptyWarehouse) -> None:
-    migrate(warehouse.dsn)
     with open_reading(warehouse.reader) as reading:
         choices = metrics.choices(reading)
         assert (choices.currencies, choices.history_begins) == ((), None)
@@ -663,6 +662,7 @@ def test_an_empty_warehouse_has_zeros_for_everything(warehouse: EmptyWarehouse) 
         assert pipeline.freshness(reading).lag_seconds is None
 
 
+@pytest.mark.bare
 @pytest.mark.slow
 def test_without_rates_only_the_currency_itself_is_summed_and_the_rest_counted(
     rated: Plant, warehouse: EmptyWarehouse
@@ -789,7 +789,6 @@ OF_HISTORY = {
 
 
 def test_every_column_has_a_meaning_and_the_facts_their_sources(warehouse: EmptyWarehouse) -> None:
-    migrate(warehouse.dsn)
     with open_reading(warehouse.reader) as reading:
         columns = dictionary.columns(reading)
         tables = dictionary.tables(reading)

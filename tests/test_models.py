@@ -174,6 +174,7 @@ def source_rows() -> dict[str, list[dict[str, object]]]:
     return rows
 
 
+@pytest.mark.bare
 def test_postgresql_runs_the_models_and_makes_the_same_rows(warehouse: EmptyWarehouse) -> None:
     with duckdb.connect() as engine, psycopg.connect(warehouse.dsn.reveal()) as postgres:
 

@@ -26,7 +26,6 @@ from totes.settings import Dsn
 from totes.star.models import Models, load_models, shipped_models
 from totes.transform import write_generation
 from totes.warehouse import merge
-from totes.warehouse.schema import migrate
 
 BAD_DATE, BAD_CODE = "2022/11/10", "gbp"
 """What the models of today can't read, and the mended ones can."""
@@ -301,7 +300,6 @@ ROUNDS, STEPS = 4, 9
 
 @pytest.fixture
 def two_warehouses(warehouse: EmptyWarehouse, copied: Callable[[Dsn], Dsn]) -> tuple[Dsn, Dsn]:
-    migrate(warehouse.dsn)
     return warehouse.dsn, copied(warehouse.dsn)
 
 

@@ -28,7 +28,6 @@ from processed_lake import (
     transaction,
 )
 from totes.load import load
-from totes.warehouse.schema import migrate
 
 PAGE = (Path(__file__).parents[1] / "docs" / "queries.md").read_text(encoding="utf-8")
 QUESTIONS = re.findall(r"^## \d+\. (.+?)$.*?```sql\n(.+?);\n```", PAGE, re.DOTALL | re.MULTILINE)
@@ -79,7 +78,6 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
 @pytest.fixture
 def business(warehouse: EmptyWarehouse, tmp_path: Path) -> EmptyWarehouse:
     """Batch 1 on the third of November before midnight, the last one on the fourth."""
-    migrate(warehouse.dsn)
     lake = ProcessedLake(tmp_path)
     first = sale(1, units_sold=600, unit_price=Decimal(2), currency_id=1)
     second = sale(2, units_sold=500, unit_price=Decimal(2), design_id=2)

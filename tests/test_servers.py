@@ -194,6 +194,7 @@ def test_each_role_is_limited_and_no_superuser(totesys: Totesys, warehouse: Empt
         assert ask(dsn, query) == [(False,)]
 
 
+@pytest.mark.bare
 def test_the_loader_makes_schemas_and_lets_readers_read_only(warehouse: EmptyWarehouse) -> None:
     with psycopg.connect(warehouse.dsn.reveal()) as connection:
         connection.execute("CREATE SCHEMA totes")

@@ -292,9 +292,14 @@ def prepare_source(server: Dsn, database: str = "totesys", template: str | None 
     return source
 
 
-def prepare_warehouse(server: Dsn, database: str = "warehouse") -> Warehouse:
-    """Database and roles of an empty warehouse, made where missing, as superuser `server`."""
-    with _prepared(server, database, None, "totes_loader", "warehouse_roles"):
+def prepare_warehouse(
+    server: Dsn, database: str = "warehouse", template: str | None = None
+) -> Warehouse:
+    """Database and roles of a warehouse, made where missing, as superuser `server`.
+
+    A new one is a copy of `template`, or empty.
+    """
+    with _prepared(server, database, template, "totes_loader", "warehouse_roles"):
         warehouse = Warehouse(
             superuser=server.replace(dbname=database),
             loader=server.replace(dbname=database, user="totes_loader"),
