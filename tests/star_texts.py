@@ -50,7 +50,7 @@ def number(digits: int, places: int = 2) -> Oracle:
             return None
         value = Decimal(text)
         negative_zero = value == 0 and text.startswith("-")
-        exact = value == round(value, places) and abs(value) < 10**digits
+        exact = abs(value) < 10**digits and value == round(value, places)
         return value if exact and not negative_zero else None
 
     return of
