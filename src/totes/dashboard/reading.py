@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 from psycopg import Connection, sql
+from psycopg.rows import dict_row
 
 from totes.errors import UsageError
 from totes.settings import Dsn
@@ -49,6 +50,12 @@ class Reading:
     def rows(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> list[Any]:
         """The same as plain tuples."""
         return self._connection.execute(part(name, **parts), values).fetchall()
+
+    def row(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> dict[str, Any]:
+        """The only row of an answer, by its columns' names."""
+        cursor = self._connection.cursor(row_factory=dict_row)
+        [row] = cursor.execute(part(name, **parts), values).fetchall()
+        return row
 
 
 @contextmanager
