@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 from psycopg import Connection, sql
-from psycopg.rows import dict_row
 
 from totes.errors import UsageError
 from totes.settings import Dsn
@@ -53,9 +52,11 @@ class Reading:
 
     def row(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> dict[str, Any]:
         """The only row of an answer, by its columns' names."""
-        cursor = self._connection.cursor(row_factory=dict_row)
-        [row] = cursor.execute(part(name, **parts), values).fetchall()
-        return row
+        cursor = self._connection.execute(part(name, **parts), values)
+        [row] = cursor.fetchall()
+        return {
+            column.name: value for column, value in zip(cursor.description or (), row, strict=True)
+        }
 
 
 @contextmanager
