@@ -139,7 +139,7 @@ def test_a_tab_is_asked_for_when_it_is_opened(
         assert opened.label == name
         shown = opened.dataframe[0].value
         assert f"{shown['orders'].sum():,}" == metric(looked, "Orders").value
-        for element in opened.get("markdown") + opened.get("caption"):
+        for element in (*opened.markdown, *opened.caption):
             assert SCRIPT not in element.value
             assert MARKDOWN not in element.value
 
