@@ -775,6 +775,7 @@ def test_queries_are_composed_of_names_and_bind_their_values() -> None:
 PARTS = {
     *("sales_order", "purchase_order", "payment", "source", "lines", "rates", "converted"),
     *("members", "id", "ever", "sales", "purchases", "columns", "totals", "counterparty_id"),
+    "whose",
 }
 """What queries are composed of: relations and columns."""
 
