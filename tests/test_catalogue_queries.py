@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +23,6 @@ from plant import Plant
 from test_totesys_sql import COLUMNS
 from totes.batch import RATES, ProcessedManifest, data_path, processed_manifest_path
 from totes.lake.folder import FolderStore
-from totes.rates import Rates
 from totes.replay import replay
 from totes.star.contract import STARS
 
@@ -186,7 +185,7 @@ def test_a_question_has_a_price_limit_and_its_result_is_encrypted(catalogue: Cat
 @pytest.fixture
 def littered(plant: Plant) -> Plant:
     """Whose second batch, with changes and deletions, left orphans in both stores."""
-    plant = replace(plant.filled(8), rates=Rates())
+    plant = plant.filled(8).with_rates()
     plant.run()
     plant.change(
         "UPDATE sales_order SET units_sold = units_sold + 1 WHERE sales_order_id <= 3;"

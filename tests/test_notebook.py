@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from plant import Plant
-from totes.rates import Rates
 from totes.replay import replay
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "lake.ipynb"
@@ -40,7 +38,7 @@ def executed(cell: str = "") -> Any:
 @pytest.fixture
 def lake(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> Plant:
     """With changes told and silent, deletions, a file nobody names, and a second generation."""
-    plant = replace(plant.filled(40), rates=Rates())
+    plant = plant.filled(40).with_rates()
     plant.run()
     plant.change("UPDATE sales_order SET design_id = design_id % 20 + 1 WHERE sales_order_id <= 3")
     plant.run()
