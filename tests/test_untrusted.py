@@ -207,6 +207,7 @@ def test_a_symbolic_link_in_the_lake_is_refused(tampered: Tampered, tmp_path: Pa
     tampered.refuse("link/beside .*symbolic link")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unpacked", [1_000_000, None], ids=["told", "not told"])
 def test_a_file_that_inflates_beyond_its_word_is_refused_early(
     tampered: Tampered, monkeypatch: pytest.MonkeyPatch, unpacked: int | None
