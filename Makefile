@@ -39,7 +39,7 @@ test: setup ## check, then every test with coverage: what CI runs
 
 .PHONY: unit
 unit: setup ## the quick tests, under half a minute
-	$(PYTEST) -q -n 2 --dist worksteal -m "not slow and not server"
+	$(PYTEST) -q -n 2 --dist worksteal -m "not slow and not server" $$(grep -L "^pytestmark.*slow" tests/test_*.py)
 
 .PHONY: check
 check: lint types security audit requirements-check rules workflows checkov ## everything that needs no test run
