@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -28,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from totes.dashboard import metrics
-from totes.dashboard.filters import Filter
+from totes.dashboard.filters import Choices, Filter
 from totes.dashboard.reading import Reading, open_reading
 from totes.demo.servers import (
     Source,
@@ -46,6 +47,9 @@ SAMPLE_SECONDS = 0.02
 
 REPEATS = 5
 """How often a page's questions are asked."""
+
+QUARTER = 93
+"""Days; of a longer period the sales page shows the top designs only when they are wanted."""
 
 TABLES = (
     *("address", "counterparty", "currency", "department", "design", "staff", "payment_type"),
@@ -117,6 +121,8 @@ def measure(folder: Path, orders: int) -> Iterator[Measured]:
         yield command.run("run", "--once", name="run --once, after 11,500 changes", aim="< 3 s")
         for _ in range(2):
             yield command.run("run", "--once", name="run --once, nothing changed", aim="< 1 s")
+        command = replace(command, rates="on")
+        yield command.run("run", "--once", name="run --once, exchange rates too")
         yield from dashboard(warehouse.reader)
         yield command.run("verify", name="verify, all rows")
         yield command.run("--help", name="totes --help", aim="< 0.3 s")
@@ -127,18 +133,41 @@ def dashboard(reader: Dsn) -> Iterator[Measured]:
     with open_reading(reader) as reading:
         known = metrics.choices(reading)
     month = Filter.of(known)
+    year = Filter.of(known, "last-12-months")
     dollars = replace(month, currencies=("USD",))
     customer = replace(month, counterparties=(min(known.counterparties),))
-    year = Filter.of(known, "last-12-months")
     yield _median("dashboard, first paint of the overview", reader, _overview, month, "< 1 s")
-    for name, page in {"overview": _overview, "sales": _sales, "payments": _payments}.items():
-        for change, chosen in {"currency": dollars, "counterparty": customer, "year": year}.items():
-            line = f"dashboard, {name}: another {change}"
+    for name, page in _PAGES.items():
+        changes = {
+            "currency": dollars,
+            "counterparty": customer,
+            "department": _narrowed(month, known, "departments"),
+            "year": year,
+            "year, one department": _narrowed(year, known, "departments"),
+            "year, one country and department": _narrowed(year, known, "departments", "countries"),
+            "all time, the same two": _narrowed(
+                Filter.of(known, "all"), known, "departments", "countries"
+            ),
+        }
+        for change, chosen in changes.items():
+            line = f"dashboard, {name}: {change}"
             yield _median(line, reader, page, chosen, "< 0.2 s")
+    wanted: Mapping[str, Callable[[Reading, Filter], object]] = {
+        "top designs": metrics.sales.top_designs,
+        "the dearest items": partial(metrics.purchases.by, dimension="item", limit=1000),
+        "payments made": metrics.payments.rows,
+    }
+    for what, ask in wanted.items():
+        yield _median(f"dashboard, when wanted: {what} of a year", reader, ask, year)
+
+
+def _narrowed(chosen: Filter, known: Choices, *names: str) -> Filter:
+    """Only the last department, country … there is."""
+    return replace(chosen, **{name: getattr(known, name)[-1:] for name in names})
 
 
 def _median(
-    name: str, reader: Dsn, page: Callable[[Reading, Filter], None], chosen: Filter, aim: str
+    name: str, reader: Dsn, page: Callable[[Reading, Filter], object], chosen: Filter, aim: str = ""
 ) -> Measured:
     seconds = []
     for _ in range(REPEATS):
@@ -157,11 +186,22 @@ def _overview(reading: Reading, chosen: Filter) -> None:
 
 
 def _sales(reading: Reading, chosen: Filter) -> None:
+    """What the page asks at once: one tab, the top designs of a quarter at most."""
     metrics.sales.summary(reading, chosen)
     metrics.sales.over_time(reading, chosen)
-    for dimension in metrics.sales.DIMENSIONS:
-        metrics.sales.by(reading, chosen, dimension)
     metrics.sales.new_and_returning(reading, chosen)
+    for dimension in ("country", "design"):
+        metrics.sales.by(reading, chosen, dimension)
+    if chosen.days <= QUARTER:
+        metrics.sales.top_designs(reading, chosen)
+
+
+def _purchases(reading: Reading, chosen: Filter) -> None:
+    """What the page asks at once: one tab."""
+    metrics.purchases.summary(reading, chosen)
+    metrics.purchases.over_time(reading, chosen)
+    metrics.purchases.by(reading, chosen, "counterparty", limit=1000)
+    metrics.purchases.deliveries(reading, chosen)
 
 
 def _payments(reading: Reading, chosen: Filter) -> None:
@@ -170,6 +210,15 @@ def _payments(reading: Reading, chosen: Filter) -> None:
     metrics.payments.ages(reading, chosen)
     metrics.payments.owed(reading, chosen)
     metrics.payments.expected(reading, chosen)
+    metrics.payments.open_rows(reading, chosen)
+
+
+_PAGES = {
+    "overview": _overview,
+    "sales": _sales,
+    "purchases": _purchases,
+    "payments": _payments,
+}
 
 
 def yardstick(source: Source, server: Dsn, *, keys: bool) -> float:
@@ -249,12 +298,14 @@ class _Totes:
     home: Path
     source: Source
     warehouse: Warehouse
+    rates: str = "off"
+    """The yardstick has none."""
 
     @property
     def environment(self) -> Mapping[str, str]:
         return os.environ | {
             "TOTES_HOME": str(self.home / "home"),
-            "TOTES_RATES": "off",  # the yardstick has none
+            "TOTES_RATES": self.rates,
             "TOTES_SOURCE_DSN": self.source.reader.reveal(),
             "TOTES_WAREHOUSE_DSN": self.warehouse.loader.reveal(),
         }

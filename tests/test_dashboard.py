@@ -114,6 +114,71 @@ def test_text_of_the_warehouse_is_never_markdown_or_html(business: Storefront, p
         assert MARKDOWN in set(designs["name"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "tabs"),
+    [
+        ("sales", {"Design", "Counterparty", "Member of staff", "Department", "Currency"}),
+        (
+            "purchases",
+            {"Counterparty", "Item", "Member of staff", "Department", "Country", "Currency"},
+        ),
+    ],
+)
+def test_a_tab_is_asked_for_when_it_is_opened(
+    business: Storefront, page: str, tabs: set[str]
+) -> None:
+    looked = look(business.served, page, period="all")
+    assert {tab.label for tab in looked.tabs} == tabs
+    assert [tab.label for tab in looked.tabs if tab.dataframe] == [looked.tabs[0].label]
+    for name in tabs:
+        looked.session_state[f"{page}-by"] = name
+        looked.run()
+        assert not looked.exception
+        [opened] = [tab for tab in looked.tabs if tab.dataframe]
+        assert opened.label == name
+        shown = opened.dataframe[0].value
+        assert f"{shown['orders'].sum():,}" == metric(looked, "Orders").value
+        for element in opened.get("markdown") + opened.get("caption"):
+            assert SCRIPT not in element.value
+            assert MARKDOWN not in element.value
+
+
+@pytest.mark.slow
+def test_of_very_many_items_the_dearest_are_shown_and_the_rest_is_one(
+    business: Storefront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("totes.dashboard.rows.MOST", 9)
+    drawn = []
+    ranked = charts.ranked
+
+    def noted(frame: pd.DataFrame, *arguments: Any, **named: Any) -> charts.Chart:
+        drawn.append(frame)
+        return ranked(frame, *arguments, **named)
+
+    monkeypatch.setattr(charts, "ranked", noted)
+    looked = look(business.served, "purchases", period="all")
+    looked.session_state["purchases-by"] = "Item"
+    drawn.clear()
+    looked.run()
+    assert not looked.exception
+    [opened] = [tab for tab in looked.tabs if tab.dataframe]
+    assert len(opened.dataframe[0].value) == 9
+    assert opened.caption[0].value == "The 9 that most was spent on."
+    [frame] = drawn
+    assert metric(looked, "Orders").value == f"{frame['orders'].sum():,}"
+    assert metric(looked, "Spend").value == text.money(frame["value"].sum(), "GBP")
+
+
+@pytest.mark.slow
+def test_the_top_designs_of_a_long_period_wait_to_be_wanted(business: Storefront) -> None:
+    looked = look(business.served, "sales", period="last-12-months")
+    assert not any("place" in table for table in tables_of(looked))
+    looked.toggle(key="sales-top-designs-shown").set_value(True).run()
+    assert not looked.exception
+    assert any("place" in table for table in tables_of(looked))
+
+
 def test_the_numbers_are_those_of_the_warehouse(business: Storefront) -> None:
     [(truth,)] = business.plant.ask(
         "SELECT sum(units_sold * unit_price * rate) FROM current_sales_order"

@@ -50,6 +50,14 @@ class Reading:
         """The same as plain tuples."""
         return self._connection.execute(part(name, **parts), values).fetchall()
 
+    def row(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> dict[str, Any]:
+        """The only row of an answer, by its columns' names."""
+        cursor = self._connection.execute(part(name, **parts), values)
+        [row] = cursor.fetchall()
+        return {
+            column.name: value for column, value in zip(cursor.description or (), row, strict=True)
+        }
+
 
 @contextmanager
 def open_reading(dsn: Dsn) -> Iterator[Reading]:

@@ -7,11 +7,9 @@ from typing import Any, Literal
 from psycopg import sql
 
 from totes.dashboard.filters import FIRST_YEAR, LAST_YEAR, Filter
-from totes.dashboard.reading import part
+from totes.dashboard.reading import NO_PARTS, Parts, Reading, part
 
 Grain = Literal["day", "week", "month", "year"]
-
-type Parts = Mapping[str, sql.Composable]
 
 EVER = (date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31))
 """Every day that the star may hold."""
@@ -33,18 +31,57 @@ def fitting_grain(chosen: Filter) -> Grain:
     return "month" if chosen.days <= 31 * _MOST_POINTS else "year"
 
 
-def bound(chosen: Filter) -> dict[str, Any]:
-    """The values of a filter that queries bind; NULL narrows nothing."""
-    return {
-        "since": chosen.since,
-        "until": chosen.until,
+def bound(reading: Reading, chosen: Filter) -> dict[str, Any]:
+    """The values of a filter that queries bind; NULL narrows nothing.
+
+    What it names is looked up once for a reading, and so are the rates of its days.
+    """
+    names: dict[str, Any] = {
         "currencies": list(chosen.currencies) or None,
         "countries": list(chosen.countries) or None,
         "departments": list(chosen.departments) or None,
-        "counterparties": list(chosen.counterparties) or None,
-        "as_of": chosen.as_of,
         "reporting": chosen.reporting,
     }
+    days = {"since": chosen.since, "until": chosen.until}
+    named = (chosen.currencies, chosen.countries, chosen.departments, chosen.reporting)
+    ids = _looked_up(reading, "ids", named, values=names)
+    converts = (chosen.since, chosen.until, chosen.reporting)
+    rates_of = {"reporting": chosen.reporting, **days}
+    return {
+        **names,
+        **days,
+        **ids,
+        **_looked_up(reading, "rates", converts, values=rates_of),
+        "counterparties": list(chosen.counterparties) or None,
+        "as_of": chosen.as_of,
+    }
+
+
+def bound_for_payments(reading: Reading, chosen: Filter) -> dict[str, Any]:
+    """The same, and what the orders of the chosen departments' staff led to."""
+    values = bound(reading, chosen)
+    if not chosen.departments:
+        return values
+    orders = {name: fact for name, fact in facts(chosen).items() if name != "payment"}
+    staff = {"staff_ids": values["staff_ids"], "as_of": chosen.as_of}
+    key = (chosen.departments, chosen.as_of)
+    return values | _looked_up(reading, "transactions_of_staff", key, orders, values=staff)
+
+
+def _looked_up(
+    reading: Reading,
+    name: str,
+    key: tuple[object, ...],
+    parts: Parts = NO_PARTS,
+    *,
+    values: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The one row of a query by its columns' names, asked once for a reading."""
+    known = reading.remembered.get((name, *key))
+    if known is None:
+        known = reading.remembered[name, *key] = reading.row(name, parts, **values)
+    assert isinstance(known, dict)  # noqa: S101  put there above
+    return known
 
 
 def facts(chosen: Filter) -> dict[str, sql.Composable]:
@@ -91,7 +128,10 @@ def payments(chosen: Filter, *needed: str) -> sql.Composable:
     """The payments that a filter chooses, with their value in the reporting currency."""
     looked_at = {*needed, *_narrowed(chosen, country="counterparty")}
     if chosen.as_of is not None or "staff" in looked_at:
-        return _converted("payments", part("part_payments_of_facts", **facts(chosen)))
+        source = part(
+            "part_payments_of_facts", payment=facts(chosen)["payment"], whose=whose(chosen)
+        )
+        return _converted("payments", source)
     id_: sql.Composable
     id_, name = sql.SQL("NULL::integer"), "daily_payments"
     if looked_at:
@@ -100,6 +140,13 @@ def payments(chosen: Filter, *needed: str) -> sql.Composable:
     return _converted(
         "payments", part("part_payments_of_totals", counterparty_id=id_, totals=totals)
     )
+
+
+def whose(chosen: Filter) -> sql.Composable:
+    """The condition that a payment is for an order of the chosen departments' staff."""
+    if not chosen.departments:
+        return sql.SQL("true")
+    return part("part_payments_of_staff")
 
 
 def _narrowed(chosen: Filter, *, country: str) -> list[str]:

@@ -33,7 +33,7 @@ class Sum(NamedTuple):
 
 
 def summed(reading: Reading, chosen: Filter, converted: sql.Composable) -> Sum:
-    [row] = reading.rows("orders_total", {"converted": converted}, **lines.bound(chosen))
+    [row] = reading.rows("orders_total", {"converted": converted}, **lines.bound(reading, chosen))
     return Sum(*row)
 
 
@@ -44,7 +44,7 @@ def over_time(
         "orders_over_time",
         {"converted": converted},
         grain=grain or fitting_grain(chosen),
-        **lines.bound(chosen),
+        **lines.bound(reading, chosen),
     )
 
 
@@ -62,7 +62,7 @@ def by(  # noqa: PLR0913  what is summed, by what, and how much of it
         "members": part(f"members_of_{members}"),
         "id": sql.Identifier(f"{key}_id"),
     }
-    return reading.run("orders_by", parts, limit=limit, **lines.bound(chosen))
+    return reading.run("orders_by", parts, limit=limit, **lines.bound(reading, chosen))
 
 
 def total(name: str, now: Sum, before: Sum | None, waiting: Waiting) -> Total:
@@ -94,7 +94,7 @@ def waiting(reading: Reading, chosen: Filter, fact: str) -> Waiting:
         day=day,
         quantity=quantity,
         price=price,
-        **lines.bound(chosen),
+        **lines.bound(reading, chosen),
     )
     return Waiting(*row)
 

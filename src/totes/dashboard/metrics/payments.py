@@ -84,7 +84,7 @@ def ages(reading: Reading, chosen: Filter) -> pd.DataFrame:
         "payments_ages",
         {"converted": lines.payments(chosen)},
         today=choosing.days(reading, chosen.as_of).today,
-        **lines.bound(_ever(chosen)),
+        **lines.bound_for_payments(reading, _ever(chosen)),
     )
 
 
@@ -98,7 +98,7 @@ def owed(reading: Reading, chosen: Filter) -> pd.DataFrame:
         "payments_owed",
         {"converted": lines.payments(chosen, "counterparty")},
         today=choosing.days(reading, chosen.as_of).today,
-        **lines.bound(_ever(chosen)),
+        **lines.bound_for_payments(reading, _ever(chosen)),
     )
 
 
@@ -133,7 +133,7 @@ def _sums(reading: Reading, chosen: Filter, *, paid: bool) -> dict[str, _Directi
         {"converted": lines.payments(chosen)},
         today=choosing.days(reading, chosen.as_of).today,
         paid=paid,
-        **lines.bound(chosen),
+        **lines.bound_for_payments(reading, chosen),
     )
     return {row[0]: _Direction(*row) for row in rows}
 
@@ -144,7 +144,7 @@ def _over_time(reading: Reading, chosen: Filter, grain: Grain, *, paid: bool) ->
         {"converted": lines.payments(chosen)},
         grain=grain,
         paid=paid,
-        **lines.bound(chosen),
+        **lines.bound_for_payments(reading, chosen),
     )
 
 
@@ -158,12 +158,16 @@ def _rows(
 ) -> pd.DataFrame:
     return reading.run(
         "payments_rows",
-        {**lines.facts(chosen), "rates": lines.rates()},
+        {
+            "payment": lines.facts(chosen)["payment"],
+            "whose": lines.whose(chosen),
+            "rates": lines.rates(),
+        },
         today=choosing.days(reading, chosen.as_of).today,
         paid=paid,
         limit=limit,
         offset=offset,
-        **lines.bound(chosen),
+        **lines.bound_for_payments(reading, chosen),
     )
 
 

@@ -73,7 +73,7 @@ def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = Non
             "purchases_by_item",
             {"converted": lines.purchases(chosen, "item")},
             limit=limit,
-            **lines.bound(chosen),
+            **lines.bound(reading, chosen),
         )
     else:
         key, members = _KEYS[dimension]
@@ -110,5 +110,5 @@ def _rows(
         delivery_from=delivery_from,
         limit=limit,
         offset=offset,
-        **lines.bound(chosen),
+        **lines.bound(reading, chosen),
     )

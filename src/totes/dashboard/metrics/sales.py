@@ -83,7 +83,9 @@ def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = Non
 def top_designs(reading: Reading, chosen: Filter, each: int = 3) -> pd.DataFrame:
     """The best designs of each country: country, place, design, value, orders, units."""
     converted = lines.sales(chosen, "location", "design")
-    return reading.run("top_designs", {"converted": converted}, each=each, **lines.bound(chosen))
+    return reading.run(
+        "top_designs", {"converted": converted}, each=each, **lines.bound(reading, chosen)
+    )
 
 
 def new_and_returning(reading: Reading, chosen: Filter) -> pd.DataFrame:
@@ -96,7 +98,7 @@ def new_and_returning(reading: Reading, chosen: Filter) -> pd.DataFrame:
         "converted": lines.sales(chosen, "counterparty"),
         "ever": lines.all_sales(chosen, "counterparty"),
     }
-    return reading.run("new_and_returning", parts, **lines.bound(chosen))
+    return reading.run("new_and_returning", parts, **lines.bound(reading, chosen))
 
 
 def rows(
@@ -104,4 +106,6 @@ def rows(
 ) -> pd.DataFrame:
     """The orders themselves, the newest first; `rate` and `value` are None without a rate."""
     parts = {**lines.facts(chosen), "rates": lines.rates()}
-    return reading.run("sales_rows", parts, limit=limit, offset=offset, **lines.bound(chosen))
+    return reading.run(
+        "sales_rows", parts, limit=limit, offset=offset, **lines.bound(reading, chosen)
+    )

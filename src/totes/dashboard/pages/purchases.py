@@ -1,10 +1,13 @@
 """What was bought, from whom, by whom, and what is to be delivered."""
 
+from decimal import Decimal
+
+import pandas as pd
 import streamlit as st
 
 from totes.dashboard import charts, drill, tables, text, totals
 from totes.dashboard.metrics import purchases
-from totes.dashboard.rows import rows
+from totes.dashboard.rows import MOST, rows
 from totes.dashboard.view import View, view
 
 DIMENSIONS = {
@@ -63,7 +66,7 @@ def show(page: View) -> None:
             file_name=f"totes-purchases_{page.file_name}",
             alt=says,
         )
-    _by(page)
+    _by(page, found)
     _deliveries(page)
     rows(
         page,
@@ -75,17 +78,27 @@ def show(page: View) -> None:
     )
 
 
-def _by(page: View) -> None:
+def _by(page: View, all_of_it: purchases.PurchasesSummary) -> None:
     st.subheader("From whom, of what and by whom")
-    tabs = st.tabs(list(DIMENSIONS.values()))
+    tabs = st.tabs(
+        list(DIMENSIONS.values()), key="purchases-by", on_change="rerun"
+    )  # only the one that is seen is asked for
     for tab, (name, heading) in zip(tabs, DIMENSIONS.items(), strict=True):
+        if not tab.open:
+            continue
         with tab:
-            found = purchases.by(page.reading, page.chosen, name)
+            found = purchases.by(page.reading, page.chosen, name, limit=MOST)
             if found.empty:
                 st.text("Nothing was bought in this period.")
                 continue
+            if len(found) == MOST:
+                st.caption(f"The {MOST:,} that most was spent on.")
             bars = charts.ranked(
-                found, "Spend", page.currency, dark=page.dark, tooltips={"orders": "Orders"}
+                _with_the_rest(found, all_of_it),
+                "Spend",
+                page.currency,
+                dark=page.dark,
+                tooltips={"orders": "Orders"},
             )
             st.altair_chart(bars.drawn, alt=bars.says, key=f"purchases-by-{name}")
             tables.table(
@@ -101,6 +114,18 @@ def _by(page: View) -> None:
                 file_name=f"totes-purchases-by-{name}_{page.file_name}",
                 alt=bars.says,
             )
+
+
+def _with_the_rest(found: tables.Frame, all_of_it: purchases.PurchasesSummary) -> tables.Frame:
+    """The rows and, where they are not all, one more for all others together."""
+    if len(found) < MOST:
+        return found
+    rest = {
+        "name": "others",
+        "value": all_of_it.spend.value - sum(found["value"], Decimal(0)),
+        "orders": all_of_it.orders - found["orders"].sum(),
+    }
+    return pd.concat([found, pd.DataFrame([rest]).astype(object)], ignore_index=True)
 
 
 def _deliveries(page: View) -> None:

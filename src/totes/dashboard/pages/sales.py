@@ -34,6 +34,9 @@ ROW_COLUMNS = {
     "agreed_payment_date": "Payment due",
 }
 
+MOST_DAYS_AT_ONCE = 93
+"""Of a longer period, every order is looked at for the top designs: only when that is wanted."""
+
 
 def show(page: View) -> None:
     chosen, currency = page.chosen, page.currency
@@ -110,8 +113,12 @@ def _where(page: View) -> None:
 def _by(page: View) -> None:
     st.subheader("By whom and of what")
     others = [name for name in sales.DIMENSIONS if name != "country"]
-    tabs = st.tabs([HEADINGS[name] for name in others])
+    tabs = st.tabs(
+        [HEADINGS[name] for name in others], key="sales-by", on_change="rerun"
+    )  # only the one that is seen is asked for
     for tab, name in zip(tabs, others, strict=True):
+        if not tab.open:
+            continue
         with tab:
             found = sales.by(page.reading, page.chosen, name)
             if found.empty:
@@ -151,6 +158,10 @@ def _dimension_table(page: View, found: "tables.Frame", name: str, says: str) ->
 
 def _top_designs(page: View) -> None:
     st.subheader("Top designs for each country")
+    if page.chosen.days > MOST_DAYS_AT_ONCE and not st.toggle(
+        "Show the top designs of so long a period", key="sales-top-designs-shown"
+    ):
+        return
     found = sales.top_designs(page.reading, page.chosen)
     tables.table(
         found,

@@ -1,16 +1,30 @@
--- The same for each member of one dimension, the biggest first.
-WITH summed AS (
+-- The same for each member of one dimension, the biggest first. Summed by their keys first: there
+-- are fewer sums than lines to be named.
+WITH of_ids AS (
     SELECT
-        member.key,
-        member.name,
+        line.{id} AS id,
         sum(line.value) AS own_value,
-        coalesce(sum(line.converted), 0) AS value,
+        sum(line.converted) AS value,
         sum(line.orders) AS orders,
         sum(line.units) AS units,
         sum(line.units) FILTER (WHERE line.converted IS NOT NULL) AS converted_units,
-        coalesce(sum(line.orders) FILTER (WHERE line.converted IS NULL), 0) AS unconverted
+        sum(line.orders) FILTER (WHERE line.converted IS NULL) AS unconverted
     FROM {converted} AS line
-    JOIN {members} AS member ON member.id = line.{id}
+    GROUP BY 1
+),
+
+summed AS (
+    SELECT
+        member.key,
+        member.name,
+        sum(of_ids.own_value) AS own_value,
+        coalesce(sum(of_ids.value), 0) AS value,
+        sum(of_ids.orders) AS orders,
+        sum(of_ids.units) AS units,
+        sum(of_ids.converted_units) AS converted_units,
+        coalesce(sum(of_ids.unconverted), 0) AS unconverted
+    FROM of_ids
+    JOIN {members} AS member ON member.id = of_ids.id
     GROUP BY 1, 2
 )
 

@@ -2,13 +2,11 @@
 (
     SELECT
         line.*,
-        currency.currency_code,
         CASE
-            WHEN currency.currency_code = %(reporting)s THEN line.value
+            WHEN line.currency_id = ANY(%(own_ids)s::int[]) THEN line.value
             ELSE line.value * rate.rate
         END AS converted
     FROM {lines} AS line
-    JOIN dim_currency AS currency ON currency.currency_id = line.currency_id
     LEFT JOIN {rates} AS rate
-        ON rate.currency_id = line.currency_id AND rate.day = line.day
+        ON rate.key = (line.day - DATE '1970-01-01')::bigint * 4294967296 + line.currency_id
 )

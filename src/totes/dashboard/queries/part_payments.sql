@@ -20,22 +20,8 @@
     ) AS kind (payment_type_name, direction, sign)
         ON kind.payment_type_name = type.payment_type_name
     WHERE payment.day BETWEEN %(since)s AND %(until)s
-        AND (
-            %(currencies)s::text[] IS NULL OR payment.currency_id IN (
-                SELECT currency_id FROM dim_currency WHERE currency_code = ANY(%(currencies)s)
-            )
-        )
-        AND (
-            %(countries)s::text[] IS NULL OR payment.counterparty_id IN (
-                SELECT counterparty_id FROM dim_counterparty
-                WHERE counterparty_legal_country = ANY(%(countries)s)
-            )
-        )
-        AND (
-            %(departments)s::text[] IS NULL OR payment.staff_id IN (
-                SELECT staff_id FROM dim_staff WHERE department_name = ANY(%(departments)s)
-            )
-        )
+        AND (%(currency_ids)s::int[] IS NULL OR payment.currency_id = ANY(%(currency_ids)s))
+        AND (%(home_ids)s::int[] IS NULL OR payment.counterparty_id = ANY(%(home_ids)s))
         AND (
             %(counterparties)s::int[] IS NULL
             OR payment.counterparty_id = ANY(%(counterparties)s)

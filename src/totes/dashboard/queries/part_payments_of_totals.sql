@@ -6,7 +6,6 @@
         payment_type_id,
         paid,
         {counterparty_id} AS counterparty_id,
-        NULL::integer AS staff_id,
         payments,
         value
     FROM {totals}

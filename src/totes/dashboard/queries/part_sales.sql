@@ -3,20 +3,8 @@
     SELECT *
     FROM {source} AS sale
     WHERE day BETWEEN %(since)s AND %(until)s
-        AND (
-            %(currencies)s::text[] IS NULL OR currency_id IN (
-                SELECT currency_id FROM dim_currency WHERE currency_code = ANY(%(currencies)s)
-            )
-        )
-        AND (
-            %(countries)s::text[] IS NULL OR location_id IN (
-                SELECT location_id FROM dim_location WHERE country = ANY(%(countries)s)
-            )
-        )
-        AND (
-            %(departments)s::text[] IS NULL OR staff_id IN (
-                SELECT staff_id FROM dim_staff WHERE department_name = ANY(%(departments)s)
-            )
-        )
+        AND (%(currency_ids)s::int[] IS NULL OR currency_id = ANY(%(currency_ids)s))
+        AND (%(location_ids)s::int[] IS NULL OR location_id = ANY(%(location_ids)s))
+        AND (%(staff_ids)s::int[] IS NULL OR staff_id = ANY(%(staff_ids)s))
         AND (%(counterparties)s::int[] IS NULL OR counterparty_id = ANY(%(counterparties)s))
 )

@@ -1,4 +1,36 @@
--- Payments themselves: the newest paid ones first, or of the open ones the longest due.
+-- Payments themselves: the newest paid ones first, or of the open ones the longest due. What they
+-- are called is looked up for those that are shown alone.
+WITH kind (payment_type_name, direction, sign) AS (
+    VALUES
+    ('SALES_RECEIPT', 'in', 1),
+    ('SALES_REFUND', 'in', -1),
+    ('PURCHASE_PAYMENT', 'out', 1),
+    ('PURCHASE_REFUND', 'out', -1)
+),
+
+shown AS (
+    SELECT *
+    FROM {payment} AS payment
+    WHERE payment.payment_date BETWEEN %(since)s AND %(until)s
+        AND payment.paid = %(paid)s
+        AND payment.payment_type_id IN (
+            SELECT payment_type_id FROM dim_payment_type
+            WHERE payment_type_name IN (SELECT payment_type_name FROM kind)
+        )
+        AND (%(currency_ids)s::int[] IS NULL OR payment.currency_id = ANY(%(currency_ids)s))
+        AND (%(home_ids)s::int[] IS NULL OR payment.counterparty_id = ANY(%(home_ids)s))
+        AND {whose}
+        AND (
+            %(counterparties)s::int[] IS NULL
+            OR payment.counterparty_id = ANY(%(counterparties)s)
+        )
+    ORDER BY
+        CASE WHEN %(paid)s THEN payment.payment_date END DESC,
+        payment.payment_date,
+        payment.payment_id
+    LIMIT %(limit)s OFFSET %(offset)s
+)
+
 SELECT
     payment.payment_id,
     payment.payment_date,
@@ -25,39 +57,15 @@ SELECT
     END AS why,
     reason.sales_order_id,
     reason.purchase_order_id
-FROM {payment} AS payment
+FROM shown AS payment
 JOIN dim_payment_type AS type ON type.payment_type_id = payment.payment_type_id
-JOIN (
-    VALUES
-    ('SALES_RECEIPT', 'in', 1),
-    ('SALES_REFUND', 'in', -1),
-    ('PURCHASE_PAYMENT', 'out', 1),
-    ('PURCHASE_REFUND', 'out', -1)
-) AS kind (payment_type_name, direction, sign)
-    ON kind.payment_type_name = type.payment_type_name
+JOIN kind ON kind.payment_type_name = type.payment_type_name
 JOIN dim_counterparty AS counterparty ON counterparty.counterparty_id = payment.counterparty_id
 JOIN dim_currency AS currency ON currency.currency_id = payment.currency_id
 JOIN dim_transaction AS reason ON reason.transaction_id = payment.transaction_id
-LEFT JOIN {sales_order} AS sale
-    ON sale.sales_order_id = reason.sales_order_id AND %(departments)s::text[] IS NOT NULL
-LEFT JOIN {purchase_order} AS purchase
-    ON purchase.purchase_order_id = reason.purchase_order_id
-    AND %(departments)s::text[] IS NOT NULL
-LEFT JOIN dim_staff AS staff
-    ON staff.staff_id = coalesce(sale.sales_staff_id, purchase.staff_id)
 LEFT JOIN {rates} AS rate
     ON rate.currency_id = payment.currency_id AND rate.day = payment.payment_date
-WHERE payment.payment_date BETWEEN %(since)s AND %(until)s
-    AND payment.paid = %(paid)s
-    AND (%(currencies)s::text[] IS NULL OR currency.currency_code = ANY(%(currencies)s))
-    AND (
-        %(countries)s::text[] IS NULL
-        OR counterparty.counterparty_legal_country = ANY(%(countries)s)
-    )
-    AND (%(departments)s::text[] IS NULL OR staff.department_name = ANY(%(departments)s))
-    AND (%(counterparties)s::int[] IS NULL OR payment.counterparty_id = ANY(%(counterparties)s))
 ORDER BY
     CASE WHEN %(paid)s THEN payment.payment_date END DESC,
     payment.payment_date,
     payment.payment_id
-LIMIT %(limit)s OFFSET %(offset)s

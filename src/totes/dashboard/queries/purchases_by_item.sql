@@ -1,4 +1,5 @@
--- Purchases by item, the dearest first.
+-- Purchases by item, the dearest first. There are nearly as many items as orders: only what is
+-- shown is worked out for more than its place.
 WITH summed AS (
     SELECT
         line.item_code AS key,
@@ -10,6 +11,13 @@ WITH summed AS (
         coalesce(sum(line.orders) FILTER (WHERE line.converted IS NULL), 0) AS unconverted
     FROM {converted} AS line
     GROUP BY 1
+),
+
+dearest AS (
+    SELECT *, (SELECT sum(value) FROM summed) AS of_all
+    FROM summed
+    ORDER BY value DESC, orders DESC, key
+    LIMIT %(limit)s
 )
 
 SELECT
@@ -19,9 +27,8 @@ SELECT
     orders::bigint AS orders,
     units::bigint AS units,
     round(value / nullif(converted_units, 0), 4) AS average_price,
-    round(value / nullif(sum(value) OVER (), 0), 6) AS share,
+    round(value / nullif(of_all, 0), 6) AS share,
     unconverted::bigint AS unconverted,
     round(own_value, 2) AS own_value
-FROM summed
-ORDER BY summed.value DESC, summed.orders DESC, key
-LIMIT %(limit)s
+FROM dearest
+ORDER BY dearest.value DESC, dearest.orders DESC, key

@@ -38,12 +38,9 @@ WHERE purchase.created_date BETWEEN %(since)s AND %(until)s
         %(delivery_from)s::date IS NULL
         OR purchase.agreed_delivery_date >= %(delivery_from)s
     )
-    AND (%(currencies)s::text[] IS NULL OR currency.currency_code = ANY(%(currencies)s))
-    AND (
-        %(countries)s::text[] IS NULL
-        OR supplier.counterparty_legal_country = ANY(%(countries)s)
-    )
-    AND (%(departments)s::text[] IS NULL OR staff.department_name = ANY(%(departments)s))
+    AND (%(currency_ids)s::int[] IS NULL OR purchase.currency_id = ANY(%(currency_ids)s))
+    AND (%(home_ids)s::int[] IS NULL OR purchase.counterparty_id = ANY(%(home_ids)s))
+    AND (%(staff_ids)s::int[] IS NULL OR purchase.staff_id = ANY(%(staff_ids)s))
     AND (%(counterparties)s::int[] IS NULL OR purchase.counterparty_id = ANY(%(counterparties)s))
 ORDER BY
     CASE WHEN %(delivery_from)s::date IS NOT NULL THEN purchase.agreed_delivery_date END,

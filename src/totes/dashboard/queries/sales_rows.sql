@@ -32,9 +32,12 @@ JOIN dim_currency AS currency ON currency.currency_id = sale.currency_id
 LEFT JOIN {rates} AS rate
     ON rate.currency_id = sale.currency_id AND rate.day = sale.created_date
 WHERE sale.created_date BETWEEN %(since)s AND %(until)s
-    AND (%(currencies)s::text[] IS NULL OR currency.currency_code = ANY(%(currencies)s))
-    AND (%(countries)s::text[] IS NULL OR place.country = ANY(%(countries)s))
-    AND (%(departments)s::text[] IS NULL OR staff.department_name = ANY(%(departments)s))
+    AND (%(currency_ids)s::int[] IS NULL OR sale.currency_id = ANY(%(currency_ids)s))
+    AND (
+        %(location_ids)s::int[] IS NULL
+        OR sale.agreed_delivery_location_id = ANY(%(location_ids)s)
+    )
+    AND (%(staff_ids)s::int[] IS NULL OR sale.sales_staff_id = ANY(%(staff_ids)s))
     AND (%(counterparties)s::int[] IS NULL OR sale.counterparty_id = ANY(%(counterparties)s))
 ORDER BY sale.created_date DESC, sale.created_time DESC, sale.sales_order_id DESC
 LIMIT %(limit)s OFFSET %(offset)s

@@ -1,21 +1,29 @@
--- The designs that sell best in each country.
+-- The designs that sell best in each country. Summed by keys first, which is much less work.
 WITH summed AS (
     SELECT
-        place.country,
+        line.location_id,
         line.design_id,
-        coalesce(sum(line.converted), 0) AS value,
+        sum(line.converted) AS value,
         sum(line.orders) AS orders,
         sum(line.units) AS units
     FROM {converted} AS line
-    JOIN dim_location AS place ON place.location_id = line.location_id
     GROUP BY 1, 2
 ),
 
 ranked AS (
     SELECT
-        *,
-        row_number() OVER (PARTITION BY country ORDER BY value DESC, design_id) AS place
+        place.country,
+        summed.design_id,
+        coalesce(sum(summed.value), 0) AS value,
+        sum(summed.orders) AS orders,
+        sum(summed.units) AS units,
+        row_number() OVER (
+            PARTITION BY place.country
+            ORDER BY coalesce(sum(summed.value), 0) DESC, summed.design_id
+        ) AS place
     FROM summed
+    JOIN dim_location AS place ON place.location_id = summed.location_id
+    GROUP BY 1, 2
 )
 
 SELECT

@@ -197,6 +197,12 @@ CREATE INDEX fact_sales_order_created ON fact_sales_order (created_date)
 WHERE valid_to IS NULL;
 CREATE INDEX fact_purchase_order_created ON fact_purchase_order (created_date)
 WHERE valid_to IS NULL;
+CREATE INDEX fact_sales_order_whose ON fact_sales_order
+(sales_staff_id, agreed_delivery_location_id, counterparty_id, created_date)
+WHERE valid_to IS NULL;
+CREATE INDEX fact_purchase_order_whose ON fact_purchase_order
+(staff_id, counterparty_id, created_date)
+WHERE valid_to IS NULL;
 CREATE INDEX fact_payment_due ON fact_payment
 USING brin (payment_date date_minmax_multi_ops) WITH (pages_per_range = 32, autosummarize = on)
 WHERE valid_to IS NULL;
@@ -283,6 +289,11 @@ SELECT
     sum(payment_amount)
 FROM current_payment
 GROUP BY 1, 2, 3, 4, 5;
+
+-- They only read: questions about the past may use all processors.
+ALTER FUNCTION sales_order_as_of(timestamptz) PARALLEL SAFE;
+ALTER FUNCTION purchase_order_as_of(timestamptz) PARALLEL SAFE;
+ALTER FUNCTION payment_as_of(timestamptz) PARALLEL SAFE;
 
 -- When the warehouse was last proven equal to its source.
 CREATE TABLE totes.verifications (
