@@ -4,7 +4,7 @@ import csv as csv_module
 import io
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -69,7 +69,11 @@ def tables_of(looked: AppTest) -> list[pd.DataFrame]:
 
 
 def metric(looked: AppTest, label: str) -> Any:
-    return next(element for element in looked.metric if element.label == label)
+    return labelled(looked.metric, label)
+
+
+def labelled(elements: Iterable[Any], label: str) -> Any:
+    return next(element for element in elements if element.label == label)
 
 
 # Every page
@@ -139,7 +143,7 @@ def test_a_tab_is_asked_for_when_it_is_opened(
         assert opened.label == name
         shown = opened.dataframe[0].value
         assert f"{shown['orders'].sum():,}" == metric(looked, "Orders").value
-        for element in opened.get("markdown") + opened.get("caption"):
+        for element in [*opened.get("markdown"), *opened.get("caption")]:
             assert SCRIPT not in element.value
             assert MARKDOWN not in element.value
 
@@ -167,7 +171,7 @@ def test_of_very_many_items_the_dearest_are_shown_and_the_rest_is_one(
     assert opened.caption[0].value == "The 9 that most was spent on."
     [frame] = drawn
     assert metric(looked, "Orders").value == f"{frame['orders'].sum():,}"
-    assert metric(looked, "Spend").value == text.money(frame["value"].sum(), "GBP")
+    assert metric(looked, "Spend").value == text.money(sum(frame["value"], Decimal(0)), "GBP")
 
 
 @pytest.mark.slow
@@ -195,11 +199,11 @@ def test_the_numbers_are_those_of_the_warehouse(business: Storefront) -> None:
 
 def test_a_choice_goes_into_the_url_and_into_every_link(business: Storefront) -> None:
     looked = look(business.served, "sales", period="all")
-    looked.multiselect(key="currencies").set_value(["USD"]).run()
+    labelled(looked.multiselect, "Currency").set_value(["USD"]).run()
     assert not looked.exception
     assert looked.query_params == {"period": "all", "currency": "USD"}
-    looked.selectbox(key="in").set_value("EUR").run()
-    looked.selectbox(key="period").set_value("last-12-months").run()
+    labelled(looked.selectbox, "All sums in").set_value("EUR").run()
+    labelled(looked.selectbox, "Period").set_value("last-12-months").run()
     expected = {"period": "last-12-months", "currency": "USD", "in": "EUR"}
     assert looked.query_params == expected
     for link in looked.get("page_link"):
@@ -211,9 +215,9 @@ def test_a_choice_goes_into_the_url_and_into_every_link(business: Storefront) ->
 
 def test_days_of_ones_own_never_end_before_they_begin(business: Storefront) -> None:
     looked = look(business.served, "sales", **{"from": "2026-01-10", "to": "2026-01-20"})
-    looked.date_input(key="from").set_value(date(2026, 2, 3)).run()
+    labelled(looked.date_input, "From").set_value(date(2026, 2, 3)).run()
     assert looked.query_params == {"from": "2026-02-03", "to": "2026-02-03"}
-    looked.date_input(key="to").set_value(date(2026, 1, 5)).run()
+    labelled(looked.date_input, "To").set_value(date(2026, 1, 5)).run()
     assert looked.query_params == {"from": "2026-01-05", "to": "2026-01-05"}
 
 
@@ -224,11 +228,11 @@ def test_what_a_url_cannot_mean_is_told_as_text_and_left_out(business: Storefron
     assert not hostile.exception
     told = [element.value for element in hostile.text]
     assert any(SCRIPT in line and "left out" in line for line in told)
-    assert hostile.multiselect(key="currencies").value == ["GBP"]
+    assert labelled(hostile.multiselect, "Currency").value == ["GBP"]
     odd = look(business.served, "history", kind="<b>", key="9" * 40)
     assert not odd.exception
-    assert odd.selectbox(key="history-kind").value == "sales_order"
-    assert odd.number_input(key="history-key").value is None
+    assert labelled(odd.selectbox, "What").value == "sales_order"
+    assert labelled(odd.number_input, "Its id in totesys").value is None
 
 
 def test_one_goes_from_everything_into_a_month_a_day_and_its_rows(business: Storefront) -> None:
@@ -250,6 +254,32 @@ def test_one_goes_from_everything_into_a_month_a_day_and_its_rows(business: Stor
     up = next(button for button in looked.button if button.label == f"{day:%B %Y}")
     up.click().run()
     assert looked.query_params["from"] == day.replace(day=1).isoformat()
+
+
+def a_day_later(business: Storefront) -> None:
+    """The business's newest order is of the next day, as after midnight."""
+    business.plant.change(
+        "UPDATE sales_order SET created_at = interval '1 day' + greatest("
+        " (SELECT max(created_at) FROM sales_order), (SELECT max(created_at) FROM purchase_order))"
+        " WHERE sales_order_id = (SELECT max(sales_order_id) FROM sales_order)"
+    )
+    business.catch_up()
+
+
+def test_what_the_browser_still_showed_when_the_day_moved_is_no_choice(
+    business: Storefront,
+) -> None:
+    looked = look(business.served, "sales")
+    since = labelled(looked.date_input, "From").value
+    late = looked._tree.get_widget_states()  # as a tick of the badge sends them
+    a_day_later(business)
+    looked.run()
+    assert labelled(looked.date_input, "From").value == since + timedelta(days=1)
+    looked._run(late)
+    assert not looked.exception
+    assert looked.query_params == {}
+    assert labelled(looked.selectbox, "Period").value == "last-30-days"
+    assert labelled(looked.date_input, "From").value == since + timedelta(days=1)
 
 
 # The past

@@ -9,6 +9,7 @@ from totes.dashboard.metrics import pipeline
 from totes.dashboard.metrics.pipeline import Freshness
 from totes.dashboard.reading import open_reading
 from totes.dashboard.served import served
+from totes.dashboard.view import draw_again
 from totes.errors import TotesError
 
 EVERY = timedelta(seconds=4)
@@ -33,7 +34,7 @@ def badge(drawn: datetime | None, *, past: bool) -> None:
         st.text(text.plain(error))
         return
     if fresh.data_to != drawn and not past:
-        st.rerun()
+        draw_again()
     st.text(told(fresh))
     if warning := stale(fresh):
         st.warning(warning, icon=":material/schedule:")
@@ -48,7 +49,7 @@ def until_back() -> None:
     except TotesError:
         known = False
     if known:
-        st.rerun()
+        draw_again()
     st.text("This page looks every few seconds, and goes on by itself.")
 
 

@@ -16,7 +16,7 @@ from totes.dashboard.filters import Choices, Filter
 from totes.dashboard.metrics import pipeline
 from totes.dashboard.reading import Reading, open_reading
 from totes.dashboard.served import served
-from totes.dashboard.view import PAGES, View, asked, go, showing
+from totes.dashboard.view import PAGES, View, arrived, go, showing
 from totes.errors import TotesError, WarehouseAway
 
 ICON = Path(__file__).parent.with_name("bag.svg")
@@ -67,11 +67,12 @@ def _draw(page: st.Page, reading: Reading) -> None:
     if fresh.data_to is None:
         _empty()
         return
+    query = arrived()
     choices = metrics.choices(reading)
-    chosen, notices = Filter.from_query(asked(), choices)
+    chosen, notices = Filter.from_query(query, choices)
     if chosen.as_of is not None:
         choices = metrics.choices(reading, chosen.as_of)  # its last 30 days end then
-        chosen, notices = Filter.from_query(asked(), choices)
+        chosen, notices = Filter.from_query(query, choices)
     name = page.url_path or "overview"
     with st.sidebar:
         navigation(chosen)

@@ -5,7 +5,7 @@ import streamlit as st
 
 from totes.dashboard import tables, text
 from totes.dashboard.metrics import history
-from totes.dashboard.view import View, asked, go, link, view
+from totes.dashboard.view import View, asked, choice, go, link, slot, view
 
 KINDS = {
     "sales_order": "Sales order",
@@ -42,15 +42,12 @@ def _asked() -> tuple[str, int | None]:
 
 
 def _choose(page: View, kind: str, key: int | None) -> None:
-    st.session_state["history-kind"], st.session_state["history-key"] = kind, key
+    keys = {"kind": slot("history-kind", kind), "key": slot("history-key", key)}
 
-    def changed() -> None:
-        wanted = st.session_state["history-key"]
-        go(
-            page.chosen,
-            kind=st.session_state["history-kind"] or kind,
-            key="" if wanted is None else str(wanted),
-        )
+    def changed(name: str) -> None:
+        chose, value = choice(f"history-{name}", keys[name])
+        if chose and (value is not None or name == "key"):
+            go(page.chosen, **{name: "" if value is None else str(value)})
 
     left, right = st.columns(2)
     with left:
@@ -58,8 +55,9 @@ def _choose(page: View, kind: str, key: int | None) -> None:
             "What",
             list(KINDS),
             format_func=KINDS.__getitem__,
-            key="history-kind",
+            key=keys["kind"],
             on_change=changed,
+            args=["kind"],
         )
     with right:
         st.number_input(
@@ -68,8 +66,9 @@ def _choose(page: View, kind: str, key: int | None) -> None:
             max_value=MOST_KEY,
             value=None,
             step=1,
-            key="history-key",
+            key=keys["key"],
             on_change=changed,
+            args=["key"],
             placeholder="such as 1234",
         )
 
