@@ -45,7 +45,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Sum:
-    value: Decimal
+    """`value` is None where there are rows and none of them has a rate."""
+
+    value: Decimal | None
     rows: int
     units: int
     unconverted: int
@@ -198,12 +200,13 @@ class Brute:
 
     def sum(self, lines: Iterable[Line], chosen: Filter) -> Sum:
         known = [(line, self.converted(line, chosen)) for line in lines]
+        values = [value for _, value in known if value is not None]
         with localcontext(EXACT):
             return Sum(
-                rounded(sum((value for _, value in known if value is not None), Decimal(0))),
+                rounded(sum(values, Decimal(0))) if values or not known else None,
                 len(known),
                 sum(line.units for line, _ in known),
-                sum(value is None for _, value in known),
+                len(known) - len(values),
             )
 
     def by(
@@ -248,11 +251,15 @@ def rounded(value: Decimal, places: str = "0.01") -> Decimal:
         return value.quantize(Decimal(places), ROUND_HALF_UP)
 
 
+def less(value: Decimal | None, other: Decimal | None) -> Decimal | None:
+    """The difference of what is known."""
+    return None if value is None or other is None else value - other
+
+
 def start_of(day: date, grain: str) -> date:
-    """The first day of the day's week, month or year."""
+    """The first day of the day's month or year."""
     return {
         "day": day,
-        "week": day - timedelta(days=day.weekday()),
         "month": day.replace(day=1),
         "year": day.replace(month=1, day=1),
     }[grain]

@@ -44,6 +44,19 @@ def _days(reading: Reading, as_of: datetime | None) -> Days:
     return Days(today, first_day, begins)
 
 
+def compared(reading: Reading, chosen: Filter) -> Filter | None:
+    """The equal period before; None where the data doesn't reach back to its first day.
+
+    Of a period that has not ended, it is what is before the part that has passed.
+    """
+    known = days(reading, chosen.as_of)
+    passed = min(chosen.until, known.today)
+    if known.first_day is None or passed < chosen.since:
+        return None
+    earlier = chosen.within(chosen.since, passed).before()
+    return earlier if known.first_day <= earlier.since else None
+
+
 def choices(reading: Reading, as_of: datetime | None = None) -> Choices:
     """Currencies, countries … of the warehouse, and its first and present day."""
     known = days(reading, as_of)

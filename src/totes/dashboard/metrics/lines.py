@@ -9,13 +9,13 @@ from psycopg import sql
 from totes.dashboard.filters import FIRST_YEAR, LAST_YEAR, Filter
 from totes.dashboard.reading import NO_PARTS, Parts, Reading, part
 
-Grain = Literal["day", "week", "month", "year"]
+Grain = Literal["day", "month", "year"]
 
 EVER = (date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31))
 """Every day that the star may hold."""
 
-_MOST_POINTS = 62
-"""More points in a line than these are a coarser line."""
+DAYS, MONTHS = 92, 3 * 366
+"""So many days of a period are told by day, so many by month, and more by year."""
 
 _SALES = ("counterparty", "staff", "location", "design")
 _PURCHASES = ("counterparty", "staff")
@@ -23,12 +23,10 @@ _PURCHASES = ("counterparty", "staff")
 
 
 def fitting_grain(chosen: Filter) -> Grain:
-    """Days for two months, weeks for a year, months for five, years beyond."""
-    if chosen.days <= _MOST_POINTS:
+    """What a period is told by: what one goes into from there is one of the next smaller kind."""
+    if chosen.days <= DAYS:
         return "day"
-    if chosen.days <= 7 * _MOST_POINTS:
-        return "week"
-    return "month" if chosen.days <= 31 * _MOST_POINTS else "year"
+    return "month" if chosen.days <= MONTHS else "year"
 
 
 def bound(reading: Reading, chosen: Filter) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Refunds take away from the cash that came in or went out. Open payments aren't n
 period: a debt doesn't go away. One that is due in the future is worth what it is at today's rate.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -36,19 +37,18 @@ class _Direction(NamedTuple):
     """A row of `payments_total`."""
 
     direction: str
-    value: Decimal
+    value: Decimal | None
     payments: int
     unconverted: int
-    overdue_value: Decimal
+    overdue_value: Decimal | None
     overdue_payments: int
     overdue_unconverted: int
 
 
 def summary(reading: Reading, chosen: Filter) -> PaymentsSummary:
     now = _sums(reading, chosen, paid=True)
-    earlier = chosen.before()
     before = None
-    if orders.had_begun(reading, earlier):
+    if earlier := _compared(reading, chosen, now):
         before = _sums(reading, earlier, paid=True)
     waiting = orders.waiting(reading, chosen, FACT)
     still = _sums(reading, _ever(chosen), paid=False)
@@ -64,7 +64,7 @@ def summary(reading: Reading, chosen: Filter) -> PaymentsSummary:
 
 
 def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
-    """Cash by day, week, month or year: start, cash_in, cash_out, net, unconverted."""
+    """Cash by day, month or year: start, cash_in, cash_out, net, unconverted."""
     return _over_time(reading, chosen, grain or lines.fitting_grain(chosen), paid=True)
 
 
@@ -138,6 +138,16 @@ def _sums(reading: Reading, chosen: Filter, *, paid: bool) -> dict[str, _Directi
     return {row[0]: _Direction(*row) for row in rows}
 
 
+def _compared(reading: Reading, chosen: Filter, now: Mapping[str, _Direction]) -> Filter | None:
+    """The equal period before; None also where something is said to be paid after today."""
+    today = choosing.days(reading, chosen.as_of).today
+    if chosen.since <= today < chosen.until:
+        passed = _sums(reading, chosen.within(chosen.since, today), paid=True)
+        if any(passed[one].payments != now[one].payments for one in now):
+            return None
+    return choosing.compared(reading, chosen)
+
+
 def _over_time(reading: Reading, chosen: Filter, grain: Grain, *, paid: bool) -> pd.DataFrame:
     return reading.run(
         "payments_over_time",
@@ -179,10 +189,11 @@ def _paid(
     waiting: Waiting,
 ) -> Total:
     found = now[direction]
+    earlier = before[direction] if before else None
     return Total(
         name,
         found.value,
-        before[direction].value if before else None,
+        None if earlier is None or found.unconverted or earlier.unconverted else earlier.value,
         found.payments,
         found.unconverted,
         waiting,

@@ -57,7 +57,7 @@ def summary(reading: Reading, chosen: Filter) -> PurchasesSummary:
 
 
 def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
-    """By day, week, month or year: start, value, orders, quantity, average_price, unconverted."""
+    """By day, month or year: start, value, orders, quantity, average_price, unconverted."""
     found = orders.over_time(reading, chosen, lines.purchases(chosen), grain)
     return found.rename(columns={"units": "quantity"})
 
@@ -65,8 +65,8 @@ def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> p
 def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = None) -> pd.DataFrame:
     """By one of DIMENSIONS, the biggest first.
 
-    Columns: key, name, value, orders, quantity, average_price, share, unconverted, own_value (in
-    the orders' own currency: for dimension currency). The country is the supplier's.
+    Columns: key, name, value, orders, quantity, average_price, share, unconverted; by currency also
+    own_value, in the orders' own. The country is the supplier's.
     """
     if dimension == "item":
         found = reading.run(

@@ -57,12 +57,14 @@ def summary(reading: Reading, chosen: Filter) -> SalesSummary:
         units=now.units,
         units_before=before.units if before else None,
         average_price=now.average_price,
-        average_price_before=before.average_price if before else None,
+        average_price_before=before.average_price
+        if before and orders.complete(now, before)
+        else None,
     )
 
 
 def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
-    """By day, week, month or year: start, value, orders, units, average_price, unconverted.
+    """By day, month or year: start, value, orders, units, average_price, unconverted.
 
     Those without orders are there too, without an average price.
     """
@@ -73,7 +75,7 @@ def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = Non
     """By one of DIMENSIONS, the biggest first.
 
     Columns: key, name, value, orders, units, average_price, share (of all, also of those beyond
-    the limit), unconverted, own_value (in the orders' own currency: for dimension currency).
+    the limit), unconverted; by currency also own_value, in the orders' own.
     """
     key = _KEYS[dimension]
     converted = lines.sales(chosen, *({key} - {"currency"}))
@@ -81,7 +83,9 @@ def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = Non
 
 
 def top_designs(reading: Reading, chosen: Filter, each: int = 3) -> pd.DataFrame:
-    """The best designs of each country: country, place, design, value, orders, units."""
+    """The best designs of each country: country, place, design, value, orders, units,
+    unconverted.
+    """
     converted = lines.sales(chosen, "location", "design")
     return reading.run(
         "top_designs", {"converted": converted}, each=each, **lines.bound(reading, chosen)

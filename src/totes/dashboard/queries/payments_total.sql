@@ -1,11 +1,14 @@
--- Paid payments of the period by their direction, or open ones.
+-- Paid payments of the period by their direction, or open ones; NULL where
+-- there are some and none can be converted.
 SELECT
     direction.direction,
-    round(coalesce(sum(line.converted), 0), 2) AS value,
+    CASE WHEN count(line.day) = 0 THEN 0.00 ELSE round(sum(line.converted), 2) END AS value,
     coalesce(sum(line.payments), 0)::bigint AS payments,
     coalesce(sum(line.payments) FILTER (WHERE line.converted IS NULL), 0)::bigint AS unconverted,
-    round(coalesce(sum(line.converted) FILTER (WHERE line.day < %(today)s), 0), 2)
-        AS overdue_value,
+    CASE
+        WHEN count(line.day) FILTER (WHERE line.day < %(today)s) = 0 THEN 0.00
+        ELSE round(sum(line.converted) FILTER (WHERE line.day < %(today)s), 2)
+    END AS overdue_value,
     coalesce(sum(line.payments) FILTER (WHERE line.day < %(today)s), 0)::bigint
         AS overdue_payments,
     coalesce(
