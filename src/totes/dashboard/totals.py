@@ -99,6 +99,8 @@ def left_out(what: Total, currency: str) -> list[str]:
             known = what.waiting.unvalued < what.waiting.rows
             worth = f"{worth} and more" if known else ", of unknown worth"
         told.append(f"{text.count(what.waiting.rows, 'row')}{worth} in quarantine")
+    if what.waiting.unsure:
+        told.append(f"{text.count(what.waiting.unsure, 'row')} in quarantine may belong here")
     return told
 
 

@@ -1,7 +1,7 @@
 """Where the rows of a question come from: daily totals where they can answer it, else the facts."""
 
 from collections.abc import Collection, Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal
 
 from psycopg import sql
@@ -43,13 +43,18 @@ def bound(reading: Reading, chosen: Filter) -> dict[str, Any]:
     days = {"since": chosen.since, "until": chosen.until}
     named = (chosen.currencies, chosen.countries, chosen.departments, chosen.reporting)
     ids = _looked_up(reading, "ids", named, values=names)
-    converts = (chosen.since, chosen.until, chosen.reporting)
-    rates_of = {"reporting": chosen.reporting, **days}
+    converts = (chosen.since, chosen.until, chosen.reporting, chosen.as_of)
+    known_at = rates_known_at(reading, chosen.as_of)
+    rates_of = {"reporting": chosen.reporting, "known_at": known_at, **days}
+    which = {
+        "known": known_rates(chosen.as_of),
+        "rates": part("part_rates_as_of" if chosen.as_of else "part_rates_now"),
+    }
     return {
         **names,
         **days,
         **ids,
-        **_looked_up(reading, "rates", converts, values=rates_of),
+        **_looked_up(reading, "rates", converts, which, values=rates_of),
         "counterparties": list(chosen.counterparties) or None,
         "as_of": chosen.as_of,
     }
@@ -92,6 +97,21 @@ def facts(chosen: Filter) -> dict[str, sql.Composable]:
     }
 
 
+def rates_known_at(reading: Reading, as_of: datetime | None) -> datetime | None:
+    """The moment whose rates are taken: before any were known, that of the first ones."""
+    if as_of is None:
+        return None
+    begins = _looked_up(reading, "rates_begin", (), values={})["begins"]
+    return max(as_of, begins) if begins else as_of
+
+
+def known_rates(as_of: datetime | None) -> sql.Composable:
+    """All rates, as they are or as they were `known_at` a moment."""
+    if as_of is None:
+        return sql.Identifier("current_exchange_rate")
+    return sql.SQL("exchange_rate_as_of(%(known_at)s)")
+
+
 def rates() -> sql.Composable:
     return part("part_rates")
 
@@ -124,20 +144,38 @@ def purchases(chosen: Filter, *needed: str) -> sql.Composable:
 
 def payments(chosen: Filter, *needed: str) -> sql.Composable:
     """The payments that a filter chooses, with their value in the reporting currency."""
+    return _converted("payments", _all_payments(chosen, *needed))
+
+
+def never_paid(chosen: Filter) -> sql.Composable:
+    """Those of them that no run pays."""
+    return _converted(
+        "payments",
+        part(
+            "part_payments_of_facts",
+            payment=facts(chosen)["payment"],
+            whose=sql.SQL("{} AND {}").format(whose(chosen), part("part_never_paid")),
+        ),
+    )
+
+
+def payments_then(chosen: Filter) -> sql.Composable:
+    """Those that it would have chosen at an earlier moment, at the rates known now."""
+    then = part("part_payments_then", source=_all_payments(chosen), whose=whose(chosen))
+    return _converted("payments", then)
+
+
+def _all_payments(chosen: Filter, *needed: str) -> sql.Composable:
+    """Every payment, whatever its day, by what is `needed` of it."""
     looked_at = {*needed, *_narrowed(chosen, country="counterparty")}
     if chosen.as_of is not None or "staff" in looked_at:
-        source = part(
-            "part_payments_of_facts", payment=facts(chosen)["payment"], whose=whose(chosen)
-        )
-        return _converted("payments", source)
+        return part("part_payments_of_facts", payment=facts(chosen)["payment"], whose=whose(chosen))
     id_: sql.Composable
     id_, name = sql.SQL("NULL::integer"), "daily_payments"
     if looked_at:
         id_, name = sql.Identifier("counterparty_id"), "daily_payments_by_counterparty"
     totals = sql.Identifier("totes", name)
-    return _converted(
-        "payments", part("part_payments_of_totals", counterparty_id=id_, totals=totals)
-    )
+    return part("part_payments_of_totals", counterparty_id=id_, totals=totals)
 
 
 def whose(chosen: Filter) -> sql.Composable:
@@ -145,6 +183,15 @@ def whose(chosen: Filter) -> sql.Composable:
     if not chosen.departments:
         return sql.SQL("true")
     return part("part_payments_of_staff")
+
+
+def kinds() -> sql.Composable:
+    return part("part_kinds")
+
+
+def converted(lines: sql.Composable) -> sql.Composable:
+    """Lines of a day, a currency and a value, with that in the reporting currency."""
+    return part("part_converted", lines=lines, rates=rates())
 
 
 def _narrowed(chosen: Filter, *, country: str) -> list[str]:
@@ -175,4 +222,5 @@ def _totals(
 
 
 def _converted(kind: str, source: sql.Composable) -> sql.Composable:
-    return part("part_converted", lines=part(f"part_{kind}", source=source), rates=rates())
+    parts = {"kinds": kinds()} if kind == "payments" else {}
+    return converted(part(f"part_{kind}", source=source, **parts))

@@ -8,7 +8,7 @@ import pandas as pd
 from psycopg import sql
 
 from totes.dashboard.filters import Filter
-from totes.dashboard.metrics import lines
+from totes.dashboard.metrics import lines, waits
 from totes.dashboard.metrics.choosing import compared
 from totes.dashboard.metrics.lines import Grain, fitting_grain
 from totes.dashboard.metrics.total import Total, Waiting
@@ -86,29 +86,6 @@ def total(name: str, now: Sum, before: Sum | None, waiting: Waiting) -> Total:
     )
 
 
-_COLUMNS = {
-    "fact_sales_order": ("created_date", "units_sold", "unit_price"),
-    "fact_purchase_order": ("created_date", "item_quantity", "item_unit_price"),
-    "fact_payment": ("payment_date", None, "payment_amount"),
-}
-"""A fact's day, quantity and price."""
-
-
-def waiting(reading: Reading, chosen: Filter, fact: str) -> Waiting:
-    """What waits in quarantine, of the period or of a day that can't be made out."""
-    day, quantity, price = _COLUMNS[fact]
-    [row] = reading.rows(
-        "waiting",
-        {"rates": lines.rates()},
-        fact=fact,
-        day=day,
-        quantity=quantity,
-        price=price,
-        **lines.bound(reading, chosen),
-    )
-    return Waiting(*row)
-
-
 def total_of(
     reading: Reading,
     chosen: Filter,
@@ -121,4 +98,4 @@ def total_of(
     before = None
     if earlier := compared(reading, chosen):
         before = summed(reading, earlier, lines_of(earlier))
-    return total(name, now, before, waiting(reading, chosen, fact)), now, before
+    return total(name, now, before, waits.waiting(reading, chosen, fact)), now, before

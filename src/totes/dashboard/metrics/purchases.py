@@ -82,11 +82,9 @@ def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = Non
     return found.rename(columns={"units": "quantity"})
 
 
-def rows(
-    reading: Reading, chosen: Filter, limit: int | None = 1000, offset: int = 0
-) -> pd.DataFrame:
+def rows(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd.DataFrame:
     """The orders themselves, the newest first; `rate` and `value` are None without a rate."""
-    return _rows(reading, chosen, None, limit, offset)
+    return _rows(reading, chosen, None, limit)
 
 
 def deliveries(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd.DataFrame:
@@ -96,19 +94,18 @@ def deliveries(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd
     """
     today = choosing.days(reading, chosen.as_of).today
     everything = replace(chosen, since=lines.EVER[0], until=lines.EVER[1], period="")
-    found = _rows(reading, everything, today, limit, 0)
+    found = _rows(reading, everything, today, limit)
     found["days"] = [(day - today).days for day in found["agreed_delivery_date"]]
     return found
 
 
 def _rows(
-    reading: Reading, chosen: Filter, delivery_from: date | None, limit: int | None, offset: int
+    reading: Reading, chosen: Filter, delivery_from: date | None, limit: int | None
 ) -> pd.DataFrame:
     return reading.run(
         "purchases_rows",
         {**lines.facts(chosen), "rates": lines.rates()},
         delivery_from=delivery_from,
         limit=limit,
-        offset=offset,
         **lines.bound(reading, chosen),
     )

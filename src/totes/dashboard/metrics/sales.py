@@ -83,8 +83,9 @@ def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = Non
 
 
 def top_designs(reading: Reading, chosen: Filter, each: int = 3) -> pd.DataFrame:
-    """The best designs of each country: country, place, design, value, orders, units,
-    unconverted.
+    """The best designs of each country, by place.
+
+    Columns: country, place, design, value, orders, units, unconverted.
     """
     converted = lines.sales(chosen, "location", "design")
     return reading.run(
@@ -105,11 +106,7 @@ def new_and_returning(reading: Reading, chosen: Filter) -> pd.DataFrame:
     return reading.run("new_and_returning", parts, **lines.bound(reading, chosen))
 
 
-def rows(
-    reading: Reading, chosen: Filter, limit: int | None = 1000, offset: int = 0
-) -> pd.DataFrame:
+def rows(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd.DataFrame:
     """The orders themselves, the newest first; `rate` and `value` are None without a rate."""
     parts = {**lines.facts(chosen), "rates": lines.rates()}
-    return reading.run(
-        "sales_rows", parts, limit=limit, offset=offset, **lines.bound(reading, chosen)
-    )
+    return reading.run("sales_rows", parts, limit=limit, **lines.bound(reading, chosen))

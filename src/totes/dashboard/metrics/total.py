@@ -11,17 +11,22 @@ Direction = Literal["up", "down", "same", "unknown"]
 class Waiting:
     """Rows in quarantine that belong to a total: their value, but for `unvalued` of them.
 
-    These hold no amount, day or currency that can be made out, or there is no rate.
+    These hold no amount or currency that can be made out, or there is no rate. Beside them there
+    are `unsure` ones, which may belong to it: that can't be told from what they hold.
     """
 
     rows: int = 0
     value: Decimal = Decimal(0)
     unvalued: int = 0
+    unsure: int = 0
 
     def __sub__(self, other: "Waiting") -> "Waiting":
         """Of what other rows are taken away from."""
         return Waiting(
-            self.rows + other.rows, self.value - other.value, self.unvalued + other.unvalued
+            self.rows + other.rows,
+            self.value - other.value,
+            self.unvalued + other.unvalued,
+            self.unsure + other.unsure,
         )
 
 

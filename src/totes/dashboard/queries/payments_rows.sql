@@ -1,12 +1,6 @@
 -- Payments themselves: the newest paid ones first, or of the open ones the longest due. What they
 -- are called is looked up for those that are shown alone.
-WITH kind (payment_type_name, direction, sign) AS (
-    VALUES
-    ('SALES_RECEIPT', 'in', 1),
-    ('SALES_REFUND', 'in', -1),
-    ('PURCHASE_PAYMENT', 'out', 1),
-    ('PURCHASE_REFUND', 'out', -1)
-),
+WITH kind (payment_type_name, direction, sign) AS {kinds},
 
 shown AS (
     SELECT *
@@ -20,6 +14,7 @@ shown AS (
         AND (%(currency_ids)s::int[] IS NULL OR payment.currency_id = ANY(%(currency_ids)s))
         AND (%(home_ids)s::int[] IS NULL OR payment.counterparty_id = ANY(%(home_ids)s))
         AND {whose}
+        AND {only}
         AND (
             %(counterparties)s::int[] IS NULL
             OR payment.counterparty_id = ANY(%(counterparties)s)
@@ -28,7 +23,7 @@ shown AS (
         CASE WHEN %(paid)s THEN payment.payment_date END DESC,
         payment.payment_date,
         payment.payment_id
-    LIMIT %(limit)s OFFSET %(offset)s
+    LIMIT %(limit)s
 )
 
 SELECT

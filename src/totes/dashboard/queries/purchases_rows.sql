@@ -47,4 +47,4 @@ ORDER BY
     purchase.created_date DESC,
     purchase.created_time DESC,
     purchase.purchase_order_id DESC
-LIMIT %(limit)s OFFSET %(offset)s
+LIMIT %(limit)s

@@ -40,4 +40,4 @@ WHERE sale.created_date BETWEEN %(since)s AND %(until)s
     AND (%(staff_ids)s::int[] IS NULL OR sale.sales_staff_id = ANY(%(staff_ids)s))
     AND (%(counterparties)s::int[] IS NULL OR sale.counterparty_id = ANY(%(counterparties)s))
 ORDER BY sale.created_date DESC, sale.created_time DESC, sale.sales_order_id DESC
-LIMIT %(limit)s OFFSET %(offset)s
+LIMIT %(limit)s
