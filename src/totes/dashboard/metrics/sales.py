@@ -85,7 +85,7 @@ def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = Non
 def top_designs(reading: Reading, chosen: Filter, each: int = 3) -> pd.DataFrame:
     """The best designs of each country, by place.
 
-    Columns: country, place, design, value, orders, units, unconverted.
+    Columns: country, place, design_id, design, value, orders, units, unconverted.
     """
     converted = lines.sales(chosen, "location", "design")
     return reading.run(
