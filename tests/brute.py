@@ -107,7 +107,9 @@ class Brute:
                     (row["rate_date"], row["currency_code"]): row["rate"] for row in found
                 }
             refused = connection.execute(
-                "SELECT * FROM totes.quarantine WHERE released_at IS NULL ORDER BY valid_from"
+                "SELECT * FROM totes.quarantine"
+                " WHERE released_at IS NULL AND star_table = ANY(%s) ORDER BY valid_from",
+                [list(FACTS)],
             ).fetchall()
         last: dict[tuple[str, str], Row] = {}
         for row in refused:

@@ -31,6 +31,7 @@ ranked AS (
 SELECT
     ranked.country,
     ranked.place,
+    ranked.design_id,
     design.design_name AS design,
     round(ranked.value, 2) AS value,
     ranked.orders::bigint AS orders,
