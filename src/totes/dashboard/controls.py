@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import streamlit as st
 
 from totes.dashboard import text
 from totes.dashboard.filters import PRESET_LABELS, PRESETS, Choices, Filter
-from totes.dashboard.view import PAGES, address, choice, go, link, slot
+from totes.dashboard.view import PAGES, Query, address, choice, go, link_to, slot
 
 FREE = "free"
 """The choice of days of one's own."""
@@ -28,10 +28,10 @@ ICONS = {
 FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2200, 12, 31)
 
 
-def navigation(chosen: Filter) -> None:
+def navigation(query: Query) -> None:
     """Links to all pages that keep the filter, also when opened in another tab."""
     for page, title in PAGES.items():
-        link(page, title, chosen, icon=ICONS[page])
+        link_to(page, title, query, ICONS[page])
 
 
 def controls(chosen: Filter, choices: Choices) -> None:
@@ -125,6 +125,7 @@ def _several(
 def _moment(chosen: Filter, choices: Choices) -> None:
     moment = chosen.as_of  # to the microsecond; the widget shows minutes
     key = slot("as_of", moment and moment.replace(second=0, microsecond=0, tzinfo=None))
+    last = choices.now and choices.now.astimezone(UTC).date()
     begins = choices.history_begins
     since = f" History begins at {text.moment(begins)}." if begins else ""
     st.datetime_input(
@@ -133,7 +134,7 @@ def _moment(chosen: Filter, choices: Choices) -> None:
         format="YYYY-MM-DD",
         step=60,
         min_value=datetime(1900, 1, 1),  # noqa: DTZ001  in UTC, as the widget says
-        max_value=datetime(2200, 1, 1),  # noqa: DTZ001
+        max_value=datetime.combine(last or LAST_DAY, time.max),
         on_change=_put(
             lambda now, at: replace(now, as_of=at and at.replace(tzinfo=UTC)),
             "as_of",

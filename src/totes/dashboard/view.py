@@ -140,5 +140,9 @@ def choice(name: str, key: str) -> tuple[bool, Any]:
 
 def link(page: str, label: str, chosen: Filter, icon: str | None = None, **own: str) -> None:
     """A link to a page that keeps the filter."""
-    query = chosen.to_query() | own
+    link_to(page, label, {**chosen.to_query(), **own}, icon)
+
+
+def link_to(page: str, label: str, query: Query, icon: str | None = None) -> None:
+    """A link to a page with a query."""
     st.page_link(f"{page}.py", label=label, icon=icon, query_params=query)
