@@ -1065,6 +1065,7 @@ PARTS = {
     *("sales_order", "purchase_order", "payment", "source", "lines", "rates", "converted"),
     *("members", "id", "ever", "sales", "purchases", "columns", "totals", "counterparty_id"),
     *("whose", "kinds", "whole", "waiting", "only", "known"),
+    *("narrowed", "factor", "chosen", "key"),
 }
 """What queries are composed of: relations and columns."""
 

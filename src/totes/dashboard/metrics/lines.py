@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 from psycopg import sql
@@ -20,6 +21,17 @@ DAYS, MONTHS = 92, 3 * 366
 _SALES = ("counterparty", "staff", "location", "design")
 _PURCHASES = ("counterparty", "staff")
 """What daily totals of orders are grouped by."""
+
+_OF_ALL = {"currency_ids": "currency_id", "counterparties": "counterparty_id"}
+_NARROWED: Mapping[str, Mapping[str, str]] = {
+    "sale": {**_OF_ALL, "location_ids": "location_id", "staff_ids": "staff_id"},
+    "purchase": {**_OF_ALL, "home_ids": "counterparty_id", "staff_ids": "staff_id"},
+    "payment": {**_OF_ALL, "home_ids": "counterparty_id"},
+}
+"""What a filter narrows, by the column that tells it; a payment's staff are its order's."""
+
+_IN_FACTS = {"location_id": "agreed_delivery_location_id", "staff_id": "sales_staff_id"}
+"""What a sale's columns are called in the facts."""
 
 
 def fitting_grain(chosen: Filter) -> Grain:
@@ -116,6 +128,28 @@ def rates() -> sql.Composable:
     return part("part_rates")
 
 
+def of_rows(what: str) -> dict[str, sql.Composable]:
+    """What questions for the rows of a fact (sale, purchase, payment) are made of beside it."""
+    names = _IN_FACTS if what == "sale" else {}
+    return {
+        "narrowed": narrowed(what, names),
+        "rates": rates(),
+        "factor": part("part_factor"),
+    }
+
+
+def narrowed(what: str, names: Mapping[str, str] = MappingProxyType({})) -> sql.Composable:
+    """The condition that a filter chooses a sale, purchase or payment."""
+    return sql.SQL(" AND ").join(
+        part(
+            "part_among",
+            chosen=sql.Placeholder(chosen),
+            key=sql.Identifier(what, names.get(column, column)),
+        )
+        for chosen, column in _NARROWED[what].items()
+    )
+
+
 def all_sales(chosen: Filter, *needed: str) -> sql.Composable:
     """Every sale, whatever its day, by what is `needed` of it."""
     if totals := _totals(chosen, "daily_sales", _SALES, needed):
@@ -132,25 +166,25 @@ def all_purchases(chosen: Filter, *needed: str) -> sql.Composable:
 
 def sales(chosen: Filter, *needed: str) -> sql.Composable:
     """The sales that a filter chooses, with their value in the reporting currency."""
-    narrowed = _narrowed(chosen, country="location")
-    return _converted("sales", all_sales(chosen, *needed, *narrowed))
+    looked_at = _looked_at(chosen, country="location")
+    return _converted("sale", all_sales(chosen, *needed, *looked_at))
 
 
 def purchases(chosen: Filter, *needed: str) -> sql.Composable:
     """The purchases that a filter chooses, with their value in the reporting currency."""
-    narrowed = _narrowed(chosen, country="counterparty")
-    return _converted("purchases", all_purchases(chosen, *needed, *narrowed))
+    looked_at = _looked_at(chosen, country="counterparty")
+    return _converted("purchase", all_purchases(chosen, *needed, *looked_at))
 
 
 def payments(chosen: Filter, *needed: str) -> sql.Composable:
     """The payments that a filter chooses, with their value in the reporting currency."""
-    return _converted("payments", _all_payments(chosen, *needed))
+    return _converted("payment", _all_payments(chosen, *needed))
 
 
 def never_paid(chosen: Filter) -> sql.Composable:
     """Those of them that no run pays."""
     return _converted(
-        "payments",
+        "payment",
         part(
             "part_payments_of_facts",
             payment=facts(chosen)["payment"],
@@ -162,12 +196,12 @@ def never_paid(chosen: Filter) -> sql.Composable:
 def payments_then(chosen: Filter) -> sql.Composable:
     """Those that it would have chosen at an earlier moment, at the rates known now."""
     then = part("part_payments_then", source=_all_payments(chosen), whose=whose(chosen))
-    return _converted("payments", then)
+    return _converted("payment", then)
 
 
 def _all_payments(chosen: Filter, *needed: str) -> sql.Composable:
     """Every payment, whatever its day, by what is `needed` of it."""
-    looked_at = {*needed, *_narrowed(chosen, country="counterparty")}
+    looked_at = {*needed, *_looked_at(chosen, country="counterparty")}
     if chosen.as_of is not None or "staff" in looked_at:
         return part("part_payments_of_facts", payment=facts(chosen)["payment"], whose=whose(chosen))
     id_: sql.Composable
@@ -194,7 +228,7 @@ def converted(lines: sql.Composable) -> sql.Composable:
     return part("part_converted", lines=lines, rates=rates())
 
 
-def _narrowed(chosen: Filter, *, country: str) -> list[str]:
+def _looked_at(chosen: Filter, *, country: str) -> list[str]:
     """What a filter looks at, beside day and currency."""
     looks_at = (
         (country, chosen.countries),
@@ -221,6 +255,8 @@ def _totals(
     return part("part_orders_of_totals", columns=columns, totals=sql.Identifier("totes", name))
 
 
-def _converted(kind: str, source: sql.Composable) -> sql.Composable:
-    parts = {"kinds": kinds()} if kind == "payments" else {}
-    return converted(part(f"part_{kind}", source=source, **parts))
+def _converted(what: str, source: sql.Composable) -> sql.Composable:
+    parts = {"source": source, "narrowed": narrowed(what)}
+    if what == "payment":
+        parts["kinds"] = kinds()
+    return converted(part(f"part_{what}s", **parts))

@@ -223,7 +223,7 @@ def _rows(
             "whose": lines.whose(chosen),
             "only": part(conditions[only]) if only else sql.SQL("true"),
             "kinds": lines.kinds(),
-            "rates": lines.rates(),
+            **lines.of_rows("payment"),
         },
         today=choosing.days(reading, chosen.as_of).today,
         paid=paid,

@@ -104,7 +104,7 @@ def _rows(
 ) -> pd.DataFrame:
     return reading.run(
         "purchases_rows",
-        {**lines.facts(chosen), "rates": lines.rates()},
+        {**lines.facts(chosen), **lines.of_rows("purchase")},
         delivery_from=delivery_from,
         limit=limit,
         **lines.bound(reading, chosen),

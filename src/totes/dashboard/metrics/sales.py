@@ -108,5 +108,5 @@ def new_and_returning(reading: Reading, chosen: Filter) -> pd.DataFrame:
 
 def rows(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd.DataFrame:
     """The orders themselves, the newest first; `rate` and `value` are None without a rate."""
-    parts = {**lines.facts(chosen), "rates": lines.rates()}
+    parts = {**lines.facts(chosen), **lines.of_rows("sale")}
     return reading.run("sales_rows", parts, limit=limit, **lines.bound(reading, chosen))

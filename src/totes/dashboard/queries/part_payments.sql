@@ -14,10 +14,5 @@
     JOIN {kinds} AS kind (payment_type_name, direction, sign)
         ON kind.payment_type_name = type.payment_type_name
     WHERE payment.day BETWEEN %(since)s AND %(until)s
-        AND (%(currency_ids)s::int[] IS NULL OR payment.currency_id = ANY(%(currency_ids)s))
-        AND (%(home_ids)s::int[] IS NULL OR payment.counterparty_id = ANY(%(home_ids)s))
-        AND (
-            %(counterparties)s::int[] IS NULL
-            OR payment.counterparty_id = ANY(%(counterparties)s)
-        )
+        AND {narrowed}
 )

@@ -11,14 +11,9 @@ shown AS (
             SELECT payment_type_id FROM dim_payment_type
             WHERE payment_type_name IN (SELECT payment_type_name FROM kind)
         )
-        AND (%(currency_ids)s::int[] IS NULL OR payment.currency_id = ANY(%(currency_ids)s))
-        AND (%(home_ids)s::int[] IS NULL OR payment.counterparty_id = ANY(%(home_ids)s))
+        AND {narrowed}
         AND {whose}
         AND {only}
-        AND (
-            %(counterparties)s::int[] IS NULL
-            OR payment.counterparty_id = ANY(%(counterparties)s)
-        )
     ORDER BY
         CASE WHEN %(paid)s THEN payment.payment_date END DESC,
         payment.payment_date,
@@ -35,14 +30,8 @@ SELECT
     counterparty.counterparty_legal_country AS country,
     currency.currency_code AS currency,
     kind.sign * payment.payment_amount AS amount,
-    CASE WHEN currency.currency_code = %(reporting)s THEN 1 ELSE rate.rate END AS rate,
-    round(
-        kind.sign * CASE
-            WHEN currency.currency_code = %(reporting)s THEN payment.payment_amount
-            ELSE payment.payment_amount * rate.rate
-        END,
-        2
-    ) AS value,
+    {factor} AS rate,
+    round(kind.sign * payment.payment_amount * {factor}, 2) AS value,
     greatest(%(today)s::date - payment.payment_date, 0) AS days_overdue,
     CASE
         WHEN payment.paid OR payment.payment_date >= %(today)s THEN ''
