@@ -186,9 +186,10 @@ def never_paid(chosen: Filter) -> sql.Composable:
     return _converted(
         "payment",
         part(
-            "part_payments_of_facts",
+            "part_payments_never_paid",
+            source=_all_payments(chosen),
             payment=facts(chosen)["payment"],
-            whose=sql.SQL("{} AND {}").format(whose(chosen), part("part_never_paid")),
+            whose=whose(chosen),
         ),
     )
 

@@ -212,6 +212,10 @@ def _over_time(reading: Reading, chosen: Filter, grain: Grain, *, paid: bool) ->
     )
 
 
+_NEWEST = sql.SQL("payment.payment_date DESC, payment.payment_id")
+_OLDEST = sql.SQL("payment.payment_date, payment.payment_id")
+
+
 def _rows(
     reading: Reading, chosen: Filter, limit: int | None, *, paid: bool, only: Only = ""
 ) -> pd.DataFrame:
@@ -223,6 +227,7 @@ def _rows(
             "whose": lines.whose(chosen),
             "only": part(conditions[only]) if only else sql.SQL("true"),
             "kinds": lines.kinds(),
+            "order": _NEWEST if paid else _OLDEST,
             **lines.of_rows("payment"),
         },
         today=choosing.days(reading, chosen.as_of).today,

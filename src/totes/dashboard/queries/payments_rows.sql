@@ -7,17 +7,14 @@ shown AS (
     FROM {payment} AS payment
     WHERE payment.payment_date BETWEEN %(since)s AND %(until)s
         AND payment.paid = %(paid)s
-        AND payment.payment_type_id IN (
+        AND payment.payment_type_id = ANY(ARRAY(
             SELECT payment_type_id FROM dim_payment_type
             WHERE payment_type_name IN (SELECT payment_type_name FROM kind)
-        )
+        ))
         AND {narrowed}
         AND {whose}
         AND {only}
-    ORDER BY
-        CASE WHEN %(paid)s THEN payment.payment_date END DESC,
-        payment.payment_date,
-        payment.payment_id
+    ORDER BY {order}
     LIMIT %(limit)s
 )
 
@@ -49,7 +46,4 @@ JOIN dim_currency AS currency ON currency.currency_id = payment.currency_id
 JOIN dim_transaction AS reason ON reason.transaction_id = payment.transaction_id
 LEFT JOIN {rates} AS rate
     ON rate.currency_id = payment.currency_id AND rate.day = payment.payment_date
-ORDER BY
-    CASE WHEN %(paid)s THEN payment.payment_date END DESC,
-    payment.payment_date,
-    payment.payment_id
+ORDER BY {order}
