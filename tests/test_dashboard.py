@@ -267,23 +267,13 @@ def test_one_goes_from_everything_into_a_month_a_day_and_its_rows(business: Stor
     assert looked.query_params["from"] == day.replace(day=1).isoformat()
 
 
-def a_day_later(business: Storefront) -> None:
-    """The business's newest order is of the next day, as after midnight."""
-    business.plant.change(
-        "UPDATE sales_order SET created_at = interval '1 day' + greatest("
-        " (SELECT max(created_at) FROM sales_order), (SELECT max(created_at) FROM purchase_order))"
-        " WHERE sales_order_id = (SELECT max(sales_order_id) FROM sales_order)"
-    )
-    business.catch_up()
-
-
 def test_what_the_browser_still_showed_when_the_day_moved_is_no_choice(
     business: Storefront,
 ) -> None:
     looked = look(business.served, "sales")
     since = labelled(looked.date_input, "From").value
     late = looked._tree.get_widget_states()  # as a tick of the badge sends them
-    a_day_later(business)
+    business.live_a_day_on()
     looked.run()
     assert labelled(looked.date_input, "From").value == since + timedelta(days=1)
     looked._run(late)
