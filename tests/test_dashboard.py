@@ -153,8 +153,7 @@ def test_a_tab_is_asked_for_when_it_is_opened(
         assert opened.label == name
         shown = opened.dataframe[0].value
         assert f"{shown['orders'].sum():,}" == metric(looked, "Orders").value
-        told: list[Any] = [*opened.get("markdown"), *opened.get("caption")]
-        for element in told:
+        for element in (*opened.markdown, *opened.caption):
             assert SCRIPT not in element.value
             assert MARKDOWN not in element.value
 

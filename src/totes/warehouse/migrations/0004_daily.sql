@@ -192,16 +192,13 @@ COMMENT ON COLUMN totes.daily_payments_by_counterparty.payments IS 'How many pay
 COMMENT ON COLUMN totes.daily_payments_by_counterparty.value IS
     'Sum of payment_amount, in the currency of the payments.';
 
--- For questions that are narrower than these totals.
-CREATE INDEX fact_sales_order_created ON fact_sales_order (created_date)
+-- For questions that are narrower than these totals. The day comes first, as rows are in its order:
+-- that is half the work to build; PostgreSQL 18 finds what is asked for on each day all the same.
+CREATE INDEX fact_sales_order_created ON fact_sales_order
+(created_date, sales_staff_id, agreed_delivery_location_id, counterparty_id)
 WHERE valid_to IS NULL;
-CREATE INDEX fact_purchase_order_created ON fact_purchase_order (created_date)
-WHERE valid_to IS NULL;
-CREATE INDEX fact_sales_order_whose ON fact_sales_order
-(sales_staff_id, agreed_delivery_location_id, counterparty_id, created_date)
-WHERE valid_to IS NULL;
-CREATE INDEX fact_purchase_order_whose ON fact_purchase_order
-(staff_id, counterparty_id, created_date)
+CREATE INDEX fact_purchase_order_created ON fact_purchase_order
+(created_date, staff_id, counterparty_id)
 WHERE valid_to IS NULL;
 CREATE INDEX fact_payment_due ON fact_payment
 USING brin (payment_date date_minmax_multi_ops) WITH (pages_per_range = 32, autosummarize = on)
