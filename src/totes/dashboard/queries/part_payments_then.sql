@@ -1,5 +1,5 @@
--- The payments that were true at an earlier moment: those that are, without what came since then and
--- with what ended since.
+-- The payments that were true at an earlier moment: those that are, without what came since then
+-- and with what ended since.
 (
     SELECT day, currency_id, payment_type_id, paid, counterparty_id, payments, value
     FROM {source} AS payment

@@ -1,5 +1,5 @@
--- Purchase orders that wait in quarantine, and whether the filter chooses them: NULL where that can't
--- be told, as the supplier or the member of staff isn't known either.
+-- Purchase orders that wait in quarantine, and whether the filter chooses them: NULL where that
+-- can't be told, as the supplier or the member of staff isn't known either.
 (
     SELECT
         waiting.row ->> 'created_date' AS day,

@@ -1,5 +1,5 @@
--- Sales orders that wait in quarantine, and whether the filter chooses them: NULL where that can't be
--- told, as the place or the member of staff isn't known either.
+-- Sales orders that wait in quarantine, and whether the filter chooses them: NULL where that can't
+-- be told, as the place or the member of staff isn't known either.
 (
     SELECT
         waiting.row ->> 'created_date' AS day,

@@ -1,6 +1,6 @@
 -- What waits in quarantine of one fact, for each total that it may belong to: how many rows surely
--- do, what those are worth that can be valued, and how many rows may. Nothing of a refused row needs
--- to be what it should be: what can't be told is NULL here, and so is then whether it belongs.
+-- do, what those are worth that can be valued, and how many rows may. Nothing of a refused row
+-- needs to be what it should be: what can't be told is NULL here, and so is then whether it belongs.
 WITH newest AS (
     SELECT DISTINCT ON (key) row
     FROM totes.quarantine
