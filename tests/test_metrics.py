@@ -778,7 +778,10 @@ def test_what_waits_is_told_beside_the_totals_that_it_belongs_to(
     [(moment,)] = rated.ask("SELECT data_to FROM totes.freshness")
     with open_reading(warehouse.reader) as reading:
         assert sales.total(reading, november).waiting == Waiting(1, Decimal(0), 1)
-    rated.change("UPDATE currency SET currency_code = 'CHF' WHERE currency_id = 5")
+    rated.change(
+        "UPDATE currency SET currency_code = 'CHF' WHERE currency_id = 5;"
+        "UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 2"
+    )
     rated.run()
     with open_reading(warehouse.reader) as reading:  # it has come into that past, too
         found = sales.total(reading, replace(november, as_of=moment))
