@@ -282,6 +282,22 @@ def test_what_the_browser_still_showed_when_the_day_moved_is_no_choice(
     assert labelled(looked.date_input, "From").value == since + timedelta(days=1)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["overview", "payments"])
+def test_one_goes_into_a_day_of_cash_and_of_the_whole(business: Storefront, page: str) -> None:
+    looked = look(business.served, page, period="all", currency="GBP")
+    days = labelled(looked.selectbox, "Look into one day")
+    [(day,)] = business.plant.ask("SELECT max(created_date) FROM current_sales_order")
+    days.set_value(day.isoformat()).run()
+    assert not looked.exception
+    assert looked.query_params == {
+        "from": day.isoformat(),
+        "to": day.isoformat(),
+        "currency": "GBP",
+    }
+    assert "Look into one day" not in [choice.label for choice in looked.selectbox]
+
+
 # The past
 
 

@@ -487,7 +487,9 @@ def _amounts(field: str, currency: str, values: "Iterable[float | None]", way: A
         return way(
             field,
             title=currency,
-            axis=alt.Axis(tickCount=5, labelExpr=_SHORT_AMOUNT, labelOverlap="greedy"),
+            axis=alt.Axis(
+                tickCount=5, labelExpr=_SHORT_AMOUNT, labelOverlap="greedy", labelFlush=True
+            ),
         )
     return way(
         field,

@@ -32,9 +32,13 @@ OUTSTANDING = (
 def show(page: View) -> None:
     chosen, currency = page.chosen, page.currency
     st.title("Overview")
-    st.caption(f"{text.period(chosen.since, chosen.until)}, {_compared(page)}")
-    rates_note(page)
     found = overview.totals(page.reading, chosen)
+    owed = (found.receivable, found.payable)
+    told = [_compared(page)]
+    if any(one.before is not None for one in owed):
+        told.append(f"What is owed is compared with the beginning of {text.day(chosen.since)}.")
+    st.caption(f"{text.period(chosen.since, chosen.until)}, {' '.join(told)}")
+    rates_note(page)
     grain = metrics.fitting_grain(chosen)
     series = charts.busy(
         overview.over_time(page.reading, chosen, grain),
@@ -83,13 +87,12 @@ def _compared(page: View) -> str:
     """What the changes are against."""
     chosen = page.chosen
     before = metrics.compared(page.reading, chosen)
-    told = "compared with nothing: the data does not reach back to the equal period before."
-    if before is not None:
-        told = (
-            f"compared with the {text.count(before.days, 'day')} before, "
-            f"{text.period(before.since, before.until)}."
-        )
-    return f"{told} What is owed is compared with the beginning of {text.day(chosen.since)}."
+    if before is None:
+        return "compared with nothing: the data does not reach back to the equal period before."
+    return (
+        f"compared with the {text.count(before.days, 'day')} before, "
+        f"{text.period(before.since, before.until)}."
+    )
 
 
 show(view())

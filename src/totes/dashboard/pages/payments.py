@@ -132,10 +132,10 @@ def _totals(page: View) -> None:
             (found.overdue_payable, "Overdue by us", "down"),
         ):
             totals.total(what, label, page.currency, better=better)
-    st.caption(
-        f"What is owed is that of today, compared with the beginning of "
-        f"{text.day(page.chosen.since)}, where history reaches there."
-    )
+    compared = ""
+    if any(one.before is not None for one in (found.receivable, found.payable)):
+        compared = f", compared with the beginning of {text.day(page.chosen.since)}"
+    st.caption(f"What is owed is that of today{compared}.")
 
 
 def _never_paid(page: View) -> None:
