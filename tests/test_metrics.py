@@ -509,6 +509,16 @@ def compare_payments(reading: Reading, chosen: Filter, brute: Brute) -> None:
     ):
         expected = brute.sum([line for line in among if line.direction == direction], chosen)
         assert total(told) == (expected.value, expected.rows, expected.unconverted), told.name
+    compared = metrics.compared(reading, chosen)
+    if any(line.day > brute.today for line in paid):
+        compared = None  # the period before has no such days
+    earlier = brute.chosen(brute.payments, compared or chosen)
+    for told, direction in ((found.cash_in, "in"), (found.cash_out, "out")):
+        expected = brute.sum(
+            [line for line in earlier if line.direction == direction and line.row["paid"]], chosen
+        )
+        known = compared and not told.unconverted and not expected.unconverted
+        assert told.before == (expected.value if known else None), told.name
     flow = payments.over_time(reading, chosen, "month")
     ahead = payments.expected(reading, chosen, 45)
     assert list(ahead["day"]) == [brute.today + timedelta(days=day) for day in range(45)]
@@ -784,8 +794,8 @@ def test_what_waits_is_told_beside_the_totals_that_it_belongs_to(
     )
     rated.run()
     with open_reading(warehouse.reader) as reading:  # it has come into that past, too
-        found = sales.total(reading, replace(november, as_of=moment))
-        assert (found.count, found.waiting) == (2, Waiting())
+        then = sales.total(reading, replace(november, as_of=moment))
+        assert (then.count, then.waiting) == (2, Waiting())
 
 
 @pytest.mark.slow
