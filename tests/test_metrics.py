@@ -708,6 +708,7 @@ def test_what_compares_is_complete_and_as_long_as_what_has_passed(
     rated: Plant, warehouse: EmptyWarehouse
 ) -> None:
     rated.change("UPDATE sales_order SET created_at = '2022-11-03 09:00' WHERE sales_order_id = 1")
+    rated.change("UPDATE payment SET paid = true, payment_date = '2022-11-20', currency_id = 1")
     rated.run()
     sixth = Filter(date(2022, 11, 6), date(2022, 11, 30))  # of which two days have passed
     with open_reading(warehouse.reader) as reading:
@@ -715,6 +716,12 @@ def test_what_compares_is_complete_and_as_long_as_what_has_passed(
         assert compared == replace(sixth, since=date(2022, 11, 4), until=date(2022, 11, 5))
         revenue = sales.total(reading, sixth)
         assert (revenue.value, revenue.before) == (Decimal(250), Decimal(0))
+        cash = payments.summary(reading, sixth).cash_in  # of days, too, that are yet to come
+        assert (cash.value != 0, cash.before) == (True, None)
+        assert (
+            payments.summary(reading, sixth.within(sixth.since, date(2022, 11, 7))).cash_in.before
+            == 0
+        )
         fifth = sixth.within(date(2022, 11, 5), date(2022, 11, 30))  # three days
         assert metrics.compared(reading, fifth) is None  # the data begins on the 3rd
         assert sales.summary(reading, fifth).orders_before is None
