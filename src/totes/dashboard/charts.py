@@ -487,6 +487,7 @@ def _amounts(field: str, currency: str, values: "Iterable[float | None]", way: A
         return way(
             field,
             title=currency,
+            scale=alt.Scale(nice=5),  # so that the last label is one of the axis's end
             axis=alt.Axis(
                 tickCount=5, labelExpr=_SHORT_AMOUNT, labelOverlap="greedy", labelFlush=True
             ),
