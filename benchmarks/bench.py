@@ -175,6 +175,7 @@ def _median(
         with open_reading(reader) as reading:
             metrics.pipeline.freshness(reading)
             metrics.choices(reading)
+            metrics.pipeline.rates_age(reading)
             page(reading, chosen)
         seconds.append(time.perf_counter() - began)
     return Measured(name, statistics.median(seconds), aim=aim)
@@ -206,6 +207,7 @@ def _purchases(reading: Reading, chosen: Filter) -> None:
 
 def _payments(reading: Reading, chosen: Filter) -> None:
     metrics.payments.summary(reading, chosen)
+    metrics.payments.never_paid(reading, chosen)
     metrics.payments.over_time(reading, chosen)
     metrics.payments.ages(reading, chosen)
     metrics.payments.owed(reading, chosen)

@@ -45,7 +45,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Sum:
-    value: Decimal
+    """`value` is None where there are rows and none of them has a rate."""
+
+    value: Decimal | None
     rows: int
     units: int
     unconverted: int
@@ -79,7 +81,9 @@ def facts_at(warehouse: Dsn, moment: datetime) -> Facts:
 class Brute:
     """All that is asked, from these rows of the facts and the dimensions as they are."""
 
-    def __init__(self, warehouse: Dsn, facts: Facts, known_to: datetime) -> None:
+    def __init__(
+        self, warehouse: Dsn, facts: Facts, known_to: datetime, moment: datetime | None = None
+    ) -> None:
         with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
 
             def by_key(table: str) -> dict[int, Row]:
@@ -90,8 +94,8 @@ class Brute:
             self.places = by_key("dim_location")
             self.counterparties = by_key("dim_counterparty")
             self.designs = by_key("dim_design")
-            kinds = by_key("dim_payment_type")
-            reasons = by_key("dim_transaction")
+            self.kinds = kinds = by_key("dim_payment_type")
+            self.reasons = reasons = by_key("dim_transaction")
             codes = {key: row["currency_code"] for key, row in by_key("dim_currency").items()}
             self.codes = codes
             self.rates: dict[str, dict[tuple[date, str], Decimal]] = {}
@@ -102,10 +106,22 @@ class Brute:
                 self.rates[reporting] = {
                     (row["rate_date"], row["currency_code"]): row["rate"] for row in found
                 }
-            self.quarantine = connection.execute(
-                "SELECT star_table, row FROM totes.quarantine"
-                " WHERE released_at IS NULL AND superseded_at IS NULL"
+            refused = connection.execute(
+                "SELECT * FROM totes.quarantine"
+                " WHERE released_at IS NULL AND star_table = ANY(%s) ORDER BY valid_from",
+                [list(FACTS)],
             ).fetchall()
+        last: dict[tuple[str, str], Row] = {}
+        for row in refused:
+            superseded_at = row["superseded_at"]
+            if moment is None:
+                waits = superseded_at is None
+            else:
+                waits = row["valid_from"] <= moment
+                waits &= superseded_at is None or superseded_at > moment
+            if waits:  # of an order that was refused twice, the newer version
+                last[row["star_table"], row["key"]] = row
+        self.quarantine = list(last.values())
         self.last_rate = max(day for day, _ in self.rates["GBP"])
         self.sales = [
             Line(
@@ -137,8 +153,8 @@ class Brute:
             )
             for row in facts["fact_purchase_order"]
         ]
-        sellers = {line.key: line.staff for line in self.sales}
-        buyers = {line.key: line.staff for line in self.purchases}
+        self.sellers = sellers = {line.key: line.staff for line in self.sales}
+        self.buyers = buyers = {line.key: line.staff for line in self.purchases}
         self.payments = []
         for row in facts["fact_payment"]:
             reason = reasons[row["transaction_id"]]
@@ -198,12 +214,13 @@ class Brute:
 
     def sum(self, lines: Iterable[Line], chosen: Filter) -> Sum:
         known = [(line, self.converted(line, chosen)) for line in lines]
+        values = [value for _, value in known if value is not None]
         with localcontext(EXACT):
             return Sum(
-                rounded(sum((value for _, value in known if value is not None), Decimal(0))),
+                rounded(sum(values, Decimal(0))) if values or not known else None,
                 len(known),
                 sum(line.units for line, _ in known),
-                sum(value is None for _, value in known),
+                len(known) - len(values),
             )
 
     def by(
@@ -214,33 +231,114 @@ class Brute:
             groups[key(line)].append(line)
         return {key: self.sum(group, chosen) for key, group in groups.items()}
 
-    def waiting(self, fact: str, chosen: Filter, *, whenever: bool = False) -> tuple[Any, ...]:
-        """Rows, value, and rows without a value."""
-        day_of, quantity_of, price_of = {
-            "fact_sales_order": ("created_date", "units_sold", "unit_price"),
-            "fact_purchase_order": ("created_date", "item_quantity", "item_unit_price"),
-            "fact_payment": ("payment_date", None, "payment_amount"),
-        }[fact]
+    def waiting(self, total: str, chosen: Filter) -> tuple[Any, ...]:
+        """What waits for a total: rows that belong, their value, those without one, and others.
+
+        The others are those of which nobody can say whether they belong.
+        """
         values: list[Decimal | None] = []
+        unsure = 0
         for entry in self.quarantine:
-            row = entry["row"]
-            if entry["star_table"] != fact:
+            told = self._told(entry["star_table"], entry["row"], chosen)
+            wanted = {
+                "fact_sales_order": {"sales": told["in_period"]},
+                "fact_purchase_order": {"purchases": told["in_period"]},
+                "fact_payment": {
+                    f"{name}{way}": both(
+                        told["direction"] == way if told["direction"] else None, of
+                    )
+                    for way in ("in", "out")
+                    for name, of in (
+                        ("cash_", both(told["paid"], told["in_period"])),
+                        ("owed_", denied(told["paid"])),
+                        ("overdue_", both(denied(told["paid"]), told["overdue"])),
+                    )
+                },
+            }[entry["star_table"]]
+            if total not in wanted:
                 continue
-            code = self.codes.get(int(row["currency_id"]))
-            quantity = Decimal(str(row[quantity_of])) if quantity_of else Decimal(1)
-            amount = quantity * Decimal(str(row[price_of]))
-            try:
-                day = date.fromisoformat(str(row[day_of]))
-            except ValueError:  # no rate, but what needs none is known
-                values.append(amount if code == chosen.reporting else None)
-                continue
-            if not whenever and not chosen.since <= day <= chosen.until:
-                continue
-            worth = self.worth(day, code, amount, chosen.reporting) if code else None
-            values.append(worth)
+            belongs = both(told["chosen"], wanted[total])
+            if belongs is None:
+                unsure += 1
+            elif belongs:
+                values.append(told["worth"])
         with localcontext(EXACT):
-            total = rounded(sum((value for value in values if value is not None), Decimal(0)))
-        return len(values), total, values.count(None)
+            value = rounded(sum((each for each in values if each is not None), Decimal(0)))
+        return len(values), value, values.count(None), unsure
+
+    def _told(self, fact: str, row: Row, chosen: Filter) -> Row:
+        """What a refused row tells of itself; None of what it doesn't."""
+        day_of, quantity_of, price_of, staff_of = {
+            "fact_sales_order": ("created_date", "units_sold", "unit_price", "sales_staff_id"),
+            "fact_purchase_order": (
+                *("created_date", "item_quantity", "item_unit_price"),
+                "staff_id",
+            ),
+            "fact_payment": ("payment_date", None, "payment_amount", None),
+        }[fact]
+        try:
+            day = date.fromisoformat(str(row[day_of]))
+        except ValueError:
+            day = None
+        if day is not None and not 1900 <= day.year <= 2200:
+            day = None
+        currency, other = int(row["currency_id"]), int(row["counterparty_id"])
+        code = self.codes.get(currency)
+        amount = Decimal(str(row[price_of]))
+        if quantity_of:
+            amount *= Decimal(str(row[quantity_of]))
+        direction, paid = "", None
+        staff = int(row[staff_of]) if staff_of else None
+        if fact == "fact_payment":
+            kind = self.kinds[int(row["payment_type_id"])]["payment_type_name"]
+            direction, sign = SIGNS[kind]
+            amount *= sign
+            paid = {"true": True, "false": False}.get(str(row["paid"]).lower())
+            reason = self.reasons.get(int(row["transaction_id"]), {})
+            staff = self.sellers.get(reason.get("sales_order_id", 0))
+            staff = staff or self.buyers.get(reason.get("purchase_order_id", 0))
+        if fact == "fact_sales_order":
+            place = self.places.get(int(row["agreed_delivery_location_id"]))
+            country = place and place["country"]
+        else:
+            country = self.home(other) if other in self.counterparties else None
+        department = self.staff[staff]["department_name"] if staff in self.staff else None
+        worth = None
+        if code == chosen.reporting:
+            worth = amount
+        elif code and day:
+            worth = self.worth(day, code, amount, chosen.reporting)
+        return {
+            "in_period": day and chosen.since <= day <= chosen.until,
+            "overdue": day and day < self.today,
+            "paid": paid,
+            "direction": direction,
+            "worth": worth,
+            "chosen": both(
+                not chosen.currencies or code in chosen.currencies,
+                among(country, chosen.countries),
+                among(department, chosen.departments),
+                not chosen.counterparties or other in chosen.counterparties,
+            ),
+        }
+
+
+def both(*conditions: bool | None) -> bool | None:
+    """Whether all hold; None where that can't be told."""
+    if False in conditions:
+        return False
+    return None if None in conditions else True
+
+
+def denied(condition: Any) -> bool | None:
+    return None if condition is None else not condition
+
+
+def among(value: object, chosen: tuple[Any, ...]) -> bool | None:
+    """Whether the filter chooses a value; None where that isn't known."""
+    if not chosen:
+        return True
+    return None if value is None else value in chosen
 
 
 def rounded(value: Decimal, places: str = "0.01") -> Decimal:
@@ -248,11 +346,15 @@ def rounded(value: Decimal, places: str = "0.01") -> Decimal:
         return value.quantize(Decimal(places), ROUND_HALF_UP)
 
 
+def less(value: Decimal | None, other: Decimal | None) -> Decimal | None:
+    """The difference of what is known."""
+    return None if value is None or other is None else value - other
+
+
 def start_of(day: date, grain: str) -> date:
-    """The first day of the day's week, month or year."""
+    """The first day of the day's month or year."""
     return {
         "day": day,
-        "week": day - timedelta(days=day.weekday()),
         "month": day.replace(day=1),
         "year": day.replace(month=1, day=1),
     }[grain]

@@ -81,6 +81,16 @@ class Storefront:
         """Bring the warehouse up to the business."""
         list(run_once(self.pipeline))
 
+    def live_a_day_on(self) -> None:
+        """The newest order is of the next day, as after midnight."""
+        self.plant.change(
+            "UPDATE sales_order SET created_at = interval '1 day' + greatest("
+            " (SELECT max(created_at) FROM sales_order),"
+            " (SELECT max(created_at) FROM purchase_order))"
+            " WHERE sales_order_id = (SELECT max(sales_order_id) FROM sales_order)"
+        )
+        self.catch_up()
+
     @property
     def environment(self) -> dict[str, str]:
         """What `totes` is told so that it serves this one."""

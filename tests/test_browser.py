@@ -6,19 +6,21 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import UTC, timedelta
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
 import duckdb
+import psycopg
 import pytest
+from selenium.webdriver.common.keys import Keys
 
 from browser import PATIENCE_SECONDS, Browser, browser
-from storefront import CHANGED, SCRIPT, Storefront, storefront
-from totes.dashboard import text
+from storefront import CHANGED, DELETED, SCRIPT, Storefront, storefront
+from totes.dashboard import charts, text
 from totes.dashboard.server import free_port, url
 from totes.dashboard.view import PAGES
 from totes.demo.servers import EmbeddedServer, Source
@@ -28,6 +30,40 @@ METRIC = '[data-testid="stMetricValue"]'
 NAVIGATION = '[data-testid="stSidebar"] a'
 DOWNLOAD = '[data-testid="stDownloadButton"] button'
 CHART = '[data-testid="stVegaLiteChart"]'
+DIAGRAM = '[data-testid="stGraphVizChart"]'
+TABLE = '[data-testid="stDataFrame"]'
+
+DRAWN = {"overview": 1, "sales": 4, "purchases": 2, "payments": 3, "pipeline": 1, "dictionary": 3}
+"""Charts and diagrams that a page of this business has at least."""
+
+SHOWN = {
+    "history": f"Sales order {DELETED}",
+    "pipeline": "fact_sales_order agreed_delivery_date",
+    "dictionary": "dim_counterparty",
+}
+"""Cells of a page's tables, as they are read."""
+
+_INPUT = ("css selector", "input")
+_PAGE = "document.querySelector('[data-testid=\"stMain\"]')"
+
+_CELLS = f"""
+return [...document.querySelectorAll('{TABLE} tr')]
+    .map(row => [...row.querySelectorAll('td')].map(cell => cell.textContent).join(' '))
+    .join('\\n');
+"""
+
+_COUNT_TICKS = """
+window.ticks = 0;
+const badge = () => [...document.querySelectorAll('[data-testid="stText"]')]
+    .map(found => found.textContent).find(text => text.startsWith('Data to')) ?? '';
+let seen = badge();
+window.counting = new MutationObserver(() => {
+    const now = badge();
+    if (now && now !== seen) { seen = now; window.ticks += 1; }
+});
+window.counting.observe(document.body, {subtree: true, childList: true, characterData: true});
+"""
+"""A badge tells another age with each look at the warehouse."""
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +120,8 @@ def _query(window: Browser) -> dict[str, list[str]]:
 
 
 def test_a_tour_keeps_the_filter_and_asks_nobody_else(window: Browser, address: str) -> None:
-    window.open(f"{address}/?period=all&in=EUR")
+    window.open(f"{address}/overview?period=all&in=EUR")
+    window.one("h1", "Overview")  # whose own place is the root
     for page, title in PAGES.items():
         window.click(NAVIGATION, title)
         window.one("h1", title)
@@ -92,11 +129,51 @@ def test_a_tour_keeps_the_filter_and_asks_nobody_else(window: Browser, address: 
         window.says("Data to ")
         window.says("checked ")
         assert not window.all('[data-testid="stException"]'), page
-        for chart in window.all(f"{CHART} [role='graphics-document'], {CHART}[aria-label]"):
-            assert (chart.get_attribute("aria-label") or "").strip(), page
-        assert "alert" not in window.driver.execute_script("return document.title")
+        _wait_for_charts(window, DRAWN.get(page, 0))
+        assert all(_alts(window)), page
+        _wait_for_cells(window, SHOWN.get(page, ""))
     assert not window.asked_elsewhere
     assert not window.complaints()
+
+
+def _alts(window: Browser) -> list[str]:
+    """What each chart and diagram says; a dialog of a hostile name would end the test here."""
+    found = window.all(f"{CHART}, {DIAGRAM}")
+    return [(one.get_attribute("aria-label") or "").strip() for one in found]
+
+
+def _wait_for_charts(window: Browser, number: int) -> None:
+    window.until(lambda _: len(_alts(window)) >= number)
+
+
+def _wait_for_cells(window: Browser, cells: str) -> None:
+    window.until(lambda driver: not cells or cells in driver.execute_script(_CELLS))
+
+
+def test_the_keyboard_goes_through_the_filters_in_their_order_and_stays(
+    window: Browser, address: str
+) -> None:
+    window.open(f"{address}/sales?period=all&in=USD")
+    met: list[str] = []
+    while "Time machine" not in " ".join(met):
+        focused = window.driver.switch_to.active_element
+        focused.send_keys(Keys.TAB)
+        assert len(met) < 100, met
+        focused = window.driver.switch_to.active_element
+        met.append(focused.get_attribute("aria-label") or focused.text)
+    wanted = [
+        *PAGES.values(),
+        *("Period", "year, From", "year, To", "Currency", "Country", "Department"),
+        *("Counterparty", "All sums in"),
+    ]
+    places = [next(i for i, one in enumerate(met) if name in one) for name in wanted]
+    assert places == sorted(places)
+    picker = window.one('[data-testid="stMultiSelect"]', "Currency")
+    window.driver.execute_script("arguments[0].focus()", picker.find_element(*_INPUT))
+    window.driver.switch_to.active_element.send_keys("USD\n")
+    window.until(lambda _: _query(window).get("currency") == ["USD"])
+    window.settle()
+    assert window.driver.switch_to.active_element.get_attribute("aria-label") == "Currency"
 
 
 def test_a_filter_changes_the_numbers_and_the_address(
@@ -105,7 +182,7 @@ def test_a_filter_changes_the_numbers_and_the_address(
     window.open(f"{address}/sales?period=all")
     everything = window.one(METRIC).text
     picker = window.one('[data-testid="stMultiSelect"]', "Currency")
-    picker.find_element("css selector", "input").send_keys("USD\n")
+    picker.find_element(*_INPUT).send_keys("USD\n")
     window.settle()
     window.until(lambda _: _query(window).get("currency") == ["USD"])
     window.until(lambda _: window.one(METRIC).text != everything)
@@ -149,6 +226,16 @@ def test_files_hold_what_is_shown(window: Browser, address: str) -> None:
     ).fetchall()
     assert [(row["counterparty"], Decimal(row["receivable"])) for row in rows] == exact
     assert any(name == SCRIPT for name, _ in exact)
+    path = window.download("[class*='st-key-rows-open-CSV'] button", "CSV")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    parquet = window.download("[class*='st-key-rows-open-Parquet'] button", "Parquet")
+    ids = ("payment_id", "sales_order_id", "purchase_order_id")
+    exact = duckdb.execute(
+        f"SELECT {', '.join(ids)} FROM read_parquet(?)", [str(parquet)]
+    ).fetchall()
+    read = [tuple(int(row[name]) if row[name] else None for name in ids) for row in rows]
+    assert read == exact != []
 
 
 def test_a_link_shows_another_the_same(window: Browser, address: str) -> None:
@@ -161,32 +248,89 @@ def test_a_link_shows_another_the_same(window: Browser, address: str) -> None:
 
 
 def test_new_orders_appear_by_themselves_and_leave_the_place(
-    window: Browser,
-    address: str,
-    business: Storefront,
-    record_property: Callable[[str, object], None],
+    window: Browser, address: str, business: Storefront
 ) -> None:
-    window.open(f"{address}/sales?period=all&in=EUR")
-    window.click('[data-testid="stExpander"] summary', "As a table")
-    window.driver.execute_script(
-        "document.querySelector('[data-testid=\"stMain\"]').scrollTo(0, 300)"
-    )
-    before = [element.text for element in window.all(METRIC)]
-    with Simulator(business.plant.owner, seed=3) as simulated:
-        for _ in zip(range(40), simulated.run(rate=None), strict=False):
-            pass
-    business.catch_up()
-    landed = time.monotonic()
-    [(orders,)] = business.plant.ask("SELECT count(*) FROM current_sales_order")
-    window.until(lambda _: f"{orders:,}" in [element.text for element in window.all(METRIC)])
-    record_property("new orders were shown after, seconds", f"{time.monotonic() - landed:.1f}")
-    assert [element.text for element in window.all(METRIC)] != before
-    assert _query(window) == {"period": ["all"], "in": ["EUR"]}
+    window.open(f"{address}/sales")
+    last_30_days = window.driver.current_window_handle
+    since = _since(window)
+    window.driver.switch_to.new_window("tab")
+    try:
+        window.open(f"{address}/sales?period=all&in=EUR")
+        window.click('[data-testid="stExpander"] summary', "As a table")
+        window.driver.execute_script(f"{_PAGE}.scrollTo(0, 300)")
+        before = [element.text for element in window.all(METRIC)]
+        with Simulator(business.plant.owner, seed=3) as simulated:
+            for _ in zip(range(40), simulated.run(rate=None), strict=False):
+                pass
+        business.live_a_day_on()
+        window.driver.execute_script(_COUNT_TICKS)
+        [(orders,)] = business.plant.ask("SELECT count(*) FROM current_sales_order")
+        window.until(lambda _: f"{orders:,}" in [element.text for element in window.all(METRIC)])
+        # the first look after it landed, and what the page drawn anew says itself
+        assert window.driver.execute_script("return window.ticks") <= 2
+        assert [element.text for element in window.all(METRIC)] != before
+        assert _query(window) == {"period": ["all"], "in": ["EUR"]}
+        window.settle()
+        assert window.one('[data-testid="stExpander"] details', "As a table").get_attribute("open")
+        assert window.driver.execute_script(f"return {_PAGE}.scrollTop") > 0
+        assert not window.complaints()
+        window.driver.close()
+    finally:
+        window.driver.switch_to.window(last_30_days)
+    window.until(lambda _: _since(window) > since)  # the business's day has moved in this one
     window.settle()
-    assert window.one('[data-testid="stExpander"] details', "As a table").get_attribute("open")
-    scrolled = "return document.querySelector('[data-testid=\"stMain\"]').scrollTop"
-    assert window.driver.execute_script(scrolled) > 0
-    assert not window.complaints()
+    assert _query(window) == {}
+    period = window.one('[data-testid="stSelectbox"]', "Period").find_element(*_INPUT)
+    assert period.get_attribute("value") == "Last 30 days"
+    business.live_a_day_on()
+    later = _since(window)
+    window.until(lambda _: _since(window) > later)
+    window.settle()
+    assert _query(window) == {}
+
+
+def _since(window: Browser) -> str:
+    found = window.one('[data-testid="stDateInput"]', "From")
+    return str(found.get_attribute("textContent")).removeprefix("From")
+
+
+def test_a_locked_warehouse_is_told_and_the_page_comes_back_by_itself(
+    window: Browser, address: str, business: Storefront
+) -> None:
+    with psycopg.connect(business.plant.warehouse.reveal()) as connection:
+        connection.execute("LOCK TABLE totes.batches IN ACCESS EXCLUSIVE MODE")
+        window.driver.get(f"{address}/sales?period=all&in=EUR")  # it asks again and again
+        window.one("h1", "The warehouse is locked just now")
+        window.says("Nothing is lost")
+        assert [link.text.split()[-1] for link in window.all(NAVIGATION)] == [
+            title.split()[-1] for title in PAGES.values()
+        ]
+    window.one("h1", "Sales")
+    window.settle()
+    assert _query(window) == {"period": ["all"], "in": ["EUR"]}
+
+
+def test_the_time_machine_shows_the_past_and_leads_back(
+    window: Browser, address: str, business: Storefront
+) -> None:
+    [(begins,)] = business.plant.ask("SELECT min(captured_at) FROM totes.batches")
+    [(then,)] = business.plant.ask(f"SELECT count(*) FROM sales_order_as_of('{begins}')")
+    [(now,)] = business.plant.ask("SELECT count(*) FROM current_sales_order")
+    assert then != now
+    moment = begins.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
+    try:
+        window.open(f"{address}/sales?period=all&as_of={moment}")
+        window.says("As it stood at")
+        assert f"{then:,}" in [element.text for element in window.all(METRIC)]
+        bar = window.one(f"{CHART} .mark-rect path")
+        assert bar.get_attribute("fill") == charts.accent(dark=True)
+        window.click('[data-testid="stButton"] button', "Back to now")
+        window.until(lambda _: f"{now:,}" in [element.text for element in window.all(METRIC)])
+    finally:
+        window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert _query(window) == {"period": ["all"]}
 
 
 def test_a_phone_shows_every_page_without_scrolling_sideways(address: str, window: Browser) -> None:
@@ -195,9 +339,12 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(address: str, windo
         {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True},
     )
     try:
-        for page in ("", "sales", "payments"):
+        for page in PAGES:
             window.open(f"{address}/{page}?period=all")
-            width = window.driver.execute_script("return document.documentElement.scrollWidth")
-            assert width <= 390, page
+            window.one("h1", PAGES[page])
+            wide, seen = window.driver.execute_script(
+                f"const page = {_PAGE}; return [page.scrollWidth, page.clientWidth]"
+            )
+            assert wide <= seen <= 390, page
     finally:
         window.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -1,5 +1,6 @@
 """The filter of a page: what a URL says is taken where it can be meant, and noted where not."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from urllib.parse import parse_qs, urlencode
 
@@ -17,6 +18,7 @@ CHOICES = Choices(
     departments=("Sales", "R&D"),
     counterparties={1: "O'Keefe", 2: "<script>alert(1)</script>"},
     reporting=("GBP", "EUR", "USD"),
+    now=datetime(2200, 1, 1, tzinfo=UTC),
 )
 
 HOSTILE = (
@@ -120,6 +122,18 @@ def test_what_can_be_meant_is_taken_beside_what_can_not() -> None:
         "“counterparty” in the address was left out: there is no “3”.",
         "“counterparty” in the address was left out: there is no “x”.",
     )
+
+
+def test_a_moment_that_has_not_come_is_left_out_and_noted() -> None:
+    now = datetime(2024, 3, 31, 12, tzinfo=UTC)
+    choices = replace(CHOICES, now=now)
+    assert Filter.from_query({"as_of": now.isoformat()}, choices) == (
+        replace(Filter.of(choices), as_of=now),
+        (),
+    )
+    found, [notice] = Filter.from_query({"as_of": "2024-03-31T12:00:01Z"}, choices)
+    assert found == Filter.of(choices)
+    assert "has not come yet" in notice
 
 
 @pytest.mark.parametrize(

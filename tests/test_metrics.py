@@ -8,8 +8,8 @@ at random, now and as of every moment before.
 import ast
 import re
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import astuple, dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
 from importlib.resources import files
@@ -22,7 +22,7 @@ import psycopg
 import pytest
 
 import totes.dashboard
-from brute import Brute, Facts, Line, Sum, current_facts, facts_at, rounded, start_of
+from brute import Brute, Facts, Line, Sum, current_facts, facts_at, less, rounded, start_of
 from conftest import EmptyWarehouse
 from plant import Plant
 from shop import seeded
@@ -41,7 +41,7 @@ from totes.dashboard.metrics import (
     purchases,
     sales,
 )
-from totes.dashboard.reading import Reading, open_reading, refuse_writers
+from totes.dashboard.reading import Reading, _frame, open_reading, refuse_writers
 from totes.errors import UsageError, WarehouseAway, WarehouseError
 from totes.rates import Rates
 from totes.star.contract import STARS
@@ -119,6 +119,8 @@ REFUSALS = (
     """,
     "UPDATE purchase_order SET created_at = '3000-01-01' WHERE purchase_order_id % 11 = {rest}",
     "UPDATE payment SET payment_date = '2023-02-31' WHERE payment_id % 11 = {rest}",
+    "UPDATE payment SET created_at = '3000-01-01' WHERE payment_id % 5 = {rest}",
+    "UPDATE payment SET created_at = '3001-01-01' WHERE created_at = '3000-01-01'",
     """
     INSERT INTO currency VALUES (5, 'XQX', now(), now()) ON CONFLICT DO NOTHING;
     UPDATE sales_order SET currency_id = 5 WHERE sales_order_id % 11 = {rest}
@@ -148,6 +150,7 @@ class Life:
                 (self.sell, self.sell, self.alter, self.delete, self.pay, self.spoil, self.mend)
             )
             self.plant.change(event())
+        self.plant.change(self.spoil())
 
     def sell(self) -> str:
         day = self.chance.choice(DAYS)
@@ -184,7 +187,8 @@ class Life:
             "UPDATE sales_order SET agreed_delivery_date = '2022-12-01'"
             " WHERE agreed_delivery_date = 'soon';"
             "UPDATE currency SET currency_code = 'CHF' WHERE currency_id = 5;"
-            "UPDATE payment SET payment_date = '2022-12-01' WHERE payment_date = '2023-02-31'"
+            "UPDATE payment SET payment_date = '2022-12-01' WHERE payment_date = '2023-02-31';"
+            "UPDATE payment SET created_at = '2022-12-01' WHERE created_at = '3001-01-01'"
         )
 
     def _rest(self) -> int:
@@ -197,7 +201,9 @@ class Life:
             count = self.chance.choice((0, 0, 0, 1, min(most, len(values))))
             return tuple(self.chance.sample(sorted(values), count))
 
-        since = self.chance.choice((choices.first_day, date(2022, 11, 7), date(2022, 12, 1)))
+        since = self.chance.choice(
+            (choices.first_day, date(2022, 11, 7), date(2022, 12, 1), choices.today - 9 * DAY)
+        )
         until = since + timedelta(days=self.chance.choice((0, 6, 30, 400)))
         return Filter(
             since,
@@ -248,7 +254,7 @@ def test_every_number_is_the_sum_over_the_rows_that_are_true(
         for moment in moments:
             facts = facts_at(plant.warehouse, moment.captured_at)
             assert told_apart(facts, plant) == told_apart(moment.facts, plant)
-            brute = Brute(plant.warehouse, facts, moment.captured_at)
+            brute = Brute(plant.warehouse, facts, moment.captured_at, moment.captured_at)
             choices = metrics.choices(reading, moment.captured_at)
             assert (choices.today, choices.history_begins) == (
                 brute.today,
@@ -256,7 +262,56 @@ def test_every_number_is_the_sum_over_the_rows_that_are_true(
             )
             for _ in range(2):
                 chosen = replace(life.filter(choices), as_of=moment.captured_at)
-                compare(reading, chosen, brute, past=True)
+                compare(reading, chosen, brute)
+    days = spread(plant, [moment.captured_at for moment in moments])
+    with open_reading(warehouse.reader) as reading:
+        for began in days:
+            compare_with_then(reading, life.filter(metrics.choices(reading)), began, plant)
+        chosen = Filter(days[0] - 2 * DAY, NOW)
+        assert payments.summary(reading, chosen).receivable.before is None  # nobody knows
+
+
+def spread(plant: Plant, moments: list[datetime]) -> list[date]:
+    """As if days lay between the captures; the days after them."""
+    days = []
+    for number, moment in enumerate(moments):
+        instead = datetime.combine(NOW - (3 * (len(moments) - number)) * DAY, time(15), UTC)
+        days.append(instead.date() + DAY)
+        for column in (
+            *("fact_payment.valid_from", "fact_payment.valid_to", "fact_sales_order.valid_from"),
+            *("fact_sales_order.valid_to", "totes.batches.captured_at"),
+        ):
+            table, _, name = column.rpartition(".")
+            plant.ask(f"UPDATE {table} SET {name} = '{instead}' WHERE {name} = '{moment}'")
+    return days
+
+
+def compare_with_then(reading: Reading, chosen: Filter, began: date, plant: Plant) -> None:
+    """What was open when the period began is what was true then."""
+    midnight = datetime.combine(began, time(), UTC)
+    chosen = replace(chosen, since=began, until=NOW, departments=())
+    print(chosen)  # noqa: T201  where a comparison fails
+    brute = Brute(plant.warehouse, facts_at(plant.warehouse, midnight), midnight)
+    then = [
+        line for line in brute.chosen(brute.payments, chosen, whenever=True) if not line.row["paid"]
+    ]
+    found = payments.summary(reading, chosen)
+    for now, direction, overdue in (
+        (found.receivable, "in", False),
+        (found.payable, "out", False),
+        (found.overdue_receivable, "in", True),
+        (found.overdue_payable, "out", True),
+    ):
+        expected = brute.sum(
+            [
+                line
+                for line in then
+                if line.direction == direction and (line.day < began or not overdue)
+            ],
+            chosen,
+        )
+        incomplete = now.unconverted or expected.unconverted
+        assert now.before == (None if incomplete else expected.value), now.name
 
 
 def told_apart(facts: Facts, plant: Plant) -> set[tuple[Any, ...]]:
@@ -270,26 +325,30 @@ def told_apart(facts: Facts, plant: Plant) -> set[tuple[Any, ...]]:
     }
 
 
-def compare(reading: Reading, chosen: Filter, brute: Brute, *, past: bool = False) -> None:
-    """Every metric with the same by hand; what waited in the `past` is no longer known."""
+def compare(reading: Reading, chosen: Filter, brute: Brute) -> None:
+    """Every metric with the same by hand."""
     print(chosen)  # noqa: T201  where a comparison fails
     compare_sales(reading, chosen, brute)
     compare_purchases(reading, chosen, brute)
     compare_payments(reading, chosen, brute)
     compare_overview(reading, chosen)
-    if not past:
-        waiting = sales.total(reading, chosen).waiting
-        assert (waiting.rows, waiting.value, waiting.unvalued) == brute.waiting(
-            "fact_sales_order", chosen
-        )
-        waiting = purchases.total(reading, chosen).waiting
-        assert (waiting.rows, waiting.value, waiting.unvalued) == brute.waiting(
-            "fact_purchase_order", chosen
-        )
-        waiting = payments.summary(reading, chosen).receivable.waiting
-        assert (waiting.rows, waiting.value, waiting.unvalued) == brute.waiting(
-            "fact_payment", chosen, whenever=True
-        )
+    compare_waiting(reading, chosen, brute)
+
+
+def compare_waiting(reading: Reading, chosen: Filter, brute: Brute) -> None:
+    """What is in quarantine beside each total."""
+    paid = payments.summary(reading, chosen)
+    for found, name in (
+        (sales.total(reading, chosen), "sales"),
+        (purchases.total(reading, chosen), "purchases"),
+        (paid.cash_in, "cash_in"),
+        (paid.cash_out, "cash_out"),
+        (paid.receivable, "owed_in"),
+        (paid.payable, "owed_out"),
+        (paid.overdue_receivable, "overdue_in"),
+        (paid.overdue_payable, "overdue_out"),
+    ):
+        assert astuple(found.waiting) == brute.waiting(name, chosen), name
 
 
 def compare_sales(reading: Reading, chosen: Filter, brute: Brute) -> None:
@@ -298,10 +357,7 @@ def compare_sales(reading: Reading, chosen: Filter, brute: Brute) -> None:
     summary = sales.summary(reading, chosen)
     assert total(summary.revenue) == (expected.value, expected.rows, expected.unconverted)
     assert (summary.orders, summary.units) == (expected.rows, expected.units)
-    before = chosen.before()
-    earlier = brute.sum(brute.chosen(brute.sales, before), before)
-    if brute.first_day <= before.until:
-        assert (summary.revenue.before, summary.orders_before) == (earlier.value, earlier.rows)
+    compare_with_before(reading, chosen, brute, summary)
     for grain in get_args(Grain):
         found = sales.over_time(reading, chosen, grain)
         by_start = brute.by(now, chosen, partial(_start, grain))
@@ -318,7 +374,8 @@ def compare_sales(reading: Reading, chosen: Filter, brute: Brute) -> None:
     for dimension, key in keys.items():
         found = sales.by(reading, chosen, dimension)
         assert sums(found, "key", "units") == brute.by(now, chosen, key)
-        assert list(found["value"]) == sorted(found["value"], reverse=True)
+        assert list(found["value"]) == sorted(found["value"], key=down)
+        assert ("own_value" in found) == (dimension == "currency")
     own = sales.by(reading, chosen, "currency")
     assert dict(zip(own["key"], own["own_value"], strict=True)) == {
         code: rounded(sum((line.amount for line in now if line.code == code), Decimal(0)))
@@ -346,19 +403,49 @@ def compare_sales(reading: Reading, chosen: Filter, brute: Brute) -> None:
     }
 
 
+def down(value: Decimal | None) -> tuple[bool, Decimal]:
+    """The order of the biggest first, and what isn't known last."""
+    return value is None, -(value or Decimal(0))
+
+
+def compare_with_before(
+    reading: Reading, chosen: Filter, brute: Brute, summary: sales.SalesSummary
+) -> None:
+    """As many days directly before, as far as the period has passed and the data goes back."""
+    passed = (min(chosen.until, brute.today) - chosen.since).days + 1
+    since = chosen.since - passed * DAY
+    compared = metrics.compared(reading, chosen)
+    if passed < 1 or since < brute.first_day:
+        assert compared is None
+        assert (summary.revenue.before, summary.orders_before) == (None, None)
+        return
+    assert compared is not None
+    assert (compared.since, compared.until) == (since, chosen.since - DAY)
+    earlier = brute.sum(brute.chosen(brute.sales, compared), compared)
+    assert (summary.orders_before, summary.units_before) == (earlier.rows, earlier.units)
+    incomplete = summary.revenue.unconverted or earlier.unconverted
+    assert summary.revenue.before == (None if incomplete else earlier.value)
+
+
 def _start(grain: str, line: Line) -> Hashable:
     return start_of(line.day, grain)
 
 
 def compare_top_designs(reading: Reading, chosen: Filter, brute: Brute, now: list[Line]) -> None:
     found = sales.top_designs(reading, chosen, each=2)
-    told = found[["country", "place", "value"]].to_numpy().tolist()
+    told = found[["country", "place", "value", "unconverted"]].to_numpy().tolist()
     expected = []
     for country in sorted({line.country for line in now}):
         there = [line for line in now if line.country == country]
         sold = brute.by(there, chosen, lambda line: line.row["design_id"]).values()
-        best = sorted((each.value for each in sold), reverse=True)[:2]
-        expected += [[country, place, value] for place, value in enumerate(best, start=1)]
+        best = sorted(sold, key=lambda sum_: down(sum_.value))[:2]
+        expected += [
+            [country, place, sum_.value, sum_.unconverted] for place, sum_ in enumerate(best, 1)
+        ]
+    # two without any value: either may come first
+    told, expected = (
+        [row[:3] if row[2] is None else row for row in rows] for rows in (told, expected)
+    )
     assert told == expected
 
 
@@ -368,8 +455,8 @@ def compare_purchases(reading: Reading, chosen: Filter, brute: Brute) -> None:
     summary = purchases.summary(reading, chosen)
     assert total(summary.spend) == (expected.value, expected.rows, expected.unconverted)
     assert summary.quantity == expected.units
-    found = purchases.over_time(reading, chosen, "week")
-    by_start = brute.by(now, chosen, lambda line: start_of(line.day, "week"))
+    found = purchases.over_time(reading, chosen, "month")
+    by_start = brute.by(now, chosen, lambda line: start_of(line.day, "month"))
     assert sums(found, "start", "quantity") == {**nothing(found["start"]), **by_start}
     keys: Mapping[str, Callable[[Line], Hashable]] = {
         "counterparty": lambda line: line.counterparty,
@@ -383,6 +470,7 @@ def compare_purchases(reading: Reading, chosen: Filter, brute: Brute) -> None:
     for dimension, key in keys.items():
         found = purchases.by(reading, chosen, dimension)
         assert sums(found, "key", "quantity") == brute.by(now, chosen, key)
+        assert ("own_value" in found) == (dimension == "currency")
     rows = purchases.rows(reading, chosen, limit=None)
     assert each(rows, "purchase_order_id") == {
         line.key: worth(brute.converted(line, chosen)) for line in now
@@ -402,7 +490,13 @@ def compare_payments(reading: Reading, chosen: Filter, brute: Brute) -> None:
         line for line in brute.chosen(brute.payments, chosen, whenever=True) if not line.row["paid"]
     ]
     overdue = [line for line in still if line.day < brute.today]
+    never = [
+        line
+        for line in overdue
+        if line.day.isoweekday() > 5 or line.day == line.row["created_date"]
+    ]
     found = payments.summary(reading, chosen)
+    ended = payments.never_paid(reading, chosen)
     for told, among, direction in (
         (found.cash_in, paid, "in"),
         (found.cash_out, paid, "out"),
@@ -410,9 +504,21 @@ def compare_payments(reading: Reading, chosen: Filter, brute: Brute) -> None:
         (found.payable, still, "out"),
         (found.overdue_receivable, overdue, "in"),
         (found.overdue_payable, overdue, "out"),
+        (ended.receivable, never, "in"),
+        (ended.payable, never, "out"),
     ):
         expected = brute.sum([line for line in among if line.direction == direction], chosen)
         assert total(told) == (expected.value, expected.rows, expected.unconverted), told.name
+    compared = metrics.compared(reading, chosen)
+    if any(line.day > brute.today for line in paid):
+        compared = None  # the period before has no such days
+    earlier = brute.chosen(brute.payments, compared or chosen)
+    for told, direction in ((found.cash_in, "in"), (found.cash_out, "out")):
+        expected = brute.sum(
+            [line for line in earlier if line.direction == direction and line.row["paid"]], chosen
+        )
+        known = compared and not told.unconverted and not expected.unconverted
+        assert told.before == (expected.value if known else None), told.name
     flow = payments.over_time(reading, chosen, "month")
     ahead = payments.expected(reading, chosen, 45)
     assert list(ahead["day"]) == [brute.today + timedelta(days=day) for day in range(45)]
@@ -428,6 +534,13 @@ def compare_payments(reading: Reading, chosen: Filter, brute: Brute) -> None:
                     if line.direction == direction and start_of(line.day, grain) == row[start]
                 ]
                 assert row[f"cash_{direction}"] == brute.sum(part, chosen).value
+            assert row["net"] == less(row["cash_in"], row["cash_out"])
+            assert (
+                row["unconverted"]
+                == brute.sum(
+                    [line for line in among if start_of(line.day, grain) == row[start]], chosen
+                ).unconverted
+            )
     ages = payments.ages(reading, chosen)
     by_age = brute.by(still, chosen, lambda line: (line.direction, age_of(line, brute.today)))
     zero = Sum(Decimal(0), 0, 0, 0)
@@ -453,7 +566,8 @@ def compare_payments(reading: Reading, chosen: Filter, brute: Brute) -> None:
     for frame, among in (
         (payments.rows(reading, chosen, limit=None), paid),
         (payments.open_rows(reading, chosen, limit=None), still),
-        (payments.open_rows(reading, chosen, only_overdue=True, limit=None), overdue),
+        (payments.open_rows(reading, chosen, only="overdue", limit=None), overdue),
+        (payments.open_rows(reading, chosen, only="never paid", limit=None), never),
     ):
         assert each(frame, "payment_id") == {
             line.key: worth(brute.converted(line, chosen)) for line in among
@@ -480,15 +594,27 @@ def compare_overview(reading: Reading, chosen: Filter) -> None:
     paid = payments.summary(reading, chosen)
     assert found.revenue == sales.total(reading, chosen)
     assert found.purchases == purchases.total(reading, chosen)
-    assert found.margin.value == found.revenue.value - found.purchases.value
+    assert found.margin.value == less(found.revenue.value, found.purchases.value)
     assert (found.cash_in, found.payable) == (paid.cash_in, paid.payable)
+    waits, wait = found.revenue.waiting, found.purchases.waiting
+    assert found.margin.waiting == Waiting(
+        waits.rows + wait.rows,
+        waits.value - wait.value,
+        waits.unvalued + wait.unvalued,
+        waits.unsure + wait.unsure,
+    )
     series = overview.over_time(reading, chosen, "month")
     sold = sales.over_time(reading, chosen, "month")
     assert list(series["revenue"]) == list(sold["value"])
-    assert list(series["margin"]) == list(series["revenue"] - series["purchases"])
+    bought = purchases.over_time(reading, chosen, "month")
+    flow = payments.over_time(reading, chosen, "month")
+    assert list(series["margin"]) == list(map(less, sold["value"], bought["value"]))
+    assert list(series["unconverted"]) == list(
+        sold["unconverted"] + bought["unconverted"] + flow["unconverted"]
+    )
 
 
-def total(found: Total) -> tuple[Decimal, int, int]:
+def total(found: Total) -> tuple[Decimal | None, int, int]:
     return found.value, found.count, found.unconverted
 
 
@@ -548,7 +674,7 @@ def test_a_page_shows_what_the_orders_say(rated: Plant, warehouse: EmptyWarehous
         assert summary.average_price == Decimal("2.5")
         assert (summary.revenue.before, summary.revenue.direction) == (None, "unknown")
         later = sales.total(reading, november.within(date(2022, 11, 8), date(2022, 11, 8)))
-        assert (later.value, later.before, later.change) == (Decimal(0), Decimal(500), Decimal(-1))
+        assert (later.value, later.before, later.direction) == (Decimal(0), None, "unknown")
         [best] = sales.by(reading, november, "design").to_dict("records")
         assert (best["name"], best["share"]) == ("<script>alert(1)</script>", 1)
     rated.change(
@@ -575,6 +701,148 @@ def test_a_page_shows_what_the_orders_say(rated: Plant, warehouse: EmptyWarehous
     assert first.values["design"] == "<script>alert(1)</script>"  # noqa: PD011
     assert found.deleted_at == second.valid_to
     assert first.valid_to == second.valid_from
+
+
+@pytest.mark.slow
+def test_what_compares_is_complete_and_as_long_as_what_has_passed(
+    rated: Plant, warehouse: EmptyWarehouse
+) -> None:
+    rated.change("UPDATE sales_order SET created_at = '2022-11-03 09:00' WHERE sales_order_id = 1")
+    rated.change("UPDATE payment SET paid = true, payment_date = '2022-11-20', currency_id = 1")
+    rated.run()
+    sixth = Filter(date(2022, 11, 6), date(2022, 11, 30))  # of which two days have passed
+    with open_reading(warehouse.reader) as reading:
+        compared = metrics.compared(reading, sixth)
+        assert compared == replace(sixth, since=date(2022, 11, 4), until=date(2022, 11, 5))
+        revenue = sales.total(reading, sixth)
+        assert (revenue.value, revenue.before) == (Decimal(250), Decimal(0))
+        cash = payments.summary(reading, sixth).cash_in  # of days, too, that are yet to come
+        assert (cash.value != 0, cash.before) == (True, None)
+        assert (
+            payments.summary(reading, sixth.within(sixth.since, date(2022, 11, 7))).cash_in.before
+            == 0
+        )
+        fifth = sixth.within(date(2022, 11, 5), date(2022, 11, 30))  # three days
+        assert metrics.compared(reading, fifth) is None  # the data begins on the 3rd
+        assert sales.summary(reading, fifth).orders_before is None
+        third = sixth.within(date(2022, 11, 4), date(2022, 11, 4))
+        revenue = sales.total(reading, third)
+        assert (revenue.change, revenue.before) == (Decimal(-1), Decimal(250))
+    rated.change(
+        "UPDATE sales_order SET created_at = '2022-11-03 09:00', currency_id = sales_order_id"
+    )
+    rated.change(
+        SALE.format(
+            day="2022-11-07",
+            due="2022-11-09",
+            units=1,
+            price=1,
+            currency=1,
+            kind=1,
+            paid="true",
+            salt="",
+        )
+    )
+    rated.run()
+    rated.ask("DELETE FROM fact_exchange_rate")
+    with open_reading(warehouse.reader) as reading:
+        summary = sales.summary(reading, third)
+        assert (summary.orders_before, summary.average_price_before) == (2, None)
+        assert summary.revenue.before is None  # that of one of the orders is not known
+
+
+@pytest.mark.slow
+def test_what_waits_is_told_beside_the_totals_that_it_belongs_to(
+    rated: Plant, warehouse: EmptyWarehouse
+) -> None:
+    rated.change(
+        "UPDATE payment SET payment_amount = 1000, currency_id = 1, payment_date = '2022-11-07',"
+        " created_at = '3000-01-01', paid = true, payment_type_id = 1"
+    )
+    rated.change(
+        "UPDATE payment SET payment_type_id = 2, payment_amount = 300"  # a refund
+        " WHERE payment_id = (SELECT max(payment_id) FROM payment)"
+    )
+    rated.run()
+    november = Filter(date(2022, 11, 1), date(2022, 11, 30))
+    [(count,)] = rated.ask("SELECT count(*) FROM totes.quarantine")
+    with open_reading(warehouse.reader) as reading:
+        found = payments.summary(reading, november)
+        worth = Decimal(1000 * (count - 1) - 300)
+        assert found.cash_in.waiting == Waiting(count, worth)
+        for other in (found.cash_out, found.receivable, found.overdue_receivable, found.payable):
+            assert other.waiting == Waiting()
+        dollars = payments.summary(reading, replace(november, currencies=("USD",)))
+        assert dollars.cash_in.waiting == Waiting()
+        december = payments.summary(reading, november.within(NOW, NOW))
+        assert december.cash_in.waiting == Waiting()
+    rated.change("UPDATE payment SET paid = false, payment_date = '2022-02-30'")
+    rated.run()  # refused once more: the same payments
+    with open_reading(warehouse.reader) as reading:
+        found = payments.summary(reading, november)
+        assert found.receivable.waiting == Waiting(count, worth)
+        assert found.overdue_receivable.waiting == Waiting(unsure=count)
+        assert found.cash_in.waiting == Waiting()
+        [(moment,)] = rated.ask("SELECT min(valid_from) FROM totes.quarantine")
+        past = payments.summary(reading, replace(november, as_of=moment))
+        assert past.cash_in.waiting == Waiting(count, worth)
+        assert past.receivable.waiting == Waiting()
+    rated.change(
+        "INSERT INTO currency VALUES (5, 'XQX', now(), now());"
+        "UPDATE sales_order SET currency_id = 5 WHERE sales_order_id = 1"
+    )
+    rated.run()
+    [(moment,)] = rated.ask("SELECT data_to FROM totes.freshness")
+    with open_reading(warehouse.reader) as reading:
+        assert sales.total(reading, november).waiting == Waiting(1, Decimal(0), 1)
+    rated.change(
+        "UPDATE currency SET currency_code = 'CHF' WHERE currency_id = 5;"
+        "UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 2"
+    )
+    rated.run()
+    with open_reading(warehouse.reader) as reading:  # it has come into that past, too
+        then = sales.total(reading, replace(november, as_of=moment))
+        assert (then.count, then.waiting) == (2, Waiting())
+
+
+@pytest.mark.slow
+def test_the_past_is_converted_at_the_rates_that_were_known(
+    rated: Plant, warehouse: EmptyWarehouse
+) -> None:
+    november = Filter(date(2022, 11, 1), date(2022, 11, 30), reporting="EUR")
+    with open_reading(warehouse.reader) as reading:
+        then = sales.total(reading, november).value
+        age = pipeline.rates_age(reading)
+    [(newest,)] = rated.ask(
+        "SELECT max(rate_date) FROM current_exchange_rate"
+        " WHERE currency_code = 'USD' AND NOT carried_forward"
+    )
+    assert age == pipeline.RatesAge(newest, NOW, "ECB bundled")
+    [(moment,)] = rated.ask("SELECT clock_timestamp()")
+    rated.ask(
+        "WITH old AS (UPDATE fact_exchange_rate SET valid_to = clock_timestamp()"
+        " WHERE rate_date = '2022-11-07' AND currency_code = 'GBP' RETURNING *)"
+        " INSERT INTO fact_exchange_rate (rate_id, rate_date, currency_code, rate, source,"
+        " carried_forward, valid_from) SELECT rate_id, rate_date, currency_code, rate / 2, 'x',"
+        " false, valid_to FROM old"
+    )
+    rated.ask(
+        "UPDATE fact_exchange_rate SET source = 'x', carried_forward = false"
+        f" WHERE rate_date = '{NOW}' AND currency_code = 'GBP'"
+    )
+    with open_reading(warehouse.reader) as reading:
+        assert then is not None
+        assert sales.total(reading, november).value == 2 * then
+        past = replace(november, as_of=moment)
+        assert sales.total(reading, past).value == then
+        assert [*sales.rows(reading, past)["value"]] == [*sales.by(reading, past, "staff")["value"]]
+        assert pipeline.rates_age(reading) == pipeline.RatesAge(NOW, NOW, "x")
+        [(first,)] = rated.ask("SELECT min(captured_at) FROM totes.batches")
+        before_rates = replace(november, as_of=first)  # then the first that were known are taken
+        assert sales.total(reading, before_rates).value == then
+    rated.ask("DELETE FROM fact_exchange_rate")
+    with open_reading(warehouse.reader) as reading:
+        assert pipeline.rates_age(reading, moment) == pipeline.RatesAge(None, None, None)
 
 
 @pytest.mark.slow
@@ -645,10 +913,22 @@ def test_the_pipeline_tells_whether_it_can_be_trusted(
 # Before there is anything, and when there is nothing to be had.
 
 
+def test_whole_numbers_and_texts_with_gaps_stay_what_they_are() -> None:
+    frame = _frame(
+        [(1, "a", None), (None, None, Decimal("0.10")), (2**53 + 1, "", None)], ["n", "t", "d"]
+    )
+    assert [str(kind) for kind in frame.dtypes] == ["Int64", "object", "object"]
+    assert frame.to_csv(index=False) == "n,t,d\n1,a,\n,,0.10\n9007199254740993,,\n"
+    assert [*frame["t"]] == ["a", None, ""]
+    assert list(_frame([], ["n"])) == ["n"]
+
+
 def test_an_empty_warehouse_has_zeros_for_everything(warehouse: EmptyWarehouse) -> None:
     with open_reading(warehouse.reader) as reading:
         choices = metrics.choices(reading)
         assert (choices.currencies, choices.history_begins) == ((), None)
+        assert choices.now == reading.now
+        assert pipeline.rates_age(reading) == pipeline.RatesAge(None, None, None)
         chosen = Filter.of(choices)
         found = overview.totals(reading, chosen)
         assert {found.revenue.value, found.margin.value, found.payable.value} == {Decimal(0)}
@@ -662,7 +942,6 @@ def test_an_empty_warehouse_has_zeros_for_everything(warehouse: EmptyWarehouse) 
         assert pipeline.freshness(reading).lag_seconds is None
 
 
-@pytest.mark.bare
 @pytest.mark.slow
 def test_without_rates_only_the_currency_itself_is_summed_and_the_rest_counted(
     rated: Plant, warehouse: EmptyWarehouse
@@ -674,14 +953,32 @@ def test_without_rates_only_the_currency_itself_is_summed_and_the_rest_counted(
     with open_reading(warehouse.reader) as reading:
         revenue = sales.total(reading, november)
         assert (revenue.value, revenue.count, revenue.unconverted) == (Decimal(250), 2, 1)
-        revenue = sales.total(reading, replace(november, reporting="EUR"))
-        assert (revenue.value, revenue.unconverted) == (Decimal(0), 2)
         [pounds, dollars] = sales.by(reading, november, "currency").to_dict("records")
-        assert (dollars["own_value"], dollars["value"], dollars["unconverted"]) == (250, 0, 1)
-        assert pounds["share"] == 1
+        assert (dollars["own_value"], dollars["value"], dollars["unconverted"]) == (250, None, 1)
+        assert (pounds["share"], dollars["share"], dollars["average_price"]) == (1, None, None)
         assert set(sales.rows(reading, november)["value"]) == {Decimal(250), None}
+        foreign = replace(november, reporting="EUR")
+        revenue = sales.total(reading, foreign)
+        assert (revenue.value, revenue.unconverted, revenue.direction) == (None, 2, "unknown")
+        found = overview.totals(reading, foreign)
+        assert (found.margin.value, found.receivable.value) == (None, None)
+        for frame in (
+            overview.over_time(reading, foreign),
+            sales.top_designs(reading, foreign),
+            sales.new_and_returning(reading, foreign),
+            payments.ages(reading, foreign),
+            payments.owed(reading, foreign),
+        ):
+            worth = (
+                "value" if "value" in frame else "revenue" if "revenue" in frame else "receivable"
+            )
+            lacking = frame[frame["unconverted"] > 0]
+            assert len(lacking), frame.columns
+            assert set(lacking[worth]) - {Decimal(0)} == {None}
+            assert set(frame[frame["unconverted"] == 0][worth]) <= {Decimal(0)}
 
 
+@pytest.mark.bare
 def test_what_is_wrong_with_the_warehouse_is_said(warehouse: EmptyWarehouse) -> None:
     with pytest.raises(WarehouseError, match=r"permission denied|totes warehouse migrate"):
         open_reading(warehouse.reader).__enter__()
@@ -706,7 +1003,7 @@ def test_an_older_warehouse_gets_the_totals_of_what_it_has(told: Plant) -> None:
     made = ", ".join(f"totes.{name}" for name in (*NAMES, "verifications"))
     indexes = told.ask(
         "SELECT string_agg(indexname, ', ') FROM pg_indexes WHERE schemaname = 'public'"
-        " AND indexname ~ '_(created|due|open|ended|currency)$'"
+        " AND indexname ~ '_(created|due|open|late|begun|ended|currency)$'"
     )
     told.ask(f"DROP TABLE {made}")
     told.ask(f"DROP INDEX {indexes[0][0]}")
@@ -729,6 +1026,30 @@ def test_a_page_can_not_write(told: Plant, warehouse: EmptyWarehouse) -> None:
     refuse_writers(warehouse.reader)
     with pytest.raises(UsageError, match="TOTES_DASHBOARD_DSN"):
         refuse_writers(warehouse.dsn)
+
+
+GRANTS = (
+    ("UPDATE (paid) ON fact_payment", "UPDATE (paid) ON fact_payment"),
+    ("INSERT ON current_payment", "INSERT ON current_payment"),
+    ("USAGE ON ALL SEQUENCES IN SCHEMA public", "ALL ON ALL SEQUENCES IN SCHEMA public"),
+    ("CREATE ON SCHEMA totes", "CREATE ON SCHEMA totes"),
+    ("pg_write_all_data", "pg_write_all_data"),
+)
+
+
+def test_whoever_may_write_anything_is_refused(warehouse: EmptyWarehouse) -> None:
+    with psycopg.connect(warehouse.reader.reveal()) as connection:
+        reader = connection.info.user
+    with psycopg.connect(warehouse.admin.reveal(), autocommit=True) as connection:
+        for grant, revoke in GRANTS:
+            refuse_writers(warehouse.reader)
+            connection.execute(f"GRANT {grant} TO {reader}".encode())
+            try:
+                with pytest.raises(UsageError, match=reader):
+                    refuse_writers(warehouse.reader)
+            finally:
+                connection.execute(f"REVOKE {revoke} FROM {reader}".encode())
+    refuse_writers(warehouse.reader)
 
 
 HOSTILE = ("'; DROP TABLE fact_payment; --", "{source}", "%(since)s", "\\", '"', "$1", "%")
@@ -775,15 +1096,17 @@ def test_queries_are_composed_of_names_and_bind_their_values() -> None:
 PARTS = {
     *("sales_order", "purchase_order", "payment", "source", "lines", "rates", "converted"),
     *("members", "id", "ever", "sales", "purchases", "columns", "totals", "counterparty_id"),
-    "whose",
+    *("whose", "kinds", "whole", "waiting", "only", "known"),
+    *("narrowed", "factor", "chosen", "key", "order"),
 }
 """What queries are composed of: relations and columns."""
 
 OF_HISTORY = {
     *("versions_of_sales_order.sql", "versions_of_purchase_order.sql"),
     *("versions_of_payment.sql", "recent.sql"),
+    "part_payments_then.sql",
 }
-"""Queries that tell versions, and sum up nothing."""
+"""Queries that tell versions; the last has those that were true at a moment."""
 
 
 # The data dictionary.
@@ -800,6 +1123,8 @@ def test_every_column_has_a_meaning_and_the_facts_their_sources(warehouse: Empty
     assert sources["dim_staff", "department_name"] == ("department.department_name",)
     assert sources["dim_counterparty", "counterparty_legal_city"] == ("address.city",)
     assert sources["dim_currency", "currency_name"] == ()
+    assert sources["dim_date", "month"] == ()  # a calendar's
+    assert all(re.fullmatch(r"\w+\.\w+", source) for found in sources.values() for source in found)
     assert set(tables["kind"]) == {"fact", "dimension", "view"}
     for star in STARS.values():
         for column in star.columns:

@@ -1,6 +1,8 @@
 """How fresh the page is, on every page, and what brings it up to date by itself."""
 
+import logging
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import streamlit as st
 
@@ -9,13 +11,50 @@ from totes.dashboard.metrics import pipeline
 from totes.dashboard.metrics.pipeline import Freshness
 from totes.dashboard.reading import open_reading
 from totes.dashboard.served import served
-from totes.errors import TotesError
+from totes.dashboard.view import draw_again
+from totes.errors import TotesError, WarehouseAway
 
 EVERY = timedelta(seconds=4)
 """How often the warehouse is asked for something newer: within 10 s of landing it is shown."""
 
 DEADLINE_SECONDS = 30 * 60
 """By when a change of totesys must be here."""
+
+
+LOG = logging.getLogger(__name__)
+
+
+class Trouble(NamedTuple):
+    """What keeps the warehouse from answering, in words that tell nothing of where it is."""
+
+    title: str
+    what: str
+
+
+def trouble(error: TotesError) -> Trouble:
+    """The error itself goes into the log: it names host, role and database."""
+    if isinstance(error, WarehouseAway) and "another session holds" in str(error):
+        return Trouble(
+            "The warehouse is locked just now",
+            "It is being rebuilt, or its tables are held by somebody's session. A rebuild takes "
+            "a few minutes; `totes status` says how far it is.",
+        )
+    if isinstance(error, WarehouseAway):
+        return Trouble(
+            "The warehouse can't be reached",
+            "Nobody answers where it should be. `totes check` says what is wrong; "
+            "`TOTES_DASHBOARD_DSN` names the warehouse that these pages read.",
+        )
+    if "totes warehouse migrate" in str(error):
+        return Trouble(
+            "The warehouse is of another version",
+            "It has not had all migrations: run `totes warehouse migrate`.",
+        )
+    return Trouble(
+        "The warehouse can't be read",
+        "It refuses, or is not as this program knows it. `totes check` says what is wrong, and "
+        "the dashboard's log has the words of the database.",
+    )
 
 
 @st.fragment(run_every=EVERY)
@@ -29,12 +68,12 @@ def badge(drawn: datetime | None, *, past: bool) -> None:
         with open_reading(served().warehouse) as reading:
             fresh = pipeline.freshness(reading)
     except TotesError as error:
-        st.error("The warehouse does not answer; what is shown below is from before.")
-        st.text(text.plain(error))
+        LOG.warning("a page's badge: %s", error)
+        st.error(f"{trouble(error).title}; what is shown below is from before.")
         return
     if fresh.data_to != drawn and not past:
-        st.rerun()
-    st.text(told(fresh))
+        draw_again()
+    st.text(f"Now: {told(fresh)}" if past else told(fresh))
     if warning := stale(fresh):
         st.warning(warning, icon=":material/schedule:")
 
@@ -48,7 +87,7 @@ def until_back() -> None:
     except TotesError:
         known = False
     if known:
-        st.rerun()
+        draw_again()
     st.text("This page looks every few seconds, and goes on by itself.")
 
 
@@ -57,10 +96,8 @@ def told(fresh: Freshness) -> str:
     if fresh.data_to is None:
         return "no data yet"
     parts = [f"Data to {text.clock(fresh.data_to, fresh.now)}"]
-    if fresh.checked_at is not None:
-        parts.append(f"checked {text.ago((fresh.now - fresh.checked_at).total_seconds())}")
-    else:
-        parts.append("not checked since")
+    lag = fresh.lag_seconds
+    parts.append("not checked since" if lag is None else f"checked {text.ago(lag)}")
     if fresh.verified_at is None:
         parts.append("never verified")
     elif fresh.verified_equal:
@@ -72,10 +109,8 @@ def told(fresh: Freshness) -> str:
 
 def stale(fresh: Freshness) -> str | None:
     """What to do where the data may be older than the deadline; None where it isn't."""
-    if fresh.checked_at is None:
-        return None
-    seconds = (fresh.now - fresh.checked_at).total_seconds()
-    if seconds <= DEADLINE_SECONDS:
+    lag = fresh.lag_seconds
+    if lag is None or lag <= DEADLINE_SECONDS:
         return None
     return (
         f"Nobody has looked at totesys since {text.moment(fresh.checked_at)}: what happened after "

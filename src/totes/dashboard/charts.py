@@ -5,9 +5,9 @@ as floats, where a pixel is coarser than any rounding; tooltips show the exact D
 axis are words made here, so that no browser's time zone moves them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,24 +17,40 @@ import pandas as pd
 from totes.dashboard import text, world
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE, SKY, YELLOW, GREY = "#E69F00", "#56B4E9", "#F0E442", "#8C8C8C"
+ORANGE, SKY, YELLOW = "#E69F00", "#56B4E9", "#F0E442"
 
 LIGHT = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, YELLOW)
 DARK = (SKY, ORANGE, GREEN, PURPLE, YELLOW, VERMILLION, BLUE)
 """Okabe and Ito's colours without black, those with the most contrast first."""
 
 MOST = 7
-"""Categories in a chart; what is left is one more, "other"."""
+"""Categories in a chart; what is left is told in words."""
 
-OTHER = "other"
+INK_LIGHT, INK_DARK = "#4A4E57", "#D5D8DE"
+"""Words in a chart, on a light page and on a dark one."""
+
+MAP_LIGHT = ("#8FC1E3", BLUE, "#E9ECEF")
+MAP_DARK = ("#2C6A94", "#9AD3F5", "#2A2F37")
+"""A map's colours for the least, for the most, and for nothing."""
 
 NO_SALES = -1.0
 """Plotted for countries where nothing was; a null would leave them out of the map."""
 
 _BAR_HEIGHT = 26
 _AXIS_HEIGHT = 70
+_WORDS_HEIGHT = 24
 _HEIGHT = 280
 _MAP_HEIGHT = 340
+
+_SHORT_AMOUNT = (
+    "datum.value === 0 ? '0' : "
+    + " : ".join(
+        f"abs(datum.value) >= {size} ? format(datum.value / {size}, ',.3~f') + '{name}'"
+        for size, name in ((1e12, " tn"), (1e9, " bn"), (1e6, " m"), (1e3, " k"), (0, ""))
+    ).replace("/ 0,", "/ 1,")
+    + " : ''"
+)
+"""An amount on an axis, as Vega is told: `0`, `10 k`, `2.5 m`, `10 bn`."""
 
 _SHORT_DAYS = 300
 """As long as days don't repeat, they are told without their year."""
@@ -53,18 +69,32 @@ def accent(*, dark: bool) -> str:
     return (DARK if dark else LIGHT)[0]
 
 
-def folded(frame: pd.DataFrame, most: int = MOST) -> pd.DataFrame:
-    """The first rows, and one called "other" with the sums of all others; `name` names them."""
-    if len(frame) <= most:
+def deadline_colour(*, dark: bool) -> str:
+    return ORANGE if dark else "#B34F00"
+
+
+def folded(frame: pd.DataFrame, most: int = MOST) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The first rows, and the others."""
+    return frame.iloc[:most], frame.iloc[most:]
+
+
+def added(values: Iterable[Decimal | None]) -> Decimal | None:
+    """The sum of what is known; None where there is something, and nothing of it is known."""
+    given = list(values)
+    known = [value for value in given if value is not None and not text.is_missing(value)]
+    return sum(known, Decimal(0)) if known or not given else None
+
+
+def told_apart(frame: pd.DataFrame, key: str = "key", name: str = "name") -> pd.DataFrame:
+    """Two of the same name have their keys beside it."""
+    shared = frame[name].duplicated(keep=False)
+    if not shared.any():
         return frame
-    rest = frame.iloc[most:]
-    row: dict[str, Any] = dict.fromkeys(frame.columns)
-    row["name"] = OTHER
-    for column in ("value", "orders", "units", "quantity", "share", "unconverted"):
-        if column in frame.columns:
-            row[column] = rest[column].sum()
-    other = pd.DataFrame([row], columns=frame.columns).astype(object)
-    return pd.concat([frame.iloc[:most].astype(object), other], ignore_index=True)
+    named = [
+        f"{text.plain(one)} ({of})" if twice and not text.is_missing(of) else one
+        for one, of, twice in zip(frame[name], frame[key], shared, strict=True)
+    ]
+    return frame.assign(**{name: pd.Series(named, index=frame.index, dtype=object)})
 
 
 def period_label(start: date, grain: str) -> str:
@@ -93,7 +123,7 @@ def over_time(  # noqa: PLR0913  what a chart over time is made of
             "start": [start.isoformat() for start in frame["start"]],
             "label": _labels(frame["start"], grain),
             "whole": [period_label(start, grain) for start in frame["start"]],
-            "plotted": [float(value) for value in frame[column]],
+            "plotted": [_plotted(value) for value in frame[column]],
             "exact": [text.money(value, currency, exact=True) for value in frame[column]],
             **{
                 name: [f"{value:,}" for value in frame[of]] for of, name in (tooltips or {}).items()
@@ -111,7 +141,7 @@ def over_time(  # noqa: PLR0913  what a chart over time is made of
         .mark_bar(color=accent(dark=dark), cursor="pointer", cornerRadiusEnd=2)
         .encode(
             x=_periods(list(plotted["label"])),
-            y=_amounts("plotted:Q", currency),
+            y=_amounts("plotted:Q", currency, plotted["plotted"]),
             tooltip=shown,
         )
         .add_params(click)
@@ -131,7 +161,7 @@ def lines(
                 "label": label,
                 "whole": period_label(row["start"], grain),
                 "what": name,
-                "plotted": float(row[column]),
+                "plotted": _plotted(row[column]),
                 "exact": text.money(row[column], currency, exact=True),
             }
             for label, (_, row) in zip(labels, frame.iterrows(), strict=True)
@@ -145,7 +175,7 @@ def lines(
         .mark_line(point=True, strokeWidth=2)
         .encode(
             x=_periods(labels),
-            y=_amounts("plotted:Q", currency),
+            y=_amounts("plotted:Q", currency, plotted["plotted"]),
             color=_colours("what:N", names, dark=dark),
             strokeDash=alt.StrokeDash("what:N", sort=names, legend=None),
             tooltip=[
@@ -170,43 +200,79 @@ def ranked(
     dark: bool,
     tooltips: Mapping[str, str] | None = None,
 ) -> Chart:
-    """Bars for names, the largest value first, at most seven and "other"."""
-    frame = folded(frame)
-    names = _distinct([text.plain(name) for name in frame["name"]])
+    """Bars for names, the largest value first, at most seven; all others are a line of words.
+
+    As a bar they could be so long that the seven can't be read beside it.
+    """
+    frame, others = folded(frame)
+    names = [text.plain(name) for name in frame["name"]]
     plotted = pd.DataFrame(
         {
             "name": names,
-            "plotted": [float(value) for value in frame["value"]],
+            "plotted": [_plotted(value) for value in frame["value"]],
             "exact": [text.money(value, currency, exact=True) for value in frame["value"]],
-            "shown": [text.money(value, currency) for value in frame["value"]],
-            "is_other": [name == OTHER for name in names],
             **{name: [f"{v:,}" for v in frame[of]] for of, name in (tooltips or {}).items()},
         }
     )
-    base = alt.Chart(plotted).encode(
-        y=alt.Y(
-            "name:N", sort=names, title=None, axis=alt.Axis(labelLimit=180, labelOverlap=False)
-        ),
-        x=_amounts("plotted:Q", currency, way=alt.X),
-        tooltip=[
-            alt.Tooltip("name:N", title="Name"),
-            alt.Tooltip("exact:N", title=what),
-            *(alt.Tooltip(f"{name}:N", title=name) for name in (tooltips or {}).values()),
-        ],
+    drawn = (
+        alt.Chart(plotted)
+        .mark_bar(cornerRadiusEnd=2, color=accent(dark=dark))
+        .encode(
+            y=alt.Y(
+                "name:N", sort=names, title=None, axis=alt.Axis(labelLimit=180, labelOverlap=False)
+            ),
+            x=_amounts("plotted:Q", currency, plotted["plotted"], way=alt.X),
+            tooltip=[
+                alt.Tooltip("name:N", title="Name"),
+                alt.Tooltip("exact:N", title=what),
+                *(alt.Tooltip(f"{name}:N", title=name) for name in (tooltips or {}).values()),
+            ],
+        )
     )
-    bars = base.mark_bar(cornerRadiusEnd=2).encode(
-        color=alt.condition("datum.is_other", alt.value(GREY), alt.value(accent(dark=dark)))
+    height = len(names) * _BAR_HEIGHT + _AXIS_HEIGHT
+    told = [
+        f"{name} {text.money(value, currency)}"
+        for name, value in zip(names, frame["value"], strict=True)
+    ]
+    if len(others):
+        rest = f"all others together {text.money(added(others['value']), currency)}"
+        told.append(rest)
+        drawn = drawn.properties(title=_words_below(f"Not drawn: {rest}", dark=dark))
+        height += _WORDS_HEIGHT
+    says = f"{what}, the largest first: {'; '.join(told)}." if told else f"{what}: nothing."
+    return Chart(_finished(drawn, height, dark=dark), says)
+
+
+def by_country(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row for each country on the map: two of its names are one country, the largest first."""
+    codes = [world.code_of(str(name)) or str(name) for name in frame["name"]]
+    if len(set(codes)) == len(codes):
+        return frame
+    counted = "units" if "units" in frame.columns else "quantity"
+    merged = []
+    for _, same in frame.groupby(codes, sort=False):
+        row = same.iloc[0].to_dict()
+        if len(same) > 1:
+            for column in ("value", "share"):
+                row[column] = added(same[column])
+            for column in ("orders", counted, "unconverted"):
+                row[column] = same[column].sum()
+            whole = row[counted] and not row["unconverted"]
+            price = row["value"] / int(row[counted]) if whole else None
+            row["average_price"] = price and price.quantize(Decimal("0.0001"))
+        merged.append(row)
+    merged.sort(key=lambda row: (row["value"] is None, -(row["value"] or 0)))
+    return pd.DataFrame(merged, columns=frame.columns).astype(
+        dict.fromkeys(("value", "share", "average_price"), object)
     )
-    drawn = _finished(bars, len(names) * _BAR_HEIGHT + _AXIS_HEIGHT, dark=dark)
-    says = f"{what}, the largest first: " + "; ".join(
-        f"{name} {shown}" for name, shown in zip(names, plotted["shown"], strict=True)
-    )
-    return Chart(drawn, f"{says}." if names else f"{what}: nothing.")
 
 
 def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> Chart:
-    """Countries, darker (on a dark page lighter) for more; `name` and `value` tell how much."""
-    sums: dict[str, Decimal] = {}
+    """Countries, darker (on a dark page lighter) for more; `name` and `value` tell how much.
+
+    One that is too small to be seen is a disc.
+    """
+    sums: dict[str, Decimal | None] = {}
     called: dict[str, str] = {}
     missing = []
     for name, value in zip(frame["name"], frame["value"], strict=True):
@@ -214,22 +280,23 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
         if code is None:
             missing.append(text.plain(name))
             continue
-        sums[code] = sums.get(code, Decimal(0)) + value
+        sums[code] = added([sums[code], value]) if code in sums else added([value])
         called.setdefault(code, text.plain(name))
+    known = {code: value for code, value in sums.items() if value is not None}
     features = [
         {
-            **feature,
+            **(world.seen(feature) if code in sums else feature),
             "properties": {
                 "name": called.get(code, world.name_of(code)),
                 "exact": text.money(sums[code], currency, exact=True) if code in sums else "none",
-                "plotted": float(sums[code]) if code in sums else NO_SALES,
+                "plotted": float(known[code]) if code in known else NO_SALES,
             },
         }
-        for feature in world.countries()
+        for feature in sorted(world.countries(), key=lambda feature: feature["id"] in sums)
         for code in [feature["id"]]
     ]
-    most = float(max(sums.values(), default=Decimal(0))) or 1.0
-    low, high = ("#1B3A4B", SKY) if dark else ("#CFE3F1", BLUE)
+    most = float(max(known.values(), default=Decimal(0))) or 1.0
+    low, high, none = MAP_DARK if dark else MAP_LIGHT
     drawn = (
         alt.Chart(alt.InlineData(values=features))
         .mark_geoshape(stroke="#3A4149" if dark else "white", strokeWidth=0.5)
@@ -242,11 +309,11 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
                     legend=alt.Legend(
                         title=f"{what}, {currency}",
                         orient="bottom",
-                        format="~s",
+                        labelExpr=_SHORT_AMOUNT,
                         direction="horizontal",
                     ),
                 ),
-                alt.value("#2A2F37" if dark else "#E9ECEF"),
+                alt.value(none),
             ),
             tooltip=[
                 alt.Tooltip("properties.name:N", title="Country"),
@@ -256,7 +323,7 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
         .project(type="identity")
     )
     drawn = _finished(drawn, _MAP_HEIGHT, dark=dark)
-    largest = sorted(sums, key=sums.__getitem__, reverse=True)[:MOST]
+    largest = sorted(known, key=known.__getitem__, reverse=True)[:MOST]
     told = "; ".join(f"{called[code]} {text.money(sums[code], currency)}" for code in largest)
     says = f"A map of {what.lower()} by country, in {len(sums)} countries. The largest: {told}."
     if missing:
@@ -273,7 +340,7 @@ def side_by_side(  # noqa: PLR0913  what bars side by side are made of
         {
             "across": frame[across],
             "what": frame[what],
-            "plotted": [float(value) for value in frame["value"]],
+            "plotted": [_plotted(value) for value in frame["value"]],
             "exact": [text.money(value, currency, exact=True) for value in frame["value"]],
         }
     )
@@ -281,9 +348,16 @@ def side_by_side(  # noqa: PLR0913  what bars side by side are made of
         alt.Chart(plotted)
         .mark_bar(cornerRadiusEnd=2)
         .encode(
-            x=alt.X("across:N", sort=list(order), title=None, axis=alt.Axis(labelAngle=0)),
+            x=alt.X(
+                "across:N",
+                sort=list(order),
+                title=None,
+                axis=alt.Axis(
+                    labelAngle=0, labelOverlap=False, labelExpr="split(datum.label, ' ')"
+                ),
+            ),
             xOffset=alt.XOffset("what:N", sort=kinds),
-            y=_amounts("plotted:Q", currency),
+            y=_amounts("plotted:Q", currency, plotted["plotted"]),
             color=_colours("what:N", kinds, dark=dark),
             tooltip=[
                 alt.Tooltip("across:N", title="Age"),
@@ -306,6 +380,7 @@ def lag(frame: pd.DataFrame, line_seconds: float, *, dark: bool) -> Chart:
         {
             "batch": frame["batch"],
             "seconds": [float(value) for value in frame["lag_seconds"]],
+            "when": [f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" for at in frame["captured_at"]],
             "at": [text.moment(at) for at in frame["captured_at"]],
         }
     )
@@ -315,17 +390,22 @@ def lag(frame: pd.DataFrame, line_seconds: float, *, dark: bool) -> Chart:
         "seconds:Q",
         scale=scale,
         title="Seconds",
-        axis=alt.Axis(values=[0, 1, 10, 60, 600, 1800], format="d"),
+        axis=alt.Axis(values=[0, 1, 10, 60, 600, 1800], format="d", labelOverlap=False),
     )
     dots = (
         alt.Chart(plotted)
         .mark_line(point=True, color=accent(dark=dark))
         .encode(
             x=alt.X(
-                "batch:Q",
-                title="Batch",
-                scale=alt.Scale(zero=False),
-                axis=alt.Axis(format="d", tickMinStep=1),
+                "when:T",
+                title="Captured, UTC",
+                scale=alt.Scale(type="utc"),
+                axis=alt.Axis(
+                    format=_clock_format(frame["captured_at"]),
+                    labelOverlap="greedy",
+                    labelSeparation=8,
+                    tickCount=6,
+                ),
             ),
             y=y,
             tooltip=[
@@ -335,7 +415,7 @@ def lag(frame: pd.DataFrame, line_seconds: float, *, dark: bool) -> Chart:
             ],
         )
     )
-    colour = ORANGE if dark else VERMILLION
+    colour = deadline_colour(dark=dark)
     rule = alt.Chart(deadline).mark_rule(color=colour, strokeDash=[6, 4]).encode(y=y)
     words = (
         alt.Chart(deadline)
@@ -351,14 +431,37 @@ def lag(frame: pd.DataFrame, line_seconds: float, *, dark: bool) -> Chart:
     return Chart(_finished(dots + rule + words, _HEIGHT, dark=dark), says)
 
 
+def _clock_format(moments: "pd.Series[Any]") -> str:
+    """As much of a moment as tells those on one axis apart."""
+    span = (max(moments) - min(moments)) if len(moments) else timedelta()
+    if span < timedelta(minutes=20):
+        return "%H:%M:%S"
+    return "%H:%M" if span < timedelta(days=1) else "%-d %b %H:%M"
+
+
 def _finished(drawn: Any, height: int, *, dark: bool) -> Any:
     """With words that stand out from the page enough to be read by everybody."""
-    ink = "#D5D8DE" if dark else "#4A4E57"
+    ink = INK_DARK if dark else INK_LIGHT
     return (
         drawn.properties(height=height)
         .configure_axis(labelColor=ink, titleColor=ink)
         .configure_legend(labelColor=ink, titleColor=ink)
     )
+
+
+def _words_below(words: str, *, dark: bool) -> alt.Title:
+    return alt.Title(
+        words,
+        orient="bottom",
+        anchor="start",
+        fontSize=12,
+        fontWeight="normal",
+        color=INK_DARK if dark else INK_LIGHT,
+    )
+
+
+def _plotted(value: Decimal | None) -> float | None:
+    return None if value is None or text.is_missing(value) else float(value)
 
 
 def _labels(starts: "pd.Series[Any]", grain: str) -> list[str]:
@@ -378,8 +481,23 @@ def _periods(labels: Sequence[str]) -> alt.X:
     )
 
 
-def _amounts(field: str, currency: str, way: Any = alt.Y) -> Any:
-    return way(field, title=currency, axis=alt.Axis(format="~s", tickCount=5))
+def _amounts(field: str, currency: str, values: "Iterable[float | None]", way: Any = alt.Y) -> Any:
+    """An axis of money; where there is none, one with nothing but its zero."""
+    if any(value for value in values if value == value):  # noqa: PLR0124  not a number
+        return way(
+            field,
+            title=currency,
+            scale=alt.Scale(nice=5),  # so that the last label is one of the axis's end
+            axis=alt.Axis(
+                tickCount=5, labelExpr=_SHORT_AMOUNT, labelOverlap="greedy", labelFlush=True
+            ),
+        )
+    return way(
+        field,
+        title=currency,
+        scale=alt.Scale(domain=[0, 1]),
+        axis=alt.Axis(values=[0], format="d"),
+    )
 
 
 def _colours(field: str, names: Sequence[str], *, dark: bool) -> alt.Color:
@@ -392,29 +510,30 @@ def _colours(field: str, names: Sequence[str], *, dark: bool) -> alt.Color:
     )
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Two of the same name are two bars."""
-    seen: dict[str, int] = {}
-    made = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        made.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return made
-
-
 def _says_over_time(frame: pd.DataFrame, column: str, what: str, grain: str, currency: str) -> str:
     if frame.empty:
         return f"{what}: nothing."
-    values = list(frame[column])
-    total = sum(values, Decimal(0))
-    best = values.index(max(values))
-    first, last = frame["start"].iloc[0], frame["start"].iloc[-1]
+    starts, values = list(frame["start"]), list(frame[column])
+    known = [place for place, value in enumerate(values) if not text.is_missing(value)]
+    when = f"from {period_label(starts[0], grain)} to {period_label(starts[-1], grain)}"
+    missing = int(frame["unconverted"].sum()) if "unconverted" in frame.columns else 0
+    rest = f" Not converted: {text.count(missing, 'row')}." if missing else ""
+    if not known:
+        return f"{what} by {grain} {when}: {text.NOT_CONVERTED}.{rest}"
+    best = max(known, key=values.__getitem__)
     return (
-        f"{what} by {grain} from {period_label(first, grain)} to {period_label(last, grain)}: "
-        f"{text.money(total, currency)} in all, the most in "
-        f"{period_label(frame['start'].iloc[best], grain)} "
-        f"({text.money(values[best], currency)})."
+        f"{what} by {grain} {when}: {text.money(added(values), currency)} in all, the most in "
+        f"{period_label(starts[best], grain)} ({text.money(values[best], currency)}).{rest}"
     )
+
+
+def busy(frame: pd.DataFrame, columns: Iterable[str], most: int = 62) -> pd.DataFrame:
+    """Of very many periods those from the first to the last in which something happened."""
+    if len(frame) <= most:
+        return frame
+    happened = frame[list(columns)].map(lambda value: text.is_missing(value) or bool(value))
+    places = [place for place, any_of_it in enumerate(happened.any(axis=1)) if any_of_it]
+    return frame.iloc[places[0] : places[-1] + 1] if places else frame.iloc[-1:]
 
 
 def as_date(value: object) -> date:

@@ -3,7 +3,7 @@
 import calendar
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
 
 import pandas as pd
@@ -11,7 +11,6 @@ import streamlit as st
 
 from totes.dashboard import charts, text
 from totes.dashboard.filters import Choices, Filter, Period
-from totes.dashboard.metrics import Grain
 from totes.dashboard.view import View, go
 
 
@@ -24,26 +23,13 @@ class Step:
     until: date
 
 
-DAYS, MONTHS = 92, 3 * 366
-"""So many days of a period are told by day, so many by month, and more by year."""
-
-
-def grain(chosen: Filter) -> Grain:
-    """What a period is told by: what one goes into from there is one of the next smaller kind."""
-    if chosen.days <= DAYS:
-        return "day"
-    return "month" if chosen.days <= MONTHS else "year"
-
-
 def last_day(start: date, grain: str) -> date:
-    """The last day of the year, month, week or day that begins with `start`."""
+    """The last day of the year, month or day that begins with `start`."""
     match grain:
         case "year":
             return date(start.year, 12, 31)
         case "month":
             return start.replace(day=calendar.monthrange(start.year, start.month)[1])
-        case "week":
-            return start + timedelta(days=6 - start.weekday())
         case _:
             return start
 
@@ -96,6 +82,7 @@ def bars(  # noqa: PLR0913  what a chart that can be gone into is made of
     tooltips: Mapping[str, str],
 ) -> str:
     """The value of each period; a click or a choice goes into one. Says what the chart says."""
+    series = charts.busy(series, [column, *tooltips])
     drawn = charts.over_time(
         series, column, what, grain, page.currency, dark=page.dark, tooltips=tooltips
     )
@@ -105,28 +92,39 @@ def bars(  # noqa: PLR0913  what a chart that can be gone into is made of
         st.altair_chart(drawn.drawn, alt=drawn.says, key=key)
         return drawn.says
 
-    def into(start: object) -> None:
-        go(chosen.within(*inside(chosen, charts.as_date(start), grain)))
-
     def clicked() -> None:
         if picked := st.session_state[key]["selection"].get("period"):
-            into(picked[0]["start"])
-
-    def named() -> None:
-        if (start := st.session_state[f"{key}-named"]) is not None:
-            into(start)
+            _into(page, picked[0]["start"], grain)
 
     st.altair_chart(
         drawn.drawn, alt=drawn.says, key=key, on_select=clicked, selection_mode="period"
     )
+    one_of(page, series, grain, key, hint="click its bar, or choose it here")
+    return drawn.says
+
+
+def one_of(
+    page: View, series: pd.DataFrame, grain: str, key: str, hint: str = "choose it here"
+) -> None:
+    """A choice of one of the periods of a chart."""
+    if page.chosen.days == 1:
+        return
+
+    def named() -> None:
+        if (start := st.session_state[f"{key}-named"]) is not None:
+            _into(page, start, grain)
+
     st.selectbox(
         f"Look into one {grain}",
         [start.isoformat() for start in series["start"]],
         index=None,
         format_func=lambda start: charts.period_label(charts.as_date(start), grain),
-        placeholder=f"Look into one {grain}: click its bar, or choose it here",
+        placeholder=f"Look into one {grain}: {hint}",
         label_visibility="collapsed",
         key=f"{key}-named",
         on_change=named,
     )
-    return drawn.says
+
+
+def _into(page: View, start: object, grain: str) -> None:
+    go(page.chosen.within(*inside(page.chosen, charts.as_date(start), grain)))

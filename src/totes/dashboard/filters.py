@@ -86,6 +86,8 @@ class Choices:
     reporting: tuple[str, ...] = (DEFAULT_REPORTING,)
     history_begins: datetime | None = None
     """The first capture: there is no state before it to go back to."""
+    now: datetime | None = None
+    """There is no state after it yet."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,9 @@ class _QueryReader:
             return None
         if not FIRST_YEAR <= moment.year <= LAST_YEAR:
             self._note(name, f"{_shown(value)} is of another age")
+            return None
+        if self._choices.now is not None and moment > self._choices.now:
+            self._note(name, f"{_shown(value)} has not come yet")
             return None
         return moment
 

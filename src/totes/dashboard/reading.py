@@ -44,7 +44,7 @@ class Reading:
         """
         cursor = self._connection.execute(part(name, **parts), values)
         names = [column.name for column in cursor.description or ()]
-        return pd.DataFrame.from_records(cursor.fetchall(), columns=names, coerce_float=False)
+        return _frame(cursor.fetchall(), names)
 
     def rows(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> list[Any]:
         """The same as plain tuples."""
@@ -57,6 +57,18 @@ class Reading:
         return {
             column.name: value for column, value in zip(cursor.description or (), row, strict=True)
         }
+
+
+def _frame(rows: list[Any], names: list[str]) -> pd.DataFrame:
+    """With whole numbers and texts as they are beside gaps, where pandas would put not-a-number."""
+    frame = pd.DataFrame.from_records(rows, columns=names, coerce_float=False)
+    for name, values in zip(names, zip(*rows, strict=True), strict=False):
+        kinds = {type(value) for value in values}
+        if kinds == {int, type(None)}:
+            frame[name] = pd.array(values, dtype="Int64")
+        elif kinds == {str, type(None)}:
+            frame[name] = pd.Series(values, dtype=object)
+    return frame
 
 
 @contextmanager

@@ -28,17 +28,22 @@ def rows(  # noqa: PLR0913  what a list of rows is made of
     page: View,
     kind: str,
     title: str,
-    ask: Ask,
+    ask: Ask | Mapping[str, Ask],
     columns: Mapping[str, str],
     *,
     open_at: bool,
     name: str = "",
 ) -> None:
-    """At most a thousand, once they are wanted; one that is chosen leads to its history."""
+    """At most a thousand, once they are wanted; one that is chosen leads to its history.
+
+    With several ways to `ask` there is a choice between them.
+    """
     key = f"rows-{name or kind}"
     st.subheader(title)
     if not open_at and not st.toggle(f"Show the {title.lower()} themselves", key=f"{key}-shown"):
         return
+    if isinstance(ask, Mapping):
+        ask = ask[st.radio("Which of them", list(ask), horizontal=True, key=f"{key}-which")]
     found = ask(page.reading, page.chosen, limit=MOST)
     if len(found) == MOST:
         st.caption(f"The first {MOST:,}; narrow the filter to see others.")

@@ -19,6 +19,7 @@ OPTIONS = {
     "global.developmentMode": False,
     "browser.gatherUsageStats": False,  # nobody else learns that it runs, or of what
     "client.showErrorDetails": "none",  # a traceback is for the log
+    "client.showErrorLinks": False,  # nor does a page ask others about it
     "client.showSidebarNavigation": False,
     "client.toolbarMode": "minimal",
     "logger.hideWelcomeMessage": True,

@@ -1,5 +1,6 @@
 """Tables as they are read, and as files of exactly what is shown."""
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -14,6 +15,9 @@ from totes.dashboard import text
 
 ZERO_MOSTLY = "unconverted"
 """A column that is left out where it has nothing to tell."""
+
+_IS_NAME = re.compile(r"(\w+_)?id|key|batch")
+"""Columns whose whole numbers tell one from another: they are shown without a comma."""
 
 ROW_PIXELS = 35
 MOST_ROWS_SEEN = 12
@@ -46,11 +50,12 @@ def table(  # noqa: PLR0913  what a table is made of
     selectable: bool = False,
     empty: str = "Nothing in this period.",
     missing: str = "-",
+    whole: bool = False,
 ) -> int | None:
     """The columns by their headings, and buttons for a CSV and a Parquet file of the same rows.
 
-    `missing` stands where a value is None. Of a `selectable` table the number of the row that was
-    chosen is returned.
+    `missing` stands where a value is None. A `whole` table is as high as it has rows. Of a
+    `selectable` one the number of the row that was chosen is returned.
     """
     if frame.empty:
         st.text(empty)
@@ -58,18 +63,20 @@ def table(  # noqa: PLR0913  what a table is made of
     if ZERO_MOSTLY in columns and not frame[ZERO_MOSTLY].any():
         columns = {name: heading for name, heading in columns.items() if name != ZERO_MOSTLY}
     exact = frame[list(columns)]
-    shown = pd.DataFrame({name: _shown(exact[name]) for name in columns})
+    shown = pd.DataFrame({name: readable(exact[name]) for name in columns})
     options: dict[str, Any] = {}
     if selectable:
         options = {"on_select": "rerun", "selection_mode": "single-row"}
     chosen = st.dataframe(
         shown,
         hide_index=True,
-        height=(min(len(shown), MOST_ROWS_SEEN) + 1) * ROW_PIXELS + 3,
+        height=(len(shown) if whole else min(len(shown), MOST_ROWS_SEEN)) * ROW_PIXELS
+        + ROW_PIXELS
+        + 3,
         key=key,
         alt=alt,
         placeholder=missing,
-        column_config={name: _column(exact[name], heading) for name, heading in columns.items()},
+        column_config={name: column(exact[name], heading) for name, heading in columns.items()},
         **options,
     )
     downloads(exact, key=key, file_name=file_name)
@@ -101,29 +108,32 @@ def _is_decimal(column: "pd.Series[Any]") -> bool:
     return any(isinstance(value, Decimal) for value in column)
 
 
-def _shown(column: "pd.Series[Any]") -> "pd.Series[Any]":
+def readable(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """Numbers and dates as they are, so that they sort; everything else as text."""
     if pd.api.types.is_numeric_dtype(column) or _is_decimal(column):
         return column
-    return column.map(_cell)
+    return pd.Series([_cell(value) for value in column], index=column.index, dtype=object)
 
 
 def _cell(value: object) -> object:
-    if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
+    if text.is_missing(value):
+        return None
+    if isinstance(value, date) and not isinstance(value, datetime):
         return value
     return text.moment(value) if isinstance(value, datetime) else text.plain(value)
 
 
-def _column(column: "pd.Series[Any]", heading: str) -> Any:
-    if _is_decimal(column):
-        return st.column_config.NumberColumn(heading, format="accounting")
-    if pd.api.types.is_bool_dtype(column):
+def column(values: "pd.Series[Any]", heading: str) -> Any:
+    if _is_decimal(values):
+        form = "%.6f" if values.name == "rate" else "accounting"
+        return st.column_config.NumberColumn(heading, format=form)
+    if pd.api.types.is_bool_dtype(values):
         return st.column_config.CheckboxColumn(heading)
-    if pd.api.types.is_numeric_dtype(column):
+    if pd.api.types.is_numeric_dtype(values):
         return st.column_config.NumberColumn(
             heading,
-            format="%d" if "id" in heading.lower() or "number" in heading.lower() else "localized",
+            format="%d" if _IS_NAME.fullmatch(str(values.name)) else "localized",
         )
-    if any(isinstance(value, date) and not isinstance(value, datetime) for value in column):
+    if any(isinstance(value, date) and not isinstance(value, datetime) for value in values):
         return st.column_config.DateColumn(heading, format="YYYY-MM-DD")
     return st.column_config.TextColumn(heading)

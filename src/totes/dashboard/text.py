@@ -9,6 +9,11 @@ import unicodedata
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
+import pandas as pd
+
+NOT_CONVERTED = "not converted"
+"""What stands where there are rows, but a rate for none of them."""
+
 SYMBOLS = {"GBP": "£", "EUR": "€", "USD": "$"}
 
 _SMALL = 10_000
@@ -24,7 +29,7 @@ def plain(value: object) -> str:
         if unicodedata.category(sign) in {"Cc", "Zl", "Zp"}
         or unicodedata.bidirectional(sign) in _TURNS_LINES
         else sign
-        for sign in ("" if value is None else str(value))
+        for sign in ("" if is_missing(value) else str(value))
     )
 
 
@@ -33,8 +38,15 @@ def own(words: str) -> str:
     return words.replace("$", r"\$")
 
 
-def money(value: Decimal, currency: str, *, exact: bool = False) -> str:
+def is_missing(value: object) -> bool:
+    """None, or what pandas makes of it; no array."""
+    return value is None or bool(pd.isna(value))  # type: ignore[call-overload]
+
+
+def money(value: Decimal | None, currency: str, *, exact: bool = False) -> str:
     """`£1,234,568`, or to the penny: small amounts, and where it must be exact."""
+    if value is None or is_missing(value):
+        return NOT_CONVERTED
     digits = 2 if exact or abs(value) < _SMALL else 0
     symbol = SYMBOLS.get(currency, f"{currency} ")
     sign = "-" if round(value, digits) < 0 else ""

@@ -26,7 +26,12 @@ def cards(key: str) -> Iterator[None]:
 
 
 def total(
-    what: Total, label: str, currency: str, *, spark: Sequence[Decimal] = (), better: str = "up"
+    what: Total,
+    label: str,
+    currency: str,
+    *,
+    spark: Sequence[Decimal | None] = (),
+    better: str = "up",
 ) -> None:
     """The number, the exact one in its help, and beside it what waits or could not be converted.
 
@@ -36,13 +41,15 @@ def total(
     with st.container():
         st.metric(
             label,
-            text.money(what.value, currency),
+            "not converted" if what.value is None else text.money(what.value, currency),
             delta,
             delta_arrow=arrow,
             delta_color=_colour(arrow, better),
-            help=text.own(f"Exactly {text.money(what.value, currency, exact=True)}"),
+            help=None
+            if what.value is None
+            else text.own(f"Exactly {text.money(what.value, currency, exact=True)}"),
             border=True,
-            chart_data=[float(value) for value in spark] if len(spark) > 1 else None,
+            chart_data=_line(spark),
             chart_type="area",
         )
         for missing in left_out(what, currency):
@@ -70,7 +77,7 @@ def number(label: str, value: str, now: int | Decimal | None, before: int | Deci
 def change(what: Total) -> tuple[str | None, Arrow]:
     """How a total has changed in words, and the arrow for it."""
     if what.change is None:
-        if what.before is None:
+        if what.before is None or what.value is None:
             return None, "off"
         return (
             "the same"
@@ -92,7 +99,15 @@ def left_out(what: Total, currency: str) -> list[str]:
             known = what.waiting.unvalued < what.waiting.rows
             worth = f"{worth} and more" if known else ", of unknown worth"
         told.append(f"{text.count(what.waiting.rows, 'row')}{worth} in quarantine")
+    if what.waiting.unsure:
+        told.append(f"{text.count(what.waiting.unsure, 'row')} in quarantine may belong here")
     return told
+
+
+def _line(spark: Sequence[Decimal | None]) -> list[float] | None:
+    """What a sparkline is drawn of; none of values that aren't known."""
+    known = [float(value) for value in spark if value is not None]
+    return known if len(known) == len(spark) > 1 else None
 
 
 def _words(share: Decimal) -> str:

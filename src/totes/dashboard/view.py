@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -51,6 +52,8 @@ class View:
         return f"{self.chosen.since}_{self.chosen.until}_{self.currency}"
 
 
+_SLOTS = "slots"
+
 _current: ContextVar[View] = ContextVar("view")
 
 
@@ -68,23 +71,78 @@ def showing(what: View) -> Iterator[None]:
         _current.reset(token)
 
 
+_ADDRESS = "address"
+"""Where the session keeps the query that its page was last drawn for, or was told to go to."""
+
+
 def asked() -> Query:
     """The query of this page's URL."""
     values = {name: st.query_params.get_all(name) for name in st.query_params}
     return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
 
 
-def of_the_page() -> Query:
-    """What of it is the page's own."""
-    return {name: value for name, value in asked().items() if name not in FILTERS}
+def arrived() -> Query:
+    """The query that the page is now drawn for."""
+    query = st.session_state[_ADDRESS] = asked()
+    return query
+
+
+def address() -> Query:
+    """Where the page is, or is about to go.
+
+    A message of the browser may be of a moment when it hadn't yet heard of the last change.
+    """
+    query: Query = st.session_state.get(_ADDRESS, asked())
+    return query
+
+
+def draw_again() -> NoReturn:
+    """The whole page anew, from within a part of it: at its address."""
+    if asked() != address():
+        st.query_params.from_dict(address())
+    st.rerun()
 
 
 def go(chosen: Filter, **own: str) -> None:
     """Show the same page with another filter, and `own` values of the page: in the URL."""
-    st.query_params.from_dict(of_the_page() | own | chosen.to_query())
+    of_the_page = {name: value for name, value in address().items() if name not in FILTERS}
+    st.session_state[_ADDRESS] = query = of_the_page | own | chosen.to_query()
+    st.query_params.from_dict(query)
+
+
+def slot(name: str, value: object) -> str:
+    """The key of a widget that is to show a value which the URL tells.
+
+    Whenever that becomes another than what the widget shows, there is a new widget for it. With
+    one widget for all of them, what the browser still says of the value before would look like
+    somebody's choice: every tick of the badge brings all widgets' values along.
+    """
+    slots = st.session_state.setdefault(_SLOTS, {})
+    shown, number = slots.get(name, (None, -1))
+    if number < 0 or shown != value:
+        number += 1
+    slots[name] = (value, number)
+    key = f"{name}-{number}"
+    if key not in st.session_state:
+        st.session_state[key] = value
+    return key
+
+
+def choice(name: str, key: str) -> tuple[bool, Any]:
+    """Whether somebody chose another value in the widget of a slot, and the value."""
+    slots, value = st.session_state[_SLOTS], st.session_state[key]
+    shown, number = slots[name]
+    if key != f"{name}-{number}" or value == shown:
+        return False, value
+    slots[name] = (value, number)
+    return True, value
 
 
 def link(page: str, label: str, chosen: Filter, icon: str | None = None, **own: str) -> None:
     """A link to a page that keeps the filter."""
-    query = chosen.to_query() | own
+    link_to(page, label, {**chosen.to_query(), **own}, icon)
+
+
+def link_to(page: str, label: str, query: Query, icon: str | None = None) -> None:
+    """A link to a page with a query."""
     st.page_link(f"{page}.py", label=label, icon=icon, query_params=query)

@@ -5,6 +5,7 @@ GeoJSON in the drawing's own coordinates, so no projection is left to do, and as
 a page may be.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -23,6 +24,11 @@ LEFT_OUT = {"AQ"}
 
 FINE = 4
 """Units of the drawing, which is 2,754 wide: points nearer to each other are one."""
+
+DISC = 22
+"""Units from the middle of a disc to its edge: some pixels."""
+
+_CORNERS = 16
 
 type Point = tuple[float, float]
 type Matrix = tuple[float, float, float, float, float, float]
@@ -102,6 +108,20 @@ def countries() -> tuple[dict[str, Any], ...]:
         for code, polygons in sorted(shapes.items())
         if polygons and code not in LEFT_OUT
     )
+
+
+def seen(feature: dict[str, Any]) -> dict[str, Any]:
+    """The country; a disc in its place where it is too small to be seen on a page."""
+    polygons = feature["geometry"]["coordinates"]
+    largest = polygons[0][0]
+    if _extent(largest) >= 2 * DISC:
+        return feature
+    xs, ys = zip(*largest, strict=True)
+    x, y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+    angles = [math.tau * step / _CORNERS for step in range(_CORNERS)]
+    ring = [(round(x + DISC * math.cos(a)), round(y + DISC * math.sin(a))) for a in angles]
+    disc = [[*ring, ring[0]]]
+    return {**feature, "geometry": {"type": "MultiPolygon", "coordinates": [disc]}}
 
 
 def _groups(element: ET.Element, outer: Matrix) -> Iterator[tuple[str, ET.Element, Matrix]]:

@@ -14,7 +14,7 @@ from totes.dashboard.metrics import (
     purchases,
     sales,
 )
-from totes.dashboard.metrics.choosing import choices
+from totes.dashboard.metrics.choosing import choices, compared
 from totes.dashboard.metrics.lines import Grain, fitting_grain
 from totes.dashboard.metrics.total import Total, Waiting
 
@@ -23,6 +23,7 @@ __all__ = [
     "Total",
     "Waiting",
     "choices",
+    "compared",
     "dictionary",
     "fitting_grain",
     "history",

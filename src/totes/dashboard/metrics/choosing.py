@@ -17,6 +17,8 @@ class Days(NamedTuple):
     today: date
     first_day: date | None
     history_begins: datetime | None
+    now: datetime
+    """By the clock that is ahead, the warehouse's or that of the capture."""
 
 
 def days(reading: Reading, as_of: datetime | None) -> Days:
@@ -36,12 +38,25 @@ def _days(reading: Reading, as_of: datetime | None) -> Days:
     anything = Filter(*lines.EVER, as_of=as_of)
     parts = {"sales": lines.all_sales(anything), "purchases": lines.all_purchases(anything)}
     [(known_to, first_day, newest, begins)] = reading.rows("days", parts, as_of=as_of)
-    today: date = known_to or reading.now.astimezone(UTC).date()
+    today = (known_to or reading.now).astimezone(UTC).date()
     if as_of is not None:
         today = min(today, as_of.astimezone(UTC).date())
     if newest is not None and not timedelta() <= today - newest <= OWN_CLOCK:
         today = newest
-    return Days(today, first_day, begins)
+    return Days(today, first_day, begins, max(reading.now, known_to or reading.now))
+
+
+def compared(reading: Reading, chosen: Filter) -> Filter | None:
+    """The equal period before; None where the data doesn't reach back to its first day.
+
+    Of a period that has not ended, it is what is before the part that has passed.
+    """
+    known = days(reading, chosen.as_of)
+    passed = min(chosen.until, known.today)
+    if known.first_day is None or passed < chosen.since:
+        return None
+    earlier = chosen.within(chosen.since, passed).before()
+    return earlier if known.first_day <= earlier.since else None
 
 
 def choices(reading: Reading, as_of: datetime | None = None) -> Choices:
@@ -65,4 +80,5 @@ def choices(reading: Reading, as_of: datetime | None = None) -> Choices:
         counterparties=counterparties,
         reporting=tuple(dict.fromkeys([*first, *own, *rates])),
         history_begins=known.history_begins,
+        now=known.now,
     )

@@ -89,5 +89,5 @@ def _leaves(node: sqlglot.lineage.Node) -> Iterator[str]:
         if step.downstream or not isinstance(step.source, exp.Table):
             continue
         table = step.source.name
-        if table not in STARS and table != ISO_CURRENCY:
+        if table and table not in STARS and table != ISO_CURRENCY:
             yield f"{table}.{exp.to_column(step.name).name}"

@@ -1,7 +1,8 @@
 """Where the rows of a question come from: daily totals where they can answer it, else the facts."""
 
 from collections.abc import Collection, Mapping
-from datetime import date
+from datetime import date, datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 from psycopg import sql
@@ -9,26 +10,35 @@ from psycopg import sql
 from totes.dashboard.filters import FIRST_YEAR, LAST_YEAR, Filter
 from totes.dashboard.reading import NO_PARTS, Parts, Reading, part
 
-Grain = Literal["day", "week", "month", "year"]
+Grain = Literal["day", "month", "year"]
 
 EVER = (date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31))
 """Every day that the star may hold."""
 
-_MOST_POINTS = 62
-"""More points in a line than these are a coarser line."""
+DAYS, MONTHS = 92, 3 * 366
+"""So many days of a period are told by day, so many by month, and more by year."""
 
 _SALES = ("counterparty", "staff", "location", "design")
 _PURCHASES = ("counterparty", "staff")
 """What daily totals of orders are grouped by."""
 
+_OF_ALL = {"currency_ids": "currency_id", "counterparties": "counterparty_id"}
+_NARROWED: Mapping[str, Mapping[str, str]] = {
+    "sale": {**_OF_ALL, "location_ids": "location_id", "staff_ids": "staff_id"},
+    "purchase": {**_OF_ALL, "home_ids": "counterparty_id", "staff_ids": "staff_id"},
+    "payment": {**_OF_ALL, "home_ids": "counterparty_id"},
+}
+"""What a filter narrows, by the column that tells it; a payment's staff are its order's."""
+
+_IN_FACTS = {"location_id": "agreed_delivery_location_id", "staff_id": "sales_staff_id"}
+"""What a sale's columns are called in the facts."""
+
 
 def fitting_grain(chosen: Filter) -> Grain:
-    """Days for two months, weeks for a year, months for five, years beyond."""
-    if chosen.days <= _MOST_POINTS:
+    """What a period is told by: what one goes into from there is one of the next smaller kind."""
+    if chosen.days <= DAYS:
         return "day"
-    if chosen.days <= 7 * _MOST_POINTS:
-        return "week"
-    return "month" if chosen.days <= 31 * _MOST_POINTS else "year"
+    return "month" if chosen.days <= MONTHS else "year"
 
 
 def bound(reading: Reading, chosen: Filter) -> dict[str, Any]:
@@ -45,13 +55,18 @@ def bound(reading: Reading, chosen: Filter) -> dict[str, Any]:
     days = {"since": chosen.since, "until": chosen.until}
     named = (chosen.currencies, chosen.countries, chosen.departments, chosen.reporting)
     ids = _looked_up(reading, "ids", named, values=names)
-    converts = (chosen.since, chosen.until, chosen.reporting)
-    rates_of = {"reporting": chosen.reporting, **days}
+    converts = (chosen.since, chosen.until, chosen.reporting, chosen.as_of)
+    known_at = rates_known_at(reading, chosen.as_of)
+    rates_of = {"reporting": chosen.reporting, "known_at": known_at, **days}
+    which = {
+        "known": known_rates(chosen.as_of),
+        "rates": part("part_rates_as_of" if chosen.as_of else "part_rates_now"),
+    }
     return {
         **names,
         **days,
         **ids,
-        **_looked_up(reading, "rates", converts, values=rates_of),
+        **_looked_up(reading, "rates", converts, which, values=rates_of),
         "counterparties": list(chosen.counterparties) or None,
         "as_of": chosen.as_of,
     }
@@ -94,8 +109,45 @@ def facts(chosen: Filter) -> dict[str, sql.Composable]:
     }
 
 
+def rates_known_at(reading: Reading, as_of: datetime | None) -> datetime | None:
+    """The moment whose rates are taken: before any were known, that of the first ones."""
+    if as_of is None:
+        return None
+    begins = _looked_up(reading, "rates_begin", (), values={})["begins"]
+    return max(as_of, begins) if begins else as_of
+
+
+def known_rates(as_of: datetime | None) -> sql.Composable:
+    """All rates, as they are or as they were `known_at` a moment."""
+    if as_of is None:
+        return sql.Identifier("current_exchange_rate")
+    return sql.SQL("exchange_rate_as_of(%(known_at)s)")
+
+
 def rates() -> sql.Composable:
     return part("part_rates")
+
+
+def of_rows(what: str) -> dict[str, sql.Composable]:
+    """What questions for the rows of a fact (sale, purchase, payment) are made of beside it."""
+    names = _IN_FACTS if what == "sale" else {}
+    return {
+        "narrowed": narrowed(what, names),
+        "rates": rates(),
+        "factor": part("part_factor"),
+    }
+
+
+def narrowed(what: str, names: Mapping[str, str] = MappingProxyType({})) -> sql.Composable:
+    """The condition that a filter chooses a sale, purchase or payment."""
+    return sql.SQL(" AND ").join(
+        part(
+            "part_among",
+            chosen=sql.Placeholder(chosen),
+            key=sql.Identifier(what, names.get(column, column)),
+        )
+        for chosen, column in _NARROWED[what].items()
+    )
 
 
 def all_sales(chosen: Filter, *needed: str) -> sql.Composable:
@@ -114,32 +166,51 @@ def all_purchases(chosen: Filter, *needed: str) -> sql.Composable:
 
 def sales(chosen: Filter, *needed: str) -> sql.Composable:
     """The sales that a filter chooses, with their value in the reporting currency."""
-    narrowed = _narrowed(chosen, country="location")
-    return _converted("sales", all_sales(chosen, *needed, *narrowed))
+    looked_at = _looked_at(chosen, country="location")
+    return _converted("sale", all_sales(chosen, *needed, *looked_at))
 
 
 def purchases(chosen: Filter, *needed: str) -> sql.Composable:
     """The purchases that a filter chooses, with their value in the reporting currency."""
-    narrowed = _narrowed(chosen, country="counterparty")
-    return _converted("purchases", all_purchases(chosen, *needed, *narrowed))
+    looked_at = _looked_at(chosen, country="counterparty")
+    return _converted("purchase", all_purchases(chosen, *needed, *looked_at))
 
 
 def payments(chosen: Filter, *needed: str) -> sql.Composable:
     """The payments that a filter chooses, with their value in the reporting currency."""
-    looked_at = {*needed, *_narrowed(chosen, country="counterparty")}
+    return _converted("payment", _all_payments(chosen, *needed))
+
+
+def never_paid(chosen: Filter) -> sql.Composable:
+    """Those of them that no run pays."""
+    return _converted(
+        "payment",
+        part(
+            "part_payments_never_paid",
+            source=_all_payments(chosen),
+            payment=facts(chosen)["payment"],
+            whose=whose(chosen),
+        ),
+    )
+
+
+def payments_then(chosen: Filter) -> sql.Composable:
+    """Those that it would have chosen at an earlier moment, at the rates known now."""
+    then = part("part_payments_then", source=_all_payments(chosen), whose=whose(chosen))
+    return _converted("payment", then)
+
+
+def _all_payments(chosen: Filter, *needed: str) -> sql.Composable:
+    """Every payment, whatever its day, by what is `needed` of it."""
+    looked_at = {*needed, *_looked_at(chosen, country="counterparty")}
     if chosen.as_of is not None or "staff" in looked_at:
-        source = part(
-            "part_payments_of_facts", payment=facts(chosen)["payment"], whose=whose(chosen)
-        )
-        return _converted("payments", source)
+        return part("part_payments_of_facts", payment=facts(chosen)["payment"], whose=whose(chosen))
     id_: sql.Composable
     id_, name = sql.SQL("NULL::integer"), "daily_payments"
     if looked_at:
         id_, name = sql.Identifier("counterparty_id"), "daily_payments_by_counterparty"
     totals = sql.Identifier("totes", name)
-    return _converted(
-        "payments", part("part_payments_of_totals", counterparty_id=id_, totals=totals)
-    )
+    return part("part_payments_of_totals", counterparty_id=id_, totals=totals)
 
 
 def whose(chosen: Filter) -> sql.Composable:
@@ -149,7 +220,16 @@ def whose(chosen: Filter) -> sql.Composable:
     return part("part_payments_of_staff")
 
 
-def _narrowed(chosen: Filter, *, country: str) -> list[str]:
+def kinds() -> sql.Composable:
+    return part("part_kinds")
+
+
+def converted(lines: sql.Composable) -> sql.Composable:
+    """Lines of a day, a currency and a value, with that in the reporting currency."""
+    return part("part_converted", lines=lines, rates=rates())
+
+
+def _looked_at(chosen: Filter, *, country: str) -> list[str]:
     """What a filter looks at, beside day and currency."""
     looks_at = (
         (country, chosen.countries),
@@ -176,5 +256,8 @@ def _totals(
     return part("part_orders_of_totals", columns=columns, totals=sql.Identifier("totes", name))
 
 
-def _converted(kind: str, source: sql.Composable) -> sql.Composable:
-    return part("part_converted", lines=part(f"part_{kind}", source=source), rates=rates())
+def _converted(what: str, source: sql.Composable) -> sql.Composable:
+    parts = {"source": source, "narrowed": narrowed(what)}
+    if what == "payment":
+        parts["kinds"] = kinds()
+    return converted(part(f"part_{what}s", **parts))

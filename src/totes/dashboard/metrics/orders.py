@@ -8,17 +8,20 @@ import pandas as pd
 from psycopg import sql
 
 from totes.dashboard.filters import Filter
-from totes.dashboard.metrics import lines
-from totes.dashboard.metrics.choosing import days
+from totes.dashboard.metrics import lines, waits
+from totes.dashboard.metrics.choosing import compared
 from totes.dashboard.metrics.lines import Grain, fitting_grain
 from totes.dashboard.metrics.total import Total, Waiting
 from totes.dashboard.reading import Reading, part
 
 
 class Sum(NamedTuple):
-    """Of all orders that a filter chooses. `converted_units` are those of orders with a rate."""
+    """Of all orders that a filter chooses. `converted_units` are those of orders with a rate.
 
-    value: Decimal
+    `value` is None where there are orders and none has a rate.
+    """
+
+    value: Decimal | None
     orders: int
     units: int
     converted_units: int
@@ -27,7 +30,7 @@ class Sum(NamedTuple):
     @property
     def average_price(self) -> Decimal | None:
         """Of one unit, in the reporting currency; None where nothing was sold for a known price."""
-        if not self.converted_units:
+        if not self.converted_units or self.value is None:
             return None
         return (self.value / self.converted_units).quantize(Decimal("0.0001"))
 
@@ -57,52 +60,30 @@ def by(  # noqa: PLR0913  what is summed, by what, and how much of it
     key: str,
     limit: int | None,
 ) -> pd.DataFrame:
+    """By one dimension; only by currency are there sums in the orders' own."""
     parts = {
         "converted": converted,
         "members": part(f"members_of_{members}"),
         "id": sql.Identifier(f"{key}_id"),
     }
-    return reading.run("orders_by", parts, limit=limit, **lines.bound(reading, chosen))
+    found = reading.run("orders_by", parts, limit=limit, **lines.bound(reading, chosen))
+    return found if key == "currency" else found.drop(columns="own_value")
+
+
+def complete(*sums: Sum) -> bool:
+    """Whether all of the orders had a rate: sums that lack some don't compare."""
+    return not any(each.unconverted for each in sums)
 
 
 def total(name: str, now: Sum, before: Sum | None, waiting: Waiting) -> Total:
     return Total(
         name=name,
         value=now.value,
-        before=None if before is None else before.value,
+        before=before.value if before and complete(now, before) else None,
         count=now.orders,
         unconverted=now.unconverted,
         waiting=waiting,
     )
-
-
-_COLUMNS = {
-    "fact_sales_order": ("created_date", "units_sold", "unit_price"),
-    "fact_purchase_order": ("created_date", "item_quantity", "item_unit_price"),
-    "fact_payment": ("payment_date", None, "payment_amount"),
-}
-"""A fact's day, quantity and price."""
-
-
-def waiting(reading: Reading, chosen: Filter, fact: str) -> Waiting:
-    """What waits in quarantine, of the period or of a day that can't be made out."""
-    day, quantity, price = _COLUMNS[fact]
-    [row] = reading.rows(
-        "waiting",
-        {"rates": lines.rates()},
-        fact=fact,
-        day=day,
-        quantity=quantity,
-        price=price,
-        **lines.bound(reading, chosen),
-    )
-    return Waiting(*row)
-
-
-def had_begun(reading: Reading, chosen: Filter) -> bool:
-    """Whether there were orders when the filter's period ended."""
-    first_day = days(reading, chosen.as_of).first_day
-    return first_day is not None and first_day <= chosen.until
 
 
 def total_of(
@@ -114,8 +95,7 @@ def total_of(
 ) -> tuple[Total, Sum, Sum | None]:
     """A total with its sums, of the period and of the equal one before."""
     now = summed(reading, chosen, lines_of(chosen))
-    earlier = chosen.before()
     before = None
-    if had_begun(reading, earlier):
+    if earlier := compared(reading, chosen):
         before = summed(reading, earlier, lines_of(earlier))
-    return total(name, now, before, waiting(reading, chosen, fact)), now, before
+    return total(name, now, before, waits.waiting(reading, chosen, fact)), now, before

@@ -1,6 +1,7 @@
 """The business at a glance."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 import pandas as pd
 
@@ -40,7 +41,10 @@ def totals(reading: Reading, chosen: Filter) -> Overview:
 
 
 def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
-    """By day, week, month or year: start, revenue, purchases, margin, cash_in, cash_out."""
+    """By day, month or year: start, revenue, purchases, margin, cash_in, cash_out, unconverted.
+
+    The last are all the orders and payments that are in none of the others.
+    """
     sold = sales.over_time(reading, chosen, grain)
     bought = purchases.over_time(reading, chosen, grain)
     paid = payments.over_time(reading, chosen, grain)
@@ -49,22 +53,25 @@ def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> p
             "start": sold["start"],
             "revenue": sold["value"],
             "purchases": bought["value"],
-            "margin": sold["value"] - bought["value"],
+            "margin": [_less(*both) for both in zip(sold["value"], bought["value"], strict=True)],
             "cash_in": paid["cash_in"],
             "cash_out": paid["cash_out"],
+            "unconverted": sold["unconverted"] + bought["unconverted"] + paid["unconverted"],
         }
     )
 
 
 def _margin(revenue: Total, spend: Total) -> Total:
-    before = None
-    if revenue.before is not None and spend.before is not None:
-        before = revenue.before - spend.before
     return Total(
         "Margin",
-        revenue.value - spend.value,
-        before,
+        _less(revenue.value, spend.value),
+        _less(revenue.before, spend.before),
         revenue.count + spend.count,
         revenue.unconverted + spend.unconverted,
-        revenue.waiting + spend.waiting,
+        revenue.waiting - spend.waiting,
     )
+
+
+def _less(revenue: Decimal | None, spend: Decimal | None) -> Decimal | None:
+    """Where one isn't known, neither is what is left."""
+    return None if revenue is None or spend is None else revenue - spend

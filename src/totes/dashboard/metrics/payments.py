@@ -4,25 +4,34 @@ Refunds take away from the cash that came in or went out. Open payments aren't n
 period: a debt doesn't go away. One that is due in the future is worth what it is at today's rate.
 """
 
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
 import pandas as pd
+from psycopg import sql
 
 from totes.dashboard.filters import Filter
-from totes.dashboard.metrics import choosing, lines, orders
+from totes.dashboard.metrics import choosing, lines, waits
 from totes.dashboard.metrics.lines import Grain
-from totes.dashboard.metrics.total import Total, Waiting
-from totes.dashboard.reading import Reading
+from totes.dashboard.metrics.total import NOTHING_WAITS, Total, Waiting
+from totes.dashboard.reading import Reading, part
 
 FACT = "fact_payment"
+
+type Only = Literal["", "overdue", "never paid"]
+"""Which of the open payments."""
 
 
 @dataclass(frozen=True)
 class PaymentsSummary:
-    """`receivable` is what others owe us, `payable` what we owe; overdue is part of it."""
+    """`receivable` is what others owe us, `payable` what we owe; overdue is part of it.
+
+    Of these, `before` is what was open when the period began, where history tells that.
+    """
 
     cash_in: Total
     cash_out: Total
@@ -32,39 +41,63 @@ class PaymentsSummary:
     overdue_payable: Total
 
 
+@dataclass(frozen=True)
+class NeverPaid:
+    """What no run of payments pays: due on a weekend, or on the day it was made."""
+
+    receivable: Total
+    payable: Total
+
+
 class _Direction(NamedTuple):
     """A row of `payments_total`."""
 
     direction: str
-    value: Decimal
+    value: Decimal | None
     payments: int
     unconverted: int
-    overdue_value: Decimal
+    overdue_value: Decimal | None
     overdue_payments: int
     overdue_unconverted: int
+
+    @property
+    def overdue(self) -> "_Direction":
+        """What of it is overdue."""
+        of_it = (self.overdue_value, self.overdue_payments, self.overdue_unconverted)
+        return _Direction(self.direction, *of_it, *of_it)
 
 
 def summary(reading: Reading, chosen: Filter) -> PaymentsSummary:
     now = _sums(reading, chosen, paid=True)
-    earlier = chosen.before()
     before = None
-    if orders.had_begun(reading, earlier):
+    if earlier := _compared(reading, chosen, now):
         before = _sums(reading, earlier, paid=True)
-    waiting = orders.waiting(reading, chosen, FACT)
-    still = _sums(reading, _ever(chosen), paid=False)
-    waiting_ever = orders.waiting(reading, _ever(chosen), FACT)
+    still = _sums(reading, chosen.within(*lines.EVER), paid=False)
+    then = _open_before(reading, chosen)
+    waiting = partial(waits.waiting, reading, chosen, FACT)
+
+    def paid(name: str, way: str, total: str) -> Total:
+        return _total(name, now[way], before[way] if before else None, waiting(total))
+
+    def due(name: str, way: str, total: str) -> Total:
+        return _total(name, still[way], then[way] if then else None, waiting(total))
+
+    def overdue(name: str, way: str, total: str) -> Total:
+        earlier = then[way].overdue if then else None
+        return _total(name, still[way].overdue, earlier, waiting(total))
+
     return PaymentsSummary(
-        cash_in=_paid("Cash in", "in", now, before, waiting),
-        cash_out=_paid("Cash out", "out", now, before, waiting),
-        receivable=_open("Owed to us", still["in"], waiting_ever),
-        payable=_open("Owed by us", still["out"], waiting_ever),
-        overdue_receivable=_overdue("Overdue to us", still["in"], waiting_ever),
-        overdue_payable=_overdue("Overdue by us", still["out"], waiting_ever),
+        cash_in=paid("Cash in", "in", "cash_in"),
+        cash_out=paid("Cash out", "out", "cash_out"),
+        receivable=due("Owed to us", "in", "receivable"),
+        payable=due("Owed by us", "out", "payable"),
+        overdue_receivable=overdue("Overdue to us", "in", "overdue_receivable"),
+        overdue_payable=overdue("Overdue by us", "out", "overdue_payable"),
     )
 
 
 def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
-    """Cash by day, week, month or year: start, cash_in, cash_out, net, unconverted."""
+    """Cash by day, month or year: start, cash_in, cash_out, net, unconverted."""
     return _over_time(reading, chosen, grain or lines.fitting_grain(chosen), paid=True)
 
 
@@ -84,7 +117,7 @@ def ages(reading: Reading, chosen: Filter) -> pd.DataFrame:
         "payments_ages",
         {"converted": lines.payments(chosen)},
         today=choosing.days(reading, chosen.as_of).today,
-        **lines.bound_for_payments(reading, _ever(chosen)),
+        **lines.bound_for_payments(reading, chosen.within(*lines.EVER)),
     )
 
 
@@ -98,44 +131,75 @@ def owed(reading: Reading, chosen: Filter) -> pd.DataFrame:
         "payments_owed",
         {"converted": lines.payments(chosen, "counterparty")},
         today=choosing.days(reading, chosen.as_of).today,
-        **lines.bound_for_payments(reading, _ever(chosen)),
+        **lines.bound_for_payments(reading, chosen.within(*lines.EVER)),
     )
 
 
-def rows(
-    reading: Reading, chosen: Filter, limit: int | None = 1000, offset: int = 0
-) -> pd.DataFrame:
+def never_paid(reading: Reading, chosen: Filter) -> NeverPaid:
+    """Open payments that are overdue and that no run pays: see `open_rows`."""
+    found = _by_direction(reading, chosen.within(*lines.EVER), lines.never_paid(chosen), paid=False)
+    return NeverPaid(
+        _total("Never paid to us", found["in"], None, NOTHING_WAITS),
+        _total("Never paid by us", found["out"], None, NOTHING_WAITS),
+    )
+
+
+def rows(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd.DataFrame:
     """The paid payments of the period, the newest first."""
-    return _rows(reading, chosen, limit, offset, paid=True)
+    return _rows(reading, chosen, limit, paid=True)
 
 
 def open_rows(
-    reading: Reading,
-    chosen: Filter,
-    *,
-    only_overdue: bool = False,
-    limit: int | None = 1000,
-    offset: int = 0,
+    reading: Reading, chosen: Filter, *, only: Only = "", limit: int | None = 1000
 ) -> pd.DataFrame:
     """The open payments, the longest due first; `why` is a reason that it was never paid."""
-    today = choosing.days(reading, chosen.as_of).today
-    until = today - timedelta(days=1) if only_overdue else lines.EVER[1]
-    return _rows(reading, chosen.within(lines.EVER[0], until), limit, offset, paid=False)
-
-
-def _ever(chosen: Filter) -> Filter:
-    return replace(chosen, since=lines.EVER[0], until=lines.EVER[1], period="")
+    return _rows(reading, chosen.within(*lines.EVER), limit, paid=False, only=only)
 
 
 def _sums(reading: Reading, chosen: Filter, *, paid: bool) -> dict[str, _Direction]:
+    return _by_direction(reading, chosen, lines.payments(chosen), paid=paid)
+
+
+def _by_direction(
+    reading: Reading,
+    chosen: Filter,
+    converted: sql.Composable,
+    *,
+    paid: bool,
+    earlier: datetime | None = None,
+) -> dict[str, _Direction]:
+    today = choosing.days(reading, chosen.as_of).today if earlier is None else earlier.date()
     rows = reading.rows(
         "payments_total",
-        {"converted": lines.payments(chosen)},
-        today=choosing.days(reading, chosen.as_of).today,
+        {"converted": converted},
+        today=today,
         paid=paid,
+        earlier=earlier,
         **lines.bound_for_payments(reading, chosen),
     )
     return {row[0]: _Direction(*row) for row in rows}
+
+
+def _open_before(reading: Reading, chosen: Filter) -> dict[str, _Direction] | None:
+    """What was open when the period began; None where no history tells that."""
+    known = choosing.days(reading, chosen.as_of)
+    began = datetime.combine(chosen.since, time(), UTC)
+    begins = known.history_begins
+    if begins is None or not begins <= began <= (chosen.as_of or known.now):
+        return None
+    ever = chosen.within(*lines.EVER)
+    then = lines.payments_then(ever)
+    return _by_direction(reading, ever, then, paid=False, earlier=began)
+
+
+def _compared(reading: Reading, chosen: Filter, now: Mapping[str, _Direction]) -> Filter | None:
+    """The equal period before; None also where something is said to be paid after today."""
+    today = choosing.days(reading, chosen.as_of).today
+    if chosen.since <= today < chosen.until:
+        passed = _sums(reading, chosen.within(chosen.since, today), paid=True)
+        if any(passed[one].payments != now[one].payments for one in now):
+            return None
+    return choosing.compared(reading, chosen)
 
 
 def _over_time(reading: Reading, chosen: Filter, grain: Grain, *, paid: bool) -> pd.DataFrame:
@@ -148,52 +212,38 @@ def _over_time(reading: Reading, chosen: Filter, grain: Grain, *, paid: bool) ->
     )
 
 
+_NEWEST = sql.SQL("payment.payment_date DESC, payment.payment_id")
+_OLDEST = sql.SQL("payment.payment_date, payment.payment_id")
+
+
 def _rows(
-    reading: Reading,
-    chosen: Filter,
-    limit: int | None,
-    offset: int,
-    *,
-    paid: bool,
+    reading: Reading, chosen: Filter, limit: int | None, *, paid: bool, only: Only = ""
 ) -> pd.DataFrame:
+    conditions = {"overdue": "part_overdue", "never paid": "part_never_paid"}
     return reading.run(
         "payments_rows",
         {
             "payment": lines.facts(chosen)["payment"],
             "whose": lines.whose(chosen),
-            "rates": lines.rates(),
+            "only": part(conditions[only]) if only else sql.SQL("true"),
+            "kinds": lines.kinds(),
+            "order": _NEWEST if paid else _OLDEST,
+            **lines.of_rows("payment"),
         },
         today=choosing.days(reading, chosen.as_of).today,
         paid=paid,
         limit=limit,
-        offset=offset,
         **lines.bound_for_payments(reading, chosen),
     )
 
 
-def _paid(
-    name: str,
-    direction: str,
-    now: dict[str, _Direction],
-    before: dict[str, _Direction] | None,
-    waiting: Waiting,
-) -> Total:
-    found = now[direction]
+def _total(name: str, now: _Direction, before: _Direction | None, waiting: Waiting) -> Total:
+    incomplete = before is None or now.unconverted or before.unconverted
     return Total(
         name,
-        found.value,
-        before[direction].value if before else None,
-        found.payments,
-        found.unconverted,
+        now.value,
+        None if before is None or incomplete else before.value,
+        now.payments,
+        now.unconverted,
         waiting,
-    )
-
-
-def _open(name: str, found: _Direction, waiting: Waiting) -> Total:
-    return Total(name, found.value, None, found.payments, found.unconverted, waiting)
-
-
-def _overdue(name: str, found: _Direction, waiting: Waiting) -> Total:
-    return Total(
-        name, found.overdue_value, None, found.overdue_payments, found.overdue_unconverted, waiting
     )

@@ -1,10 +1,11 @@
 """Whether the warehouse can be trusted: how fresh it is, what came when, what waits."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 import pandas as pd
 
+from totes.dashboard.metrics import lines
 from totes.dashboard.reading import Reading
 
 
@@ -27,6 +28,26 @@ class Freshness:
         if self.checked_at is None:
             return None
         return max((self.now - self.checked_at).total_seconds(), 0.0)
+
+
+@dataclass(frozen=True)
+class RatesAge:
+    """How far the rates reach; all None where there are none.
+
+    `newest` is the newest day with a rate of its own, which was read at `source`; the days after
+    it, up to `through`, have that carried forward.
+    """
+
+    newest: date | None
+    through: date | None
+    source: str | None
+
+
+def rates_age(reading: Reading, as_of: datetime | None = None) -> RatesAge:
+    """How old the rates are that amounts are converted at, now or as of a moment."""
+    parts = {"rates": lines.known_rates(as_of)}
+    values = {"known_at": lines.rates_known_at(reading, as_of)}
+    return RatesAge(**reading.row("rates_age", parts, **values))
 
 
 def freshness(reading: Reading) -> Freshness:

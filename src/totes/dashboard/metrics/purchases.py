@@ -57,7 +57,7 @@ def summary(reading: Reading, chosen: Filter) -> PurchasesSummary:
 
 
 def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
-    """By day, week, month or year: start, value, orders, quantity, average_price, unconverted."""
+    """By day, month or year: start, value, orders, quantity, average_price, unconverted."""
     found = orders.over_time(reading, chosen, lines.purchases(chosen), grain)
     return found.rename(columns={"units": "quantity"})
 
@@ -65,8 +65,8 @@ def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> p
 def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = None) -> pd.DataFrame:
     """By one of DIMENSIONS, the biggest first.
 
-    Columns: key, name, value, orders, quantity, average_price, share, unconverted, own_value (in
-    the orders' own currency: for dimension currency). The country is the supplier's.
+    Columns: key, name, value, orders, quantity, average_price, share, unconverted; by currency also
+    own_value, in the orders' own. The country is the supplier's.
     """
     if dimension == "item":
         found = reading.run(
@@ -82,11 +82,9 @@ def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = Non
     return found.rename(columns={"units": "quantity"})
 
 
-def rows(
-    reading: Reading, chosen: Filter, limit: int | None = 1000, offset: int = 0
-) -> pd.DataFrame:
+def rows(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd.DataFrame:
     """The orders themselves, the newest first; `rate` and `value` are None without a rate."""
-    return _rows(reading, chosen, None, limit, offset)
+    return _rows(reading, chosen, None, limit)
 
 
 def deliveries(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd.DataFrame:
@@ -96,19 +94,18 @@ def deliveries(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd
     """
     today = choosing.days(reading, chosen.as_of).today
     everything = replace(chosen, since=lines.EVER[0], until=lines.EVER[1], period="")
-    found = _rows(reading, everything, today, limit, 0)
+    found = _rows(reading, everything, today, limit)
     found["days"] = [(day - today).days for day in found["agreed_delivery_date"]]
     return found
 
 
 def _rows(
-    reading: Reading, chosen: Filter, delivery_from: date | None, limit: int | None, offset: int
+    reading: Reading, chosen: Filter, delivery_from: date | None, limit: int | None
 ) -> pd.DataFrame:
     return reading.run(
         "purchases_rows",
-        {**lines.facts(chosen), "rates": lines.rates()},
+        {**lines.facts(chosen), **lines.of_rows("purchase")},
         delivery_from=delivery_from,
         limit=limit,
-        offset=offset,
         **lines.bound(reading, chosen),
     )

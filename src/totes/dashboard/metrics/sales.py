@@ -57,12 +57,14 @@ def summary(reading: Reading, chosen: Filter) -> SalesSummary:
         units=now.units,
         units_before=before.units if before else None,
         average_price=now.average_price,
-        average_price_before=before.average_price if before else None,
+        average_price_before=before.average_price
+        if before and orders.complete(now, before)
+        else None,
     )
 
 
 def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
-    """By day, week, month or year: start, value, orders, units, average_price, unconverted.
+    """By day, month or year: start, value, orders, units, average_price, unconverted.
 
     Those without orders are there too, without an average price.
     """
@@ -73,7 +75,7 @@ def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = Non
     """By one of DIMENSIONS, the biggest first.
 
     Columns: key, name, value, orders, units, average_price, share (of all, also of those beyond
-    the limit), unconverted, own_value (in the orders' own currency: for dimension currency).
+    the limit), unconverted; by currency also own_value, in the orders' own.
     """
     key = _KEYS[dimension]
     converted = lines.sales(chosen, *({key} - {"currency"}))
@@ -81,7 +83,10 @@ def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = Non
 
 
 def top_designs(reading: Reading, chosen: Filter, each: int = 3) -> pd.DataFrame:
-    """The best designs of each country: country, place, design, value, orders, units."""
+    """The best designs of each country, by place.
+
+    Columns: country, place, design_id, design, value, orders, units, unconverted.
+    """
     converted = lines.sales(chosen, "location", "design")
     return reading.run(
         "top_designs", {"converted": converted}, each=each, **lines.bound(reading, chosen)
@@ -101,11 +106,7 @@ def new_and_returning(reading: Reading, chosen: Filter) -> pd.DataFrame:
     return reading.run("new_and_returning", parts, **lines.bound(reading, chosen))
 
 
-def rows(
-    reading: Reading, chosen: Filter, limit: int | None = 1000, offset: int = 0
-) -> pd.DataFrame:
+def rows(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd.DataFrame:
     """The orders themselves, the newest first; `rate` and `value` are None without a rate."""
-    parts = {**lines.facts(chosen), "rates": lines.rates()}
-    return reading.run(
-        "sales_rows", parts, limit=limit, offset=offset, **lines.bound(reading, chosen)
-    )
+    parts = {**lines.facts(chosen), **lines.of_rows("sale")}
+    return reading.run("sales_rows", parts, limit=limit, **lines.bound(reading, chosen))

@@ -11,16 +11,22 @@ Direction = Literal["up", "down", "same", "unknown"]
 class Waiting:
     """Rows in quarantine that belong to a total: their value, but for `unvalued` of them.
 
-    These hold no amount, day or currency that can be made out, or there is no rate.
+    These hold no amount or currency that can be made out, or there is no rate. Beside them there
+    are `unsure` ones, which may belong to it: that can't be told from what they hold.
     """
 
     rows: int = 0
     value: Decimal = Decimal(0)
     unvalued: int = 0
+    unsure: int = 0
 
-    def __add__(self, other: "Waiting") -> "Waiting":
+    def __sub__(self, other: "Waiting") -> "Waiting":
+        """Of what other rows are taken away from."""
         return Waiting(
-            self.rows + other.rows, self.value + other.value, self.unvalued + other.unvalued
+            self.rows + other.rows,
+            self.value - other.value,
+            self.unvalued + other.unvalued,
+            self.unsure + other.unsure,
         )
 
 
@@ -31,11 +37,12 @@ NOTHING_WAITS = Waiting()
 class Total:
     """A sum in the reporting currency, of `count` rows; `unconverted` of them had no rate.
 
-    `before` is that of the equal period before; None where there is no data of it.
+    `value` is None where none of the rows had one. `before` is that of the equal period before;
+    None where nothing compares: where there is no data of it, or a row of either had no rate.
     """
 
     name: str
-    value: Decimal
+    value: Decimal | None
     before: Decimal | None = None
     count: int = 0
     unconverted: int = 0
@@ -44,13 +51,13 @@ class Total:
     @property
     def change(self) -> Decimal | None:
         """By what part it changed: 0.12 is 12 % more. None where nothing compares."""
-        if not self.before:
+        if not self.before or self.value is None:
             return None
         return (self.value - self.before) / abs(self.before)
 
     @property
     def direction(self) -> Direction:
-        if self.before is None:
+        if self.before is None or self.value is None:
             return "unknown"
         if self.value == self.before:
             return "same"

@@ -10,14 +10,14 @@ from pathlib import Path
 import streamlit as st
 
 from totes.dashboard import metrics, text
-from totes.dashboard.badge import badge, until_back
+from totes.dashboard.badge import LOG, badge, trouble, until_back
 from totes.dashboard.controls import controls, navigation
 from totes.dashboard.filters import Choices, Filter
 from totes.dashboard.metrics import pipeline
 from totes.dashboard.reading import Reading, open_reading
 from totes.dashboard.served import served
-from totes.dashboard.view import PAGES, View, asked, go, showing
-from totes.errors import TotesError, WarehouseAway
+from totes.dashboard.view import FILTERS, PAGES, Query, View, arrived, asked, go, showing
+from totes.errors import TotesError
 
 ICON = Path(__file__).parent.with_name("bag.svg")
 
@@ -32,9 +32,15 @@ STYLE = """
   color: inherit; opacity: 0.85;
 }
 [class*="st-key-cards-"] > div { flex: 1 1 10rem; min-width: 9rem; width: auto; }
+[data-stale="true"] { opacity: 1 !important; transition: none !important; }
+[data-testid="stMetricLabel"] p, [data-testid="stMetricDelta"] * {
+  white-space: normal; overflow: visible;
+}
 .block-container { padding-top: 4rem; }
 </style>
 """
+
+FIRST = "overview"
 
 # Pages that no period or choice narrows.
 WHOLE_BUSINESS = {"history", "pipeline", "dictionary"}
@@ -45,69 +51,85 @@ def main() -> None:
         st.Page(
             f"{name}.py",
             title=title,
-            url_path="" if name == "overview" else name,
-            default=name == "overview",
+            url_path="" if name == FIRST else name,
+            default=name == FIRST,
         )
         for name, title in PAGES.items()
     ]
-    page = st.navigation(pages, position="hidden")
+    by_name = st.Page(_go_to_first, title=PAGES[FIRST], url_path=FIRST)  # its place is the root
+    page = st.navigation([*pages, by_name], position="hidden")
     st.set_page_config(
         page_title=f"{page.title} · Terrific Totes", page_icon=str(ICON), layout="wide"
     )
     st.html(STYLE)
+    if page.url_path == FIRST:
+        page.run()
+    query = arrived()
     try:
         with open_reading(served().warehouse) as reading:
-            _draw(page, reading)
+            _draw(page, reading, query)
     except TotesError as error:
-        _unreachable(error)
+        _unreachable(error, query)
 
 
-def _draw(page: st.Page, reading: Reading) -> None:
+def _go_to_first() -> None:
+    st.switch_page(f"{FIRST}.py", query_params=asked())
+
+
+def _draw(page: st.Page, reading: Reading, query: Query) -> None:
     fresh = pipeline.freshness(reading)
     if fresh.data_to is None:
         _empty()
         return
     choices = metrics.choices(reading)
-    chosen, notices = Filter.from_query(asked(), choices)
+    chosen, notices = Filter.from_query(query, choices)
     if chosen.as_of is not None:
         choices = metrics.choices(reading, chosen.as_of)  # its last 30 days end then
-        chosen, notices = Filter.from_query(asked(), choices)
-    name = page.url_path or "overview"
+        chosen, notices = Filter.from_query(query, choices)
+    name = page.url_path or FIRST
     with st.sidebar:
-        navigation(chosen)
+        navigation(chosen.to_query())
         if name not in WHOLE_BUSINESS:
             st.divider()
             controls(chosen, choices)
     badge(fresh.data_to, past=chosen.as_of is not None)
     for notice in notices:
         st.text(notice)
-    if name not in WHOLE_BUSINESS:
-        _as_of(chosen, choices)
+    if chosen.as_of is not None and not _as_of(chosen, choices, page, name):
+        return
     dark = st.context.theme.type == "dark"
     with showing(View(reading, chosen, choices, fresh.data_to, dark)):
         page.run()
 
 
-def _as_of(chosen: Filter, choices: Choices) -> None:
-    """That this is the past, and where the past ends."""
-    if chosen.as_of is None:
-        return
+def _as_of(chosen: Filter, choices: Choices, page: st.Page, name: str) -> bool:
+    """That this is the past, and where the past ends; whether there is something to show."""
     begins = choices.history_begins
-    if begins is not None and chosen.as_of < begins:
+    begun = begins is None or (chosen.as_of is not None and chosen.as_of >= begins)
+    moment = text.moment(chosen.as_of)
+    if name in WHOLE_BUSINESS:
+        st.info(
+            f"{page.title} is of now: the time machine, set to {moment}, does not reach it.",
+            icon=":material/update:",
+        )
+    elif begun:
+        st.info(
+            f"As it stood at {moment}, without what was seen later, at the rates known then. "
+            "Names of customers, designs and staff are those of today. "
+            f"History begins at {text.moment(begins)}, with the first capture.",
+            icon=":material/history:",
+        )
+    else:
+        st.title(page.title)
         st.warning(
             f"History begins at {text.moment(begins)}, with the first capture. What was before "
             "that, nobody recorded: there is nothing to show.",
             icon=":material/history:",
         )
-    else:
-        st.info(
-            f"As it stood at {text.moment(chosen.as_of)}, without what was seen later. "
-            f"History begins at {text.moment(begins)}, with the first capture.",
-            icon=":material/history:",
-        )
     st.button(
         "Back to now", icon=":material/update:", on_click=go, args=[replace(chosen, as_of=None)]
     )
+    return begun or name in WHOLE_BUSINESS
 
 
 def _empty() -> None:
@@ -119,14 +141,15 @@ def _empty() -> None:
     until_back()
 
 
-def _unreachable(error: TotesError) -> None:
-    away = isinstance(error, WarehouseAway)
-    st.title("The warehouse can't be reached" if away else "The warehouse can't be read")
-    st.text(text.plain(error))
+def _unreachable(error: TotesError, query: Query) -> None:
+    LOG.warning("a page: %s", error)
+    found = trouble(error)
+    with st.sidebar:
+        navigation({name: value for name, value in query.items() if name in FILTERS})
+    st.title(found.title)
+    st.markdown(found.what)
     st.markdown(
-        "Nothing is lost: the pipeline makes up for it by itself once the warehouse is back. "
-        "`totes check` says what is wrong; `TOTES_DASHBOARD_DSN` names the warehouse that these "
-        "pages read."
+        "Nothing is lost: the pipeline makes up for it by itself once the warehouse is back."
     )
     until_back()
 

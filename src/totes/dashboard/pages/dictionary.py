@@ -19,7 +19,14 @@ def show(page: View) -> None:
     for tab, name in zip(tabs, STARS, strict=True):
         with tab:
             star = dictionary.star(name)
-            st.graphviz_chart(diagram(star, dark=page.dark), width="stretch")
+            around = "; ".join(
+                f"{dimension} by {', '.join(columns)}" for dimension, columns in star.dimensions
+            )
+            st.graphviz_chart(
+                diagram(star, dark=page.dark),
+                width="stretch",
+                alt=f"{star.fact} in the middle, and around it {around}.",
+            )
             for dimension, columns in star.dimensions:
                 st.text(f"{dimension}: {', '.join(columns)}")
     found = dictionary.tables(page.reading)

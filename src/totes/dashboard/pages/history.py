@@ -1,11 +1,15 @@
 """How an order or a payment came to be what it is, version by version."""
 
+import re
+from datetime import datetime, time
+from decimal import Decimal
+
 import pandas as pd
 import streamlit as st
 
 from totes.dashboard import tables, text
 from totes.dashboard.metrics import history
-from totes.dashboard.view import View, asked, go, link, view
+from totes.dashboard.view import View, asked, choice, go, link, slot, view
 
 KINDS = {
     "sales_order": "Sales order",
@@ -14,6 +18,8 @@ KINDS = {
 }
 
 MOST_KEY = 2**31 - 1
+
+_KEY = re.compile(r"[0-9]{1,10}")
 
 
 def show(page: View) -> None:
@@ -35,22 +41,19 @@ def _asked() -> tuple[str, int | None]:
     """What the URL names; anything that can't be meant is as if it were not there."""
     query = asked()
     kind, key = query.get("kind", ""), query.get("key", "")
-    number = int(key) if isinstance(key, str) and key.isascii() and key.isdigit() else None
+    number = int(key) if isinstance(key, str) and _KEY.fullmatch(key) else None
     if number is not None and number > MOST_KEY:
         number = None
     return (kind if isinstance(kind, str) and kind in KINDS else "sales_order"), number
 
 
 def _choose(page: View, kind: str, key: int | None) -> None:
-    st.session_state["history-kind"], st.session_state["history-key"] = kind, key
+    keys = {"kind": slot("history-kind", kind), "key": slot("history-key", key)}
 
-    def changed() -> None:
-        wanted = st.session_state["history-key"]
-        go(
-            page.chosen,
-            kind=st.session_state["history-kind"] or kind,
-            key="" if wanted is None else str(wanted),
-        )
+    def changed(name: str) -> None:
+        chose, value = choice(f"history-{name}", keys[name])
+        if chose and (value is not None or name == "key"):
+            go(page.chosen, **{name: "" if value is None else str(value)})
 
     left, right = st.columns(2)
     with left:
@@ -58,8 +61,9 @@ def _choose(page: View, kind: str, key: int | None) -> None:
             "What",
             list(KINDS),
             format_func=KINDS.__getitem__,
-            key="history-kind",
+            key=keys["kind"],
             on_change=changed,
+            args=["kind"],
         )
     with right:
         st.number_input(
@@ -68,8 +72,9 @@ def _choose(page: View, kind: str, key: int | None) -> None:
             max_value=MOST_KEY,
             value=None,
             step=1,
-            key="history-key",
+            key=keys["key"],
             on_change=changed,
+            args=["key"],
             placeholder="such as 1234",
         )
 
@@ -99,12 +104,14 @@ def _versions(page: View, kind: str, key: int) -> None:
         full = _in_full(found)
         tables.table(
             full,
-            {column: column for column in full.columns},
+            {column: _words(column) for column in full.columns},
             key=f"history-full-{kind}-{key}",
             file_name=f"totes-versions-{kind}-{key}",
             alt=f"Every version of {name.lower()}; ● marks what differs from the one before.",
+            whole=True,
         )
-        st.caption("● marks what differs from the version before.")
+        if len(found.versions) > 1:
+            st.caption("● marks what differs from the version before.")
     _time_machine(page, found)
 
 
@@ -127,7 +134,7 @@ def _changes(found: history.History) -> pd.DataFrame:
         made += [
             {
                 "seen": text.moment(after.valid_from),
-                "column": column,
+                "column": _words(column),
                 "before": _value(before, column),
                 "after": _value(after, column),
             }
@@ -136,14 +143,14 @@ def _changes(found: history.History) -> pd.DataFrame:
         ]
     if found.deleted_at is not None:
         seen = text.moment(found.deleted_at)
-        made.append({"seen": seen, "column": "deleted", "before": "there", "after": "gone"})
+        made.append({"seen": seen, "column": "Deleted", "before": "there", "after": "gone"})
     return pd.DataFrame(made, columns=["seen", "column", "before", "after"])
 
 
 def _in_full(found: history.History) -> pd.DataFrame:
     """A column of the table for each version, its values below each other."""
     columns = _columns(found.versions[0])
-    made: dict[str, list[str]] = {"column": ["valid from", "valid to", *columns]}
+    made: dict[str, list[str]] = {"column": ["Valid from", "Valid to", *map(_words, columns)]}
     for number, version in enumerate(found.versions, 1):
         made[f"version {number}"] = [
             text.moment(version.valid_from),
@@ -161,7 +168,23 @@ def _columns(version: history.Version) -> list[str]:
 
 
 def _value(version: history.Version, column: str) -> str:
-    return text.plain(version.values.get(column))  # noqa: PD011
+    value = version.values.get(column)  # noqa: PD011
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return text.moment(value)
+        case time():
+            return f"{value:%H:%M:%S}"
+        case int() | Decimal() if not column.endswith("_id"):
+            return f"{value:,}"
+        case _:
+            return text.plain(value)
+
+
+def _words(column: str) -> str:
+    """`agreed_delivery_date` as a heading."""
+    return column.replace("_", " ").capitalize()
 
 
 def _time_machine(page: View, found: history.History) -> None:
@@ -189,13 +212,16 @@ def _recent(page: View, kind: str, key: int | None) -> None:
     st.subheader("What changed last")
     found = history.recent(page.reading, limit=50)
     picked = tables.table(
-        found.assign(what=[KINDS.get(one, one) for one in found["kind"]]),
+        found.assign(
+            what=[KINDS.get(one, one) for one in found["kind"]],
+            deleted=["deleted" if deleted else "there" for deleted in found["deleted"]],
+        ),
         {
             "what": "What",
             "key": "Its id",
             "versions": "Versions",
             "changed_at": "Last seen to change",
-            "deleted": "Deleted",
+            "deleted": "Now",
         },
         key=f"history-recent-{kind}-{key}",
         file_name="totes-recent-changes",

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, tables, text, totals
+from totes.dashboard import charts, drill, metrics, tables, text, totals
 from totes.dashboard.metrics import overview
+from totes.dashboard.money import rates_note
 from totes.dashboard.view import View, link, view
 
 
@@ -31,15 +32,18 @@ OUTSTANDING = (
 def show(page: View) -> None:
     chosen, currency = page.chosen, page.currency
     st.title("Overview")
-    before = chosen.before()
-    st.caption(
-        f"{text.period(chosen.since, chosen.until)}, compared with the "
-        f"{text.count(chosen.days, 'day')} before, {text.period(before.since, before.until)}. "
-        f"All sums in {currency}, each at the rate of its own day."
-    )
     found = overview.totals(page.reading, chosen)
-    grain = drill.grain(chosen)
-    series = overview.over_time(page.reading, chosen, grain)
+    owed = (found.receivable, found.payable)
+    told = [_compared(page)]
+    if any(one.before is not None for one in owed):
+        told.append(f"What is owed is compared with the beginning of {text.day(chosen.since)}.")
+    st.caption(f"{text.period(chosen.since, chosen.until)}, {' '.join(told)}")
+    rates_note(page)
+    grain = metrics.fitting_grain(chosen)
+    series = charts.busy(
+        overview.over_time(page.reading, chosen, grain),
+        ("revenue", "purchases", "cash_in", "cash_out", "unconverted"),
+    )
     for row in (BUSINESS, (*CASH, *OUTSTANDING)):
         with totals.cards(row[0].name):
             for one in row:
@@ -59,6 +63,8 @@ def show(page: View) -> None:
         dark=page.dark,
     )
     st.altair_chart(drawn.drawn, alt=drawn.says, key="overview-lines")
+    key = f"overview-{chosen.since}-{chosen.until}-{grain}"
+    drill.one_of(page, series, grain, key)
     with st.expander("As a table"):
         tables.table(
             series,
@@ -69,11 +75,24 @@ def show(page: View) -> None:
                 "margin": f"Margin, {currency}",
                 "cash_in": f"Cash in, {currency}",
                 "cash_out": f"Cash out, {currency}",
+                "unconverted": "Not converted",
             },
             key="overview-series",
             file_name=f"totes-overview_{page.file_name}",
             alt=drawn.says,
         )
+
+
+def _compared(page: View) -> str:
+    """What the changes are against."""
+    chosen = page.chosen
+    before = metrics.compared(page.reading, chosen)
+    if before is None:
+        return "compared with nothing: the data does not reach back to the equal period before."
+    return (
+        f"compared with the {text.count(before.days, 'day')} before, "
+        f"{text.period(before.since, before.until)}."
+    )
 
 
 show(view())

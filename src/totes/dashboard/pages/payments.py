@@ -1,9 +1,15 @@
 """Money that came and went, what is owed to whom, and what is to be expected."""
 
+from collections.abc import Mapping
+from functools import partial
+
 import streamlit as st
 
-from totes.dashboard import charts, drill, tables, text, totals
+from totes.dashboard import charts, drill, metrics, tables, text, totals
+from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import payments
+from totes.dashboard.money import rates_note
+from totes.dashboard.reading import Reading
 from totes.dashboard.rows import rows
 from totes.dashboard.view import View, view
 
@@ -11,16 +17,26 @@ DAYS_AHEAD = 30
 
 DIRECTIONS = {"in": "Owed to us", "out": "Owed by us"}
 
+WAYS = {"in": "to us", "out": "by us"}
+
+OPEN_ONES: Mapping[str, payments.Only] = {
+    "All": "",
+    "Overdue": "overdue",
+    "Never paid": "never paid",
+}
+"""Which open payments are listed."""
+
 OPEN_COLUMNS = {
     "payment_id": "Payment id",
+    "value": "Amount, {}",
     "counterparty": "Counterparty",
-    "direction": "Direction",
+    "direction": "Owed",
     "kind": "Kind",
     "payment_date": "Due",
     "days_overdue": "Days overdue",
-    "value": "Amount, {}",
     "amount": "In its currency",
     "currency": "Currency",
+    "rate": "Rate",
     "country": "Country",
     "why": "Remark",
     "sales_order_id": "Sales order id",
@@ -29,13 +45,14 @@ OPEN_COLUMNS = {
 
 PAID_COLUMNS = {
     "payment_id": "Payment id",
+    "value": "Amount, {}",
     "payment_date": "Day",
-    "direction": "Direction",
+    "direction": "Paid",
     "kind": "Kind",
     "counterparty": "Counterparty",
-    "value": "Amount, {}",
     "amount": "In its currency",
     "currency": "Currency",
+    "rate": "Rate",
     "country": "Country",
     "sales_order_id": "Sales order id",
     "purchase_order_id": "Purchase order id",
@@ -46,9 +63,12 @@ def show(page: View) -> None:
     chosen = page.chosen
     st.title("Payments")
     drill.way_back(page)
+    rates_note(page)
     _totals(page)
-    grain = drill.grain(chosen)
-    series = payments.over_time(page.reading, chosen, grain)
+    grain = metrics.fitting_grain(chosen)
+    series = charts.busy(
+        payments.over_time(page.reading, chosen, grain), ("cash_in", "cash_out", "unconverted")
+    )
     st.subheader(f"Cash in and out by {grain}, {text.period(chosen.since, chosen.until)}")
     drawn = charts.lines(
         series,
@@ -58,15 +78,17 @@ def show(page: View) -> None:
         dark=page.dark,
     )
     st.altair_chart(drawn.drawn, alt=drawn.says, key="payments-lines")
+    drill.one_of(page, series, grain, f"payments-{chosen.since}-{chosen.until}-{grain}")
     with st.expander("As a table"):
         _series(page, series, f"{grain.capitalize()} from", "payments-series", drawn.says)
     _owed(page)
     _expected(page)
+    _never_paid(page)
     rows(
         page,
         "payment",
         "Open payments",
-        payments.open_rows,
+        {label: partial(_open, only=only) for label, only in OPEN_ONES.items()},
         OPEN_COLUMNS,
         open_at=True,
         name="open",
@@ -75,10 +97,26 @@ def show(page: View) -> None:
         page,
         "payment",
         "Payments made",
-        payments.rows,
+        _made,
         PAID_COLUMNS,
         open_at=chosen.days == 1,
         name="paid",
+    )
+
+
+def _open(reading: Reading, chosen: Filter, *, limit: int, only: payments.Only) -> tables.Frame:
+    return _in_words(payments.open_rows(reading, chosen, only=only, limit=limit))
+
+
+def _made(reading: Reading, chosen: Filter, *, limit: int) -> tables.Frame:
+    return _in_words(payments.rows(reading, chosen, limit=limit))
+
+
+def _in_words(found: tables.Frame) -> tables.Frame:
+    """`SALES_RECEIPT` is a sales receipt, and one that came in was paid to us."""
+    return found.assign(
+        direction=[WAYS.get(one, one) for one in found["direction"]],
+        kind=[str(one).replace("_", " ").capitalize() for one in found["kind"]],
     )
 
 
@@ -89,11 +127,29 @@ def _totals(page: View) -> None:
             (found.cash_in, "Cash in", "up"),
             (found.cash_out, "Cash out", ""),
             (found.receivable, "Owed to us", ""),
-            (found.overdue_receivable, "Of that overdue", "down"),
+            (found.overdue_receivable, "Overdue to us", "down"),
             (found.payable, "Owed by us", ""),
-            (found.overdue_payable, "Of that overdue", "down"),
+            (found.overdue_payable, "Overdue by us", "down"),
         ):
             totals.total(what, label, page.currency, better=better)
+    compared = ""
+    if any(one.before is not None for one in (found.receivable, found.payable)):
+        compared = f", compared with the beginning of {text.day(page.chosen.since)}"
+    st.caption(f"What is owed is that of today{compared}.")
+
+
+def _never_paid(page: View) -> None:
+    st.subheader("Never paid")
+    found = payments.never_paid(page.reading, page.chosen)
+    with totals.cards("never-paid"):
+        totals.total(found.receivable, "Never paid to us", page.currency, better="down")
+        totals.total(found.payable, "Never paid by us", page.currency, better="down")
+    st.caption(
+        f"{text.count(found.receivable.count, 'payment')} to us and "
+        f"{text.count(found.payable.count, 'payment')} by us are overdue, and due on a weekend or "
+        "on the day they were made: totesys pays none of these. They are among the open payments "
+        "below, as “Never paid”."
+    )
 
 
 def _series(page: View, frame: tables.Frame, first: str, key: str, says: str) -> None:
@@ -103,6 +159,7 @@ def _series(page: View, frame: tables.Frame, first: str, key: str, says: str) ->
         "cash_in": f"Cash in, {page.currency}",
         "cash_out": f"Cash out, {page.currency}",
         "net": f"Net, {page.currency}",
+        "unconverted": "Not converted",
     }
     tables.table(
         frame,
@@ -127,10 +184,10 @@ def _owed(page: View) -> None:
         tables.table(
             ages,
             {
-                "what": "What",
                 "age": "Overdue",
-                "payments": "Payments",
                 "value": f"Amount, {page.currency}",
+                "what": "What",
+                "payments": "Payments",
                 "unconverted": "Not converted",
             },
             key="payments-ages-table",
@@ -138,15 +195,18 @@ def _owed(page: View) -> None:
             alt=drawn.says,
         )
     st.subheader("Who owes us, and whom we owe")
-    found = payments.owed(page.reading, page.chosen)
+    found = charts.told_apart(
+        payments.owed(page.reading, page.chosen), key="counterparty_id", name="counterparty"
+    )
     tables.table(
         found,
         {
             "counterparty": "Counterparty",
             "receivable": f"Owes us, {page.currency}",
-            "overdue_receivable": "Of that overdue",
+            "overdue_receivable": "Overdue to us",
             "payable": f"We owe, {page.currency}",
-            "overdue_payable": "Of that overdue",
+            "overdue_payable": "Overdue by us",
+            "unconverted": "Not converted",
         },
         key="payments-owed",
         file_name=f"totes-owed_{page.file_name}",

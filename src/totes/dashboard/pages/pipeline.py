@@ -51,9 +51,8 @@ def _trust(page: View) -> None:
     fresh = pipeline.freshness(page.reading)
     waiting = pipeline.quarantine(page.reading)
     refused = int(waiting["rows"].sum()) if len(waiting) else 0
-    lag = None
-    if fresh.checked_at is not None:
-        lag = (fresh.now - fresh.checked_at).total_seconds()
+    lag = fresh.lag_seconds
+    rates = pipeline.rates_age(page.reading)
     with totals.cards("pipeline"):
         for label, value, told in (
             ("Data to", text.clock(fresh.data_to, fresh.now) if fresh.data_to else "none", None),
@@ -72,12 +71,22 @@ def _trust(page: View) -> None:
                 else "differs from totesys",
             ),
             (
+                "Rates to",
+                text.day(rates.newest) if rates.newest else "none",
+                text.plain(rates.source) if rates.source else None,
+            ),
+            (
                 "In quarantine",
                 text.count(refused, "row"),
                 "none is missing" if not refused else None,
             ),
         ):
             st.metric(label, value, told, delta_arrow="off", delta_color="off", border=True)
+    if rates.newest and rates.through and rates.through > rates.newest:
+        st.caption(
+            f"Exchange rates to {text.day(rates.newest)}; later days, to "
+            f"{text.day(rates.through)}, carry the last one on."
+        )
     if fresh.verified_at is not None and not fresh.verified_equal:
         st.error("The last `totes verify` found differences: run it again, it names each.")
     elif fresh.verified_at is None:

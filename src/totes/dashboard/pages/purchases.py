@@ -1,12 +1,11 @@
 """What was bought, from whom, by whom, and what is to be delivered."""
 
-from decimal import Decimal
-
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import charts, drill, tables, text, totals
+from totes.dashboard import charts, drill, metrics, tables, text, totals
 from totes.dashboard.metrics import purchases
+from totes.dashboard.money import rates_note
 from totes.dashboard.rows import MOST, rows
 from totes.dashboard.view import View, view
 
@@ -21,6 +20,7 @@ DIMENSIONS = {
 
 ROW_COLUMNS = {
     "purchase_order_id": "Order id",
+    "value": "Amount, {}",
     "created_date": "Day",
     "counterparty": "Counterparty",
     "country": "Country",
@@ -31,7 +31,7 @@ ROW_COLUMNS = {
     "unit_price": "Unit price",
     "currency": "Currency",
     "amount": "Amount in it",
-    "value": "Amount, {}",
+    "rate": "Rate",
     "agreed_delivery_date": "Delivery",
     "agreed_payment_date": "Payment due",
 }
@@ -41,12 +41,13 @@ def show(page: View) -> None:
     chosen, currency = page.chosen, page.currency
     st.title("Purchases")
     drill.way_back(page)
+    rates_note(page)
     found = purchases.summary(page.reading, chosen)
     with totals.cards("purchases"):
         totals.total(found.spend, "Spend", currency, better="")
         totals.number("Orders", f"{found.orders:,}", found.orders, found.orders_before)
-        totals.number("Items", f"{found.quantity:,}", None, None)
-    grain = drill.grain(chosen)
+        totals.number("Items", f"{found.quantity:,}", found.quantity, found.quantity_before)
+    grain = metrics.fitting_grain(chosen)
     series = purchases.over_time(page.reading, chosen, grain)
     st.subheader(f"Spend by {grain}, {text.period(chosen.since, chosen.until)}")
     says = drill.bars(
@@ -88,6 +89,7 @@ def _by(page: View, all_of_it: purchases.PurchasesSummary) -> None:
             continue
         with tab:
             found = purchases.by(page.reading, page.chosen, name, limit=MOST)
+            found = charts.by_country(found) if name == "country" else charts.told_apart(found)
             if found.empty:
                 st.text("Nothing was bought in this period.")
                 continue
@@ -120,9 +122,11 @@ def _with_the_rest(found: tables.Frame, all_of_it: purchases.PurchasesSummary) -
     """The rows and, where they are not all, one more for all others together."""
     if len(found) < MOST:
         return found
+    shown = charts.added(found["value"])
+    every = all_of_it.spend.value
     rest = {
         "name": "others",
-        "value": all_of_it.spend.value - sum(found["value"], Decimal(0)),
+        "value": None if every is None or shown is None else every - shown,
         "orders": all_of_it.orders - found["orders"].sum(),
     }
     return pd.concat([found, pd.DataFrame([rest]).astype(object)], ignore_index=True)
@@ -135,11 +139,11 @@ def _deliveries(page: View) -> None:
         found,
         {
             "agreed_delivery_date": "Day",
+            "value": f"Amount, {page.currency}",
             "days": "In days",
             "counterparty": "Counterparty",
             "item": "Item",
             "quantity": "Quantity",
-            "value": f"Amount, {page.currency}",
             "city": "City",
             "country": "Country",
             "purchase_order_id": "Order id",

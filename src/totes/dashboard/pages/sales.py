@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, tables, text, totals
+from totes.dashboard import charts, drill, metrics, tables, text, totals
 from totes.dashboard.metrics import sales
+from totes.dashboard.money import rates_note
 from totes.dashboard.rows import rows
 from totes.dashboard.view import View, view
 
@@ -18,6 +19,7 @@ HEADINGS = {
 
 ROW_COLUMNS = {
     "sales_order_id": "Order id",
+    "value": "Amount, {}",
     "created_date": "Day",
     "counterparty": "Counterparty",
     "country": "Country",
@@ -29,7 +31,7 @@ ROW_COLUMNS = {
     "unit_price": "Unit price",
     "currency": "Currency",
     "amount": "Amount in it",
-    "value": "Amount, {}",
+    "rate": "Rate",
     "agreed_delivery_date": "Delivery",
     "agreed_payment_date": "Payment due",
 }
@@ -42,8 +44,9 @@ def show(page: View) -> None:
     chosen, currency = page.chosen, page.currency
     st.title("Sales")
     drill.way_back(page)
+    rates_note(page)
     _totals(page)
-    grain = drill.grain(chosen)
+    grain = metrics.fitting_grain(chosen)
     series = sales.over_time(page.reading, chosen, grain)
     st.subheader(f"Revenue by {grain}, {text.period(chosen.since, chosen.until)}")
     says = drill.bars(
@@ -81,19 +84,26 @@ def _totals(page: View) -> None:
         totals.number("Average price", shown, price, found.average_price_before)
         for _, row in sales.new_and_returning(page.reading, page.chosen).iterrows():
             st.metric(
-                f"{str(row['kind']).capitalize()} counterparties",
+                f"{str(row['kind']).capitalize()} customers",
                 f"{row['counterparties']:,}",
                 f"{text.count(row['orders'], 'order')}, {text.money(row['value'], page.currency)}",
                 delta_arrow="off",
                 delta_color="off",
-                help="New: its first order ever lies in this period.",
+                help=text.own(
+                    "Counterparties. New: the first order ever lies in this period."
+                    + (
+                        f" Not converted: {text.count(int(row['unconverted']), 'order')}."
+                        if row["unconverted"]
+                        else ""
+                    )
+                ),
                 border=True,
             )
 
 
 def _where(page: View) -> None:
     st.subheader("By country of delivery")
-    found = sales.by(page.reading, page.chosen, "country")
+    found = charts.by_country(sales.by(page.reading, page.chosen, "country"))
     if found.empty:
         st.text("Nothing was sold in this period.")
         return
@@ -120,7 +130,7 @@ def _by(page: View) -> None:
         if not tab.open:
             continue
         with tab:
-            found = sales.by(page.reading, page.chosen, name)
+            found = charts.told_apart(sales.by(page.reading, page.chosen, name))
             if found.empty:
                 st.text("Nothing was sold in this period.")
                 continue
@@ -162,21 +172,32 @@ def _top_designs(page: View) -> None:
         "Show the top designs of so long a period", key="sales-top-designs-shown"
     ):
         return
-    found = sales.top_designs(page.reading, page.chosen)
+    found = _designs_told_apart(sales.top_designs(page.reading, page.chosen))
     tables.table(
         found,
         {
             "country": "Country",
-            "place": "Place",
-            "design": "Design",
             "value": f"Revenue, {page.currency}",
+            "design": "Design",
+            "place": "Place",
             "orders": "Orders",
             "units": "Units",
+            "unconverted": "Not converted",
         },
         key="sales-top-designs",
         file_name=f"totes-top-designs_{page.file_name}",
         alt="The three designs with the most revenue in each country.",
     )
+
+
+def _designs_told_apart(found: "tables.Frame") -> "tables.Frame":
+    """Two designs of one name have their ids beside it, in whatever country they are."""
+    ids = found.groupby("design")["design_id"].transform("nunique")
+    named = [
+        f"{text.plain(name)} ({key})" if of_that_name > 1 else name
+        for name, key, of_that_name in zip(found["design"], found["design_id"], ids, strict=True)
+    ]
+    return found.assign(design=named)
 
 
 show(view())

@@ -1,8 +1,7 @@
 -- The days that periods are counted from: what the data is known to, the first and newest order.
 SELECT
     (
-        SELECT (greatest(freshness.data_to, freshness.checked_at) AT TIME ZONE 'UTC')::date
-        FROM totes.freshness
+        SELECT greatest(freshness.data_to, freshness.checked_at) FROM totes.freshness
     ) AS known_to,
     min(orders.first_day) AS first_day,
     max(orders.last_day) AS last_day,

@@ -1,6 +1,6 @@
 -- Their columns, in order.
 SELECT
-    CASE n.nspname WHEN 'totes' THEN 'totes.' ELSE '' END || c.relname AS table,
+    c.relname::text AS table,
     a.attname::text AS column,
     format_type(a.atttypid, a.atttypmod) AS type,
     c.relkind = 'v' OR NOT a.attnotnull AS nullable,
@@ -16,8 +16,7 @@ SELECT
     ) AS references,
     col_description(c.oid, a.attnum) AS meaning
 FROM pg_class AS c
-JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relname = ANY(%(names)s)
-    AND n.oid IN (current_schema()::regnamespace, 'totes'::regnamespace)
+    AND c.relnamespace = current_schema()::regnamespace
 ORDER BY array_position(%(names)s::text[], c.relname::text), a.attnum

@@ -17,7 +17,7 @@ SELECT
     kinds.kind,
     count(DISTINCT told.counterparty_id) AS counterparties,
     coalesce(sum(told.orders), 0)::bigint AS orders,
-    round(coalesce(sum(told.converted), 0), 2) AS value,
+    CASE WHEN count(told.kind) = 0 THEN 0.00 ELSE round(sum(told.converted), 2) END AS value,
     coalesce(sum(told.orders) FILTER (WHERE told.converted IS NULL), 0)::bigint AS unconverted
 FROM (VALUES ('new'), ('returning')) AS kinds (kind)
 LEFT JOIN told ON told.kind = kinds.kind

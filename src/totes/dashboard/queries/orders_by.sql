@@ -18,7 +18,7 @@ summed AS (
         member.key,
         member.name,
         sum(of_ids.own_value) AS own_value,
-        coalesce(sum(of_ids.value), 0) AS value,
+        sum(of_ids.value) AS value,
         sum(of_ids.orders) AS orders,
         sum(of_ids.units) AS units,
         sum(of_ids.converted_units) AS converted_units,
@@ -39,5 +39,5 @@ SELECT
     unconverted::bigint AS unconverted,
     round(own_value, 2) AS own_value
 FROM summed
-ORDER BY summed.value DESC, summed.orders DESC, name, key::text
+ORDER BY summed.value DESC NULLS LAST, summed.orders DESC, name, key::text
 LIMIT %(limit)s

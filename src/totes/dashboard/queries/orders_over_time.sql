@@ -1,4 +1,4 @@
--- The same for each day, week, month or year of the period, those without orders too.
+-- The same for each day, month or year of the period, those without orders too.
 WITH summed AS (
     SELECT
         date_trunc(%(grain)s, day::timestamp)::date AS start,
@@ -13,7 +13,7 @@ WITH summed AS (
 
 SELECT
     calendar.start::date AS start,
-    round(coalesce(summed.value, 0), 2) AS value,
+    CASE WHEN summed.start IS NULL THEN 0.00 ELSE round(summed.value, 2) END AS value,
     coalesce(summed.orders, 0)::bigint AS orders,
     coalesce(summed.units, 0)::bigint AS units,
     round(summed.value / nullif(summed.converted_units, 0), 4) AS average_price,

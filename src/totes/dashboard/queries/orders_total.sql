@@ -1,6 +1,6 @@
--- Everything that a filter chooses, in one row.
+-- Everything that a filter chooses, in one row. What can't be converted is no zero: NULL.
 SELECT
-    round(coalesce(sum(converted), 0), 2) AS value,
+    CASE WHEN count(*) = 0 THEN 0.00 ELSE round(sum(converted), 2) END AS value,
     coalesce(sum(orders), 0)::bigint AS orders,
     coalesce(sum(units), 0)::bigint AS units,
     coalesce(sum(units) FILTER (WHERE converted IS NOT NULL), 0)::bigint AS converted_units,

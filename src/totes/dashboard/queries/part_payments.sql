@@ -11,19 +11,8 @@
         kind.sign * payment.value AS value
     FROM {source} AS payment
     JOIN dim_payment_type AS type ON type.payment_type_id = payment.payment_type_id
-    JOIN (
-        VALUES
-        ('SALES_RECEIPT', 'in', 1),
-        ('SALES_REFUND', 'in', -1),
-        ('PURCHASE_PAYMENT', 'out', 1),
-        ('PURCHASE_REFUND', 'out', -1)
-    ) AS kind (payment_type_name, direction, sign)
+    JOIN {kinds} AS kind (payment_type_name, direction, sign)
         ON kind.payment_type_name = type.payment_type_name
     WHERE payment.day BETWEEN %(since)s AND %(until)s
-        AND (%(currency_ids)s::int[] IS NULL OR payment.currency_id = ANY(%(currency_ids)s))
-        AND (%(home_ids)s::int[] IS NULL OR payment.counterparty_id = ANY(%(home_ids)s))
-        AND (
-            %(counterparties)s::int[] IS NULL
-            OR payment.counterparty_id = ANY(%(counterparties)s)
-        )
+        AND {narrowed}
 )

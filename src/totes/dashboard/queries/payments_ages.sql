@@ -12,7 +12,7 @@ SELECT
     direction.direction,
     ages.age,
     coalesce(sum(line.payments), 0)::bigint AS payments,
-    round(coalesce(sum(line.converted), 0), 2) AS value,
+    CASE WHEN count(line.day) = 0 THEN 0.00 ELSE round(sum(line.converted), 2) END AS value,
     coalesce(sum(line.payments) FILTER (WHERE line.converted IS NULL), 0)::bigint AS unconverted
 FROM ages
 CROSS JOIN (VALUES ('in'), ('out')) AS direction (direction)

@@ -1,9 +1,16 @@
--- Cash of each day, week, month or year of the period: what was paid, or what is still to be.
+-- Cash of each day, month or year of the period: what was paid, or what is still to be. NULL where
+-- there is some and none can be converted.
 WITH summed AS (
     SELECT
         date_trunc(%(grain)s, day::timestamp)::date AS start,
-        sum(converted) FILTER (WHERE direction = 'in') AS cash_in,
-        sum(converted) FILTER (WHERE direction = 'out') AS cash_out,
+        CASE
+            WHEN count(*) FILTER (WHERE direction = 'in') = 0 THEN 0.00
+            ELSE round(sum(converted) FILTER (WHERE direction = 'in'), 2)
+        END AS cash_in,
+        CASE
+            WHEN count(*) FILTER (WHERE direction = 'out') = 0 THEN 0.00
+            ELSE round(sum(converted) FILTER (WHERE direction = 'out'), 2)
+        END AS cash_out,
         sum(payments) FILTER (WHERE converted IS NULL) AS unconverted
     FROM {converted} AS line
     WHERE paid = %(paid)s
@@ -12,9 +19,9 @@ WITH summed AS (
 
 SELECT
     calendar.start::date AS start,
-    round(coalesce(summed.cash_in, 0), 2) AS cash_in,
-    round(coalesce(summed.cash_out, 0), 2) AS cash_out,
-    round(coalesce(summed.cash_in, 0), 2) - round(coalesce(summed.cash_out, 0), 2) AS net,
+    CASE WHEN summed.start IS NULL THEN 0.00 ELSE summed.cash_in END AS cash_in,
+    CASE WHEN summed.start IS NULL THEN 0.00 ELSE summed.cash_out END AS cash_out,
+    CASE WHEN summed.start IS NULL THEN 0.00 ELSE summed.cash_in - summed.cash_out END AS net,
     coalesce(summed.unconverted, 0)::bigint AS unconverted
 FROM
     generate_series(

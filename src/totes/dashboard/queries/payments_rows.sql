@@ -1,34 +1,21 @@
 -- Payments themselves: the newest paid ones first, or of the open ones the longest due. What they
 -- are called is looked up for those that are shown alone.
-WITH kind (payment_type_name, direction, sign) AS (
-    VALUES
-    ('SALES_RECEIPT', 'in', 1),
-    ('SALES_REFUND', 'in', -1),
-    ('PURCHASE_PAYMENT', 'out', 1),
-    ('PURCHASE_REFUND', 'out', -1)
-),
+WITH kind (payment_type_name, direction, sign) AS {kinds},
 
 shown AS (
     SELECT *
     FROM {payment} AS payment
     WHERE payment.payment_date BETWEEN %(since)s AND %(until)s
         AND payment.paid = %(paid)s
-        AND payment.payment_type_id IN (
+        AND payment.payment_type_id = ANY(ARRAY(
             SELECT payment_type_id FROM dim_payment_type
             WHERE payment_type_name IN (SELECT payment_type_name FROM kind)
-        )
-        AND (%(currency_ids)s::int[] IS NULL OR payment.currency_id = ANY(%(currency_ids)s))
-        AND (%(home_ids)s::int[] IS NULL OR payment.counterparty_id = ANY(%(home_ids)s))
+        ))
+        AND {narrowed}
         AND {whose}
-        AND (
-            %(counterparties)s::int[] IS NULL
-            OR payment.counterparty_id = ANY(%(counterparties)s)
-        )
-    ORDER BY
-        CASE WHEN %(paid)s THEN payment.payment_date END DESC,
-        payment.payment_date,
-        payment.payment_id
-    LIMIT %(limit)s OFFSET %(offset)s
+        AND {only}
+    ORDER BY {order}
+    LIMIT %(limit)s
 )
 
 SELECT
@@ -40,14 +27,8 @@ SELECT
     counterparty.counterparty_legal_country AS country,
     currency.currency_code AS currency,
     kind.sign * payment.payment_amount AS amount,
-    CASE WHEN currency.currency_code = %(reporting)s THEN 1 ELSE rate.rate END AS rate,
-    round(
-        kind.sign * CASE
-            WHEN currency.currency_code = %(reporting)s THEN payment.payment_amount
-            ELSE payment.payment_amount * rate.rate
-        END,
-        2
-    ) AS value,
+    {factor} AS rate,
+    round(kind.sign * payment.payment_amount * {factor}, 2) AS value,
     greatest(%(today)s::date - payment.payment_date, 0) AS days_overdue,
     CASE
         WHEN payment.paid OR payment.payment_date >= %(today)s THEN ''
@@ -65,7 +46,4 @@ JOIN dim_currency AS currency ON currency.currency_id = payment.currency_id
 JOIN dim_transaction AS reason ON reason.transaction_id = payment.transaction_id
 LEFT JOIN {rates} AS rate
     ON rate.currency_id = payment.currency_id AND rate.day = payment.payment_date
-ORDER BY
-    CASE WHEN %(paid)s THEN payment.payment_date END DESC,
-    payment.payment_date,
-    payment.payment_id
+ORDER BY {order}

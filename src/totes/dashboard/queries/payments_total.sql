@@ -1,18 +1,35 @@
--- Paid payments of the period by their direction, or open ones.
+-- Paid payments of the period by their direction, or open ones; NULL where there are some and none
+-- can be converted. Lines may take others away.
+WITH summed AS (
+    SELECT
+        line.direction,
+        sum(line.converted) AS value,
+        sum(line.payments) AS payments,
+        sum(line.payments) FILTER (WHERE line.converted IS NULL) AS unconverted,
+        sum(line.converted) FILTER (WHERE line.day < %(today)s) AS overdue_value,
+        sum(line.payments) FILTER (WHERE line.day < %(today)s) AS overdue_payments,
+        sum(line.payments) FILTER (WHERE line.converted IS NULL AND line.day < %(today)s)
+            AS overdue_unconverted
+    FROM {converted} AS line
+    WHERE line.paid = %(paid)s
+    GROUP BY 1
+)
+
 SELECT
     direction.direction,
-    round(coalesce(sum(line.converted), 0), 2) AS value,
-    coalesce(sum(line.payments), 0)::bigint AS payments,
-    coalesce(sum(line.payments) FILTER (WHERE line.converted IS NULL), 0)::bigint AS unconverted,
-    round(coalesce(sum(line.converted) FILTER (WHERE line.day < %(today)s), 0), 2)
-        AS overdue_value,
-    coalesce(sum(line.payments) FILTER (WHERE line.day < %(today)s), 0)::bigint
-        AS overdue_payments,
-    coalesce(
-        sum(line.payments) FILTER (WHERE line.converted IS NULL AND line.day < %(today)s), 0
-    )::bigint AS overdue_unconverted
+    CASE
+        WHEN coalesce(summed.payments, 0) = 0 THEN 0.00
+        WHEN summed.payments <> coalesce(summed.unconverted, 0) THEN round(summed.value, 2)
+    END AS value,
+    coalesce(summed.payments, 0)::bigint AS payments,
+    coalesce(summed.unconverted, 0)::bigint AS unconverted,
+    CASE
+        WHEN coalesce(summed.overdue_payments, 0) = 0 THEN 0.00
+        WHEN summed.overdue_payments <> coalesce(summed.overdue_unconverted, 0)
+            THEN round(summed.overdue_value, 2)
+    END AS overdue_value,
+    coalesce(summed.overdue_payments, 0)::bigint AS overdue_payments,
+    coalesce(summed.overdue_unconverted, 0)::bigint AS overdue_unconverted
 FROM (VALUES ('in'), ('out')) AS direction (direction)
-LEFT JOIN {converted} AS line
-    ON line.direction = direction.direction AND line.paid = %(paid)s
-GROUP BY 1
+LEFT JOIN summed ON summed.direction = direction.direction
 ORDER BY 1

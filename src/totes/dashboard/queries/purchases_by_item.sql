@@ -3,8 +3,7 @@
 WITH summed AS (
     SELECT
         line.item_code AS key,
-        sum(line.value) AS own_value,
-        coalesce(sum(line.converted), 0) AS value,
+        sum(line.converted) AS value,
         sum(line.orders) AS orders,
         sum(line.units) AS units,
         sum(line.units) FILTER (WHERE line.converted IS NOT NULL) AS converted_units,
@@ -16,7 +15,7 @@ WITH summed AS (
 dearest AS (
     SELECT *, (SELECT sum(value) FROM summed) AS of_all
     FROM summed
-    ORDER BY value DESC, orders DESC, key
+    ORDER BY value DESC NULLS LAST, orders DESC, key
     LIMIT %(limit)s
 )
 
@@ -28,7 +27,6 @@ SELECT
     units::bigint AS units,
     round(value / nullif(converted_units, 0), 4) AS average_price,
     round(value / nullif(of_all, 0), 6) AS share,
-    unconverted::bigint AS unconverted,
-    round(own_value, 2) AS own_value
+    unconverted::bigint AS unconverted
 FROM dearest
-ORDER BY dearest.value DESC, dearest.orders DESC, key
+ORDER BY dearest.value DESC NULLS LAST, dearest.orders DESC, key

@@ -15,15 +15,8 @@ SELECT
     purchase.item_unit_price AS unit_price,
     currency.currency_code AS currency,
     purchase.item_quantity * purchase.item_unit_price AS amount,
-    CASE WHEN currency.currency_code = %(reporting)s THEN 1 ELSE rate.rate END AS rate,
-    round(
-        CASE
-            WHEN currency.currency_code = %(reporting)s
-                THEN purchase.item_quantity * purchase.item_unit_price
-            ELSE purchase.item_quantity * purchase.item_unit_price * rate.rate
-        END,
-        2
-    ) AS value,
+    {factor} AS rate,
+    round(purchase.item_quantity * purchase.item_unit_price * {factor}, 2) AS value,
     purchase.agreed_delivery_date,
     purchase.agreed_payment_date
 FROM {purchase_order} AS purchase
@@ -38,13 +31,10 @@ WHERE purchase.created_date BETWEEN %(since)s AND %(until)s
         %(delivery_from)s::date IS NULL
         OR purchase.agreed_delivery_date >= %(delivery_from)s
     )
-    AND (%(currency_ids)s::int[] IS NULL OR purchase.currency_id = ANY(%(currency_ids)s))
-    AND (%(home_ids)s::int[] IS NULL OR purchase.counterparty_id = ANY(%(home_ids)s))
-    AND (%(staff_ids)s::int[] IS NULL OR purchase.staff_id = ANY(%(staff_ids)s))
-    AND (%(counterparties)s::int[] IS NULL OR purchase.counterparty_id = ANY(%(counterparties)s))
+    AND {narrowed}
 ORDER BY
     CASE WHEN %(delivery_from)s::date IS NOT NULL THEN purchase.agreed_delivery_date END,
     purchase.created_date DESC,
     purchase.created_time DESC,
     purchase.purchase_order_id DESC
-LIMIT %(limit)s OFFSET %(offset)s
+LIMIT %(limit)s

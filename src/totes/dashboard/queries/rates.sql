@@ -1,12 +1,12 @@
 -- Of every other currency of the orders and every day of the period, what an amount is multiplied
 -- by, as three arrays. Days that have not come yet take the newest rates there are, within a year.
 WITH newest AS (
-    SELECT max(rate_date) AS day FROM current_exchange_rate
+    SELECT max(rate_date) AS day FROM {known}
 ),
 
 known AS (
     SELECT currency.currency_id, rate.rate_date AS day, rate.rate
-    FROM exchange_rate_to(%(reporting)s) AS rate
+    FROM {rates} AS rate
     JOIN dim_currency AS currency ON currency.currency_code = rate.currency_code
     WHERE rate.currency_code = ANY(
         ARRAY(SELECT currency_code FROM dim_currency WHERE currency_code <> %(reporting)s)

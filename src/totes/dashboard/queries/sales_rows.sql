@@ -13,14 +13,8 @@ SELECT
     sale.unit_price,
     currency.currency_code AS currency,
     sale.units_sold * sale.unit_price AS amount,
-    CASE WHEN currency.currency_code = %(reporting)s THEN 1 ELSE rate.rate END AS rate,
-    round(
-        CASE
-            WHEN currency.currency_code = %(reporting)s THEN sale.units_sold * sale.unit_price
-            ELSE sale.units_sold * sale.unit_price * rate.rate
-        END,
-        2
-    ) AS value,
+    {factor} AS rate,
+    round(sale.units_sold * sale.unit_price * {factor}, 2) AS value,
     sale.agreed_delivery_date,
     sale.agreed_payment_date
 FROM {sales_order} AS sale
@@ -32,12 +26,6 @@ JOIN dim_currency AS currency ON currency.currency_id = sale.currency_id
 LEFT JOIN {rates} AS rate
     ON rate.currency_id = sale.currency_id AND rate.day = sale.created_date
 WHERE sale.created_date BETWEEN %(since)s AND %(until)s
-    AND (%(currency_ids)s::int[] IS NULL OR sale.currency_id = ANY(%(currency_ids)s))
-    AND (
-        %(location_ids)s::int[] IS NULL
-        OR sale.agreed_delivery_location_id = ANY(%(location_ids)s)
-    )
-    AND (%(staff_ids)s::int[] IS NULL OR sale.sales_staff_id = ANY(%(staff_ids)s))
-    AND (%(counterparties)s::int[] IS NULL OR sale.counterparty_id = ANY(%(counterparties)s))
+    AND {narrowed}
 ORDER BY sale.created_date DESC, sale.created_time DESC, sale.sales_order_id DESC
-LIMIT %(limit)s OFFSET %(offset)s
+LIMIT %(limit)s

@@ -5,7 +5,8 @@ WITH summed AS (
         line.design_id,
         sum(line.converted) AS value,
         sum(line.orders) AS orders,
-        sum(line.units) AS units
+        sum(line.units) AS units,
+        sum(line.orders) FILTER (WHERE line.converted IS NULL) AS unconverted
     FROM {converted} AS line
     GROUP BY 1, 2
 ),
@@ -14,12 +15,13 @@ ranked AS (
     SELECT
         place.country,
         summed.design_id,
-        coalesce(sum(summed.value), 0) AS value,
+        sum(summed.value) AS value,
         sum(summed.orders) AS orders,
         sum(summed.units) AS units,
+        sum(summed.unconverted) AS unconverted,
         row_number() OVER (
             PARTITION BY place.country
-            ORDER BY coalesce(sum(summed.value), 0) DESC, summed.design_id
+            ORDER BY sum(summed.value) DESC NULLS LAST, summed.design_id
         ) AS place
     FROM summed
     JOIN dim_location AS place ON place.location_id = summed.location_id
@@ -29,10 +31,12 @@ ranked AS (
 SELECT
     ranked.country,
     ranked.place,
+    ranked.design_id,
     design.design_name AS design,
     round(ranked.value, 2) AS value,
     ranked.orders::bigint AS orders,
-    ranked.units::bigint AS units
+    ranked.units::bigint AS units,
+    coalesce(ranked.unconverted, 0)::bigint AS unconverted
 FROM ranked
 JOIN dim_design AS design ON design.design_id = ranked.design_id
 WHERE ranked.place <= %(each)s

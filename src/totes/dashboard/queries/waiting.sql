@@ -1,46 +1,89 @@
--- What waits in quarantine of one fact, as far as its day may lie in the period, with the value of
--- what can be valued: nothing of it needs to be what it should be.
-WITH waiting AS (
-    SELECT
-        quarantine.row ->> %(day)s AS day,
-        currency.currency_code,
-        currency.currency_id,
-        CASE
-            WHEN price.text !~ '^-?[0-9]{{1,16}}(\.[0-9]{{1,9}})?$' THEN NULL
-            WHEN %(quantity)s::text IS NULL THEN price.text::numeric
-            WHEN quantity.text ~ '^-?[0-9]{{1,10}}$' THEN price.text::numeric * quantity.text::numeric
-        END AS value
-    FROM totes.quarantine AS quarantine
-    CROSS JOIN LATERAL (SELECT quarantine.row ->> %(price)s AS text) AS price
-    CROSS JOIN LATERAL (SELECT quarantine.row ->> %(quantity)s AS text) AS quantity
-    LEFT JOIN dim_currency AS currency
-        ON currency.currency_id::text = quarantine.row ->> 'currency_id'
-    WHERE quarantine.star_table = %(fact)s
+-- What waits in quarantine of one fact, for each total that it may belong to: how many rows surely
+-- do, what those are worth that can be valued, and how many rows may. Nothing of a refused row
+-- needs to be what it should be: what can't be told is NULL here, and so is then whether it belongs.
+WITH newest AS (
+    SELECT DISTINCT ON (key) row
+    FROM totes.quarantine
+    WHERE star_table = %(fact)s
+        AND released_at IS NULL  -- what was let in is in the totals, those of the past too
+        AND valid_from <= coalesce(%(as_of)s::timestamptz, 'infinity')
         AND (
-            CASE WHEN %(as_of)s::timestamptz IS NULL
-                THEN quarantine.released_at IS NULL AND quarantine.superseded_at IS NULL
-                ELSE
-                    quarantine.valid_from <= %(as_of)s
-                    AND coalesce(quarantine.released_at > %(as_of)s, true)
-                    AND coalesce(quarantine.superseded_at > %(as_of)s, true)
-            END
+            superseded_at IS NULL
+            OR superseded_at > coalesce(%(as_of)s::timestamptz, 'infinity')
         )
+    ORDER BY key, valid_from DESC
+),
+
+told AS (
+    SELECT
+        CASE
+            WHEN day ~ '^(19[0-9]{{2}}|2[01][0-9]{{2}}|2200)-(0[1-9]|1[0-2])-[0-9]{{2}}$'
+                THEN CASE
+                    WHEN right(day, 2)::int BETWEEN 1 AND extract(
+                        DAY FROM (left(day, 7) || '-01')::date + interval '1 month - 1 day'
+                    )
+                        THEN day::date
+                END
+        END AS day,
+        CASE WHEN currency_id ~ {whole} THEN currency_id::bigint END AS currency_id,
+        CASE WHEN counterparty_id ~ {whole} THEN counterparty_id::bigint END AS counterparty_id,
+        CASE
+            WHEN price ~ '^-?[0-9]{{1,16}}(\.[0-9]{{1,9}})?$'
+                AND quantity ~ '^-?[0-9]{{1,10}}$'
+                THEN sign * price::numeric * quantity::numeric
+        END AS value,
+        in_country,
+        in_department,
+        direction,
+        paid
+    FROM {waiting} AS waiting
+),
+
+narrowed AS (
+    SELECT
+        *,
+        (%(currency_ids)s::int[] IS NULL OR currency_id = ANY(%(currency_ids)s::int[]))
+        AND (%(countries)s::text[] IS NULL OR in_country)
+        AND (%(departments)s::text[] IS NULL OR in_department)
+        AND (
+            %(counterparties)s::int[] IS NULL
+            OR counterparty_id = ANY(%(counterparties)s::int[])
+        ) AS chosen
+    FROM told
+),
+
+totals (total, direction, paid, due) AS (
+    VALUES
+    ('orders', NULL, NULL, 'in the period'),
+    ('cash_in', 'in', true, 'in the period'),
+    ('cash_out', 'out', true, 'in the period'),
+    ('receivable', 'in', false, 'whenever'),
+    ('payable', 'out', false, 'whenever'),
+    ('overdue_receivable', 'in', false, 'before today'),
+    ('overdue_payable', 'out', false, 'before today')
+),
+
+placed AS (
+    SELECT
+        totals.total,
+        line.converted,
+        line.chosen
+        AND (totals.direction IS NULL OR line.direction = totals.direction)
+        AND (totals.paid IS NULL OR line.paid = totals.paid)
+        AND CASE totals.due
+            WHEN 'in the period' THEN line.day BETWEEN %(since)s AND %(until)s
+            WHEN 'before today' THEN line.day < %(today)s
+            ELSE true
+        END AS belongs
+    FROM {converted} AS line
+    CROSS JOIN totals
 )
 
 SELECT
-    count(*) AS rows,
-    round(coalesce(sum(valued.converted), 0), 2) AS value,
-    count(*) FILTER (WHERE valued.converted IS NULL) AS unvalued
-FROM (
-    SELECT
-        CASE
-            WHEN waiting.currency_code = %(reporting)s THEN waiting.value
-            ELSE waiting.value * rate.rate
-        END AS converted
-    FROM waiting
-    LEFT JOIN {rates} AS rate
-        ON rate.currency_id = waiting.currency_id AND rate.day::text = waiting.day
-    WHERE waiting.day !~ '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}$'
-        OR waiting.day IS NULL
-        OR waiting.day COLLATE "C" BETWEEN %(since)s::text AND %(until)s::text
-) AS valued
+    total,
+    count(*) FILTER (WHERE belongs) AS rows,
+    round(coalesce(sum(converted) FILTER (WHERE belongs), 0), 2) AS value,
+    count(*) FILTER (WHERE belongs AND converted IS NULL) AS unvalued,
+    count(*) FILTER (WHERE belongs IS NULL) AS unsure
+FROM placed
+GROUP BY total

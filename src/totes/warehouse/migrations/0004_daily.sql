@@ -205,6 +205,11 @@ USING brin (payment_date date_minmax_multi_ops) WITH (pages_per_range = 32, auto
 WHERE valid_to IS NULL;
 CREATE INDEX fact_payment_open ON fact_payment (payment_date)
 WHERE valid_to IS NULL AND NOT paid;
+CREATE INDEX fact_payment_late ON fact_payment (payment_date)
+WHERE valid_to IS NULL AND NOT paid AND payment_date <> created_date
+    AND extract(ISODOW FROM payment_date) <= 5;
+CREATE INDEX fact_payment_begun ON fact_payment
+USING brin (valid_from timestamptz_minmax_multi_ops) WITH (pages_per_range = 32, autosummarize = on);
 
 -- For the rates of a few currencies, of many days.
 CREATE INDEX fact_exchange_rate_currency ON fact_exchange_rate (currency_code, rate_date)

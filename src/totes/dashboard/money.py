@@ -1,0 +1,23 @@
+"""What every page of sums says about the rates behind them."""
+
+import streamlit as st
+
+from totes.dashboard import text
+from totes.dashboard.metrics import pipeline
+from totes.dashboard.view import View
+
+
+def rates_note(page: View) -> None:
+    st.caption(text.own(rates_told(page)))
+
+
+def rates_told(page: View) -> str:
+    """Up to which day there are rates, and what is done about later days."""
+    age = pipeline.rates_age(page.reading, page.chosen.as_of)
+    sums = f"All sums in {page.currency}, each at the rate of its own day."
+    if age.newest is None:
+        return f"{sums} There are no rates: what is in another currency is not converted."
+    told = f"{sums} Rates to {text.day(age.newest)}"
+    if age.source:
+        told = f"{told} ({text.plain(age.source)})"
+    return f"{told}; later days carry the last one on."

@@ -1,0 +1,2 @@
+-- When rates were first known.
+SELECT min(valid_from) AS begins FROM fact_exchange_rate
