@@ -35,7 +35,7 @@ aws-demo: setup ## deploy to an AWS of this machine's own, see data flow there, 
 .PHONY: test
 test: setup ## check, then every test with coverage: what CI runs
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check
-	$(PYTEST) -n 2 --dist worksteal --cov --cov-report=term
+	$(PYTEST) -n 3 --dist worksteal --cov --cov-report=term
 
 .PHONY: unit
 unit: setup ## the quick tests, under half a minute
