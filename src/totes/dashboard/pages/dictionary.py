@@ -13,7 +13,7 @@ STARS = ("Sales", "Purchases", "Payments")
 def show(page: View) -> None:
     st.title("Data dictionary")
     st.caption(
-        "The warehouse's tables for analysts; `docs/queries.md` answers ten questions in SQL."
+        "The warehouse's tables for analysts; `docs/queries.md` answers eleven questions in SQL."
     )
     tabs = st.tabs([f"{star} star" for star in STARS])
     for tab, name in zip(tabs, STARS, strict=True):

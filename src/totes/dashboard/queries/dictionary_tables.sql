@@ -7,7 +7,12 @@ SELECT
         ELSE 'dimension'
     END AS kind,
     obj_description(c.oid, 'pg_class') AS meaning,
-    CASE WHEN c.reltuples >= 0 AND c.relkind <> 'v' THEN c.reltuples::bigint END AS rows_estimate
+    -- A table that is too small to have been analyzed is counted by the statistics of its writers.
+    CASE
+        WHEN c.relkind = 'v' THEN NULL
+        WHEN c.reltuples >= 0 THEN c.reltuples::bigint
+        ELSE pg_stat_get_live_tuples(c.oid)
+    END AS rows_estimate
 FROM pg_class AS c
 WHERE c.relname = ANY(%(names)s)
     AND c.relnamespace = current_schema()::regnamespace
