@@ -84,9 +84,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if {"scratch", "service"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
     longest = [item for item in items if item.path.name in LONGEST]
+    total = len(items)
     items[:] = [item for item in items if item not in longest]
-    for number, item in enumerate(longest):
-        items.insert(number * len(items) // len(longest), item)
+    for number, item in enumerate(longest):  # one place earlier would be a worker's last
+        items.insert(number * total // len(longest), item)
 
 
 @pytest.fixture(scope="session")
