@@ -72,7 +72,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"{name}: {value}")
 
 
-LONGEST = ("test_aws_demo.py", "test_history.py")
+LONGEST = ("test_aws_demo.py", "test_history.py", "test_soak.py::test_nothing_is_lost")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,7 +83,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"scratch", "service"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-    longest = [item for item in items if item.path.name in LONGEST]
+    longest = [item for item in items if any(name in item.nodeid for name in LONGEST)]
     total = len(items)
     items[:] = [item for item in items if item not in longest]
     for number, item in enumerate(longest):  # one place earlier would be a worker's last
