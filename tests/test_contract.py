@@ -44,6 +44,7 @@ def judge(type_: Type, texts: Sequence[str]) -> list[Any]:
 every_type = pytest.mark.parametrize(("type_", "oracle"), ORACLES, ids=[t.name for t, _ in ORACLES])
 
 
+@pytest.mark.slow
 @every_type
 @given(texts=st.lists(st.one_of(canonical, blemished, foreign), min_size=1, max_size=50))
 @example(texts=HOSTILE)
@@ -64,6 +65,7 @@ def test_every_day_from_1900_to_2200_is_taken_and_no_other() -> None:
     assert [one for one in taken if one] == [one for one in days if 1900 <= one.year <= 2200]
 
 
+@pytest.mark.slow
 @given(st.times())
 def test_every_time_as_postgresql_prints_it_is_taken(value: time) -> None:
     assert judge(TIME, [postgres_time(value)]) == [value]

@@ -434,6 +434,7 @@ def test_an_empty_warehouse_is_told_with_what_to_do(warehouse: EmptyWarehouse) -
     assert "totes run --once" in words(empty)
 
 
+@pytest.mark.slow
 def test_a_warehouse_that_is_away_is_told_with_what_to_do() -> None:
     away = Dsn(f"postgresql://nobody@127.0.0.1:{free_port(wanted=0)}/none")
     looked = look(Served(away), "sales")
@@ -637,6 +638,7 @@ def test_of_three_centuries_the_years_with_business_are_drawn() -> None:
     assert len(charts.busy(frame.head(100), ["orders"])) == 1
 
 
+@pytest.mark.slow
 def test_a_country_too_small_to_be_seen_is_a_disc() -> None:
     drawn = {feature["id"]: feature for feature in world.countries()}
 

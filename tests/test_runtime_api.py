@@ -106,6 +106,7 @@ def test_a_process_that_ends_is_an_error_and_the_next_start_is_cold(sandbox: San
     assert len(sandbox.starts) == 2
 
 
+@pytest.mark.slow
 def test_past_its_deadline_a_process_is_killed(sandbox: Sandbox) -> None:
     answer = sandbox.invoke({"do": "sleep"})
     assert answer.error is not None

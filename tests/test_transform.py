@@ -251,6 +251,7 @@ def test_a_batch_without_changes_is_passed_on_empty(lake: Lake) -> None:
     assert (made.batch, made.files, made.refused) == (2, (), ())
 
 
+@pytest.mark.slow
 def test_every_batch_is_made_once_and_in_order(lake: Lake) -> None:
     for _ in range(3):
         lake.writer.add(ALL)
@@ -434,6 +435,7 @@ def test_a_table_without_a_key_is_replaced_by_each_whole_capture(lake: Lake) -> 
     assert made.state["department"] == ()
 
 
+@pytest.mark.slow
 def test_a_missing_column_stops_at_that_batch_and_it_goes_on_once_mended(
     lake: Lake, models: Path
 ) -> None:
@@ -485,6 +487,7 @@ def test_a_model_may_read_tables_without_joining_them(lake: Lake, models: Path) 
     assert keys(lake.rows(made, "dim_payment_type")) == [7]
 
 
+@pytest.mark.slow
 def test_a_model_that_joins_a_table_anew_needs_a_replay(lake: Lake, models: Path) -> None:
     lake.add(ALL)
     lake.writer.add({"design": [row("design")]})
@@ -516,6 +519,7 @@ def at_failpoint() -> Iterator[dict[str, Any]]:
     failpoint.actions.clear()
 
 
+@pytest.mark.slow
 def test_a_crash_before_the_manifest_leaves_nothing_visible(
     lake: Lake, at_failpoint: dict[str, Any]
 ) -> None:
@@ -535,6 +539,7 @@ def test_a_crash_before_the_manifest_leaves_nothing_visible(
     assert keys(lake.rows(made, "dim_staff")) == [1]
 
 
+@pytest.mark.slow
 def test_of_two_transforms_one_publishes_and_the_other_goes_on(
     lake: Lake, at_failpoint: dict[str, Any]
 ) -> None:
@@ -586,6 +591,7 @@ def test_damaged_current_rows_are_named(lake: Lake) -> None:
         lake.transform()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [0, 1, 2])
 def test_another_ingestion_store_is_refused_however_long(
     lake: Lake, tmp_path: Path, batches: int
@@ -612,6 +618,7 @@ def first_file(batch: Manifest, table: str) -> str:
     return found.files[0].path
 
 
+@pytest.mark.slow
 def test_released_rows_are_tried_again_as_of_their_batch(lake: Lake, models: Path) -> None:
     orders = [row("sales_order", sales_order_id=n) for n in range(1, 5)]
     orders[1]["agreed_delivery_date"] = "2030/02/03"
@@ -636,11 +643,13 @@ def test_released_rows_are_tried_again_as_of_their_batch(lake: Lake, models: Pat
     assert released["units_sold"] == 84754
 
 
+@pytest.mark.slow
 def test_releasing_a_batch_without_refused_rows_does_nothing(lake: Lake) -> None:
     lake.add(ALL)
     assert lake.add(released=(1,)).files == ()
 
 
+@pytest.mark.slow
 def test_a_released_row_is_joined_with_what_was_current_then(lake: Lake, models: Path) -> None:
     lake.add({"department": [row("department")]})
     refused = lake.add({"staff": [row("staff", last_name=None)]}, deletes={"staff": [2**40]})
