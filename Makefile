@@ -18,8 +18,9 @@ CHECKOV := .venv/checkov
 comma := ,
 # What tests write dies with them: it lies in memory, where that has room and lets programs run.
 SHM := /dev/shm
-ROOM := $(shell findmnt -no OPTIONS $(SHM) 2>&1 | grep -q noexec || df --output=avail -BG $(SHM) 2>&1 | tail -1)
-PYTEST := $(if $(filter-out 0G 1G 2G 3G 4G 5G 6G 7G,$(filter %G,$(ROOM))),TMPDIR=$(SHM)) $(BIN)/pytest
+LEAST_GB := 8
+PYTEST := $(shell findmnt -no OPTIONS $(SHM) 2>/dev/null | grep -v noexec | grep -q . && \
+	[ "$$(df --output=avail -BG $(SHM) | tr -dc 0-9)" -ge $(LEAST_GB) ] && echo TMPDIR=$(SHM)) $(BIN)/pytest
 
 .PHONY: help
 help: ## list the targets
@@ -199,3 +200,4 @@ bundle: setup ## the Lambda functions' zip, in dist/
 .PHONY: clean
 clean: ## remove what can be made again, the demo's data included
 	rm -rf .venv .uv .totes build dist .coverage* htmlcov .hypothesis .*_cache
+	find src tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +

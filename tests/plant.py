@@ -81,7 +81,8 @@ class Plant:
     def with_rates(self) -> "Plant":
         """The same with exchange rates: of three currencies, new ones once a month."""
         today = date.today()  # noqa: DTZ011  the days of a file
-        months = [date(year, month, 1) for year in range(2022, 2201) for month in range(1, 13)]
+        years = range(2022, today.year + 1)
+        months = [date(year, month, 1) for year in years for month in range(1, 13)]
         lines = [f"{day},{1 + day.month / 100},0.8{day.month:02}" for day in months if day <= today]
         bundle = self.folder / "rates.csv"
         bundle.write_text("\n".join(["Date,USD,GBP", *reversed(lines), ""]))

@@ -179,9 +179,10 @@ def test_a_clock_that_is_wrong_is_told(
 
 def test_a_url_of_rates_is_read(plant: Plant, tmp_path: Path) -> None:
     file = tmp_path / "rates.csv"
-    assert failures(look(plant, rates_url=file.as_uri())) == [
-        ("exchange rates", "correct TOTES_RATES_URL, or leave it out.")
-    ]
+    wrong = [("exchange rates", "correct TOTES_RATES_URL, or leave it out.")]
+    assert failures(look(plant, rates_url=file.as_uri())) == wrong
+    file.write_text("Date,USD,GBP\n")
+    assert failures(look(plant, rates_url=file.as_uri())) == wrong
     assert not failures(look(plant, rates_url=file.as_uri(), rates=False))
     file.write_text("Date,USD,GBP\n2026-11-20,1.1,0.9\n2026-11-19,1.2,0.8\n")
     assert Finding("exchange rates", "from file, up to 2026-11-20") in look(

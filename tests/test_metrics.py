@@ -1098,8 +1098,9 @@ PARTS = {
     *("members", "id", "ever", "sales", "purchases", "columns", "totals", "counterparty_id"),
     *("whose", "kinds", "whole", "waiting", "only", "known"),
     *("narrowed", "factor", "chosen", "key", "order"),
+    *("quantity", "price", "place", "places", "place_id", "chosen_places", "staff"),
 }
-"""What queries are composed of: relations and columns."""
+"""What queries are composed of: relations, columns and the names of a row's fields."""
 
 OF_HISTORY = {
     *("versions_of_sales_order.sql", "versions_of_purchase_order.sql"),

@@ -155,16 +155,6 @@ def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding
             yield from _loader_rights(connection)
 
 
-def _rates(url: str) -> Finding:
-    """Can the rates be had that TOTES_RATES_URL names? Without them, those known go on."""
-    try:
-        days = published_at(url)
-    except UNREADABLE as error:
-        found = f"none from {place(url)}: {str(error)[:200] or type(error).__name__}"
-        return _failed("exchange rates", found, "correct TOTES_RATES_URL, or leave it out.")
-    return Finding("exchange rates", f"from {place(url)}, up to {max(days, default='no day')}")
-
-
 def _empty_warehouse(connection: Connection[Any]) -> Iterator[Finding]:
     """May the loader make what is not there yet?"""
     user = connection.info.user
@@ -224,6 +214,16 @@ def _no_temporary_tables(user: str, database: str, role: str) -> tuple[str, str]
         f"{user} may not make temporary tables in database {database}",
         f"GRANT TEMPORARY ON DATABASE {database} TO {role};",
     )
+
+
+def _rates(url: str) -> Finding:
+    """Can the rates be had that TOTES_RATES_URL names? Without them, those known go on."""
+    try:
+        days = published_at(url)
+    except UNREADABLE as error:
+        found = f"none from {place(url)}: {str(error)[:200] or type(error).__name__}"
+        return _failed("exchange rates", found, "correct TOTES_RATES_URL, or leave it out.")
+    return Finding("exchange rates", f"from {place(url)}, up to {max(days)}")
 
 
 def _clocks(ahead: dict[str, timedelta]) -> Iterator[Finding]:

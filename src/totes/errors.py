@@ -8,7 +8,9 @@ TotesError
  │   ├─ ObjectMissing
  │   └─ LakeAway       busy just now
  ├─ WarehouseError  5  the warehouse: refuses, or is not as the contract says
- │   └─ WarehouseAway  not reachable, or locked just now
+ │   ├─ WarehouseAway  not reachable just now
+ │   │   └─ WarehouseLocked   another session holds its tables
+ │   └─ WarehouseOutdated  has not had all migrations
  └─ ModelError      6  a star model or the contract
 
 What is away may come back by itself; `totes.policy` says what is done about each kind.
@@ -64,6 +66,14 @@ class WarehouseError(TotesError):
 
 class WarehouseAway(WarehouseError):
     """The warehouse can't be used just now."""
+
+
+class WarehouseLocked(WarehouseAway):
+    """Another session holds the warehouse's tables: it is being rebuilt, as a rule."""
+
+
+class WarehouseOutdated(WarehouseError):
+    """The warehouse has not had all of this program's migrations."""
 
 
 class ModelError(TotesError):

@@ -27,6 +27,8 @@ from totes.errors import (
     UsageError,
     WarehouseAway,
     WarehouseError,
+    WarehouseLocked,
+    WarehouseOutdated,
 )
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,10 @@ POLICIES: Mapping[type[Exception], Policy] = MappingProxyType(
             advice="see that the store can be written and has room",
         ),
         WarehouseAway: Policy(retry=True, alarm_after=3, advice="see that its server runs"),
+        WarehouseLocked: Policy(retry=True, alarm_after=3, advice="end the session that holds it"),
+        WarehouseOutdated: Policy(
+            retry=False, alarm_after=1, advice="run `totes warehouse migrate`"
+        ),
         WarehouseError: Policy(retry=False, alarm_after=1, advice="do what the message says"),
         ModelError: Policy(retry=False, alarm_after=1, advice="mend the model or totesys"),
         Exception: Policy(retry=False, alarm_after=1, advice="run with --debug and report it"),

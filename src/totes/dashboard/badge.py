@@ -12,7 +12,7 @@ from totes.dashboard.metrics.pipeline import Freshness
 from totes.dashboard.reading import open_reading
 from totes.dashboard.served import served
 from totes.dashboard.view import draw_again
-from totes.errors import TotesError, WarehouseAway
+from totes.errors import TotesError, WarehouseAway, WarehouseLocked, WarehouseOutdated
 
 EVERY = timedelta(seconds=4)
 """How often the warehouse is asked for something newer: within 10 s of landing it is shown."""
@@ -33,7 +33,7 @@ class Trouble(NamedTuple):
 
 def trouble(error: TotesError) -> Trouble:
     """The error itself goes into the log: it names host, role and database."""
-    if isinstance(error, WarehouseAway) and "another session holds" in str(error):
+    if isinstance(error, WarehouseLocked):
         return Trouble(
             "The warehouse is locked just now",
             "It is being rebuilt, or its tables are held by somebody's session. A rebuild takes "
@@ -45,7 +45,7 @@ def trouble(error: TotesError) -> Trouble:
             "Nobody answers where it should be. `totes check` says what is wrong; "
             "`TOTES_DASHBOARD_DSN` names the warehouse that these pages read.",
         )
-    if "totes warehouse migrate" in str(error):
+    if isinstance(error, WarehouseOutdated):
         return Trouble(
             "The warehouse is of another version",
             "It has not had all migrations: run `totes warehouse migrate`.",

@@ -4,7 +4,7 @@ A page's numbers agree, because all of them are read in one REPEATABLE READ tran
 lies in `queries/`, one file for each question; values are always bound, never formatted in.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime  # noqa: TC003  part of the interface
 from functools import cache
@@ -33,8 +33,7 @@ class Reading:
         [(now,)] = connection.execute("SELECT clock_timestamp()").fetchall()
         self.now: datetime = now
         """By the warehouse's clock."""
-        self.remembered: dict[object, object] = {}
-        """Answers that other questions of the page need again."""
+        self._known: dict[object, Any] = {}
 
     def run(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> pd.DataFrame:
         """The answer of `queries/NAME.sql`, with its columns' names; numeric stays Decimal.
@@ -49,6 +48,13 @@ class Reading:
     def rows(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> list[Any]:
         """The same as plain tuples."""
         return self._connection.execute(part(name, **parts), values).fetchall()
+
+    def once[T](self, key: object, ask: Callable[[], T]) -> T:
+        """What `ask` answers, asked once: other questions of the page need it again."""
+        if key not in self._known:
+            self._known[key] = ask()
+        known: T = self._known[key]
+        return known
 
     def row(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> dict[str, Any]:
         """The only row of an answer, by its columns' names."""

@@ -41,7 +41,7 @@ def total(
     with st.container():
         st.metric(
             label,
-            "not converted" if what.value is None else text.money(what.value, currency),
+            text.money(what.value, currency),
             delta,
             delta_arrow=arrow,
             delta_color=_colour(arrow, better),

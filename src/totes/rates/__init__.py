@@ -200,7 +200,7 @@ class Rates:
         self._asked_at = time.monotonic()
         try:
             found = published_at(self._url)
-            if min(found, default=date.max) > (read.actual if read else FIRST_DAY):
+            if min(found) > (read.actual if read else FIRST_DAY):
                 raise ValueError("what is there begins too late to go on with")
             self._fetched = found
         except UNREADABLE as error:
@@ -226,10 +226,13 @@ def place(url: str) -> str:
 
 
 def published_at(url: str) -> dict[date, Published]:
-    """All days that a URL has; one of `ecb.UNREADABLE` where it can't be read."""
+    """The days that a URL has; one of `ecb.UNREADABLE` where it can't be read or has none."""
     from totes.rates.ecb import fetch, parse
 
-    return parse(fetch(url), place(url), _BEFORE)
+    days = parse(fetch(url), place(url), _BEFORE)
+    if not days:
+        raise ValueError(f"it has no day after {_BEFORE}")
+    return days
 
 
 @cache

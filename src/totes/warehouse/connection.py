@@ -10,7 +10,7 @@ from psycopg import Connection, errors
 from psycopg.conninfo import make_conninfo
 
 from totes.batch import Identity
-from totes.errors import WarehouseAway, WarehouseError
+from totes.errors import WarehouseAway, WarehouseError, WarehouseLocked
 from totes.policy import passes
 from totes.settings import Dsn
 
@@ -77,6 +77,8 @@ def _settings(dsn: Dsn) -> dict[str, str]:
 
 
 def _kind(error: psycopg.Error) -> type[WarehouseError]:
+    if isinstance(error, errors.LockNotAvailable):
+        return WarehouseLocked
     return WarehouseAway if passes(error) else WarehouseError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import Connection, errors, sql
 from psycopg.rows import class_row
 
-from totes.errors import WarehouseError
+from totes.errors import WarehouseError, WarehouseOutdated
 from totes.failpoint import reach
 from totes.settings import Dsn
 from totes.star.contract import STARS, Star
@@ -77,7 +77,7 @@ def check_migrations(connection: Connection[Any]) -> None:
     applied = _applied(connection)
     _refuse_newer(applied)
     if missing := sorted(set(_migrations()) - applied):
-        raise WarehouseError(
+        raise WarehouseOutdated(
             f"The warehouse has not had migration {missing[0]}: run `totes warehouse migrate`."
         )
 

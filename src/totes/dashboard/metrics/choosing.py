@@ -27,11 +27,7 @@ def days(reading: Reading, as_of: datetime | None) -> Days:
     Today is the day to which the data is known; but that of the newest order where that is weeks
     older, or in the future: then the business has a clock of its own.
     """
-    known = reading.remembered.get(("days", as_of))
-    if known is None:
-        known = reading.remembered["days", as_of] = _days(reading, as_of)
-    assert isinstance(known, Days)  # noqa: S101  put there above
-    return known
+    return reading.once(("days", as_of), lambda: _days(reading, as_of))
 
 
 def _days(reading: Reading, as_of: datetime | None) -> Days:

@@ -92,11 +92,7 @@ def _looked_up(
     values: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The one row of a query by its columns' names, asked once for a reading."""
-    known = reading.remembered.get((name, *key))
-    if known is None:
-        known = reading.remembered[name, *key] = reading.row(name, parts, **values)
-    assert isinstance(known, dict)  # noqa: S101  put there above
-    return known
+    return reading.once((name, *key), lambda: reading.row(name, parts, **values))
 
 
 def facts(chosen: Filter) -> dict[str, sql.Composable]:

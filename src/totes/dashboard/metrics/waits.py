@@ -10,16 +10,31 @@ from totes.dashboard.reading import Reading, part
 WHOLE = sql.SQL("'^[0-9]{1,9}$'")
 """A text that may be a key."""
 
+_SALE = {
+    "quantity": sql.SQL("'units_sold'"),
+    "price": sql.SQL("'unit_price'"),
+    "place": sql.SQL("'agreed_delivery_location_id'"),
+    "places": sql.Identifier("dim_location"),
+    "place_id": sql.Identifier("location_id"),
+    "chosen_places": sql.Placeholder("location_ids"),
+    "staff": sql.SQL("'sales_staff_id'"),
+}
+_PURCHASE = {
+    "quantity": sql.SQL("'item_quantity'"),
+    "price": sql.SQL("'item_unit_price'"),
+    "place": sql.SQL("'counterparty_id'"),
+    "places": sql.Identifier("dim_counterparty"),
+    "place_id": sql.Identifier("counterparty_id"),
+    "chosen_places": sql.Placeholder("home_ids"),
+    "staff": sql.SQL("'staff_id'"),
+}
+"""What orders of each kind are called, and what tells their country."""
+
 
 def waiting(reading: Reading, chosen: Filter, fact: str, total: str = "orders") -> Waiting:
     """What waits of a fact for a total, as `waiting.sql` names them; asked once for a reading."""
-    known = reading.remembered.get(("waiting", fact, chosen))
-    if known is None:
-        known = reading.remembered["waiting", fact, chosen] = _waiting(reading, chosen, fact)
-    assert isinstance(known, dict)  # noqa: S101  put there above
-    found = known.get(total, NOTHING_WAITS)
-    assert isinstance(found, Waiting)  # noqa: S101  put there above
-    return found
+    known = reading.once(("waiting", fact, chosen), lambda: _waiting(reading, chosen, fact))
+    return known.get(total, NOTHING_WAITS)
 
 
 def _waiting(reading: Reading, chosen: Filter, fact: str) -> dict[str, Waiting]:
@@ -42,9 +57,9 @@ def _waiting(reading: Reading, chosen: Filter, fact: str) -> dict[str, Waiting]:
 def _rows(chosen: Filter, fact: str) -> sql.Composable:
     match fact:
         case "fact_sales_order":
-            return part("part_waiting_sales")
+            return part("part_waiting_orders", **_SALE)
         case "fact_purchase_order":
-            return part("part_waiting_purchases")
+            return part("part_waiting_orders", **_PURCHASE)
         case _:
             orders = {name: one for name, one in lines.facts(chosen).items() if name != "payment"}
             return part("part_waiting_payments", whole=WHOLE, kinds=lines.kinds(), **orders)
