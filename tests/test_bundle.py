@@ -51,6 +51,13 @@ def test_it_has_nothing_that_a_function_can_not_use(archive: zipfile.ZipFile) ->
     assert not [name for name in names if own in archive.read(name)]
 
 
+def test_the_roots_of_rds_lie_in_it_where_the_secrets_name_them(archive: zipfile.ZipFile) -> None:
+    """A function's working folder is the zip's; a person's is this project's."""
+    path = "data/rds-ca.pem"
+    assert f'"sslrootcert": "{path}"' in (bundle.ROOT / "docs" / "operations.md").read_text()
+    assert archive.read(path) == (bundle.ROOT / path).read_bytes()
+
+
 def test_every_module_is_compiled_for_where_it_will_lie(archive: zipfile.ZipFile) -> None:
     """Unchecked: the flags after the magic number say that nothing is looked up again."""
     names = set(archive.namelist())

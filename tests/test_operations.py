@@ -76,7 +76,8 @@ def test_the_secrets_it_writes_are_complete_and_understood() -> None:
     for one in written:
         assert one.keys() <= secret._PARTS.keys()
         assert {secret._PARTS[name] for name in one} >= set(secret._NEEDED)
-        assert one["sslmode"] == "require"
+        assert one["sslmode"] == "verify-full"
+        assert (TERRAFORM.parent / one["sslrootcert"]).is_file()
 
 
 def test_what_it_costs_adds_up() -> None:

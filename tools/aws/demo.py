@@ -206,7 +206,8 @@ def start(world: World) -> Started:
             "dbname": parts["dbname"],
             "username": parts["user"],
             "password": "choose-one",
-            "sslmode": "require",
+            "sslmode": "verify-full",
+            "sslrootcert": "data/rds-ca.pem",
         }
         secrets.put_secret_value(
             SecretId=world.outputs[f"{which}_secret"], SecretString=json.dumps(login)
