@@ -579,7 +579,7 @@ class Business:
 
 @pytest.mark.slow
 @given(steps=STEPS, releases=RELEASES)
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_history_is_that_of_the_accepted_events_in_whatever_order_they_arrive(
     warehouse: EmptyWarehouse,
     tmp_path_factory: pytest.TempPathFactory,
