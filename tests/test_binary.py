@@ -94,7 +94,7 @@ def copied(to: EmptyWarehouse, scratch: Path, rows: list[tuple[Any, ...]]) -> li
         open_engine(scratch) as engine,
         psycopg.connect(to.dsn.reveal(), options="-c TimeZone=UTC") as connection,
     ):
-        engine.execute(f"CREATE TABLE given ({names}, n INTEGER)")
+        engine.execute(f"CREATE TEMPORARY TABLE given ({names}, n INTEGER)")
         for number, row in enumerate(rows):
             engine.execute(
                 f"INSERT INTO given VALUES ({', '.join('?' * (len(row) + 1))})", [*row, number]

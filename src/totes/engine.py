@@ -2,6 +2,7 @@
 
 import errno
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,23 +17,48 @@ MEMORY_MB = 96
 THREADS = 2
 
 
-def open_engine(scratch: Path, *, share: int = 1) -> duckdb.DuckDBPyConnection:
+_idle: dict[int, deque[duckdb.DuckDBPyConnection]] = {}
+"""Instances that wait for their next use, by their `share`."""
+
+
+@contextmanager
+def open_engine(scratch: Path, *, share: int = 1) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory DuckDB in UTC that spills into `scratch` and reaches no network.
 
-    `share` of them may run at a time: each gets its part of the memory and of the threads.
+    `share` of them may run at a time: each gets its part of the memory and of the threads. What is
+    made in it must be TEMPORARY: instances are used again, as making one takes longer than most
+    batches have for a query.
     """
-    engine = duckdb.connect(
-        config={
-            "memory_limit": f"{MEMORY_MB // share}MB",
-            "threads": THREADS // share,
-            "preserve_insertion_order": False,
-            "temp_directory": str(scratch),
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-    )
-    engine.execute("SET TimeZone = 'UTC'")
-    return engine
+    idle = _idle.setdefault(share, deque())
+    try:
+        instance = idle.pop()
+    except IndexError:
+        instance = duckdb.connect(
+            config={
+                "threads": THREADS // share,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            }
+        )
+    try:
+        with instance.cursor() as engine:
+            for name, value in {
+                "memory_limit": f"{MEMORY_MB // share}MB",
+                "preserve_insertion_order": "false",
+                "temp_directory": str(scratch).replace("'", "''"),
+                "TimeZone": "UTC",
+            }.items():
+                engine.execute(f"SET {name} = '{value}'")
+            yield engine
+    except BaseException:  # in what state it is, nobody knows
+        instance.close()
+        raise
+    try:
+        instance.execute("SET temp_directory = ''")
+    except duckdb.Error:  # it has spilled, and gives the room back only when it ends
+        instance.close()
+    else:
+        idle.append(instance)
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}

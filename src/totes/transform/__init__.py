@@ -7,7 +7,6 @@ of all the manifest, which publishes the batch or, where another transform was f
 
 import secrets
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing
 from itertools import count, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,7 +67,8 @@ def write_generation(  # noqa: PLR0913  what a replay chooses
         _check_lineage(ingestion, processed, last[0])
     if not pending(done + 1):
         return
-    with scratch_folder("totes-") as scratch, closing(_engine(scratch)) as engine:
+    with scratch_folder("totes-") as scratch, open_engine(scratch) as engine:
+        engine.execute(f"set memory_limit = '{MEMORY_MB}MB'")
         site = Site(ingestion, processed, generation, models, engine, scratch)
         for batch in takewhile(pending, count(done + 1)):
             made = _build(site, batch, last, progress)
@@ -96,12 +96,6 @@ def _check_lineage(ingestion: Store, processed: Store, last: ProcessedManifest) 
             f"Batch {last.batch}, the newest in {processed.url}, was not made from that of "
             f"{ingestion.url}: see that the two stores belong together."
         )
-
-
-def _engine(scratch: Path) -> duckdb.DuckDBPyConnection:
-    engine = open_engine(scratch)
-    engine.execute(f"set memory_limit = '{MEMORY_MB}MB'")
-    return engine
 
 
 def _build(
