@@ -322,7 +322,8 @@ def _prepared(
         ).fetchone()
         if known is None:
             connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                # Copied as files, a small one takes half the time.
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY").format(
                     *map(sql.Identifier, (database, owner, template or "template1"))
                 )
             )
