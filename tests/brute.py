@@ -307,7 +307,8 @@ class Brute:
         return {
             "in_period": day and chosen.since <= day <= chosen.until,
             "overdue": day and day < self.today,
-            "never": day and both(day < self.today, day.isoweekday() > 5 or (made and day == made)),
+            "never": day
+            and both(day < self.today, day.isoweekday() > 5 or (day == made if made else None)),
             "paid": paid,
             "direction": direction,
             "worth": worth,
