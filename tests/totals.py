@@ -9,8 +9,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from totes.settings import Dsn
-from totes.warehouse.daily import DAILIES
+from totes.warehouse.daily import LINES
 
+Row = dict[str, Any]
 Totals = dict[tuple[Any, ...], tuple[Decimal, ...]]
 
 ALIASES = {
@@ -27,21 +28,48 @@ ALIASES = {
 
 def assert_totals_equal_the_facts(warehouse: Dsn) -> None:
     with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
-        for fact, dailies in DAILIES.items():
-            rows = connection.execute(
-                f"SELECT * FROM {fact} WHERE valid_to IS NULL".encode()
-            ).fetchall()
-            for daily in dailies:
-                found = connection.execute(f"SELECT * FROM totes.{daily.name}".encode()).fetchall()
+
+        def rows(query: str) -> list[Row]:
+            return connection.execute(query.encode()).fetchall()
+
+        facts = {name: rows(f"SELECT * FROM {name} WHERE valid_to IS NULL") for name in ALIASES}
+        _tell_staff(facts, rows("SELECT * FROM dim_transaction"))
+        for lines in LINES:
+            for daily in lines.dailies:
+                found = rows(f"SELECT * FROM totes.{daily.name}")
                 told = {
                     tuple(row[key] for key in daily.keys): tuple(row[name] for name in daily.sums)
                     for row in found
                 }
                 assert len(told) == len(found), daily.name
-                assert told == _summed(fact, rows, daily.keys), daily.name
+                among = [row for row in facts[lines.fact] if _belongs(row, daily.name)]
+                assert told == _summed(lines.fact, among, daily.keys), daily.name
 
 
-def _summed(fact: str, rows: list[dict[str, Any]], keys: tuple[str, ...]) -> Totals:
+def _tell_staff(facts: dict[str, list[Row]], transactions: list[Row]) -> None:
+    """Payments are of whoever made the order that they are for; None where it is not there."""
+    sellers = {row["sales_order_id"]: row["sales_staff_id"] for row in facts["fact_sales_order"]}
+    buyers = {row["purchase_order_id"]: row["staff_id"] for row in facts["fact_purchase_order"]}
+    staff = {
+        row["transaction_id"]: sellers.get(row["sales_order_id"])
+        or buyers.get(row["purchase_order_id"])
+        for row in transactions
+    }
+    for payment in facts["fact_payment"]:
+        payment["staff_id"] = staff[payment["transaction_id"]]
+
+
+def _belongs(row: Row, daily: str) -> bool:
+    match daily:
+        case "daily_payments_by_staff":
+            return row["staff_id"] is not None
+        case "daily_open_payments":
+            return row["staff_id"] is not None and not row["paid"]
+        case _:
+            return True
+
+
+def _summed(fact: str, rows: list[Row], keys: tuple[str, ...]) -> Totals:
     sums: dict[tuple[Any, ...], list[Decimal]] = defaultdict(list)
     for row in rows:
         key = tuple(row[ALIASES[fact].get(name, name)] for name in keys)
@@ -51,7 +79,7 @@ def _summed(fact: str, rows: list[dict[str, Any]], keys: tuple[str, ...]) -> Tot
     return {key: tuple(values) for key, values in sums.items()}
 
 
-def _measures(row: dict[str, Any]) -> Iterator[Decimal]:
+def _measures(row: Row) -> Iterator[Decimal]:
     yield Decimal(1)
     if "payment_amount" in row:
         yield row["payment_amount"]

@@ -1,11 +1,13 @@
 """The daily totals in schema `totes`: sums over the facts' current rows, kept by the load.
 
 What a batch changes in them is worked out from the keys it touches: their current rows as they
-were before (taken away) and as they are after (added), whatever brought them there.
+were before (taken away) and as they are after (added), whatever brought them there. The staff of a
+payment is that of its order, so orders and transactions touch payments, too; the totals equal the
+facts after each star table, and so after all of them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
@@ -15,29 +17,36 @@ import duckdb
 from psycopg import Connection, sql
 
 from totes.progress import QUIET
-from totes.star.contract import Star
+from totes.star.contract import STARS, Star
 from totes.warehouse.binary import copy_in
 from totes.warehouse.statement import statement
 
 
 @dataclass(frozen=True)
 class Daily:
-    """A table of totals: what it is grouped by and what is summed, as `lines_of_…` names it."""
+    """A table of totals: what it is grouped by and what is summed, as its lines name it."""
 
     name: str
     keys: tuple[str, ...]
     sums: tuple[str, ...]
+    only: LiteralString = "true"
+    """Which of the lines; those without a key are none of them."""
+
+    @property
+    def table(self) -> sql.Identifier:
+        return sql.Identifier("totes", self.name)
 
     @property
     def parts(self) -> Mapping[str, sql.Composable]:
         """What the statements are composed of."""
         names = [*self.keys, *self.sums]
         return {
-            "daily": sql.Identifier("totes", self.name),
+            "daily": self.table,
             "columns": _list("{}", names),
             "keys": _list("{}", self.keys),
             "sums": _list("sum({0}) AS {0}", self.sums),
             "signed": _list("sum(sign * {0}) AS {0}", self.sums),
+            "only": sql.SQL(self.only),
             "same": _list("d.{0} = c.{0}", self.keys, " AND "),
             "added": _list("{0} = d.{0} + c.{0}", self.sums),
             "given": _list("c.{}", names),
@@ -53,9 +62,37 @@ def _list(
     return sql.SQL(between).join(parts)
 
 
+@dataclass(frozen=True)
+class Lines:
+    """What tables of totals sum up: a line for each current row of `fact`, from `lines_of_NAME`.
+
+    It is made of the rows of `others`, too, which also change it.
+    """
+
+    name: str
+    fact: str
+    dailies: tuple[Daily, ...]
+    others: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.fact, *self.others)
+
+    @property
+    def parts(self) -> Mapping[str, sql.Composable]:
+        """What the statements are composed of."""
+        return {
+            "lines": statement(f"lines_of_{self.name}"),
+            "key": sql.Identifier(STARS[self.fact].key.name),
+            "touched": sql.Identifier(f"touched_{self.name}"),
+            "changed": sql.Identifier(f"changed_{self.name}"),
+        }
+
+
 _DAY = ("day", "currency_id")
 _ORDERS = ("orders", "units", "value")
 _OF_PAYMENTS = (*_DAY, "payment_type_id", "paid")
+_PAYMENTS = ("payments", "value")
 
 
 def _of_orders(name: str, *dimensions: str) -> tuple[Daily, ...]:
@@ -64,40 +101,72 @@ def _of_orders(name: str, *dimensions: str) -> tuple[Daily, ...]:
     return (Daily(name, _DAY, _ORDERS), *each)
 
 
-DAILIES: Mapping[str, tuple[Daily, ...]] = MappingProxyType(
-    {
-        "fact_sales_order": _of_orders(
-            "daily_sales", "counterparty", "staff", "location", "design"
+LINES = (
+    Lines(
+        "sales_orders",
+        "fact_sales_order",
+        _of_orders("daily_sales", "counterparty", "staff", "location", "design"),
+    ),
+    Lines(
+        "purchase_orders",
+        "fact_purchase_order",
+        _of_orders("daily_purchases", "counterparty", "staff"),
+    ),
+    Lines(
+        "payments",
+        "fact_payment",
+        (
+            Daily("daily_payments", _OF_PAYMENTS, _PAYMENTS),
+            Daily("daily_payments_by_counterparty", (*_OF_PAYMENTS, "counterparty_id"), _PAYMENTS),
         ),
-        "fact_purchase_order": _of_orders("daily_purchases", "counterparty", "staff"),
-        "fact_payment": (
-            Daily("daily_payments", _OF_PAYMENTS, ("payments", "value")),
+    ),
+    Lines(
+        "payments_of_staff",
+        "fact_payment",
+        (
             Daily(
-                "daily_payments_by_counterparty",
-                (*_OF_PAYMENTS, "counterparty_id"),
-                ("payments", "value"),
+                "daily_payments_by_staff",
+                (*_OF_PAYMENTS, "staff_id"),
+                _PAYMENTS,
+                "staff_id IS NOT NULL",
+            ),
+            Daily(
+                "daily_open_payments",
+                ("staff_id", "counterparty_id", *_DAY, "payment_type_id"),
+                _PAYMENTS,
+                "NOT paid AND staff_id IS NOT NULL",
             ),
         ),
-    }
+        others=("dim_transaction", "fact_sales_order", "fact_purchase_order"),
+    ),
 )
-"""The tables of totals of each fact."""
+"""All totals, by what they sum up."""
 
-NAMES = tuple(daily.name for dailies in DAILIES.values() for daily in dailies)
+NAMES = tuple(daily.name for lines in LINES for daily in lines.dailies)
 
 
 def fill(
-    connection: Connection[Any], star: Star, engine: duckdb.DuckDBPyConnection, rows: str | None
+    connection: Connection[Any],
+    engine: duckdb.DuckDBPyConnection,
+    filled: Mapping[str, str | None],
 ) -> None:
-    """Make the totals of a fact that had no rows before.
+    """Make the totals of the star tables that had no rows before.
 
-    `rows` is the query of DuckDB's whose result the fact now holds, and all it holds; DuckDB then
-    sums up, some times faster than the warehouse does where that isn't known.
+    Each is `filled` with the result of a query of DuckDB's, if that is all it now holds; DuckDB
+    then sums up, some times faster than the warehouse does where that isn't known.
     """
     connection.execute(_FEW_STATISTICS)
-    for daily in DAILIES.get(star.name, ()):
-        if rows is None or not _copy(connection, star, daily, engine, rows):
-            connection.execute(statement("fill_daily", lines=_lines(star), **daily.parts))
-        connection.execute(sql.SQL("ANALYZE {}").format(daily.parts["daily"]))
+    for lines in LINES:
+        if filled.keys().isdisjoint(lines.sources):
+            continue
+        queries = {name: query for name in lines.sources if (query := filled.get(name))}
+        known = _read(engine, lines, queries)
+        for daily in lines.dailies:
+            if lines.fact not in filled:  # its rows were there before
+                connection.execute(sql.SQL("DELETE FROM {}").format(daily.table))
+            if not (known and _copy(connection, engine, lines, daily)):
+                connection.execute(statement("fill_daily", **lines.parts, **daily.parts))
+            connection.execute(sql.SQL("ANALYZE {}").format(daily.table))
     connection.execute("SET LOCAL default_statistics_target TO DEFAULT")
 
 
@@ -105,19 +174,27 @@ _FEW_STATISTICS = "SET LOCAL default_statistics_target = 10"
 """The totals are small and even."""
 
 
+def _read(engine: duckdb.DuckDBPyConnection, lines: Lines, queries: Mapping[str, str]) -> bool:
+    """Let DuckDB know the lines; what is joined is joined once for all totals of it."""
+    if len(queries) < len(lines.sources):
+        return False
+    for name, query in queries.items():
+        current = name.replace("fact_", "current_")
+        engine.execute(f"create or replace temporary view {current} as {query}")
+    kind = "table" if lines.others else "view"
+    select = lines.parts["lines"].as_string()
+    engine.execute(f"create or replace temporary {kind} lines_of_{lines.name} as {select}")
+    return True
+
+
 def _copy(
-    connection: Connection[Any],
-    star: Star,
-    daily: Daily,
-    engine: duckdb.DuckDBPyConnection,
-    rows: str,
+    connection: Connection[Any], engine: duckdb.DuckDBPyConnection, lines: Lines, daily: Daily
 ) -> bool:
     """Sum up and copy; false where a sum has more digits than can be copied."""
-    current = star.name.replace("fact_", "current_")
-    engine.execute(f"create or replace temporary view {current} as {rows}")
-    select = statement("select_daily", lines=_lines(star), **daily.parts).as_string()
+    known = sql.SQL("SELECT * FROM {}").format(sql.Identifier(f"lines_of_{lines.name}"))
+    select = statement("select_daily", **{**lines.parts, "lines": known}, **daily.parts)
     try:
-        engine.execute(f"create or replace temporary table daily as {select}")
+        engine.execute(f"create or replace temporary table daily as {select.as_string()}")
     except duckdb.OutOfRangeException:  # PostgreSQL has no such bounds
         return False
     biggest = engine.execute("select coalesce(max(abs(value)), 0) from daily").fetchone()
@@ -125,15 +202,28 @@ def _copy(
         return False
     columns = {name: _TYPES.get(name, "INTEGER") for name in (*daily.keys, *daily.sums)}
     cast = ", ".join(f"cast({name} as {kind}) as {name}" for name, kind in columns.items())
-    copy_in(
-        connection,
-        engine,
-        table=daily.parts["daily"],
-        columns=columns,
-        rows=f"select {cast} from daily order by all",
-        progress=QUIET,
-    )
+    with _without_keys(connection, daily):
+        copy_in(
+            connection,
+            engine,
+            table=daily.table,
+            columns=columns,
+            rows=f"select {cast} from daily order by all",
+            progress=QUIET,
+        )
     return True
+
+
+@contextmanager
+def _without_keys(connection: Connection[Any], daily: Daily) -> Iterator[None]:
+    """A key is made faster of all rows than with each."""
+    tables = [daily.table.as_string()]
+    definitions = connection.execute(statement("definitions", tables=tables)).fetchall()
+    for _, take_down, _ in definitions:
+        connection.execute(take_down.encode())
+    yield
+    for _, _, put_up in definitions:
+        connection.execute(put_up.encode())
 
 
 _TYPES = MappingProxyType(
@@ -153,26 +243,28 @@ _TOO_MUCH = Decimal(10) ** 16
 
 @contextmanager
 def kept(connection: Connection[Any], star: Star, staged: sql.Identifier) -> Iterator[None]:
-    """Bring the totals along with what happens inside to the keys that are staged."""
-    if star.name not in DAILIES:
+    """Bring the totals along with what happens inside to the keys of `star` that are staged."""
+    with ExitStack() as all_lines:
+        for lines in LINES:
+            if star.name in lines.sources:
+                all_lines.enter_context(_kept(connection, lines, star, staged))
+        yield
+
+
+@contextmanager
+def _kept(
+    connection: Connection[Any], lines: Lines, star: Star, staged: sql.Identifier
+) -> Iterator[None]:
+    parts = {**lines.parts, "staged": staged, "its_key": sql.Identifier(star.key.name)}
+    connection.execute(statement("make_changed", **parts))
+    touch = "touch" if star.name == lines.fact else "touch_payments"
+    if not connection.execute(statement(touch, **parts)).rowcount:
         yield
         return
-    parts = {
-        "touched": sql.Identifier(f"touched_{star.name}"),
-        "changed": sql.Identifier(f"changed_{star.name}"),
-        "key": sql.Identifier(star.key.name),
-        "lines": _lines(star),
-        "staged": staged,
-    }
-    connection.execute(statement("make_changed", **parts))
-    connection.execute(statement("touch", **parts))
+    connection.execute(sql.SQL("ANALYZE {}").format(parts["touched"]))
     connection.execute(statement("note_lines", sign=-1, **parts))
     yield
     connection.execute(statement("note_lines", sign=1, **parts))
     connection.execute(sql.SQL("ANALYZE {}").format(parts["changed"]))
-    for daily in DAILIES[star.name]:
+    for daily in lines.dailies:
         connection.execute(statement("change_daily", **parts, **daily.parts))
-
-
-def _lines(star: Star) -> sql.Composed:
-    return statement(f"lines_of_{star.name}")

@@ -134,8 +134,11 @@ class _Batch:
         thinned = self._put_up(definitions)
         for star in in_bulk:
             self.connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(star.name)))
-            rows = None if star.name in thinned else self._parquet(self._files(star))
-            daily.fill(self.connection, star, self.engine, rows)
+        filled = {
+            star.name: None if star.name in thinned else self._parquet(self._files(star))
+            for star in in_bulk
+        }
+        daily.fill(self.connection, self.engine, filled)
         self.connection.execute(statement("forget_earlier", batch=self.manifest.batch))
 
     def _refuse(self) -> None:

@@ -2,4 +2,5 @@
 INSERT INTO {daily} ({columns})
 SELECT {keys}, {sums}
 FROM ({lines}) AS line
+WHERE {only}
 GROUP BY {keys}

@@ -1,3 +1,2 @@
 -- The keys that a batch may change.
-INSERT INTO {touched} SELECT DISTINCT {key} FROM {staged};
-ANALYZE {touched}
+INSERT INTO {touched} SELECT DISTINCT {key} FROM {staged}
