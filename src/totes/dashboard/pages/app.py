@@ -9,7 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from totes.dashboard import metrics, text
+from totes.dashboard import metrics, narrow, text
 from totes.dashboard.badge import LOG, badge, trouble, until_back
 from totes.dashboard.controls import controls, navigation
 from totes.dashboard.filters import Choices, Filter
@@ -98,7 +98,10 @@ def _draw(page: st.Page, reading: Reading, query: Query) -> None:
     if chosen.as_of is not None and not _as_of(chosen, choices, page, name):
         return
     dark = st.context.theme.type == "dark"
-    with showing(View(reading, chosen, choices, fresh.data_to, dark)):
+    shown = View(reading, chosen, choices, fresh.data_to, dark)
+    if name not in WHOLE_BUSINESS:
+        narrow.told(shown)
+    with showing(shown):
         page.run()
 
 

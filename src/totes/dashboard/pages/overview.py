@@ -55,16 +55,13 @@ def show(page: View) -> None:
         link("sales", "What we sold, and where", chosen, ":material/arrow_forward:")
         link("payments", "Who owes us, and whom we owe", chosen, ":material/arrow_forward:")
     st.subheader("Revenue and purchases")
-    drawn = charts.lines(
+    says = drill.lines(
+        page,
         series,
         {"revenue": "Revenue", "purchases": "Purchases", "margin": "Margin"},
         grain,
-        currency,
-        dark=page.dark,
+        "overview",
     )
-    st.altair_chart(drawn.drawn, alt=drawn.says, key="overview-lines")
-    key = f"overview-{chosen.since}-{chosen.until}-{grain}"
-    drill.one_of(page, series, grain, key)
     with st.expander("As a table"):
         tables.table(
             series,
@@ -79,7 +76,7 @@ def show(page: View) -> None:
             },
             key="overview-series",
             file_name=f"totes-overview_{page.file_name}",
-            alt=drawn.says,
+            alt=says,
         )
 
 
