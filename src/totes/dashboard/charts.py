@@ -43,7 +43,7 @@ _BAR_HEIGHT = 26
 _AXIS_HEIGHT = 70
 _WORDS_HEIGHT = 24
 _HEIGHT = 280
-_MAP_HEIGHT = 340
+_LEGEND_WIDTH = 80
 
 _SHORT_AMOUNT = (
     "datum.value === 0 ? '0' : "
@@ -339,10 +339,14 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
                 f"datum.properties.plotted != {NO_SALES}",
                 alt.Color(
                     "properties.plotted:Q",
-                    scale=alt.Scale(range=[low, high], domain=[0, most], clamp=True),
+                    scale=alt.Scale(range=[low, high], domain=[0, most], clamp=True, nice=2),
                     legend=alt.Legend(
                         title=f"{what}, {currency}",
-                        orient="bottom",
+                        orient="bottom-left",  # where there is nothing but the Pacific
+                        offset=0,
+                        gradientLength=_LEGEND_WIDTH,
+                        gradientThickness=8,
+                        tickCount=2,
                         labelExpr=_SHORT_AMOUNT,
                         direction="horizontal",
                     ),
@@ -357,7 +361,7 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
         .project(type="identity")
         .add_params(_click(ONE, "id"))
     )
-    drawn = _finished(drawn, _MAP_HEIGHT, dark=dark)
+    drawn = _finished(drawn, None, dark=dark)
     largest = sorted(known, key=known.__getitem__, reverse=True)[:MOST]
     told = "; ".join(f"{called[code]} {text.money(sums[code], currency)}" for code in largest)
     says = f"A map of {what.lower()} by country, in {len(sums)} countries. The largest: {told}."
@@ -474,11 +478,12 @@ def _clock_format(moments: "pd.Series[Any]") -> str:
     return "%H:%M" if span < timedelta(days=1) else "%-d %b %H:%M"
 
 
-def _finished(drawn: Any, height: int, *, dark: bool) -> Any:
+def _finished(drawn: Any, height: int | None, *, dark: bool) -> Any:
     """With words that stand out from the page enough to be read by everybody."""
     ink = INK_DARK if dark else INK_LIGHT
     return (
-        drawn.properties(height=height)
+        (drawn.properties(height=height) if height else drawn)
+        .properties(padding={"left": 5, "top": 5, "right": 16, "bottom": 5})
         .configure_axis(labelColor=ink, titleColor=ink)
         .configure_legend(labelColor=ink, titleColor=ink)
     )

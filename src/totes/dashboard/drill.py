@@ -86,7 +86,7 @@ def bars(  # noqa: PLR0913  what a chart that can be gone into is made of
     drawn = charts.over_time(
         series, column, what, grain, page.currency, dark=page.dark, tooltips=tooltips
     )
-    hint = "click its bar, or choose it here"
+    hint = "click it, or choose it here"
     _leading(page, drawn, series, grain, name=f"bars-{what}", hint=hint)
     return drawn.says
 
@@ -98,7 +98,7 @@ def lines(
     drawn = charts.lines(
         series, columns, grain, page.currency, dark=page.dark, leads=page.chosen.days > 1
     )
-    hint = "click it in the chart, or choose it here"
+    hint = "click it, or choose it here"
     _leading(page, drawn, series, grain, name=name, hint=hint)
     return drawn.says
 

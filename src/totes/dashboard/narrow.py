@@ -1,7 +1,7 @@
 """From all to one of them: by a click on a bar or a country, as by the filter beside the page."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
@@ -38,7 +38,12 @@ def world_map(page: View, found: pd.DataFrame, what: str, key: str) -> str:
     """Countries; a click on one narrows the filter to it. Says what the map says."""
     drawn = charts.world_map(found, what, page.currency, dark=page.dark)
     known = page.choices.countries
-    _clickable(page, drawn, "country", key, lambda picked: world.name_in(known, picked.get("id")))
+
+    def meant(picked: Mapping[str, Any]) -> str | None:
+        return world.name_in(known, picked.get("id"))
+
+    with st.container(key=f"map-{key}"):  # to which app.py's style gives the height for its width
+        _clickable(page, drawn, "country", key, meant, height="stretch")
     return drawn.says
 
 
@@ -65,12 +70,14 @@ def told(page: View) -> None:
         )
 
 
-def _clickable(
+def _clickable(  # noqa: PLR0913  the chart, and what a click in it means
     page: View,
     drawn: charts.Chart,
     dimension: str,
     key: str,
     meant: Callable[[Mapping[str, Any]], object],
+    *,
+    height: Literal["content", "stretch"] = "content",
 ) -> None:
     """Another filter has another chart, which knows nothing of the clicks in this one."""
     key = f"{key}-{sorted(page.chosen.to_query().items())}"
@@ -82,5 +89,10 @@ def _clickable(
                 go(narrowed)
 
     st.altair_chart(
-        drawn.drawn, alt=drawn.says, key=key, on_select=clicked, selection_mode=charts.ONE
+        drawn.drawn,
+        alt=drawn.says,
+        key=key,
+        height=height,
+        on_select=clicked,
+        selection_mode=charts.ONE,
     )

@@ -139,7 +139,7 @@ def _totals(page: View) -> None:
 def _never_paid(page: View) -> None:
     st.subheader("Never paid")
     found = payments.never_paid(page.reading, page.chosen)
-    with totals.cards("never-paid"):
+    with totals.cards("never-paid", across=2):
         totals.total(found.receivable, "Never paid to us", page.currency, better="down")
         totals.total(found.payable, "Never paid by us", page.currency, better="down")
     st.caption(
