@@ -2,13 +2,18 @@
 
 import csv as csv_module
 import io
+import os
 import re
 import socket
-from collections.abc import Iterable, Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import duckdb
 import pandas as pd
@@ -778,3 +783,48 @@ def test_the_way_back_has_a_step_for_each_wider_period() -> None:
 def test_the_address_is_one_that_a_browser_can_open() -> None:
     assert url("::", 8501) == "http://127.0.0.1:8501"
     assert url("::1", 1) == "http://[::1]:1"
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from totes.settings import Settings
+from totes.show.pages import dashboard
+with dashboard(Settings(home=Path(sys.argv[1])), look=False) as address:
+    print(address, flush=True)
+    time.sleep(600)
+"""
+"""A demonstration as far as its dashboard is concerned."""
+
+
+@pytest.mark.slow
+def test_the_demos_dashboard_ends_with_it_also_where_it_was_killed(
+    business: Storefront, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        env=os.environ | business.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        address = demo.stdout.readline().strip()
+        log = tmp_path / "dashboard.log"
+        await_that(lambda: answers(address), log)
+        demo.kill()
+    await_that(lambda: not answers(address), log)
+
+
+def answers(address: str) -> bool:
+    try:
+        urlopen(f"{address}/_stcore/health", timeout=SECONDS).close()  # noqa: S310  http
+    except OSError:
+        return False
+    return True
+
+
+def await_that(what: Callable[[], bool], log: Path) -> None:
+    until = time.monotonic() + SECONDS
+    while not what():
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.1)

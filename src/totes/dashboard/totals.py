@@ -1,11 +1,11 @@
 """A total as a big number: how it changed, what is missing from it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from totes.dashboard import text
 from totes.dashboard.metrics import Total
@@ -18,11 +18,9 @@ CARDS = "cards"
 WORDS = {"up": "up", "down": "down", "same": "the same"}
 
 
-@contextmanager
-def cards(key: str) -> Iterator[None]:
-    """A row of numbers side by side, in as many lines as the screen is narrow."""
-    with st.container(horizontal=True, key=f"{CARDS}-{key}"):
-        yield
+def cards(key: str, *, across: int = 3) -> DeltaGenerator:
+    """Numbers side by side, all of one width: so many in a line (2 to 4), on a phone two."""
+    return st.container(horizontal=True, key=f"{CARDS}-{across}-{key}")
 
 
 def total(

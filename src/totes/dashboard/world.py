@@ -7,7 +7,7 @@ a page may be.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import distribution
 from itertools import batched
@@ -84,6 +84,11 @@ def code_of(name: str) -> str | None:
     except LookupError:
         return None
     return found
+
+
+def name_in(names: Iterable[str], code: object) -> str | None:
+    """The first of the names that is the country with this code."""
+    return next((name for name in names if code_of(name) == code), None)
 
 
 def name_of(code: str) -> str:

@@ -196,6 +196,17 @@ def payments_then(chosen: Filter) -> sql.Composable:
     return _converted("payment", then)
 
 
+def debts(chosen: Filter) -> Parts:
+    """What is open is made of: all payments, and the changes that a filter chooses."""
+    return {
+        "source": _all_payments(chosen),
+        "whose": whose(chosen),
+        "narrowed": narrowed("payment"),
+        "kinds": kinds(),
+        "converted": converted(sql.Identifier("line")),
+    }
+
+
 def _all_payments(chosen: Filter, *needed: str) -> sql.Composable:
     """Every payment, whatever its day, by what is `needed` of it."""
     looked_at = {*needed, *_looked_at(chosen, country="counterparty")}

@@ -70,17 +70,15 @@ def show(page: View) -> None:
         payments.over_time(page.reading, chosen, grain), ("cash_in", "cash_out", "unconverted")
     )
     st.subheader(f"Cash in and out by {grain}, {text.period(chosen.since, chosen.until)}")
-    drawn = charts.lines(
+    says = drill.lines(
+        page,
         series,
         {"cash_in": "Cash in", "cash_out": "Cash out", "net": "Net"},
         grain,
-        page.currency,
-        dark=page.dark,
+        "payments",
     )
-    st.altair_chart(drawn.drawn, alt=drawn.says, key="payments-lines")
-    drill.one_of(page, series, grain, f"payments-{chosen.since}-{chosen.until}-{grain}")
     with st.expander("As a table"):
-        _series(page, series, f"{grain.capitalize()} from", "payments-series", drawn.says)
+        _series(page, series, f"{grain.capitalize()} from", "payments-series", says)
     _owed(page)
     _expected(page)
     _never_paid(page)
@@ -141,7 +139,7 @@ def _totals(page: View) -> None:
 def _never_paid(page: View) -> None:
     st.subheader("Never paid")
     found = payments.never_paid(page.reading, page.chosen)
-    with totals.cards("never-paid"):
+    with totals.cards("never-paid", across=2):
         totals.total(found.receivable, "Never paid to us", page.currency, better="down")
         totals.total(found.payable, "Never paid by us", page.currency, better="down")
     st.caption(

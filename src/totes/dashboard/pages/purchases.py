@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import charts, drill, metrics, tables, text, totals
+from totes.dashboard import charts, drill, metrics, narrow, tables, text, totals
 from totes.dashboard.metrics import purchases
 from totes.dashboard.money import rates_note
 from totes.dashboard.rows import MOST, rows
@@ -95,14 +95,14 @@ def _by(page: View, all_of_it: purchases.PurchasesSummary) -> None:
                 continue
             if len(found) == MOST:
                 st.caption(f"The {MOST:,} that most was spent on.")
-            bars = charts.ranked(
+            says = narrow.ranked(
+                page,
                 _with_the_rest(found, all_of_it),
                 "Spend",
-                page.currency,
-                dark=page.dark,
+                name,
+                f"purchases-by-{name}",
                 tooltips={"orders": "Orders"},
             )
-            st.altair_chart(bars.drawn, alt=bars.says, key=f"purchases-by-{name}")
             tables.table(
                 found,
                 {
@@ -114,7 +114,7 @@ def _by(page: View, all_of_it: purchases.PurchasesSummary) -> None:
                 },
                 key=f"purchases-table-{name}",
                 file_name=f"totes-purchases-by-{name}_{page.file_name}",
-                alt=bars.says,
+                alt=says,
             )
 
 

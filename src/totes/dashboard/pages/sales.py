@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, metrics, tables, text, totals
+from totes.dashboard import charts, drill, metrics, narrow, tables, text, totals
 from totes.dashboard.metrics import sales
 from totes.dashboard.money import rates_note
 from totes.dashboard.rows import rows
@@ -107,17 +107,16 @@ def _where(page: View) -> None:
     if found.empty:
         st.text("Nothing was sold in this period.")
         return
-    drawn = charts.world_map(found, "Revenue", page.currency, dark=page.dark)
     wide, beside = st.columns([3, 2])
     with wide:
-        st.altair_chart(drawn.drawn, alt=drawn.says, key="sales-map")
+        says = narrow.world_map(page, found, "Revenue", "sales-map")
     with beside:
-        bars = charts.ranked(
-            found, "Revenue", page.currency, dark=page.dark, tooltips={"orders": "Orders"}
+        narrow.ranked(
+            page, found, "Revenue", "country", "sales-countries", tooltips={"orders": "Orders"}
         )
-        st.altair_chart(bars.drawn, alt=bars.says, key="sales-countries")
+    st.caption(narrow.HINT)
     with st.expander("All countries as a table"):
-        _dimension_table(page, found, "country", drawn.says)
+        _dimension_table(page, found, "country", says)
 
 
 def _by(page: View) -> None:
@@ -134,15 +133,15 @@ def _by(page: View) -> None:
             if found.empty:
                 st.text("Nothing was sold in this period.")
                 continue
-            bars = charts.ranked(
+            says = narrow.ranked(
+                page,
                 found,
                 "Revenue",
-                page.currency,
-                dark=page.dark,
+                name,
+                f"sales-by-{name}",
                 tooltips={"orders": "Orders", "units": "Units"},
             )
-            st.altair_chart(bars.drawn, alt=bars.says, key=f"sales-by-{name}")
-            _dimension_table(page, found, name, bars.says)
+            _dimension_table(page, found, name, says)
 
 
 def _dimension_table(page: View, found: "tables.Frame", name: str, says: str) -> None:
