@@ -512,22 +512,32 @@ def test_a_role_that_may_write_and_a_port_that_is_taken_are_refused(business: St
 # What is shown, as values
 
 
-def test_files_hold_exactly_the_rows_that_are_shown(tmp_path: Path) -> None:
+def test_files_hold_exactly_the_rows_that_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame = pd.DataFrame(
         {
-            "name": [SCRIPT, 'quoted "x", é\n', "last"],
+            "name": [SCRIPT, 'quoted "x", é\n', "=1+1"],
             "value": [Decimal("0.10"), Decimal("-12345678901234.56"), None],
             "day": [date(2026, 1, 1), date(1999, 12, 31), None],
         }
     )
-    rows = list(csv_module.reader(io.StringIO(tables.csv(frame).decode("utf-8-sig"))))
+    given: dict[str, bytes] = {}
+
+    def button(label: str, *, data: Callable[[], bytes], **_: object) -> None:
+        given[label] = data()
+
+    monkeypatch.setattr(tables.st, "download_button", button)
+    tables.downloads(frame, key="x", file_name="x")
+    rows = list(csv_module.reader(io.StringIO(given["CSV"].decode("utf-8-sig"), newline="")))
     assert rows[0] == ["name", "value", "day"]
     assert rows[1:3] == [
         [SCRIPT, "0.10", "2026-01-01"],
         ['quoted "x", é\n', "-12345678901234.56", "1999-12-31"],
     ]
+    assert rows[3][0] == "'=1+1"  # a spreadsheet runs nothing
     path = tmp_path / "made.parquet"
-    path.write_bytes(tables.parquet(frame))
+    path.write_bytes(given["Parquet"])
     read = duckdb.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
     assert [tuple(row) for row in read] == list(frame.itertuples(index=False, name=None))
 

@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from totes.dashboard import text
+from totes.dashboard.spreadsheet import csv
 
 ZERO_MOSTLY = "unconverted"
 """A column that is left out where it has nothing to tell."""
@@ -32,11 +33,6 @@ type Frame = pd.DataFrame
 
 type Columns = Mapping[str, str]
 """Heading by the name of the column; columns that are not named are not shown."""
-
-
-def csv(frame: pd.DataFrame) -> bytes:
-    """As UTF-8 with a byte order mark, by which spreadsheets know it."""
-    return frame.to_csv(index=False).encode("utf-8-sig")
 
 
 def parquet(frame: pd.DataFrame) -> bytes:
