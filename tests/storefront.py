@@ -22,6 +22,9 @@ from totes.source.catalogue import Scope
 SCRIPT = "<script>alert(1)</script>"
 MARKDOWN = "**Bold** [link](http://127.0.0.1) $x^2$ :smile: `code`"
 
+TWINS = "Twin & Sons"
+"""What two counterparties, and all designs but two, are called."""
+
 CHANGED, DELETED, REFUSED, DEAR = 7, 8, 9, 10
 """Sales orders to which something happens."""
 
@@ -33,6 +36,12 @@ UPDATE sales_order SET design_id = (SELECT min(design_id) FROM design) WHERE sal
 UPDATE sales_order SET design_id = (SELECT max(design_id) FROM design) WHERE sales_order_id % 3 = 1;
 UPDATE counterparty SET counterparty_legal_name = '{SCRIPT}'
 WHERE counterparty_id = (SELECT min(counterparty_id) FROM counterparty);
+UPDATE counterparty SET counterparty_legal_name = '{TWINS}'
+WHERE counterparty_id IN (
+    SELECT counterparty_id FROM counterparty ORDER BY counterparty_id DESC LIMIT 2
+);
+UPDATE design SET design_name = '{TWINS}'
+WHERE design_id NOT IN (SELECT min(design_id) FROM design UNION SELECT max(design_id) FROM design);
 UPDATE department SET department_name = '{MARKDOWN}'
 WHERE department_id = (SELECT min(department_id) FROM department);
 UPDATE address SET city = '{SCRIPT}', country = 'Atlantis'

@@ -22,7 +22,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from conftest import EmptyWarehouse
-from storefront import CHANGED, DELETED, MARKDOWN, SCRIPT, Storefront, storefront
+from storefront import CHANGED, DELETED, MARKDOWN, SCRIPT, TWINS, Storefront, storefront
 from totes.dashboard import charts, drill, tables, text, totals, world
 from totes.dashboard.badge import DEADLINE_SECONDS, EVERY
 from totes.dashboard.filters import Choices, Filter
@@ -140,7 +140,8 @@ def test_text_of_the_warehouse_is_never_markdown_or_html(business: Storefront, p
         ("sales", {"Design", "Counterparty", "Member of staff", "Department", "Currency"}),
         (
             "purchases",
-            {"Counterparty", "Item", "Member of staff", "Department", "Country", "Currency"},
+            {"Counterparty", "Item", "Member of staff", "Department", "Supplier's country"}
+            | {"Currency"},
         ),
     ],
 )
@@ -190,12 +191,72 @@ def test_of_very_many_items_the_dearest_are_shown_and_the_rest_is_one(
 
 
 @pytest.mark.slow
+def test_deliveries_name_the_country_they_go_to_beside_the_suppliers(
+    business: Storefront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = business.plant.ask(
+        "SELECT purchase_order_id, place.city, place.country, counterparty_legal_country"
+        " FROM current_purchase_order JOIN dim_counterparty USING (counterparty_id)"
+        " JOIN dim_location AS place ON place.location_id = agreed_delivery_location_id"
+    )
+    truth = {key: told for key, *told in known}
+    assert any(there != home for _, there, home in truth.values())
+    looked = look(business.served, "purchases", period="all")
+    looked.toggle(key="rows-purchase_order-shown").set_value(True).run()
+    coming, every = (
+        next(table for table in tables_of(looked) if name in table and "city" in table)
+        for name in ("days", "created_date")
+    )
+    assert 2 < len(coming) < len(every) == len(truth)
+    for table in (coming, every):
+        shown = table[["city", "delivery_country", "country"]].to_numpy().tolist()
+        assert shown == [truth[key] for key in table["purchase_order_id"]]
+    assert "The first" not in words(looked)
+    monkeypatch.setattr("totes.dashboard.rows.MOST", 2)
+    few = look(business.served, "purchases", period="all")
+    assert "The first 2; narrow the filter to see others." in words(few)
+    assert len(next(table for table in tables_of(few) if "days" in table)) == 2
+
+
+@pytest.mark.slow
 def test_the_top_designs_of_a_long_period_wait_to_be_wanted(business: Storefront) -> None:
     looked = look(business.served, "sales", period="last-12-months")
     assert not any("place" in table for table in tables_of(looked))
     looked.toggle(key="sales-top-designs-shown").set_value(True).run()
     assert not looked.exception
     assert any("place" in table for table in tables_of(looked))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "lists"),
+    [
+        ("sales", ["rows-sales_order-shown"]),
+        ("purchases", ["rows-purchase_order-shown"]),
+        ("payments", ["rows-paid-shown"]),
+        ("history", []),
+    ],
+)
+def test_two_of_one_name_are_told_apart_in_every_table(
+    business: Storefront, page: str, lists: list[str]
+) -> None:
+    [(one, order)] = business.plant.ask(
+        "SELECT counterparty_id, min(sales_order_id) FROM current_sales_order"
+        f" JOIN dim_counterparty USING (counterparty_id) WHERE counterparty_legal_name = '{TWINS}'"
+        " GROUP BY 1 ORDER BY 1 LIMIT 1"
+    )
+    query = {"kind": "sales_order", "key": str(order)}
+    looked = look(business.served, page, period="all", counterparty=str(one), **query)
+    for name in lists:
+        looked.toggle(key=name).set_value(True)
+    looked.run()
+    assert not looked.exception
+    cells = {str(cell) for table in tables_of(looked) for cell in table.to_numpy().ravel()}
+    assert f"{TWINS} ({one})" in cells  # though the other is in none of them
+    assert TWINS not in cells
+    if page == "sales":
+        designs = {cell for cell in cells if cell.startswith(TWINS) and cell.endswith(")")}
+        assert len(designs) > 1
 
 
 def test_the_numbers_are_those_of_the_warehouse(business: Storefront) -> None:
@@ -574,12 +635,6 @@ def test_more_than_seven_categories_are_told_in_words() -> None:
     assert max(bar["plotted"] for bar in bars) == 10  # so that the seven can be read
     assert drawn["title"]["text"] == "Not drawn: all others together £4,012.00"
     assert "title" not in charts.ranked(frame.head(7), "x", "GBP", dark=False).drawn.to_dict()
-
-
-def test_two_of_one_name_are_told_apart_by_their_keys() -> None:
-    frame = pd.DataFrame({"key": [4, 7, 9], "name": ["Granite", "Bronze", "Granite"]})
-    assert list(charts.told_apart(frame)["name"]) == ["Granite (4)", "Bronze", "Granite (9)"]
-    assert charts.told_apart(frame.head(2)).equals(frame.head(2))
 
 
 def test_two_names_of_one_country_are_one() -> None:

@@ -1130,6 +1130,7 @@ PARTS = {
     *("members", "id", "ever", "sales", "purchases", "columns", "totals", "counterparty_id"),
     *("whose", "kinds", "whole", "waiting", "only", "known"),
     *("narrowed", "factor", "chosen", "key", "order"),
+    *("counterparty_name", "design_name", "staff_name", "name", "namesakes"),
     *("quantity", "price", "place", "places", "place_id", "chosen_places", "staff"),
 }
 """What queries are composed of: relations, columns and the names of a row's fields."""

@@ -88,18 +88,6 @@ def added(values: Iterable[Decimal | None]) -> Decimal | None:
     return sum(known, Decimal(0)) if known or not given else None
 
 
-def told_apart(frame: pd.DataFrame, key: str = "key", name: str = "name") -> pd.DataFrame:
-    """Two of the same name have their keys beside it."""
-    shared = frame[name].duplicated(keep=False)
-    if not shared.any():
-        return frame
-    named = [
-        f"{text.plain(one)} ({of})" if twice and not text.is_missing(of) else one
-        for one, of, twice in zip(frame[name], frame[key], shared, strict=True)
-    ]
-    return frame.assign(**{name: pd.Series(named, index=frame.index, dtype=object)})
-
-
 def period_label(start: date, grain: str) -> str:
     match grain:
         case "year":

@@ -37,7 +37,7 @@ OPEN_COLUMNS = {
     "amount": "In its currency",
     "currency": "Currency",
     "rate": "Rate",
-    "country": "Country",
+    "country": "Counterparty's country",
     "why": "Remark",
     "sales_order_id": "Sales order id",
     "purchase_order_id": "Purchase order id",
@@ -53,7 +53,7 @@ PAID_COLUMNS = {
     "amount": "In its currency",
     "currency": "Currency",
     "rate": "Rate",
-    "country": "Country",
+    "country": "Counterparty's country",
     "sales_order_id": "Sales order id",
     "purchase_order_id": "Purchase order id",
 }
@@ -193,9 +193,7 @@ def _owed(page: View) -> None:
             alt=drawn.says,
         )
     st.subheader("Who owes us, and whom we owe")
-    found = charts.told_apart(
-        payments.owed(page.reading, page.chosen), key="counterparty_id", name="counterparty"
-    )
+    found = payments.owed(page.reading, page.chosen)
     tables.table(
         found,
         {

@@ -129,7 +129,7 @@ def _by(page: View) -> None:
         if not tab.open:
             continue
         with tab:
-            found = charts.told_apart(sales.by(page.reading, page.chosen, name))
+            found = sales.by(page.reading, page.chosen, name)
             if found.empty:
                 st.text("Nothing was sold in this period.")
                 continue
@@ -171,7 +171,7 @@ def _top_designs(page: View) -> None:
         "Show the top designs of so long a period", key="sales-top-designs-shown"
     ):
         return
-    found = _designs_told_apart(sales.top_designs(page.reading, page.chosen))
+    found = sales.top_designs(page.reading, page.chosen)
     tables.table(
         found,
         {
@@ -187,16 +187,6 @@ def _top_designs(page: View) -> None:
         file_name=f"totes-top-designs_{page.file_name}",
         alt="The three designs with the most revenue in each country.",
     )
-
-
-def _designs_told_apart(found: "tables.Frame") -> "tables.Frame":
-    """Two designs of one name have their ids beside it, in whatever country they are."""
-    ids = found.groupby("design")["design_id"].transform("nunique")
-    named = [
-        f"{text.plain(name)} ({key})" if of_that_name > 1 else name
-        for name, key, of_that_name in zip(found["design"], found["design_id"], ids, strict=True)
-    ]
-    return found.assign(design=named)
 
 
 show(view())
