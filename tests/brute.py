@@ -252,6 +252,7 @@ class Brute:
                         ("cash_", both(told["paid"], told["in_period"])),
                         ("owed_", denied(told["paid"])),
                         ("overdue_", both(denied(told["paid"]), told["overdue"])),
+                        ("never_", both(denied(told["paid"]), told["never"])),
                     )
                 },
             }[entry["star_table"]]
@@ -276,12 +277,7 @@ class Brute:
             ),
             "fact_payment": ("payment_date", None, "payment_amount", None),
         }[fact]
-        try:
-            day = date.fromisoformat(str(row[day_of]))
-        except ValueError:
-            day = None
-        if day is not None and not 1900 <= day.year <= 2200:
-            day = None
+        day, made = told_day(row[day_of]), told_day(row["created_date"])
         currency, other = int(row["currency_id"]), int(row["counterparty_id"])
         code = self.codes.get(currency)
         amount = Decimal(str(row[price_of]))
@@ -311,6 +307,7 @@ class Brute:
         return {
             "in_period": day and chosen.since <= day <= chosen.until,
             "overdue": day and day < self.today,
+            "never": day and both(day < self.today, day.isoweekday() > 5 or (made and day == made)),
             "paid": paid,
             "direction": direction,
             "worth": worth,
@@ -321,6 +318,15 @@ class Brute:
                 not chosen.counterparties or other in chosen.counterparties,
             ),
         }
+
+
+def told_day(text: object) -> date | None:
+    """The day that a refused row tells, if it is one that the star may hold."""
+    try:
+        day = date.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return day if 1900 <= day.year <= 2200 else None
 
 
 def both(*conditions: bool | None) -> bool | None:

@@ -387,6 +387,45 @@ def test_a_fact_waits_for_its_dimension_rows_and_enters_with_the_last(
     assert len(history(warehouse.dsn, "fact_sales_order")) == 2
 
 
+@pytest.mark.parametrize("bulk_rows", [1, 1000])
+def test_a_payment_is_of_whoever_made_its_order_now(
+    lake: ProcessedLake,
+    warehouse: EmptyWarehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    bulk_rows: int,
+) -> None:
+    """The payments themselves never change."""
+    monkeypatch.setattr(merge, "BULK_ROWS", bulk_rows)
+    transactions = [transaction(1), transaction(2, sale=None, purchase=1)]
+    paid = payment(2, transaction_id=2, paid=True)
+    lake.publish(
+        {**DIMENSIONS, "dim_transaction": transactions, "fact_payment": [payment(1), paid]}
+    )
+    lake.publish({"fact_sales_order": [sale(1)]})
+    lake.publish({"fact_purchase_order": [purchase(1, staff_id=2)]})
+    lake.publish({"fact_sales_order": [sale(1, sales_staff_id=2), sale(2)]})
+    lake.publish({"dim_transaction": [transaction(1, sale=2)]})
+    lake.publish(deletes={"fact_sales_order": [2]})
+    lake.publish({"fact_purchase_order": [purchase(1)]})
+    found = []
+    for _ in load(lake.store, warehouse.dsn):
+        found.append(
+            ask(
+                warehouse.dsn, "SELECT staff_id, paid FROM totes.daily_payments_by_staff ORDER BY 2"
+            )
+        )
+        assert_totals_equal_the_facts(warehouse.dsn)
+    assert found == [
+        [],
+        [(1, False)],
+        [(1, False), (2, True)],
+        [(2, False), (2, True)],
+        [(1, False), (2, True)],
+        [(2, True)],
+        [(1, True)],
+    ]
+
+
 # A first load and every other give the same.
 
 

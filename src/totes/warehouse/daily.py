@@ -126,7 +126,7 @@ LINES = (
         (
             Daily(
                 "daily_payments_by_staff",
-                (*_OF_PAYMENTS, "staff_id"),
+                ("staff_id", "paid", *_DAY, "payment_type_id"),
                 _PAYMENTS,
                 "staff_id IS NOT NULL",
             ),

@@ -76,9 +76,9 @@ def bound(reading: Reading, chosen: Filter) -> dict[str, Any]:
 
 
 def bound_for_payments(reading: Reading, chosen: Filter) -> dict[str, Any]:
-    """The same, and what the orders of the chosen departments' staff led to."""
+    """The same; of the past also what the orders of the chosen departments' staff led to."""
     values = bound(reading, chosen)
-    if not chosen.departments:
+    if not chosen.departments or chosen.as_of is None:
         return values
     orders = {name: fact for name, fact in facts(chosen).items() if name != "payment"}
     staff = {"staff_ids": values["staff_ids"], "as_of": chosen.as_of}
@@ -181,21 +181,20 @@ def payments(chosen: Filter, *needed: str) -> sql.Composable:
     return _converted("payment", _all_payments(chosen, *needed))
 
 
-def never_paid(chosen: Filter) -> sql.Composable:
-    """Those of them that no run pays."""
-    return _converted(
-        "payment",
-        part(
-            "part_payments_never_paid",
-            source=_all_payments(chosen),
-            payment=facts(chosen)["payment"],
-            whose=whose(chosen),
-        ),
-    )
+def late(chosen: Filter) -> sql.Composable:
+    """Those of the overdue ones that are only late: a run would have paid them."""
+    only, parts = part("part_late"), _payments(chosen)
+    if chosen.departments and chosen.as_of is None:
+        only = part("part_found_first", payment=parts["payment"], only=only)
+    return _converted("payment", part("part_payments_late", only=only, **parts))
 
 
 def payments_then(chosen: Filter) -> sql.Composable:
-    """Those that it would have chosen at an earlier moment, at the rates known now."""
+    """Those that it would have chosen at an earlier moment.
+
+    At the rates known now, so that each payment is worth the same on both sides of a comparison:
+    what has changed is the debt and not the rate of its day.
+    """
     then = part("part_payments_then", source=_all_payments(chosen), whose=whose(chosen))
     return _converted("payment", then)
 
@@ -214,21 +213,35 @@ def debts(chosen: Filter) -> Parts:
 def _all_payments(chosen: Filter, *needed: str) -> sql.Composable:
     """Every payment, whatever its day, by what is `needed` of it."""
     looked_at = {*needed, *_looked_at(chosen, country="counterparty")}
-    if chosen.as_of is not None or "staff" in looked_at:
-        return part("part_payments_of_facts", payment=facts(chosen)["payment"], whose=whose(chosen))
-    id_: sql.Composable
-    id_, name = sql.SQL("NULL::integer"), "daily_payments"
-    if looked_at:
-        id_, name = sql.Identifier("counterparty_id"), "daily_payments_by_counterparty"
-    totals = sql.Identifier("totes", name)
-    return part("part_payments_of_totals", counterparty_id=id_, totals=totals)
+    if chosen.as_of is not None:
+        return part("part_payments_of_facts", **_payments(chosen))
+    if looked_at == {"staff", "counterparty"}:
+        return part("part_payments_of_staff_with", **_payments(chosen))
+    id_: sql.Composable = sql.SQL("NULL::integer")
+    if "counterparty" in looked_at:
+        id_ = sql.Identifier("counterparty_id")
+    return part(
+        "part_payments_of_totals",
+        totals=sql.Identifier("totes", "_by_".join(["daily_payments", *looked_at])),
+        counterparty_id=id_,
+        whose=part("part_of_staff") if "staff" in looked_at else sql.SQL("true"),
+    )
 
 
-def whose(chosen: Filter) -> sql.Composable:
-    """The condition that a payment is for an order of the chosen departments' staff."""
+def _payments(chosen: Filter) -> dict[str, sql.Composable]:
+    return {"payment": facts(chosen)["payment"], "whose": whose(chosen)}
+
+
+def whose(chosen: Filter, *, each: bool = False) -> sql.Composable:
+    """The condition that a payment is for an order of the chosen departments' staff.
+
+    Told of `each` by itself where the first payments are enough.
+    """
     if not chosen.departments:
         return sql.SQL("true")
-    return part("part_payments_of_staff")
+    if chosen.as_of is not None:
+        return part("part_payments_of_staff_then")
+    return part("part_payments_of_staff_each" if each else "part_payments_of_staff")
 
 
 def kinds() -> sql.Composable:

@@ -7,7 +7,7 @@ period: a debt doesn't go away. One that is due in the future is worth what it i
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -18,13 +18,17 @@ from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import choosing, lines, waits
 from totes.dashboard.metrics.lines import Grain
 from totes.dashboard.metrics.named import names
-from totes.dashboard.metrics.total import NOTHING_WAITS, Total, Waiting
+from totes.dashboard.metrics.total import Total, Waiting
 from totes.dashboard.reading import Reading, part
 
 FACT = "fact_payment"
 
 type Only = Literal["", "overdue", "never paid"]
 """Which of the open payments."""
+
+
+NOT_DUE = "not due"
+"""The age of open payments that aren't overdue."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,46 @@ class _Direction(NamedTuple):
         return _Direction(self.direction, *of_it, *of_it)
 
 
+@dataclass(frozen=True)
+class _Open:
+    """Open payments of one direction; their exact value is of those that have a rate."""
+
+    exact: Decimal
+    payments: int
+    unconverted: int
+
+    @classmethod
+    def of(cls, ages: pd.DataFrame) -> "_Open":
+        with localcontext(prec=_EXACT):
+            exact = sum((one for one in ages["exact"] if one is not None), Decimal())
+        return cls(exact, int(ages["payments"].sum()), int(ages["unconverted"].sum()))
+
+    def __sub__(self, other: "_Open") -> "_Open":
+        with localcontext(prec=_EXACT):
+            exact = self.exact - other.exact
+        unconverted = self.unconverted - other.unconverted
+        return _Open(exact, self.payments - other.payments, unconverted)
+
+    @property
+    def told(self) -> tuple[Decimal | None, int, int]:
+        """Its value as it is shown, None where there are payments and none has a rate."""
+        if self.payments and self.payments == self.unconverted:
+            return None, self.payments, self.unconverted
+        with localcontext(prec=_EXACT):
+            value = self.exact.quantize(Decimal("0.01"), ROUND_HALF_UP)
+        return value, self.payments, self.unconverted
+
+
+_EXACT = 1000
+"""More digits than a sum has."""
+
+
 def summary(reading: Reading, chosen: Filter) -> PaymentsSummary:
     now = _sums(reading, chosen, paid=True)
     before = None
     if earlier := _compared(reading, chosen, now):
         before = _sums(reading, earlier, paid=True)
-    still = _sums(reading, chosen.within(*lines.EVER), paid=False)
+    still = _still_open(reading, chosen)
     then = _open_before(reading, chosen)
     waiting = partial(waits.waiting, reading, chosen, FACT)
 
@@ -114,12 +152,7 @@ def ages(reading: Reading, chosen: Filter) -> pd.DataFrame:
 
     All ages of both directions (in: owed to us) are there.
     """
-    return reading.run(
-        "payments_ages",
-        {"converted": lines.payments(chosen)},
-        today=choosing.days(reading, chosen.as_of).today,
-        **lines.bound_for_payments(reading, chosen.within(*lines.EVER)),
-    )
+    return _ages(reading, chosen).drop(columns="exact")
 
 
 def owed(reading: Reading, chosen: Filter) -> pd.DataFrame:
@@ -138,10 +171,17 @@ def owed(reading: Reading, chosen: Filter) -> pd.DataFrame:
 
 def never_paid(reading: Reading, chosen: Filter) -> NeverPaid:
     """Open payments that are overdue and that no run pays: see `open_rows`."""
-    found = _by_direction(reading, chosen.within(*lines.EVER), lines.never_paid(chosen), paid=False)
+    overdue = _overdue(_ages(reading, chosen))
+    late = _overdue(_ages(reading, chosen, late=True))
+    waiting = partial(waits.waiting, reading, chosen, FACT)
+
+    def never(name: str, way: str, total: str) -> Total:
+        value, count, unconverted = (overdue[way] - late[way]).told
+        return Total(name, value, None, count, unconverted, waiting(total))
+
     return NeverPaid(
-        _total("Never paid to us", found["in"], None, NOTHING_WAITS),
-        _total("Never paid by us", found["out"], None, NOTHING_WAITS),
+        never("Never paid to us", "in", "never_paid_receivable"),
+        never("Never paid by us", "out", "never_paid_payable"),
     )
 
 
@@ -155,6 +195,38 @@ def open_rows(
 ) -> pd.DataFrame:
     """The open payments, the longest due first; `why` is a reason that it was never paid."""
     return _rows(reading, chosen.within(*lines.EVER), limit, paid=False, only=only)
+
+
+def _ages(reading: Reading, chosen: Filter, *, late: bool = False) -> pd.DataFrame:
+    """Open payments by direction and age, whatever day they are due; asked once for a reading."""
+    ever = chosen.within(*lines.EVER)
+
+    def ask() -> pd.DataFrame:
+        return reading.run(
+            "payments_ages",
+            {"converted": lines.late(chosen) if late else lines.payments(chosen)},
+            today=choosing.days(reading, chosen.as_of).today,
+            **lines.bound_for_payments(reading, ever),
+        )
+
+    return reading.once(("ages", ever, late), ask)
+
+
+def _overdue(ages: pd.DataFrame) -> dict[str, _Open]:
+    return _by_way(ages[ages["age"] != NOT_DUE])
+
+
+def _by_way(ages: pd.DataFrame) -> dict[str, _Open]:
+    return {way: _Open.of(ages[ages["direction"] == way]) for way in ("in", "out")}
+
+
+def _still_open(reading: Reading, chosen: Filter) -> dict[str, _Direction]:
+    ages = _ages(reading, chosen)
+    overdue = _overdue(ages)
+    return {
+        way: _Direction(way, *total.told, *overdue[way].told)
+        for way, total in _by_way(ages).items()
+    }
 
 
 def _sums(reading: Reading, chosen: Filter, *, paid: bool) -> dict[str, _Direction]:
@@ -225,7 +297,7 @@ def _rows(
         "payments_rows",
         {
             "payment": lines.facts(chosen)["payment"],
-            "whose": lines.whose(chosen),
+            "whose": lines.whose(chosen, each=True),
             "only": part(conditions[only]) if only else sql.SQL("true"),
             "kinds": lines.kinds(),
             "order": _NEWEST if paid else _OLDEST,

@@ -40,7 +40,8 @@ def waiting(reading: Reading, chosen: Filter, fact: str, total: str = "orders") 
 def _waiting(reading: Reading, chosen: Filter, fact: str) -> dict[str, Waiting]:
     if (fact,) not in reading.rows("waits"):  # as a rule
         return {}
-    parts = {"whole": WHOLE, "waiting": _rows(chosen, fact)}
+    days = {name: part("part_day", text=sql.Identifier(name)) for name in ("day", "made")}
+    parts = {"whole": WHOLE, "waiting": _rows(chosen, fact), **days}
     valued = chosen
     if fact == "fact_payment":  # a debt is of any day
         valued = chosen.within(*lines.EVER)

@@ -5,7 +5,8 @@
         CASE
             WHEN line.currency_id = ANY(%(own_ids)s::int[]) THEN line.value
             ELSE line.value * rate.rate
-        END AS converted
+        END AS converted,
+        rate.rate IS NULL AND line.currency_id <> ALL(%(own_ids)s::int[]) AS lacks_rate
     FROM {lines} AS line
     LEFT JOIN {rates} AS rate
         ON rate.key = (line.day - DATE '1970-01-01')::bigint * 4294967296 + line.currency_id

@@ -1,4 +1,9 @@
--- What payments are for; their orders were looked up once, for all questions of a page.
+-- That a payment is for an order of the staff that the filter chooses.
 payment.transaction_id IN (
-    SELECT transaction_id FROM unnest(%(transaction_ids)s::int[]) AS chosen (transaction_id)
+    SELECT reason.transaction_id
+    FROM dim_transaction AS reason
+    LEFT JOIN current_sales_order AS sale ON sale.sales_order_id = reason.sales_order_id
+    LEFT JOIN current_purchase_order AS purchase
+        ON purchase.purchase_order_id = reason.purchase_order_id
+    WHERE coalesce(sale.sales_staff_id, purchase.staff_id) = ANY(%(staff_ids)s::int[])
 )

@@ -1,4 +1,4 @@
--- Lines of the daily totals, which know nothing of the order's member of staff.
+-- Lines of the daily totals, of orders of anybody or of the staff that the filter chooses.
 (
     SELECT
         day,
@@ -9,4 +9,5 @@
         payments,
         value
     FROM {totals}
+    WHERE {whose}
 )

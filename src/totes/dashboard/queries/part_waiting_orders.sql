@@ -3,6 +3,7 @@
 (
     SELECT
         waiting.row ->> 'created_date' AS day,
+        waiting.row ->> 'created_date' AS made,
         waiting.row ->> 'currency_id' AS currency_id,
         waiting.row ->> 'counterparty_id' AS counterparty_id,
         waiting.row ->> {quantity} AS quantity,

@@ -3,6 +3,7 @@
 (
     SELECT
         waiting.row ->> 'payment_date' AS day,
+        waiting.row ->> 'created_date' AS made,
         waiting.row ->> 'currency_id' AS currency_id,
         waiting.row ->> 'counterparty_id' AS counterparty_id,
         '1' AS quantity,

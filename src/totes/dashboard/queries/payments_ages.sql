@@ -1,4 +1,4 @@
--- Open payments by how long they have been due.
+-- Open payments by how long they have been due; also their exact value, NULL where none is known.
 WITH ages (age, place, first_day, last_day) AS (
     VALUES
     ('not due', 1, NULL, 0),
@@ -13,7 +13,8 @@ SELECT
     ages.age,
     coalesce(sum(line.payments), 0)::bigint AS payments,
     CASE WHEN count(line.day) = 0 THEN 0.00 ELSE round(sum(line.converted), 2) END AS value,
-    coalesce(sum(line.payments) FILTER (WHERE line.converted IS NULL), 0)::bigint AS unconverted
+    coalesce(sum(line.payments) FILTER (WHERE line.lacks_rate), 0)::bigint AS unconverted,
+    sum(line.converted) AS exact
 FROM ages
 CROSS JOIN (VALUES ('in'), ('out')) AS direction (direction)
 LEFT JOIN {converted} AS line

@@ -11,7 +11,7 @@ WITH summed AS (
             WHEN count(*) FILTER (WHERE direction = 'out') = 0 THEN 0.00
             ELSE round(sum(converted) FILTER (WHERE direction = 'out'), 2)
         END AS cash_out,
-        sum(payments) FILTER (WHERE converted IS NULL) AS unconverted
+        sum(payments) FILTER (WHERE lacks_rate) AS unconverted
     FROM {converted} AS line
     WHERE paid = %(paid)s
     GROUP BY 1

@@ -1,19 +1,30 @@
 -- Who owes us, and whom we owe, the biggest debts first. NULL where there are debts and none can be
 -- converted.
-WITH summed AS (
+WITH debts AS (
+    SELECT
+        counterparty_id,
+        direction,
+        day < %(today)s AS overdue,
+        sum(converted) AS value,
+        sum(payments) FILTER (WHERE lacks_rate) AS unconverted
+    FROM {converted} AS line
+    WHERE NOT paid
+    GROUP BY 1, 2, 3
+),
+
+summed AS (
     SELECT
         counterparty_id,
         count(*) FILTER (WHERE direction = 'in') AS receivables,
-        sum(converted) FILTER (WHERE direction = 'in') AS receivable,
-        count(*) FILTER (WHERE direction = 'in' AND day < %(today)s) AS overdue_receivables,
-        sum(converted) FILTER (WHERE direction = 'in' AND day < %(today)s) AS overdue_receivable,
+        sum(value) FILTER (WHERE direction = 'in') AS receivable,
+        count(*) FILTER (WHERE direction = 'in' AND overdue) AS overdue_receivables,
+        sum(value) FILTER (WHERE direction = 'in' AND overdue) AS overdue_receivable,
         count(*) FILTER (WHERE direction = 'out') AS payables,
-        sum(converted) FILTER (WHERE direction = 'out') AS payable,
-        count(*) FILTER (WHERE direction = 'out' AND day < %(today)s) AS overdue_payables,
-        sum(converted) FILTER (WHERE direction = 'out' AND day < %(today)s) AS overdue_payable,
-        sum(payments) FILTER (WHERE converted IS NULL) AS unconverted
-    FROM {converted} AS line
-    WHERE NOT paid
+        sum(value) FILTER (WHERE direction = 'out') AS payable,
+        count(*) FILTER (WHERE direction = 'out' AND overdue) AS overdue_payables,
+        sum(value) FILTER (WHERE direction = 'out' AND overdue) AS overdue_payable,
+        sum(unconverted) AS unconverted
+    FROM debts
     GROUP BY 1
 )
 

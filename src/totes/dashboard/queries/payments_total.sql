@@ -5,10 +5,10 @@ WITH summed AS (
         line.direction,
         sum(line.converted) AS value,
         sum(line.payments) AS payments,
-        sum(line.payments) FILTER (WHERE line.converted IS NULL) AS unconverted,
+        sum(line.payments) FILTER (WHERE line.lacks_rate) AS unconverted,
         sum(line.converted) FILTER (WHERE line.day < %(today)s) AS overdue_value,
         sum(line.payments) FILTER (WHERE line.day < %(today)s) AS overdue_payments,
-        sum(line.payments) FILTER (WHERE line.converted IS NULL AND line.day < %(today)s)
+        sum(line.payments) FILTER (WHERE line.lacks_rate AND line.day < %(today)s)
             AS overdue_unconverted
     FROM {converted} AS line
     WHERE line.paid = %(paid)s

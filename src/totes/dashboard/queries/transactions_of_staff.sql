@@ -9,5 +9,8 @@ FROM (
     SELECT reason.transaction_id
     FROM {purchase_order} AS purchase
     JOIN dim_transaction AS reason ON reason.purchase_order_id = purchase.purchase_order_id
-    WHERE purchase.staff_id = ANY(%(staff_ids)s) AND reason.sales_order_id IS NULL
+    WHERE purchase.staff_id = ANY(%(staff_ids)s)
+        AND NOT EXISTS (
+            SELECT FROM {sales_order} AS sale WHERE sale.sales_order_id = reason.sales_order_id
+        )
 ) AS chosen

@@ -16,15 +16,8 @@ WITH newest AS (
 
 told AS (
     SELECT
-        CASE
-            WHEN day ~ '^(19[0-9]{{2}}|2[01][0-9]{{2}}|2200)-(0[1-9]|1[0-2])-[0-9]{{2}}$'
-                THEN CASE
-                    WHEN right(day, 2)::int BETWEEN 1 AND extract(
-                        DAY FROM (left(day, 7) || '-01')::date + interval '1 month - 1 day'
-                    )
-                        THEN day::date
-                END
-        END AS day,
+        {day} AS day,
+        {made} AS made,
         CASE WHEN currency_id ~ {whole} THEN currency_id::bigint END AS currency_id,
         CASE WHEN counterparty_id ~ {whole} THEN counterparty_id::bigint END AS counterparty_id,
         CASE
@@ -60,7 +53,9 @@ totals (total, direction, paid, due) AS (
     ('receivable', 'in', false, 'whenever'),
     ('payable', 'out', false, 'whenever'),
     ('overdue_receivable', 'in', false, 'before today'),
-    ('overdue_payable', 'out', false, 'before today')
+    ('overdue_payable', 'out', false, 'before today'),
+    ('never_paid_receivable', 'in', false, 'never'),
+    ('never_paid_payable', 'out', false, 'never')
 ),
 
 placed AS (
@@ -73,6 +68,9 @@ placed AS (
         AND CASE totals.due
             WHEN 'in the period' THEN line.day BETWEEN %(since)s AND %(until)s
             WHEN 'before today' THEN line.day < %(today)s
+            WHEN 'never'  -- see part_never_paid.sql
+                THEN line.day < %(today)s
+                    AND (extract(ISODOW FROM line.day) > 5 OR line.day = line.made)
             ELSE true
         END AS belongs
     FROM {converted} AS line

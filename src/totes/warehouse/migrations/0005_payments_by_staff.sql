@@ -3,17 +3,17 @@
 -- by the indexes which payments an order touches.
 
 CREATE TABLE totes.daily_payments_by_staff (
+    staff_id integer NOT NULL,
+    paid boolean NOT NULL,
     day date NOT NULL,
     currency_id integer NOT NULL,
     payment_type_id integer NOT NULL,
-    paid boolean NOT NULL,
-    staff_id integer NOT NULL,
     payments bigint NOT NULL,
     value numeric NOT NULL,
-    PRIMARY KEY (day, currency_id, payment_type_id, paid, staff_id)
+    PRIMARY KEY (staff_id, paid, day, currency_id, payment_type_id)
 );
 COMMENT ON TABLE totes.daily_payments_by_staff IS
-    'Current payments of each day, currency, kind and member of staff, paid or not: always the '
+    'Current payments of each member of staff, paid or not, day, currency and kind: always the '
     'sums of the facts, without payments whose order is not there.';
 COMMENT ON COLUMN totes.daily_payments_by_staff.day IS 'Day the payments are due.';
 COMMENT ON COLUMN totes.daily_payments_by_staff.currency_id IS 'Currency of the payments.';
@@ -69,10 +69,11 @@ WITH line AS (
 filled AS (
     INSERT INTO totes.daily_payments_by_staff
     SELECT
-        payment_date, currency_id, payment_type_id, paid, staff_id, count(*), sum(payment_amount)
+        staff_id, paid, payment_date, currency_id, payment_type_id, count(*), sum(payment_amount)
     FROM line
     WHERE staff_id IS NOT NULL
     GROUP BY 1, 2, 3, 4, 5
+    ORDER BY 1, 2, 3, 4, 5
 )
 
 INSERT INTO totes.daily_open_payments
@@ -81,6 +82,7 @@ SELECT
     sum(payment_amount)
 FROM line
 WHERE NOT paid AND staff_id IS NOT NULL
-GROUP BY 1, 2, 3, 4, 5;
+GROUP BY 1, 2, 3, 4, 5
+ORDER BY 1, 2, 3, 4, 5;  -- whose they are lies together
 
 GRANT SELECT ON ALL TABLES IN SCHEMA totes TO totes_reader;

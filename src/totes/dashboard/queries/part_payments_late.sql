@@ -1,0 +1,14 @@
+-- Open payments that are only late: overdue ones that a run would have paid. There are few.
+(
+    SELECT
+        payment_date AS day,
+        currency_id,
+        payment_type_id,
+        paid,
+        counterparty_id,
+        1 AS payments,
+        payment_amount AS value
+    FROM {payment} AS payment
+    WHERE {only}
+        AND {whose}
+)
