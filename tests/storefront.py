@@ -35,6 +35,8 @@ UPDATE counterparty SET counterparty_legal_name = '{SCRIPT}'
 WHERE counterparty_id = (SELECT min(counterparty_id) FROM counterparty);
 UPDATE department SET department_name = '{MARKDOWN}'
 WHERE department_id = (SELECT min(department_id) FROM department);
+UPDATE address SET country = 'Turkey' WHERE address_id % 5 = 1;
+UPDATE address SET country = 'Türkiye' WHERE address_id % 5 = 2;
 UPDATE address SET city = '{SCRIPT}', country = 'Atlantis'
 WHERE address_id = (SELECT agreed_delivery_location_id FROM sales_order WHERE sales_order_id = 7);
 """
