@@ -785,6 +785,9 @@ def test_colours_can_be_told_apart_and_are_seven() -> None:
         ("-12.5", "EUR", "-€12.50"),
         ("9999.99", "USD", "$9,999.99"),
         ("1234567.5", "CHF", "CHF 1,234,568"),
+        ("999999999.9", "GBP", "£1,000,000,000"),
+        ("-57794344953.06", "GBP", "-£57,794 m"),
+        ("1234000000", "EUR", "€1,234 m"),
     ],
 )
 def test_money_is_told_in_its_currency(value: str, currency: str, shown: str) -> None:
