@@ -44,6 +44,8 @@ UPDATE design SET design_name = '{TWINS}'
 WHERE design_id NOT IN (SELECT min(design_id) FROM design UNION SELECT max(design_id) FROM design);
 UPDATE department SET department_name = '{MARKDOWN}'
 WHERE department_id = (SELECT min(department_id) FROM department);
+UPDATE address SET country = 'Turkey' WHERE address_id % 5 = 1;
+UPDATE address SET country = 'Türkiye' WHERE address_id % 5 = 2;
 UPDATE address SET city = '{SCRIPT}', country = 'Atlantis'
 WHERE address_id = (SELECT agreed_delivery_location_id FROM sales_order WHERE sales_order_id = 7);
 """

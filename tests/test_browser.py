@@ -16,7 +16,9 @@ from urllib.request import urlopen
 import duckdb
 import psycopg
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 
 from browser import PATIENCE_SECONDS, Browser, browser
 from storefront import CHANGED, DELETED, SCRIPT, Storefront, storefront
@@ -210,6 +212,65 @@ def test_a_bar_leads_into_its_month_and_a_day_shows_its_orders(
     window.says("Choose a row to see its history")
     window.click('[data-testid="stButton"] button', f"{day:%B %Y}")
     assert _query(window)["from"] == [str(day.replace(day=1))]
+
+
+def test_a_click_on_lines_goes_into_their_period_as_often_as_one_comes_back(
+    window: Browser, address: str, business: Storefront
+) -> None:
+    [(first,)] = business.plant.ask("SELECT min(created_date) FROM current_sales_order")
+    start = first.replace(day=1)
+    window.open(f"{address}/?from={start}&to={start + timedelta(days=120)}&in=USD")
+    for _ in range(2):
+        window.click(f"{CHART} .mark-rect path")
+        window.until(lambda _: _query(window)["to"] != [str(start + timedelta(days=120))])
+        assert _query(window)["from"] == [str(start)]
+        assert _query(window)["in"] == ["USD"]
+        window.driver.back()
+        window.until(lambda _: _query(window)["to"] == [str(start + timedelta(days=120))])
+        window.settle()
+
+
+def test_a_click_on_a_bar_or_a_country_narrows_the_filter_and_again_widens_it(
+    window: Browser, address: str, business: Storefront
+) -> None:
+    [(code,)] = business.plant.ask("SELECT min(currency_code) FROM dim_currency")
+    window.open(f"{address}/sales?period=all&currency={code}")
+    country = f"{CHART} .mark-shape path"
+    _click_mark(window, country, "Turkey", "Türkiye")  # whichever of them has more
+    window.until(lambda _: _query(window).get("country") == ["Turkey"])
+    _click_mark(window, country, "Turkey", "Türkiye")
+    window.until(lambda _: "country" not in _query(window))
+    window.settle()
+    window.click('[data-testid="stTab"]', "Counterparty")
+    bar = f"{CHART} .mark-rect path"
+    before = len(window.all(bar))
+    says = str(window.all(bar)[-1].get_attribute("aria-label"))
+    _click_mark(window, bar, says)
+    window.until(lambda _: "counterparty" in _query(window))
+    assert _query(window)["currency"] == [code]
+    [chosen] = _query(window)["counterparty"]
+    [(name,)] = business.plant.ask(
+        f"SELECT counterparty_legal_name FROM dim_counterparty WHERE counterparty_id = {chosen}"
+    )
+    assert f"name: {name}" in says
+    window.says(f"Only {name}, orders in {code}")
+    window.until(lambda _: len(window.all(bar)) < before)
+    assert not window.complaints()
+
+
+def _click_mark(window: Browser, css: str, *names: str) -> None:
+    """The mark of a chart that says one of the names."""
+    window.settle()
+
+    def there(_: object) -> WebElement | None:
+        says = {mark: mark.get_attribute("aria-label") or "" for mark in window.all(css)}
+        return next((mark for mark in says if any(name in says[mark] for name in names)), None)
+
+    mark = window.until(there)
+    assert mark is not None
+    window.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
+    ActionChains(window.driver).move_to_element(mark).click().perform()
+    window.settle()
 
 
 def test_files_hold_what_is_shown(window: Browser, address: str) -> None:

@@ -114,6 +114,8 @@ def test_every_page_shows_its_numbers_and_how_fresh_they_are(
 def test_a_period_without_business_is_told_in_words(business: Storefront, page: str) -> None:
     looked = look(business.served, page, **{"from": "1999-01-01", "to": "1999-01-31"})
     assert not looked.exception
+    assert "Nothing in this period." in words(looked)  # in the place of an empty chart
+    assert "Look into one day" not in [choice.label for choice in looked.selectbox]
     if page in {"sales", "purchases"}:
         assert re.search(r"Nothing was (sold|bought) in this period", words(looked))
 
@@ -287,6 +289,29 @@ def test_a_choice_goes_into_the_url_and_into_every_link(business: Storefront) ->
         assert "in=EUR" in link.proto.query_string
     assert "€" in metric(looked, "Revenue").value
     looked.button[-1].run()
+
+
+@pytest.mark.slow
+def test_a_country_of_two_names_is_one_choice_of_both(business: Storefront) -> None:
+    [(orders,)] = business.plant.ask(
+        "SELECT count(*) FROM current_sales_order JOIN dim_location AS place"
+        " ON place.location_id = agreed_delivery_location_id"
+        " WHERE place.country IN ('Turkey', 'Türkiye')"
+    )
+    looked = look(business.served, "sales", period="all", country="Türkiye")
+    countries = labelled(looked.multiselect, "Country")
+    assert (countries.value, countries.options.count("Turkey / Türkiye")) == (["Turkey"], 1)
+    assert metric(looked, "Orders").value == f"{orders:,}"
+    assert "Only Turkey" in words(looked)
+    countries.set_value(["Turkey", "Atlantis"]).run()
+    assert looked.query_params == {"period": "all", "country": ["Turkey", "Atlantis"]}
+    assert "Only Turkey, Atlantis" in words(looked)
+    looked.button(key="show-all").click().run()
+    assert looked.query_params == {"period": "all"}
+    assert "Only " not in words(looked)
+    [(key,)] = business.plant.ask("SELECT min(counterparty_id) FROM dim_counterparty")
+    looked = look(business.served, "sales", period="all", counterparty=str(key))
+    assert f"Only {SCRIPT}" in [element.value for element in looked.text]
 
 
 def test_days_of_ones_own_never_end_before_they_begin(business: Storefront) -> None:
@@ -612,6 +637,19 @@ def test_what_is_missing_is_no_text(missing: object) -> None:
     assert list(shown) == ["a", None]
 
 
+def test_a_column_is_wide_enough_for_what_comes_after_its_first_rows() -> None:
+    def width_of(values: list[str | None]) -> int | None:
+        made = tables.column(pd.Series(values, dtype=object, name="name"), "Name")
+        width: int | None = made["width"]
+        return width
+
+    long = "agreed_delivery_location_id"
+    assert width_of([long, *["id"] * 20]) is None  # the browser sees it itself
+    assert width_of([*["id"] * 20, None, long]) == 27 * 6 + 20
+    assert width_of([*["id"] * 20, long * 9]) is None  # no column is for a story
+    assert width_of([]) is None
+
+
 def test_only_what_tells_rows_apart_is_a_number_without_commas() -> None:
     def format_of(name: str) -> str:
         made = tables.column(pd.Series([1234], name=name), "Paid, id and number")
@@ -758,6 +796,24 @@ def test_colours_stand_out_from_the_page(*, dark: bool) -> None:
     assert contrast(least, nothing) > 1.5
 
 
+def test_a_chart_of_nothing_but_zeros_has_nothing_to_show() -> None:
+    frame = pd.DataFrame({"value": [Decimal(0), Decimal(0)], "orders": [0, 0]})
+    assert not charts.happened(frame, ["value", "orders"])
+    assert charts.happened(frame.assign(orders=[0, 1]), ["value", "orders"])
+    unknown = frame.assign(value=pd.Series([None, Decimal(0)], dtype=object))
+    assert charts.happened(unknown, ["value", "orders"])
+
+
+def test_lines_lead_only_where_there_is_something_to_go_into() -> None:
+    frame = pd.DataFrame({"start": [date(2026, 11, 1)], "value": [Decimal(5)]})
+
+    def clicks(*, leads: bool) -> set[str]:
+        made = charts.lines(frame, {"value": "Net"}, "day", "GBP", dark=False, leads=leads)
+        return {one["name"] for one in made.drawn.to_dict()["params"]}
+
+    assert clicks(leads=True) - clicks(leads=False) == {charts.PERIOD}
+
+
 def test_a_chart_says_what_it_shows() -> None:
     frame = pd.DataFrame(
         {"start": [date(2026, 11, 1), date(2026, 12, 1)], "value": [Decimal(5), Decimal("7.5")]}
@@ -794,6 +850,9 @@ def test_colours_can_be_told_apart_and_are_seven() -> None:
         ("-12.5", "EUR", "-€12.50"),
         ("9999.99", "USD", "$9,999.99"),
         ("1234567.5", "CHF", "CHF 1,234,568"),
+        ("999999999.9", "GBP", "£1,000,000,000"),
+        ("-57794344953.06", "GBP", "-£57,794 m"),
+        ("1234000000", "EUR", "€1,234 m"),
     ],
 )
 def test_money_is_told_in_its_currency(value: str, currency: str, shown: str) -> None:

@@ -577,9 +577,19 @@ def busy(frame: pd.DataFrame, columns: Iterable[str], most: int = 62) -> pd.Data
     """Of very many periods those from the first to the last in which something happened."""
     if len(frame) <= most:
         return frame
-    happened = frame[list(columns)].map(lambda value: text.is_missing(value) or bool(value))
-    places = [place for place, any_of_it in enumerate(happened.any(axis=1)) if any_of_it]
+    places = [place for place, any_of_it in enumerate(_happened(frame, columns)) if any_of_it]
     return frame.iloc[places[0] : places[-1] + 1] if places else frame.iloc[-1:]
+
+
+def happened(frame: pd.DataFrame, columns: Iterable[str]) -> bool:
+    """Whether there is anything in a column but zeros."""
+    return bool(_happened(frame, columns).any())
+
+
+def _happened(frame: pd.DataFrame, columns: Iterable[str]) -> "pd.Series[bool]":
+    """In which rows; what isn't known is something."""
+    each = frame[list(columns)].map(lambda value: text.is_missing(value) or bool(value))
+    return each.any(axis=1)
 
 
 def as_date(value: object) -> date:

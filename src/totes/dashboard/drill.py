@@ -83,6 +83,8 @@ def bars(  # noqa: PLR0913  what a chart that can be gone into is made of
 ) -> str:
     """The value of each period; a click or a choice goes into one. Says what the chart says."""
     series = charts.busy(series, [column, *tooltips])
+    if not charts.happened(series, [column, *tooltips]):
+        return _nothing()
     drawn = charts.over_time(
         series, column, what, grain, page.currency, dark=page.dark, tooltips=tooltips
     )
@@ -95,12 +97,21 @@ def lines(
     page: View, series: pd.DataFrame, columns: Mapping[str, str], grain: str, name: str
 ) -> str:
     """Several values of each period, that a click or a choice goes into."""
+    if not charts.happened(series, columns):
+        return _nothing()
     drawn = charts.lines(
         series, columns, grain, page.currency, dark=page.dark, leads=page.chosen.days > 1
     )
     hint = "click it, or choose it here"
     _leading(page, drawn, series, grain, name=name, hint=hint)
     return drawn.says
+
+
+def _nothing() -> str:
+    """In the place of an empty chart."""
+    said = "Nothing in this period."
+    st.text(said)
+    return said
 
 
 def _leading(  # noqa: PLR0913  the chart, and where it leads

@@ -108,7 +108,10 @@ class Choices:
     @property
     def each_country(self) -> Mapping[str, tuple[str, ...]]:
         """Each country once, by the first of its names, with all of them."""
-        return {names[0]: names for names in map(self.names_of, self.countries)}
+        found: dict[str, list[str]] = {}
+        for name in self.countries:
+            found.setdefault(_country(name), []).append(name)
+        return {names[0]: tuple(names) for names in found.values()}
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,10 @@ class Filter:
     @property
     def each_country(self) -> tuple[str, ...]:
         """Each of the countries by one name: the others are chosen with it."""
-        return tuple({_country(name): name for name in reversed(self.countries)}.values())[::-1]
+        found: dict[str, str] = {}
+        for name in self.countries:
+            found.setdefault(_country(name), name)
+        return tuple(found.values())
 
     @property
     def days(self) -> int:
@@ -276,9 +282,14 @@ class _QueryReader:
         return tuple(dict.fromkeys(value for value in values if value in known))
 
     def countries(self) -> tuple[str, ...]:
-        """The known countries, each by all of its names."""
-        known = self.known("country", self._choices.countries)
-        return tuple(dict.fromkeys(name for one in known for name in self._choices.names_of(one)))
+        """The known countries, by whatever name, each by all the names that it has here."""
+        found: dict[str, None] = {}
+        for value in self._values("country"):
+            names = self._choices.names_of(value) if len(value) <= LONGEST_VALUE else ()
+            if not names:
+                self._note("country", f"there is no {_shown(value)}")
+            found |= dict.fromkeys(names)
+        return tuple(found)
 
     def ids(self, name: str, known: Mapping[int, str]) -> tuple[int, ...]:
         found: dict[int, None] = {}

@@ -24,9 +24,9 @@ ROW_PIXELS = 35
 MOST_ROWS_SEEN = 12
 
 WIDE = 4
-"""Columns that a phone is too narrow for: there the first stays while the others are swiped by."""
+"""Columns that a phone is too narrow for: there a line says that one can swipe (see app.py)."""
 
-MEASURED, LETTER_PIXELS, CELL_PIXELS, MOST_PIXELS = 10, 7, 24, 420
+MEASURED, LETTER_PIXELS, CELL_PIXELS, MOST_PIXELS = 10, 6, 20, 260
 """The browser makes a column as wide as its first rows want; of longer texts we say it."""
 
 type Frame = pd.DataFrame
@@ -70,10 +70,7 @@ def table(  # noqa: PLR0913  what a table is made of
     if selectable:
         options = {"on_select": "rerun", "selection_mode": "single-row"}
     headed = {name: column(exact[name], heading) for name, heading in columns.items()}
-    is_wide = len(columns) >= WIDE
-    if is_wide:
-        headed[next(iter(columns))]["pinned"] = True
-    with st.container(key=f"{'wide' if is_wide else 'narrow'}-{key}"):
+    with st.container(key=f"{'wide' if len(columns) >= WIDE else 'narrow'}-{key}"):
         chosen = st.dataframe(
             shown,
             hide_index=True,
@@ -149,6 +146,6 @@ def column(values: "pd.Series[Any]", heading: str) -> Any:
 def _width(values: "pd.Series[Any]") -> int | None:
     """Of a column whose longest text comes after the rows that the browser measures."""
     lengths = [len(str(value)) for value in values if not text.is_missing(value)]
-    if max(lengths, default=0) <= max(lengths[:MEASURED], default=0):
-        return None
-    return min(max(lengths) * LETTER_PIXELS + CELL_PIXELS, MOST_PIXELS)
+    wanted = max(lengths, default=0) * LETTER_PIXELS + CELL_PIXELS
+    seen = max(lengths, default=0) == max(lengths[:MEASURED], default=0)
+    return None if seen or wanted > MOST_PIXELS else wanted

@@ -36,7 +36,7 @@ def total(
     `better` says which way is good news, "up", "down" or neither: "".
     """
     delta, arrow = change(what)
-    with st.container():
+    with st.container(height="stretch"):
         st.metric(
             label,
             text.money(what.value, currency),
@@ -47,6 +47,7 @@ def total(
             if what.value is None
             else text.own(f"Exactly {text.money(what.value, currency, exact=True)}"),
             border=True,
+            height="stretch",
             chart_data=_line(spark),
             chart_type="area",
         )
@@ -69,6 +70,7 @@ def number(label: str, value: str, now: int | Decimal | None, before: int | Deci
         delta_arrow=arrow,
         delta_color=_colour(arrow, "up"),
         border=True,
+        height="stretch",
     )
 
 

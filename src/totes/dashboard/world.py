@@ -8,7 +8,7 @@ a page may be.
 import math
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import distribution
 from itertools import batched
 from pathlib import Path
@@ -74,7 +74,7 @@ _SHORT = {
 """Names in use that ISO 3166 doesn't have."""
 
 
-@cache
+@lru_cache(1024)  # also of what anybody writes into a URL
 def code_of(name: str) -> str | None:
     """The ISO 3166 code of a country's English name; None where there is none by that name."""
     if known := _SHORT.get(name.strip().lower()):

@@ -99,7 +99,7 @@ def _flow(steps: Sequence[Done]) -> RenderableType:
         lines.add_row(
             str(batch), *marks, Text("✓", "green") if "load" in passed else Text("·", "dim")
         )
-    return _panel("batches: rows through the stages", lines)
+    return _panel("batches: rows by stage", lines)
 
 
 def _sales(countries: Sequence[Country]) -> RenderableType:

@@ -37,7 +37,8 @@ STYLE = """
 [class*="st-key-cards-3-"] { grid-template-columns: repeat(3, 1fr); }
 [class*="st-key-cards-4-"] { grid-template-columns: repeat(4, 1fr); }
 [data-stale="true"] { opacity: 1 !important; transition: none !important; }
-[data-testid="stMetricLabel"] p, [data-testid="stMetricDelta"] * {
+[data-testid="stMetricLabel"] p, [data-testid="stMetricDelta"] *,
+[data-testid="stMetricValue"] * {
   white-space: normal !important; overflow: visible;
 }
 [data-testid="stMetricDelta"] { height: auto; max-width: 100%; }

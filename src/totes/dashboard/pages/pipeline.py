@@ -81,7 +81,15 @@ def _trust(page: View) -> None:
                 "none is missing" if not refused else None,
             ),
         ):
-            st.metric(label, value, told, delta_arrow="off", delta_color="off", border=True)
+            st.metric(
+                label,
+                value,
+                told,
+                delta_arrow="off",
+                delta_color="off",
+                border=True,
+                height="stretch",
+            )
     if rates.newest and rates.through and rates.through > rates.newest:
         st.caption(
             f"Exchange rates to {text.day(rates.newest)}; later days, to "

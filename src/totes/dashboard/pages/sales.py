@@ -98,6 +98,7 @@ def _totals(page: View) -> None:
                     )
                 ),
                 border=True,
+                height="stretch",
             )
 
 
