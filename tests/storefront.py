@@ -28,6 +28,9 @@ TWINS = "Twin & Sons"
 CHANGED, DELETED, REFUSED, DEAR = 7, 8, 9, 10
 """Sales orders to which something happens."""
 
+NEVER_SEEN = 0
+"""One that was refused as it came."""
+
 _NAMES = f"""
 UPDATE design SET design_name = '{SCRIPT}' WHERE design_id = (SELECT min(design_id) FROM design);
 UPDATE design SET design_name = '{MARKDOWN}'
@@ -53,7 +56,12 @@ WHERE address_id = (SELECT agreed_delivery_location_id FROM sales_order WHERE sa
 _HISTORY = f"""
 UPDATE sales_order SET units_sold = units_sold + 1, unit_price = 9.75
 WHERE sales_order_id = {CHANGED};
-UPDATE sales_order SET agreed_delivery_date = '2022/11/10' WHERE sales_order_id = {REFUSED};
+UPDATE sales_order SET agreed_delivery_date = '2022/11/10', units_sold = units_sold + 1
+WHERE sales_order_id = {REFUSED};
+INSERT INTO sales_order
+SELECT {NEVER_SEEN}, created_at, last_updated, design_id, staff_id, counterparty_id, units_sold,
+    unit_price, currency_id, agreed_delivery_date, agreed_payment_date, agreed_delivery_location_id
+FROM sales_order WHERE sales_order_id = {REFUSED};
 """
 
 _DELETION = f"""

@@ -22,7 +22,17 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from conftest import EmptyWarehouse
-from storefront import CHANGED, DELETED, MARKDOWN, SCRIPT, TWINS, Storefront, storefront
+from storefront import (
+    CHANGED,
+    DELETED,
+    MARKDOWN,
+    NEVER_SEEN,
+    REFUSED,
+    SCRIPT,
+    TWINS,
+    Storefront,
+    storefront,
+)
 from totes.dashboard import charts, drill, tables, text, totals, world
 from totes.dashboard.badge import DEADLINE_SECONDS, EVERY
 from totes.dashboard.filters import Choices, Filter
@@ -507,8 +517,37 @@ def test_never_paid_payments_are_summed_and_listed(business: Storefront) -> None
 
 
 def test_what_quarantine_keeps_from_a_total_is_told_beside_it(business: Storefront) -> None:
+    [(worth, more)] = business.plant.ask(
+        f"""
+        WITH refused AS (
+            SELECT
+                key::int AS key,
+                (row ->> 'units_sold')::int AS units,
+                (row ->> 'unit_price')::numeric * rate AS price
+            FROM totes.quarantine
+            JOIN dim_currency ON currency_id = (row ->> 'currency_id')::int
+            JOIN exchange_rate_to('GBP') AS rate USING (currency_code)
+            WHERE rate.rate_date = (row ->> 'created_date')::date
+        )
+        SELECT
+            (SELECT units * price FROM refused WHERE key = {NEVER_SEEN}),
+            (
+                SELECT (units - units_sold) * price
+                FROM refused JOIN current_sales_order ON sales_order_id = key
+                WHERE key = {REFUSED}
+            )
+        """
+    )
     looked = look(business.served, period="all")
-    assert "1 row, worth £" in words(looked)
+    missing, outdated = (text.own(text.money(one, "GBP")) for one in (worth, more))
+    said = [caption.value for caption in looked.caption]
+    of_revenue = [f"Missing: 1 row in quarantine, worth {missing}" in each for each in said]
+    assert of_revenue.count(True) == 2  # and of the margin
+    assert any(
+        "1 row counted in an older version: with the newer in quarantine it would be "
+        f"{outdated} more" in each
+        for each in said
+    )
     pipeline = look(business.served, "pipeline")
     refused = next(table for table in tables_of(pipeline) if "reason" in table)
     assert "fact_sales_order" in set(refused["star_table"])
@@ -613,7 +652,7 @@ def test_files_hold_exactly_the_rows_that_are_shown(
     def button(label: str, *, data: Callable[[], bytes], **_: object) -> None:
         given[label] = data()
 
-    monkeypatch.setattr(tables.st, "download_button", button)
+    monkeypatch.setattr("totes.dashboard.tables.st.download_button", button)
     tables.downloads(frame, key="x", file_name="x")
     rows = list(csv_module.reader(io.StringIO(given["CSV"].decode("utf-8-sig"), newline="")))
     assert rows[0] == ["name", "value", "day"]
@@ -887,10 +926,29 @@ def test_what_a_total_leaves_out_is_told() -> None:
     what = Total("x", Decimal(1), None, 1, 2, Waiting(3, Decimal(40), 1))
     assert totals.left_out(what, "GBP") == [
         "2 rows not converted: there is no rate",
-        "3 rows, worth £40.00 and more in quarantine",
+        "Missing: 3 rows in quarantine, worth £40.00 and more",
     ]
     unknown = Total("x", Decimal(1), None, 1, 0, Waiting(1, Decimal(0), 1))
-    assert totals.left_out(unknown, "GBP") == ["1 row, of unknown worth in quarantine"]
+    assert totals.left_out(unknown, "GBP") == ["Missing: 1 row in quarantine, of unknown worth"]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "differs"),
+    [
+        (Waiting(outdated=2), "the same"),
+        (Waiting(outdated=2, difference=Decimal(7)), "£7.00 more"),
+        (Waiting(outdated=2, difference=Decimal(-7)), "£7.00 less"),
+        (Waiting(outdated=2, undetermined=2), "another, nobody can say by how much"),
+        (
+            Waiting(outdated=2, difference=Decimal(7), undetermined=1),
+            "£7.00 more, and for 1 of them nobody can say by how much",
+        ),
+    ],
+)
+def test_what_a_total_has_in_an_older_version_is_told(waiting: Waiting, differs: str) -> None:
+    assert totals.left_out(Total("x", Decimal(1), waiting=waiting), "GBP") == [
+        "2 rows counted in an older version: with the newer in quarantine it would be " + differs
+    ]
 
 
 def test_the_way_back_has_a_step_for_each_wider_period() -> None:

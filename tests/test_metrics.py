@@ -670,6 +670,9 @@ def compare_overview(reading: Reading, chosen: Filter) -> None:
         waits.value - wait.value,
         waits.unvalued + wait.unvalued,
         waits.unsure + wait.unsure,
+        waits.outdated + wait.outdated,
+        waits.difference - wait.difference,
+        waits.undetermined + wait.undetermined,
     )
     series = overview.over_time(reading, chosen, "month")
     sold = sales.over_time(reading, chosen, "month")
@@ -825,7 +828,8 @@ def test_what_waits_is_told_beside_the_totals_that_it_belongs_to(
 ) -> None:
     rated.change(
         "UPDATE payment SET payment_amount = 1000, currency_id = 1, payment_date = '2022-11-07',"
-        " created_at = '3000-01-01', paid = true, payment_type_id = 1"
+        " created_at = '3000-01-01', paid = true, payment_type_id = 1,"
+        " payment_id = payment_id + 1000"  # none of them was ever accepted
     )
     rated.change(
         "UPDATE payment SET payment_type_id = 2, payment_amount = 300"  # a refund
@@ -862,7 +866,9 @@ def test_what_waits_is_told_beside_the_totals_that_it_belongs_to(
     rated.run()
     [(moment,)] = rated.ask("SELECT data_to FROM totes.freshness")
     with open_reading(warehouse.reader) as reading:
-        assert sales.total(reading, november).waiting == Waiting(1, Decimal(0), 1)
+        revenue = sales.total(reading, november)
+        assert revenue.waiting == Waiting(outdated=1, undetermined=1)
+        assert (revenue.value, revenue.count) == (Decimal(500), 2)  # as it was before
     rated.change(
         "UPDATE currency SET currency_code = 'CHF' WHERE currency_id = 5;"
         "UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 2"
@@ -871,6 +877,39 @@ def test_what_waits_is_told_beside_the_totals_that_it_belongs_to(
     with open_reading(warehouse.reader) as reading:  # it has come into that past, too
         then = sales.total(reading, replace(november, as_of=moment))
         assert (then.count, then.waiting) == (2, Waiting())
+
+
+@pytest.mark.slow
+def test_a_refused_change_of_what_is_counted_is_not_missing(
+    rated: Plant, warehouse: EmptyWarehouse
+) -> None:
+    november = Filter(date(2022, 11, 1), date(2022, 11, 30))
+    may = november.within(date(2023, 5, 1), date(2023, 5, 31))
+    refused = "UPDATE sales_order SET agreed_delivery_date = 'soon', {} WHERE sales_order_id = 1"
+    rated.change(refused.format("units_sold = 300"))
+    rated.run()
+    [(moment,)] = rated.ask("SELECT data_to FROM totes.freshness")
+    with open_reading(warehouse.reader) as reading:
+        revenue = sales.total(reading, november)
+        assert (revenue.value, revenue.count) == (Decimal(500), 2)
+        assert revenue.waiting == Waiting(outdated=1, difference=Decimal(500))
+        margin = overview.totals(reading, november).margin.waiting
+        assert (margin.outdated, margin.difference) == (1, Decimal(500))
+        assert sales.total(reading, may).waiting == Waiting()
+    rated.change(refused.format("units_sold = 200, created_at = '2023-05-01'"))
+    rated.run()
+    with open_reading(warehouse.reader) as reading:
+        assert sales.total(reading, november).waiting == Waiting(
+            outdated=1, difference=Decimal(-250)
+        )
+        assert sales.total(reading, may).waiting == Waiting(1, Decimal(500))
+        past = sales.total(reading, replace(november, as_of=moment))
+        assert past.waiting == Waiting(outdated=1, difference=Decimal(500))
+    rated.change(refused.format("sales_order_id = 2000000001"))  # another order, never seen before
+    rated.run()
+    with open_reading(warehouse.reader) as reading:
+        assert sales.total(reading, november).waiting == Waiting()
+        assert sales.total(reading, may).waiting == Waiting(1, Decimal(500))
 
 
 @pytest.mark.slow
@@ -967,8 +1006,11 @@ def test_the_pipeline_tells_whether_it_can_be_trusted(
         assert list(pipeline.quarantine_rows(reading)["value"]) == ["soon", "soon"]
         assert pipeline.deleted_dimension_rows(reading).empty
         november = Filter(date(2022, 11, 1), date(2022, 11, 30))
-        assert sales.total(reading, november).waiting == Waiting(2, Decimal(500), 0)
-        assert overview.totals(reading, november).margin.waiting.rows == 2
+        assert sales.total(reading, november).waiting == Waiting(
+            outdated=2,
+            difference=Decimal(500 - 35),  # of what somebody has altered above
+        )
+        assert overview.totals(reading, november).margin.waiting.outdated == 2
         later = november.within(date(2022, 11, 8), date(2022, 11, 8))
         assert sales.total(reading, later).waiting == Waiting()
     told.change("UPDATE sales_order SET agreed_delivery_date = '2022-12-01'")
@@ -1165,7 +1207,7 @@ def test_queries_are_composed_of_names_and_bind_their_values() -> None:
 PARTS = {
     *("sales_order", "purchase_order", "payment", "source", "lines", "rates", "converted"),
     *("members", "id", "ever", "sales", "purchases", "columns", "totals", "counterparty_id"),
-    *("whose", "kinds", "whole", "waiting", "only", "known"),
+    *("earlier", "whose", "kinds", "whole", "waiting", "only", "known"),
     *("narrowed", "factor", "chosen", "key", "order"),
     *("counterparty_name", "design_name", "staff_name", "name", "namesakes"),
     *("day", "made", "text"),

@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from totes.dashboard import text
-from totes.dashboard.metrics import Total
+from totes.dashboard.metrics import Total, Waiting
 
 type Arrow = Literal["up", "down", "off"]
 
@@ -89,7 +89,7 @@ def change(what: Total) -> tuple[str | None, Arrow]:
 
 
 def left_out(what: Total, currency: str) -> list[str]:
-    """What the number does not contain, in words."""
+    """What the number does not contain, or has as it was before, in words."""
     told = []
     if what.unconverted:
         told.append(f"{text.count(what.unconverted, 'row')} not converted: there is no rate")
@@ -98,9 +98,27 @@ def left_out(what: Total, currency: str) -> list[str]:
         if what.waiting.unvalued:
             known = what.waiting.unvalued < what.waiting.rows
             worth = f"{worth} and more" if known else ", of unknown worth"
-        told.append(f"{text.count(what.waiting.rows, 'row')}{worth} in quarantine")
+        told.append(f"Missing: {text.count(what.waiting.rows, 'row')} in quarantine{worth}")
     if what.waiting.unsure:
         told.append(f"{text.count(what.waiting.unsure, 'row')} in quarantine may belong here")
+    if what.waiting.outdated:
+        told.append(
+            f"{text.count(what.waiting.outdated, 'row')} counted in an older version: with the "
+            f"newer in quarantine it would be {_differing(what.waiting, currency)}"
+        )
+    return told
+
+
+def _differing(waiting: Waiting, currency: str) -> str:
+    """By how much a total would differ, as far as that can be told."""
+    if waiting.undetermined == waiting.outdated:
+        return "another, nobody can say by how much"
+    told = "the same"
+    if waiting.difference:
+        way = "more" if waiting.difference > 0 else "less"
+        told = f"{text.money(abs(waiting.difference), currency)} {way}"
+    if waiting.undetermined:
+        told = f"{told}, and for {waiting.undetermined:,} of them nobody can say by how much"
     return told
 
 
