@@ -346,7 +346,10 @@ class Brute:
         return {
             "in_period": day and chosen.since <= day <= chosen.until,
             "overdue": day and day < self.today,
-            "never": day and both(day < self.today, day.isoweekday() > 5 or (made and day == made)),
+            "never": day
+            and both(
+                day < self.today, day.isoweekday() > 5 or (None if made is None else day == made)
+            ),
             "paid": paid,
             "direction": direction,
             "worth": worth,

@@ -129,6 +129,7 @@ def storefront(
     bulk(plant.owner, orders=orders, first_day=first_day)
     plant.change(_NAMES)
     made.catch_up()
+    plant.ask(f"UPDATE fact_exchange_rate SET source = '{MARKDOWN}'")
     plant.change(_HISTORY)
     made.catch_up()
     plant.change(_DELETION)

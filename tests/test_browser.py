@@ -29,6 +29,7 @@ from totes.demo.servers import EmbeddedServer, Source
 from totes.demo.simulator import Simulator
 
 METRIC = '[data-testid="stMetricValue"]'
+DELTA = '[data-testid="stMetricDelta"]'
 NAVIGATION = '[data-testid="stSidebar"] a'
 DOWNLOAD = '[data-testid="stDownloadButton"] button'
 CHART = '[data-testid="stVegaLiteChart"]'
@@ -369,6 +370,23 @@ def test_a_locked_warehouse_is_told_and_the_page_comes_back_by_itself(
     window.one("h1", "Sales")
     window.settle()
     assert _query(window) == {"period": ["all"], "in": ["EUR"]}
+
+
+def test_the_pipelines_cards_grow_old_with_the_badge(
+    window: Browser, address: str, business: Storefront
+) -> None:
+    window.open(f"{address}/pipeline")
+    window.one(DELTA, "within the deadline")
+    older = "SET {0} = {0} - interval '2 hours'"
+    business.plant.ask(f"UPDATE totes.batches {older.format('captured_at')}")
+    business.plant.ask(f"UPDATE totes.checks {older.format('checked_at')}")
+    try:
+        window.says("Nobody has looked at totesys since")
+        window.one(DELTA, "late")
+    finally:
+        newer = "SET {0} = {0} + interval '2 hours'"
+        business.plant.ask(f"UPDATE totes.batches {newer.format('captured_at')}")
+        business.plant.ask(f"UPDATE totes.checks {newer.format('checked_at')}")
 
 
 def test_the_time_machine_shows_the_past_and_leads_back(

@@ -578,6 +578,27 @@ def test_a_warehouse_that_is_away_is_told_with_what_to_do() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lost", ["TABLE totes.batches", "VIEW current_sales_order"])
+def test_what_the_warehouse_has_lost_is_told_and_the_page_comes_back(
+    business: Storefront, lost: str
+) -> None:
+    kind, name = lost.split()
+    business.plant.ask(f"ALTER {lost} RENAME TO aside")
+    try:
+        looked = look(business.served, "sales", period="all")
+        assert not looked.exception
+        assert looked.title[-1].value == "The warehouse can't be read"
+        assert "goes on by itself" in words(looked)
+        assert "aside" not in words(looked)
+        assert [link.proto.label for link in looked.get("page_link")] == list(PAGES.values())
+    finally:
+        schema = f"{name.rpartition('.')[0] or 'public'}"
+        business.plant.ask(f"ALTER {kind} {schema}.aside RENAME TO {name.rpartition('.')[2]}")
+    looked.run()
+    assert [title.value for title in looked.title] == [PAGES["sales"]]
+
+
+@pytest.mark.slow
 def test_a_locked_warehouse_is_told_with_its_filters_kept(business: Storefront) -> None:
     with psycopg.connect(business.plant.warehouse.reveal()) as connection:
         connection.execute("LOCK TABLE totes.batches IN ACCESS EXCLUSIVE MODE")

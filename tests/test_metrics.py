@@ -8,6 +8,7 @@ at random, now and as of every moment before.
 import ast
 import re
 from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -24,7 +25,7 @@ import pytest
 import totes.dashboard
 from brute import Brute, Facts, Line, Sum, current_facts, facts_at, less, rounded, start_of
 from conftest import EmptyWarehouse
-from plant import Plant
+from plant import Plant, at
 from shop import seeded
 from totals import assert_totals_equal_the_facts
 from totes.dashboard import metrics
@@ -36,6 +37,7 @@ from totes.dashboard.metrics import (
     debts,
     dictionary,
     history,
+    lines,
     overview,
     payments,
     pipeline,
@@ -45,6 +47,7 @@ from totes.dashboard.metrics import (
 from totes.dashboard.reading import Reading, _frame, open_reading, refuse_writers
 from totes.errors import UsageError, WarehouseAway, WarehouseError
 from totes.rates import Rates
+from totes.replay import replay
 from totes.star.contract import STARS
 from totes.verify import verify
 from totes.warehouse.daily import NAMES
@@ -1106,6 +1109,43 @@ def test_all_numbers_of_a_page_are_of_one_moment(told: Plant, warehouse: EmptyWa
         assert overview.totals(reading, november) == before
     with open_reading(warehouse.reader) as reading:
         assert overview.totals(reading, november) != before
+
+
+@pytest.mark.slow
+def test_a_rebuild_is_seen_whole_or_not_at_all(told: Plant, warehouse: EmptyWarehouse) -> None:
+    def look() -> tuple[datetime | None, int]:
+        with open_reading(warehouse.reader) as reading:
+            fresh = pipeline.freshness(reading)
+            return fresh.data_to, sales.total(reading, Filter(*lines.EVER)).count
+
+    before = look()
+    assert before[1] == 2
+    asked: list[Future[tuple[datetime | None, int]]] = []
+
+    def meanwhile() -> None:
+        asked.append(pool.submit(look))
+        while not told.ask("SELECT FROM pg_locks WHERE NOT granted"):
+            assert not asked[0].done()
+
+    with ThreadPoolExecutor(1) as pool:
+        with at("rebuild.before-commit", meanwhile):
+            list(replay(told.pipeline))
+        assert asked[0].result() == before
+
+
+@pytest.mark.slow
+def test_a_page_and_a_rebuild_never_wait_for_each_other(
+    told: Plant, warehouse: EmptyWarehouse
+) -> None:
+    """A page that has begun to read reads on; the rebuild waits for it, and then goes on."""
+    november = Filter(date(2022, 11, 1), date(2022, 11, 30))
+    with ThreadPoolExecutor(1) as pool:
+        with open_reading(warehouse.reader) as reading:
+            rebuilt = pool.submit(lambda: list(replay(told.pipeline)))
+            while not told.ask("SELECT FROM pg_locks WHERE NOT granted"):
+                assert not rebuilt.done()
+            assert sales.total(reading, november).count == 2
+        assert rebuilt.result()
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from totes.dashboard import metrics, narrow, text
 from totes.dashboard.badge import LOG, badge, trouble, until_back
@@ -31,6 +32,7 @@ STYLE = """
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] code {
   color: inherit; opacity: 0.85;
 }
+[class*="st-key-small-"] [data-testid="stText"] { font-size: 0.875rem; opacity: 0.85; }
 [class*="st-key-cards-"] { display: grid; gap: 1rem; }
 [class*="st-key-cards-"] > div { width: auto; min-width: 0; }
 [class*="st-key-cards-2-"] { grid-template-columns: repeat(2, 1fr); }
@@ -83,18 +85,19 @@ def main() -> None:
     if page.url_path == FIRST:
         page.run()
     query = arrived()
+    side = st.sidebar.empty()  # whose links are there once, whatever fails on the way
     try:
         with open_reading(served().warehouse) as reading:
-            _draw(page, reading, query)
+            _draw(page, reading, query, side)
     except TotesError as error:
-        _unreachable(error, query)
+        _unreachable(error, query, side)
 
 
 def _go_to_first() -> None:
     st.switch_page(f"{FIRST}.py", query_params=asked())
 
 
-def _draw(page: st.Page, reading: Reading, query: Query) -> None:
+def _draw(page: st.Page, reading: Reading, query: Query, side: DeltaGenerator) -> None:
     fresh = pipeline.freshness(reading)
     if fresh.data_to is None:
         _empty()
@@ -105,7 +108,7 @@ def _draw(page: st.Page, reading: Reading, query: Query) -> None:
         choices = metrics.choices(reading, chosen.as_of)  # its last 30 days end then
         chosen, notices = Filter.from_query(query, choices)
     name = page.url_path or FIRST
-    with st.sidebar:
+    with side.container():
         navigation(chosen.to_query())
         if name not in WHOLE_BUSINESS:
             st.divider()
@@ -162,10 +165,10 @@ def _empty() -> None:
     until_back()
 
 
-def _unreachable(error: TotesError, query: Query) -> None:
+def _unreachable(error: TotesError, query: Query, side: DeltaGenerator) -> None:
     LOG.warning("a page: %s", error)
     found = trouble(error)
-    with st.sidebar:
+    with side.container():
         navigation({name: value for name, value in query.items() if name in FILTERS})
     st.title(found.title)
     st.markdown(found.what)
