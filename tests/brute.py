@@ -347,9 +347,7 @@ class Brute:
             "in_period": day and chosen.since <= day <= chosen.until,
             "overdue": day and day < self.today,
             "never": day
-            and both(
-                day < self.today, day.isoweekday() > 5 or (None if made is None else day == made)
-            ),
+            and both(day < self.today, day.isoweekday() > 5 or (day == made if made else None)),
             "paid": paid,
             "direction": direction,
             "worth": worth,
