@@ -253,7 +253,7 @@ def test_a_click_on_a_bar_or_a_country_narrows_the_filter_and_again_widens_it(
         f"SELECT counterparty_legal_name FROM dim_counterparty WHERE counterparty_id = {chosen}"
     )
     assert f"name: {name}" in says
-    window.says(f"Only {name}, orders in {code}")
+    window.says(f"Only {name}, in {code}")
     window.until(lambda _: len(window.all(bar)) < before)
     assert not window.complaints()
 
