@@ -28,7 +28,7 @@ FLAGS = (
     "--lang=en-GB",
 )
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 120
 """How long something may take that is sure to come, on a machine that does other things."""
 
 _IS_BUSY = """

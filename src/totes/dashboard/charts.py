@@ -505,7 +505,14 @@ def _periods(labels: Sequence[str]) -> alt.X:
         "label:N",
         sort=list(labels),
         title=None,
-        axis=alt.Axis(labelAngle=0, labelOverlap="greedy", labelSeparation=8, ticks=False),
+        axis=alt.Axis(
+            labelAngle=0,
+            labelAlign="center",
+            labelFlush=False,
+            labelOverlap="greedy",
+            labelSeparation=8,
+            ticks=False,
+        ),
     )
 
 

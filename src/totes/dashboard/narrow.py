@@ -56,7 +56,7 @@ def told(page: View) -> None:
         *chosen.each_country,
         *chosen.departments,
         *(choices.counterparties.get(key, str(key)) for key in chosen.counterparties),
-        *(f"orders in {code}" for code in chosen.currencies),
+        *(f"in {code}" for code in chosen.currencies),
     ]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.text(f"Only {', '.join(map(text.plain, names))}", width="content")
