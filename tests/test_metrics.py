@@ -1124,7 +1124,7 @@ def test_a_rebuild_is_seen_whole_or_not_at_all(told: Plant, warehouse: EmptyWare
 
     def meanwhile() -> None:
         asked.append(pool.submit(look))
-        while not told.ask("SELECT FROM pg_locks WHERE NOT granted"):
+        while not told.ask("SELECT 1 FROM pg_locks WHERE NOT granted"):
             assert not asked[0].done()
 
     with ThreadPoolExecutor(1) as pool:
@@ -1142,7 +1142,7 @@ def test_a_page_and_a_rebuild_never_wait_for_each_other(
     with ThreadPoolExecutor(1) as pool:
         with open_reading(warehouse.reader) as reading:
             rebuilt = pool.submit(lambda: list(replay(told.pipeline)))
-            while not told.ask("SELECT FROM pg_locks WHERE NOT granted"):
+            while not told.ask("SELECT 1 FROM pg_locks WHERE NOT granted"):
                 assert not rebuilt.done()
             assert sales.total(reading, november).count == 2
         assert rebuilt.result()
