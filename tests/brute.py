@@ -234,10 +234,13 @@ class Brute:
     def waiting(self, total: str, chosen: Filter) -> tuple[Any, ...]:
         """What waits for a total: rows that belong, their value, those without one, and others.
 
-        The others are those of which nobody can say whether they belong.
+        The others are those of which nobody can say whether they belong. Apart from all these,
+        rows that the total has as they were before, by how much it would differ with them as they
+        are, and those of which nobody can say that.
         """
         values: list[Decimal | None] = []
         unsure = 0
+        differences: list[Decimal | None] = []
         for entry in self.quarantine:
             told = self._told(entry["star_table"], entry["row"], chosen)
             wanted = {
@@ -259,13 +262,49 @@ class Brute:
             if total not in wanted:
                 continue
             belongs = both(told["chosen"], wanted[total])
-            if belongs is None:
+            counted = self._counted(total, entry["key"], chosen)
+            if counted is not None:
+                old = self.converted(counted, chosen)
+                new = None if belongs is None else told["worth"] if belongs else Decimal(0)
+                with localcontext(EXACT):
+                    differences.append(less(new, old))
+            elif belongs is None:
                 unsure += 1
             elif belongs:
                 values.append(told["worth"])
         with localcontext(EXACT):
-            value = rounded(sum((each for each in values if each is not None), Decimal(0)))
-        return len(values), value, values.count(None), unsure
+            value, difference = (
+                rounded(sum((each for each in of if each is not None), Decimal(0)))
+                for of in (values, differences)
+            )
+        return (
+            *(len(values), value, values.count(None), unsure),
+            *(len(differences), difference, differences.count(None)),
+        )
+
+    def _counted(self, total: str, key: str, chosen: Filter) -> Line | None:
+        """What a total has of a row, an earlier version of which is true."""
+        kind, _, way = total.partition("_")
+        lines = {"sales": self.sales, "purchases": self.purchases}.get(kind, self.payments)
+        found = [
+            line
+            for line in self.chosen(lines, chosen, whenever=bool(way) and kind != "cash")
+            if line.key == int(key)
+            and (
+                not way
+                or (
+                    line.direction == way
+                    and line.row["paid"] == (kind == "cash")
+                    and (kind not in {"overdue", "never"} or line.day < self.today)
+                    and (
+                        kind != "never"
+                        or line.day.isoweekday() > 5
+                        or line.day == line.row["created_date"]
+                    )
+                )
+            )
+        ]
+        return found[0] if found else None
 
     def _told(self, fact: str, row: Row, chosen: Filter) -> Row:
         """What a refused row tells of itself; None of what it doesn't."""

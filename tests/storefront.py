@@ -22,8 +22,14 @@ from totes.source.catalogue import Scope
 SCRIPT = "<script>alert(1)</script>"
 MARKDOWN = "**Bold** [link](http://127.0.0.1) $x^2$ :smile: `code`"
 
+TWINS = "Twin & Sons"
+"""What two counterparties, and all designs but two, are called."""
+
 CHANGED, DELETED, REFUSED, DEAR = 7, 8, 9, 10
 """Sales orders to which something happens."""
+
+NEVER_SEEN = 0
+"""One that was refused as it came."""
 
 _NAMES = f"""
 UPDATE design SET design_name = '{SCRIPT}' WHERE design_id = (SELECT min(design_id) FROM design);
@@ -33,8 +39,16 @@ UPDATE sales_order SET design_id = (SELECT min(design_id) FROM design) WHERE sal
 UPDATE sales_order SET design_id = (SELECT max(design_id) FROM design) WHERE sales_order_id % 3 = 1;
 UPDATE counterparty SET counterparty_legal_name = '{SCRIPT}'
 WHERE counterparty_id = (SELECT min(counterparty_id) FROM counterparty);
+UPDATE counterparty SET counterparty_legal_name = '{TWINS}'
+WHERE counterparty_id IN (
+    SELECT counterparty_id FROM counterparty ORDER BY counterparty_id DESC LIMIT 2
+);
+UPDATE design SET design_name = '{TWINS}'
+WHERE design_id NOT IN (SELECT min(design_id) FROM design UNION SELECT max(design_id) FROM design);
 UPDATE department SET department_name = '{MARKDOWN}'
 WHERE department_id = (SELECT min(department_id) FROM department);
+UPDATE address SET country = 'Turkey' WHERE address_id % 5 = 1;
+UPDATE address SET country = 'Türkiye' WHERE address_id % 5 = 2;
 UPDATE address SET city = '{SCRIPT}', country = 'Atlantis'
 WHERE address_id = (SELECT agreed_delivery_location_id FROM sales_order WHERE sales_order_id = 7);
 """
@@ -42,7 +56,12 @@ WHERE address_id = (SELECT agreed_delivery_location_id FROM sales_order WHERE sa
 _HISTORY = f"""
 UPDATE sales_order SET units_sold = units_sold + 1, unit_price = 9.75
 WHERE sales_order_id = {CHANGED};
-UPDATE sales_order SET agreed_delivery_date = '2022/11/10' WHERE sales_order_id = {REFUSED};
+UPDATE sales_order SET agreed_delivery_date = '2022/11/10', units_sold = units_sold + 1
+WHERE sales_order_id = {REFUSED};
+INSERT INTO sales_order
+SELECT {NEVER_SEEN}, created_at, last_updated, design_id, staff_id, counterparty_id, units_sold,
+    unit_price, currency_id, agreed_delivery_date, agreed_payment_date, agreed_delivery_location_id
+FROM sales_order WHERE sales_order_id = {REFUSED};
 """
 
 _DELETION = f"""
@@ -110,6 +129,7 @@ def storefront(
     bulk(plant.owner, orders=orders, first_day=first_day)
     plant.change(_NAMES)
     made.catch_up()
+    plant.ask(f"UPDATE fact_exchange_rate SET source = '{MARKDOWN}'")
     plant.change(_HISTORY)
     made.catch_up()
     plant.change(_DELETION)

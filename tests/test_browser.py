@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import duckdb
 import psycopg
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from browser import PATIENCE_SECONDS, Browser, browser
@@ -27,6 +28,7 @@ from totes.demo.servers import EmbeddedServer, Source
 from totes.demo.simulator import Simulator
 
 METRIC = '[data-testid="stMetricValue"]'
+DELTA = '[data-testid="stMetricDelta"]'
 NAVIGATION = '[data-testid="stSidebar"] a'
 DOWNLOAD = '[data-testid="stDownloadButton"] button'
 CHART = '[data-testid="stVegaLiteChart"]'
@@ -50,6 +52,11 @@ _CELLS = f"""
 return [...document.querySelectorAll('{TABLE} tr')]
     .map(row => [...row.querySelectorAll('td')].map(cell => cell.textContent).join(' '))
     .join('\\n');
+"""
+
+_MARK = """
+return [...document.querySelectorAll(arguments[0])].find(
+    mark => arguments[1].some(name => mark.ariaLabel?.includes(name)));
 """
 
 _COUNT_TICKS = """
@@ -212,6 +219,59 @@ def test_a_bar_leads_into_its_month_and_a_day_shows_its_orders(
     assert _query(window)["from"] == [str(day.replace(day=1))]
 
 
+def test_a_click_on_lines_goes_into_their_period_as_often_as_one_comes_back(
+    window: Browser, address: str, business: Storefront
+) -> None:
+    [(first,)] = business.plant.ask("SELECT min(created_date) FROM current_sales_order")
+    start = first.replace(day=1)
+    window.open(f"{address}/?from={start}&to={start + timedelta(days=120)}&in=USD")
+    for _ in range(2):
+        window.click(f"{CHART} .mark-rect path")
+        window.until(lambda _: _query(window)["to"] != [str(start + timedelta(days=120))])
+        assert _query(window)["from"] == [str(start)]
+        assert _query(window)["in"] == ["USD"]
+        window.driver.back()
+        window.until(lambda _: _query(window)["to"] == [str(start + timedelta(days=120))])
+        window.settle()
+
+
+def test_a_click_on_a_bar_or_a_country_narrows_the_filter_and_again_widens_it(
+    window: Browser, address: str, business: Storefront
+) -> None:
+    [(code,)] = business.plant.ask("SELECT min(currency_code) FROM dim_currency")
+    window.open(f"{address}/sales?period=all&currency={code}")
+    _click_mark(window, f"{CHART} .mark-shape path", "Turkey", "Türkiye")  # which has more
+    window.until(lambda _: _query(window).get("country") == ["Turkey"])
+    window.settle()
+    window.click('[data-testid="stTab"]', "Counterparty")
+    bar = f"{CHART} .mark-rect path"
+    before = len(window.all(bar))
+    says = str(window.all(bar)[-1].get_attribute("aria-label"))
+    _click_mark(window, bar, says)
+    window.until(lambda _: "counterparty" in _query(window))
+    assert _query(window)["currency"] == [code]
+    [chosen] = _query(window)["counterparty"]
+    [(name,)] = business.plant.ask(
+        f"SELECT counterparty_legal_name FROM dim_counterparty WHERE counterparty_id = {chosen}"
+    )
+    assert f"name: {name}" in says
+    window.says(f"Only Turkey, {name}, in {code}")
+    window.until(lambda _: len(window.all(bar)) < before)
+    _click_mark(window, bar, f"name: {name}")
+    window.until(lambda _: "counterparty" not in _query(window))
+    assert not window.complaints()
+
+
+def _click_mark(window: Browser, css: str, *names: str) -> None:
+    """The mark of a chart that says one of the names."""
+    window.settle()
+
+    mark = window.until(lambda driver: driver.execute_script(_MARK, css, names))
+    window.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
+    ActionChains(window.driver).move_to_element(mark).click().perform()
+    window.settle()
+
+
 def test_files_hold_what_is_shown(window: Browser, address: str) -> None:
     window.open(f"{address}/payments?period=all")
     window.one("h3", "Who owes us")
@@ -308,6 +368,23 @@ def test_a_locked_warehouse_is_told_and_the_page_comes_back_by_itself(
     window.one("h1", "Sales")
     window.settle()
     assert _query(window) == {"period": ["all"], "in": ["EUR"]}
+
+
+def test_the_pipelines_cards_grow_old_with_the_badge(
+    window: Browser, address: str, business: Storefront
+) -> None:
+    window.open(f"{address}/pipeline")
+    window.one(DELTA, "within the deadline")
+    older = "SET {0} = {0} - interval '2 hours'"
+    business.plant.ask(f"UPDATE totes.batches {older.format('captured_at')}")
+    business.plant.ask(f"UPDATE totes.checks {older.format('checked_at')}")
+    try:
+        window.says("Nobody has looked at totesys since")
+        window.one(DELTA, "late")
+    finally:
+        newer = "SET {0} = {0} + interval '2 hours'"
+        business.plant.ask(f"UPDATE totes.batches {newer.format('captured_at')}")
+        business.plant.ask(f"UPDATE totes.checks {newer.format('checked_at')}")
 
 
 def test_the_time_machine_shows_the_past_and_leads_back(

@@ -2,13 +2,18 @@
 
 import csv as csv_module
 import io
+import os
 import re
 import socket
-from collections.abc import Iterable, Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import duckdb
 import pandas as pd
@@ -17,7 +22,17 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from conftest import EmptyWarehouse
-from storefront import CHANGED, DELETED, MARKDOWN, SCRIPT, Storefront, storefront
+from storefront import (
+    CHANGED,
+    DELETED,
+    MARKDOWN,
+    NEVER_SEEN,
+    REFUSED,
+    SCRIPT,
+    TWINS,
+    Storefront,
+    storefront,
+)
 from totes.dashboard import charts, drill, tables, text, totals, world
 from totes.dashboard.badge import DEADLINE_SECONDS, EVERY
 from totes.dashboard.filters import Choices, Filter
@@ -109,6 +124,8 @@ def test_every_page_shows_its_numbers_and_how_fresh_they_are(
 def test_a_period_without_business_is_told_in_words(business: Storefront, page: str) -> None:
     looked = look(business.served, page, **{"from": "1999-01-01", "to": "1999-01-31"})
     assert not looked.exception
+    assert "Nothing in this period." in words(looked)  # in the place of an empty chart
+    assert "Look into one day" not in [choice.label for choice in looked.selectbox]
     if page in {"sales", "purchases"}:
         assert re.search(r"Nothing was (sold|bought) in this period", words(looked))
 
@@ -135,7 +152,8 @@ def test_text_of_the_warehouse_is_never_markdown_or_html(business: Storefront, p
         ("sales", {"Design", "Counterparty", "Member of staff", "Department", "Currency"}),
         (
             "purchases",
-            {"Counterparty", "Item", "Member of staff", "Department", "Country", "Currency"},
+            {"Counterparty", "Item", "Member of staff", "Department", "Supplier's country"}
+            | {"Currency"},
         ),
     ],
 )
@@ -185,12 +203,72 @@ def test_of_very_many_items_the_dearest_are_shown_and_the_rest_is_one(
 
 
 @pytest.mark.slow
+def test_deliveries_name_the_country_they_go_to_beside_the_suppliers(
+    business: Storefront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = business.plant.ask(
+        "SELECT purchase_order_id, place.city, place.country, counterparty_legal_country"
+        " FROM current_purchase_order JOIN dim_counterparty USING (counterparty_id)"
+        " JOIN dim_location AS place ON place.location_id = agreed_delivery_location_id"
+    )
+    truth = {key: told for key, *told in known}
+    assert any(there != home for _, there, home in truth.values())
+    looked = look(business.served, "purchases", period="all")
+    looked.toggle(key="rows-purchase_order-shown").set_value(True).run()
+    coming, every = (
+        next(table for table in tables_of(looked) if name in table and "city" in table)
+        for name in ("days", "created_date")
+    )
+    assert 2 < len(coming) < len(every) == len(truth)
+    for table in (coming, every):
+        shown = table[["city", "delivery_country", "country"]].to_numpy().tolist()
+        assert shown == [truth[key] for key in table["purchase_order_id"]]
+    assert "The first" not in words(looked)
+    monkeypatch.setattr("totes.dashboard.rows.MOST", 2)
+    few = look(business.served, "purchases", period="all")
+    assert "The first 2; narrow the filter to see others." in words(few)
+    assert len(next(table for table in tables_of(few) if "days" in table)) == 2
+
+
+@pytest.mark.slow
 def test_the_top_designs_of_a_long_period_wait_to_be_wanted(business: Storefront) -> None:
     looked = look(business.served, "sales", period="last-12-months")
     assert not any("place" in table for table in tables_of(looked))
     looked.toggle(key="sales-top-designs-shown").set_value(True).run()
     assert not looked.exception
     assert any("place" in table for table in tables_of(looked))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "lists"),
+    [
+        ("sales", ["rows-sales_order-shown"]),
+        ("purchases", ["rows-purchase_order-shown"]),
+        ("payments", ["rows-paid-shown"]),
+        ("history", []),
+    ],
+)
+def test_two_of_one_name_are_told_apart_in_every_table(
+    business: Storefront, page: str, lists: list[str]
+) -> None:
+    [(one, order)] = business.plant.ask(
+        "SELECT counterparty_id, min(sales_order_id) FROM current_sales_order"
+        f" JOIN dim_counterparty USING (counterparty_id) WHERE counterparty_legal_name = '{TWINS}'"
+        " GROUP BY 1 ORDER BY 1 LIMIT 1"
+    )
+    query = {"kind": "sales_order", "key": str(order)}
+    looked = look(business.served, page, period="all", counterparty=str(one), **query)
+    for name in lists:
+        looked.toggle(key=name).set_value(True)
+    looked.run()
+    assert not looked.exception
+    cells = {str(cell) for table in tables_of(looked) for cell in table.to_numpy().ravel()}
+    assert f"{TWINS} ({one})" in cells  # though the other is in none of them
+    assert TWINS not in cells
+    if page == "sales":
+        designs = {cell for cell in cells if cell.startswith(TWINS) and cell.endswith(")")}
+        assert len(designs) > 1
 
 
 def test_the_numbers_are_those_of_the_warehouse(business: Storefront) -> None:
@@ -221,6 +299,29 @@ def test_a_choice_goes_into_the_url_and_into_every_link(business: Storefront) ->
         assert "in=EUR" in link.proto.query_string
     assert "€" in metric(looked, "Revenue").value
     looked.button[-1].run()
+
+
+@pytest.mark.slow
+def test_a_country_of_two_names_is_one_choice_of_both(business: Storefront) -> None:
+    [(orders,)] = business.plant.ask(
+        "SELECT count(*) FROM current_sales_order JOIN dim_location AS place"
+        " ON place.location_id = agreed_delivery_location_id"
+        " WHERE place.country IN ('Turkey', 'Türkiye')"
+    )
+    looked = look(business.served, "sales", period="all", country="Türkiye")
+    countries = labelled(looked.multiselect, "Country")
+    assert (countries.value, countries.options.count("Turkey / Türkiye")) == (["Turkey"], 1)
+    assert metric(looked, "Orders").value == f"{orders:,}"
+    assert "Only Turkey" in words(looked)
+    countries.set_value(["Turkey", "Atlantis"]).run()
+    assert looked.query_params == {"period": "all", "country": ["Turkey", "Atlantis"]}
+    assert "Only Turkey, Atlantis" in words(looked)
+    looked.button(key="show-all").click().run()
+    assert looked.query_params == {"period": "all"}
+    assert "Only " not in words(looked)
+    [(key,)] = business.plant.ask("SELECT min(counterparty_id) FROM dim_counterparty")
+    looked = look(business.served, "sales", period="all", counterparty=str(key))
+    assert f"Only {SCRIPT}" in [element.value for element in looked.text]
 
 
 def test_days_of_ones_own_never_end_before_they_begin(business: Storefront) -> None:
@@ -416,8 +517,37 @@ def test_never_paid_payments_are_summed_and_listed(business: Storefront) -> None
 
 
 def test_what_quarantine_keeps_from_a_total_is_told_beside_it(business: Storefront) -> None:
+    [(worth, more)] = business.plant.ask(
+        f"""
+        WITH refused AS (
+            SELECT
+                key::int AS key,
+                (row ->> 'units_sold')::int AS units,
+                (row ->> 'unit_price')::numeric * rate AS price
+            FROM totes.quarantine
+            JOIN dim_currency ON currency_id = (row ->> 'currency_id')::int
+            JOIN exchange_rate_to('GBP') AS rate USING (currency_code)
+            WHERE rate.rate_date = (row ->> 'created_date')::date
+        )
+        SELECT
+            (SELECT units * price FROM refused WHERE key = {NEVER_SEEN}),
+            (
+                SELECT (units - units_sold) * price
+                FROM refused JOIN current_sales_order ON sales_order_id = key
+                WHERE key = {REFUSED}
+            )
+        """
+    )
     looked = look(business.served, period="all")
-    assert "1 row, worth £" in words(looked)
+    missing, outdated = (text.own(text.money(one, "GBP")) for one in (worth, more))
+    said = [caption.value for caption in looked.caption]
+    of_revenue = [f"Missing: 1 row in quarantine, worth {missing}" in each for each in said]
+    assert of_revenue.count(True) == 2  # and of the margin
+    assert any(
+        "1 row counted in an older version: with the newer in quarantine it would be "
+        f"{outdated} more" in each
+        for each in said
+    )
     pipeline = look(business.served, "pipeline")
     refused = next(table for table in tables_of(pipeline) if "reason" in table)
     assert "fact_sales_order" in set(refused["star_table"])
@@ -445,6 +575,27 @@ def test_a_warehouse_that_is_away_is_told_with_what_to_do() -> None:
     assert "nobody" not in words(looked)  # where the warehouse is, and who asks, is for the log
     assert "127.0.0.1" not in words(looked)
     assert {link.proto.label for link in looked.get("page_link")} == set(PAGES.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["TABLE totes.batches", "VIEW current_sales_order"])
+def test_what_the_warehouse_has_lost_is_told_and_the_page_comes_back(
+    business: Storefront, lost: str
+) -> None:
+    kind, name = lost.split()
+    business.plant.ask(f"ALTER {lost} RENAME TO aside")
+    try:
+        looked = look(business.served, "sales", period="all")
+        assert not looked.exception
+        assert looked.title[-1].value == "The warehouse can't be read"
+        assert "goes on by itself" in words(looked)
+        assert "aside" not in words(looked)
+        assert [link.proto.label for link in looked.get("page_link")] == list(PAGES.values())
+    finally:
+        schema = f"{name.rpartition('.')[0] or 'public'}"
+        business.plant.ask(f"ALTER {kind} {schema}.aside RENAME TO {name.rpartition('.')[2]}")
+    looked.run()
+    assert [title.value for title in looked.title] == [PAGES["sales"]]
 
 
 @pytest.mark.slow
@@ -507,22 +658,32 @@ def test_a_role_that_may_write_and_a_port_that_is_taken_are_refused(business: St
 # What is shown, as values
 
 
-def test_files_hold_exactly_the_rows_that_are_shown(tmp_path: Path) -> None:
+def test_files_hold_exactly_the_rows_that_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame = pd.DataFrame(
         {
-            "name": [SCRIPT, 'quoted "x", é\n', "last"],
+            "name": [SCRIPT, 'quoted "x", é\n', "=1+1"],
             "value": [Decimal("0.10"), Decimal("-12345678901234.56"), None],
             "day": [date(2026, 1, 1), date(1999, 12, 31), None],
         }
     )
-    rows = list(csv_module.reader(io.StringIO(tables.csv(frame).decode("utf-8-sig"))))
+    given: dict[str, bytes] = {}
+
+    def button(label: str, *, data: Callable[[], bytes], **_: object) -> None:
+        given[label] = data()
+
+    monkeypatch.setattr("totes.dashboard.tables.st.download_button", button)
+    tables.downloads(frame, key="x", file_name="x")
+    rows = list(csv_module.reader(io.StringIO(given["CSV"].decode("utf-8-sig"), newline="")))
     assert rows[0] == ["name", "value", "day"]
     assert rows[1:3] == [
         [SCRIPT, "0.10", "2026-01-01"],
         ['quoted "x", é\n', "-12345678901234.56", "1999-12-31"],
     ]
+    assert rows[3][0] == "'=1+1"  # a spreadsheet runs nothing
     path = tmp_path / "made.parquet"
-    path.write_bytes(tables.parquet(frame))
+    path.write_bytes(given["Parquet"])
     read = duckdb.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
     assert [tuple(row) for row in read] == list(frame.itertuples(index=False, name=None))
 
@@ -534,6 +695,19 @@ def test_what_is_missing_is_no_text(missing: object) -> None:
     assert text.money(missing, "GBP") == "not converted"  # type: ignore[arg-type]
     shown = tables.readable(pd.Series(["a", missing], dtype=object))
     assert list(shown) == ["a", None]
+
+
+def test_a_column_is_wide_enough_for_what_comes_after_its_first_rows() -> None:
+    def width_of(values: list[str | None]) -> int | None:
+        made = tables.column(pd.Series(values, dtype=object, name="name"), "Name")
+        width: int | None = made["width"]
+        return width
+
+    long = "agreed_delivery_location_id"
+    assert width_of([long, *["id"] * 20]) is None  # the browser sees it itself
+    assert width_of([*["id"] * 20, None, long]) == 27 * 6 + 20
+    assert width_of([*["id"] * 20, long * 9]) is None  # no column is for a story
+    assert width_of([]) is None
 
 
 def test_only_what_tells_rows_apart_is_a_number_without_commas() -> None:
@@ -559,12 +733,6 @@ def test_more_than_seven_categories_are_told_in_words() -> None:
     assert max(bar["plotted"] for bar in bars) == 10  # so that the seven can be read
     assert drawn["title"]["text"] == "Not drawn: all others together £4,012.00"
     assert "title" not in charts.ranked(frame.head(7), "x", "GBP", dark=False).drawn.to_dict()
-
-
-def test_two_of_one_name_are_told_apart_by_their_keys() -> None:
-    frame = pd.DataFrame({"key": [4, 7, 9], "name": ["Granite", "Bronze", "Granite"]})
-    assert list(charts.told_apart(frame)["name"]) == ["Granite (4)", "Bronze", "Granite (9)"]
-    assert charts.told_apart(frame.head(2)).equals(frame.head(2))
 
 
 def test_two_names_of_one_country_are_one() -> None:
@@ -688,6 +856,24 @@ def test_colours_stand_out_from_the_page(*, dark: bool) -> None:
     assert contrast(least, nothing) > 1.5
 
 
+def test_a_chart_of_nothing_but_zeros_has_nothing_to_show() -> None:
+    frame = pd.DataFrame({"value": [Decimal(0), Decimal(0)], "orders": [0, 0]})
+    assert not charts.happened(frame, ["value", "orders"])
+    assert charts.happened(frame.assign(orders=[0, 1]), ["value", "orders"])
+    unknown = frame.assign(value=pd.Series([None, Decimal(0)], dtype=object))
+    assert charts.happened(unknown, ["value", "orders"])
+
+
+def test_lines_lead_only_where_there_is_something_to_go_into() -> None:
+    frame = pd.DataFrame({"start": [date(2026, 11, 1)], "value": [Decimal(5)]})
+
+    def clicks(*, leads: bool) -> set[str]:
+        made = charts.lines(frame, {"value": "Net"}, "day", "GBP", dark=False, leads=leads)
+        return {one["name"] for one in made.drawn.to_dict()["params"]}
+
+    assert clicks(leads=True) - clicks(leads=False) == {charts.PERIOD}
+
+
 def test_a_chart_says_what_it_shows() -> None:
     frame = pd.DataFrame(
         {"start": [date(2026, 11, 1), date(2026, 12, 1)], "value": [Decimal(5), Decimal("7.5")]}
@@ -724,6 +910,9 @@ def test_colours_can_be_told_apart_and_are_seven() -> None:
         ("-12.5", "EUR", "-€12.50"),
         ("9999.99", "USD", "$9,999.99"),
         ("1234567.5", "CHF", "CHF 1,234,568"),
+        ("999999999.9", "GBP", "£1,000,000,000"),
+        ("-57794344953.06", "GBP", "-£57,794 m"),
+        ("1234000000", "EUR", "€1,234 m"),
     ],
 )
 def test_money_is_told_in_its_currency(value: str, currency: str, shown: str) -> None:
@@ -758,10 +947,29 @@ def test_what_a_total_leaves_out_is_told() -> None:
     what = Total("x", Decimal(1), None, 1, 2, Waiting(3, Decimal(40), 1))
     assert totals.left_out(what, "GBP") == [
         "2 rows not converted: there is no rate",
-        "3 rows, worth £40.00 and more in quarantine",
+        "Missing: 3 rows in quarantine, worth £40.00 and more",
     ]
     unknown = Total("x", Decimal(1), None, 1, 0, Waiting(1, Decimal(0), 1))
-    assert totals.left_out(unknown, "GBP") == ["1 row, of unknown worth in quarantine"]
+    assert totals.left_out(unknown, "GBP") == ["Missing: 1 row in quarantine, of unknown worth"]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "differs"),
+    [
+        (Waiting(outdated=2), "the same"),
+        (Waiting(outdated=2, difference=Decimal(7)), "£7.00 more"),
+        (Waiting(outdated=2, difference=Decimal(-7)), "£7.00 less"),
+        (Waiting(outdated=2, undetermined=2), "another, nobody can say by how much"),
+        (
+            Waiting(outdated=2, difference=Decimal(7), undetermined=1),
+            "£7.00 more, and for 1 of them nobody can say by how much",
+        ),
+    ],
+)
+def test_what_a_total_has_in_an_older_version_is_told(waiting: Waiting, differs: str) -> None:
+    assert totals.left_out(Total("x", Decimal(1), waiting=waiting), "GBP") == [
+        "2 rows counted in an older version: with the newer in quarantine it would be " + differs
+    ]
 
 
 def test_the_way_back_has_a_step_for_each_wider_period() -> None:
@@ -778,3 +986,48 @@ def test_the_way_back_has_a_step_for_each_wider_period() -> None:
 def test_the_address_is_one_that_a_browser_can_open() -> None:
     assert url("::", 8501) == "http://127.0.0.1:8501"
     assert url("::1", 1) == "http://[::1]:1"
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from totes.settings import Settings
+from totes.show.pages import dashboard
+with dashboard(Settings(home=Path(sys.argv[1])), look=False) as address:
+    print(address, flush=True)
+    time.sleep(600)
+"""
+"""A demonstration as far as its dashboard is concerned."""
+
+
+@pytest.mark.slow
+def test_the_demos_dashboard_ends_with_it_also_where_it_was_killed(
+    business: Storefront, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        env=os.environ | business.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        address = demo.stdout.readline().strip()
+        log = tmp_path / "dashboard.log"
+        await_that(lambda: answers(address), log)
+        demo.kill()
+    await_that(lambda: not answers(address), log)
+
+
+def answers(address: str) -> bool:
+    try:
+        urlopen(f"{address}/_stcore/health", timeout=SECONDS).close()  # noqa: S310  http
+    except OSError:
+        return False
+    return True
+
+
+def await_that(what: Callable[[], bool], log: Path) -> None:
+    until = time.monotonic() + SECONDS
+    while not what():
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.1)

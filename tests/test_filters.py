@@ -80,6 +80,58 @@ def test_a_shared_link_shows_the_same(chosen: Filter) -> None:
     assert Filter.from_query(parse_qs(link), CHOICES) == (chosen, ())
 
 
+BOTH = replace(CHOICES, countries=("Iran", "Turkey", "Turkmenistan", "Türkiye"))
+"""Of one of them there are two names."""
+
+
+@pytest.mark.parametrize(
+    "asked", ["Turkey", "Türkiye", ["Turkey", "Türkiye"], ["Türkiye", "Turkey", "Türkiye"], "TR"]
+)
+def test_a_country_of_two_names_is_one_choice_by_either(asked: str | list[str]) -> None:
+    assert BOTH.each_country == {
+        "Iran": ("Iran",),
+        "Turkey": ("Turkey", "Türkiye"),
+        "Turkmenistan": ("Turkmenistan",),
+    }
+    found, notices = Filter.from_query({"country": asked}, BOTH)
+    assert (found.countries, notices) == (("Turkey", "Türkiye"), ())
+    assert found.each_country == ("Turkey",)
+    assert found.to_query()["country"] == ["Turkey"]
+    assert Filter.from_query(found.to_query(), BOTH) == (found, ())
+    alone = replace(BOTH, countries=("Türkiye",))  # as its addresses were corrected since
+    assert Filter.from_query({"country": asked}, alone)[0].countries == ("Türkiye",)
+
+
+def test_the_countries_of_a_link_keep_their_order() -> None:
+    found, _ = Filter.from_query({"country": ["Türkiye", "Iran", "Turkey"]}, BOTH)
+    assert found.each_country == ("Turkey", "Iran")
+
+
+@pytest.mark.parametrize(
+    ("dimension", "key", "narrowed"),
+    [
+        ("country", "Türkiye", {"countries": ("Turkey", "Türkiye")}),
+        ("currency", "EUR", {"currencies": ("EUR",)}),
+        ("department", "R&D", {"departments": ("R&D",)}),
+        ("counterparty", 2, {"counterparties": (2,)}),
+        ("counterparty", 3, {}),
+        ("counterparty", "<script>", {}),
+        ("country", None, {}),
+        ("design", "Soft", {}),
+    ],
+)
+def test_one_of_a_dimension_is_narrowed_to_and_widened_from(
+    dimension: str, key: object, narrowed: dict[str, object]
+) -> None:
+    everything = replace(Filter.of(BOTH), currencies=("GBP",), reporting="USD")
+    found = everything.only(dimension, key, BOTH)
+    assert found == replace(everything, **narrowed)  # type: ignore[arg-type]
+    if narrowed:
+        again = found.only(dimension, key, BOTH)
+        assert again == replace(found, **dict.fromkeys(narrowed, ()))  # type: ignore[arg-type]
+    assert found.everything() == replace(everything, currencies=())
+
+
 @given(
     query=st.dictionaries(
         st.sampled_from(NAMES) | st.text(max_size=5),

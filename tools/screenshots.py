@@ -64,18 +64,18 @@ def take(window: Browser, name: str, address: str, height: int) -> None:
 
 
 def pictures(window: Browser, address: str, changed: int, moment: str) -> None:
-    take(window, "overview", address, 1250)
-    take(window, "sales", f"{address}/sales?period=all", 1700)
+    take(window, "overview", address, 1420)
+    take(window, "sales", f"{address}/sales?period=all", 1900)
     take(window, "payments", f"{address}/payments?period=all", 1800)
     take(window, "purchases", f"{address}/purchases?period=all", 1600)
     take(window, "history", f"{address}/history?kind=sales_order&key={changed}", 1200)
     take(window, "pipeline", f"{address}/pipeline", 1800)
     take(window, "dictionary", f"{address}/dictionary", 1900)
-    take(window, "time-machine", f"{address}/?as_of={moment}", 1300)
+    take(window, "time-machine", f"{address}/?as_of={moment}", 1550)
     emulate = window.driver.execute_cdp_cmd
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
     emulate("Emulation.setEmulatedMedia", {"features": dark})
-    take(window, "dark", f"{address}/sales?period=all", 1700)
+    take(window, "dark", f"{address}/sales?period=all", 1900)
     emulate("Emulation.setEmulatedMedia", {"features": []})
     emulate("Emulation.setDeviceMetricsOverride", PHONE)
     window.open(address)

@@ -1,6 +1,7 @@
 """How fresh the page is, on every page, and what brings it up to date by itself."""
 
 import logging
+import time
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -78,16 +79,21 @@ def badge(drawn: datetime | None, *, past: bool) -> None:
         st.warning(warning, icon=":material/schedule:")
 
 
-@st.fragment(run_every=EVERY)
 def until_back() -> None:
-    """Draws the page as soon as the warehouse answers."""
-    try:
-        with open_reading(served().warehouse) as reading:
-            known = pipeline.freshness(reading).data_to is not None
-    except TotesError:
-        known = False
-    if known:
-        draw_again()
+    """Draws the page again, not at once, when the warehouse answers."""
+    _until_back(time.monotonic())
+
+
+@st.fragment(run_every=EVERY)
+def _until_back(since: float) -> None:
+    if time.monotonic() - since > EVERY.total_seconds() / 2:  # not while the page is being drawn
+        try:
+            with open_reading(served().warehouse) as reading:
+                known = pipeline.freshness(reading).data_to is not None
+        except TotesError:
+            known = False
+        if known:
+            draw_again()
     st.text("This page looks every few seconds, and goes on by itself.")
 
 

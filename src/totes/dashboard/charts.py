@@ -33,6 +33,9 @@ MAP_LIGHT = ("#8FC1E3", BLUE, "#E9ECEF")
 MAP_DARK = ("#2C6A94", "#9AD3F5", "#2A2F37")
 """A map's colours for the least, for the most, and for nothing."""
 
+PERIOD, ONE = "period", "one"
+"""The selections that a click makes: of a period, and of one of what there is."""
+
 NO_SALES = -1.0
 """Plotted for countries where nothing was; a null would leave them out of the map."""
 
@@ -40,7 +43,7 @@ _BAR_HEIGHT = 26
 _AXIS_HEIGHT = 70
 _WORDS_HEIGHT = 24
 _HEIGHT = 280
-_MAP_HEIGHT = 340
+_LEGEND_WIDTH = 80
 
 _SHORT_AMOUNT = (
     "datum.value === 0 ? '0' : "
@@ -85,18 +88,6 @@ def added(values: Iterable[Decimal | None]) -> Decimal | None:
     return sum(known, Decimal(0)) if known or not given else None
 
 
-def told_apart(frame: pd.DataFrame, key: str = "key", name: str = "name") -> pd.DataFrame:
-    """Two of the same name have their keys beside it."""
-    shared = frame[name].duplicated(keep=False)
-    if not shared.any():
-        return frame
-    named = [
-        f"{text.plain(one)} ({of})" if twice and not text.is_missing(of) else one
-        for one, of, twice in zip(frame[name], frame[key], shared, strict=True)
-    ]
-    return frame.assign(**{name: pd.Series(named, index=frame.index, dtype=object)})
-
-
 def period_label(start: date, grain: str) -> str:
     match grain:
         case "year":
@@ -117,7 +108,7 @@ def over_time(  # noqa: PLR0913  what a chart over time is made of
     dark: bool,
     tooltips: Mapping[str, str] | None = None,
 ) -> Chart:
-    """Bars of a value for each period; a click on one is the selection `period`."""
+    """Bars of a value for each period; a click on one is the selection `PERIOD`."""
     plotted = pd.DataFrame(
         {
             "start": [start.isoformat() for start in frame["start"]],
@@ -130,7 +121,6 @@ def over_time(  # noqa: PLR0913  what a chart over time is made of
             },
         }
     )
-    click = alt.selection_point(name="period", fields=["start"], on="click", empty=True)
     shown = [
         alt.Tooltip("whole:N", title=grain.capitalize()),
         alt.Tooltip("exact:N", title=what),
@@ -144,30 +134,44 @@ def over_time(  # noqa: PLR0913  what a chart over time is made of
             y=_amounts("plotted:Q", currency, plotted["plotted"]),
             tooltip=shown,
         )
-        .add_params(click)
+        .add_params(_click(PERIOD, "start"))
     )
     drawn = _finished(drawn, _HEIGHT, dark=dark)
     return Chart(drawn, _says_over_time(frame, column, what, grain, currency))
 
 
-def lines(
-    frame: pd.DataFrame, columns: Mapping[str, str], grain: str, currency: str, *, dark: bool
+def lines(  # noqa: PLR0913  what lines over time are made of
+    frame: pd.DataFrame,
+    columns: Mapping[str, str],
+    grain: str,
+    currency: str,
+    *,
+    dark: bool,
+    leads: bool = False,
 ) -> Chart:
-    """Several values for each period, as lines that differ in colour and in dashes."""
+    """Several values for each period, as lines that differ in colour and in dashes.
+
+    Where it `leads` into periods, a click anywhere over or under one is the selection `PERIOD`.
+    """
     labels = _labels(frame["start"], grain)
+    periods = pd.DataFrame(
+        {
+            "start": [start.isoformat() for start in frame["start"]],
+            "label": labels,
+            "whole": [period_label(start, grain) for start in frame["start"]],
+            **{
+                name: [text.money(value, currency, exact=True) for value in frame[column]]
+                for column, name in columns.items()
+            },
+        }
+    )
     plotted = pd.DataFrame(
         [
-            {
-                "label": label,
-                "whole": period_label(row["start"], grain),
-                "what": name,
-                "plotted": _plotted(row[column]),
-                "exact": text.money(row[column], currency, exact=True),
-            }
-            for label, (_, row) in zip(labels, frame.iterrows(), strict=True)
+            {"label": label, "what": name, "plotted": _plotted(value)}
             for column, name in columns.items()
+            for label, value in zip(labels, frame[column], strict=True)
         ],
-        columns=["label", "whole", "what", "plotted", "exact"],
+        columns=["label", "what", "plotted"],
     )
     names = list(columns.values())
     drawn = (
@@ -176,39 +180,53 @@ def lines(
         .encode(
             x=_periods(labels),
             y=_amounts("plotted:Q", currency, plotted["plotted"]),
-            color=_colours("what:N", names, dark=dark),
-            strokeDash=alt.StrokeDash("what:N", sort=names, legend=None),
-            tooltip=[
-                alt.Tooltip("whole:N", title=grain.capitalize()),
-                alt.Tooltip("what:N", title="What"),
-                alt.Tooltip("exact:N", title="Amount"),
-            ],
+            color=_colours("what:N", names, dark=dark, stroke=True),
+            strokeDash=alt.StrokeDash("what:N", sort=names, legend=_legend(stroke=True)),
         )
     )
-    drawn = _finished(drawn, _HEIGHT, dark=dark)
+    pointed = alt.selection_point(
+        name="pointed", fields=["start"], on="pointerover", clear="pointerout", empty=False
+    )
+    columns_of_it = (
+        alt.Chart(periods)
+        .mark_rect(color=INK_DARK if dark else INK_LIGHT, cursor="pointer" if leads else "default")
+        .encode(
+            x=_periods(labels),
+            opacity=alt.condition(pointed, alt.value(0.12), alt.value(0)),
+            tooltip=[
+                alt.Tooltip("whole:N", title=grain.capitalize()),
+                *(alt.Tooltip(f"{name}:N", title=name) for name in names),
+            ],
+        )
+        .add_params(pointed, *([_click(PERIOD, "start")] if leads else []))
+    )
+    drawn = _finished(drawn + columns_of_it, _HEIGHT, dark=dark)
     says = " ".join(
         _says_over_time(frame, column, name, grain, currency) for column, name in columns.items()
     )
     return Chart(drawn, says)
 
 
-def ranked(
+def ranked(  # noqa: PLR0913  what bars of names are made of
     frame: pd.DataFrame,
     what: str,
     currency: str,
     *,
     dark: bool,
     tooltips: Mapping[str, str] | None = None,
+    narrows: bool = False,
 ) -> Chart:
     """Bars for names, the largest value first, at most seven; all others are a line of words.
 
-    As a bar they could be so long that the seven can't be read beside it.
+    As a bar they could be so long that the seven can't be read beside it. Where it `narrows` the
+    filter, a click on a bar is the selection `ONE`, of its key.
     """
     frame, others = folded(frame)
     names = [text.plain(name) for name in frame["name"]]
     plotted = pd.DataFrame(
         {
             "name": names,
+            **({"key": list(frame["key"])} if narrows else {}),
             "plotted": [_plotted(value) for value in frame["value"]],
             "exact": [text.money(value, currency, exact=True) for value in frame["value"]],
             **{name: [f"{v:,}" for v in frame[of]] for of, name in (tooltips or {}).items()},
@@ -216,7 +234,9 @@ def ranked(
     )
     drawn = (
         alt.Chart(plotted)
-        .mark_bar(cornerRadiusEnd=2, color=accent(dark=dark))
+        .mark_bar(
+            cornerRadiusEnd=2, color=accent(dark=dark), cursor="pointer" if narrows else "default"
+        )
         .encode(
             y=alt.Y(
                 "name:N", sort=names, title=None, axis=alt.Axis(labelLimit=180, labelOverlap=False)
@@ -229,6 +249,8 @@ def ranked(
             ],
         )
     )
+    if narrows:
+        drawn = drawn.add_params(_click(ONE, "key"))
     height = len(names) * _BAR_HEIGHT + _AXIS_HEIGHT
     told = [
         f"{name} {text.money(value, currency)}"
@@ -270,7 +292,7 @@ def by_country(frame: pd.DataFrame) -> pd.DataFrame:
 def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> Chart:
     """Countries, darker (on a dark page lighter) for more; `name` and `value` tell how much.
 
-    One that is too small to be seen is a disc.
+    One that is too small to be seen is a disc. A click on one is the selection `ONE`, of its code.
     """
     sums: dict[str, Decimal | None] = {}
     called: dict[str, str] = {}
@@ -299,16 +321,20 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
     low, high, none = MAP_DARK if dark else MAP_LIGHT
     drawn = (
         alt.Chart(alt.InlineData(values=features))
-        .mark_geoshape(stroke="#3A4149" if dark else "white", strokeWidth=0.5)
+        .mark_geoshape(stroke="#3A4149" if dark else "white", strokeWidth=0.5, cursor="pointer")
         .encode(
             color=alt.condition(
                 f"datum.properties.plotted != {NO_SALES}",
                 alt.Color(
                     "properties.plotted:Q",
-                    scale=alt.Scale(range=[low, high], domain=[0, most], clamp=True),
+                    scale=alt.Scale(range=[low, high], domain=[0, most], clamp=True, nice=2),
                     legend=alt.Legend(
                         title=f"{what}, {currency}",
-                        orient="bottom",
+                        orient="bottom-left",  # where there is nothing but the Pacific
+                        offset=0,
+                        gradientLength=_LEGEND_WIDTH,
+                        gradientThickness=8,
+                        tickCount=2,
                         labelExpr=_SHORT_AMOUNT,
                         direction="horizontal",
                     ),
@@ -321,8 +347,9 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
             ],
         )
         .project(type="identity")
+        .add_params(_click(ONE, "id"))
     )
-    drawn = _finished(drawn, _MAP_HEIGHT, dark=dark)
+    drawn = _finished(drawn, None, dark=dark)
     largest = sorted(known, key=known.__getitem__, reverse=True)[:MOST]
     told = "; ".join(f"{called[code]} {text.money(sums[code], currency)}" for code in largest)
     says = f"A map of {what.lower()} by country, in {len(sums)} countries. The largest: {told}."
@@ -439,11 +466,12 @@ def _clock_format(moments: "pd.Series[Any]") -> str:
     return "%H:%M" if span < timedelta(days=1) else "%-d %b %H:%M"
 
 
-def _finished(drawn: Any, height: int, *, dark: bool) -> Any:
+def _finished(drawn: Any, height: int | None, *, dark: bool) -> Any:
     """With words that stand out from the page enough to be read by everybody."""
     ink = INK_DARK if dark else INK_LIGHT
     return (
-        drawn.properties(height=height)
+        (drawn.properties(height=height) if height else drawn)
+        .properties(padding={"left": 5, "top": 5, "right": 16, "bottom": 5})
         .configure_axis(labelColor=ink, titleColor=ink)
         .configure_legend(labelColor=ink, titleColor=ink)
     )
@@ -477,7 +505,14 @@ def _periods(labels: Sequence[str]) -> alt.X:
         "label:N",
         sort=list(labels),
         title=None,
-        axis=alt.Axis(labelAngle=0, labelOverlap="greedy", labelSeparation=8, ticks=False),
+        axis=alt.Axis(
+            labelAngle=0,
+            labelAlign="center",
+            labelFlush=False,
+            labelOverlap="greedy",
+            labelSeparation=8,
+            ticks=False,
+        ),
     )
 
 
@@ -500,13 +535,31 @@ def _amounts(field: str, currency: str, values: "Iterable[float | None]", way: A
     )
 
 
-def _colours(field: str, names: Sequence[str], *, dark: bool) -> alt.Color:
+def _click(name: str, field: str) -> alt.Parameter:
+    return alt.selection_point(name=name, fields=[field], on="click", empty=True)
+
+
+def _legend(*, stroke: bool = False) -> alt.Legend:
+    """Above the chart and near it; of lines with a piece of each, dashed as it is."""
+    if stroke:
+        return alt.Legend(
+            title=None,
+            orient="top",
+            offset=6,
+            symbolType="stroke",
+            symbolSize=400,
+            symbolStrokeWidth=2,
+        )
+    return alt.Legend(title=None, orient="top", offset=6)
+
+
+def _colours(field: str, names: Sequence[str], *, dark: bool, stroke: bool = False) -> alt.Color:
     colours = list((DARK if dark else LIGHT)[: len(names)])
     return alt.Color(
         field,
         sort=list(names),
         scale=alt.Scale(domain=list(names), range=colours),
-        legend=alt.Legend(title=None, orient="top"),
+        legend=_legend(stroke=stroke),
     )
 
 
@@ -531,9 +584,19 @@ def busy(frame: pd.DataFrame, columns: Iterable[str], most: int = 62) -> pd.Data
     """Of very many periods those from the first to the last in which something happened."""
     if len(frame) <= most:
         return frame
-    happened = frame[list(columns)].map(lambda value: text.is_missing(value) or bool(value))
-    places = [place for place, any_of_it in enumerate(happened.any(axis=1)) if any_of_it]
+    places = [place for place, any_of_it in enumerate(_happened(frame, columns)) if any_of_it]
     return frame.iloc[places[0] : places[-1] + 1] if places else frame.iloc[-1:]
+
+
+def happened(frame: pd.DataFrame, columns: Iterable[str]) -> bool:
+    """Whether there is anything in a column but zeros."""
+    return bool(_happened(frame, columns).any())
+
+
+def _happened(frame: pd.DataFrame, columns: Iterable[str]) -> "pd.Series[bool]":
+    """In which rows; what isn't known is something."""
+    each = frame[list(columns)].map(lambda value: text.is_missing(value) or bool(value))
+    return each.any(axis=1)
 
 
 def as_date(value: object) -> date:

@@ -1,6 +1,6 @@
 """The choices beside every page. The URL alone remembers them: a widget shows what it says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from functools import partial
@@ -37,12 +37,9 @@ def navigation(query: Query) -> None:
 def controls(chosen: Filter, choices: Choices) -> None:
     """The widgets, showing `chosen`; a change of one goes into the URL."""
     _period(chosen, choices)
-    for name, label in (
-        ("currencies", "Currency"),
-        ("countries", "Country"),
-        ("departments", "Department"),
-    ):
-        _several(chosen, choices, name, label, text.plain)
+    _several(chosen, choices, "currencies", "Currency", text.plain)
+    _countries(chosen, choices)
+    _several(chosen, choices, "departments", "Department", text.plain)
     _several(
         chosen,
         choices,
@@ -111,10 +108,42 @@ def _several(
         narrowed: dict[str, Any] = {name: tuple(values)}
         return replace(now, **narrowed)
 
-    key = slot(name, list(getattr(chosen, name)))
+    known, now = getattr(choices, name), getattr(chosen, name)
+    _choice_of(known, now, choices, name=name, label=label, shown=shown, change=change)
+
+
+def _countries(chosen: Filter, choices: Choices) -> None:
+    """Each country once, however many names it has."""
+    countries = choices.each_country
+
+    def change(now: Filter, values: list[str]) -> Filter:
+        return replace(now, countries=tuple(name for one in values for name in countries[one]))
+
+    _choice_of(
+        countries,
+        chosen.each_country,
+        choices,
+        name="countries",
+        label="Country",
+        shown=lambda one: " / ".join(map(text.plain, countries.get(one, (one,)))),
+        change=change,
+    )
+
+
+def _choice_of(  # noqa: PLR0913  what a choice of several is made of
+    known: Iterable[Any],
+    chosen: Iterable[Any],
+    choices: Choices,
+    *,
+    name: str,
+    label: str,
+    shown: Callable[[Any], str],
+    change: Callable[[Filter, list[Any]], Filter],
+) -> None:
+    key = slot(name, list(chosen))
     st.multiselect(
         label,
-        sorted(getattr(choices, name), key=lambda one: shown(one).lower()),
+        sorted(known, key=lambda one: shown(one).lower()),
         key=key,
         format_func=shown,
         placeholder="All",

@@ -83,37 +83,61 @@ def bars(  # noqa: PLR0913  what a chart that can be gone into is made of
 ) -> str:
     """The value of each period; a click or a choice goes into one. Says what the chart says."""
     series = charts.busy(series, [column, *tooltips])
+    if not charts.happened(series, [column, *tooltips]):
+        return _nothing()
     drawn = charts.over_time(
         series, column, what, grain, page.currency, dark=page.dark, tooltips=tooltips
     )
-    chosen = page.chosen
-    key = f"bars-{what}-{chosen.since}-{chosen.until}-{grain}"
-    if chosen.days == 1:
-        st.altair_chart(drawn.drawn, alt=drawn.says, key=key)
-        return drawn.says
-
-    def clicked() -> None:
-        if picked := st.session_state[key]["selection"].get("period"):
-            _into(page, picked[0]["start"], grain)
-
-    st.altair_chart(
-        drawn.drawn, alt=drawn.says, key=key, on_select=clicked, selection_mode="period"
-    )
-    one_of(page, series, grain, key, hint="click its bar, or choose it here")
+    hint = "click it, or choose it here"
+    _leading(page, drawn, series, grain, name=f"bars-{what}", hint=hint)
     return drawn.says
 
 
-def one_of(
-    page: View, series: pd.DataFrame, grain: str, key: str, hint: str = "choose it here"
+def lines(
+    page: View, series: pd.DataFrame, columns: Mapping[str, str], grain: str, name: str
+) -> str:
+    """Several values of each period, that a click or a choice goes into."""
+    if not charts.happened(series, columns):
+        return _nothing()
+    drawn = charts.lines(
+        series, columns, grain, page.currency, dark=page.dark, leads=page.chosen.days > 1
+    )
+    hint = "click it, or choose it here"
+    _leading(page, drawn, series, grain, name=name, hint=hint)
+    return drawn.says
+
+
+def _nothing() -> str:
+    """In the place of an empty chart."""
+    said = "Nothing in this period."
+    st.text(said)
+    return said
+
+
+def _leading(  # noqa: PLR0913  the chart, and where it leads
+    page: View, drawn: charts.Chart, series: pd.DataFrame, grain: str, *, name: str, hint: str
 ) -> None:
-    """A choice of one of the periods of a chart."""
-    if page.chosen.days == 1:
+    """A chart of periods, and for the keyboard a choice of one of them below it.
+
+    Another period has another chart, which knows nothing of the clicks in this one.
+    """
+    chosen = page.chosen
+    key = f"{name}-{chosen.since}-{chosen.until}-{grain}"
+    if chosen.days == 1:
+        st.altair_chart(drawn.drawn, alt=drawn.says, key=key)
         return
+
+    def clicked() -> None:
+        if picked := st.session_state[key]["selection"].get(charts.PERIOD):
+            _into(page, picked[0]["start"], grain)
 
     def named() -> None:
         if (start := st.session_state[f"{key}-named"]) is not None:
             _into(page, start, grain)
 
+    st.altair_chart(
+        drawn.drawn, alt=drawn.says, key=key, on_select=clicked, selection_mode=charts.PERIOD
+    )
     st.selectbox(
         f"Look into one {grain}",
         [start.isoformat() for start in series["start"]],

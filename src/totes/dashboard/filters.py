@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
+
+from totes.dashboard import world
 
 FIRST_YEAR, LAST_YEAR = 1900, 2200
 """The star holds no dates beyond."""
@@ -23,6 +25,16 @@ MOST_VALUES = 100
 
 DEFAULT_PERIOD = "last-30-days"
 DEFAULT_REPORTING = "GBP"
+
+FIELDS: Mapping[str, str] = MappingProxyType(
+    {
+        "currency": "currencies",
+        "country": "countries",
+        "department": "departments",
+        "counterparty": "counterparties",
+    }
+)
+"""What a filter calls the choices of what a URL, or a dimension of sums, calls so."""
 
 type Query = Mapping[str, str | Sequence[str]]
 """A URL's query: a value, or the values, of each name."""
@@ -89,6 +101,18 @@ class Choices:
     now: datetime | None = None
     """There is no state after it yet."""
 
+    def names_of(self, country: str) -> tuple[str, ...]:
+        """All that a country is called here: `Turkey` and `Türkiye` are one."""
+        return tuple(one for one in self.countries if _country(one) == _country(country))
+
+    @property
+    def each_country(self) -> Mapping[str, tuple[str, ...]]:
+        """Each country once, by the first of its names, with all of them."""
+        found: dict[str, list[str]] = {}
+        for name in self.countries:
+            found.setdefault(_country(name), []).append(name)
+        return {names[0]: tuple(names) for names in found.values()}
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -133,7 +157,7 @@ class Filter:
             replace(
                 found,
                 currencies=reader.known("currency", choices.currencies),
-                countries=reader.known("country", choices.countries),
+                countries=reader.countries(),
                 departments=reader.known("department", choices.departments),
                 counterparties=reader.ids("counterparty", choices.counterparties),
                 as_of=reader.moment("as_of"),
@@ -151,7 +175,7 @@ class Filter:
             query |= {"from": str(self.since), "to": str(self.until)}
         chosen: tuple[tuple[str, Iterable[object]], ...] = (
             ("currency", self.currencies),
-            ("country", self.countries),
+            ("country", self.each_country),
             ("department", self.departments),
             ("counterparty", self.counterparties),
         )
@@ -163,6 +187,14 @@ class Filter:
         if self.reporting != DEFAULT_REPORTING:
             query["in"] = self.reporting
         return query
+
+    @property
+    def each_country(self) -> tuple[str, ...]:
+        """Each of the countries by one name: the others are chosen with it."""
+        found: dict[str, str] = {}
+        for name in self.countries:
+            found.setdefault(_country(name), name)
+        return tuple(found.values())
 
     @property
     def days(self) -> int:
@@ -182,6 +214,27 @@ class Filter:
     def within(self, since: date, until: date) -> Self:
         """The same for days of one's own choice, such as a month that was clicked on."""
         return replace(self, since=since, until=until, period="")
+
+    def only(self, dimension: str, key: object, choices: Choices) -> Self:
+        """The same for one of what a dimension has; for all of it again, where it is that one.
+
+        As it is where nothing is narrowed by that dimension, or has no such key.
+        """
+        known: Mapping[str, Callable[[], tuple[object, ...]]] = {
+            "currency": lambda: tuple(one for one in choices.currencies if one == key),
+            "country": lambda: choices.names_of(str(key)),
+            "department": lambda: tuple(one for one in choices.departments if one == key),
+            "counterparty": lambda: tuple(one for one in choices.counterparties if one == key),
+        }
+        if dimension not in known or not (found := known[dimension]()):
+            return self
+        field_ = FIELDS[dimension]
+        chosen: dict[str, Any] = {field_: () if getattr(self, field_) == found else found}
+        return replace(self, **chosen)
+
+    def everything(self) -> Self:
+        """The same without any narrowing of what lies in the period."""
+        return replace(self, currencies=(), countries=(), departments=(), counterparties=())
 
     def in_period(self, name: str, choices: Choices) -> Self:
         """The same for the period that a preset names."""
@@ -227,6 +280,16 @@ class _QueryReader:
             if value not in known:
                 self._note(name, f"there is no {_shown(value)}")
         return tuple(dict.fromkeys(value for value in values if value in known))
+
+    def countries(self) -> tuple[str, ...]:
+        """The known countries, by whatever name, each by all the names that it has here."""
+        found: dict[str, None] = {}
+        for value in self._values("country"):
+            names = self._choices.names_of(value) if len(value) <= LONGEST_VALUE else ()
+            if not names:
+                self._note("country", f"there is no {_shown(value)}")
+            found |= dict.fromkeys(names)
+        return tuple(found)
 
     def ids(self, name: str, known: Mapping[int, str]) -> tuple[int, ...]:
         found: dict[int, None] = {}
@@ -283,6 +346,11 @@ class _QueryReader:
         notice = f"“{name}” in the address was left out: {what}."
         if notice not in self.notices:
             self.notices.append(notice)
+
+
+def _country(name: str) -> str:
+    """What tells countries apart: their code, or a name that has none."""
+    return world.code_of(name) or name
 
 
 def _shown(value: str) -> str:

@@ -8,7 +8,9 @@ from totes.dashboard.view import View
 
 
 def rates_note(page: View) -> None:
-    st.caption(text.own(rates_told(page)))
+    """As text: where the rates were read is anybody's word."""
+    with st.container(key="small-rates"):
+        st.text(rates_told(page))
 
 
 def rates_told(page: View) -> str:

@@ -13,11 +13,12 @@ from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
+import psycopg
 from psycopg import Connection, sql
 
-from totes.errors import UsageError
+from totes.errors import UsageError, WarehouseError
 from totes.settings import Dsn
-from totes.warehouse.connection import connect
+from totes.warehouse.connection import FORESEEN, connect
 from totes.warehouse.schema import READER, check_migrations
 
 type Parts = Mapping[str, sql.Composable]
@@ -79,17 +80,25 @@ def _frame(rows: list[Any], names: list[str]) -> pd.DataFrame:
 
 @contextmanager
 def open_reading(dsn: Dsn) -> Iterator[Reading]:
-    """A snapshot of the warehouse, as a role that may only read; WarehouseError where it is away.
+    """A snapshot of the warehouse, as a role that may only read.
 
     It waits for no loader: where the warehouse is just being rebuilt, that is said after seconds.
+    WarehouseError where it is away, and also where it has not what is asked for: nobody who looks
+    at a page can mend that, and the page is to come back by itself.
     """
     with connect(dsn) as connection:
         connection.prepare_threshold = None  # a plan for these values, each time
         connection.execute(part("session"))
-        check_migrations(connection)
-        with connection.transaction():
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            yield Reading(connection)
+        try:
+            check_migrations(connection)
+            with connection.transaction():
+                connection.execute(part("snapshot"))
+                yield Reading(connection)
+        except FORESEEN:
+            raise
+        except psycopg.Error as error:
+            said = str(error).splitlines()[0]
+            raise WarehouseError(f"The warehouse {dsn} is not as it should be: {said}.") from error
 
 
 def refuse_writers(dsn: Dsn) -> None:

@@ -45,8 +45,7 @@ def rows(  # noqa: PLR0913  what a list of rows is made of
     if isinstance(ask, Mapping):
         ask = ask[st.radio("Which of them", list(ask), horizontal=True, key=f"{key}-which")]
     found = ask(page.reading, page.chosen, limit=MOST)
-    if len(found) == MOST:
-        st.caption(f"The first {MOST:,}; narrow the filter to see others.")
+    told_if_cut(found)
     picked = tables.table(
         found,
         {column: heading.format(page.currency) for column, heading in columns.items()},
@@ -68,3 +67,9 @@ def rows(  # noqa: PLR0913  what a list of rows is made of
         )
     elif not found.empty:
         st.caption("Choose a row to see its history.")
+
+
+def told_if_cut(found: pd.DataFrame) -> None:
+    """That there may be more than these."""
+    if len(found) == MOST:
+        st.caption(f"The first {MOST:,}; narrow the filter to see others.")

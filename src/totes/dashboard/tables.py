@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from totes.dashboard import text
+from totes.dashboard.spreadsheet import csv
 
 ZERO_MOSTLY = "unconverted"
 """A column that is left out where it has nothing to tell."""
@@ -22,15 +23,16 @@ _IS_NAME = re.compile(r"(\w+_)?id|key|batch")
 ROW_PIXELS = 35
 MOST_ROWS_SEEN = 12
 
+WIDE = 4
+"""Columns that a phone is too narrow for: there a line says that one can swipe (see app.py)."""
+
+MEASURED, LETTER_PIXELS, CELL_PIXELS, MOST_PIXELS = 10, 6, 20, 260
+"""The browser makes a column as wide as its first rows want; of longer texts we say it."""
+
 type Frame = pd.DataFrame
 
 type Columns = Mapping[str, str]
 """Heading by the name of the column; columns that are not named are not shown."""
-
-
-def csv(frame: pd.DataFrame) -> bytes:
-    """As UTF-8 with a byte order mark, by which spreadsheets know it."""
-    return frame.to_csv(index=False).encode("utf-8-sig")
 
 
 def parquet(frame: pd.DataFrame) -> bytes:
@@ -67,18 +69,20 @@ def table(  # noqa: PLR0913  what a table is made of
     options: dict[str, Any] = {}
     if selectable:
         options = {"on_select": "rerun", "selection_mode": "single-row"}
-    chosen = st.dataframe(
-        shown,
-        hide_index=True,
-        height=(len(shown) if whole else min(len(shown), MOST_ROWS_SEEN)) * ROW_PIXELS
-        + ROW_PIXELS
-        + 3,
-        key=key,
-        alt=alt,
-        placeholder=missing,
-        column_config={name: column(exact[name], heading) for name, heading in columns.items()},
-        **options,
-    )
+    headed = {name: column(exact[name], heading) for name, heading in columns.items()}
+    with st.container(key=f"{'wide' if len(columns) >= WIDE else 'narrow'}-{key}"):
+        chosen = st.dataframe(
+            shown,
+            hide_index=True,
+            height=(len(shown) if whole else min(len(shown), MOST_ROWS_SEEN)) * ROW_PIXELS
+            + ROW_PIXELS
+            + 3,
+            key=key,
+            alt=alt,
+            placeholder=missing,
+            column_config=headed,
+            **options,
+        )
     downloads(exact, key=key, file_name=file_name)
     picked = chosen["selection"]["rows"] if selectable else []
     return picked[0] if picked and picked[0] < len(frame) else None
@@ -136,4 +140,12 @@ def column(values: "pd.Series[Any]", heading: str) -> Any:
         )
     if any(isinstance(value, date) and not isinstance(value, datetime) for value in values):
         return st.column_config.DateColumn(heading, format="YYYY-MM-DD")
-    return st.column_config.TextColumn(heading)
+    return st.column_config.TextColumn(heading, width=_width(values))
+
+
+def _width(values: "pd.Series[Any]") -> int | None:
+    """Of a column whose longest text comes after the rows that the browser measures."""
+    lengths = [len(str(value)) for value in values if not text.is_missing(value)]
+    wanted = max(lengths, default=0) * LETTER_PIXELS + CELL_PIXELS
+    seen = max(lengths, default=0) == max(lengths[:MEASURED], default=0)
+    return None if seen or wanted > MOST_PIXELS else wanted

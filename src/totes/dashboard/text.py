@@ -19,6 +19,9 @@ SYMBOLS = {"GBP": "£", "EUR": "€", "USD": "$"}
 _SMALL = 10_000
 """Amounts below are shown with pennies."""
 
+_LARGE, _MILLION = 10**9, 10**6
+"""Amounts from there on are shown in millions."""
+
 _TURNS_LINES = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
 
@@ -44,13 +47,15 @@ def is_missing(value: object) -> bool:
 
 
 def money(value: Decimal | None, currency: str, *, exact: bool = False) -> str:
-    """`£1,234,568`, or to the penny: small amounts, and where it must be exact."""
+    """`£1,234,568`, `£57,794 m`, or to the penny: small amounts, and where it must be exact."""
     if value is None or is_missing(value):
         return NOT_CONVERTED
-    digits = 2 if exact or abs(value) < _SMALL else 0
+    digits, unit = 2 if exact or abs(value) < _SMALL else 0, ""
+    if not exact and abs(value) >= _LARGE:
+        value, unit = value / _MILLION, " m"
     symbol = SYMBOLS.get(currency, f"{currency} ")
     sign = "-" if round(value, digits) < 0 else ""
-    return f"{sign}{symbol}{abs(value):,.{digits}f}"
+    return f"{sign}{symbol}{abs(value):,.{digits}f}{unit}"
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -1,14 +1,14 @@
 """A total as a big number: how it changed, what is missing from it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from totes.dashboard import text
-from totes.dashboard.metrics import Total
+from totes.dashboard.metrics import Total, Waiting
 
 type Arrow = Literal["up", "down", "off"]
 
@@ -18,11 +18,9 @@ CARDS = "cards"
 WORDS = {"up": "up", "down": "down", "same": "the same"}
 
 
-@contextmanager
-def cards(key: str) -> Iterator[None]:
-    """A row of numbers side by side, in as many lines as the screen is narrow."""
-    with st.container(horizontal=True, key=f"{CARDS}-{key}"):
-        yield
+def cards(key: str, *, across: int = 3) -> DeltaGenerator:
+    """Numbers side by side, all of one width: so many in a line (2 to 4), on a phone two."""
+    return st.container(horizontal=True, key=f"{CARDS}-{across}-{key}")
 
 
 def total(
@@ -38,7 +36,7 @@ def total(
     `better` says which way is good news, "up", "down" or neither: "".
     """
     delta, arrow = change(what)
-    with st.container():
+    with st.container(height="stretch"):
         st.metric(
             label,
             text.money(what.value, currency),
@@ -49,6 +47,7 @@ def total(
             if what.value is None
             else text.own(f"Exactly {text.money(what.value, currency, exact=True)}"),
             border=True,
+            height="stretch",
             chart_data=_line(spark),
             chart_type="area",
         )
@@ -71,6 +70,7 @@ def number(label: str, value: str, now: int | Decimal | None, before: int | Deci
         delta_arrow=arrow,
         delta_color=_colour(arrow, "up"),
         border=True,
+        height="stretch",
     )
 
 
@@ -89,7 +89,7 @@ def change(what: Total) -> tuple[str | None, Arrow]:
 
 
 def left_out(what: Total, currency: str) -> list[str]:
-    """What the number does not contain, in words."""
+    """What the number does not contain, or has as it was before, in words."""
     told = []
     if what.unconverted:
         told.append(f"{text.count(what.unconverted, 'row')} not converted: there is no rate")
@@ -98,9 +98,27 @@ def left_out(what: Total, currency: str) -> list[str]:
         if what.waiting.unvalued:
             known = what.waiting.unvalued < what.waiting.rows
             worth = f"{worth} and more" if known else ", of unknown worth"
-        told.append(f"{text.count(what.waiting.rows, 'row')}{worth} in quarantine")
+        told.append(f"Missing: {text.count(what.waiting.rows, 'row')} in quarantine{worth}")
     if what.waiting.unsure:
         told.append(f"{text.count(what.waiting.unsure, 'row')} in quarantine may belong here")
+    if what.waiting.outdated:
+        told.append(
+            f"{text.count(what.waiting.outdated, 'row')} counted in an older version: with the "
+            f"newer in quarantine it would be {_differing(what.waiting, currency)}"
+        )
+    return told
+
+
+def _differing(waiting: Waiting, currency: str) -> str:
+    """By how much a total would differ, as far as that can be told."""
+    if waiting.undetermined == waiting.outdated:
+        return "another, nobody can say by how much"
+    told = "the same"
+    if waiting.difference:
+        way = "more" if waiting.difference > 0 else "less"
+        told = f"{text.money(abs(waiting.difference), currency)} {way}"
+    if waiting.undetermined:
+        told = f"{told}, and for {waiting.undetermined:,} of them nobody can say by how much"
     return told
 
 

@@ -7,8 +7,8 @@ a page may be.
 
 import math
 import re
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator
+from functools import cache, lru_cache
 from importlib.metadata import distribution
 from itertools import batched
 from pathlib import Path
@@ -74,7 +74,7 @@ _SHORT = {
 """Names in use that ISO 3166 doesn't have."""
 
 
-@cache
+@lru_cache(1024)  # also of what anybody writes into a URL
 def code_of(name: str) -> str | None:
     """The ISO 3166 code of a country's English name; None where there is none by that name."""
     if known := _SHORT.get(name.strip().lower()):
@@ -84,6 +84,11 @@ def code_of(name: str) -> str | None:
     except LookupError:
         return None
     return found
+
+
+def name_in(names: Iterable[str], code: object) -> str | None:
+    """The first of the names that is the country with this code."""
+    return next((name for name in names if code_of(name) == code), None)
 
 
 def name_of(code: str) -> str:

@@ -14,6 +14,10 @@ from totes.dashboard.server import HOST, PORT, free_port, url
 from totes.settings import PREFIX, Settings
 
 STOP_SECONDS = 10
+
+BESIDE = "totes.show.beside"
+"""`totes`, ending with whoever holds the other end of its input: also where that was killed."""
+
 LOOK_EVERY_SECONDS = 0.5
 
 
@@ -26,14 +30,14 @@ def dashboard(settings: Settings, *, look: bool) -> Iterator[str]:
     """
     port = free_port(HOST, PORT)
     address = url(HOST, port)
-    command = [sys.executable, "-m", "totes", "dashboard", "--port", str(port)]
+    command = [sys.executable, "-m", BESIDE, "dashboard", "--port", str(port)]
     environment = os.environ | {f"{PREFIX}HOME": str(settings.home)}
     with (settings.home / "dashboard.log").open("ab") as log:
         # A session of its own, so that Ctrl-C reaches the demonstration alone.
         server = subprocess.Popen(  # noqa: S603
             command,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -51,6 +55,8 @@ def dashboard(settings: Settings, *, look: bool) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+        finally:
+            server.communicate()  # nothing to say: its input is closed
 
 
 def _open(address: str, over: Event) -> None:

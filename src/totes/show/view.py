@@ -16,7 +16,11 @@ from totes.show.answers import Answers, Country, Overdue, Version
 EVENTS = 8
 BATCHES = 8
 
+LEFT, RIGHT = 13, 7
+"""The shares of the width: what happens is told in longer lines than what is counted."""
+
 _BAR = 18
+_NAME = 27
 _SILENT = "bold yellow"
 
 
@@ -33,12 +37,12 @@ class Scene:
 def picture(scene: Scene) -> RenderableType:
     """All of it, from top to bottom; some 30 lines of 100 columns."""
     top = Table.grid(expand=True, padding=(0, 1))
-    top.add_column(ratio=11)
-    top.add_column(ratio=9)
+    top.add_column(ratio=LEFT)
+    top.add_column(ratio=RIGHT)
     top.add_row(_panel("totesys: the business", _events(scene.events)), _flow(scene.steps))
     bottom = Table.grid(expand=True, padding=(0, 1))
-    bottom.add_column(ratio=11)
-    bottom.add_column(ratio=9)
+    bottom.add_column(ratio=LEFT)
+    bottom.add_column(ratio=RIGHT)
     bottom.add_row(
         _panel("sales this month, by country", _sales(scene.answers.sales)),
         _panel("overdue payments", _overdue(scene.answers.overdue)),
@@ -66,11 +70,13 @@ def _ago(now: datetime, at: datetime | None) -> str:
 
 def _events(events: Sequence[Event]) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
-    lines.add_column(style="dim", no_wrap=True, min_width=len("Mon 01 Jan 08:00"))
+    lines.add_column(style="dim", no_wrap=True, min_width=len("Mon 08:00"))
     lines.add_column(no_wrap=True, overflow="ellipsis")
     for event in events[-EVENTS:]:
         style = _SILENT if event.kind is Kind.SILENT or "silently" in event.text else ""
-        lines.add_row(f"{event.at:%a %d %b %H:%M}", Text(event.text, style))
+        lines.add_row(
+            f"{event.at:%a %H:%M}", Text(event.text, style, no_wrap=True, overflow="ellipsis")
+        )
     return lines
 
 
@@ -93,12 +99,12 @@ def _flow(steps: Sequence[Done]) -> RenderableType:
         lines.add_row(
             str(batch), *marks, Text("✓", "green") if "load" in passed else Text("·", "dim")
         )
-    return _panel("batches: rows through the stages", lines)
+    return _panel("batches: rows by stage", lines)
 
 
 def _sales(countries: Sequence[Country]) -> RenderableType:
     lines = Table.grid(padding=(0, 1))
-    lines.add_column(no_wrap=True, max_width=20, overflow="ellipsis")
+    lines.add_column(no_wrap=True, max_width=_NAME, overflow="ellipsis")
     lines.add_column(justify="right", min_width=9)
     lines.add_column()
     lines.add_row(Text(""), Text("bags", "dim"), Text(""))

@@ -38,7 +38,7 @@ _ADVICE: dict[type[psycopg.Error], str] = {
     errors.DiskFull: "make room on the server's disk",
 }
 
-_FORESEEN = (psycopg.OperationalError, psycopg.IntegrityError, errors.InsufficientPrivilege)
+FORESEEN = (psycopg.OperationalError, psycopg.IntegrityError, errors.InsufficientPrivilege)
 """What a warehouse may do to a program without fault; anything else is a bug and shows itself."""
 
 
@@ -54,7 +54,7 @@ def connect(dsn: Dsn) -> Iterator[Connection[Any]]:
     with connection:
         try:
             yield connection
-        except _FORESEEN as error:
+        except FORESEEN as error:
             raise _kind(error)(f"The warehouse {dsn} failed: {_reason(error)}.") from error
 
 

@@ -61,10 +61,13 @@ def apply(
 
 
 def empty(connection: Connection[Any]) -> None:
-    """Forget every row of the star and every batch, within the caller's transaction."""
+    """Forget every row of the star and every batch, within the caller's transaction.
+
+    The batches first, as pages read them first: one waits for the other, and never each for each.
+    """
     bookkeeping = ("batches", "checks", "verifications", "quarantine", "deleted_dimension_rows")
-    tables = [sql.Identifier(name) for name in STARS]
-    tables += [sql.Identifier("totes", name) for name in (*bookkeeping, *daily.NAMES)]
+    tables = [sql.Identifier("totes", name) for name in (*bookkeeping, *daily.NAMES)]
+    tables += [sql.Identifier(name) for name in STARS]
     connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(tables)))
 
 

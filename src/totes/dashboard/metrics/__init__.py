@@ -6,6 +6,7 @@ what has no rate is counted, never added.
 """
 
 from totes.dashboard.metrics import (
+    debts,
     dictionary,
     history,
     overview,
@@ -24,6 +25,7 @@ __all__ = [
     "Waiting",
     "choices",
     "compared",
+    "debts",
     "dictionary",
     "fitting_grain",
     "history",

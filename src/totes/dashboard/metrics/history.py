@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from totes.dashboard.metrics.named import names, namesakes
 from totes.dashboard.reading import Reading
 
 KINDS = ("sales_order", "purchase_order", "payment")
@@ -69,7 +70,7 @@ def versions(reading: Reading, kind: str, key: int) -> History:
     """The row of a kind (one of KINDS) with that key."""
     if kind not in KINDS:
         raise ValueError(f"there is no kind {kind}")
-    found = reading.run(f"versions_of_{kind}", key=key)
+    found = reading.run(f"versions_of_{kind}", names(), key=key, **namesakes(reading))
     told = tuple(compared(found.to_dict("records")))
     waiting = reading.rows("waiting_versions", fact=f"fact_{kind}", key=str(key))
     return History(

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from psycopg import sql
 
 from totes.dashboard.filters import FIRST_YEAR, LAST_YEAR, Filter
+from totes.dashboard.metrics.named import names as called
+from totes.dashboard.metrics.named import namesakes
 from totes.dashboard.reading import NO_PARTS, Parts, Reading, part
 
 Grain = Literal["day", "month", "year"]
@@ -67,6 +69,7 @@ def bound(reading: Reading, chosen: Filter) -> dict[str, Any]:
         **days,
         **ids,
         **_looked_up(reading, "rates", converts, which, values=rates_of),
+        **namesakes(reading),
         "counterparties": list(chosen.counterparties) or None,
         "as_of": chosen.as_of,
     }
@@ -128,6 +131,7 @@ def of_rows(what: str) -> dict[str, sql.Composable]:
     """What questions for the rows of a fact (sale, purchase, payment) are made of beside it."""
     names = _IN_FACTS if what == "sale" else {}
     return {
+        **called(),
         "narrowed": narrowed(what, names),
         "rates": rates(),
         "factor": part("part_factor"),
@@ -193,6 +197,17 @@ def payments_then(chosen: Filter) -> sql.Composable:
     """
     then = part("part_payments_then", source=_all_payments(chosen), whose=whose(chosen))
     return _converted("payment", then)
+
+
+def debts(chosen: Filter) -> Parts:
+    """What is open is made of: all payments, and the changes that a filter chooses."""
+    return {
+        "source": _all_payments(chosen),
+        "whose": whose(chosen),
+        "narrowed": narrowed("payment"),
+        "kinds": kinds(),
+        "converted": converted(sql.Identifier("line")),
+    }
 
 
 def _all_payments(chosen: Filter, *needed: str) -> sql.Composable:

@@ -11,6 +11,7 @@ from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import lines, waits
 from totes.dashboard.metrics.choosing import compared
 from totes.dashboard.metrics.lines import Grain, fitting_grain
+from totes.dashboard.metrics.named import names
 from totes.dashboard.metrics.total import Total, Waiting
 from totes.dashboard.reading import Reading, part
 
@@ -63,7 +64,7 @@ def by(  # noqa: PLR0913  what is summed, by what, and how much of it
     """By one dimension; only by currency are there sums in the orders' own."""
     parts = {
         "converted": converted,
-        "members": part(f"members_of_{members}"),
+        "members": part(f"members_of_{members}", **names()),
         "id": sql.Identifier(f"{key}_id"),
     }
     found = reading.run("orders_by", parts, limit=limit, **lines.bound(reading, chosen))

@@ -17,6 +17,7 @@ from psycopg import sql
 from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import choosing, lines, waits
 from totes.dashboard.metrics.lines import Grain
+from totes.dashboard.metrics.named import names
 from totes.dashboard.metrics.total import Total, Waiting
 from totes.dashboard.reading import Reading, part
 
@@ -162,7 +163,7 @@ def owed(reading: Reading, chosen: Filter) -> pd.DataFrame:
     """
     return reading.run(
         "payments_owed",
-        {"converted": lines.payments(chosen, "counterparty")},
+        {"converted": lines.payments(chosen, "counterparty"), **names()},
         today=choosing.days(reading, chosen.as_of).today,
         **lines.bound_for_payments(reading, chosen.within(*lines.EVER)),
     )

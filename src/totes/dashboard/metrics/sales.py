@@ -10,6 +10,7 @@ import pandas as pd
 from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import lines, orders
 from totes.dashboard.metrics.lines import Grain
+from totes.dashboard.metrics.named import names
 from totes.dashboard.metrics.total import Total
 from totes.dashboard.reading import Reading
 
@@ -89,7 +90,10 @@ def top_designs(reading: Reading, chosen: Filter, each: int = 3) -> pd.DataFrame
     """
     converted = lines.sales(chosen, "location", "design")
     return reading.run(
-        "top_designs", {"converted": converted}, each=each, **lines.bound(reading, chosen)
+        "top_designs",
+        {"converted": converted, **names()},
+        each=each,
+        **lines.bound(reading, chosen),
     )
 
 

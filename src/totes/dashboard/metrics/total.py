@@ -9,16 +9,23 @@ Direction = Literal["up", "down", "same", "unknown"]
 
 @dataclass(frozen=True)
 class Waiting:
-    """Rows in quarantine that belong to a total: their value, but for `unvalued` of them.
+    """Rows in quarantine that belong to a total and are missing: their value, but for `unvalued`.
 
     These hold no amount or currency that can be made out, or there is no rate. Beside them there
     are `unsure` ones, which may belong to it: that can't be told from what they hold.
+
+    Of the `outdated` ones the total has an earlier version, as a change of theirs was refused. With
+    the refused versions the total would differ by `difference`; by how much for `undetermined` of
+    them, can't be told.
     """
 
     rows: int = 0
     value: Decimal = Decimal(0)
     unvalued: int = 0
     unsure: int = 0
+    outdated: int = 0
+    difference: Decimal = Decimal(0)
+    undetermined: int = 0
 
     def __sub__(self, other: "Waiting") -> "Waiting":
         """Of what other rows are taken away from."""
@@ -27,6 +34,9 @@ class Waiting:
             self.value - other.value,
             self.unvalued + other.unvalued,
             self.unsure + other.unsure,
+            self.outdated + other.outdated,
+            self.difference - other.difference,
+            self.undetermined + other.undetermined,
         )
 
 

@@ -1,4 +1,4 @@
-"""What is missing from totals: rows in quarantine that belong to them, or may."""
+"""What quarantine keeps from totals: rows that belong to them, or may, and newer versions."""
 
 from psycopg import sql
 
@@ -41,7 +41,9 @@ def _waiting(reading: Reading, chosen: Filter, fact: str) -> dict[str, Waiting]:
     if (fact,) not in reading.rows("waits"):  # as a rule
         return {}
     days = {name: part("part_day", text=sql.Identifier(name)) for name in ("day", "made")}
-    parts = {"whole": WHOLE, "waiting": _rows(chosen, fact), **days}
+    kind = fact.removeprefix("fact_")
+    counted = {"earlier": lines.facts(chosen)[kind], "key": sql.Identifier(f"{kind}_id")}
+    parts = {"whole": WHOLE, "waiting": _rows(chosen, fact), **days, **counted}
     valued = chosen
     if fact == "fact_payment":  # a debt is of any day
         valued = chosen.within(*lines.EVER)

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from totes.dashboard import metrics, text
+from totes.dashboard import metrics, narrow, text
 from totes.dashboard.badge import LOG, badge, trouble, until_back
 from totes.dashboard.controls import controls, navigation
 from totes.dashboard.filters import Choices, Filter
@@ -31,12 +32,31 @@ STYLE = """
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] code {
   color: inherit; opacity: 0.85;
 }
-[class*="st-key-cards-"] > div { flex: 1 1 10rem; min-width: 9rem; width: auto; }
+[class*="st-key-small-"] [data-testid="stText"] { font-size: 0.875rem; opacity: 0.85; }
+[class*="st-key-cards-"] { display: grid; gap: 1rem; }
+[class*="st-key-cards-"] > div { width: auto; min-width: 0; }
+[class*="st-key-cards-2-"] { grid-template-columns: repeat(2, 1fr); }
+[class*="st-key-cards-3-"] { grid-template-columns: repeat(3, 1fr); }
+[class*="st-key-cards-4-"] { grid-template-columns: repeat(4, 1fr); }
 [data-stale="true"] { opacity: 1 !important; transition: none !important; }
-[data-testid="stMetricLabel"] p, [data-testid="stMetricDelta"] * {
-  white-space: normal; overflow: visible;
+[data-testid="stMetricLabel"] p, [data-testid="stMetricDelta"] *,
+[data-testid="stMetricValue"] * {
+  white-space: normal !important; overflow: visible;
 }
+[data-testid="stMetricDelta"] { height: auto; max-width: 100%; }
 .block-container { padding-top: 4rem; }
+[class*="st-key-map-"] { aspect-ratio: 2; min-height: 0; }
+[class*="st-key-wide-"]::after {
+  content: "Swipe the table for its other columns"; display: none;
+  font-size: 0.875rem; opacity: 0.85;
+}
+@media (max-width: 640px) {
+  [class*="st-key-cards-"] { grid-template-columns: repeat(2, 1fr); }
+  [class*="st-key-cards-"] > div:last-child:nth-child(odd) { grid-column: 1 / -1; }
+  [class*="st-key-wide-"]::after { display: block; }
+  h1 { font-size: 2rem !important; }
+  h3 { font-size: 1.25rem !important; }
+}
 </style>
 """
 
@@ -65,18 +85,19 @@ def main() -> None:
     if page.url_path == FIRST:
         page.run()
     query = arrived()
+    side = st.sidebar.empty()  # whose links are there once, whatever fails on the way
     try:
         with open_reading(served().warehouse) as reading:
-            _draw(page, reading, query)
+            _draw(page, reading, query, side)
     except TotesError as error:
-        _unreachable(error, query)
+        _unreachable(error, query, side)
 
 
 def _go_to_first() -> None:
     st.switch_page(f"{FIRST}.py", query_params=asked())
 
 
-def _draw(page: st.Page, reading: Reading, query: Query) -> None:
+def _draw(page: st.Page, reading: Reading, query: Query, side: DeltaGenerator) -> None:
     fresh = pipeline.freshness(reading)
     if fresh.data_to is None:
         _empty()
@@ -87,7 +108,7 @@ def _draw(page: st.Page, reading: Reading, query: Query) -> None:
         choices = metrics.choices(reading, chosen.as_of)  # its last 30 days end then
         chosen, notices = Filter.from_query(query, choices)
     name = page.url_path or FIRST
-    with st.sidebar:
+    with side.container():
         navigation(chosen.to_query())
         if name not in WHOLE_BUSINESS:
             st.divider()
@@ -98,7 +119,10 @@ def _draw(page: st.Page, reading: Reading, query: Query) -> None:
     if chosen.as_of is not None and not _as_of(chosen, choices, page, name):
         return
     dark = st.context.theme.type == "dark"
-    with showing(View(reading, chosen, choices, fresh.data_to, dark)):
+    shown = View(reading, chosen, choices, fresh.data_to, dark)
+    if name not in WHOLE_BUSINESS:
+        narrow.told(shown)
+    with showing(shown):
         page.run()
 
 
@@ -141,10 +165,10 @@ def _empty() -> None:
     until_back()
 
 
-def _unreachable(error: TotesError, query: Query) -> None:
+def _unreachable(error: TotesError, query: Query, side: DeltaGenerator) -> None:
     LOG.warning("a page: %s", error)
     found = trouble(error)
-    with st.sidebar:
+    with side.container():
         navigation({name: value for name, value in query.items() if name in FILTERS})
     st.title(found.title)
     st.markdown(found.what)

@@ -27,8 +27,7 @@ def show(page: View) -> None:
                 width="stretch",
                 alt=f"{star.fact} in the middle, and around it {around}.",
             )
-            for dimension, columns in star.dimensions:
-                st.text(f"{dimension}: {', '.join(columns)}")
+            st.text(around.replace("; ", "\n"))
     found = dictionary.tables(page.reading)
     st.subheader("Tables")
     tables.table(
@@ -49,12 +48,12 @@ def show(page: View) -> None:
         {
             "table": "Table",
             "column": "Column",
+            "meaning": "Meaning",
+            "sources": "From (in totesys)",
             "type": "Type",
             "required": "Required",
             "key": "Key",
             "references": "Points to",
-            "meaning": "Meaning",
-            "sources": "From (in totesys)",
         },
         key="dictionary-columns",
         file_name="totes-columns",

@@ -1,11 +1,12 @@
 """How the business does: its totals, and how each has changed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import streamlit as st
 
 from totes.dashboard import charts, drill, metrics, tables, text, totals
-from totes.dashboard.metrics import overview
+from totes.dashboard.metrics import debts, overview
 from totes.dashboard.money import rates_note
 from totes.dashboard.view import View, link, view
 
@@ -32,6 +33,7 @@ OUTSTANDING = (
 def show(page: View) -> None:
     chosen, currency = page.chosen, page.currency
     st.title("Overview")
+    drill.way_back(page)
     found = overview.totals(page.reading, chosen)
     owed = (found.receivable, found.payable)
     told = [_compared(page)]
@@ -44,27 +46,22 @@ def show(page: View) -> None:
         overview.over_time(page.reading, chosen, grain),
         ("revenue", "purchases", "cash_in", "cash_out", "unconverted"),
     )
-    for row in (BUSINESS, (*CASH, *OUTSTANDING)):
-        with totals.cards(row[0].name):
-            for one in row:
-                spark = list(series[one.name]) if one.name in series else []
-                totals.total(
-                    getattr(found, one.name), one.label, currency, spark=spark, better=one.better
-                )
+    with totals.cards("business"):
+        _show(BUSINESS, found, series, currency)
+    cash = totals.cards("cash", across=4)
+    with cash:
+        _show(CASH, found, series, currency)
     with st.container(horizontal=True):
         link("sales", "What we sold, and where", chosen, ":material/arrow_forward:")
         link("payments", "Who owes us, and whom we owe", chosen, ":material/arrow_forward:")
     st.subheader("Revenue and purchases")
-    drawn = charts.lines(
+    says = drill.lines(
+        page,
         series,
         {"revenue": "Revenue", "purchases": "Purchases", "margin": "Margin"},
         grain,
-        currency,
-        dark=page.dark,
+        "overview",
     )
-    st.altair_chart(drawn.drawn, alt=drawn.says, key="overview-lines")
-    key = f"overview-{chosen.since}-{chosen.until}-{grain}"
-    drill.one_of(page, series, grain, key)
     with st.expander("As a table"):
         tables.table(
             series,
@@ -79,7 +76,22 @@ def show(page: View) -> None:
             },
             key="overview-series",
             file_name=f"totes-overview_{page.file_name}",
-            alt=drawn.says,
+            alt=says,
+        )
+    with cash:  # at last, as every change of a debt is looked at
+        _show(OUTSTANDING, found, debts.over_time(page.reading, chosen), currency)
+
+
+def _show(
+    which: Iterable[_Shown], found: overview.Overview, series: tables.Frame, currency: str
+) -> None:
+    for one in which:
+        totals.total(
+            getattr(found, one.name),
+            one.label,
+            currency,
+            spark=list(series[one.name]),
+            better=one.better,
         )
 
 

@@ -37,7 +37,7 @@ OPEN_COLUMNS = {
     "amount": "In its currency",
     "currency": "Currency",
     "rate": "Rate",
-    "country": "Country",
+    "country": "Counterparty's country",
     "why": "Remark",
     "sales_order_id": "Sales order id",
     "purchase_order_id": "Purchase order id",
@@ -53,7 +53,7 @@ PAID_COLUMNS = {
     "amount": "In its currency",
     "currency": "Currency",
     "rate": "Rate",
-    "country": "Country",
+    "country": "Counterparty's country",
     "sales_order_id": "Sales order id",
     "purchase_order_id": "Purchase order id",
 }
@@ -70,17 +70,15 @@ def show(page: View) -> None:
         payments.over_time(page.reading, chosen, grain), ("cash_in", "cash_out", "unconverted")
     )
     st.subheader(f"Cash in and out by {grain}, {text.period(chosen.since, chosen.until)}")
-    drawn = charts.lines(
+    says = drill.lines(
+        page,
         series,
         {"cash_in": "Cash in", "cash_out": "Cash out", "net": "Net"},
         grain,
-        page.currency,
-        dark=page.dark,
+        "payments",
     )
-    st.altair_chart(drawn.drawn, alt=drawn.says, key="payments-lines")
-    drill.one_of(page, series, grain, f"payments-{chosen.since}-{chosen.until}-{grain}")
     with st.expander("As a table"):
-        _series(page, series, f"{grain.capitalize()} from", "payments-series", drawn.says)
+        _series(page, series, f"{grain.capitalize()} from", "payments-series", says)
     _owed(page)
     _expected(page)
     _never_paid(page)
@@ -141,7 +139,7 @@ def _totals(page: View) -> None:
 def _never_paid(page: View) -> None:
     st.subheader("Never paid")
     found = payments.never_paid(page.reading, page.chosen)
-    with totals.cards("never-paid"):
+    with totals.cards("never-paid", across=2):
         totals.total(found.receivable, "Never paid to us", page.currency, better="down")
         totals.total(found.payable, "Never paid by us", page.currency, better="down")
     st.caption(
@@ -195,9 +193,7 @@ def _owed(page: View) -> None:
             alt=drawn.says,
         )
     st.subheader("Who owes us, and whom we owe")
-    found = charts.told_apart(
-        payments.owed(page.reading, page.chosen), key="counterparty_id", name="counterparty"
-    )
+    found = payments.owed(page.reading, page.chosen)
     tables.table(
         found,
         {

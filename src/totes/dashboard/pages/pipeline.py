@@ -5,8 +5,9 @@ import streamlit as st
 
 from totes.batch import manifest_path
 from totes.dashboard import charts, tables, text, totals
-from totes.dashboard.badge import DEADLINE_SECONDS
+from totes.dashboard.badge import DEADLINE_SECONDS, EVERY
 from totes.dashboard.metrics import pipeline
+from totes.dashboard.reading import open_reading
 from totes.dashboard.served import served
 from totes.dashboard.view import View, view
 from totes.errors import TotesError
@@ -18,7 +19,7 @@ MOST_REFUSED = 500
 
 def show(page: View) -> None:
     st.title("Pipeline")
-    _trust(page)
+    _trust()
     st.subheader("How long changes take")
     batches = pipeline.batches(page.reading, limit=200)
     drawn = charts.lag(batches, DEADLINE_SECONDS, dark=page.dark)
@@ -46,13 +47,19 @@ def show(page: View) -> None:
     _deleted(page)
 
 
-def _trust(page: View) -> None:
-    """The answer in words, and the numbers behind it."""
-    fresh = pipeline.freshness(page.reading)
-    waiting = pipeline.quarantine(page.reading)
+@st.fragment(run_every=EVERY)
+def _trust() -> None:
+    """The answer in words, and the numbers behind it: as old as those of the badge."""
+    try:
+        with open_reading(served().warehouse) as reading:
+            fresh = pipeline.freshness(reading)
+            waiting = pipeline.quarantine(reading)
+            rates = pipeline.rates_age(reading)
+    except TotesError:
+        st.text("How fresh it is can't be told before the warehouse answers.")  # the badge says why
+        return
     refused = int(waiting["rows"].sum()) if len(waiting) else 0
     lag = fresh.lag_seconds
-    rates = pipeline.rates_age(page.reading)
     with totals.cards("pipeline"):
         for label, value, told in (
             ("Data to", text.clock(fresh.data_to, fresh.now) if fresh.data_to else "none", None),
@@ -73,7 +80,7 @@ def _trust(page: View) -> None:
             (
                 "Rates to",
                 text.day(rates.newest) if rates.newest else "none",
-                text.plain(rates.source) if rates.source else None,
+                None,
             ),
             (
                 "In quarantine",
@@ -81,12 +88,21 @@ def _trust(page: View) -> None:
                 "none is missing" if not refused else None,
             ),
         ):
-            st.metric(label, value, told, delta_arrow="off", delta_color="off", border=True)
-    if rates.newest and rates.through and rates.through > rates.newest:
-        st.caption(
-            f"Exchange rates to {text.day(rates.newest)}; later days, to "
-            f"{text.day(rates.through)}, carry the last one on."
-        )
+            st.metric(
+                label,
+                value,
+                told,
+                delta_arrow="off",
+                delta_color="off",
+                border=True,
+                height="stretch",
+            )
+    if rates.newest:
+        told = f"Exchange rates to {text.day(rates.newest)} ({text.plain(rates.source)})"
+        if rates.through and rates.through > rates.newest:
+            told = f"{told}; later days, to {text.day(rates.through)}, carry the last one on"
+        with st.container(key="small-rates"):
+            st.text(f"{told}.")
     if fresh.verified_at is not None and not fresh.verified_equal:
         st.error("The last `totes verify` found differences: run it again, it names each.")
     elif fresh.verified_at is None:

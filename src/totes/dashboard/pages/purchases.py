@@ -3,10 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import charts, drill, metrics, tables, text, totals
+from totes.dashboard import charts, drill, metrics, narrow, rows, tables, text, totals
 from totes.dashboard.metrics import purchases
 from totes.dashboard.money import rates_note
-from totes.dashboard.rows import MOST, rows
 from totes.dashboard.view import View, view
 
 DIMENSIONS = {
@@ -14,7 +13,7 @@ DIMENSIONS = {
     "item": "Item",
     "staff": "Member of staff",
     "department": "Department",
-    "country": "Country",
+    "country": "Supplier's country",
     "currency": "Currency",
 }
 
@@ -23,7 +22,7 @@ ROW_COLUMNS = {
     "value": "Amount, {}",
     "created_date": "Day",
     "counterparty": "Counterparty",
-    "country": "Country",
+    "country": "Supplier's country",
     "item": "Item",
     "staff": "Staff",
     "department": "Department",
@@ -33,6 +32,8 @@ ROW_COLUMNS = {
     "amount": "Amount in it",
     "rate": "Rate",
     "agreed_delivery_date": "Delivery",
+    "city": "Delivery to",
+    "delivery_country": "Country of delivery",
     "agreed_payment_date": "Payment due",
 }
 
@@ -69,7 +70,7 @@ def show(page: View) -> None:
         )
     _by(page, found)
     _deliveries(page)
-    rows(
+    rows.rows(
         page,
         "purchase_order",
         "Purchase orders",
@@ -88,21 +89,22 @@ def _by(page: View, all_of_it: purchases.PurchasesSummary) -> None:
         if not tab.open:
             continue
         with tab:
-            found = purchases.by(page.reading, page.chosen, name, limit=MOST)
-            found = charts.by_country(found) if name == "country" else charts.told_apart(found)
+            found = purchases.by(page.reading, page.chosen, name, limit=rows.MOST)
+            if name == "country":
+                found = charts.by_country(found)
             if found.empty:
                 st.text("Nothing was bought in this period.")
                 continue
-            if len(found) == MOST:
-                st.caption(f"The {MOST:,} that most was spent on.")
-            bars = charts.ranked(
+            if len(found) == rows.MOST:
+                st.caption(f"The {rows.MOST:,} that most was spent on.")
+            says = narrow.ranked(
+                page,
                 _with_the_rest(found, all_of_it),
                 "Spend",
-                page.currency,
-                dark=page.dark,
+                name,
+                f"purchases-by-{name}",
                 tooltips={"orders": "Orders"},
             )
-            st.altair_chart(bars.drawn, alt=bars.says, key=f"purchases-by-{name}")
             tables.table(
                 found,
                 {
@@ -114,13 +116,13 @@ def _by(page: View, all_of_it: purchases.PurchasesSummary) -> None:
                 },
                 key=f"purchases-table-{name}",
                 file_name=f"totes-purchases-by-{name}_{page.file_name}",
-                alt=bars.says,
+                alt=says,
             )
 
 
 def _with_the_rest(found: tables.Frame, all_of_it: purchases.PurchasesSummary) -> tables.Frame:
     """The rows and, where they are not all, one more for all others together."""
-    if len(found) < MOST:
+    if len(found) < rows.MOST:
         return found
     shown = charts.added(found["value"])
     every = all_of_it.spend.value
@@ -134,7 +136,8 @@ def _with_the_rest(found: tables.Frame, all_of_it: purchases.PurchasesSummary) -
 
 def _deliveries(page: View) -> None:
     st.subheader("Deliveries agreed, from today on")
-    found = purchases.deliveries(page.reading, page.chosen)
+    found = purchases.deliveries(page.reading, page.chosen, limit=rows.MOST)
+    rows.told_if_cut(found)
     tables.table(
         found,
         {
@@ -144,8 +147,9 @@ def _deliveries(page: View) -> None:
             "counterparty": "Counterparty",
             "item": "Item",
             "quantity": "Quantity",
-            "city": "City",
-            "country": "Country",
+            "city": "To",
+            "delivery_country": "Country of delivery",
+            "country": "Supplier's country",
             "purchase_order_id": "Order id",
         },
         key="purchases-deliveries",

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, metrics, tables, text, totals
+from totes.dashboard import charts, drill, metrics, narrow, tables, text, totals
 from totes.dashboard.metrics import sales
 from totes.dashboard.money import rates_note
 from totes.dashboard.rows import rows
@@ -98,6 +98,7 @@ def _totals(page: View) -> None:
                     )
                 ),
                 border=True,
+                height="stretch",
             )
 
 
@@ -107,17 +108,16 @@ def _where(page: View) -> None:
     if found.empty:
         st.text("Nothing was sold in this period.")
         return
-    drawn = charts.world_map(found, "Revenue", page.currency, dark=page.dark)
     wide, beside = st.columns([3, 2])
     with wide:
-        st.altair_chart(drawn.drawn, alt=drawn.says, key="sales-map")
+        says = narrow.world_map(page, found, "Revenue", "sales-map")
     with beside:
-        bars = charts.ranked(
-            found, "Revenue", page.currency, dark=page.dark, tooltips={"orders": "Orders"}
+        narrow.ranked(
+            page, found, "Revenue", "country", "sales-countries", tooltips={"orders": "Orders"}
         )
-        st.altair_chart(bars.drawn, alt=bars.says, key="sales-countries")
+    st.caption(narrow.HINT)
     with st.expander("All countries as a table"):
-        _dimension_table(page, found, "country", drawn.says)
+        _dimension_table(page, found, "country", says)
 
 
 def _by(page: View) -> None:
@@ -130,19 +130,19 @@ def _by(page: View) -> None:
         if not tab.open:
             continue
         with tab:
-            found = charts.told_apart(sales.by(page.reading, page.chosen, name))
+            found = sales.by(page.reading, page.chosen, name)
             if found.empty:
                 st.text("Nothing was sold in this period.")
                 continue
-            bars = charts.ranked(
+            says = narrow.ranked(
+                page,
                 found,
                 "Revenue",
-                page.currency,
-                dark=page.dark,
+                name,
+                f"sales-by-{name}",
                 tooltips={"orders": "Orders", "units": "Units"},
             )
-            st.altair_chart(bars.drawn, alt=bars.says, key=f"sales-by-{name}")
-            _dimension_table(page, found, name, bars.says)
+            _dimension_table(page, found, name, says)
 
 
 def _dimension_table(page: View, found: "tables.Frame", name: str, says: str) -> None:
@@ -172,7 +172,7 @@ def _top_designs(page: View) -> None:
         "Show the top designs of so long a period", key="sales-top-designs-shown"
     ):
         return
-    found = _designs_told_apart(sales.top_designs(page.reading, page.chosen))
+    found = sales.top_designs(page.reading, page.chosen)
     tables.table(
         found,
         {
@@ -188,16 +188,6 @@ def _top_designs(page: View) -> None:
         file_name=f"totes-top-designs_{page.file_name}",
         alt="The three designs with the most revenue in each country.",
     )
-
-
-def _designs_told_apart(found: "tables.Frame") -> "tables.Frame":
-    """Two designs of one name have their ids beside it, in whatever country they are."""
-    ids = found.groupby("design")["design_id"].transform("nunique")
-    named = [
-        f"{text.plain(name)} ({key})" if of_that_name > 1 else name
-        for name, key, of_that_name in zip(found["design"], found["design_id"], ids, strict=True)
-    ]
-    return found.assign(design=named)
 
 
 show(view())

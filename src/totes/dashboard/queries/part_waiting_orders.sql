@@ -1,7 +1,10 @@
--- Orders that wait in quarantine, and whether the filter chooses them: NULL where that can't be told,
--- as the one who tells the country or the member of staff isn't known either.
+-- Orders that wait in quarantine and what is counted instead of them, and whether the filter chooses
+-- them: NULL where that can't be told, as the one who tells the country or the member of staff isn't
+-- known either.
 (
     SELECT
+        waiting.key,
+        waiting.counted,
         waiting.row ->> 'created_date' AS day,
         waiting.row ->> 'created_date' AS made,
         waiting.row ->> 'currency_id' AS currency_id,
@@ -13,7 +16,7 @@
         NULL AS direction,
         1 AS sign,
         NULL::boolean AS paid
-    FROM newest AS waiting
+    FROM versions AS waiting
     LEFT JOIN {places} AS place ON place.{place_id}::text = waiting.row ->> {place}
     LEFT JOIN dim_staff AS staff ON staff.staff_id::text = waiting.row ->> {staff}
 )

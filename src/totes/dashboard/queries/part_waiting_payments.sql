@@ -1,7 +1,9 @@
--- Payments that wait in quarantine, with their direction and sign, and whether the filter chooses
--- them: NULL where that can't be told, as what they are for or with whom isn't known either.
+-- Payments that wait in quarantine and what is counted instead of them, with their direction and
+-- sign, and whether the filter chooses them: NULL where that can't be told, as what they are for or with whom isn't known either.
 (
     SELECT
+        waiting.key,
+        waiting.counted,
         waiting.row ->> 'payment_date' AS day,
         waiting.row ->> 'created_date' AS made,
         waiting.row ->> 'currency_id' AS currency_id,
@@ -24,7 +26,7 @@
         kind.direction,
         kind.sign,
         CASE waiting.row ->> 'paid' WHEN 'true' THEN true WHEN 'false' THEN false END AS paid
-    FROM newest AS waiting
+    FROM versions AS waiting
     LEFT JOIN dim_counterparty AS other
         ON other.counterparty_id::text = waiting.row ->> 'counterparty_id'
     LEFT JOIN dim_payment_type AS type

@@ -30,7 +30,7 @@ summed AS (
 
 SELECT
     summed.counterparty_id,
-    counterparty.counterparty_legal_name AS counterparty,
+    {counterparty_name} AS counterparty,
     CASE WHEN receivables = 0 THEN 0.00 ELSE round(receivable, 2) END AS receivable,
     CASE WHEN overdue_receivables = 0 THEN 0.00 ELSE round(overdue_receivable, 2) END
         AS overdue_receivable,

@@ -23,7 +23,7 @@ SELECT
     payment.payment_date,
     kind.direction,
     type.payment_type_name AS kind,
-    counterparty.counterparty_legal_name AS counterparty,
+    {counterparty_name} AS counterparty,
     counterparty.counterparty_legal_country AS country,
     currency.currency_code AS currency,
     kind.sign * payment.payment_amount AS amount,

@@ -4,12 +4,12 @@ SELECT
     purchase.purchase_order_id,
     purchase.created_date,
     purchase.created_time,
-    supplier.counterparty_legal_name AS counterparty,
-    supplier.counterparty_legal_country AS country,
+    {counterparty_name} AS counterparty,
+    counterparty.counterparty_legal_country AS country,
     place.country AS delivery_country,
     place.city,
     purchase.item_code AS item,
-    staff.first_name || ' ' || staff.last_name AS staff,
+    {staff_name} AS staff,
     staff.department_name AS department,
     purchase.item_quantity AS quantity,
     purchase.item_unit_price AS unit_price,
@@ -20,7 +20,8 @@ SELECT
     purchase.agreed_delivery_date,
     purchase.agreed_payment_date
 FROM {purchase_order} AS purchase
-JOIN dim_counterparty AS supplier ON supplier.counterparty_id = purchase.counterparty_id
+JOIN dim_counterparty AS counterparty
+    ON counterparty.counterparty_id = purchase.counterparty_id
 JOIN dim_location AS place ON place.location_id = purchase.agreed_delivery_location_id
 JOIN dim_staff AS staff ON staff.staff_id = purchase.staff_id
 JOIN dim_currency AS currency ON currency.currency_id = purchase.currency_id

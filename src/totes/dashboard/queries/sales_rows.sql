@@ -3,11 +3,11 @@ SELECT
     sale.sales_order_id,
     sale.created_date,
     sale.created_time,
-    customer.counterparty_legal_name AS counterparty,
+    {counterparty_name} AS counterparty,
     place.country,
     place.city,
-    design.design_name AS design,
-    staff.first_name || ' ' || staff.last_name AS staff,
+    {design_name} AS design,
+    {staff_name} AS staff,
     staff.department_name AS department,
     sale.units_sold AS units,
     sale.unit_price,
@@ -18,7 +18,7 @@ SELECT
     sale.agreed_delivery_date,
     sale.agreed_payment_date
 FROM {sales_order} AS sale
-JOIN dim_counterparty AS customer ON customer.counterparty_id = sale.counterparty_id
+JOIN dim_counterparty AS counterparty ON counterparty.counterparty_id = sale.counterparty_id
 JOIN dim_location AS place ON place.location_id = sale.agreed_delivery_location_id
 JOIN dim_design AS design ON design.design_id = sale.design_id
 JOIN dim_staff AS staff ON staff.staff_id = sale.sales_staff_id

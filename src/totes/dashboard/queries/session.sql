@@ -2,7 +2,7 @@
 -- in memory.
 SET default_transaction_read_only = on;
 SET statement_timeout = '30s';
-SET lock_timeout = '5s';
+SET lock_timeout = '2s';
 SET work_mem = '64MB';
 SET jit = off;
 SET random_page_cost = 1.1

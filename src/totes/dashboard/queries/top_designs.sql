@@ -32,7 +32,7 @@ SELECT
     ranked.country,
     ranked.place,
     ranked.design_id,
-    design.design_name AS design,
+    {design_name} AS design,
     round(ranked.value, 2) AS value,
     ranked.orders::bigint AS orders,
     ranked.units::bigint AS units,

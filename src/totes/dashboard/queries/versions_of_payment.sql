@@ -7,7 +7,7 @@ SELECT
     version.last_updated_date,
     version.last_updated_time,
     type.payment_type_name AS kind,
-    counterparty.counterparty_legal_name AS counterparty,
+    {counterparty_name} AS counterparty,
     version.payment_amount,
     currency.currency_code AS currency,
     version.paid,

@@ -1,8 +1,10 @@
 -- What waits in quarantine of one fact, for each total that it may belong to: how many rows surely
--- do, what those are worth that can be valued, and how many rows may. Nothing of a refused row
--- needs to be what it should be: what can't be told is NULL here, and so is then whether it belongs.
+-- do and are missing, what those are worth that can be valued, and how many rows may. A refused
+-- change left the version before it in the total: of these, how many there are, and by how much the
+-- total would differ. Nothing of a refused row needs to be what it should be: what can't be told is
+-- NULL here, and so is then whether it belongs.
 WITH newest AS (
-    SELECT DISTINCT ON (key) row
+    SELECT DISTINCT ON (key) key, row
     FROM totes.quarantine
     WHERE star_table = %(fact)s
         AND released_at IS NULL  -- what was let in is in the totals, those of the past too
@@ -14,8 +16,19 @@ WITH newest AS (
     ORDER BY key, valid_from DESC
 ),
 
+versions AS (
+    SELECT key, row, false AS counted FROM newest
+    UNION ALL
+    SELECT newest.key, to_jsonb(earlier), true
+    FROM newest
+    JOIN {earlier} AS earlier
+        ON earlier.{key} = CASE WHEN newest.key ~ '^[0-9]{{1,18}}$' THEN newest.key::bigint END
+),
+
 told AS (
     SELECT
+        key,
+        counted,
         {day} AS day,
         {made} AS made,
         CASE WHEN currency_id ~ {whole} THEN currency_id::bigint END AS currency_id,
@@ -61,6 +74,8 @@ totals (total, direction, paid, due) AS (
 placed AS (
     SELECT
         totals.total,
+        line.key,
+        line.counted,
         line.converted,
         line.chosen
         AND (totals.direction IS NULL OR line.direction = totals.direction)
@@ -75,13 +90,32 @@ placed AS (
         END AS belongs
     FROM {converted} AS line
     CROSS JOIN totals
+),
+
+keyed AS (
+    SELECT
+        total,
+        bool_or(belongs) FILTER (WHERE NOT counted) AS belongs,
+        max(converted) FILTER (WHERE NOT counted) AS worth,
+        coalesce(bool_or(belongs) FILTER (WHERE counted), false) AS counted,
+        max(converted) FILTER (WHERE counted) AS counted_worth
+    FROM placed
+    GROUP BY total, key
+),
+
+compared AS (
+    SELECT *, CASE belongs WHEN true THEN worth WHEN false THEN 0 END - counted_worth AS difference
+    FROM keyed
 )
 
 SELECT
     total,
-    count(*) FILTER (WHERE belongs) AS rows,
-    round(coalesce(sum(converted) FILTER (WHERE belongs), 0), 2) AS value,
-    count(*) FILTER (WHERE belongs AND converted IS NULL) AS unvalued,
-    count(*) FILTER (WHERE belongs IS NULL) AS unsure
-FROM placed
+    count(*) FILTER (WHERE NOT counted AND belongs) AS rows,
+    round(coalesce(sum(worth) FILTER (WHERE NOT counted AND belongs), 0), 2) AS value,
+    count(*) FILTER (WHERE NOT counted AND belongs AND worth IS NULL) AS unvalued,
+    count(*) FILTER (WHERE NOT counted AND belongs IS NULL) AS unsure,
+    count(*) FILTER (WHERE counted) AS outdated,
+    round(coalesce(sum(difference) FILTER (WHERE counted), 0), 2) AS difference,
+    count(*) FILTER (WHERE counted AND difference IS NULL) AS undetermined
+FROM compared
 GROUP BY total

@@ -1,0 +1,53 @@
+"""What was owed, as time went on: from history, which tells when each debt came and ended."""
+
+from datetime import UTC, date, datetime, time, timedelta
+
+import pandas as pd
+
+from totes.dashboard.filters import Filter
+from totes.dashboard.metrics import choosing, lines
+from totes.dashboard.reading import Reading
+
+MOST_DAYS = lines.DAYS
+"""Every change since is looked at: of a longer time they are too many to be waited for."""
+
+COLUMNS = ("at", "receivable", "payable", "unconverted")
+
+
+def over_time(reading: Reading, chosen: Filter) -> pd.DataFrame:
+    """What others owe us and what we owe: at, receivable, payable, unconverted.
+
+    At the beginning of the period, at the end of each day since, and now. What was before the first
+    capture nobody knows: then it begins with the end of that day. No rows where it begins more
+    than `MOST_DAYS` ago. All amounts are at the rates known now.
+    """
+    moments = _moments(reading, chosen)
+    if not moments:
+        return pd.DataFrame(columns=list(COLUMNS))
+    ever = chosen.within(*lines.EVER)
+    known = choosing.days(reading, chosen.as_of)
+    found = reading.run(
+        "debts_over_time",
+        lines.debts(ever),
+        moments=moments,
+        **lines.bound_for_payments(reading, ever),
+    )
+    return found.assign(at=[*moments, chosen.as_of or known.now])
+
+
+def _moments(reading: Reading, chosen: Filter) -> list[datetime]:
+    """Those before the last, which is now."""
+    known = choosing.days(reading, chosen.as_of)
+    now = chosen.as_of or known.now
+    begins = known.history_begins
+    if begins is None or _midnight(chosen.since) > now:
+        return []
+    since, until = max(_midnight(chosen.since), begins).date(), now.date()
+    if (until - since).days > MOST_DAYS:
+        return []
+    days = [since + timedelta(days=day) for day in range((until - since).days + 1)]
+    return [at for at in map(_midnight, days) if begins <= at < now]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -1,0 +1,103 @@
+-- What was open at each of some moments, and is at last. Nobody keeps a debt's every day: it is what
+-- is open now, without what has come since the moment and with what has ended since. Only changes
+-- are looked at, each once. NULL where something was open and none of it can be converted.
+WITH change AS (
+    SELECT
+        day, currency_id, payment_type_id, counterparty_id, payments, value,
+        NULL::timestamptz AS seen
+    FROM {source} AS payment
+    WHERE NOT paid
+    UNION ALL
+    SELECT
+        payment_date, currency_id, payment_type_id, counterparty_id, -1, -payment_amount, valid_from
+    FROM fact_payment AS payment
+    WHERE NOT paid
+        AND valid_from > (%(moments)s::timestamptz[])[1]
+        AND valid_from <= coalesce(%(as_of)s::timestamptz, 'infinity')
+        AND {whose}
+    UNION ALL
+    SELECT
+        payment_date, currency_id, payment_type_id, counterparty_id, 1, payment_amount, valid_to
+    FROM fact_payment AS payment
+    WHERE NOT paid
+        AND valid_to > (%(moments)s::timestamptz[])[1]
+        AND valid_to <= coalesce(%(as_of)s::timestamptz, 'infinity')
+        AND {whose}
+),
+
+-- For how many of the moments a change is still to come; what is open now counts for all of them.
+placed AS (
+    SELECT
+        coalesce(
+            width_bucket(seen - interval '1 microsecond', %(moments)s::timestamptz[]),
+            cardinality(%(moments)s::timestamptz[]) + 1
+        ) AS place,
+        day,
+        currency_id,
+        payment_type_id,
+        sum(payments) AS payments,
+        sum(value) AS value
+    FROM change AS payment
+    WHERE {narrowed}
+    GROUP BY 1, 2, 3, 4
+),
+
+line AS (
+    SELECT
+        placed.place,
+        placed.day,
+        placed.currency_id,
+        placed.payments,
+        kind.direction,
+        kind.sign * placed.value AS value
+    FROM placed
+    JOIN dim_payment_type AS type ON type.payment_type_id = placed.payment_type_id
+    JOIN {kinds} AS kind (payment_type_name, direction, sign)
+        ON kind.payment_type_name = type.payment_type_name
+),
+
+summed AS (
+    SELECT
+        place,
+        direction,
+        sum(payments) AS payments,
+        sum(payments) FILTER (WHERE converted IS NULL) AS unconverted,
+        sum(converted) AS value
+    FROM {converted} AS line
+    GROUP BY 1, 2
+),
+
+open AS (
+    SELECT
+        moment.place,
+        direction.direction,
+        sum(summed.payments) OVER later AS payments,
+        coalesce(sum(summed.unconverted) OVER later, 0) AS unconverted,
+        sum(summed.value) OVER later AS value
+    FROM generate_series(1, cardinality(%(moments)s::timestamptz[]) + 1) AS moment (place)
+    CROSS JOIN (VALUES ('in'), ('out')) AS direction (direction)
+    LEFT JOIN summed
+        ON summed.place = moment.place AND summed.direction = direction.direction
+    WINDOW later AS (PARTITION BY direction.direction ORDER BY moment.place DESC)
+),
+
+shown AS (
+    SELECT
+        place,
+        direction,
+        unconverted,
+        CASE
+            WHEN coalesce(payments, 0) = 0 THEN 0.00
+            WHEN payments <> unconverted THEN round(value, 2)
+        END AS value
+    FROM open
+)
+
+SELECT
+    (%(moments)s::timestamptz[])[place] AS at,
+    max(value) FILTER (WHERE direction = 'in') AS receivable,
+    max(value) FILTER (WHERE direction = 'out') AS payable,
+    sum(unconverted)::bigint AS unconverted
+FROM shown
+GROUP BY place
+ORDER BY place
