@@ -1,0 +1,109 @@
+"""Countries, darker for more."""
+
+from decimal import Decimal
+
+import altair as alt
+import pandas as pd
+
+from totes.dashboard import text, world
+from totes.dashboard.charts.colours import MAP_DARK, MAP_LIGHT
+from totes.dashboard.charts.drawing import ONE, SHORT_AMOUNT, Chart, finished, on_click
+from totes.dashboard.charts.series import MOST, added
+
+NO_SALES = -1.0
+"""Plotted for countries where nothing was; a null would leave them out of the map."""
+
+_LEGEND_WIDTH = 80
+
+
+def by_country(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row for each country on the map: two of its names are one country, the largest first."""
+    codes = [world.code_of(str(name)) or str(name) for name in frame["name"]]
+    if len(set(codes)) == len(codes):
+        return frame
+    counted = "units" if "units" in frame.columns else "quantity"
+    merged = []
+    for _, same in frame.groupby(codes, sort=False):
+        row = same.iloc[0].to_dict()
+        if len(same) > 1:
+            for column in ("value", "share"):
+                row[column] = added(same[column])
+            for column in ("orders", counted, "unconverted"):
+                row[column] = same[column].sum()
+            whole = row[counted] and not row["unconverted"]
+            price = row["value"] / int(row[counted]) if whole else None
+            row["average_price"] = price and price.quantize(Decimal("0.0001"))
+        merged.append(row)
+    merged.sort(key=lambda row: (row["value"] is None, -(row["value"] or 0)))
+    return pd.DataFrame(merged, columns=frame.columns).astype(
+        dict.fromkeys(("value", "share", "average_price"), object)
+    )
+
+
+def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> Chart:
+    """Countries, darker (on a dark page lighter) for more; `name` and `value` tell how much.
+
+    One that is too small to be seen is a disc. A click on one is the selection `ONE`, of its code.
+    """
+    sums: dict[str, Decimal | None] = {}
+    called: dict[str, str] = {}
+    missing = []
+    for name, value in zip(frame["name"], frame["value"], strict=True):
+        code = world.code_of(str(name))
+        if code is None:
+            missing.append(text.plain(name))
+            continue
+        sums[code] = added([sums[code], value]) if code in sums else added([value])
+        called.setdefault(code, text.plain(name))
+    known = {code: value for code, value in sums.items() if value is not None}
+    features = [
+        {
+            **(world.seen(feature) if code in sums else feature),
+            "properties": {
+                "name": called.get(code, world.name_of(code)),
+                "exact": text.money(sums[code], currency, exact=True) if code in sums else "none",
+                "plotted": float(known[code]) if code in known else NO_SALES,
+            },
+        }
+        for feature in sorted(world.countries(), key=lambda feature: feature["id"] in sums)
+        for code in [feature["id"]]
+    ]
+    most = float(max(known.values(), default=Decimal(0))) or 1.0
+    low, high, none = MAP_DARK if dark else MAP_LIGHT
+    drawn = (
+        alt.Chart(alt.InlineData(values=features))
+        .mark_geoshape(stroke="#3A4149" if dark else "white", strokeWidth=0.5, cursor="pointer")
+        .encode(
+            color=alt.condition(
+                f"datum.properties.plotted != {NO_SALES}",
+                alt.Color(
+                    "properties.plotted:Q",
+                    scale=alt.Scale(range=[low, high], domain=[0, most], clamp=True, nice=2),
+                    legend=alt.Legend(
+                        title=f"{what}, {currency}",
+                        orient="bottom-left",  # where there is nothing but the Pacific
+                        offset=0,
+                        gradientLength=_LEGEND_WIDTH,
+                        gradientThickness=8,
+                        tickCount=2,
+                        labelExpr=SHORT_AMOUNT,
+                        direction="horizontal",
+                    ),
+                ),
+                alt.value(none),
+            ),
+            tooltip=[
+                alt.Tooltip("properties.name:N", title="Country"),
+                alt.Tooltip("properties.exact:N", title=what),
+            ],
+        )
+        .project(type="identity")
+        .add_params(on_click(ONE, "id"))
+    )
+    drawn = finished(drawn, None, dark=dark)
+    largest = sorted(known, key=known.__getitem__, reverse=True)[:MOST]
+    told = "; ".join(f"{called[code]} {text.money(sums[code], currency)}" for code in largest)
+    says = f"A map of {what.lower()} by country, in {len(sums)} countries. The largest: {told}."
+    if missing:
+        says += f" Not on the map: {', '.join(missing)}."
+    return Chart(drawn, says)
