@@ -11,8 +11,6 @@ from itertools import count, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import duckdb
-
 from totes.batch import Manifest, ProcessedManifest, digest, manifest_path, processed_manifest_path
 from totes.engine import open_engine, scratch_folder
 from totes.errors import LakeError, ModelError, ObjectMissing
