@@ -66,13 +66,13 @@ def _list(
 class Lines:
     """What tables of totals sum up: a line for each current row of `fact`, from `lines_of_NAME`.
 
-    It is made of the rows of `others`, too, which also change it.
+    It is made of the rows of `others`, too, which change it by those of their columns.
     """
 
     name: str
     fact: str
     dailies: tuple[Daily, ...]
-    others: tuple[str, ...] = ()
+    others: Mapping[str, Sequence[str]] = MappingProxyType({})
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -137,7 +137,13 @@ LINES = (
                 "NOT paid AND staff_id IS NOT NULL",
             ),
         ),
-        others=("dim_transaction", "fact_sales_order", "fact_purchase_order"),
+        others=MappingProxyType(
+            {
+                "dim_transaction": ("sales_order_id", "purchase_order_id"),
+                "fact_sales_order": ("sales_staff_id",),
+                "fact_purchase_order": ("staff_id",),
+            }
+        ),
     ),
 )
 """All totals, by what they sum up."""
@@ -255,10 +261,20 @@ def kept(connection: Connection[Any], star: Star, staged: sql.Identifier) -> Ite
 def _kept(
     connection: Connection[Any], lines: Lines, star: Star, staged: sql.Identifier
 ) -> Iterator[None]:
-    parts = {**lines.parts, "staged": staged, "its_key": sql.Identifier(star.key.name)}
+    parts = {**lines.parts, "staged": staged}
     connection.execute(statement("make_changed", **parts))
-    touch = "touch" if star.name == lines.fact else "touch_payments"
-    if not connection.execute(statement(touch, **parts)).rowcount:
+    if star.name == lines.fact:
+        touch = statement("touch", **parts)
+    else:
+        touch = statement(
+            "touch_payments",
+            **parts,
+            its_key=sql.Identifier(star.key.name),
+            current=sql.Identifier(star.name.replace("fact_", "current_")),
+            staged_columns=_list("staged.{}", lines.others[star.name]),
+            current_columns=_list("known.{}", lines.others[star.name]),
+        )
+    if not connection.execute(touch).rowcount:
         yield
         return
     connection.execute(sql.SQL("ANALYZE {}").format(parts["touched"]))
