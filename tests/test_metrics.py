@@ -1188,7 +1188,7 @@ def test_an_older_warehouse_gets_the_totals_of_what_it_has(told: Plant) -> None:
 def test_a_page_can_not_write(told: Plant, warehouse: EmptyWarehouse) -> None:
     for dsn in (warehouse.reader, warehouse.dsn):
         for attempt in ("DELETE FROM fact_payment", "CREATE TABLE mine ()", "SELECT nextval('x')"):
-            with pytest.raises(psycopg.Error), open_reading(dsn) as reading:
+            with open_reading(dsn) as reading, pytest.raises(psycopg.Error):
                 reading._connection.execute(attempt.encode())
     assert told.ask("SELECT count(*) > 0 FROM fact_payment") == [(True,)]
     refuse_writers(warehouse.reader)
