@@ -456,6 +456,10 @@ def test_the_time_machine_shows_every_page_as_it_stood(business: Storefront) -> 
     assert metric(looked, "Orders").value == f"{truth:,}" != f"{now:,}"
     assert "As it stood at" in words(looked)
     assert ends is not None
+    for page in ("overview", "purchases", "payments"):
+        past = look(business.served, page, period="all", as_of=begins.isoformat())
+        assert re.search(r"(owed|agreed).* \d+ \w+ \d{4}", words(past), re.IGNORECASE)
+        assert "today" not in words(past).replace("those of today", "")
     before = (begins - timedelta(days=400)).isoformat()
     early = look(business.served, "overview", period="all", as_of=before)
     assert not early.exception

@@ -25,8 +25,8 @@ BUSINESS = (
 )
 CASH = (_Shown("cash_in", "Cash in", "up"), _Shown("cash_out", "Cash out"))
 OUTSTANDING = (
-    _Shown("receivable", "Owed to us today"),
-    _Shown("payable", "Owed by us today"),
+    _Shown("receivable", "Owed to us, {}"),
+    _Shown("payable", "Owed by us, {}"),
 )
 
 
@@ -81,16 +81,20 @@ def show(page: View) -> None:
             alt=says,
         )
     with cash:  # at last, as every change of a debt is looked at
-        _show(OUTSTANDING, found, debts.over_time(page.reading, chosen), currency)
+        _show(OUTSTANDING, found, debts.over_time(page.reading, chosen), currency, page.today)
 
 
 def _show(
-    which: Iterable[_Shown], found: overview.Overview, series: tables.Frame, currency: str
+    which: Iterable[_Shown],
+    found: overview.Overview,
+    series: tables.Frame,
+    currency: str,
+    when: str = "",
 ) -> None:
     for one in which:
         totals.total(
             getattr(found, one.name),
-            one.label,
+            one.label.format(when),
             currency,
             spark=list(series[one.name]),
             better=one.better,
