@@ -335,7 +335,6 @@ def test_what_a_country_means_is_told_and_unlike_things_have_no_margin(
     for name, value, told in (
         ("country", "Atlantis", "Country: of sales, where they are delivered."),
         ("department", MARKDOWN, "Department: that of the member of staff"),
-        ("counterparty", "1", ""),
     ):
         looked = look(business.served, period="all", **{name: value})
         assert not looked.exception
@@ -456,10 +455,8 @@ def test_the_time_machine_shows_every_page_as_it_stood(business: Storefront) -> 
     assert metric(looked, "Orders").value == f"{truth:,}" != f"{now:,}"
     assert "As it stood at" in words(looked)
     assert ends is not None
-    for page in ("overview", "purchases", "payments"):
-        past = look(business.served, page, period="all", as_of=begins.isoformat())
-        assert re.search(r"(owed|agreed).* \d+ \w+ \d{4}", words(past), re.IGNORECASE)
-        assert "today" not in words(past).replace("those of today", "")
+    past = words(look(business.served, "payments", period="all", as_of=begins.isoformat()))
+    assert re.search(r"What is owed is that of \d+ \w+ \d{4}", past)
     before = (begins - timedelta(days=400)).isoformat()
     early = look(business.served, "overview", period="all", as_of=before)
     assert not early.exception
