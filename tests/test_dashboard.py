@@ -324,6 +324,27 @@ def test_a_country_of_two_names_is_one_choice_of_both(business: Storefront) -> N
     assert f"Only {SCRIPT}" in [element.value for element in looked.text]
 
 
+def test_what_a_country_means_is_told_and_unlike_things_have_no_margin(
+    business: Storefront,
+) -> None:
+    everything = look(business.served, period="all", currency="GBP")
+    assert metric(everything, "Margin").value
+    assert "There is no margin here" not in words(everything)
+    assert "legal address" in labelled(everything.multiselect, "Country").help
+    assert "legal address" not in words(everything)
+    for name, value, told in (
+        ("country", "Atlantis", "Country: of sales, where they are delivered."),
+        ("department", MARKDOWN, "Department: that of the member of staff"),
+    ):
+        looked = look(business.served, period="all", **{name: value})
+        assert not looked.exception
+        assert "Margin" not in [each.label for each in looked.metric]
+        assert not any("margin" in table for table in tables_of(looked))
+        assert "There is no margin here" in words(looked)
+        assert told in words(looked)
+        assert metric(looked, "Revenue").value
+
+
 def test_days_of_ones_own_never_end_before_they_begin(business: Storefront) -> None:
     looked = look(business.served, "sales", **{"from": "2026-01-10", "to": "2026-01-20"})
     labelled(looked.date_input, "From").set_value(date(2026, 2, 3)).run()
@@ -434,6 +455,8 @@ def test_the_time_machine_shows_every_page_as_it_stood(business: Storefront) -> 
     assert metric(looked, "Orders").value == f"{truth:,}" != f"{now:,}"
     assert "As it stood at" in words(looked)
     assert ends is not None
+    past = words(look(business.served, "payments", period="all", as_of=begins.isoformat()))
+    assert re.search(r"What is owed is that of \d+ \w+ \d{4}", past)
     before = (begins - timedelta(days=400)).isoformat()
     early = look(business.served, "overview", period="all", as_of=before)
     assert not early.exception
@@ -514,6 +537,32 @@ def test_never_paid_payments_are_summed_and_listed(business: Storefront) -> None
     assert set(listed["kind"]) <= {"Sales receipt", "Purchase payment"}
     owed = listed[listed["direction"] == "to us"]["value"]
     assert metric(looked, "Never paid to us").value == text.money(sum(owed, Decimal(0)), "GBP")
+
+
+@pytest.mark.slow
+def test_what_no_run_pays_is_not_expected(business: Storefront) -> None:
+    looked = look(business.served, "payments", period="all")
+    ahead = next(table for table in tables_of(looked) if "day" in table)
+    [(to_us, by_us)] = business.plant.ask(
+        f"""
+        SELECT
+            sum(payment_amount * rate) FILTER (WHERE type.payment_type_name = 'SALES_RECEIPT'),
+            sum(payment_amount * rate) FILTER (WHERE type.payment_type_name = 'PURCHASE_PAYMENT')
+        FROM current_payment
+        JOIN dim_payment_type AS type USING (payment_type_id)
+        JOIN dim_currency USING (currency_id)
+        JOIN exchange_rate_to('GBP') AS rate USING (currency_code)
+        WHERE rate_date = payment_date
+            AND NOT paid
+            AND payment_date BETWEEN '{ahead["day"].min()}' AND '{ahead["day"].max()}'
+            AND (extract(ISODOW FROM payment_date) > 5 OR payment_date = created_date)
+        """
+    )
+    never_in, never_out = (text.own(text.money(one, "GBP")) for one in (to_us, by_us))
+    assert f"Not among these: {never_in} to us and {never_out} by us" in words(looked)
+    weekend = ahead[[day.isoweekday() > 5 for day in ahead["day"]]]
+    assert (weekend["cash_in"] == 0).all()
+    assert (weekend["never_in"] > 0).any()
 
 
 def test_what_quarantine_keeps_from_a_total_is_told_beside_it(business: Storefront) -> None:

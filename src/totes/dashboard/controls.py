@@ -25,6 +25,19 @@ ICONS = {
     "dictionary": ":material/menu_book:",
 }
 
+MEANT = {
+    "currencies": "What orders and payments were made in.",
+    "countries": (
+        "Of sales, where they are delivered. Of purchases and payments, where the supplier, the "
+        "payer or the payee has its legal address."
+    ),
+    "departments": (
+        "That of the member of staff who made the order; of payments, who made the order that "
+        "they are for."
+    ),
+}
+"""What a choice narrows: not the same of all that a page shows."""
+
 FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2200, 12, 31)
 
 
@@ -147,6 +160,7 @@ def _choice_of(  # noqa: PLR0913  what a choice of several is made of
         key=key,
         format_func=shown,
         placeholder="All",
+        help=MEANT.get(name),
         on_change=_put(change, name, key, choices),
     )
 

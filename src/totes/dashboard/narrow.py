@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from totes.dashboard import charts, text, world
+from totes.dashboard.controls import MEANT
 from totes.dashboard.filters import FIELDS
 from totes.dashboard.view import View, go
 
@@ -68,6 +69,9 @@ def told(page: View) -> None:
             type="tertiary",
             icon=":material/close:",
         )
+    for name, label in (("countries", "Country"), ("departments", "Department")):
+        if getattr(chosen, name):
+            st.caption(f"{label}: {MEANT[name][0].lower()}{MEANT[name][1:]}")
 
 
 def _clickable(  # noqa: PLR0913  the chart, and what a click in it means

@@ -183,10 +183,20 @@ def payments(chosen: Filter, *needed: str) -> sql.Composable:
 
 def late(chosen: Filter) -> sql.Composable:
     """Those of the overdue ones that are only late: a run would have paid them."""
-    only, parts = part("part_late"), _payments(chosen)
+    return _few(chosen, part("part_late"))
+
+
+def due_today(chosen: Filter, *, made_today: bool) -> sql.Composable:
+    """The open ones that are due today: those that were made today, or those that weren't."""
+    made = sql.SQL("=") if made_today else sql.SQL("<>")
+    return _few(chosen, part("part_due_today", made=made))
+
+
+def _few(chosen: Filter, only: sql.Composable) -> sql.Composable:
+    parts = _payments(chosen)
     if chosen.departments and chosen.as_of is None:
         only = part("part_found_first", payment=parts["payment"], only=only)
-    return _converted("payment", part("part_payments_late", only=only, **parts))
+    return _converted("payment", part("part_payments_open", only=only, **parts))
 
 
 def payments_then(chosen: Filter) -> sql.Composable:

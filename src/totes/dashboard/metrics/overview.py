@@ -14,15 +14,27 @@ from totes.dashboard.reading import Reading
 
 @dataclass(frozen=True)
 class Overview:
-    """`margin` is revenue less purchases; `receivable` and `payable` are all that is open."""
+    """`margin` is revenue less purchases; `receivable` and `payable` are all that is open.
+
+    There is no margin where a filter means one thing of sales and another of purchases.
+    """
 
     revenue: Total
     purchases: Total
-    margin: Total
+    margin: Total | None
     cash_in: Total
     cash_out: Total
     receivable: Total
     payable: Total
+
+
+def has_margin(chosen: Filter) -> bool:
+    """Whether what is sold is made of what is bought, as far as the filter narrows both.
+
+    What goes to a country or a customer doesn't come from the suppliers there, and a department
+    that sells is not the one that buys.
+    """
+    return not (chosen.countries or chosen.departments or chosen.counterparties)
 
 
 def totals(reading: Reading, chosen: Filter) -> Overview:
@@ -32,7 +44,7 @@ def totals(reading: Reading, chosen: Filter) -> Overview:
     return Overview(
         revenue=revenue,
         purchases=spend,
-        margin=_margin(revenue, spend),
+        margin=_margin(revenue, spend) if has_margin(chosen) else None,
         cash_in=paid.cash_in,
         cash_out=paid.cash_out,
         receivable=paid.receivable,
@@ -43,12 +55,13 @@ def totals(reading: Reading, chosen: Filter) -> Overview:
 def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
     """By day, month or year: start, revenue, purchases, margin, cash_in, cash_out, unconverted.
 
-    The last are all the orders and payments that are in none of the others.
+    The last are all the orders and payments that are in none of the others. The margin is there
+    where there is one.
     """
     sold = sales.over_time(reading, chosen, grain)
     bought = purchases.over_time(reading, chosen, grain)
     paid = payments.over_time(reading, chosen, grain)
-    return pd.DataFrame(
+    found = pd.DataFrame(
         {
             "start": sold["start"],
             "revenue": sold["value"],
@@ -59,6 +72,7 @@ def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> p
             "unconverted": sold["unconverted"] + bought["unconverted"] + paid["unconverted"],
         }
     )
+    return found if has_margin(chosen) else found.drop(columns="margin")
 
 
 def _margin(revenue: Total, spend: Total) -> Total:

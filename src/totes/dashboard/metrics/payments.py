@@ -27,6 +27,8 @@ type Only = Literal["", "overdue", "never paid"]
 """Which of the open payments."""
 
 
+FRIDAY, NONE = 5, Decimal("0.00")
+
 NOT_DUE = "not due"
 """The age of open payments that aren't overdue."""
 
@@ -141,10 +143,33 @@ def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> p
 
 
 def expected(reading: Reading, chosen: Filter, days: int = 30) -> pd.DataFrame:
-    """What is open and due on each of the next days, from today on: day, cash_in, cash_out, net."""
+    """What is open and due on each of the next days, from today on.
+
+    Columns: day, cash_in, cash_out, net, never_in, never_out, unconverted. What is due on a weekend
+    or on the day it was made is paid by no run: that is expected of nobody, and told as `never_…`.
+    """
     today = choosing.days(reading, chosen.as_of).today
     ahead = chosen.within(today, today + timedelta(days=days - 1))
-    return _over_time(reading, ahead, "day", paid=False).rename(columns={"start": "day"})
+    found = _over_time(reading, ahead, "day", paid=False).rename(columns={"start": "day"})
+    weekend = pd.Series([day.isoweekday() > FRIDAY for day in found["day"]], dtype=bool)
+    for way in ("in", "out"):
+        cash, never = f"cash_{way}", f"never_{way}"
+        found[never] = found[cash].where(weekend, NONE)
+        found[cash] = found[cash].mask(weekend, NONE)
+    if today.isoweekday() <= FRIDAY:
+        for column, made_today in (("cash", False), ("never", True)):
+            due = lines.due_today(chosen, made_today=made_today)
+            of_today = _over_time(reading, ahead.within(today, today), "day", due, paid=False)
+            for way in ("in", "out"):
+                found[f"{column}_{way}"] = [
+                    *of_today[f"cash_{way}"],
+                    *found[f"{column}_{way}"].iloc[1:],
+                ]
+    cash_flow = zip(found["cash_in"], found["cash_out"], strict=True)
+    found["net"] = [
+        None if came is None or went is None else came - went for came, went in cash_flow
+    ]
+    return found
 
 
 def ages(reading: Reading, chosen: Filter) -> pd.DataFrame:
@@ -275,10 +300,18 @@ def _compared(reading: Reading, chosen: Filter, now: Mapping[str, _Direction]) -
     return choosing.compared(reading, chosen)
 
 
-def _over_time(reading: Reading, chosen: Filter, grain: Grain, *, paid: bool) -> pd.DataFrame:
+def _over_time(
+    reading: Reading,
+    chosen: Filter,
+    grain: Grain,
+    converted: sql.Composable | None = None,
+    *,
+    paid: bool,
+) -> pd.DataFrame:
     return reading.run(
         "payments_over_time",
-        {"converted": lines.payments(chosen)},
+        {"converted": converted or lines.payments(chosen)},
+        today=choosing.days(reading, chosen.as_of).today,
         grain=grain,
         paid=paid,
         **lines.bound_for_payments(reading, chosen),

@@ -25,8 +25,8 @@ BUSINESS = (
 )
 CASH = (_Shown("cash_in", "Cash in", "up"), _Shown("cash_out", "Cash out"))
 OUTSTANDING = (
-    _Shown("receivable", "Owed to us today"),
-    _Shown("payable", "Owed by us today"),
+    _Shown("receivable", "Owed to us, {}"),
+    _Shown("payable", "Owed by us, {}"),
 )
 
 
@@ -46,8 +46,14 @@ def show(page: View) -> None:
         overview.over_time(page.reading, chosen, grain),
         ("revenue", "purchases", "cash_in", "cash_out", "unconverted"),
     )
-    with totals.cards("business"):
-        _show(BUSINESS, found, series, currency)
+    business = [one for one in BUSINESS if getattr(found, one.name) is not None]
+    with totals.cards("business", across=len(business)):
+        _show(business, found, series, currency)
+    if found.margin is None:
+        st.caption(
+            "There is no margin here: what was sold to a country or a customer, or by a "
+            "department, is not made of what was bought from there, or by it."
+        )
     cash = totals.cards("cash", across=4)
     with cash:
         _show(CASH, found, series, currency)
@@ -58,7 +64,7 @@ def show(page: View) -> None:
     says = drill.lines(
         page,
         series,
-        {"revenue": "Revenue", "purchases": "Purchases", "margin": "Margin"},
+        {one.name: one.label for one in business},
         grain,
         "overview",
     )
@@ -67,11 +73,7 @@ def show(page: View) -> None:
             series,
             {
                 "start": f"{grain.capitalize()} from",
-                "revenue": f"Revenue, {currency}",
-                "purchases": f"Purchases, {currency}",
-                "margin": f"Margin, {currency}",
-                "cash_in": f"Cash in, {currency}",
-                "cash_out": f"Cash out, {currency}",
+                **{one.name: f"{one.label}, {currency}" for one in (*business, *CASH)},
                 "unconverted": "Not converted",
             },
             key="overview-series",
@@ -79,16 +81,20 @@ def show(page: View) -> None:
             alt=says,
         )
     with cash:  # at last, as every change of a debt is looked at
-        _show(OUTSTANDING, found, debts.over_time(page.reading, chosen), currency)
+        _show(OUTSTANDING, found, debts.over_time(page.reading, chosen), currency, page.today)
 
 
 def _show(
-    which: Iterable[_Shown], found: overview.Overview, series: tables.Frame, currency: str
+    which: Iterable[_Shown],
+    found: overview.Overview,
+    series: tables.Frame,
+    currency: str,
+    when: str = "",
 ) -> None:
     for one in which:
         totals.total(
             getattr(found, one.name),
-            one.label,
+            one.label.format(when),
             currency,
             spark=list(series[one.name]),
             better=one.better,

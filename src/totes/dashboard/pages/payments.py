@@ -133,7 +133,7 @@ def _totals(page: View) -> None:
     compared = ""
     if any(one.before is not None for one in (found.receivable, found.payable)):
         compared = f", compared with the beginning of {text.day(page.chosen.since)}"
-    st.caption(f"What is owed is that of today{compared}.")
+    st.caption(f"What is owed is that of {page.today}{compared}.")
 
 
 def _never_paid(page: View) -> None:
@@ -157,6 +157,8 @@ def _series(page: View, frame: tables.Frame, first: str, key: str, says: str) ->
         "cash_in": f"Cash in, {page.currency}",
         "cash_out": f"Cash out, {page.currency}",
         "net": f"Net, {page.currency}",
+        "never_in": "To us, never paid",
+        "never_out": "By us, never paid",
         "unconverted": "Not converted",
     }
     tables.table(
@@ -222,6 +224,19 @@ def _expected(page: View) -> None:
         dark=page.dark,
     )
     st.altair_chart(drawn.drawn, alt=drawn.says, key="payments-expected")
+    never = {way: charts.added(found[f"never_{way}"]) for way in DIRECTIONS}
+    if any(amount is None or amount for amount in never.values()):
+        told = " and ".join(
+            f"{text.money(never[way], page.currency)} {WAYS[way]}" for way in DIRECTIONS
+        )
+        st.caption(
+            text.own(
+                f"Not among these: {told}, due on a weekend or on the day they were made. totesys "
+                "pays none of these."
+            )
+        )
+    else:
+        found = found.drop(columns=["never_in", "never_out"])
     with st.expander("As a table"):
         _series(page, found, "", "payments-expected-table", drawn.says)
 

@@ -1,4 +1,4 @@
--- Open payments that are only late: overdue ones that a run would have paid. There are few.
+-- Open payments of a kind that there are few of.
 (
     SELECT
         payment_date AS day,
