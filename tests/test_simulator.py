@@ -543,7 +543,8 @@ def test_late_payments_are_settled_by_hand_but_for_some(totesys: Totesys) -> Non
     assert not ask(
         totesys.dsn,
         """
-        SELECT payment_id FROM payment, (SELECT max(created_at) AS made FROM "transaction") AS newest
+        SELECT payment_id
+        FROM payment, (SELECT max(created_at) AS made FROM "transaction") AS newest
         WHERE paid AND (extract(isodow FROM payment_date::date) > 5 OR payment_date::date > made)
         """,
     )

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import streamlit as st
 
+from totes.dashboard import text
 from totes.dashboard.filters import Choices, Filter
 from totes.dashboard.reading import Reading
 
@@ -45,6 +46,11 @@ class View:
     def currency(self) -> str:
         """The one that all sums are in."""
         return self.chosen.reporting
+
+    @property
+    def today(self) -> str:
+        """The day that debts and deliveries are of, as words: a page of the past names it."""
+        return text.day(self.choices.today) if self.chosen.as_of else "today"
 
     @property
     def file_name(self) -> str:

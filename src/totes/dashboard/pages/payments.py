@@ -133,7 +133,7 @@ def _totals(page: View) -> None:
     compared = ""
     if any(one.before is not None for one in (found.receivable, found.payable)):
         compared = f", compared with the beginning of {text.day(page.chosen.since)}"
-    st.caption(f"What is owed is that of today{compared}.")
+    st.caption(f"What is owed is that of {page.today}{compared}.")
 
 
 def _never_paid(page: View) -> None:

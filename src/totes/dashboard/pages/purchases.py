@@ -133,7 +133,7 @@ def _with_the_rest(found: tables.Frame, all_of_it: purchases.PurchasesSummary) -
 
 
 def _deliveries(page: View) -> None:
-    st.subheader("Deliveries agreed, from today on")
+    st.subheader(f"Deliveries agreed, from {page.today} on")
     found = purchases.deliveries(page.reading, page.chosen)
     tables.table(
         found,
@@ -150,8 +150,8 @@ def _deliveries(page: View) -> None:
         },
         key="purchases-deliveries",
         file_name=f"totes-deliveries_{page.file_name}",
-        alt="Deliveries that were agreed for today and later, the soonest first.",
-        empty="No delivery is agreed for today or later.",
+        alt=f"Deliveries that were agreed for {page.today} and later, the soonest first.",
+        empty=f"No delivery is agreed for {page.today} or later.",
     )
 
 
