@@ -939,7 +939,10 @@ def test_countries_by_any_of_their_names_are_on_the_map_and_others_are_named() -
     frame = pd.DataFrame({"name": names, "value": [Decimal(n) for n in range(6, 0, -1)]})
     made = charts.world_map(frame, "Revenue", "GBP", dark=False)
     assert "Türkiye £11.00" in made.says
-    assert f"Not on the map: Atlantis, {SCRIPT}." in made.says
+    told = f"Not on the map: Atlantis £2.00; {SCRIPT} £1.00."
+    assert charts.off_the_map(frame, "GBP") == told
+    assert made.says.endswith(told)
+    assert not charts.off_the_map(frame.head(4), "GBP")
     drawn = {feature["id"] for feature in world.countries()}
     assert {"GB", "TR", "KR", "US", "IS", "SM"} <= drawn
     assert len(drawn) > 190

@@ -305,7 +305,7 @@ def test_every_number_is_the_sum_over_the_rows_that_are_true(
             compare_with_then(reading, life.filter(metrics.choices(reading)), began, plant)
         chosen = Filter(days[0] - 2 * DAY, NOW)
         assert payments.summary(reading, chosen).receivable.before is None  # nobody knows
-        assert debts.over_time(reading, chosen)["at"][0].date() == days[0]
+        assert debts.over_time(reading, chosen)["at"][0].date() == days[0] - DAY
         anything = replace(life.filter(metrics.choices(reading)), since=days[1], until=NOW)
         compare_debts(reading, anything, days, plant)
         with pytest.MonkeyPatch.context() as patched:

@@ -48,10 +48,20 @@ DELETION = (
     "DELETE FROM sales_order WHERE sales_order_id = %s",
 )
 
-REFUSED = (
-    "UPDATE sales_order SET agreed_delivery_date = '2026/12/24' WHERE sales_order_id IN"
-    " (SELECT sales_order_id FROM sales_order ORDER BY created_at DESC LIMIT 3)"
-)
+REFUSED = """
+    INSERT INTO sales_order (
+        created_at, last_updated, design_id, staff_id, counterparty_id, units_sold, unit_price,
+        currency_id, agreed_delivery_date, agreed_payment_date, agreed_delivery_location_id
+    )
+    SELECT
+        created_at, last_updated, design_id, staff_id, counterparty_id, units_sold, unit_price,
+        currency_id, '2026/12/24', agreed_payment_date, agreed_delivery_location_id
+    FROM sales_order
+    ORDER BY created_at DESC
+    LIMIT 3
+"""
+"""Three new orders, as a form writes them that spells dates another way."""
+
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 WIDTH = 1280
 
@@ -117,7 +127,7 @@ def main() -> None:
         home = Path(stack.enter_context(TemporaryDirectory()))
         places = stack.enter_context(Places(Settings(home=home)))
         first_day = datetime.now(UTC).date() - timedelta(weeks=WEEKS)
-        simulator.bulk(places.business, orders=ORDERS, seed=SEED, first_day=first_day)
+        simulator.bulk(places.business, orders=ORDERS, seed=SEED, first_day=first_day, settled=True)
         list(run_once(places.pipeline))
         live_until_now(places)
         with psycopg.connect(places.analyst.reveal()) as connection:

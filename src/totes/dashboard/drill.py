@@ -119,20 +119,24 @@ def _leading(  # noqa: PLR0913  the chart, and where it leads
 ) -> None:
     """A chart of periods, and for the keyboard a choice of one of them below it.
 
-    Another period has another chart, which knows nothing of the clicks in this one.
+    Another period has another chart, which knows nothing of the clicks in this one. The choice is
+    the same one for all periods, so that the keyboard's focus stays on it, and is empty again.
     """
     chosen = page.chosen
-    key = f"{name}-{chosen.since}-{chosen.until}-{grain}"
+    key, choice = f"{name}-{chosen.since}-{chosen.until}-{grain}", f"{name}-named"
     if chosen.days == 1:
         st.altair_chart(drawn.drawn, alt=drawn.says, key=key)
         return
+
+    starts = [start.isoformat() for start in series["start"]]
 
     def clicked() -> None:
         if picked := st.session_state[key]["selection"].get(charts.PERIOD):
             _into(page, picked[0]["start"], grain)
 
     def named() -> None:
-        if (start := st.session_state[f"{key}-named"]) is not None:
+        start, st.session_state[choice] = st.session_state[choice], None
+        if start in starts:
             _into(page, start, grain)
 
     st.altair_chart(
@@ -140,12 +144,12 @@ def _leading(  # noqa: PLR0913  the chart, and where it leads
     )
     st.selectbox(
         f"Look into one {grain}",
-        [start.isoformat() for start in series["start"]],
+        starts,
         index=None,
         format_func=lambda start: charts.period_label(charts.as_date(start), grain),
         placeholder=f"Look into one {grain}: {hint}",
         label_visibility="collapsed",
-        key=f"{key}-named",
+        key=choice,
         on_change=named,
     )
 

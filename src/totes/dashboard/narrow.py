@@ -45,6 +45,8 @@ def world_map(page: View, found: pd.DataFrame, what: str, key: str) -> str:
 
     with st.container(key=f"map-{key}"):  # to which app.py's style gives the height for its width
         _clickable(page, drawn, "country", key, meant, height="stretch")
+    if elsewhere := charts.off_the_map(found, page.currency):
+        st.text(elsewhere)
     return drawn.says
 
 

@@ -148,4 +148,4 @@ def _width(values: "pd.Series[Any]") -> int | None:
     lengths = [len(str(value)) for value in values if not text.is_missing(value)]
     wanted = max(lengths, default=0) * LETTER_PIXELS + CELL_PIXELS
     seen = max(lengths, default=0) == max(lengths[:MEASURED], default=0)
-    return None if seen or wanted > MOST_PIXELS else wanted
+    return None if seen else min(wanted, MOST_PIXELS)

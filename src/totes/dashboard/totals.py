@@ -23,17 +23,18 @@ def cards(key: str, *, across: int = 3) -> DeltaGenerator:
     return st.container(horizontal=True, key=f"{CARDS}-{across}-{key}")
 
 
-def total(
+def total(  # noqa: PLR0913  what a card is made of
     what: Total,
     label: str,
     currency: str,
     *,
     spark: Sequence[Decimal | None] = (),
     better: str = "up",
+    note: str = "",
 ) -> None:
     """The number, the exact one in its help, and beside it what waits or could not be converted.
 
-    `better` says which way is good news, "up", "down" or neither: "".
+    `better` says which way is good news, "up", "down" or neither: ""; a `note` stands below.
     """
     delta, arrow = change(what)
     with st.container(height="stretch"):
@@ -51,6 +52,8 @@ def total(
             chart_data=_line(spark),
             chart_type="area",
         )
+        if note:
+            st.caption(note)
         for missing in left_out(what, currency):
             st.caption(text.own(f":material/hourglass_top: {missing}"))
 

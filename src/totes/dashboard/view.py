@@ -49,8 +49,8 @@ class View:
 
     @property
     def today(self) -> str:
-        """What the day is called up to which everything is known: it may be one of the past."""
-        return "today" if self.chosen.as_of is None else text.day(self.choices.today)
+        """The day that debts and deliveries are of, as words: a page of the past names it."""
+        return text.day(self.choices.today) if self.chosen.as_of else "today"
 
     @property
     def file_name(self) -> str:

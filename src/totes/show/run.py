@@ -32,8 +32,8 @@ from totes.verify import Verdict, verify
 ORDERS = 1_000
 """Sales orders to begin with: eight weeks of business."""
 
-MIX = {**simulator.USUAL, Kind.SILENT: 8, Kind.ADDRESS: 1, Kind.TRANSFER: 1}
-"""As usual, but with enough silent changes to watch."""
+MIX = {**simulator.USUAL, Kind.SILENT: 8, Kind.ADDRESS: 1, Kind.TRANSFER: 1, Kind.SETTLE: 1}
+"""As usual, but with silent changes enough to watch, and somebody who goes after late payers."""
 
 RATE = 4.0
 """Events a second: a day of business every ten seconds."""
@@ -100,7 +100,7 @@ def _begin(totesys: Dsn) -> None:
         known = connection.execute("SELECT FROM sales_order LIMIT 1").fetchone()
     if known is None:
         first_day = datetime.now(UTC).date() - timedelta(weeks=9)
-        simulator.bulk(totesys, orders=ORDERS, seed=SEED, first_day=first_day)
+        simulator.bulk(totesys, orders=ORDERS, seed=SEED, first_day=first_day, settled=True)
 
 
 class _Show:

@@ -21,7 +21,7 @@ from totes.dashboard.charts.colours import (
 from totes.dashboard.charts.curves import lines
 from totes.dashboard.charts.delays import lag
 from totes.dashboard.charts.drawing import ONE, PERIOD, Chart, period_label
-from totes.dashboard.charts.maps import by_country, world_map
+from totes.dashboard.charts.maps import by_country, off_the_map, world_map
 from totes.dashboard.charts.series import MOST, added, as_date, busy, happened
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "happened",
     "lag",
     "lines",
+    "off_the_map",
     "over_time",
     "period_label",
     "ranked",

@@ -105,12 +105,16 @@ def money_axis(
 ) -> Any:
     """An axis of money; where there is none, one with nothing but its zero."""
     if any(value for value in values if value == value):  # noqa: PLR0124  not a number
+        ticks = 3 if way is alt.X else 5
         return way(
             field,
             title=currency,
-            scale=alt.Scale(nice=5),  # so that the last label is one of the axis's end
+            scale=alt.Scale(nice=ticks),  # so that the last label is one of the axis's end
             axis=alt.Axis(
-                tickCount=5, labelExpr=SHORT_AMOUNT, labelOverlap="greedy", labelFlush=True
+                tickCount=ticks,
+                labelExpr=SHORT_AMOUNT,
+                labelOverlap="parity",  # where it is narrow, every other one is left out
+                labelFlush=True,
             ),
         )
     return way(

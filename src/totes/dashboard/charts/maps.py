@@ -8,7 +8,7 @@ import pandas as pd
 from totes.dashboard import text, world
 from totes.dashboard.charts.colours import MAP_DARK, MAP_LIGHT
 from totes.dashboard.charts.drawing import ONE, SHORT_AMOUNT, Chart, finished, on_click
-from totes.dashboard.charts.series import MOST, added
+from totes.dashboard.charts.series import MOST, added, folded
 
 NO_SALES = -1.0
 """Plotted for countries where nothing was; a null would leave them out of the map."""
@@ -40,6 +40,19 @@ def by_country(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def off_the_map(frame: pd.DataFrame, currency: str) -> str:
+    """The countries that no map has, with their sums; nothing where there are none."""
+    missing = frame[[world.code_of(str(name)) is None for name in frame["name"]]]
+    seen, others = folded(missing)
+    told = [
+        f"{text.plain(name)} {text.money(value, currency)}"
+        for name, value in zip(seen["name"], seen["value"], strict=True)
+    ]
+    if len(others):
+        told.append(f"all others together {text.money(added(others['value']), currency)}")
+    return f"Not on the map: {'; '.join(told)}." if told else ""
+
+
 def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> Chart:
     """Countries, darker (on a dark page lighter) for more; `name` and `value` tell how much.
 
@@ -47,11 +60,9 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
     """
     sums: dict[str, Decimal | None] = {}
     called: dict[str, str] = {}
-    missing = []
     for name, value in zip(frame["name"], frame["value"], strict=True):
         code = world.code_of(str(name))
         if code is None:
-            missing.append(text.plain(name))
             continue
         sums[code] = added([sums[code], value]) if code in sums else added([value])
         called.setdefault(code, text.plain(name))
@@ -104,6 +115,4 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
     largest = sorted(known, key=known.__getitem__, reverse=True)[:MOST]
     told = "; ".join(f"{called[code]} {text.money(sums[code], currency)}" for code in largest)
     says = f"A map of {what.lower()} by country, in {len(sums)} countries. The largest: {told}."
-    if missing:
-        says += f" Not on the map: {', '.join(missing)}."
-    return Chart(drawn, says)
+    return Chart(drawn, f"{says} {off_the_map(frame, currency)}".rstrip())

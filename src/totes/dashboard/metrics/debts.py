@@ -11,15 +11,18 @@ from totes.dashboard.reading import Reading
 MOST_DAYS = lines.DAYS
 """Every change since is looked at: of a longer time they are too many to be waited for."""
 
+SHORT, STEPS = timedelta(days=2), 24
+"""A line needs more points than that many days have."""
+
 COLUMNS = ("at", "receivable", "payable", "unconverted")
 
 
 def over_time(reading: Reading, chosen: Filter) -> pd.DataFrame:
     """What others owe us and what we owe: at, receivable, payable, unconverted.
 
-    At the beginning of the period, at the end of each day since, and now. What was before the first
-    capture nobody knows: then it begins with the end of that day. No rows where it begins more
-    than `MOST_DAYS` ago. All amounts are at the rates known now.
+    At the beginning of the period, at the end of each day since, and now; of less than two days in
+    steps of equal length. What was before the first capture nobody knows: then it begins with that.
+    No rows where it begins more than `MOST_DAYS` ago. All amounts are at the rates known now.
     """
     moments = _moments(reading, chosen)
     if not moments:
@@ -42,11 +45,13 @@ def _moments(reading: Reading, chosen: Filter) -> list[datetime]:
     begins = known.history_begins
     if begins is None or _midnight(chosen.since) > now:
         return []
-    since, until = max(_midnight(chosen.since), begins).date(), now.date()
-    if (until - since).days > MOST_DAYS:
+    first = max(_midnight(chosen.since), begins)
+    if first >= now or (now.date() - first.date()).days > MOST_DAYS:
         return []
-    days = [since + timedelta(days=day) for day in range((until - since).days + 1)]
-    return [at for at in map(_midnight, days) if begins <= at < now]
+    if now - first < SHORT:
+        return [first + (now - first) / STEPS * step for step in range(STEPS)]
+    days = (_midnight(first.date() + timedelta(days=day)) for day in range(1, MOST_DAYS + 1))
+    return [first, *(at for at in days if at < now)]
 
 
 def _midnight(day: date) -> datetime:

@@ -5,10 +5,10 @@ both. Whatever keeps the warehouse from answering is said here, in words, with w
 """
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from totes.dashboard import metrics, narrow, text
 from totes.dashboard.badge import LOG, badge, trouble, until_back
@@ -85,45 +85,60 @@ def main() -> None:
     if page.url_path == FIRST:
         page.run()
     query = arrived()
-    side = st.sidebar.empty()  # whose links are there once, whatever fails on the way
+    beside = False
     try:
         with open_reading(served().warehouse) as reading:
-            _draw(page, reading, query, side)
+            data_to = pipeline.freshness(reading).data_to
+            if data_to is None:
+                _empty()
+                return
+            shown, notices = _arrange(page, reading, query, data_to)
+            beside = True
+            _draw(page, shown, notices)
     except TotesError as error:
-        _unreachable(error, query, side)
+        if not beside:
+            with st.sidebar:
+                navigation({name: value for name, value in query.items() if name in FILTERS})
+        _unreachable(error)
 
 
 def _go_to_first() -> None:
     st.switch_page(f"{FIRST}.py", query_params=asked())
 
 
-def _draw(page: st.Page, reading: Reading, query: Query, side: DeltaGenerator) -> None:
-    fresh = pipeline.freshness(reading)
-    if fresh.data_to is None:
-        _empty()
-        return
+def _arrange(
+    page: st.Page, reading: Reading, query: Query, data_to: datetime
+) -> tuple[View, tuple[str, ...]]:
+    """What is to be shown, and what of the URL was left out; links and filters stand beside it."""
     choices = metrics.choices(reading)
     chosen, notices = Filter.from_query(query, choices)
     if chosen.as_of is not None:
         choices = metrics.choices(reading, chosen.as_of)  # its last 30 days end then
         chosen, notices = Filter.from_query(query, choices)
-    name = page.url_path or FIRST
-    with side.container():
+    with st.sidebar:
         navigation(chosen.to_query())
-        if name not in WHOLE_BUSINESS:
+        if _name(page) not in WHOLE_BUSINESS:
             st.divider()
             controls(chosen, choices)
-    badge(fresh.data_to, past=chosen.as_of is not None)
+    dark = st.context.theme.type == "dark"
+    return View(reading, chosen, choices, data_to, dark), notices
+
+
+def _draw(page: st.Page, shown: View, notices: tuple[str, ...]) -> None:
+    chosen, name = shown.chosen, _name(page)
+    badge(shown.data_to, past=chosen.as_of is not None)
     for notice in notices:
         st.text(notice)
-    if chosen.as_of is not None and not _as_of(chosen, choices, page, name):
+    if chosen.as_of is not None and not _as_of(chosen, shown.choices, page, name):
         return
-    dark = st.context.theme.type == "dark"
-    shown = View(reading, chosen, choices, fresh.data_to, dark)
     if name not in WHOLE_BUSINESS:
         narrow.told(shown)
     with showing(shown):
         page.run()
+
+
+def _name(page: st.Page) -> str:
+    return page.url_path or FIRST
 
 
 def _as_of(chosen: Filter, choices: Choices, page: st.Page, name: str) -> bool:
@@ -165,11 +180,9 @@ def _empty() -> None:
     until_back()
 
 
-def _unreachable(error: TotesError, query: Query, side: DeltaGenerator) -> None:
+def _unreachable(error: TotesError) -> None:
     LOG.warning("a page: %s", error)
     found = trouble(error)
-    with side.container():
-        navigation({name: value for name, value in query.items() if name in FILTERS})
     st.title(found.title)
     st.markdown(found.what)
     st.markdown(

@@ -48,8 +48,8 @@ def show(page: View) -> None:
         {
             "table": "Table",
             "column": "Column",
-            "meaning": "Meaning",
             "sources": "From (in totesys)",
+            "meaning": "Meaning",
             "type": "Type",
             "required": "Required",
             "key": "Key",

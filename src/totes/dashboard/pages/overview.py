@@ -25,9 +25,11 @@ BUSINESS = (
 )
 CASH = (_Shown("cash_in", "Cash in", "up"), _Shown("cash_out", "Cash out"))
 OUTSTANDING = (
-    _Shown("receivable", "Owed to us, {}"),
-    _Shown("payable", "Owed by us, {}"),
+    _Shown("receivable", "Owed to us {when}"),
+    _Shown("payable", "Owed by us {when}"),
 )
+
+NO_LINE = f"A line of what was owed is drawn for at most {debts.MOST_DAYS} days."
 
 
 def show(page: View) -> None:
@@ -81,23 +83,29 @@ def show(page: View) -> None:
             alt=says,
         )
     with cash:  # at last, as every change of a debt is looked at
-        _show(OUTSTANDING, found, debts.over_time(page.reading, chosen), currency, page.today)
+        when = f"on {page.today}" if chosen.as_of else page.today
+        line = debts.over_time(page.reading, chosen)
+        note = NO_LINE if line.empty else ""
+        _show(OUTSTANDING, found, line, currency, when=when, note=note)
 
 
-def _show(
+def _show(  # noqa: PLR0913  what a row of cards is made of
     which: Iterable[_Shown],
     found: overview.Overview,
     series: tables.Frame,
     currency: str,
+    *,
     when: str = "",
+    note: str = "",
 ) -> None:
     for one in which:
         totals.total(
             getattr(found, one.name),
-            one.label.format(when),
+            one.label.format(when=when),
             currency,
             spark=list(series[one.name]),
             better=one.better,
+            note=note,
         )
 
 

@@ -123,6 +123,13 @@ def pay(work: Work) -> str | None:
     return f"{len(paid)} payments settled" if paid else None
 
 
+def settle(work: Work) -> str | None:
+    """What `pay` has left behind, by hand and some days late."""
+    paid = work.connection.execute(script("settle"), {"at": work.at}).fetchall()
+    work.touched.update({("payment", key): None for (key,) in paid})
+    return f"{len(paid)} late payments settled by hand" if paid else None
+
+
 def silent(work: Work) -> str | None:
     """One row changed without its last_updated."""
     deal = work.random.choice([*DEALS, None])
@@ -288,4 +295,5 @@ ACTIONS: Mapping[Kind, Callable[[Work], str | None]] = {
     Kind.LATE: sale,
     Kind.SAVEPOINT: savepoint,
     Kind.ROLLBACK: purchase,
+    Kind.SETTLE: settle,
 }

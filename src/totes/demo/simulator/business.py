@@ -37,6 +37,7 @@ class Kind(StrEnum):
     LATE = "late"
     SAVEPOINT = "savepoint"
     ROLLBACK = "rollback"
+    SETTLE = "settle"
 
 
 type Mix = Mapping[Kind, float]

@@ -78,23 +78,25 @@ def seed_reference(connection: psycopg.Connection, seed: int) -> None:
             insert(connection, table, row)
 
 
-def bulk(
+def bulk(  # noqa: PLR0913  what a business is made of
     dsn: Dsn,
     *,
     orders: int,
     purchases: int | None = None,
     seed: int = 1,
     first_day: date = FIRST_DAY,
+    settled: bool = False,
 ) -> None:
     """Fill an empty totesys with `orders` sales orders and all that belongs to them.
 
     Purchase orders are two for five sales orders unless told. The first orders are of the Monday
-    of `first_day`'s week. Made by the server in sets, in one
+    of `first_day`'s week. What the paying batch leaves behind is open for ever, as in the live
+    totesys; `settled`, most of it was paid by hand. Made by the server in sets, in one
     transaction; the same arguments give the same rows. UsageError where orders exist already.
     """
     purchases = orders * 2 // 5 if purchases is None else purchases
     prepare(dsn)
-    script = (files("totes.demo.simulator") / "bulk.sql").read_text(encoding="utf-8")
+    script = _text("bulk")
     with connect(dsn, autocommit=True) as connection:
         with connection.transaction():
             if connection.execute('SELECT FROM "transaction" LIMIT 1').fetchone() is not None:
@@ -115,7 +117,13 @@ def bulk(
                     designs=DESIGNS,
                 )
             )
+            if settled and (newest := connection.execute(_text("newest").encode()).fetchone()):
+                connection.execute(_text("settle").encode(), {"at": newest[0]})
         connection.execute("VACUUM (ANALYZE)")
+
+
+def _text(script: str) -> str:
+    return (files("totes.demo.simulator") / f"{script}.sql").read_text(encoding="utf-8")
 
 
 def insert(connection: psycopg.Connection, table: str, row: Row) -> int:
