@@ -770,6 +770,12 @@ def test_a_chart_says_what_it_shows() -> None:
     assert charts.over_time(frame.head(0), "value", "Revenue", "day", "EUR", dark=False).says
 
 
+def test_where_an_axis_is_narrow_every_other_label_is_left_out() -> None:
+    frame = pd.DataFrame({"name": ["a"], "value": [Decimal(5)]})
+    drawn = charts.ranked(frame, "Revenue", "GBP", dark=False).drawn.to_dict()
+    assert drawn["encoding"]["x"]["axis"]["labelOverlap"] == "parity"  # evenly, unlike "greedy"
+
+
 def test_countries_by_any_of_their_names_are_on_the_map_and_others_are_named() -> None:
     names = ["Türkiye", "Turkey", "Republic of Korea", "United Kingdom", "Atlantis", SCRIPT]
     frame = pd.DataFrame({"name": names, "value": [Decimal(n) for n in range(6, 0, -1)]})
