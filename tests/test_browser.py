@@ -158,7 +158,7 @@ def _wait_for_cells(window: Browser, cells: str) -> None:
 
 
 def test_the_keyboard_goes_through_the_filters_in_their_order_and_stays(
-    window: Browser, address: str
+    window: Browser, address: str, business: Storefront
 ) -> None:
     window.open(f"{address}/sales?period=all&in=USD")
     met: list[str] = []
@@ -181,6 +181,16 @@ def test_the_keyboard_goes_through_the_filters_in_their_order_and_stays(
     window.until(lambda _: _query(window).get("currency") == ["USD"])
     window.settle()
     assert window.driver.switch_to.active_element.get_attribute("aria-label") == "Currency"
+    [(day,)] = business.plant.ask("SELECT max(created_date) FROM current_sales_order")
+    window.open(f"{address}/sales?from={day.year}-01-01&to={day.year}-12-31")
+    picker = window.one('[data-testid="stMain"] [data-testid="stSelectbox"]')
+    window.driver.execute_script("arguments[0].focus()", picker.find_element(*_INPUT))
+    window.driver.switch_to.active_element.send_keys(f"{day:%b %Y}\n")
+    window.one("h3", "Revenue by day")
+    window.settle()
+    focused = window.driver.switch_to.active_element  # still there, to go on to a day
+    assert focused.get_attribute("aria-label") == "Look into one day"
+    assert not focused.get_attribute("value")
 
 
 def test_a_filter_changes_the_numbers_and_the_address(

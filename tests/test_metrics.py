@@ -299,6 +299,13 @@ def test_every_number_is_the_sum_over_the_rows_that_are_true(
             for _ in range(2):
                 chosen = replace(life.filter(choices), as_of=moment.captured_at)
                 compare(reading, chosen, brute)
+    with open_reading(warehouse.reader) as reading, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(debts, "STEPS", 4)
+        begins = moments[0].captured_at
+        chosen = replace(life.filter(metrics.choices(reading)), since=NOW - DAY, until=NOW)
+        assert debts.over_time(reading, chosen)["at"][0] == begins
+        assert len(debts.over_time(reading, chosen)) == 5
+        compare_debts(reading, chosen, [begins.date() + DAY * day for day in (0, 1)], plant)
     days = spread(plant, [moment.captured_at for moment in moments])
     with open_reading(warehouse.reader) as reading:
         for began in days:

@@ -146,6 +146,8 @@ def column(values: "pd.Series[Any]", heading: str) -> Any:
 def _width(values: "pd.Series[Any]") -> int | None:
     """Of a column whose longest text comes after the rows that the browser measures."""
     lengths = [len(str(value)) for value in values if not text.is_missing(value)]
-    wanted = max(lengths, default=0) * LETTER_PIXELS + CELL_PIXELS
-    seen = max(lengths, default=0) == max(lengths[:MEASURED], default=0)
-    return None if seen else min(wanted, MOST_PIXELS)
+    wanted, measured = (
+        min(max(some, default=0) * LETTER_PIXELS + CELL_PIXELS, MOST_PIXELS)
+        for some in (lengths, lengths[:MEASURED])
+    )
+    return wanted if measured < wanted else None

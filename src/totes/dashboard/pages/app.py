@@ -38,6 +38,9 @@ STYLE = """
 [class*="st-key-cards-2-"] { grid-template-columns: repeat(2, 1fr); }
 [class*="st-key-cards-3-"] { grid-template-columns: repeat(3, 1fr); }
 [class*="st-key-cards-4-"] { grid-template-columns: repeat(4, 1fr); }
+[class*="st-key-cards-3-business"]:has([data-testid="stCaptionContainer"]) > div {
+  align-self: start; height: auto; flex: none;
+}
 [data-stale="true"] { opacity: 1 !important; transition: none !important; }
 [data-testid="stMetricLabel"] p, [data-testid="stMetricDelta"] *,
 [data-testid="stMetricValue"] * {

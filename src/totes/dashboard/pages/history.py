@@ -94,7 +94,7 @@ def _versions(page: View, kind: str, key: int) -> None:
     changes = _changes(found)
     tables.table(
         changes,
-        {"seen": "Seen", "column": "What changed", "before": "From", "after": "To"},
+        {"column": "What changed", "before": "From", "after": "To", "seen": "Seen"},
         key=f"history-changes-{kind}-{key}",
         file_name=f"totes-changes-{kind}-{key}",
         alt=f"Every change of {name.lower()} that was seen.",
