@@ -145,8 +145,8 @@ def _never_paid(page: View) -> None:
     st.caption(
         f"{text.count(found.receivable.count, 'payment')} to us and "
         f"{text.count(found.payable.count, 'payment')} by us are overdue, and due on a weekend or "
-        "on the day they were made: totesys pays none of these. They are among the open payments "
-        "below, as “Never paid”."
+        "on the day they were made: no payment run of totesys pays these, only a person does. "
+        "They are among the open payments below, as “Never paid”."
     )
 
 
@@ -231,8 +231,8 @@ def _expected(page: View) -> None:
         )
         st.caption(
             text.own(
-                f"Not among these: {told}, due on a weekend or on the day they were made. totesys "
-                "pays none of these."
+                f"Not among these: {told}, due on a weekend or on the day they were made. No "
+                "payment run of totesys pays these, only a person does."
             )
         )
     else:
