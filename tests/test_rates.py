@@ -562,12 +562,12 @@ EURO = (Decimal(1), DEFINITION, False)
 
 @pytest.fixture
 def days(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Days:
-    """A platform with rates, whose source is on the first day, at noon."""
+    """A platform with rates, whose source is on the first day, from its morning to its evening."""
     (tmp_path / "bundle.csv").write_bytes(csv(BUNDLE))
     query, first = snapshot._LOOK, date(2022, 12, 1)
 
     def move(ahead: int) -> None:
-        clock = f"(date '{first + ahead * DAY}' + time '12:00' + (now() - now()::date))"
+        clock = f"(date '{first + ahead * DAY}' + time '06:00' + (now() - now()::date) / 2)"
         moved = query.replace("clock_timestamp()", f"{clock}::timestamptz")
         monkeypatch.setattr(snapshot, "_LOOK", moved)
 

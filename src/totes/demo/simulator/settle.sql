@@ -11,7 +11,7 @@ FROM (
             AS settled_on
     FROM payment,
         LATERAL (
-            SELECT payment_date::date
+            SELECT CASE WHEN pg_input_is_valid(payment_date, 'date') THEN payment_date::date END
                 + CASE WHEN payment_id %% 40 = 0 THEN 45 ELSE 1 + payment_id * 7 %% 4 END AS day
         ) AS settling
     WHERE NOT paid
