@@ -72,6 +72,9 @@ window.counting.observe(document.body, {subtree: true, childList: true, characte
 """
 """A badge tells another age with each look at the warehouse."""
 
+AGAIN_SECONDS = 20.0
+"""After that a person clicks a second time."""
+
 pytestmark = pytest.mark.slow
 
 
@@ -124,6 +127,22 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
 
 def _query(window: Browser) -> dict[str, list[str]]:
     return parse_qs(urlsplit(window.driver.current_url).query)
+
+
+def _click_into(window: Browser, mark: str, title: str) -> None:
+    """Click until it leads there: a busy machine draws a chart anew under the first click."""
+    clicked = -AGAIN_SECONDS
+
+    def led(_: object) -> bool:
+        nonlocal clicked
+        if any(found.text.startswith(title) for found in window.all("h3")):
+            return True
+        if time.monotonic() - clicked > AGAIN_SECONDS:
+            window.click(mark)
+            clicked = time.monotonic()
+        return False
+
+    window.until(led)
 
 
 def test_a_tour_keeps_the_filter_and_asks_nobody_else(window: Browser, address: str) -> None:
@@ -220,8 +239,7 @@ def test_a_bar_leads_into_its_month_and_a_day_shows_its_orders(
     start = first.replace(day=1)
     window.open(f"{address}/sales?from={start}&to={start + timedelta(days=120)}")
     window.one("h3", "Revenue by month")
-    window.click(f"{CHART} .mark-rect path")
-    window.one("h3", "Revenue by day")
+    _click_into(window, f"{CHART} .mark-rect path", "Revenue by day")
     assert _query(window)["from"] == [str(start)]
     window.open(f"{address}/sales?from={day}&to={day}")
     window.says("Choose a row to see its history")
