@@ -15,6 +15,7 @@ FROM (
                 + CASE WHEN payment_id %% 40 = 0 THEN 45 ELSE 1 + payment_id * 7 %% 4 END AS day
         ) AS settling
     WHERE NOT paid
+    FOR UPDATE OF payment SKIP LOCKED
 ) AS late
 WHERE payment_id = late_id
     AND settled_on < %(at)s::date
