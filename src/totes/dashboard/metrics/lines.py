@@ -193,10 +193,12 @@ def due_today(chosen: Filter, *, made_today: bool) -> sql.Composable:
 
 
 def _few(chosen: Filter, only: sql.Composable) -> sql.Composable:
+    """Payments of a kind that there are few of."""
     parts = _payments(chosen)
     if chosen.departments and chosen.as_of is None:
         only = part("part_found_first", payment=parts["payment"], only=only)
-    return _converted("payment", part("part_payments_open", only=only, **parts))
+    parts["whose"] = sql.SQL("{} AND {}").format(only, parts["whose"])
+    return _converted("payment", part("part_payments_of_facts", **parts))
 
 
 def payments_then(chosen: Filter) -> sql.Composable:

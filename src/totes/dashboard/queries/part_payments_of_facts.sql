@@ -1,4 +1,4 @@
--- One line for each payment, of orders of anybody or of the staff that the filter chooses.
+-- One line for each payment, of those of anybody or of the staff that the filter chooses.
 (
     SELECT
         payment_date AS day,
