@@ -31,6 +31,7 @@ from rich.table import Table
 from totes.dashboard import metrics
 from totes.dashboard.filters import Choices, Filter
 from totes.dashboard.reading import Reading, open_reading
+from totes.dashboard.rows import MOST
 from totes.demo.servers import (
     Source,
     Warehouse,
@@ -50,6 +51,9 @@ REPEATS = 5
 
 QUARTER = 93
 """Days; of a longer period the sales page shows the top designs only when they are wanted."""
+
+FIRST = MOST[0]
+"""So many rows a page shows at first."""
 
 TABLES = (
     *("address", "counterparty", "currency", "department", "design", "staff", "payment_type"),
@@ -155,7 +159,7 @@ def dashboard(reader: Dsn) -> Iterator[Measured]:
     wanted: Mapping[str, Callable[[Reading, Filter], object]] = {
         "top designs": metrics.sales.top_designs,
         "the dearest items": partial(metrics.purchases.by, dimension="item", limit=1000),
-        "payments made": metrics.payments.rows,
+        "payments made": partial(metrics.payments.rows, limit=FIRST),
     }
     for what, ask in wanted.items():
         yield _median(f"dashboard, when wanted: {what} of a year", reader, ask, year)
@@ -202,7 +206,7 @@ def _purchases(reading: Reading, chosen: Filter) -> None:
     metrics.purchases.summary(reading, chosen)
     metrics.purchases.over_time(reading, chosen)
     metrics.purchases.by(reading, chosen, "counterparty", limit=1000)
-    metrics.purchases.deliveries(reading, chosen)
+    metrics.purchases.deliveries(reading, chosen, limit=FIRST)
 
 
 def _payments(reading: Reading, chosen: Filter) -> None:
@@ -212,7 +216,7 @@ def _payments(reading: Reading, chosen: Filter) -> None:
     metrics.payments.ages(reading, chosen)
     metrics.payments.owed(reading, chosen)
     metrics.payments.expected(reading, chosen)
-    metrics.payments.open_rows(reading, chosen)
+    metrics.payments.open_rows(reading, chosen, limit=FIRST)
 
 
 _PAGES = {

@@ -180,7 +180,7 @@ def test_a_tab_is_asked_for_when_it_is_opened(
 def test_of_very_many_items_the_dearest_are_shown_and_the_rest_is_one(
     business: Storefront, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("totes.dashboard.rows.MOST", 9)
+    monkeypatch.setattr("totes.dashboard.rows.MOST_RANKED", 9)
     drawn = []
     ranked = charts.ranked
 
@@ -224,9 +224,15 @@ def test_deliveries_name_the_country_they_go_to_beside_the_suppliers(
         shown = table[["city", "delivery_country", "country"]].to_numpy().tolist()
         assert shown == [truth[key] for key in table["purchase_order_id"]]
     assert "The first" not in words(looked)
-    monkeypatch.setattr("totes.dashboard.rows.MOST", 2)
+    monkeypatch.setattr("totes.dashboard.rows.MOST", (2, 1000))
     few = look(business.served, "purchases", period="all")
     assert "The first 2; narrow the filter to see others." in words(few)
+    assert len(next(table for table in tables_of(few) if "days" in table)) == 2
+    few.radio(key="purchases-deliveries-most").set_value(1000).run()
+    assert not few.exception
+    assert "The first" not in words(few)
+    assert len(next(table for table in tables_of(few) if "days" in table)) == len(coming)
+    few.radio(key="purchases-deliveries-most").set_value(2).run()
     assert len(next(table for table in tables_of(few) if "days" in table)) == 2
 
 

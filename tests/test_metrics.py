@@ -1182,9 +1182,17 @@ def test_an_older_warehouse_gets_the_totals_of_what_it_has(told: Plant) -> None:
     told.ask(f"DROP TABLE {made}")
     told.ask(f"DROP INDEX {indexes[0][0]}")
     told.ask("DELETE FROM totes.migrations WHERE name > '0004'")
-    assert migrate(told.warehouse) == ["0004_daily.sql", "0005_payments_by_staff.sql"]
+    assert migrate(told.warehouse) == [
+        "0004_daily.sql",
+        "0005_payments_by_staff.sql",
+        "0006_payments_due_at_once.sql",
+    ]
     assert_totals_equal_the_facts(told.warehouse)
-    for name in ("daily_payments", "daily_payments_by_staff", "daily_open_payments"):
+    for name in (
+        "daily_payments",
+        "daily_payments_by_staff",
+        "daily_payments_by_staff_by_counterparty",
+    ):
         assert told.ask(f"SELECT count(*) > 0 FROM totes.{name}") == [(True,)], name
 
 
@@ -1272,9 +1280,10 @@ PARTS = {
     *("sales_order", "purchase_order", "payment", "source", "lines", "rates", "converted"),
     *("members", "id", "ever", "sales", "purchases", "columns", "totals", "counterparty_id"),
     *("earlier", "whose", "kinds", "whole", "waiting", "only", "known"),
+    *("begun", "ended", "true_now", "no_run_pays", "due_at_once", "currency_id", "rate_key"),
     *("narrowed", "factor", "chosen", "key", "order"),
     *("counterparty_name", "design_name", "staff_name", "name", "namesakes"),
-    *("day", "made", "text"),  # made: a day, or how it compares with another
+    *("day", "made", "text"),
     *("quantity", "price", "place", "places", "place_id", "chosen_places", "staff"),
 }
 """What queries are composed of: relations, columns and the names of a row's fields."""

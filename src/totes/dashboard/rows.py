@@ -1,6 +1,6 @@
 """The single orders or payments behind the numbers, each with a way to its history."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import pandas as pd
@@ -11,7 +11,11 @@ from totes.dashboard.filters import Filter
 from totes.dashboard.reading import Reading
 from totes.dashboard.view import View, link
 
-MOST = 1000
+MOST = (100, 1_000, 10_000)
+"""How many rows one may ask for; the first is what is shown at once."""
+
+MOST_RANKED = 1000
+"""Of more items than that the dearest are shown, and the rest as one."""
 
 KEYS: Mapping[str, str] = {
     "sales_order": "sales_order_id",
@@ -34,7 +38,7 @@ def rows(  # noqa: PLR0913  what a list of rows is made of
     open_at: bool,
     name: str = "",
 ) -> None:
-    """At most a thousand, once they are wanted; one that is chosen leads to its history.
+    """The first of them, once they are wanted; one that is chosen leads to its history.
 
     With several ways to `ask` there is a choice between them.
     """
@@ -44,8 +48,7 @@ def rows(  # noqa: PLR0913  what a list of rows is made of
         return
     if isinstance(ask, Mapping):
         ask = ask[st.radio("Which of them", list(ask), horizontal=True, key=f"{key}-which")]
-    found = ask(page.reading, page.chosen, limit=MOST)
-    told_if_cut(found)
+    found = first(key, lambda limit: ask(page.reading, page.chosen, limit=limit))
     picked = tables.table(
         found,
         {column: heading.format(page.currency) for column, heading in columns.items()},
@@ -69,7 +72,13 @@ def rows(  # noqa: PLR0913  what a list of rows is made of
         st.caption("Choose a row to see its history.")
 
 
-def told_if_cut(found: pd.DataFrame) -> None:
-    """That there may be more than these."""
-    if len(found) == MOST:
-        st.caption(f"The first {MOST:,}; narrow the filter to see others.")
+def first(key: str, ask: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
+    """As many rows as one chooses; where there are only a few, there is nothing to choose."""
+    choice = f"{key}-most"
+    limit = st.session_state.get(choice, MOST[0])
+    found = ask(limit)
+    if limit > MOST[0] or len(found) == limit:
+        st.radio("Rows at most", MOST, format_func="{:,}".format, horizontal=True, key=choice)
+    if len(found) == limit:
+        st.caption(f"The first {limit:,}; narrow the filter to see others.")
+    return found

@@ -91,8 +91,9 @@ class Lines:
 
 _DAY = ("day", "currency_id")
 _ORDERS = ("orders", "units", "value")
-_OF_PAYMENTS = (*_DAY, "payment_type_id", "paid")
 _PAYMENTS = ("payments", "value")
+_OF_STAFF: LiteralString = "staff_id IS NOT NULL"
+_DUE = ("paid", *_DAY, "payment_type_id", "due_at_once")
 
 
 def _of_orders(name: str, *dimensions: str) -> tuple[Daily, ...]:
@@ -116,25 +117,20 @@ LINES = (
         "payments",
         "fact_payment",
         (
-            Daily("daily_payments", _OF_PAYMENTS, _PAYMENTS),
-            Daily("daily_payments_by_counterparty", (*_OF_PAYMENTS, "counterparty_id"), _PAYMENTS),
+            Daily("daily_payments", _DUE, _PAYMENTS),
+            Daily("daily_payments_by_counterparty", ("counterparty_id", *_DUE), _PAYMENTS),
         ),
     ),
     Lines(
         "payments_of_staff",
         "fact_payment",
         (
+            Daily("daily_payments_by_staff", ("staff_id", *_DUE), _PAYMENTS, _OF_STAFF),
             Daily(
-                "daily_payments_by_staff",
-                ("staff_id", "paid", *_DAY, "payment_type_id"),
+                "daily_payments_by_staff_by_counterparty",
+                ("staff_id", "counterparty_id", *_DUE),
                 _PAYMENTS,
-                "staff_id IS NOT NULL",
-            ),
-            Daily(
-                "daily_open_payments",
-                ("staff_id", "counterparty_id", *_DAY, "payment_type_id"),
-                _PAYMENTS,
-                "NOT paid AND staff_id IS NOT NULL",
+                _OF_STAFF,
             ),
         ),
         others=MappingProxyType(
@@ -236,6 +232,7 @@ _TYPES = MappingProxyType(
     {
         "day": "DATE",
         "paid": "BOOLEAN",
+        "due_at_once": "BOOLEAN",
         "orders": "BIGINT",
         "payments": "BIGINT",
         "units": "BIGINT",

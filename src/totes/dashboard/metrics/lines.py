@@ -1,7 +1,7 @@
 """Where the rows of a question come from: daily totals where they can answer it, else the facts."""
 
 from collections.abc import Collection, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -19,6 +19,9 @@ EVER = (date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31))
 
 DAYS, MONTHS = 92, 3 * 366
 """So many days of a period are told by day, so many by month, and more by year."""
+
+DAYS_AHEAD = 30
+"""Of so many days the expected payments are told."""
 
 _SALES = ("counterparty", "staff", "location", "design")
 _PURCHASES = ("counterparty", "staff")
@@ -54,25 +57,59 @@ def bound(reading: Reading, chosen: Filter) -> dict[str, Any]:
         "departments": list(chosen.departments) or None,
         "reporting": chosen.reporting,
     }
-    days = {"since": chosen.since, "until": chosen.until}
     named = (chosen.currencies, chosen.countries, chosen.departments, chosen.reporting)
     ids = _looked_up(reading, "ids", named, values=names)
-    converts = (chosen.since, chosen.until, chosen.reporting, chosen.as_of)
-    known_at = rates_known_at(reading, chosen.as_of)
-    rates_of = {"reporting": chosen.reporting, "known_at": known_at, **days}
-    which = {
-        "known": known_rates(chosen.as_of),
-        "rates": part("part_rates_as_of" if chosen.as_of else "part_rates_now"),
-    }
     return {
         **names,
-        **days,
         **ids,
-        **_looked_up(reading, "rates", converts, which, values=rates_of),
+        **_rates_of_days(reading, chosen),
+        "since": chosen.since,
+        "until": chosen.until,
         **namesakes(reading),
         "counterparties": list(chosen.counterparties) or None,
         "as_of": chosen.as_of,
     }
+
+
+def _rates_of_days(reading: Reading, chosen: Filter) -> dict[str, Any]:
+    """The rates of a filter's days as three arrays.
+
+    They are asked for with some days more, as the page's other questions are about the time before
+    and the weeks to come: those take them, too.
+    """
+    asked: list[tuple[date, date]] = reading.once(
+        ("days of rates", chosen.reporting, chosen.as_of), list
+    )
+    for days in asked:
+        if days[0] <= chosen.since and chosen.until <= days[1]:
+            break
+    else:
+        days = _with_days_around(chosen)
+        asked.append(days)
+    known_at = rates_known_at(reading, chosen.as_of)
+    return _looked_up(
+        reading,
+        "rates",
+        (*days, chosen.reporting, chosen.as_of),
+        {
+            "known": known_rates(chosen.as_of),
+            "key": rate_key(sql.Identifier("day"), sql.Identifier("currency_id")),
+        },
+        values={
+            "since": days[0],
+            "until": days[1],
+            "reporting": chosen.reporting,
+            "known_at": known_at,
+        },
+    )
+
+
+def _with_days_around(chosen: Filter) -> tuple[date, date]:
+    """The equal period before it, and the weeks to come that are asked about."""
+    first, last = EVER
+    before = timedelta(days=min(chosen.days, (chosen.since - first).days))
+    ahead = timedelta(days=min(DAYS_AHEAD, (last - chosen.until).days))
+    return chosen.since - before, chosen.until + ahead
 
 
 def bound_for_payments(reading: Reading, chosen: Filter) -> dict[str, Any]:
@@ -123,17 +160,19 @@ def known_rates(as_of: datetime | None) -> sql.Composable:
     return sql.SQL("exchange_rate_as_of(%(known_at)s)")
 
 
-def rates() -> sql.Composable:
-    return part("part_rates")
+def rate_key(day: sql.Identifier, currency: sql.Identifier) -> sql.Composable:
+    return part("part_rate_key", day=day, currency_id=currency)
 
 
 def of_rows(what: str) -> dict[str, sql.Composable]:
     """What questions for the rows of a fact (sale, purchase, payment) are made of beside it."""
     names = _IN_FACTS if what == "sale" else {}
+    day = "payment_date" if what == "payment" else "created_date"
     return {
         **called(),
         "narrowed": narrowed(what, names),
-        "rates": rates(),
+        "rates": part("part_rates"),
+        "rate_key": rate_key(sql.Identifier(what, day), sql.Identifier(what, "currency_id")),
         "factor": part("part_factor"),
     }
 
@@ -181,62 +220,54 @@ def payments(chosen: Filter, *needed: str) -> sql.Composable:
     return _converted("payment", _all_payments(chosen, *needed))
 
 
-def late(chosen: Filter) -> sql.Composable:
-    """Those of the overdue ones that are only late: a run would have paid them."""
-    return _few(chosen, part("part_late"))
-
-
-def due_today(chosen: Filter, *, made_today: bool) -> sql.Composable:
-    """The open ones that are due today: those that were made today, or those that weren't."""
-    made = sql.SQL("=") if made_today else sql.SQL("<>")
-    return _few(chosen, part("part_due_today", made=made))
-
-
-def _few(chosen: Filter, only: sql.Composable) -> sql.Composable:
-    """Payments of a kind that there are few of."""
-    parts = _payments(chosen)
-    if chosen.departments and chosen.as_of is None:
-        only = part("part_found_first", payment=parts["payment"], only=only)
-    parts["whose"] = sql.SQL("{} AND {}").format(only, parts["whose"])
-    return _converted("payment", part("part_payments_of_facts", **parts))
-
-
 def payments_then(chosen: Filter) -> sql.Composable:
     """Those that it would have chosen at an earlier moment.
 
     At the rates known now, so that each payment is worth the same on both sides of a comparison:
     what has changed is the debt and not the rate of its day.
     """
-    then = part("part_payments_then", source=_all_payments(chosen), whose=whose(chosen))
-    return _converted("payment", then)
+    return _converted("payment", part("part_payments_then", **_versions(chosen)))
 
 
 def debts(chosen: Filter) -> Parts:
     """What is open is made of: all payments, and the changes that a filter chooses."""
     return {
-        "source": _all_payments(chosen),
-        "whose": whose(chosen),
+        **_versions(chosen),
         "narrowed": narrowed("payment"),
         "kinds": kinds(),
-        "converted": converted(sql.Identifier("line")),
+        "converted": converted(sql.Identifier("chosen")),
+    }
+
+
+def _versions(chosen: Filter) -> dict[str, sql.Composable]:
+    """What is asked of payments' history, up to now or to the moment that the filter names."""
+    if chosen.as_of is None:
+        begun, true_now = sql.SQL("true"), sql.SQL("valid_to IS NULL")
+        ended = sql.SQL("valid_to IS NOT NULL")
+    else:
+        begun, ended = sql.SQL("valid_from <= %(as_of)s"), sql.SQL("valid_to <= %(as_of)s")
+        true_now = part("part_true_then", begun=begun, ended=ended)
+    return {
+        "source": _all_payments(chosen),
+        "whose": whose(chosen, each=True),
+        "begun": begun,
+        "true_now": true_now,
+        "ended": ended,
     }
 
 
 def _all_payments(chosen: Filter, *needed: str) -> sql.Composable:
     """Every payment, whatever its day, by what is `needed` of it."""
-    looked_at = {*needed, *_looked_at(chosen, country="counterparty")}
     if chosen.as_of is not None:
         return part("part_payments_of_facts", **_payments(chosen))
-    if looked_at == {"staff", "counterparty"}:
-        return part("part_payments_of_staff_with", **_payments(chosen))
-    id_: sql.Composable = sql.SQL("NULL::integer")
-    if "counterparty" in looked_at:
-        id_ = sql.Identifier("counterparty_id")
+    looked_at = {*needed, *_looked_at(chosen, country="counterparty")}
+    by = [name for name in ("staff", "counterparty") if name in looked_at]
+    known, unknown = sql.Identifier("counterparty_id"), sql.SQL("NULL::integer")
     return part(
         "part_payments_of_totals",
-        totals=sql.Identifier("totes", "_by_".join(["daily_payments", *looked_at])),
-        counterparty_id=id_,
-        whose=part("part_of_staff") if "staff" in looked_at else sql.SQL("true"),
+        totals=sql.Identifier("totes", "_by_".join(["daily_payments", *by])),
+        counterparty_id=known if "counterparty" in by else unknown,
+        whose=part("part_of_staff") if "staff" in by else sql.SQL("true"),
     )
 
 
@@ -260,9 +291,23 @@ def kinds() -> sql.Composable:
     return part("part_kinds")
 
 
+def no_run_pays() -> sql.Composable:
+    """The condition that no run pays what is open of a line."""
+    line = {name: sql.Identifier(name) for name in ("day", "due_at_once")}
+    return part("part_no_run_pays", **line)
+
+
+def never_paid() -> sql.Composable:
+    """The same of a payment, its day being over."""
+    made = sql.SQL("payment.payment_date = payment.created_date")
+    day = sql.Identifier("payment", "payment_date")
+    return part("part_never_paid", no_run_pays=part("part_no_run_pays", day=day, due_at_once=made))
+
+
 def converted(lines: sql.Composable) -> sql.Composable:
     """Lines of a day, a currency and a value, with that in the reporting currency."""
-    return part("part_converted", lines=lines, rates=rates())
+    key = rate_key(sql.Identifier("line", "day"), sql.Identifier("line", "currency_id"))
+    return part("part_converted", lines=lines, rates=part("part_rates"), key=key)
 
 
 def _looked_at(chosen: Filter, *, country: str) -> list[str]:
@@ -293,7 +338,4 @@ def _totals(
 
 
 def _converted(what: str, source: sql.Composable) -> sql.Composable:
-    parts = {"source": source, "narrowed": narrowed(what)}
-    if what == "payment":
-        parts["kinds"] = kinds()
-    return converted(part(f"part_{what}s", **parts))
+    return converted(part(f"part_{what}s", source=source, narrowed=narrowed(what)))

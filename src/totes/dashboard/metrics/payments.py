@@ -26,9 +26,6 @@ FACT = "fact_payment"
 type Only = Literal["", "overdue", "never paid"]
 """Which of the open payments."""
 
-
-FRIDAY, NONE = 5, Decimal("0.00")
-
 NOT_DUE = "not due"
 """The age of open payments that aren't overdue."""
 
@@ -83,16 +80,12 @@ class _Open:
     unconverted: int
 
     @classmethod
-    def of(cls, ages: pd.DataFrame) -> "_Open":
+    def of(cls, ages: pd.DataFrame, which: str = "") -> "_Open":
+        """All of `ages` together, or `which` of them has columns of its own."""
         with localcontext(prec=_EXACT):
-            exact = sum((one for one in ages["exact"] if one is not None), Decimal())
-        return cls(exact, int(ages["payments"].sum()), int(ages["unconverted"].sum()))
-
-    def __sub__(self, other: "_Open") -> "_Open":
-        with localcontext(prec=_EXACT):
-            exact = self.exact - other.exact
-        unconverted = self.unconverted - other.unconverted
-        return _Open(exact, self.payments - other.payments, unconverted)
+            exact = sum((one for one in ages[f"{which}exact"] if one is not None), Decimal())
+        counts = (ages[f"{which}{name}"].sum() for name in ("payments", "unconverted"))
+        return cls(exact, *map(int, counts))
 
     @property
     def told(self) -> tuple[Decimal | None, int, int]:
@@ -139,10 +132,15 @@ def summary(reading: Reading, chosen: Filter) -> PaymentsSummary:
 
 def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
     """Cash by day, month or year: start, cash_in, cash_out, net, unconverted."""
-    return _over_time(reading, chosen, grain or lines.fitting_grain(chosen), paid=True)
+    return reading.run(
+        "payments_over_time",
+        {"converted": lines.payments(chosen), "kinds": lines.kinds()},
+        grain=grain or lines.fitting_grain(chosen),
+        **lines.bound_for_payments(reading, chosen),
+    )
 
 
-def expected(reading: Reading, chosen: Filter, days: int = 30) -> pd.DataFrame:
+def expected(reading: Reading, chosen: Filter, days: int = lines.DAYS_AHEAD) -> pd.DataFrame:
     """What is open and due on each of the next days, from today on.
 
     Columns: day, cash_in, cash_out, net, never_in, never_out, unconverted. What is due on a weekend
@@ -150,26 +148,15 @@ def expected(reading: Reading, chosen: Filter, days: int = 30) -> pd.DataFrame:
     """
     today = choosing.days(reading, chosen.as_of).today
     ahead = chosen.within(today, today + timedelta(days=days - 1))
-    found = _over_time(reading, ahead, "day", paid=False).rename(columns={"start": "day"})
-    weekend = pd.Series([day.isoweekday() > FRIDAY for day in found["day"]], dtype=bool)
-    for way in ("in", "out"):
-        cash, never = f"cash_{way}", f"never_{way}"
-        found[never] = found[cash].where(weekend, NONE)
-        found[cash] = found[cash].mask(weekend, NONE)
-    if today.isoweekday() <= FRIDAY:
-        for column, made_today in (("cash", False), ("never", True)):
-            due = lines.due_today(chosen, made_today=made_today)
-            of_today = _over_time(reading, ahead.within(today, today), "day", due, paid=False)
-            for way in ("in", "out"):
-                found[f"{column}_{way}"] = [
-                    *of_today[f"cash_{way}"],
-                    *found[f"{column}_{way}"].iloc[1:],
-                ]
-    cash_flow = zip(found["cash_in"], found["cash_out"], strict=True)
-    found["net"] = [
-        None if came is None or went is None else came - went for came, went in cash_flow
-    ]
-    return found
+    return reading.run(
+        "payments_expected",
+        {
+            "converted": lines.payments(ahead),
+            "kinds": lines.kinds(),
+            "no_run_pays": lines.no_run_pays(),
+        },
+        **lines.bound_for_payments(reading, ahead),
+    )
 
 
 def ages(reading: Reading, chosen: Filter) -> pd.DataFrame:
@@ -177,7 +164,7 @@ def ages(reading: Reading, chosen: Filter) -> pd.DataFrame:
 
     All ages of both directions (in: owed to us) are there.
     """
-    return _ages(reading, chosen).drop(columns="exact")
+    return _ages(reading, chosen)[["direction", "age", "payments", "value", "unconverted"]]
 
 
 def owed(reading: Reading, chosen: Filter) -> pd.DataFrame:
@@ -188,7 +175,11 @@ def owed(reading: Reading, chosen: Filter) -> pd.DataFrame:
     """
     return reading.run(
         "payments_owed",
-        {"converted": lines.payments(chosen, "counterparty"), **names()},
+        {
+            "converted": lines.payments(chosen, "counterparty"),
+            "kinds": lines.kinds(),
+            **names(),
+        },
         today=choosing.days(reading, chosen.as_of).today,
         **lines.bound_for_payments(reading, chosen.within(*lines.EVER)),
     )
@@ -196,12 +187,11 @@ def owed(reading: Reading, chosen: Filter) -> pd.DataFrame:
 
 def never_paid(reading: Reading, chosen: Filter) -> NeverPaid:
     """Open payments that are overdue and that no run pays: see `open_rows`."""
-    overdue = _overdue(_ages(reading, chosen))
-    late = _overdue(_ages(reading, chosen, late=True))
+    never_paid = _by_way(_ages(reading, chosen), "never_")
     waiting = partial(waits.waiting, reading, chosen, FACT)
 
     def never(name: str, way: str, total: str) -> Total:
-        value, count, unconverted = (overdue[way] - late[way]).told
+        value, count, unconverted = never_paid[way].told
         return Total(name, value, None, count, unconverted, waiting(total))
 
     return NeverPaid(
@@ -210,44 +200,44 @@ def never_paid(reading: Reading, chosen: Filter) -> NeverPaid:
     )
 
 
-def rows(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd.DataFrame:
+def rows(reading: Reading, chosen: Filter, limit: int | None = None) -> pd.DataFrame:
     """The paid payments of the period, the newest first."""
     return _rows(reading, chosen, limit, paid=True)
 
 
 def open_rows(
-    reading: Reading, chosen: Filter, *, only: Only = "", limit: int | None = 1000
+    reading: Reading, chosen: Filter, *, only: Only = "", limit: int | None = None
 ) -> pd.DataFrame:
     """The open payments, the longest due first; `why` is a reason that it was never paid."""
     return _rows(reading, chosen.within(*lines.EVER), limit, paid=False, only=only)
 
 
-def _ages(reading: Reading, chosen: Filter, *, late: bool = False) -> pd.DataFrame:
+def _ages(reading: Reading, chosen: Filter) -> pd.DataFrame:
     """Open payments by direction and age, whatever day they are due; asked once for a reading."""
     ever = chosen.within(*lines.EVER)
 
     def ask() -> pd.DataFrame:
         return reading.run(
             "payments_ages",
-            {"converted": lines.late(chosen) if late else lines.payments(chosen)},
+            {
+                "converted": lines.payments(chosen),
+                "kinds": lines.kinds(),
+                "no_run_pays": lines.no_run_pays(),
+            },
             today=choosing.days(reading, chosen.as_of).today,
             **lines.bound_for_payments(reading, ever),
         )
 
-    return reading.once(("ages", ever, late), ask)
+    return reading.once(("ages", ever), ask)
 
 
-def _overdue(ages: pd.DataFrame) -> dict[str, _Open]:
-    return _by_way(ages[ages["age"] != NOT_DUE])
-
-
-def _by_way(ages: pd.DataFrame) -> dict[str, _Open]:
-    return {way: _Open.of(ages[ages["direction"] == way]) for way in ("in", "out")}
+def _by_way(ages: pd.DataFrame, which: str = "") -> dict[str, _Open]:
+    return {way: _Open.of(ages[ages["direction"] == way], which) for way in ("in", "out")}
 
 
 def _still_open(reading: Reading, chosen: Filter) -> dict[str, _Direction]:
     ages = _ages(reading, chosen)
-    overdue = _overdue(ages)
+    overdue = _by_way(ages[ages["age"] != NOT_DUE])
     return {
         way: _Direction(way, *total.told, *overdue[way].told)
         for way, total in _by_way(ages).items()
@@ -269,7 +259,7 @@ def _by_direction(
     today = choosing.days(reading, chosen.as_of).today if earlier is None else earlier.date()
     rows = reading.rows(
         "payments_total",
-        {"converted": converted},
+        {"converted": converted, "kinds": lines.kinds()},
         today=today,
         paid=paid,
         earlier=earlier,
@@ -300,24 +290,6 @@ def _compared(reading: Reading, chosen: Filter, now: Mapping[str, _Direction]) -
     return choosing.compared(reading, chosen)
 
 
-def _over_time(
-    reading: Reading,
-    chosen: Filter,
-    grain: Grain,
-    converted: sql.Composable | None = None,
-    *,
-    paid: bool,
-) -> pd.DataFrame:
-    return reading.run(
-        "payments_over_time",
-        {"converted": converted or lines.payments(chosen)},
-        today=choosing.days(reading, chosen.as_of).today,
-        grain=grain,
-        paid=paid,
-        **lines.bound_for_payments(reading, chosen),
-    )
-
-
 _NEWEST = sql.SQL("payment.payment_date DESC, payment.payment_id")
 _OLDEST = sql.SQL("payment.payment_date, payment.payment_id")
 
@@ -325,13 +297,17 @@ _OLDEST = sql.SQL("payment.payment_date, payment.payment_id")
 def _rows(
     reading: Reading, chosen: Filter, limit: int | None, *, paid: bool, only: Only = ""
 ) -> pd.DataFrame:
-    conditions = {"overdue": "part_overdue", "never paid": "part_never_paid"}
+    conditions = {
+        "": sql.SQL("true"),
+        "overdue": part("part_overdue"),
+        "never paid": lines.never_paid(),
+    }
     return reading.run(
         "payments_rows",
         {
             "payment": lines.facts(chosen)["payment"],
             "whose": lines.whose(chosen, each=True),
-            "only": part(conditions[only]) if only else sql.SQL("true"),
+            "only": conditions[only],
             "kinds": lines.kinds(),
             "order": _NEWEST if paid else _OLDEST,
             **lines.of_rows("payment"),

@@ -82,12 +82,12 @@ def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = Non
     return found.rename(columns={"units": "quantity"})
 
 
-def rows(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd.DataFrame:
+def rows(reading: Reading, chosen: Filter, limit: int | None = None) -> pd.DataFrame:
     """The orders themselves, the newest first; `rate` and `value` are None without a rate."""
     return _rows(reading, chosen, None, limit)
 
 
-def deliveries(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd.DataFrame:
+def deliveries(reading: Reading, chosen: Filter, limit: int | None = None) -> pd.DataFrame:
     """Orders of any day whose delivery is agreed for today or later, the soonest first.
 
     Columns as of `rows`, and the `days` until then.

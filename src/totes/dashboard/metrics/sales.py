@@ -110,7 +110,7 @@ def new_and_returning(reading: Reading, chosen: Filter) -> pd.DataFrame:
     return reading.run("new_and_returning", parts, **lines.bound(reading, chosen))
 
 
-def rows(reading: Reading, chosen: Filter, limit: int | None = 1000) -> pd.DataFrame:
+def rows(reading: Reading, chosen: Filter, limit: int | None = None) -> pd.DataFrame:
     """The orders themselves, the newest first; `rate` and `value` are None without a rate."""
     parts = {**lines.facts(chosen), **lines.of_rows("sale")}
     return reading.run("sales_rows", parts, limit=limit, **lines.bound(reading, chosen))

@@ -7,13 +7,11 @@ import streamlit as st
 
 from totes.dashboard import charts, drill, metrics, tables, text, totals
 from totes.dashboard.filters import Filter
-from totes.dashboard.metrics import payments
+from totes.dashboard.metrics import lines, payments
 from totes.dashboard.money import rates_note
 from totes.dashboard.reading import Reading
 from totes.dashboard.rows import rows
 from totes.dashboard.view import View, view
-
-DAYS_AHEAD = 30
 
 DIRECTIONS = {"in": "Owed to us", "out": "Owed by us"}
 
@@ -214,8 +212,8 @@ def _owed(page: View) -> None:
 
 
 def _expected(page: View) -> None:
-    st.subheader(f"Expected in the next {DAYS_AHEAD} days")
-    found = payments.expected(page.reading, page.chosen, DAYS_AHEAD)
+    st.subheader(f"Expected in the next {lines.DAYS_AHEAD} days")
+    found = payments.expected(page.reading, page.chosen)
     drawn = charts.lines(
         found.rename(columns={"day": "start"}),
         {"cash_in": "Cash in", "cash_out": "Cash out"},

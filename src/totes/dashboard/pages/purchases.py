@@ -89,14 +89,14 @@ def _by(page: View, all_of_it: purchases.PurchasesSummary) -> None:
         if not tab.open:
             continue
         with tab:
-            found = purchases.by(page.reading, page.chosen, name, limit=rows.MOST)
+            found = purchases.by(page.reading, page.chosen, name, limit=rows.MOST_RANKED)
             if name == "country":
                 found = charts.by_country(found)
             if found.empty:
                 st.text("Nothing was bought in this period.")
                 continue
-            if len(found) == rows.MOST:
-                st.caption(f"The {rows.MOST:,} that most was spent on.")
+            if len(found) == rows.MOST_RANKED:
+                st.caption(f"The {rows.MOST_RANKED:,} that most was spent on.")
             says = narrow.ranked(
                 page,
                 _with_the_rest(found, all_of_it),
@@ -122,7 +122,7 @@ def _by(page: View, all_of_it: purchases.PurchasesSummary) -> None:
 
 def _with_the_rest(found: tables.Frame, all_of_it: purchases.PurchasesSummary) -> tables.Frame:
     """The rows and, where they are not all, one more for all others together."""
-    if len(found) < rows.MOST:
+    if len(found) < rows.MOST_RANKED:
         return found
     shown = charts.added(found["value"])
     every = all_of_it.spend.value
@@ -136,8 +136,10 @@ def _with_the_rest(found: tables.Frame, all_of_it: purchases.PurchasesSummary) -
 
 def _deliveries(page: View) -> None:
     st.subheader(f"Deliveries agreed, from {page.today} on")
-    found = purchases.deliveries(page.reading, page.chosen, limit=rows.MOST)
-    rows.told_if_cut(found)
+    key = "purchases-deliveries"
+    found = rows.first(
+        key, lambda limit: purchases.deliveries(page.reading, page.chosen, limit=limit)
+    )
     tables.table(
         found,
         {
@@ -152,7 +154,7 @@ def _deliveries(page: View) -> None:
             "country": "Supplier's country",
             "purchase_order_id": "Order id",
         },
-        key="purchases-deliveries",
+        key=key,
         file_name=f"totes-deliveries_{page.file_name}",
         alt=f"Deliveries that were agreed for {page.today} and later, the soonest first.",
         empty=f"No delivery is agreed for {page.today} or later.",

@@ -13,7 +13,7 @@ WITH change AS (
     FROM fact_payment AS payment
     WHERE NOT paid
         AND valid_from > (%(moments)s::timestamptz[])[1]
-        AND valid_from <= coalesce(%(as_of)s::timestamptz, 'infinity')
+        AND {begun}
         AND {whose}
     UNION ALL
     SELECT
@@ -21,49 +21,38 @@ WITH change AS (
     FROM fact_payment AS payment
     WHERE NOT paid
         AND valid_to > (%(moments)s::timestamptz[])[1]
-        AND valid_to <= coalesce(%(as_of)s::timestamptz, 'infinity')
+        AND {ended}
         AND {whose}
 ),
 
+chosen AS (
+    SELECT * FROM change AS payment WHERE {narrowed}
+),
+
 -- For how many of the moments a change is still to come; what is open now counts for all of them.
-placed AS (
+by_kind AS (
     SELECT
         coalesce(
             width_bucket(seen - interval '1 microsecond', %(moments)s::timestamptz[]),
             cardinality(%(moments)s::timestamptz[]) + 1
         ) AS place,
-        day,
-        currency_id,
         payment_type_id,
         sum(payments) AS payments,
-        sum(value) AS value
-    FROM change AS payment
-    WHERE {narrowed}
-    GROUP BY 1, 2, 3, 4
-),
-
-line AS (
-    SELECT
-        placed.place,
-        placed.day,
-        placed.currency_id,
-        placed.payments,
-        kind.direction,
-        kind.sign * placed.value AS value
-    FROM placed
-    JOIN dim_payment_type AS type ON type.payment_type_id = placed.payment_type_id
-    JOIN {kinds} AS kind (payment_type_name, direction, sign)
-        ON kind.payment_type_name = type.payment_type_name
+        sum(payments) FILTER (WHERE lacks_rate) AS unconverted,
+        sum(converted) AS value
+    FROM {converted} AS line
+    GROUP BY 1, 2
 ),
 
 summed AS (
     SELECT
-        place,
-        direction,
-        sum(payments) AS payments,
-        sum(payments) FILTER (WHERE converted IS NULL) AS unconverted,
-        sum(converted) AS value
-    FROM {converted} AS line
+        by_kind.place,
+        kind.direction,
+        sum(by_kind.payments) AS payments,
+        sum(by_kind.unconverted) AS unconverted,
+        sum(kind.sign * by_kind.value) AS value
+    FROM by_kind
+    JOIN {kinds} AS kind ON kind.payment_type_id = by_kind.payment_type_id
     GROUP BY 1, 2
 ),
 

@@ -8,6 +8,5 @@
         END AS converted,
         rate.rate IS NULL AND line.currency_id <> ALL(%(own_ids)s::int[]) AS lacks_rate
     FROM {lines} AS line
-    LEFT JOIN {rates} AS rate
-        ON rate.key = (line.day - DATE '1970-01-01')::bigint * 4294967296 + line.currency_id
+    LEFT JOIN {rates} AS rate ON rate.key = {key}
 )

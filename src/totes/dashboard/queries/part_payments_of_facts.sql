@@ -4,6 +4,7 @@
         payment_date AS day,
         currency_id,
         payment_type_id,
+        payment_date = created_date AS due_at_once,
         paid,
         counterparty_id,
         1 AS payments,

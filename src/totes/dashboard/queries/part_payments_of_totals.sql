@@ -4,6 +4,7 @@
         day,
         currency_id,
         payment_type_id,
+        due_at_once,
         paid,
         {counterparty_id} AS counterparty_id,
         payments,

@@ -29,8 +29,6 @@
     FROM versions AS waiting
     LEFT JOIN dim_counterparty AS other
         ON other.counterparty_id::text = waiting.row ->> 'counterparty_id'
-    LEFT JOIN dim_payment_type AS type
-        ON type.payment_type_id::text = waiting.row ->> 'payment_type_id'
-    LEFT JOIN {kinds} AS kind (payment_type_name, direction, sign)
-        ON kind.payment_type_name = type.payment_type_name
+    LEFT JOIN {kinds} AS kind
+        ON kind.payment_type_id::text = waiting.row ->> 'payment_type_id'
 )

@@ -1,19 +1,29 @@
--- Cash of each day, month or year of the period: what was paid, or what is still to be. NULL where
--- there is some and none can be converted.
-WITH summed AS (
+-- Cash of each day, month or year of the period; NULL where there is some and none can be converted.
+WITH by_kind AS (
     SELECT
         date_trunc(%(grain)s, day::timestamp)::date AS start,
-        CASE
-            WHEN count(*) FILTER (WHERE direction = 'in') = 0 THEN 0.00
-            ELSE round(sum(converted) FILTER (WHERE direction = 'in'), 2)
-        END AS cash_in,
-        CASE
-            WHEN count(*) FILTER (WHERE direction = 'out') = 0 THEN 0.00
-            ELSE round(sum(converted) FILTER (WHERE direction = 'out'), 2)
-        END AS cash_out,
+        payment_type_id,
+        sum(converted) AS value,
         sum(payments) FILTER (WHERE lacks_rate) AS unconverted
     FROM {converted} AS line
-    WHERE paid = %(paid)s
+    WHERE paid
+    GROUP BY 1, 2
+),
+
+summed AS (
+    SELECT
+        by_kind.start,
+        CASE
+            WHEN count(*) FILTER (WHERE kind.direction = 'in') = 0 THEN 0.00
+            ELSE round(sum(kind.sign * by_kind.value) FILTER (WHERE kind.direction = 'in'), 2)
+        END AS cash_in,
+        CASE
+            WHEN count(*) FILTER (WHERE kind.direction = 'out') = 0 THEN 0.00
+            ELSE round(sum(kind.sign * by_kind.value) FILTER (WHERE kind.direction = 'out'), 2)
+        END AS cash_out,
+        sum(by_kind.unconverted) AS unconverted
+    FROM by_kind
+    JOIN {kinds} AS kind ON kind.payment_type_id = by_kind.payment_type_id
     GROUP BY 1
 )
 

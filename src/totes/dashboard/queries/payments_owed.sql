@@ -1,15 +1,26 @@
 -- Who owes us, and whom we owe, the biggest debts first. NULL where there are debts and none can be
 -- converted.
-WITH debts AS (
+WITH by_kind AS (
     SELECT
         counterparty_id,
-        direction,
+        payment_type_id,
         day < %(today)s AS overdue,
         sum(converted) AS value,
         sum(payments) FILTER (WHERE lacks_rate) AS unconverted
     FROM {converted} AS line
     WHERE NOT paid
     GROUP BY 1, 2, 3
+),
+
+debts AS (
+    SELECT
+        by_kind.counterparty_id,
+        kind.direction,
+        by_kind.overdue,
+        kind.sign * by_kind.value AS value,
+        by_kind.unconverted
+    FROM by_kind
+    JOIN {kinds} AS kind ON kind.payment_type_id = by_kind.payment_type_id
 ),
 
 summed AS (

@@ -1,16 +1,13 @@
 -- Payments themselves: the newest paid ones first, or of the open ones the longest due. What they
 -- are called is looked up for those that are shown alone.
-WITH kind (payment_type_name, direction, sign) AS {kinds},
+WITH kind AS {kinds},
 
 shown AS (
     SELECT *
     FROM {payment} AS payment
     WHERE payment.payment_date BETWEEN %(since)s AND %(until)s
         AND payment.paid = %(paid)s
-        AND payment.payment_type_id = ANY(ARRAY(
-            SELECT payment_type_id FROM dim_payment_type
-            WHERE payment_type_name IN (SELECT payment_type_name FROM kind)
-        ))
+        AND payment.payment_type_id = ANY(ARRAY(SELECT payment_type_id FROM kind))
         AND {narrowed}
         AND {whose}
         AND {only}
@@ -22,7 +19,7 @@ SELECT
     payment.payment_id,
     payment.payment_date,
     kind.direction,
-    type.payment_type_name AS kind,
+    kind.payment_type_name AS kind,
     {counterparty_name} AS counterparty,
     counterparty.counterparty_legal_country AS country,
     currency.currency_code AS currency,
@@ -39,11 +36,9 @@ SELECT
     reason.sales_order_id,
     reason.purchase_order_id
 FROM shown AS payment
-JOIN dim_payment_type AS type ON type.payment_type_id = payment.payment_type_id
-JOIN kind ON kind.payment_type_name = type.payment_type_name
+JOIN kind ON kind.payment_type_id = payment.payment_type_id
 JOIN dim_counterparty AS counterparty ON counterparty.counterparty_id = payment.counterparty_id
 JOIN dim_currency AS currency ON currency.currency_id = payment.currency_id
 JOIN dim_transaction AS reason ON reason.transaction_id = payment.transaction_id
-LEFT JOIN {rates} AS rate
-    ON rate.currency_id = payment.currency_id AND rate.day = payment.payment_date
+LEFT JOIN {rates} AS rate ON rate.key = {rate_key}
 ORDER BY {order}

@@ -1,17 +1,28 @@
 -- Paid payments of the period by their direction, or open ones; NULL where there are some and none
 -- can be converted. Lines may take others away.
-WITH summed AS (
+WITH by_kind AS (
     SELECT
-        line.direction,
-        sum(line.converted) AS value,
-        sum(line.payments) AS payments,
-        sum(line.payments) FILTER (WHERE line.lacks_rate) AS unconverted,
-        sum(line.converted) FILTER (WHERE line.day < %(today)s) AS overdue_value,
-        sum(line.payments) FILTER (WHERE line.day < %(today)s) AS overdue_payments,
-        sum(line.payments) FILTER (WHERE line.lacks_rate AND line.day < %(today)s)
-            AS overdue_unconverted
+        payment_type_id,
+        day < %(today)s AS overdue,
+        sum(converted) AS value,
+        sum(payments) AS payments,
+        sum(payments) FILTER (WHERE lacks_rate) AS unconverted
     FROM {converted} AS line
-    WHERE line.paid = %(paid)s
+    WHERE paid = %(paid)s
+    GROUP BY 1, 2
+),
+
+summed AS (
+    SELECT
+        kind.direction,
+        sum(kind.sign * by_kind.value) AS value,
+        sum(by_kind.payments) AS payments,
+        sum(by_kind.unconverted) AS unconverted,
+        sum(kind.sign * by_kind.value) FILTER (WHERE by_kind.overdue) AS overdue_value,
+        sum(by_kind.payments) FILTER (WHERE by_kind.overdue) AS overdue_payments,
+        sum(by_kind.unconverted) FILTER (WHERE by_kind.overdue) AS overdue_unconverted
+    FROM by_kind
+    JOIN {kinds} AS kind ON kind.payment_type_id = by_kind.payment_type_id
     GROUP BY 1
 )
 

@@ -25,8 +25,7 @@ JOIN dim_counterparty AS counterparty
 JOIN dim_location AS place ON place.location_id = purchase.agreed_delivery_location_id
 JOIN dim_staff AS staff ON staff.staff_id = purchase.staff_id
 JOIN dim_currency AS currency ON currency.currency_id = purchase.currency_id
-LEFT JOIN {rates} AS rate
-    ON rate.currency_id = purchase.currency_id AND rate.day = purchase.created_date
+LEFT JOIN {rates} AS rate ON rate.key = {rate_key}
 WHERE purchase.created_date BETWEEN %(since)s AND %(until)s
     AND (
         %(delivery_from)s::date IS NULL

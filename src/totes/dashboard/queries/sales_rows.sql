@@ -23,8 +23,7 @@ JOIN dim_location AS place ON place.location_id = sale.agreed_delivery_location_
 JOIN dim_design AS design ON design.design_id = sale.design_id
 JOIN dim_staff AS staff ON staff.staff_id = sale.sales_staff_id
 JOIN dim_currency AS currency ON currency.currency_id = sale.currency_id
-LEFT JOIN {rates} AS rate
-    ON rate.currency_id = sale.currency_id AND rate.day = sale.created_date
+LEFT JOIN {rates} AS rate ON rate.key = {rate_key}
 WHERE sale.created_date BETWEEN %(since)s AND %(until)s
     AND {narrowed}
 ORDER BY sale.created_date DESC, sale.created_time DESC, sale.sales_order_id DESC

@@ -4,6 +4,7 @@ SELECT
     payment.payment_date AS day,
     payment.currency_id,
     payment.payment_type_id,
+    payment.payment_date = payment.created_date AS due_at_once,
     payment.paid,
     payment.counterparty_id,
     coalesce(sale.sales_staff_id, purchase.staff_id) AS staff_id,

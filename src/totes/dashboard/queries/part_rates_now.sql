@@ -1,2 +1,0 @@
--- The rates as they are known now.
-exchange_rate_to(%(reporting)s)
