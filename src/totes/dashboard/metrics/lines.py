@@ -241,12 +241,11 @@ def debts(chosen: Filter) -> Parts:
 
 def _versions(chosen: Filter) -> dict[str, sql.Composable]:
     """What is asked of payments' history, up to now or to the moment that the filter names."""
+    begun, ended = sql.SQL("valid_from <= %(as_of)s"), sql.SQL("valid_to <= %(as_of)s")
+    true_now: sql.Composable = part("part_true_then", begun=begun, ended=ended)
     if chosen.as_of is None:
-        begun, true_now = sql.SQL("true"), sql.SQL("valid_to IS NULL")
-        ended = sql.SQL("valid_to IS NOT NULL")
-    else:
-        begun, ended = sql.SQL("valid_from <= %(as_of)s"), sql.SQL("valid_to <= %(as_of)s")
-        true_now = part("part_true_then", begun=begun, ended=ended)
+        begun, ended = sql.SQL("true"), sql.SQL("valid_to IS NOT NULL")
+        true_now = sql.SQL("valid_to IS NULL")
     return {
         "source": _all_payments(chosen),
         "whose": whose(chosen, each=True),
