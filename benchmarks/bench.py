@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from totes.dashboard import metrics
-from totes.dashboard.filters import Choices, Filter
+from totes.dashboard.filters import Filter
 from totes.dashboard.reading import Reading, open_reading
 from totes.dashboard.rows import MOST
 from totes.demo.servers import (
@@ -136,6 +136,7 @@ def dashboard(reader: Dsn) -> Iterator[Measured]:
     """What the warehouse takes for a page's questions, the connection included: medians."""
     with open_reading(reader) as reading:
         known = metrics.choices(reading)
+        biggest = _biggest(reading, Filter.of(known, "all"))
     month = Filter.of(known)
     year = Filter.of(known, "last-12-months")
     dollars = replace(month, currencies=("USD",))
@@ -145,13 +146,13 @@ def dashboard(reader: Dsn) -> Iterator[Measured]:
         changes = {
             "currency": dollars,
             "counterparty": customer,
-            "department": _narrowed(month, known, "departments"),
+            "department": replace(month, departments=biggest["department"]),
             "year": year,
-            "year, one department": _narrowed(year, known, "departments"),
-            "year, one country and department": _narrowed(year, known, "departments", "countries"),
-            "all time, the same two": _narrowed(
-                Filter.of(known, "all"), known, "departments", "countries"
-            ),
+            "year, one department": replace(year, departments=biggest["department"]),
+            "year, one country": replace(year, countries=biggest["country"]),
+            "year, both": _narrowed(year, biggest),
+            "all time": Filter.of(known, "all"),
+            "all time, both": _narrowed(Filter.of(known, "all"), biggest),
         }
         for change, chosen in changes.items():
             line = f"dashboard, {name}: {change}"
@@ -165,9 +166,14 @@ def dashboard(reader: Dsn) -> Iterator[Measured]:
         yield _median(f"dashboard, when wanted: {what} of a year", reader, ask, year)
 
 
-def _narrowed(chosen: Filter, known: Choices, *names: str) -> Filter:
-    """Only the last department, country … there is."""
-    return replace(chosen, **{name: getattr(known, name)[-1:] for name in names})
+def _biggest(reading: Reading, chosen: Filter) -> Mapping[str, tuple[str]]:
+    """The department and the country that sold most: what they ask for is the most work."""
+    by = partial(metrics.sales.by, reading, chosen, limit=1)
+    return {name: (by(name)["name"].iloc[0],) for name in ("department", "country")}
+
+
+def _narrowed(chosen: Filter, to: Mapping[str, tuple[str]]) -> Filter:
+    return replace(chosen, departments=to["department"], countries=to["country"])
 
 
 def _median(
@@ -188,6 +194,7 @@ def _median(
 def _overview(reading: Reading, chosen: Filter) -> None:
     metrics.overview.totals(reading, chosen)
     metrics.overview.over_time(reading, chosen)
+    metrics.debts.over_time(reading, chosen)
 
 
 def _sales(reading: Reading, chosen: Filter) -> None:

@@ -66,6 +66,7 @@ def by(  # noqa: PLR0913  what is summed, by what, and how much of it
         "converted": converted,
         "members": part(f"members_of_{members}", **names()),
         "id": sql.Identifier(f"{key}_id"),
+        "own_value": sql.SQL("sum(line.value)") if key == "currency" else sql.SQL("NULL::numeric"),
     }
     found = reading.run("orders_by", parts, limit=limit, **lines.bound(reading, chosen))
     return found if key == "currency" else found.drop(columns="own_value")

@@ -6,12 +6,13 @@ from datetime import date
 from types import MappingProxyType
 
 import pandas as pd
+from psycopg import sql
 
 from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import choosing, lines, orders
 from totes.dashboard.metrics.lines import Grain
 from totes.dashboard.metrics.total import Total
-from totes.dashboard.reading import Reading
+from totes.dashboard.reading import Reading, part
 
 FACT = "fact_purchase_order"
 
@@ -84,7 +85,7 @@ def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = Non
 
 def rows(reading: Reading, chosen: Filter, limit: int | None = None) -> pd.DataFrame:
     """The orders themselves, the newest first; `rate` and `value` are None without a rate."""
-    return _rows(reading, chosen, None, limit)
+    return _rows(reading, chosen, limit)
 
 
 def deliveries(reading: Reading, chosen: Filter, limit: int | None = None) -> pd.DataFrame:
@@ -94,18 +95,38 @@ def deliveries(reading: Reading, chosen: Filter, limit: int | None = None) -> pd
     """
     today = choosing.days(reading, chosen.as_of).today
     everything = replace(chosen, since=lines.EVER[0], until=lines.EVER[1], period="")
-    found = _rows(reading, everything, today, limit)
+    found = _rows(
+        reading,
+        everything,
+        limit,
+        only=part("part_delivered_from"),
+        order=_SOONEST,
+        delivery_from=today,
+    )
     found["days"] = [(day - today).days for day in found["agreed_delivery_date"]]
     return found
 
 
+_ALL = sql.SQL("true")
+_NEWEST = sql.SQL(
+    "purchase.created_date DESC, purchase.created_time DESC, purchase.purchase_order_id DESC"
+)
+_SOONEST = sql.SQL("purchase.agreed_delivery_date, {newest}").format(newest=_NEWEST)
+
+
 def _rows(
-    reading: Reading, chosen: Filter, delivery_from: date | None, limit: int | None
+    reading: Reading,
+    chosen: Filter,
+    limit: int | None,
+    *,
+    only: sql.Composable = _ALL,
+    order: sql.Composable = _NEWEST,
+    **values: date,
 ) -> pd.DataFrame:
     return reading.run(
         "purchases_rows",
-        {**lines.facts(chosen), **lines.of_rows("purchase")},
-        delivery_from=delivery_from,
+        {**lines.facts(chosen), **lines.of_rows("purchase"), "only": only, "order": order},
         limit=limit,
+        **values,
         **lines.bound(reading, chosen),
     )

@@ -3,12 +3,12 @@
 WITH of_ids AS (
     SELECT
         line.{id} AS id,
-        sum(line.value) AS own_value,
+        {own_value} AS own_value,
         sum(line.converted) AS value,
         sum(line.orders) AS orders,
         sum(line.units) AS units,
-        sum(line.units) FILTER (WHERE line.converted IS NOT NULL) AS converted_units,
-        sum(line.orders) FILTER (WHERE line.converted IS NULL) AS unconverted
+        sum(line.units) FILTER (WHERE NOT line.lacks_rate) AS converted_units,
+        sum(line.orders) FILTER (WHERE line.lacks_rate) AS unconverted
     FROM {converted} AS line
     GROUP BY 1
 ),

@@ -5,8 +5,8 @@ WITH summed AS (
         sum(converted) AS value,
         sum(orders) AS orders,
         sum(units) AS units,
-        sum(units) FILTER (WHERE converted IS NOT NULL) AS converted_units,
-        sum(orders) FILTER (WHERE converted IS NULL) AS unconverted
+        sum(units) FILTER (WHERE NOT lacks_rate) AS converted_units,
+        sum(orders) FILTER (WHERE lacks_rate) AS unconverted
     FROM {converted} AS line
     GROUP BY 1
 )

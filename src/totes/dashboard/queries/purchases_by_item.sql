@@ -6,8 +6,8 @@ WITH summed AS (
         sum(line.converted) AS value,
         sum(line.orders) AS orders,
         sum(line.units) AS units,
-        sum(line.units) FILTER (WHERE line.converted IS NOT NULL) AS converted_units,
-        coalesce(sum(line.orders) FILTER (WHERE line.converted IS NULL), 0) AS unconverted
+        sum(line.units) FILTER (WHERE NOT line.lacks_rate) AS converted_units,
+        coalesce(sum(line.orders) FILTER (WHERE line.lacks_rate), 0) AS unconverted
     FROM {converted} AS line
     GROUP BY 1
 ),

@@ -1,5 +1,15 @@
 -- The purchase orders themselves, the newest first; or those whose delivery is agreed from a day
--- on, the soonest first.
+-- on, the soonest first. What they are called is looked up for those that are shown alone.
+WITH shown AS (
+    SELECT *
+    FROM {purchase_order} AS purchase
+    WHERE purchase.created_date BETWEEN %(since)s AND %(until)s
+        AND {narrowed}
+        AND {only}
+    ORDER BY {order}
+    LIMIT %(limit)s
+)
+
 SELECT
     purchase.purchase_order_id,
     purchase.created_date,
@@ -19,22 +29,11 @@ SELECT
     round(purchase.item_quantity * purchase.item_unit_price * {factor}, 2) AS value,
     purchase.agreed_delivery_date,
     purchase.agreed_payment_date
-FROM {purchase_order} AS purchase
+FROM shown AS purchase
 JOIN dim_counterparty AS counterparty
     ON counterparty.counterparty_id = purchase.counterparty_id
 JOIN dim_location AS place ON place.location_id = purchase.agreed_delivery_location_id
 JOIN dim_staff AS staff ON staff.staff_id = purchase.staff_id
 JOIN dim_currency AS currency ON currency.currency_id = purchase.currency_id
 LEFT JOIN {rates} AS rate ON rate.key = {rate_key}
-WHERE purchase.created_date BETWEEN %(since)s AND %(until)s
-    AND (
-        %(delivery_from)s::date IS NULL
-        OR purchase.agreed_delivery_date >= %(delivery_from)s
-    )
-    AND {narrowed}
-ORDER BY
-    CASE WHEN %(delivery_from)s::date IS NOT NULL THEN purchase.agreed_delivery_date END,
-    purchase.created_date DESC,
-    purchase.created_time DESC,
-    purchase.purchase_order_id DESC
-LIMIT %(limit)s
+ORDER BY {order}

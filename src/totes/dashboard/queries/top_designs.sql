@@ -6,7 +6,7 @@ WITH summed AS (
         sum(line.converted) AS value,
         sum(line.orders) AS orders,
         sum(line.units) AS units,
-        sum(line.orders) FILTER (WHERE line.converted IS NULL) AS unconverted
+        sum(line.orders) FILTER (WHERE line.lacks_rate) AS unconverted
     FROM {converted} AS line
     GROUP BY 1, 2
 ),
