@@ -499,7 +499,7 @@ def test_an_older_warehouse_gets_the_totals_of_what_it_has(told: Plant) -> None:
     made = ", ".join(f"totes.{name}" for name in (*NAMES, "verifications"))
     indexes = told.ask(
         "SELECT string_agg(indexname, ', ') FROM pg_indexes WHERE schemaname = 'public' AND"
-        " indexname ~ '_(created|due|open|late|begun|ended|currency|sale|purchase|reason)$'"
+        " indexname ~ '_(created|due|open|begun|ended|delivered|currency|sale|purchase|reason)$'"
     )
     told.ask(f"DROP TABLE {made}")
     told.ask(f"DROP INDEX {indexes[0][0]}")
