@@ -548,7 +548,6 @@ def _calendar(years: set[int]) -> Iterator[date]:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # it would take a fifth longer, and comes to no line for the first time
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_warehouse_holds_every_version_that_a_capture_saw(

@@ -179,7 +179,6 @@ def test_the_verdict_names_what_was_found_and_how_to_find_it_again(
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # it would take half as long again
 @pytest.mark.timeout(1200)
 def test_nothing_is_lost_doubled_or_altered_whatever_happens(
     scratch: Path, record_property: Callable[[str, object], None]
