@@ -387,6 +387,20 @@ def test_a_fact_waits_for_its_dimension_rows_and_enters_with_the_last(
     assert len(history(warehouse.dsn, "fact_sales_order")) == 2
 
 
+def test_a_version_that_waits_and_comes_again_enters_once(
+    lake: ProcessedLake, warehouse: EmptyWarehouse
+) -> None:
+    """It was released with the batch that brings what it waits for: the newer reading counts."""
+    lake.publish({**DIMENSIONS, "fact_sales_order": [sale(2, currency_id=9)]})
+    again = {**sale(2, currency_id=9, units_sold=7), "valid_from": moment(1)}
+    lake.publish({"dim_currency": [currency(9, "XTS", "Test")], "fact_sales_order": [again]})
+    loaded(lake, warehouse)
+    assert history(warehouse.dsn, "fact_sales_order", "units_sold") == [(7, moment(1), None)]
+    assert quarantine(warehouse.dsn, "reason", "released_at") == [
+        ("waits for dim_currency 9", moment(2))
+    ]
+
+
 @pytest.mark.parametrize("bulk_rows", [1, 1000])
 def test_a_payment_is_of_whoever_made_its_order_now(
     lake: ProcessedLake,
