@@ -2,13 +2,13 @@
 
 What a batch changes in them is worked out from the keys it touches: their current rows as they
 were before (taken away) and as they are after (added), whatever brought them there. The staff of a
-payment is that of its order, so orders and transactions touch payments, too; the totals equal the
-facts after each star table, and so after all of them.
+payment is that of its order, so orders and transactions touch payments, too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, LiteralString
@@ -244,40 +244,47 @@ _TYPES = MappingProxyType(
 _TOO_MUCH = Decimal(10) ** 16
 
 
-@contextmanager
-def kept(connection: Connection[Any], star: Star, staged: sql.Identifier) -> Iterator[None]:
-    """Bring the totals along with what happens inside to the keys of `star` that are staged."""
-    with ExitStack() as all_lines:
+@dataclass(frozen=True)
+class Changes:
+    """What a batch changes in the totals: the current lines of the keys it touches.
+
+    As they were before the first star that touches them, and as they are after the last.
+    """
+
+    connection: Connection[Any]
+    _touched: set[str] = field(default_factory=set)
+
+    def touch(self, star: Star, staged: sql.Identifier) -> None:
+        """Note the lines that the staged rows of `star` may change, before they are placed."""
         for lines in LINES:
             if star.name in lines.sources:
-                all_lines.enter_context(_kept(connection, lines, star, staged))
-        yield
+                self._touch(lines, star, staged)
 
+    def _touch(self, lines: Lines, star: Star, staged: sql.Identifier) -> None:
+        parts = {**lines.parts, "star": star.name, "staged": staged}
+        if lines.name not in self._touched:
+            self.connection.execute(statement("make_changed", **parts))
+            self._touched.add(lines.name)
+        if star.name == lines.fact:
+            touch = statement("touch", **parts)
+        else:
+            touch = statement(
+                "touch_payments",
+                **parts,
+                its_key=sql.Identifier(star.key.name),
+                current=sql.Identifier(star.name.replace("fact_", "current_")),
+                staged_columns=_list("staged.{}", lines.others[star.name]),
+                current_columns=_list("known.{}", lines.others[star.name]),
+            )
+        if self.connection.execute(touch).rowcount:
+            self.connection.execute(sql.SQL("ANALYZE {}").format(parts["touched"]))
+            self.connection.execute(statement("note_lines_before", **parts))
 
-@contextmanager
-def _kept(
-    connection: Connection[Any], lines: Lines, star: Star, staged: sql.Identifier
-) -> Iterator[None]:
-    parts = {**lines.parts, "staged": staged}
-    connection.execute(statement("make_changed", **parts))
-    if star.name == lines.fact:
-        touch = statement("touch", **parts)
-    else:
-        touch = statement(
-            "touch_payments",
-            **parts,
-            its_key=sql.Identifier(star.key.name),
-            current=sql.Identifier(star.name.replace("fact_", "current_")),
-            staged_columns=_list("staged.{}", lines.others[star.name]),
-            current_columns=_list("known.{}", lines.others[star.name]),
-        )
-    if not connection.execute(touch).rowcount:
-        yield
-        return
-    connection.execute(sql.SQL("ANALYZE {}").format(parts["touched"]))
-    connection.execute(statement("note_lines", sign=-1, **parts))
-    yield
-    connection.execute(statement("note_lines", sign=1, **parts))
-    connection.execute(sql.SQL("ANALYZE {}").format(parts["changed"]))
-    for daily in lines.dailies:
-        connection.execute(statement("change_daily", **parts, **daily.parts))
+    def settle(self, filled: AbstractSet[str]) -> None:
+        """Bring the totals along, but for those that are made anew as their stars were `filled`."""
+        for lines in LINES:
+            if lines.name in self._touched and filled.isdisjoint(lines.sources):
+                self.connection.execute(statement("note_lines_after", **lines.parts))
+                self.connection.execute(sql.SQL("ANALYZE {}").format(lines.parts["changed"]))
+                for daily in lines.dailies:
+                    self.connection.execute(statement("change_daily", **lines.parts, **daily.parts))

@@ -129,11 +129,12 @@ class _Batch:
         self._refuse()
         in_bulk = [star for star in STARS.values() if self._is_bulk(star)]
         definitions = self._take_down(in_bulk)
+        changes = daily.Changes(self.connection)
         for star in STARS.values():
             if star in in_bulk:
                 self._fill(star)
             else:
-                self._merge(star)
+                self._merge(star, changes)
         thinned = self._put_up(definitions)
         for star in in_bulk:
             self.connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(star.name)))
@@ -141,6 +142,7 @@ class _Batch:
             star.name: None if star.name in thinned else self._parquet(self._files(star))
             for star in in_bulk
         }
+        changes.settle(filled.keys())
         daily.fill(self.connection, self.engine, filled)
         self.connection.execute(statement("forget_earlier", batch=self.manifest.batch))
 
@@ -212,7 +214,7 @@ class _Batch:
 
     # Every other load: staged first.
 
-    def _merge(self, star: Star) -> None:
+    def _merge(self, star: Star, changes: daily.Changes) -> None:
         staged = sql.Identifier(f"staged_{star.name}")
         columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in star.columns)
         names = {"staged": staged, "star": sql.Identifier(star.name), "columns": columns}
@@ -230,9 +232,9 @@ class _Batch:
         else:
             self.connection.execute(sql.SQL("ANALYZE {}").format(staged))
         moments = sql.SQL("SELECT DISTINCT valid_from FROM {} ORDER BY 1").format(staged)
-        with daily.kept(self.connection, star, staged):
-            for (moment,) in self.connection.execute(moments).fetchall():
-                self._place(star, names, moment)
+        changes.touch(star, staged)
+        for (moment,) in self.connection.execute(moments).fetchall():
+            self._place(star, names, moment)
 
     def _is_awaited(self, star: Star) -> bool:
         """Whether versions of the star wait for a dimension's row."""
@@ -251,6 +253,7 @@ class _Batch:
                         "free_waiting",
                         staged=staged,
                         name=star.name,
+                        key=sql.Identifier(star.key.name),
                         **_reference(dimension),
                         key_type=sql.SQL(dimension.key.type.postgres),
                     )

@@ -1,8 +1,9 @@
--- The payments for those transactions or orders in which a batch may change whose they are.
+-- The payments for those transactions or orders in which a batch may change whose they are, but for
+-- those that another star has touched before.
 INSERT INTO {touched}
-SELECT payment_id
-FROM current_payment
-WHERE transaction_id IN (
+SELECT payment.payment_id, {star}
+FROM current_payment AS payment
+WHERE payment.transaction_id IN (
     SELECT transaction_id FROM dim_transaction
     WHERE {its_key} IN (
         SELECT staged.{its_key}
@@ -13,3 +14,6 @@ WHERE transaction_id IN (
             OR ROW({staged_columns}) IS DISTINCT FROM ROW({current_columns})
     )
 )
+    AND NOT EXISTS (
+        SELECT FROM {touched} AS known WHERE known.payment_id = payment.payment_id
+    )
