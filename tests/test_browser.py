@@ -6,10 +6,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from datetime import UTC, timedelta
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
@@ -20,8 +22,11 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from browser import PATIENCE_SECONDS, Browser, browser
-from storefront import CHANGED, DELETED, SCRIPT, Storefront, storefront
-from totes.dashboard import charts, text
+from storefront import CHANGED, DELETED, MARKDOWN, SCRIPT, TWINS, Storefront, storefront
+from totes.dashboard import charts, metrics, text
+from totes.dashboard.filters import Filter
+from totes.dashboard.metrics import purchases, sales
+from totes.dashboard.reading import open_reading
 from totes.dashboard.server import free_port, url
 from totes.dashboard.view import PAGES
 from totes.demo.servers import EmbeddedServer, Source
@@ -34,6 +39,8 @@ DOWNLOAD = '[data-testid="stDownloadButton"] button'
 CHART = '[data-testid="stVegaLiteChart"]'
 DIAGRAM = '[data-testid="stGraphVizChart"]'
 TABLE = '[data-testid="stDataFrame"]'
+ALERT = '[data-testid="stAlert"]'
+BADGE = '[data-testid="stText"]'
 
 DRAWN = {"overview": 1, "sales": 4, "purchases": 2, "payments": 3, "pipeline": 1, "dictionary": 3}
 """Charts and diagrams that a page of this business has at least."""
@@ -53,6 +60,24 @@ return [...document.querySelectorAll('{TABLE} tr')]
     .map(row => [...row.querySelectorAll('td')].map(cell => cell.textContent).join(' '))
     .join('\\n');
 """
+
+_NUMBERS = f"""
+return Object.fromEntries([...document.querySelectorAll('[data-testid="stMetric"]')].map(card => [
+    card.querySelector('[data-testid="stMetricLabel"] p').textContent,
+    card.querySelector('{METRIC}').textContent,
+]));
+"""
+
+_CARDS = """
+return [...document.querySelectorAll('[class*="st-key-cards-"] > div')].map(cell => {
+    const card = [cell, ...cell.querySelectorAll('*')].find(
+        one => one.clientWidth > 99 && parseFloat(getComputedStyle(one).borderTopWidth) > 0);
+    const {top, bottom} = card.getBoundingClientRect();
+    const words = [...cell.querySelectorAll('p')].map(one => one.getBoundingClientRect().bottom);
+    return [Math.round(top), Math.round(bottom), Math.max(...words) < bottom];
+});
+"""
+"""Where each card's edge begins and ends, and whether all that is said of it stands within."""
 
 _MARK = """
 return [...document.querySelectorAll(arguments[0])].find(
@@ -158,8 +183,17 @@ def test_a_tour_keeps_the_filter_and_asks_nobody_else(window: Browser, address: 
         _wait_for_charts(window, DRAWN.get(page, 0))
         assert all(_alts(window)), page
         _wait_for_cells(window, SHOWN.get(page, ""))
+        _assert_cards_are_even(window)
     assert not window.asked_elsewhere
     assert not window.complaints()
+
+
+def _assert_cards_are_even(window: Browser) -> None:
+    """Those that begin at one height end at one, with all that is said of them inside."""
+    cards = window.driver.execute_script(_CARDS)
+    edges = {(top, bottom) for top, bottom, _ in cards}
+    assert len({top for top, _ in edges}) == len(edges), edges
+    assert all(within for _, _, within in cards)
 
 
 def _alts(window: Browser) -> list[str]:
@@ -212,22 +246,131 @@ def test_the_keyboard_goes_through_the_filters_in_their_order_and_stays(
     assert not focused.get_attribute("value")
 
 
-def test_a_filter_changes_the_numbers_and_the_address(
+@dataclass(frozen=True)
+class Chosen:
+    """A filter, as a person chooses it and takes it away again."""
+
+    choose: Callable[[Browser], None]
+    undo: Callable[[Browser], None]
+    query: dict[str, list[str]]
+    """What the address then is."""
+
+
+def _named(widget: str, label: str, words: str) -> Callable[[Browser], None]:
+    """Click into a list of choices, once nothing moves, type until one is left, and take it."""
+
+    def choose(window: Browser) -> None:
+        window.settle()
+        field = window.one(f'[data-testid="stSidebar"] [data-testid="{widget}"]', label)
+        field.find_element(*_INPUT).click()
+        window.driver.switch_to.active_element.send_keys(f"{words}\n")
+
+    return choose
+
+
+def _dates(since: date, until: date) -> Callable[[Browser], None]:
+    """Type them into the two fields, and leave these."""
+
+    def choose(window: Browser) -> None:
+        for label, day in (("From", since), ("To", until)):
+            window.settle()
+            window.one(f'[aria-label^="year, {label}"]').click()
+            ActionChains(window.driver).send_keys(f"{day:%Y%m%d}").perform()
+            window.one('[data-testid="stSidebar"] hr').click()
+
+    return choose
+
+
+def _remove(label: str) -> Callable[[Browser], None]:
+    """The cross beside the one that was chosen."""
+
+    def undo(window: Browser) -> None:
+        picker = window.one('[data-testid="stMultiSelect"]', label)
+        crosses = picker.find_elements("css selector", "button[aria-label^=Remove]")
+        next(cross for cross in crosses if cross.is_displayed()).click()
+
+    return undo
+
+
+def _filters(business: Storefront) -> Iterator[Chosen]:
+    """One of each, of which there is something on both pages of orders."""
+    [(currency, country, department, counterparty, newest)] = business.plant.ask(
+        f"""
+        SELECT
+            mode() WITHIN GROUP (ORDER BY currency_code),
+            mode() WITHIN GROUP (ORDER BY country) FILTER (WHERE country <> 'Türkiye'),
+            mode() WITHIN GROUP (ORDER BY department_name)
+                FILTER (WHERE department_name <> '{MARKDOWN}'),
+            min(counterparty_id) FILTER (WHERE counterparty_legal_name = '{TWINS}'),
+            max(created_date)
+        FROM current_sales_order
+        JOIN dim_currency USING (currency_id)
+        JOIN dim_location ON location_id = agreed_delivery_location_id
+        JOIN dim_staff ON staff_id = sales_staff_id
+        JOIN dim_counterparty USING (counterparty_id)
+        """
+    )
+    every = {"period": ["all"]}
+    for name, label, value, shown in (
+        ("currency", "Currency", currency, currency),
+        ("country", "Country", country, country),
+        ("department", "Department", department, department),
+        ("counterparty", "Counterparty", str(counterparty), f"{TWINS} ({counterparty})"),
+    ):
+        yield Chosen(
+            _named("stMultiSelect", label, shown), _remove(label), {**every, name: [value]}
+        )
+    all_days = _named("stSelectbox", "Period", "All")
+    last_month = _named("stSelectbox", "Period", "Last month")
+    yield Chosen(last_month, all_days, {"period": ["last-month"]})
+    since, until = newest - timedelta(days=25), newest - timedelta(days=5)
+    days = {"from": [str(since)], "to": [str(until)]}
+    yield Chosen(_dates(since, until), all_days, days)
+    yield Chosen(
+        _named("stSelectbox", "All sums in", "EUR"),
+        _named("stSelectbox", "All sums in", "GBP"),
+        {**every, "in": ["EUR"]},
+    )
+
+
+def _truth(business: Storefront, page: str, query: dict[str, list[str]]) -> dict[str, str]:
+    """What the warehouse has for an address, as the page's cards tell it."""
+    with open_reading(business.reader) as reading:
+        chosen, notices = Filter.from_query(query, metrics.choices(reading))
+        assert not notices
+        revenue = text.money(sales.total(reading, chosen).value, chosen.reporting)
+        bought = purchases.summary(reading, chosen)
+        spend = text.money(bought.spend.value, chosen.reporting)
+    if page == "overview":
+        return {"Revenue": revenue, "Purchases": spend}
+    return {"Spend": spend, "Orders": f"{bought.orders:,}", "Items": f"{bought.quantity:,}"}
+
+
+def _wait_for_truth(window: Browser, business: Storefront, page: str, query: Any) -> None:
+    window.one("h1", PAGES[page])
+    window.until(lambda _: _query(window) == query)
+    truth = _truth(business, page, query)
+    window.until(lambda driver: truth.items() <= driver.execute_script(_NUMBERS).items())
+
+
+def test_every_filter_changes_the_numbers_goes_along_and_can_be_taken_away(
     window: Browser, address: str, business: Storefront
 ) -> None:
-    window.open(f"{address}/sales?period=all")
-    everything = window.one(METRIC).text
-    picker = window.one('[data-testid="stMultiSelect"]', "Currency")
-    picker.find_element(*_INPUT).send_keys("USD\n")
-    window.settle()
-    window.until(lambda _: _query(window).get("currency") == ["USD"])
-    window.until(lambda _: window.one(METRIC).text != everything)
-    [(truth,)] = business.plant.ask(
-        "SELECT sum(units_sold * unit_price * rate) FROM current_sales_order"
-        " JOIN dim_currency USING (currency_id) JOIN exchange_rate_to('GBP') AS r"
-        " USING (currency_code) WHERE r.rate_date = created_date AND currency_code = 'USD'"
-    )
-    assert window.one(METRIC).text == text.money(truth, "GBP")
+    every = {"period": ["all"]}
+    whole = {page: _truth(business, page, every) for page in ("overview", "purchases")}
+    here, there = "overview", "purchases"
+    window.open(f"{address}/?period=all")
+    for one in _filters(business):
+        for page in (here, there):
+            assert _truth(business, page, one.query) != whole[page], one.query
+        one.choose(window)
+        _wait_for_truth(window, business, here, one.query)
+        window.one(NAVIGATION, PAGES[there]).click()
+        _wait_for_truth(window, business, there, one.query)
+        one.undo(window)
+        _wait_for_truth(window, business, there, every)
+        here, there = there, here
+    assert not window.complaints()
 
 
 def test_a_bar_leads_into_its_month_and_a_day_shows_its_orders(
@@ -398,6 +541,35 @@ def test_a_locked_warehouse_is_told_and_the_page_comes_back_by_itself(
     assert _query(window) == {"period": ["all"], "in": ["EUR"]}
 
 
+def test_a_warehouse_that_goes_away_is_told_and_all_comes_back_by_itself(
+    window: Browser, address: str, business: Storefront, server: EmbeddedServer
+) -> None:
+    window.open(f"{address}/purchases?period=all&in=EUR")
+    window.driver.execute_script(f"{_PAGE}.scrollTo(0, 300)")
+    before = window.driver.execute_script(_NUMBERS)
+    first = window.driver.current_window_handle
+    server.stop()
+    try:
+        told = window.one(ALERT, "The warehouse can't be reached. What is shown below is from").text
+        assert "totes check" in told
+        assert window.driver.execute_script(_NUMBERS) == before
+        window.driver.switch_to.new_window("tab")
+        window.driver.get(f"{address}/?period=all&currency=USD")  # it asks again and again
+        window.one("h1", "The warehouse can't be reached")
+        window.says("totes check")
+        window.says("goes on by itself")
+    finally:
+        server.start()
+    _wait_for_truth(window, business, "overview", {"period": ["all"], "currency": ["USD"]})
+    window.driver.close()
+    window.driver.switch_to.window(first)
+    window.one(BADGE, "Data to ")
+    window.until(lambda _: not window.all(ALERT))
+    assert _query(window) == {"period": ["all"], "in": ["EUR"]}
+    assert window.driver.execute_script(_NUMBERS) == before
+    assert window.driver.execute_script(f"return {_PAGE}.scrollTop") > 0
+
+
 def test_the_pipelines_cards_grow_old_with_the_badge(
     window: Browser, address: str, business: Storefront
 ) -> None:
@@ -452,5 +624,6 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(address: str, windo
                 f"const page = {_PAGE}; return [page.scrollWidth, page.clientWidth]"
             )
             assert wide <= seen <= 390, page
+            _assert_cards_are_even(window)
     finally:
         window.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

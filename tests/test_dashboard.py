@@ -643,24 +643,44 @@ def test_a_warehouse_that_is_away_is_told_with_what_to_do() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", ["TABLE totes.batches", "VIEW current_sales_order"])
-def test_what_the_warehouse_has_lost_is_told_and_the_page_comes_back(
-    business: Storefront, lost: str
-) -> None:
-    kind, name = lost.split()
-    business.plant.ask(f"ALTER {lost} RENAME TO aside")
+def test_what_the_warehouse_has_lost_is_told_and_the_page_comes_back(business: Storefront) -> None:
+    business.plant.ask("ALTER TABLE totes.batches RENAME TO aside")
     try:
         looked = look(business.served, "sales", period="all")
-        assert not looked.exception
-        assert looked.title[-1].value == "The warehouse can't be read"
-        assert "goes on by itself" in words(looked)
-        assert "aside" not in words(looked)
-        assert [link.proto.label for link in looked.get("page_link")] == list(PAGES.values())
     finally:
-        schema = f"{name.rpartition('.')[0] or 'public'}"
-        business.plant.ask(f"ALTER {kind} {schema}.aside RENAME TO {name.rpartition('.')[2]}")
+        business.plant.ask("ALTER TABLE totes.aside RENAME TO batches")
+    assert not looked.exception
+    assert [title.value for title in looked.title] == ["The warehouse can't be read"]
+    assert "goes on by itself" in words(looked)
+    assert "aside" not in words(looked)
+    assert [link.proto.label for link in looked.get("page_link")] == list(PAGES.values())
     looked.run()
     assert [title.value for title in looked.title] == [PAGES["sales"]]
+
+
+@pytest.mark.slow
+def test_a_page_that_breaks_off_says_so_above_what_it_shows_and_where_it_ends(
+    business: Storefront,
+) -> None:
+    business.plant.ask("ALTER VIEW current_purchase_order RENAME TO aside")
+    try:
+        looked = look(business.served, "purchases", period="all")
+    finally:
+        business.plant.ask("ALTER VIEW aside RENAME TO current_purchase_order")
+    assert not looked.exception
+    assert "aside" not in words(looked)
+    assert "goes on by itself" in words(looked)
+    shown = [element.type for element in looked.main]
+    assert shown.index("error") < shown.index("title") < shown.index("metric")
+    assert shown[-1] == "error"
+    for error in looked.error:
+        assert "The warehouse can't be read" in error.value
+    assert "`totes check` says what is wrong" in looked.error[0].value
+    spend = metric(looked, "Spend").value
+    looked.run()
+    assert not looked.error
+    assert "goes on by itself" not in words(looked)
+    assert metric(looked, "Spend").value == spend
 
 
 @pytest.mark.slow

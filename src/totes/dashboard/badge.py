@@ -18,6 +18,11 @@ from totes.errors import TotesError, WarehouseAway, WarehouseLocked, WarehouseOu
 EVERY = timedelta(seconds=4)
 """How often the warehouse is asked for something newer: within 10 s of landing it is shown."""
 
+LOOKING = "This page looks every few seconds, and goes on by itself."
+
+TOLD = "trouble-told"
+"""Whether the session's page has broken off, and says so itself."""
+
 DEADLINE_SECONDS = 30 * 60
 """By when a change of totesys must be here."""
 
@@ -70,7 +75,10 @@ def badge(drawn: datetime | None, *, past: bool) -> None:
             fresh = pipeline.freshness(reading)
     except TotesError as error:
         LOG.warning("a page's badge: %s", error)
-        st.error(f"{trouble(error).title}; what is shown below is from before.")
+        if not st.session_state.get(TOLD):
+            found = trouble(error)
+            st.error(f"**{found.title}.** What is shown below is from before. {found.what}")
+            st.text(LOOKING)
         return
     if fresh.data_to != drawn and not past:
         draw_again()
@@ -94,7 +102,7 @@ def _until_back(since: float) -> None:
             known = False
         if known:
             draw_again()
-    st.text("This page looks every few seconds, and goes on by itself.")
+    st.text(LOOKING)
 
 
 def told(fresh: Freshness) -> str:

@@ -32,12 +32,12 @@ def total(  # noqa: PLR0913  what a card is made of
     better: str = "up",
     note: str = "",
 ) -> None:
-    """The number, the exact one in its help, and beside it what waits or could not be converted.
+    """The number, the exact one in its help, and below it what waits or could not be converted.
 
     `better` says which way is good news, "up", "down" or neither: ""; a `note` stands below.
     """
     delta, arrow = change(what)
-    with st.container(height="stretch"):
+    with st.container(border=True, height="stretch", gap="xsmall"):  # the words are in the card
         st.metric(
             label,
             text.money(what.value, currency),
@@ -47,8 +47,6 @@ def total(  # noqa: PLR0913  what a card is made of
             help=None
             if what.value is None
             else text.own(f"Exactly {text.money(what.value, currency, exact=True)}"),
-            border=True,
-            height="stretch",
             chart_data=_line(spark),
             chart_type="area",
         )

@@ -13,7 +13,11 @@ from totes.dashboard.charts.series import MOST, added, folded
 NO_SALES = -1.0
 """Plotted for countries where nothing was; a null would leave them out of the map."""
 
-_LEGEND_WIDTH = 80
+_LEGEND_WIDTH = 60
+"""A phone's Pacific has no room for more."""
+
+_ENDS = f"datum.perc > 0.01 && datum.perc < 0.99 ? '' : {SHORT_AMOUNT}"
+"""Of the legend's amounts the first and the last: others would run into them."""
 
 
 def by_country(frame: pd.DataFrame) -> pd.DataFrame:
@@ -97,7 +101,9 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
                         gradientLength=_LEGEND_WIDTH,
                         gradientThickness=8,
                         tickCount=2,
-                        labelExpr=SHORT_AMOUNT,
+                        labelExpr=_ENDS,
+                        titleFontSize=11,
+                        labelFontSize=11,
                         direction="horizontal",
                     ),
                 ),

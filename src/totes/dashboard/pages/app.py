@@ -9,9 +9,10 @@ from datetime import datetime
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from totes.dashboard import metrics, narrow, text
-from totes.dashboard.badge import LOG, badge, trouble, until_back
+from totes.dashboard.badge import LOG, TOLD, Trouble, badge, trouble, until_back
 from totes.dashboard.controls import controls, navigation
 from totes.dashboard.filters import Choices, Filter
 from totes.dashboard.metrics import pipeline
@@ -38,9 +39,6 @@ STYLE = """
 [class*="st-key-cards-2-"] { grid-template-columns: repeat(2, 1fr); }
 [class*="st-key-cards-3-"] { grid-template-columns: repeat(3, 1fr); }
 [class*="st-key-cards-4-"] { grid-template-columns: repeat(4, 1fr); }
-[class*="st-key-cards-3-business"]:has([data-testid="stCaptionContainer"]) > div {
-  align-self: start; height: auto; flex: none;
-}
 [data-stale="true"] { opacity: 1 !important; transition: none !important; }
 [data-testid="stMetricLabel"] p, [data-testid="stMetricDelta"] *,
 [data-testid="stMetricValue"] * {
@@ -88,7 +86,8 @@ def main() -> None:
     if page.url_path == FIRST:
         page.run()
     query = arrived()
-    beside = False
+    above = st.container()  # for what is only known when the page has been drawn
+    st.session_state[TOLD] = beside = False
     try:
         with open_reading(served().warehouse) as reading:
             data_to = pipeline.freshness(reading).data_to
@@ -99,10 +98,13 @@ def main() -> None:
             beside = True
             _draw(page, shown, notices)
     except TotesError as error:
-        if not beside:
-            with st.sidebar:
-                navigation({name: value for name, value in query.items() if name in FILTERS})
-        _unreachable(error)
+        LOG.warning("a page: %s", error)
+        if beside:
+            _broken_off(trouble(error), above)
+            return
+        with st.sidebar:
+            navigation({name: value for name, value in query.items() if name in FILTERS})
+        _unreachable(trouble(error))
 
 
 def _go_to_first() -> None:
@@ -183,15 +185,26 @@ def _empty() -> None:
     until_back()
 
 
-def _unreachable(error: TotesError) -> None:
-    LOG.warning("a page: %s", error)
-    found = trouble(error)
+NOTHING_LOST = "Nothing is lost: the pipeline makes up for it by itself once the warehouse is back."
+
+
+def _unreachable(found: Trouble) -> None:
     st.title(found.title)
     st.markdown(found.what)
-    st.markdown(
-        "Nothing is lost: the pipeline makes up for it by itself once the warehouse is back."
-    )
+    st.markdown(NOTHING_LOST)
     until_back()
+
+
+def _broken_off(found: Trouble, above: DeltaGenerator) -> None:
+    """What has been drawn is true, and stays; that it isn't all stands above it and at its end."""
+    st.session_state[TOLD] = True
+    with above:
+        st.error(
+            f"**{found.title}.** The page below ends where it was read to; what it shows is true. "
+            f"{found.what} {NOTHING_LOST}"
+        )
+        until_back()
+    st.error(f"Here the page breaks off. {found.title}.")
 
 
 main()
