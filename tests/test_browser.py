@@ -118,7 +118,6 @@ def address(business: Storefront, tmp_path_factory: pytest.TempPathFactory) -> I
     command = [sys.executable, "-m", "totes", "dashboard", "--port", str(port)]
     log = tmp_path_factory.mktemp("served") / "log"
     environment = os.environ | business.environment
-    environment.pop("COVERAGE_PROCESS_CONFIG", None)  # AppTest counts the pages' lines
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     found = url("127.0.0.1", port)
