@@ -416,6 +416,14 @@ def test_what_the_browser_still_showed_when_the_day_moved_is_no_choice(
 
 
 @pytest.mark.slow
+def test_a_period_ahead_of_the_captures_says_why_it_has_no_line(business: Storefront) -> None:
+    ahead = look(business.served, "overview", **{"from": "2100-01-01", "to": "2100-01-31"})
+    assert "By the platform's clock this period has not begun" in words(ahead)
+    assert "this period has not begun" not in words(look(business.served, period="all"))
+
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["overview", "payments"])
 def test_one_goes_into_a_day_of_cash_and_of_the_whole(business: Storefront, page: str) -> None:
     looked = look(business.served, page, period="all", currency="GBP")

@@ -38,12 +38,18 @@ def over_time(reading: Reading, chosen: Filter) -> pd.DataFrame:
     return found.assign(at=[*moments, chosen.as_of or known.now])
 
 
+def has_begun(reading: Reading, chosen: Filter) -> bool:
+    """Whether the period has, by the clock of the captures: a simulated business may be ahead."""
+    known = choosing.days(reading, chosen.as_of)
+    return _midnight(chosen.since) <= (chosen.as_of or known.now)
+
+
 def _moments(reading: Reading, chosen: Filter) -> list[datetime]:
     """Those before the last, which is now."""
     known = choosing.days(reading, chosen.as_of)
     now = chosen.as_of or known.now
     begins = known.history_begins
-    if begins is None or _midnight(chosen.since) > now:
+    if begins is None or not has_begun(reading, chosen):
         return []
     first = max(_midnight(chosen.since), begins)
     if first >= now or (now.date() - first.date()).days > MOST_DAYS:

@@ -29,7 +29,11 @@ OUTSTANDING = (
     _Shown("payable", "Owed by us {when}"),
 )
 
-NO_LINE = f"A line of what was owed is drawn for at most {debts.MOST_DAYS} days."
+NO_LINE = f"The line of what was owed reaches back {debts.MOST_DAYS} days at most."
+
+NOT_BEGUN = (
+    "By the platform's clock this period has not begun: what was owed in it has no line yet."
+)
 
 
 def show(page: View) -> None:
@@ -85,7 +89,9 @@ def show(page: View) -> None:
     with cash:  # at last, as every change of a debt is looked at
         when = f"on {page.today}" if chosen.as_of else page.today
         line = debts.over_time(page.reading, chosen)
-        note = NO_LINE if line.empty else ""
+        note = ""
+        if line.empty:
+            note = NO_LINE if debts.has_begun(page.reading, chosen) else NOT_BEGUN
         _show(OUTSTANDING, found, line, currency, when=when, note=note)
 
 
