@@ -78,6 +78,16 @@ def facts_at(warehouse: Dsn, moment: datetime) -> Facts:
         }
 
 
+def last_facts(warehouse: Dsn) -> Facts:
+    """Of everything that ever was, the newest version."""
+    with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
+        newest = "SELECT DISTINCT ON ({0}_id) * FROM fact_{0} ORDER BY {0}_id, valid_from DESC"
+        return {
+            fact: connection.execute(newest.format(fact.removeprefix("fact_")).encode()).fetchall()
+            for fact in FACTS
+        }
+
+
 class Brute:
     """All that is asked, from these rows of the facts and the dimensions as they are."""
 

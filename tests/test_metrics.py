@@ -602,7 +602,16 @@ PARTS = {
     *("sales_order", "purchase_order", "payment", "source", "lines", "rates", "converted"),
     *("members", "id", "ever", "sales", "purchases", "columns", "totals", "counterparty_id"),
     *("earlier", "whose", "kinds", "whole", "waiting", "only", "known"),
-    *("begun", "ended", "true_now", "no_run_pays", "due_at_once", "currency_id", "rate_key"),
+    *(
+        "begun",
+        "ended",
+        "true_now",
+        "whose_last",
+        "no_run_pays",
+        "due_at_once",
+        "currency_id",
+        "rate_key",
+    ),
     "own_value",
     *("narrowed", "factor", "chosen", "key", "order"),
     *("counterparty_name", "design_name", "staff_name", "name", "namesakes"),
@@ -615,7 +624,7 @@ OF_HISTORY = {
     "debts_over_time.sql",
     *("versions_of_sales_order.sql", "versions_of_purchase_order.sql"),
     *("versions_of_payment.sql", "recent.sql"),
-    "part_payments_then.sql",
+    *("part_payments_then.sql", "part_payments_of_staff_last.sql"),
 }
 """Queries that tell versions; the last has those that were true at a moment."""
 

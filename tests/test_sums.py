@@ -16,7 +16,18 @@ from typing import Any, get_args
 import pandas as pd
 import pytest
 
-from brute import Brute, Facts, Line, Sum, current_facts, facts_at, less, rounded, start_of
+from brute import (
+    Brute,
+    Facts,
+    Line,
+    Sum,
+    current_facts,
+    facts_at,
+    last_facts,
+    less,
+    rounded,
+    start_of,
+)
 from conftest import EmptyWarehouse
 from life import DAY, KENYA, NOW, Life
 from plant import Plant
@@ -101,7 +112,12 @@ def test_every_number_is_the_sum_over_the_rows_that_are_true(
     days = spread(plant, [moment.captured_at for moment in moments])
     with open_reading(warehouse.reader) as reading:
         for began in days:
-            compare_with_then(reading, life.filter(metrics.choices(reading)), began, plant)
+            choices = metrics.choices(reading)
+            compare_with_then(reading, life.filter(choices), began, plant)
+            departments = tuple(chance.sample(choices.departments, 4))
+            by_department = Filter(began, NOW, departments=departments)
+            compare_with_then(reading, by_department, began, plant)
+            compare_debts(reading, by_department, days, plant)
         chosen = Filter(days[0] - 2 * DAY, NOW)
         assert payments.summary(reading, chosen).receivable.before is None  # nobody knows
         assert debts.over_time(reading, chosen)["at"][0].date() == days[0] - DAY
@@ -129,15 +145,28 @@ def spread(plant: Plant, moments: list[datetime]) -> list[date]:
     return days
 
 
+def open_at(plant: Plant, moment: datetime, chosen: Filter) -> tuple[Brute, list[Line]]:
+    """What was open at a moment.
+
+    Of what still is as it was, the order tells now whose it is; of what has ended since, the order
+    as it was last, also where it is gone.
+    """
+    then = facts_at(plant.warehouse, moment)["fact_payment"]
+    found: list[Line] = []
+    for orders, ended in ((current_facts, False), (last_facts, True)):
+        rows = [row for row in then if (row["valid_to"] is not None) is ended]
+        facts = {**orders(plant.warehouse), "fact_payment": rows}
+        brute = Brute(plant.warehouse, facts, moment)
+        found += brute.chosen(brute.payments, chosen, whenever=True)
+    return brute, [line for line in found if not line.row["paid"]]
+
+
 def compare_with_then(reading: Reading, chosen: Filter, began: date, plant: Plant) -> None:
     """What was open when the period began is what was true then."""
     midnight = datetime.combine(began, time(), UTC)
-    chosen = replace(chosen, since=began, until=NOW, departments=())
+    chosen = replace(chosen, since=began, until=NOW)
     print(chosen)  # noqa: T201  where a comparison fails
-    brute = Brute(plant.warehouse, facts_at(plant.warehouse, midnight), midnight)
-    then = [
-        line for line in brute.chosen(brute.payments, chosen, whenever=True) if not line.row["paid"]
-    ]
+    brute, then = open_at(plant, midnight, chosen)
     found = payments.summary(reading, chosen)
     for now, direction, overdue in (
         (found.receivable, "in", False),
@@ -159,7 +188,6 @@ def compare_with_then(reading: Reading, chosen: Filter, began: date, plant: Plan
 
 def compare_debts(reading: Reading, chosen: Filter, days: list[date], plant: Plant) -> None:
     """What was open at each moment is what was true then; the last is what is open now."""
-    chosen = replace(chosen, departments=())
     print(chosen)  # noqa: T201  where a comparison fails
     found = debts.over_time(reading, chosen)
     last, now = found.iloc[-1], payments.summary(reading, chosen)
@@ -170,9 +198,7 @@ def compare_debts(reading: Reading, chosen: Filter, days: list[date], plant: Pla
         if before and row["at"].date() not in days:  # nothing has happened
             assert row == {**before, "at": before["at"] + DAY}
         else:
-            brute = Brute(plant.warehouse, facts_at(plant.warehouse, row["at"]), row["at"])
-            lines = brute.chosen(brute.payments, chosen, whenever=True)
-            still = [line for line in lines if not line.row["paid"]]
+            brute, still = open_at(plant, row["at"], chosen)
             theirs, ours = (
                 brute.sum([line for line in still if line.direction == way], chosen)
                 for way in ("in", "out")

@@ -248,7 +248,8 @@ def _versions(chosen: Filter) -> dict[str, sql.Composable]:
         true_now = sql.SQL("valid_to IS NULL")
     return {
         "source": _all_payments(chosen),
-        "whose": whose(chosen, each=True),
+        "whose": whose(chosen),
+        "whose_last": _whose_last(chosen),
         "begun": begun,
         "true_now": true_now,
         "ended": ended,
@@ -274,16 +275,16 @@ def _payments(chosen: Filter) -> dict[str, sql.Composable]:
     return {"payment": facts(chosen)["payment"], "whose": whose(chosen)}
 
 
-def whose(chosen: Filter, *, each: bool = False) -> sql.Composable:
-    """The condition that a payment is for an order of the chosen departments' staff.
-
-    Told of `each` by itself where the first payments are enough.
-    """
+def whose(chosen: Filter) -> sql.Composable:
+    """The condition that a payment is for an order of the chosen departments' staff."""
     if not chosen.departments:
         return sql.SQL("true")
-    if chosen.as_of is not None:
-        return part("part_payments_of_staff_then")
-    return part("part_payments_of_staff_each" if each else "part_payments_of_staff")
+    return part("part_payments_of_staff_then" if chosen.as_of else "part_payments_of_staff")
+
+
+def _whose_last(chosen: Filter) -> sql.Composable:
+    """The same of a version that has ended."""
+    return part("part_payments_of_staff_last") if chosen.departments else sql.SQL("true")
 
 
 def kinds() -> sql.Composable:

@@ -306,7 +306,7 @@ def _rows(
         "payments_rows",
         {
             "payment": lines.facts(chosen)["payment"],
-            "whose": lines.whose(chosen, each=True),
+            "whose": lines.whose(chosen),
             "only": conditions[only],
             "kinds": lines.kinds(),
             "order": _NEWEST if paid else _OLDEST,

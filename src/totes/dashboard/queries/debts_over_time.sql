@@ -14,7 +14,7 @@ WITH change AS (
     WHERE NOT paid
         AND valid_from > (%(moments)s::timestamptz[])[1]
         AND {begun}
-        AND {whose}
+        AND CASE WHEN {true_now} THEN {whose} ELSE {whose_last} END
     UNION ALL
     SELECT
         payment_date, currency_id, payment_type_id, counterparty_id, 1, payment_amount, valid_to
@@ -22,7 +22,7 @@ WITH change AS (
     WHERE NOT paid
         AND valid_to > (%(moments)s::timestamptz[])[1]
         AND {ended}
-        AND {whose}
+        AND {whose_last}
 ),
 
 chosen AS (

@@ -20,5 +20,5 @@
         AND valid_from <= %(earlier)s
         AND valid_to > %(earlier)s
         AND {ended}
-        AND {whose}
+        AND {whose_last}
 )
