@@ -146,7 +146,7 @@ class Life:
             units=self.chance.randint(1, 99_999),
             price=self.chance.randint(1, 99_999) / Decimal(100),
             currency=self.chance.randint(1, 4),
-            kind=self.chance.choice((1, 2)),  # a receipt or a refund
+            kind=self.chance.randint(1, 4),  # receipt or payment, or the refund of one
             paid=self.chance.choice(("true", "false")),
             salt=self.chance.random(),
         )

@@ -221,7 +221,7 @@ def test_deliveries_name_the_country_they_go_to_beside_the_suppliers(
     assert "The first" not in words(looked)
     monkeypatch.setattr("totes.dashboard.rows.MOST", (2, 1000))
     few = look(business.served, "purchases", period="all")
-    assert "The first 2; narrow the filter to see others." in words(few)
+    assert "The first 2; to see others, ask for more, or narrow the filter." in words(few)
     assert len(next(table for table in tables_of(few) if "days" in table)) == 2
     few.radio(key="purchases-deliveries-most").set_value(1000).run()
     assert not few.exception

@@ -27,6 +27,7 @@ from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import (
     Total,
     Waiting,
+    debts,
     dictionary,
     history,
     lines,
@@ -108,6 +109,51 @@ def test_a_page_shows_what_the_orders_say(rated: Plant, warehouse: EmptyWarehous
     assert first.values["design"] == "<script>alert(1)</script>"
     assert found.deleted_at == second.valid_to
     assert first.valid_to == second.valid_from
+
+
+@pytest.mark.slow
+def test_refunds_take_away_from_every_number_of_cash_and_debts(
+    rated: Plant, warehouse: EmptyWarehouse
+) -> None:
+    rated.change("DELETE FROM payment")
+    for paid, times in (("true", 1), ("false", 2)):
+        for kind, amount in enumerate((100, 30, 50, 20), start=1):
+            rated.change(
+                SALE.format(
+                    day="2022-11-07",
+                    due="2022-11-08",
+                    units=times,
+                    price=amount,
+                    currency=1,
+                    kind=kind,
+                    paid=paid,
+                    salt=kind,
+                )
+            )
+    rated.run()
+    november = Filter(date(2022, 11, 1), date(2022, 11, 30))
+    with open_reading(warehouse.reader) as reading:
+        found = payments.summary(reading, november)
+        totals = (found.cash_in, found.cash_out, found.receivable, found.payable)
+        assert [total.value for total in totals] == [70, 30, 140, 60]
+        series = payments.over_time(reading, november, "year")
+        assert series[["cash_in", "cash_out", "net"]].to_numpy().tolist() == [[70, 30, 40]]
+        owed = payments.owed(reading, november)
+        assert (owed["receivable"].sum(), owed["payable"].sum()) == (140, 60)
+        ages = payments.ages(reading, november).groupby("direction")["value"].sum()
+        assert (ages["in"], ages["out"]) == (140, 60)
+        now = debts.over_time(reading, november.within(NOW, NOW)).iloc[-1]
+        assert (now["receivable"], now["payable"]) == (140, 60)
+        shown = payments.open_rows(reading, november)
+        assert sorted(shown["amount"]) == [-60, -40, 100, 200]
+        assert payments.of_other_kinds(reading, november).empty
+    rated.change("ALTER TYPE \"PaymentTypeName\" ADD VALUE 'FEE'")
+    rated.change("UPDATE payment_type SET payment_type_name = 'FEE' WHERE payment_type_id = 2")
+    rated.run()
+    with open_reading(warehouse.reader) as reading:
+        others = payments.of_other_kinds(reading, november)
+        assert others.to_dict("records") == [{"kind": "FEE", "payments": 2}]
+        assert payments.summary(reading, november).cash_in.value == 100
 
 
 @pytest.mark.slow
@@ -600,7 +646,17 @@ def test_queries_are_composed_of_names_and_bind_their_values() -> None:
 
 PARTS = {
     *("sales_order", "purchase_order", "payment", "source", "lines", "rates", "converted"),
-    *("members", "id", "ever", "sales", "purchases", "columns", "totals", "counterparty_id"),
+    *(
+        "members",
+        "id",
+        "ever",
+        "payments",
+        "sales",
+        "purchases",
+        "columns",
+        "totals",
+        "counterparty_id",
+    ),
     *("earlier", "whose", "kinds", "whole", "waiting", "only", "known"),
     *(
         "begun",

@@ -109,7 +109,13 @@ def test_every_number_is_the_sum_over_the_rows_that_are_true(
         assert debts.over_time(reading, chosen)["at"][0] == begins
         assert len(debts.over_time(reading, chosen)) == 5
         compare_debts(reading, chosen, [begins.date() + DAY * day for day in (0, 1)], plant)
-    days = spread(plant, [moment.captured_at for moment in moments])
+    compare_history(life, [moment.captured_at for moment in moments], warehouse)
+
+
+def compare_history(life: Life, moments: list[datetime], warehouse: EmptyWarehouse) -> None:
+    """What is owed, as time went on."""
+    plant, chance = life.plant, life.chance
+    days = spread(plant, moments)
     with open_reading(warehouse.reader) as reading:
         for began in days:
             choices = metrics.choices(reading)

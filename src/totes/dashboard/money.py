@@ -3,7 +3,7 @@
 import streamlit as st
 
 from totes.dashboard import text
-from totes.dashboard.metrics import pipeline
+from totes.dashboard.metrics import payments, pipeline
 from totes.dashboard.view import View
 
 
@@ -11,6 +11,17 @@ def rates_note(page: View) -> None:
     """As text: where the rates were read is anybody's word."""
     with st.container(key="small-rates"):
         st.text(rates_told(page))
+
+
+def other_kinds_note(page: View) -> None:
+    """Where there are payments that are in no sum. As text: a kind's name is anybody's."""
+    found = payments.of_other_kinds(page.reading, page.chosen)
+    if not found.empty:
+        told = (f"{text.plain(kind)} ({count:,})" for kind, count in found.to_numpy())
+        st.text(
+            "Nobody has said which way payments of these kinds go. They are in no sum: "
+            f"{', '.join(told)}."
+        )
 
 
 def rates_told(page: View) -> str:

@@ -76,9 +76,11 @@ def first(key: str, ask: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
     """As many rows as one chooses; where there are only a few, there is nothing to choose."""
     choice = f"{key}-most"
     limit = st.session_state.get(choice, MOST[0])
-    found = ask(limit)
-    if limit > MOST[0] or len(found) == limit:
+    found = ask(limit + 1)
+    more = len(found) > limit
+    if limit > MOST[0] or more:
         st.radio("Rows at most", MOST, format_func="{:,}".format, horizontal=True, key=choice)
-    if len(found) == limit:
-        st.caption(f"The first {limit:,}; narrow the filter to see others.")
-    return found
+    if more:
+        others = "ask for more, or narrow the filter" if limit < MOST[-1] else "narrow the filter"
+        st.caption(f"The first {limit:,}; to see others, {others}.")
+    return found.head(limit)

@@ -23,6 +23,12 @@ def cards(key: str, *, across: int = 3) -> DeltaGenerator:
     return st.container(horizontal=True, key=f"{CARDS}-{across}-{key}")
 
 
+OWED_BEFORE_UNKNOWN = (
+    "What was owed when the period began can't be told: history has no such moment, or some of it "
+    "had no rate."
+)
+
+
 def total(  # noqa: PLR0913  what a card is made of
     what: Total,
     label: str,

@@ -83,6 +83,7 @@ def run(  # noqa: PLR0913  what a demonstration is made of
             show.watch(done)
         with ExitStack() as beside:
             if pages is not None:
+                verify(pipeline)  # the dashboard tells when that was
                 address = beside.enter_context(pages(settings))
                 console.print(f"The dashboard: {address}", markup=False)
             _play(places.business, pipeline, show, stop, seconds)

@@ -93,7 +93,7 @@ def period_axis(labels: Sequence[str]) -> alt.X:
             labelAngle=0,
             labelAlign="center",
             labelFlush=False,
-            labelOverlap="greedy",
+            labelOverlap="parity",
             labelSeparation=8,
             ticks=False,
         ),

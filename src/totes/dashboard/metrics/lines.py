@@ -80,10 +80,8 @@ def _rates_of_days(reading: Reading, chosen: Filter) -> dict[str, Any]:
     asked: list[tuple[date, date]] = reading.once(
         ("days of rates", chosen.reporting, chosen.as_of), list
     )
-    for days in asked:
-        if days[0] <= chosen.since and chosen.until <= days[1]:
-            break
-    else:
+    enough = (days for days in asked if days[0] <= chosen.since and chosen.until <= days[1])
+    if (days := next(enough, None)) is None:
         days = _with_days_around(chosen)
         asked.append(days)
     known_at = rates_known_at(reading, chosen.as_of)
@@ -218,6 +216,11 @@ def purchases(chosen: Filter, *needed: str) -> sql.Composable:
 def payments(chosen: Filter, *needed: str) -> sql.Composable:
     """The payments that a filter chooses, with their value in the reporting currency."""
     return _converted("payment", _all_payments(chosen, *needed))
+
+
+def chosen_payments(chosen: Filter) -> sql.Composable:
+    """The same as they are, whichever way they go."""
+    return part("part_payments", source=_all_payments(chosen), narrowed=narrowed("payment"))
 
 
 def payments_then(chosen: Filter) -> sql.Composable:

@@ -102,10 +102,10 @@ _EXACT = 1000
 
 
 def summary(reading: Reading, chosen: Filter) -> PaymentsSummary:
-    now = _sums(reading, chosen, paid=True)
+    now = _paid(reading, chosen)
     before = None
     if earlier := _compared(reading, chosen, now):
-        before = _sums(reading, earlier, paid=True)
+        before = _paid(reading, earlier)
     still = _still_open(reading, chosen)
     then = _open_before(reading, chosen)
     waiting = partial(waits.waiting, reading, chosen, FACT)
@@ -200,6 +200,22 @@ def never_paid(reading: Reading, chosen: Filter) -> NeverPaid:
     )
 
 
+def of_other_kinds(reading: Reading, chosen: Filter) -> pd.DataFrame:
+    """Payments of any day of which nobody has said which way they go: kind, payments.
+
+    They are in no sum.
+    """
+    found = reading.rows("other_kinds", {"kinds": lines.kinds()})
+    if not found:  # as a rule
+        return pd.DataFrame(columns=["kind", "payments"])
+    return reading.run(
+        "payments_of_other_kinds",
+        {"payments": lines.chosen_payments(chosen)},
+        others=[key for key, _ in found],
+        **lines.bound_for_payments(reading, chosen.within(*lines.EVER)),
+    )
+
+
 def rows(reading: Reading, chosen: Filter, limit: int | None = None) -> pd.DataFrame:
     """The paid payments of the period, the newest first."""
     return _rows(reading, chosen, limit, paid=True)
@@ -244,8 +260,8 @@ def _still_open(reading: Reading, chosen: Filter) -> dict[str, _Direction]:
     }
 
 
-def _sums(reading: Reading, chosen: Filter, *, paid: bool) -> dict[str, _Direction]:
-    return _by_direction(reading, chosen, lines.payments(chosen), paid=paid)
+def _paid(reading: Reading, chosen: Filter) -> dict[str, _Direction]:
+    return _by_direction(reading, chosen, lines.payments(chosen), paid=True)
 
 
 def _by_direction(
@@ -284,7 +300,7 @@ def _compared(reading: Reading, chosen: Filter, now: Mapping[str, _Direction]) -
     """The equal period before; None also where something is said to be paid after today."""
     today = choosing.days(reading, chosen.as_of).today
     if chosen.since <= today < chosen.until:
-        passed = _sums(reading, chosen.within(chosen.since, today), paid=True)
+        passed = _paid(reading, chosen.within(chosen.since, today))
         if any(passed[one].payments != now[one].payments for one in now):
             return None
     return choosing.compared(reading, chosen)

@@ -48,9 +48,9 @@ def show(page: View) -> None:
         {
             "table": "Table",
             "column": "Column",
+            "type": "Type",
             "sources": "From (in totesys)",
             "meaning": "Meaning",
-            "type": "Type",
             "required": "Required",
             "key": "Key",
             "references": "Points to",

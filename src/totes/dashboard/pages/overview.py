@@ -7,7 +7,7 @@ import streamlit as st
 
 from totes.dashboard import charts, drill, metrics, tables, text, totals
 from totes.dashboard.metrics import debts, overview
-from totes.dashboard.money import rates_note
+from totes.dashboard.money import other_kinds_note, rates_note
 from totes.dashboard.view import View, link, view
 
 
@@ -45,8 +45,11 @@ def show(page: View) -> None:
     told = [_compared(page)]
     if any(one.before is not None for one in owed):
         told.append(f"What is owed is compared with the beginning of {text.day(chosen.since)}.")
+    else:
+        told.append(totals.OWED_BEFORE_UNKNOWN)
     st.caption(f"{text.period(chosen.since, chosen.until)}, {' '.join(told)}")
     rates_note(page)
+    other_kinds_note(page)
     grain = metrics.fitting_grain(chosen)
     series = charts.busy(
         overview.over_time(page.reading, chosen, grain),

@@ -8,7 +8,7 @@ import streamlit as st
 from totes.dashboard import charts, drill, metrics, tables, text, totals
 from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import lines, payments
-from totes.dashboard.money import rates_note
+from totes.dashboard.money import other_kinds_note, rates_note
 from totes.dashboard.reading import Reading
 from totes.dashboard.rows import rows
 from totes.dashboard.view import View, view
@@ -62,6 +62,7 @@ def show(page: View) -> None:
     st.title("Payments")
     drill.way_back(page)
     rates_note(page)
+    other_kinds_note(page)
     _totals(page)
     grain = metrics.fitting_grain(chosen)
     series = charts.busy(
@@ -128,10 +129,10 @@ def _totals(page: View) -> None:
             (found.overdue_payable, "Overdue by us", "down"),
         ):
             totals.total(what, label, page.currency, better=better)
-    compared = ""
+    compared = totals.OWED_BEFORE_UNKNOWN
     if any(one.before is not None for one in (found.receivable, found.payable)):
-        compared = f", compared with the beginning of {text.day(page.chosen.since)}"
-    st.caption(f"What is owed is that of {page.today}{compared}.")
+        compared = f"It is compared with the beginning of {text.day(page.chosen.since)}."
+    st.caption(f"What is owed is that of {page.today}. {compared}")
 
 
 def _never_paid(page: View) -> None:

@@ -1,5 +1,6 @@
 -- Payments that wait in quarantine and what is counted instead of them, with their direction and
--- sign, and whether the filter chooses them: NULL where that can't be told, as what they are for or with whom isn't known either.
+-- sign, and whether the filter chooses them: NULL where that can't be told, as what they are for or
+-- with whom isn't known either.
 (
     SELECT
         waiting.key,

@@ -183,4 +183,10 @@ WHERE valid_to IS NULL;
 CREATE INDEX fact_purchase_order_delivered ON fact_purchase_order (agreed_delivery_date)
 WHERE valid_to IS NULL;
 
+ANALYZE
+    totes.daily_payments,
+    totes.daily_payments_by_counterparty,
+    totes.daily_payments_by_staff,
+    totes.daily_payments_by_staff_by_counterparty;
+
 GRANT SELECT ON ALL TABLES IN SCHEMA totes TO totes_reader;
