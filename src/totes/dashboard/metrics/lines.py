@@ -72,7 +72,7 @@ def bound(reading: Reading, chosen: Filter) -> dict[str, Any]:
 
 
 def _rates_of_days(reading: Reading, chosen: Filter) -> dict[str, Any]:
-    """The rates of a filter's days as three arrays.
+    """The rates of a filter's days as two arrays: keys of day and currency, and factors.
 
     They are asked for with some days more, as the page's other questions are about the time before
     and the weeks to come: those take them, too.
