@@ -33,7 +33,7 @@ from totes.warehouse import merge
 from totes.warehouse.connection import connect
 
 EXAMPLES, PARTS = 200, 2
-STEPS = 14
+STEPS = 11
 
 MUST_HAPPEN = (
     "captures",

@@ -123,7 +123,7 @@ def compare_history(life: Life, moments: list[datetime], warehouse: EmptyWarehou
             departments = tuple(chance.sample(choices.departments, 4))
             by_department = Filter(began, NOW, departments=departments)
             compare_with_then(reading, by_department, began, plant)
-            compare_debts(reading, by_department, days, plant)
+        compare_debts(reading, replace(by_department, since=days[0]), days, plant)
         chosen = Filter(days[0] - 2 * DAY, NOW)
         assert payments.summary(reading, chosen).receivable.before is None  # nobody knows
         assert debts.over_time(reading, chosen)["at"][0].date() == days[0] - DAY
