@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -29,8 +30,11 @@ from plant import Plant, at
 from totes import __version__
 from totes.cli import app, main, terminal
 from totes.cli.look import show_verdict
+from totes.dashboard.metrics.pipeline import freshness
+from totes.dashboard.reading import open_reading
 from totes.demo.servers import prepare_source
 from totes.pipeline import steps
+from totes.places import Places
 from totes.settings import Dsn, Settings
 from totes.show.pages import dashboard
 from totes.show.run import run as show
@@ -563,9 +567,15 @@ def test_the_demo_shows_the_business_its_batches_and_the_proof(home: Path) -> No
             stop.set()
         seen.set()
 
+    @contextmanager
+    def verified(settings: Settings) -> Iterator[str]:
+        with Places(settings) as places, open_reading(places.analyst) as reading:
+            assert freshness(reading).verified_equal
+        yield "here"
+
     stop = Event()
     with at("load.before-commit", stop_when_loaded):
-        show(settings, screen, stop, seconds=None, show_verdict=show_verdict)
+        show(settings, screen, stop, seconds=None, show_verdict=show_verdict, pages=verified)
     picture = screen.export_text()
     for expected in ("totesys: the business", "overdue payments", "equals totesys", "totes status"):
         assert expected in picture

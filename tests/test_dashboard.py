@@ -558,6 +558,27 @@ def test_never_paid_payments_are_summed_and_listed(business: Storefront) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("page", ["overview", "payments"])
+def test_payments_of_other_kinds_are_told(business: Storefront, page: str) -> None:
+    kinds = "UPDATE dim_payment_type SET payment_type_name = '{}' WHERE payment_type_name = '{}'"
+    business.plant.ask(kinds.format(MARKDOWN, "PURCHASE_PAYMENT"))
+    try:
+        looked = look(business.served, page, period="all")
+        [(count,)] = business.plant.ask(
+            "SELECT count(*) FROM current_payment JOIN dim_payment_type USING (payment_type_id)"
+            f" WHERE payment_type_name = '{MARKDOWN}'"
+        )
+    finally:
+        business.plant.ask(kinds.format("PURCHASE_PAYMENT", MARKDOWN))
+    assert not looked.exception
+    [told] = [one.value for one in looked.text if "in no sum" in one.value]
+    assert f"{MARKDOWN} ({count:,})" in told
+    assert count > 0
+    for element in (*looked.markdown, *looked.caption):
+        assert MARKDOWN not in element.value
+
+
+@pytest.mark.slow
 def test_what_no_run_pays_is_not_expected(business: Storefront) -> None:
     looked = look(business.served, "payments", period="all")
     ahead = next(table for table in tables_of(looked) if "day" in table)

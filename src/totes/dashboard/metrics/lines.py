@@ -204,23 +204,23 @@ def all_purchases(chosen: Filter, *needed: str) -> sql.Composable:
 def sales(chosen: Filter, *needed: str) -> sql.Composable:
     """The sales that a filter chooses, with their value in the reporting currency."""
     looked_at = _looked_at(chosen, country="location")
-    return _converted("sale", all_sales(chosen, *needed, *looked_at))
+    return converted(_chosen("sale", all_sales(chosen, *needed, *looked_at)))
 
 
 def purchases(chosen: Filter, *needed: str) -> sql.Composable:
     """The purchases that a filter chooses, with their value in the reporting currency."""
     looked_at = _looked_at(chosen, country="counterparty")
-    return _converted("purchase", all_purchases(chosen, *needed, *looked_at))
+    return converted(_chosen("purchase", all_purchases(chosen, *needed, *looked_at)))
 
 
 def payments(chosen: Filter, *needed: str) -> sql.Composable:
     """The payments that a filter chooses, with their value in the reporting currency."""
-    return _converted("payment", _all_payments(chosen, *needed))
+    return converted(chosen_payments(chosen, *needed))
 
 
-def chosen_payments(chosen: Filter) -> sql.Composable:
-    """The same as they are, whichever way they go."""
-    return part("part_payments", source=_all_payments(chosen), narrowed=narrowed("payment"))
+def chosen_payments(chosen: Filter, *needed: str) -> sql.Composable:
+    """The same in their own currencies."""
+    return _chosen("payment", _all_payments(chosen, *needed))
 
 
 def payments_then(chosen: Filter) -> sql.Composable:
@@ -229,7 +229,7 @@ def payments_then(chosen: Filter) -> sql.Composable:
     At the rates known now, so that each payment is worth the same on both sides of a comparison:
     what has changed is the debt and not the rate of its day.
     """
-    return _converted("payment", part("part_payments_then", **_versions(chosen)))
+    return converted(_chosen("payment", part("part_payments_then", **_versions(chosen))))
 
 
 def debts(chosen: Filter) -> Parts:
@@ -340,5 +340,5 @@ def _totals(
     return part("part_orders_of_totals", columns=columns, totals=sql.Identifier("totes", name))
 
 
-def _converted(what: str, source: sql.Composable) -> sql.Composable:
-    return converted(part(f"part_{what}s", source=source, narrowed=narrowed(what)))
+def _chosen(what: str, source: sql.Composable) -> sql.Composable:
+    return part(f"part_{what}s", source=source, narrowed=narrowed(what))

@@ -87,7 +87,8 @@ def main() -> None:
         page.run()
     query = arrived()
     above = st.container()  # for what is only known when the page has been drawn
-    st.session_state[TOLD] = beside = False
+    st.session_state[TOLD] = False
+    beside = False
     try:
         with open_reading(served().warehouse) as reading:
             data_to = pipeline.freshness(reading).data_to

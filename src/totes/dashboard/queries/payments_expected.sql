@@ -1,5 +1,5 @@
--- What is open and due on each day of the period, without what no run pays: that is expected of
--- nobody. NULL where there is some and none can be converted.
+-- What is open and due on each day of the period, and apart from it what no run pays: that is
+-- expected of nobody. NULL where there is some and none can be converted.
 WITH by_kind AS (
     SELECT
         day,

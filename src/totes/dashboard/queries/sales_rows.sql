@@ -1,4 +1,14 @@
--- The sales orders themselves, the newest first.
+-- The sales orders themselves, the newest first. What they are called is looked up for those that
+-- are shown alone.
+WITH shown AS (
+    SELECT *
+    FROM {sales_order} AS sale
+    WHERE sale.created_date BETWEEN %(since)s AND %(until)s
+        AND {narrowed}
+    ORDER BY sale.created_date DESC, sale.created_time DESC, sale.sales_order_id DESC
+    LIMIT %(limit)s
+)
+
 SELECT
     sale.sales_order_id,
     sale.created_date,
@@ -17,14 +27,11 @@ SELECT
     round(sale.units_sold * sale.unit_price * {factor}, 2) AS value,
     sale.agreed_delivery_date,
     sale.agreed_payment_date
-FROM {sales_order} AS sale
+FROM shown AS sale
 JOIN dim_counterparty AS counterparty ON counterparty.counterparty_id = sale.counterparty_id
 JOIN dim_location AS place ON place.location_id = sale.agreed_delivery_location_id
 JOIN dim_design AS design ON design.design_id = sale.design_id
 JOIN dim_staff AS staff ON staff.staff_id = sale.sales_staff_id
 JOIN dim_currency AS currency ON currency.currency_id = sale.currency_id
 LEFT JOIN {rates} AS rate ON rate.key = {rate_key}
-WHERE sale.created_date BETWEEN %(since)s AND %(until)s
-    AND {narrowed}
 ORDER BY sale.created_date DESC, sale.created_time DESC, sale.sales_order_id DESC
-LIMIT %(limit)s
