@@ -154,6 +154,7 @@ def test_the_keys_of_a_large_table_fit_into_one_readers_memory(kind: str, tmp_pa
         columns=(SourceColumn("id", kind, kind, nullable=False),),
         key=("id",),
         partitioned=False,
+        members=(),
         readable=True,
         fingerprint="",
     )
@@ -188,6 +189,6 @@ def test_the_keys_of_a_large_table_fit_into_one_readers_memory(kind: str, tmp_pa
 @pytest.mark.parametrize("rows", [0, 63, 64, 4_200_000, 10**9])
 def test_buckets_stay_few(rows: int) -> None:
     table = SourceTable(
-        "public", "item", 1, (), (), partitioned=False, readable=True, fingerprint=""
+        "public", "item", 1, (), (), partitioned=False, members=(), readable=True, fingerprint=""
     )
     assert 1 <= Bucketing.of(table, rows).buckets <= 1 << 16

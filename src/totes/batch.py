@@ -227,6 +227,9 @@ class Manifest(_Published):
     former: tuple[Former, ...] = Field(
         default=(), description="tables and primary keys that earlier batches had"
     )
+    left_out: dict[str, str] = Field(
+        default_factory=dict, description="relations of the source that are not captured, and why"
+    )
 
     @model_validator(mode="after")
     def _tables_are_distinct(self) -> Self:

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
+from totes.batch import RATES
 from totes.errors import SourceError, TotesError
 from totes.ingest import another_source, is_another_source, newest_batch
 from totes.lake.store import Store
@@ -16,8 +17,9 @@ from totes.rates import place, published_at
 from totes.rates.ecb import UNREADABLE
 from totes.source import session
 from totes.source.catalogue import Catalogue, Scope, read_catalogue
-from totes.source.snapshot import open_snapshot
+from totes.source.snapshot import missing_grants, open_snapshot
 from totes.star.contract import STARS
+from totes.star.models import shipped_models
 from totes.warehouse import connection as warehouse_session
 from totes.warehouse.schema import READER
 from totes.warehouse.schema import check as check_contract
@@ -72,9 +74,15 @@ def _source(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding]:
         yield Finding("source", f"{places.source}, {_version(connection)}")
         catalogue = read_catalogue(connection, scope)
         rights = list(_source_rights(connection, scope, catalogue))
+        lacking = list(_lacking(connection, scope, catalogue))
     yield from rights
+    needed = shipped_models().tables
     for name, reason in catalogue.left_out:
-        yield Finding("source left out", f"{name}: {reason}")
+        if name in needed:
+            advice = "the models need it: make it an ordinary table of that name."
+            yield _failed("source left out", f"{name}: {reason}", advice)
+        else:
+            yield Finding("source left out", f"{name}: {reason}")
     if not all(finding.ok for finding in rights):
         return
     with open_snapshot(places.source, scope) as snapshot:
@@ -83,9 +91,31 @@ def _source(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding]:
         last = newest_batch(places.ingestion)
         if last and is_another_source(last[0], snapshot):
             yield _failed("source identity", another_source(last[0], snapshot))
+    yield from lacking
     if keyless:
         text = f"{', '.join(keyless)}: captured whole whenever they change"
         yield Finding("source tables without a primary key", text)
+
+
+def _lacking(
+    connection: Connection[Any], scope: Scope, catalogue: Catalogue
+) -> Iterator[Finding]:
+    """Tables that the models need and the schema does not have."""
+    there = {table.name for table in catalogue.tables} | {name for name, _ in catalogue.left_out}
+    for name in sorted(shipped_models().tables - there - {RATES}):
+        elsewhere = connection.execute(
+            "SELECT format('%%I.%%I', nspname, relname) FROM pg_class"
+            " JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            " WHERE relname = %s AND relkind IN ('r', 'p', 'v', 'm', 'f')"
+            " AND nspname NOT LIKE ALL (ARRAY['pg_%%', 'information_schema']) ORDER BY 1",
+            [name],
+        ).fetchall()
+        found = f"schema {scope.schema} has no table {name}, which the models need"
+        advice = "restore it, or correct TOTES_SOURCE_SCHEMA."
+        if elsewhere:
+            found += f"; there is {', '.join(other for (other,) in elsewhere)}"
+            advice = "have all tables in one schema, and name it in TOTES_SOURCE_SCHEMA."
+        yield _failed("source tables", found, advice)
 
 
 def _source_rights(
@@ -115,6 +145,9 @@ def _source_rights(
         table = sql.Identifier(scope.schema, name).as_string(connection)
         lacking = f"{user} may not read {name}"
         yield _failed("source privileges", lacking, f"GRANT SELECT ON {table} TO {role};")
+    for function in missing_grants(connection):
+        lacking = f"{user} may not execute a function that a capture needs"
+        yield _failed("source privileges", lacking, function)
     hidden = connection.execute(
         "SELECT relname FROM pg_class WHERE oid = ANY(%s) AND row_security_active(oid) ORDER BY 1",
         [oids],

@@ -135,6 +135,7 @@ def capture_batch(  # noqa: PLR0913  as `ingest`
         identity=snapshot.identity,
         tables=(*tables, *of_rates),
         former=tuple(_former(before, tables, snapshot, batch)) if before else (),
+        left_out=dict(snapshot.catalogue.left_out),
     )
     check_unused(store, manifest_path, batch)
     reach("ingest.before-manifest")

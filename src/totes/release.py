@@ -41,6 +41,7 @@ def release(store: Store, batches: Collection[int]) -> Manifest:
             ),
             released=wanted,
             former=last.former,
+            left_out=last.left_out,
         )
         check_unused(store, manifest_path, manifest.batch)
         reach("release.before-manifest")

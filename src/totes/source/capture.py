@@ -157,6 +157,8 @@ class Capture:
             [self._files.fetch(file) for file in before if file.kind == "change"],
         )
         live = known.rows if known else 0
+        if plan.table.inherited:
+            keys.check_unique(reader.connection, live, whole=table.whole)
         same_types = _key_types(known) == _key_types(table)
         gone = (
             keys.gone_from_carried(same_types=same_types)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
@@ -16,9 +17,16 @@ _QUERY = files(__package__).joinpath("catalogue.sql").read_text()
 RESERVED_COLUMNS = frozenset({"_op", "_xid"})
 """Members of the ingestion files' lines that are not of the source."""
 
+_NOT_ON_A_STANDBY = (
+    "which a standby can't read: capture from the primary, or have it altered to SET LOGGED"
+)
+
 _INTEGERS = frozenset({"int2", "int4"})
-_KINDS = {"p": "partitioned table", "v": "view", "m": "materialized view", "f": "foreign table"}
-_ORDINARY = frozenset({"r", "p"})
+_UNFOLLOWED = {
+    "v": "it is a view, and only tables are captured",
+    "m": "it is a materialized view, and only tables are captured",
+    "f": "it is a foreign table, whose rows are kept by another server",
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,11 @@ class SourceColumn:
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table to ingest. `fingerprint` changes with all that can alter its rows unwritten."""
+    """A table to ingest. `fingerprint` changes with all that can alter its rows unwritten.
+
+    `members` are the OIDs of the other tables whose rows belong to it: its partitions, or the
+    tables that inherit from it.
+    """
 
     schema: str
     name: str
@@ -59,8 +71,14 @@ class SourceTable:
     columns: tuple[SourceColumn, ...]
     key: tuple[str, ...]
     partitioned: bool
+    members: tuple[int, ...]
     readable: bool
     fingerprint: str
+
+    @property
+    def inherited(self) -> bool:
+        """Whether other tables inherit from it: its key is not unique among all of them."""
+        return bool(self.members) and not self.partitioned
 
     @property
     def key_columns(self) -> tuple[SourceColumn, ...]:
@@ -79,10 +97,14 @@ class Catalogue:
 def read_catalogue(connection: psycopg.Connection, scope: Scope) -> Catalogue:
     """The catalogue as the connection's transaction sees it."""
     rows = connection.execute(_QUERY, {"schema": scope.schema}).fetchall()
+    relations = {str(relation["name"]): relation for (relation,) in rows}
     tables, left_out = [], []
-    for (relation,) in rows:
-        if reason := _reason_to_leave_out(relation, scope):
-            left_out.append((str(relation["name"]), reason))
+    for name, relation in relations.items():
+        reason = _reason_to_leave_out(relation, scope)
+        if not reason and (parent := _covering(relation, relations, scope)):
+            reason = f"it inherits from {parent}, with whose rows its own are captured"
+        if reason:
+            left_out.append((name, reason))
         else:
             tables.append(_table(scope.schema, relation))
     return Catalogue(tuple(tables), tuple(left_out))
@@ -123,19 +145,38 @@ def _quoted(name: str) -> str:
 
 
 def _reason_to_leave_out(relation: dict[str, Any], scope: Scope) -> str | None:
-    if relation["kind"] not in _ORDINARY:
-        return _KINDS[relation["kind"]]
-    if relation["persistence"] != "p":
-        return "unlogged table" if relation["persistence"] == "u" else "temporary table"
-    if relation["foreign"]:
-        return "partitioned table with foreign or unlogged partitions"
-    return "excluded by TOTES_EXCLUDE_TABLES" if relation["name"] in scope.exclude else None
+    if relation["name"] in scope.exclude:
+        return "excluded by TOTES_EXCLUDE_TABLES"
+    if relation["kind"] in _UNFOLLOWED:
+        return _UNFOLLOWED[relation["kind"]]
+    if relation["standby"] and relation["persistence"] == "u":
+        return f"it is an unlogged table, {_NOT_ON_A_STANDBY}"
+    for member in relation["members"]:
+        if member["kind"] == "f":
+            return f"part of its rows, {member['name']}, is kept by another server"
+        if relation["standby"] and member["persistence"] == "u":
+            return f"part of its rows, {member['name']}, is unlogged, {_NOT_ON_A_STANDBY}"
+    return None
+
+
+def _covering(
+    relation: dict[str, Any], relations: Mapping[str, dict[str, Any]], scope: Scope
+) -> str | None:
+    """The captured table that holds all there is of one that inherits from it; None without one.
+
+    A child with columns of its own is captured by itself, too.
+    """
+    for name in relation["parents"]:
+        parent = relations[name]
+        same = len(parent["columns"]) == len(relation["columns"])
+        if same and not _reason_to_leave_out(parent, scope):
+            return _covering(parent, relations, scope) or name
+    return None
 
 
 def _table(schema: str, relation: dict[str, Any]) -> SourceTable:
-    shape = {
-        part: relation[part] for part in ("oid", "kind", "columns", "key", "types", "partitions")
-    }
+    shape = {part: relation[part] for part in ("oid", "kind", "columns", "key", "types")}
+    shape["members"] = [(member["oid"], member["generated"]) for member in relation["members"]]
     return SourceTable(
         schema=schema,
         name=relation["name"],
@@ -146,6 +187,7 @@ def _table(schema: str, relation: dict[str, Any]) -> SourceTable:
         ),
         key=tuple(relation["key"]),
         partitioned=relation["kind"] == "p",
+        members=tuple(member["oid"] for member in relation["members"]),
         readable=relation["readable"],
         fingerprint=hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest(),
     )

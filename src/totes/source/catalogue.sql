@@ -1,13 +1,45 @@
 -- Every relation of the schema, as JSON: what it is, its columns and key, and all that can alter
--- the text of its rows without writing them (defaults of added columns, expressions of virtual
--- columns, labels of enums, attributes of composites, partitions). Params: schema.
-WITH RECURSIVE relation AS (
-    SELECT c.oid, c.relname, c.relkind, c.relpersistence
+-- the text of its rows without writing them (defaults of added columns, expressions of generated
+-- columns, labels of enums, attributes of composites, partitions, children). Params: schema.
+--
+-- Tables come and go while this runs. Nothing here waits for a lock or fails on a table that was
+-- dropped meanwhile; that rules out pg_partition_tree() and pg_get_expr().
+WITH RECURSIVE named AS (
+    SELECT c.oid, c.relname, c.relkind, c.relpersistence, c.relispartition
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = %(schema)s
-      AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-      AND NOT c.relispartition
+    WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+),
+-- The tables whose rows a SELECT from `root` returns: itself, its partitions or children, and
+-- theirs. Temporary children are visible in their own session only.
+tree AS (
+    SELECT oid AS root, oid AS member FROM named
+    UNION
+    SELECT t.root, c.oid
+    FROM tree t
+    JOIN pg_inherits i ON i.inhparent = t.member AND NOT i.inhdetachpending
+    JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE c.relpersistence <> 't'
+),
+-- A partition belongs to its root, unless that is in another schema.
+relation AS (
+    SELECT n.oid, n.relname, n.relkind, n.relpersistence
+    FROM named n
+    WHERE NOT (n.relispartition
+               AND n.oid IN (SELECT member FROM tree WHERE member <> root))
+      AND has_table_privilege(n.oid, 'SELECT') IS NOT NULL  -- NULL: dropped meanwhile
+),
+-- Columns that may hold NULL in some table of the tree: a child may drop its parent's NOT NULL.
+-- A constraint NOT VALID (PostgreSQL 18) says nothing of the rows that are there.
+nullable AS (
+    SELECT DISTINCT t.root, a.attname
+    FROM tree t
+    JOIN pg_attribute a ON a.attrelid = t.member
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND (NOT a.attnotnull OR EXISTS (
+        SELECT FROM pg_constraint n
+        WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND NOT n.convalidated
+            AND n.conkey[1] = a.attnum
+    ))
 ),
 -- The types a column is made of: domains to their base, arrays and ranges to their elements,
 -- composites to their attributes.
@@ -49,14 +81,9 @@ SELECT json_build_object(
                                  THEN t.typname ELSE '' END
                      FROM base_type b JOIN pg_type t ON t.oid = b.base
                      WHERE b.type = a.atttypid AND b.typbasetype = 0),
-            -- A constraint NOT VALID (PostgreSQL 18) says nothing of the rows that are there.
-            'nullable', NOT a.attnotnull OR EXISTS (
-                SELECT FROM pg_constraint n
-                WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND NOT n.convalidated
-                    AND n.conkey[1] = a.attnum
-            ),
+            'nullable', (r.oid, a.attname) IN (SELECT root, attname FROM nullable),
             'generated', a.attgenerated,
-            'default', pg_get_expr(d.adbin, d.adrelid)
+            'default', d.adbin::text
         ) ORDER BY a.attnum)
         FROM pg_attribute a
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -81,16 +108,28 @@ SELECT json_build_object(
         FROM used_type u JOIN pg_type t ON t.oid = u.type
         WHERE u.relation = r.oid AND (t.typtype IN ('e', 'c'))
     ), '[]'),
-    'partitions', coalesce((
-        SELECT json_agg(p.relid::oid::bigint ORDER BY p.relid::oid)
-        FROM pg_partition_tree(r.oid) p
-        WHERE r.relkind = 'p' AND p.isleaf
+    'standby', pg_is_in_recovery(),
+    'parents', coalesce((
+        SELECT json_agg(p.relname ORDER BY i.inhseqno)
+        FROM pg_inherits i JOIN relation p ON p.oid = i.inhparent
+        WHERE i.inhrelid = r.oid
     ), '[]'),
-    'foreign', EXISTS (
-        SELECT FROM pg_partition_tree(r.oid) p
-        JOIN pg_class c ON c.oid = p.relid
-        WHERE r.relkind = 'p' AND (c.relkind = 'f' OR c.relpersistence <> 'p')
-    )
+    'members', coalesce((
+        SELECT json_agg(json_build_object(
+            'oid', c.oid::bigint,
+            'name', format('%%I.%%I', n.nspname, c.relname),
+            'kind', c.relkind,
+            'persistence', c.relpersistence,
+            'generated', (SELECT json_agg(d.adbin::text ORDER BY a.attname)
+                          FROM pg_attribute a
+                          JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                          WHERE a.attrelid = c.oid AND a.attgenerated <> '')
+        ) ORDER BY c.oid)
+        FROM tree t
+        JOIN pg_class c ON c.oid = t.member
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE t.root = r.oid AND t.member <> r.oid
+    ), '[]')
 )
 FROM relation r
 ORDER BY r.relname

@@ -99,16 +99,15 @@ class Chunk:
 
 
 def table_blocks(connection: psycopg.Connection, table: SourceTable) -> tuple[int, int]:
-    """Blocks of the table (of its largest partition), and bytes with all that is stored aside."""
+    """Blocks of the table (of its largest member), and bytes with all that is stored aside."""
     ((blocks, size_bytes),) = connection.execute(
         """
         SELECT coalesce(max(pg_relation_size(relid)), 0)
                    / current_setting('block_size')::bigint,
                coalesce(sum(pg_table_size(relid)), 0)::bigint
-        FROM (SELECT relid FROM pg_partition_tree(%(oid)s::oid) WHERE isleaf
-              UNION SELECT %(oid)s::oid) AS part(relid)
+        FROM unnest(%s::oid[]) AS part(relid)
         """,
-        {"oid": table.oid},
+        [[table.oid, *table.members]],
     ).fetchall()
     return blocks, size_bytes
 
@@ -236,6 +235,27 @@ def keys_in_buckets(
     return _bytes(cursor)[0]
 
 
+def find_shared_key(
+    connection: psycopg.Connection,
+    table: SourceTable,
+    bucketing: Bucketing,
+    chosen: list[str | int],
+) -> tuple[str, list[str]] | None:
+    """A key in the chosen buckets that several rows have, as JSON, and the tables these are in."""
+    return connection.execute(
+        sql.SQL(
+            "SELECT {key}, array_agg(DISTINCT t.tableoid::regclass::text) FROM {table} AS t"
+            " WHERE {bucket} = ANY({chosen}::{buckets}) GROUP BY 1 HAVING count(*) > 1 LIMIT 1"
+        ).format(
+            key=_object([(column.name, _json(column)) for column in table.key_columns]),
+            table=relation(table),
+            bucket=_bucket(table, bucketing),
+            chosen=sql.Literal(chosen),
+            buckets=sql.SQL(bucketing.type) + sql.SQL("[]"),
+        )
+    ).fetchone()
+
+
 def _bucket(table: SourceTable, bucketing: Bucketing) -> sql.Composable:
     # The text must be the one that _json() puts into the lines; concat_ws() prints by itself.
     columns = [
@@ -258,9 +278,19 @@ def _bytes(cursor: psycopg.Cursor) -> list[bytes]:
 
 
 def relation(table: SourceTable) -> sql.Composable:
-    """The table in FROM: a partition root with its partitions, any other without its heirs."""
+    """The table in FROM, with the rows of its members.
+
+    A table may begin to inherit while the capture reads, as its lock doesn't forbid: the rows of
+    such a table are those of the next capture.
+    """
     name = sql.Identifier(table.schema, table.name)
-    return name if table.partitioned else sql.SQL("ONLY {}").format(name)
+    if table.partitioned:
+        return name
+    if not table.members:
+        return sql.SQL("ONLY {}").format(name)
+    return sql.SQL(
+        "(SELECT *, ctid, xmin, tableoid FROM {} WHERE tableoid = ANY ({}::oid[]))"
+    ).format(name, sql.Literal([table.oid, *table.members]))
 
 
 def _within(span: Span) -> sql.Composable:

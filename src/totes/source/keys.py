@@ -16,12 +16,14 @@ from pathlib import Path
 import duckdb
 import psycopg
 
+from totes.errors import SourceError
 from totes.source.catalogue import SourceColumn, SourceTable
 from totes.source.changes import (
     DISTANCE,
     XID,
     Bucketing,
     bucket_counts,
+    find_shared_key,
     key_names,
     keys_in_buckets,
     split,
@@ -99,6 +101,35 @@ class TableKeys:
     def added(self) -> int:
         """How many carried keys are not live."""
         return self._count(f"SELECT count(*) FROM carried ANTI JOIN live USING ({self._keys})")
+
+    def check_unique(self, connection: psycopg.Connection, rows: int, *, whole: bool) -> None:
+        """SourceError where a carried key is NULL, or that of another row of the source, too.
+
+        PostgreSQL keeps a primary key for each table by itself, not among those that inherit.
+        """
+        missing = " OR ".join(f"{name} IS NULL" for name in self._names)
+        if self._count(f"SELECT count(*) FROM carried WHERE {missing}"):
+            raise SourceError(
+                f"A row of table {self._table.name}, or of a table that inherits from it, has no "
+                f"value in the primary key ({', '.join(self._table.key)}): nothing was captured. "
+                f"Give it one, or exclude {self._table.name} (TOTES_EXCLUDE_TABLES)."
+            )
+        bucketing = Bucketing.of(self._table, rows)
+        among = "carried"
+        if whole:  # then both rows are among the carried
+            among = f"(SELECT {self._keys} FROM carried GROUP BY ALL HAVING count(*) > 1 LIMIT 1)"
+        buckets = self._engine.execute(
+            f"SELECT DISTINCT {bucketing.of_keys(self._names)} FROM {among}"
+        ).fetchall()
+        chosen = [bucket for (bucket,) in buckets]
+        if chosen and (found := find_shared_key(connection, self._table, bucketing, chosen)):
+            key, tables = found
+            raise SourceError(
+                f"Several rows of table {self._table.name} have the key {key}, in "
+                f"{', '.join(tables)}: nothing was captured. PostgreSQL keeps a primary key unique "
+                "in each table, not among those that inherit. Give all but one another key, or "
+                f"exclude {self._table.name} (TOTES_EXCLUDE_TABLES)."
+            )
 
     def none_gone(self) -> None:
         """Define `gone` as empty."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import errors
 
 from totes.errors import SourceAway, SourceError
 from totes.policy import passes
@@ -25,9 +25,18 @@ SETTINGS = {
     "search_path": "pg_catalog",
     "lock_timeout": "900ms",  # below deadlock_timeout: a schema change is never the victim
     "statement_timeout": "15min",
+    "transaction_timeout": "0",  # a capture is one transaction, as long as the table is large
     "idle_in_transaction_session_timeout": "0",  # the first connection waits for the others
+    "idle_session_timeout": "0",
     "jit": "off",  # compiling costs more than these statements run
 }
+
+_SET = """
+SELECT set_config(name, value, false)
+FROM unnest(%s::text[], %s::text[]) AS setting (name, value)
+WHERE current_setting(name, true) IS NOT NULL
+"""
+"""Settings that a server is too old to have (transaction_timeout: before 17) stay unset."""
 
 OLDEST = 140000
 """PostgreSQL 14: the first that reads a range of blocks without reading the whole table."""
@@ -41,9 +50,9 @@ def connect(dsn: Dsn) -> Iterator[psycopg.Connection]:
             raise SourceError(
                 f"The source {dsn} is older than PostgreSQL 14, the oldest supported."
             )
-        connection.execute(
-            sql.SQL("SELECT ") + sql.SQL(", ").join(_set(*pair) for pair in SETTINGS.items())
-        )
+        # First and by itself: a short one of the role's would end what follows.
+        connection.execute("SET statement_timeout = 0")
+        connection.execute(_SET, [list(SETTINGS), list(SETTINGS.values())])
         yield connection
 
 
@@ -56,10 +65,6 @@ def _open(dsn: Dsn) -> psycopg.Connection:
             connect_timeout=str(dsn.parts.get("connect_timeout", 10)),
         )
     )
-
-
-def _set(name: str, value: str) -> sql.Composable:
-    return sql.SQL("set_config({}, {}, false)").format(name, value)
 
 
 @contextmanager

@@ -2,27 +2,47 @@
 
 The order matters. A rewrite or TRUNCATE that commits between a snapshot and a scan shows the
 older snapshot an empty table; so every table is locked first (ACCESS SHARE, for which SELECT is
-enough), then the snapshot is taken, then the catalogue is compared with what was locked.
+enough), then the snapshot is taken, then the catalogue is compared with what was locked. Tables
+that come and go meanwhile are none of this capture's: only a change to a locked table ends it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from totes.batch import Identity
-from totes.errors import SourceError
+from totes.errors import SourceAway, SourceError
 from totes.failpoint import reach
 from totes.settings import Dsn
-from totes.source.catalogue import Catalogue, Scope, read_catalogue, require_tables
+from totes.source.catalogue import (
+    Catalogue,
+    Scope,
+    SourceTable,
+    read_catalogue,
+    require_tables,
+)
 from totes.source.changes import relation
 from totes.source.session import connect
 
 ATTEMPTS = 5
 """How often a schema that changes under the capture's feet is tried again."""
+
+FUNCTIONS = (
+    "pg_control_system()",
+    "pg_control_checkpoint()",
+    "pg_current_snapshot()",
+    "pg_current_wal_lsn()",
+    "pg_export_snapshot()",
+    "pg_is_in_recovery()",
+    "pg_relation_size(regclass)",
+    "pg_table_size(regclass)",
+    "pg_walfile_name(pg_lsn)",
+)
+"""Functions that a capture calls and that a careful administrator may have revoked from PUBLIC."""
 
 _LOOK = """
 SELECT pg_current_snapshot()::text,
@@ -38,7 +58,7 @@ SELECT pg_current_snapshot()::text,
 
 
 class _SchemaChanged(Exception):
-    """The catalogue moved between lock and snapshot, or during the scan."""
+    """A table is not as it was when it was chosen to be locked, or another has appeared."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +90,24 @@ class Snapshot:
     def confirm(self) -> None:
         """Check after the scan that what needs no table lock (an enum's labels) stood still."""
         with connect(self.dsn) as fresh:
-            if read_catalogue(fresh, self.scope).tables != self.catalogue.tables:
-                raise SourceError(
-                    "The source's schema changed during the capture: nothing was published, "
-                    "the next run captures it anew."
-                )
+            now = read_catalogue(fresh, self.scope).tables
+        if changed := set(self.catalogue.tables).difference(now):
+            names = ", ".join(sorted(table.name for table in changed))
+            raise SourceAway(
+                f"The schema of {names} changed during the capture: nothing was published, "
+                "the next run captures it anew."
+            )
+
+
+def missing_grants(connection: psycopg.Connection) -> list[str]:
+    """The GRANTs of functions that a capture calls and the role may not execute."""
+    denied = connection.execute(
+        "SELECT name FROM unnest(%s::text[]) AS name"
+        " WHERE NOT has_function_privilege('pg_catalog.' || name, 'EXECUTE')",
+        [list(FUNCTIONS)],
+    ).fetchall()
+    role = sql.Identifier(connection.info.user).as_string(connection)
+    return [f"GRANT EXECUTE ON FUNCTION pg_catalog.{name} TO {role};" for (name,) in denied]
 
 
 def oldest_running(snapshot: str) -> int:
@@ -91,19 +124,24 @@ def next_transaction(snapshot: str) -> int:
 def open_snapshot(dsn: Dsn, scope: Scope) -> Iterator[Snapshot]:
     """A Snapshot, closed (and its locks released) at the end of the block."""
     with connect(dsn) as connection:
+        if grants := missing_grants(connection):
+            raise SourceError(
+                f"Role {connection.info.user!r} may not execute functions of the source that a "
+                f"capture needs. A superuser can run: {' '.join(grants)}"
+            )
         for attempt in range(1, ATTEMPTS + 1):
             expected = read_catalogue(connection, scope)
             require_tables(expected, scope, connection.info.user)
             reach("source.catalogue-read")
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
-                snapshot = _look(dsn, scope, connection, expected)
-            except (psycopg.errors.UndefinedTable, _SchemaChanged) as error:
+                snapshot = _look(dsn, scope, connection, expected, strict=attempt < ATTEMPTS)
+            except _SchemaChanged as error:
                 connection.rollback()
                 if attempt == ATTEMPTS:
-                    raise SourceError(
-                        f"The source's schema changed {ATTEMPTS} times while it was being locked: "
-                        "nothing was captured, try again when it is quiet."
+                    raise SourceAway(
+                        f"The source's schema changed {ATTEMPTS} times while it was being locked "
+                        f"({error}): nothing was captured, try again when it is quiet."
                     ) from error
                 continue
             yield snapshot
@@ -111,23 +149,52 @@ def open_snapshot(dsn: Dsn, scope: Scope) -> Iterator[Snapshot]:
             return
 
 
-def _look(dsn: Dsn, scope: Scope, connection: psycopg.Connection, expected: Catalogue) -> Snapshot:
-    connection.execute(
-        sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(
-            sql.SQL(", ").join(relation(table) for table in expected.tables)
-        )
-    )
+def _lock(connection: psycopg.Connection, tables: Sequence[SourceTable]) -> list[SourceTable]:
+    """Lock tables with their members; returns those that are still there."""
+    names = [
+        sql.Identifier(table.schema, table.name) if table.inherited else relation(table)
+        for table in tables
+    ]
+    try:
+        with connection.transaction():  # a savepoint, to go on from after the error
+            connection.execute(
+                sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(names))
+            )
+    except (errors.UndefinedTable, errors.WrongObjectType):
+        middle = len(tables) // 2
+        halves = (tables[:middle], tables[middle:]) if middle else ()
+        return [table for half in halves for table in _lock(connection, half)]
+    return list(tables)
+
+
+def _look(
+    dsn: Dsn, scope: Scope, connection: psycopg.Connection, expected: Catalogue, *, strict: bool
+) -> Snapshot:
+    """_SchemaChanged unless the tables are as expected.
+
+    Tables that have appeared since make another look, too, while there is one left (`strict`):
+    then they are the next capture's.
+    """
+    locked = _lock(connection, expected.tables)
     reach("source.locked")
     (row,) = connection.execute(_LOOK).fetchall()
     text, exported, taken_at, system, database_oid, database, timeline = row
     reach("source.snapshot-taken")
-    if read_catalogue(connection, scope).tables != expected.tables:
-        raise _SchemaChanged
+    seen = read_catalogue(connection, scope)
+    known = {table.name for table in expected.tables}
+    changed = set(locked).difference(seen.tables)
+    changed |= {
+        table
+        for table in set(seen.tables).difference(locked)
+        if strict or table.name in known
+    }
+    if changed or not locked:
+        raise _SchemaChanged(", ".join(sorted({table.name for table in changed})) or "all tables")
     return Snapshot(
         dsn=dsn,
         scope=scope,
         connection=connection,
-        catalogue=expected,
+        catalogue=replace(seen, tables=tuple(locked)),
         text=text,
         xmin=oldest_running(text),
         xmax=next_transaction(text),

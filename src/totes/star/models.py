@@ -81,6 +81,8 @@ class Model:
         mend = "Mend totesys or the model: the next run goes on there."
         for name, columns in self.sources.items():
             table = manifest.table(name)
+            if table is None and (reason := manifest.left_out.get(name)):
+                return f"{failing}: {name} of the source is left out: {reason}. {mend}"
             if table is None:
                 return f"{failing}: the source has no table {name}. {mend}"
             present = {column.name for column in table.columns}
