@@ -15,7 +15,7 @@ import pytest
 from psycopg import sql
 
 from plant import Plant
-from shop import GRANTS, Shop
+from shop import GRANTS, Shop, shop_on
 from totes.demo.servers import (
     EmbeddedServer,
     Source,
@@ -104,6 +104,30 @@ def server(scratch: Path) -> Iterator[EmbeddedServer]:
         yield running
 
 
+class SystemServer(EmbeddedServer):
+    """A server of the PostgreSQL that the machine has installed, with `binaries` in a folder."""
+
+    binaries: Path
+
+    def run(self, program: str, *arguments: str) -> str:
+        return super().run(str(self.binaries / program), *arguments)
+
+    def _initialize(self) -> None:
+        options = ("--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+        self.run("initdb", f"--pgdata={self.data}", "--username=postgres", *options)
+
+
+@pytest.fixture(scope="session")
+def older(scratch: Path) -> Iterator[EmbeddedServer]:
+    """A server older than the embedded ones: PostgreSQL 15 on Debian 12."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("1[4-7]/bin/initdb"))
+    if not installed:
+        pytest.skip("no older PostgreSQL is installed in /usr/lib/postgresql")
+    SystemServer.binaries = installed[0].parent
+    with SystemServer(scratch / "older", THROW_AWAY) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def database_names() -> Iterator[str]:
     return (f"test_{number}" for number in count(1))
@@ -144,6 +168,17 @@ def shop(totesys: Totesys, tmp_path: Path) -> Shop:
     with psycopg.connect(totesys.owner.reveal()) as connection:
         connection.execute(GRANTS)
     return Shop(totesys.owner, totesys.dsn, tmp_path / "lake")
+
+
+@pytest.fixture(params=["embedded", "older"])
+def any_shop(
+    request: pytest.FixtureRequest, database_names: Iterator[str], tmp_path: Path
+) -> Iterator[Shop]:
+    """A shop on the embedded PostgreSQL and on an older one."""
+    server = request.getfixturevalue({"embedded": "server"}.get(request.param, request.param))
+    name = next(database_names)
+    yield shop_on(server, tmp_path, name)
+    _drop(server.dsn, name)
 
 
 @pytest.fixture(scope="session")

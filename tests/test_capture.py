@@ -281,19 +281,6 @@ def test_the_rows_of_partitions_are_captured_through_their_root(shop: Shop) -> N
     assert shop.is_carried_whole()
 
 
-def test_parent_and_heir_are_tables_of_their_own(shop: Shop) -> None:
-    shop.stocked().run(
-        "CREATE TABLE special (discount int, PRIMARY KEY (id)) INHERITS (item);"
-        "INSERT INTO special VALUES (9, 'nine', 9, 50)"
-    )
-    batch = shop.capture()
-    assert batch is not None
-    assert lake_reader.lines(shop.store, batch, "item") == []
-    (line,) = lake_reader.lines(shop.store, batch, "special")
-    assert (line["id"], line["discount"]) == (9, 50)
-    assert len(lake_reader.rows(shop.store, "item")) == 3
-
-
 def test_a_table_without_a_key_is_captured_whole_when_it_changes(shop: Shop) -> None:
     shop.run("CREATE TABLE item (id int, name text); INSERT INTO item VALUES (1, 'a'), (2, 'b')")
     assert shop.changes() == {("upsert", 1), ("upsert", 2)}

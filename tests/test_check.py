@@ -14,6 +14,7 @@ from totes.demo.servers import prepare_source
 from totes.lake.folder import FolderStore
 from totes.places import Places
 from totes.settings import Dsn, Settings
+from totes.source.snapshot import FUNCTIONS
 
 
 def look(plant: Plant, **settings: object) -> list[Finding]:
@@ -96,8 +97,38 @@ def test_what_is_left_out_or_without_a_key_is_said_and_is_no_failure(plant: Plan
     found = look(plant)
     assert not failures(found)
     said = {finding.found for finding in found}
-    assert "staff_view: view" in said
+    assert "staff_view: it is a view, and only tables are captured" in said
     assert "loose: captured whole whenever they change" in said
+
+
+def test_a_revoked_function_comes_with_its_grant(plant: Plant, totesys: Totesys) -> None:
+    functions = [f"pg_catalog.{name}" for name in FUNCTIONS]
+    for function in functions:
+        execute(totesys.admin, f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
+    found = failures(look(plant))
+    assert found == [
+        ("source privileges", f'GRANT EXECUTE ON FUNCTION {function} TO "totes_ingest";')
+        for function in functions
+    ]
+    for _, advice in found:
+        execute(totesys.admin, advice)
+    assert not failures(look(plant))
+
+
+def test_a_table_that_the_models_need_and_nobody_can_capture_is_told(plant: Plant) -> None:
+    plant.change("ALTER TABLE payment RENAME TO was; CREATE VIEW payment AS TABLE was")
+    plant.change("CREATE SCHEMA app; ALTER TABLE staff SET SCHEMA app")
+    found = [(finding.found, finding.advice) for finding in look(plant) if not finding.ok]
+    assert found == [
+        (
+            "payment: it is a view, and only tables are captured",
+            "the models need it: make it an ordinary table of that name.",
+        ),
+        (
+            "schema public has no table staff, which the models need; there is app.staff",
+            "have all tables in one schema, and name it in TOTES_SOURCE_SCHEMA.",
+        ),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -278,19 +278,12 @@ def _bytes(cursor: psycopg.Cursor) -> list[bytes]:
 
 
 def relation(table: SourceTable) -> sql.Composable:
-    """The table in FROM, with the rows of its members.
+    """The table in FROM or LOCK, with the rows of its members.
 
-    A table may begin to inherit while the capture reads, as its lock doesn't forbid: the rows of
-    such a table are those of the next capture.
+    ONLY where it has none, since temporary children of other sessions may be locked.
     """
     name = sql.Identifier(table.schema, table.name)
-    if table.partitioned:
-        return name
-    if not table.members:
-        return sql.SQL("ONLY {}").format(name)
-    return sql.SQL(
-        "(SELECT *, ctid, xmin, tableoid FROM {} WHERE tableoid = ANY ({}::oid[]))"
-    ).format(name, sql.Literal([table.oid, *table.members]))
+    return name if table.members else sql.SQL("ONLY {}").format(name)
 
 
 def _within(span: Span) -> sql.Composable:

@@ -151,15 +151,10 @@ def open_snapshot(dsn: Dsn, scope: Scope) -> Iterator[Snapshot]:
 
 def _lock(connection: psycopg.Connection, tables: Sequence[SourceTable]) -> list[SourceTable]:
     """Lock tables with their members; returns those that are still there."""
-    names = [
-        sql.Identifier(table.schema, table.name) if table.inherited else relation(table)
-        for table in tables
-    ]
+    names = sql.SQL(", ").join(map(relation, tables))
     try:
         with connection.transaction():  # a savepoint, to go on from after the error
-            connection.execute(
-                sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(names))
-            )
+            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
     except (errors.UndefinedTable, errors.WrongObjectType):
         middle = len(tables) // 2
         halves = (tables[:middle], tables[middle:]) if middle else ()

@@ -1,0 +1,286 @@
+"""Every relation that a SELECT of the application shows is captured, or left out with a reason."""
+
+import contextlib
+
+import psycopg
+import pytest
+
+import lake_reader
+from conftest import ClusterFactory, Totesys
+from plant import Plant
+from shop import ITEM, Shop, once, shop_on
+from test_schema_races import At, at, deletes  # noqa: F401  a fixture
+from totes.errors import ModelError, SourceAway, SourceError
+from totes.pipeline import run_once
+from totes.source.catalogue import Scope
+from totes.verify import verify
+
+CHILD = "CREATE TABLE item_2025 (PRIMARY KEY (id)) INHERITS (item)"
+
+
+def captured(shop: Shop) -> dict[str, int]:
+    """The tables of the next batch and how many rows they have."""
+    batch = shop.capture()
+    assert batch is not None
+    return {table.name: table.rows for table in batch.tables}
+
+
+def left_out(shop: Shop) -> dict[str, str]:
+    return lake_reader.batches(shop.store)[-1].left_out
+
+
+# Tables that inherit
+
+
+def test_rows_of_children_are_captured_with_their_parent(any_shop: Shop) -> None:
+    shop = any_shop
+    shop.stocked(200).run(f"{CHILD}; INSERT INTO item_2025 VALUES (201, 'in the child')")
+    assert captured(shop) == {"item": 201}
+    assert left_out(shop) == {
+        "item_2025": "it inherits from item, with whose rows its own are captured"
+    }
+    shop.run("INSERT INTO item_2025 VALUES (202, 'later'); UPDATE item SET name = 'x' WHERE id = 1")
+    assert shop.changes() == {("upsert", 202), ("upsert", 1)}
+    shop.run(
+        "WITH moved AS (DELETE FROM ONLY item WHERE id <= 50 RETURNING *)"
+        "INSERT INTO item_2025 SELECT * FROM moved"
+    )
+    assert shop.changes() == {("upsert", key) for key in range(1, 51)}
+    shop.run("DELETE FROM item WHERE id IN (7, 77, 202)")
+    assert shop.changes() == {("delete", 7), ("delete", 77), ("delete", 202)}
+    assert shop.is_carried_whole()
+    assert shop.capture() is None
+    shop.run("TRUNCATE item_2025")
+    assert len(shop.changes()) == 50
+    assert shop.is_carried_whole()
+
+
+def test_rows_of_children_of_children_and_of_several_parents_are_captured(any_shop: Shop) -> None:
+    shop = any_shop
+    shop.stocked().run(
+        f"{CHILD}; CREATE TABLE item_dec () INHERITS (item_2025);"
+        "CREATE TABLE stamped (id int, at date); CREATE SCHEMA IF NOT EXISTS other;"
+        "CREATE TABLE both_of (size int) INHERITS (item, stamped);"
+        "CREATE TABLE other.child (price numeric, id int NOT NULL, name text, note text);"
+        "ALTER TABLE other.child INHERIT item;"
+        "INSERT INTO item_2025 VALUES (11, 'a'); INSERT INTO item_dec VALUES (12, 'b');"
+        "INSERT INTO both_of VALUES (13, 'c', 1.50, '2025-12-31', 9);"
+        "INSERT INTO other.child VALUES (2.50, 14, 'd', 'e')"
+    )
+    assert captured(shop) == {"item": 7, "both_of": 1, "stamped": 1}
+    for table in ("item", "both_of", "stamped"):
+        assert shop.is_carried_whole(table)
+    assert set(left_out(shop)) == {"item_2025", "item_dec"}
+    shop.run("UPDATE other.child SET name = 'new'; DELETE FROM both_of")
+    assert shop.changes() == {("upsert", 14), ("delete", 13)}
+
+
+def test_a_child_is_captured_by_itself_where_its_parent_is_not(any_shop: Shop) -> None:
+    shop = any_shop
+    shop.run(
+        "CREATE SCHEMA IF NOT EXISTS other; CREATE TABLE other.base (id int, name text);"
+        "CREATE TABLE item (PRIMARY KEY (id)) INHERITS (other.base); INSERT INTO item VALUES (1);"
+        "CREATE TABLE _prisma_migrations (id int PRIMARY KEY);"
+        "CREATE TABLE kept (PRIMARY KEY (id)) INHERITS (_prisma_migrations);"
+        "INSERT INTO kept VALUES (1);"
+        "CREATE TABLE other.parted (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE part PARTITION OF other.parted DEFAULT; INSERT INTO part VALUES (1), (2)"
+    )
+    assert captured(shop) == {"item": 1, "kept": 1, "part": 2}
+
+
+def test_a_table_that_begins_or_ends_to_inherit_takes_its_rows_along(any_shop: Shop) -> None:
+    shop = any_shop
+    shop.stocked().run("CREATE TABLE more (LIKE item INCLUDING ALL); INSERT INTO more VALUES (9)")
+    assert captured(shop) == {"item": 3, "more": 1}
+    shop.run("ALTER TABLE more INHERIT item")
+    assert captured(shop) == {"item": 4}
+    shop.run("ALTER TABLE more NO INHERIT item")
+    assert captured(shop) == {"item": 3, "more": 1}
+    assert shop.is_carried_whole()
+    assert shop.is_carried_whole("more")
+
+
+@pytest.mark.parametrize(
+    ("rows", "change"),
+    [
+        (3, "INSERT INTO item_2025 VALUES (2)"),
+        (3, "DELETE FROM item WHERE id = 1; INSERT INTO item_2025 VALUES (2)"),
+        (900, "DELETE FROM item WHERE id = 800; INSERT INTO item_2025 VALUES (2)"),
+        (3, "INSERT INTO item_2025 VALUES (7); ALTER TABLE item ADD note text"),
+        (3, "UPDATE item SET id = 7 WHERE id = 3"),
+    ],
+)
+def test_a_key_in_parent_and_child_at_once_is_refused_by_name(
+    any_shop: Shop, rows: int, change: str
+) -> None:
+    """Also where a deletion hides the second row from every count."""
+    shop = any_shop
+    key = 7 if "7" in change else 2
+    shop.stocked(rows).run(f"{CHILD}; INSERT INTO item_2025 VALUES (7)" if rows == 3 else CHILD)
+    shop.capture()
+    if "item_2025 VALUES (7)" in change:
+        shop.run("INSERT INTO item VALUES (7)")
+        change = change.partition(";")[2]
+    shop.run(change)
+    with pytest.raises(SourceError, match=rf'item have the key {{"id":{key}}}, in .*item_2025'):
+        shop.capture()
+    shop.run(f"DELETE FROM ONLY item WHERE id = {key}")
+    shop.capture()
+    assert shop.is_carried_whole()
+
+
+def test_a_key_that_is_null_in_a_child_is_refused(older: object, any_shop: Shop) -> None:
+    """PostgreSQL 18 doesn't let a child drop its parent's NOT NULL."""
+    shop = any_shop
+    shop.stocked().run("CREATE TABLE item_2025 () INHERITS (item)")
+    try:
+        shop.run("ALTER TABLE item_2025 ALTER id DROP NOT NULL")
+    except psycopg.errors.InvalidTableDefinition:
+        return
+    shop.run("INSERT INTO item_2025 VALUES (NULL, 'lost')")
+    with pytest.raises(SourceError, match=r"item.* has no value in the primary key \(id\)"):
+        shop.capture()
+
+
+def test_temporary_children_of_other_sessions_are_none_of_the_tables_rows(any_shop: Shop) -> None:
+    shop = any_shop
+    shop.stocked()
+    with shop.open() as application:
+        application.execute("CREATE TEMP TABLE mine () INHERITS (item)")
+        application.execute("INSERT INTO mine VALUES (9)")
+        application.commit()
+        application.execute("LOCK TABLE mine")
+        assert shop.capture() is None
+    assert shop.capture() is None
+
+
+def test_a_table_that_inherits_for_a_moment_of_the_capture_leaves_no_row(
+    shop: Shop,
+    at: At,  # noqa: F811
+) -> None:
+    """The capture locks what it reads: such a table stays until the capture finds it."""
+    shop.stocked().run(f"{CHILD}; CREATE TABLE more (LIKE item); INSERT INTO more VALUES (9)")
+    shop.scope = Scope("shop", ("more",))
+    shop.capture()
+    shop.run("UPDATE item SET name = 'new'")
+
+    def act(statement: str) -> None:
+        with contextlib.suppress(psycopg.errors.LockNotAvailable):
+            shop.run(f"SET lock_timeout = '20ms'; {statement}")
+
+    at("source.snapshot-taken", once(lambda: act("ALTER TABLE more INHERIT item")))
+    at("ingest.captured", once(lambda: act("ALTER TABLE more NO INHERIT item")))
+    with contextlib.suppress(SourceAway):
+        shop.capture()
+    act("ALTER TABLE more NO INHERIT item")
+    shop.capture()
+    assert shop.is_carried_whole()
+    assert not deletes(shop)
+
+
+def test_rows_in_a_child_reach_the_star(plant: Plant) -> None:
+    plant.filled(20).run()
+    plant.change(
+        "CREATE TABLE sales_order_2025 (PRIMARY KEY (sales_order_id)) INHERITS (sales_order);"
+        "INSERT INTO sales_order_2025 SELECT (jsonb_populate_record(s, '{\"sales_order_id\": 900}')"
+        ").* FROM sales_order s LIMIT 1;"
+        "WITH moved AS (DELETE FROM ONLY sales_order WHERE sales_order_id = 3 RETURNING *)"
+        "INSERT INTO sales_order_2025 SELECT * FROM moved"
+    )
+    plant.run()
+    current = "SELECT sales_order_id FROM fact_sales_order WHERE valid_to IS NULL"
+    assert {key for (key,) in plant.ask(current)} == {*range(1, 21), 900}
+    assert verify(plant.pipeline).equal
+
+
+# Other kinds of relations
+
+
+def test_what_is_no_table_of_this_server_is_left_out_with_a_reason(
+    shop: Shop, totesys: Totesys
+) -> None:
+    shop.stocked().run(
+        "CREATE TABLE parted (id int) PARTITION BY RANGE (id);"
+        "CREATE TABLE parent (id int PRIMARY KEY); CREATE VIEW seen AS TABLE item;"
+        "CREATE MATERIALIZED VIEW kept AS TABLE item"
+    )
+    with psycopg.connect(totesys.admin.reveal()) as connection:
+        connection.execute(
+            "CREATE FOREIGN DATA WRAPPER far; CREATE SERVER far FOREIGN DATA WRAPPER far;"
+            "CREATE FOREIGN TABLE shop.far (line text) SERVER far;"
+            "CREATE FOREIGN TABLE shop.far_part PARTITION OF shop.parted DEFAULT SERVER far;"
+            "CREATE FOREIGN TABLE shop.far_child () INHERITS (shop.parent) SERVER far"
+        )
+    shop.run("INSERT INTO item VALUES (9)")
+    shop.capture()
+    assert left_out(shop) == {
+        "far": "it is a foreign table, whose rows are kept by another server",
+        "far_child": "it is a foreign table, whose rows are kept by another server",
+        "kept": "it is a materialized view, and only tables are captured",
+        "parent": "part of its rows, shop.far_child, is kept by another server",
+        "parted": "part of its rows, shop.far_part, is kept by another server",
+        "seen": "it is a view, and only tables are captured",
+    }
+
+
+def test_unlogged_tables_are_captured_from_a_primary(any_shop: Shop) -> None:
+    shop = any_shop
+    shop.run(
+        f"{ITEM.replace('TABLE', 'UNLOGGED TABLE')}; INSERT INTO item VALUES (1), (2);"
+        "CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE UNLOGGED TABLE part PARTITION OF parted DEFAULT; INSERT INTO parted VALUES (1)"
+    )
+    assert captured(shop) == {"item": 2, "parted": 1}
+    shop.run("UPDATE item SET name = 'x' WHERE id = 1; DELETE FROM item WHERE id = 2")
+    assert shop.changes() == {("upsert", 1), ("delete", 2)}
+
+
+def test_unlogged_tables_are_left_out_on_a_standby(
+    cluster: ClusterFactory, tmp_path: object
+) -> None:
+    primary = cluster(wal_level="replica", max_wal_senders="2")
+    shop = shop_on(primary, tmp_path)  # type: ignore[arg-type]
+    shop.run(
+        f"{ITEM}; CREATE UNLOGGED TABLE fleeting (id int PRIMARY KEY);"
+        "CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE UNLOGGED TABLE part PARTITION OF parted DEFAULT"
+    )
+    standby = cluster(standby_of=primary)
+    shop.dsn = standby.dsn.replace(dbname="totesys", user="totes_ingest")
+    assert captured(shop) == {"item": 0}
+    advice = "which a standby can't read: capture from the primary, or have it altered to SET"
+    assert left_out(shop)["fleeting"].startswith(f"it is an unlogged table, {advice}")
+    assert left_out(shop)["parted"].startswith(f"part of its rows, shop.part, is unlogged, {advice}")
+
+
+def test_tables_with_rules_and_of_a_type_are_captured(any_shop: Shop) -> None:
+    shop = any_shop
+    shop.run(
+        "CREATE TYPE shape AS (id int, name text); CREATE TABLE typed OF shape (PRIMARY KEY (id));"
+        f"{ITEM}; CREATE RULE elsewhere AS ON INSERT TO item WHERE NEW.id > 9"
+        " DO INSTEAD INSERT INTO typed VALUES (NEW.id, NEW.name);"
+        "INSERT INTO item VALUES (1); INSERT INTO item VALUES (10)"
+    )
+    assert captured(shop) == {"item": 1, "typed": 1}
+    shop.run("ALTER TYPE shape ADD ATTRIBUTE size int CASCADE; UPDATE typed SET size = 3")
+    shop.capture()
+    assert shop.is_carried_whole("typed")
+
+
+REPLACED = {
+    "a view": "CREATE VIEW payment AS TABLE was",
+    "a materialized view": "CREATE MATERIALIZED VIEW payment AS TABLE was",
+}
+
+
+@pytest.mark.parametrize("kind", REPLACED)
+def test_a_model_names_the_relation_that_stands_in_its_tables_place(
+    plant: Plant, kind: str
+) -> None:
+    plant.filled(5).run()
+    plant.change(f"ALTER TABLE payment RENAME TO was; {REPLACED[kind]}")
+    with pytest.raises(
+        ModelError, match=rf"batch 2: payment of the source is left out: it is {kind}, and only"
+    ):
+        list(run_once(plant.pipeline))
