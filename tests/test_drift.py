@@ -322,6 +322,11 @@ AWAY: dict[str, tuple[Callable[[Shop], None], Callable[[Shop], None], str]] = {
         lambda shop: shop.run("ALTER TABLE item SET LOGGED"),
         "absent",
     ),
+    "replaced by a view": (
+        lambda shop: shop.run("ALTER TABLE item RENAME TO s; CREATE VIEW item AS TABLE s"),
+        lambda shop: shop.run("DROP VIEW item; ALTER TABLE s RENAME TO item"),
+        "absent",
+    ),
     "without its key": (
         lambda shop: shop.run("ALTER TABLE item DROP CONSTRAINT item_pkey"),
         lambda shop: shop.run("ALTER TABLE item ADD PRIMARY KEY (id)"),
@@ -355,7 +360,8 @@ def test_deletions_while_a_table_was_away_are_told_when_it_is_back(shop: Shop, h
     shop.capture()
     release(shop.store, [1])
     assert former(shop, "id") == (2, reason)
-    shop.run(f"DELETE FROM {'s' if how in {'dropped', 'renamed'} else 'item'} WHERE id = 2")
+    aside = {"dropped", "renamed", "replaced by a view"}
+    shop.run(f"DELETE FROM {'s' if how in aside else 'item'} WHERE id = 2")
     shop.capture()
     come_back(shop)
     back = {("upsert", key) for key in (1, 3, 4, 5)}

@@ -97,9 +97,7 @@ def _source(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding]:
         yield Finding("source tables without a primary key", text)
 
 
-def _lacking(
-    connection: Connection[Any], scope: Scope, catalogue: Catalogue
-) -> Iterator[Finding]:
+def _lacking(connection: Connection[Any], scope: Scope, catalogue: Catalogue) -> Iterator[Finding]:
     """Tables that the models need and the schema does not have."""
     there = {table.name for table in catalogue.tables} | {name for name, _ in catalogue.left_out}
     for name in sorted(shipped_models().tables - there - {RATES}):

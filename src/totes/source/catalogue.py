@@ -17,9 +17,7 @@ _QUERY = files(__package__).joinpath("catalogue.sql").read_text()
 RESERVED_COLUMNS = frozenset({"_op", "_xid"})
 """Members of the ingestion files' lines that are not of the source."""
 
-_NOT_ON_A_STANDBY = (
-    "which a standby can't read: capture from the primary, or have it altered to SET LOGGED"
-)
+_UNLOGGED = "unlogged, so that a crash empties it: it can be captured after ALTER TABLE SET LOGGED"
 
 _INTEGERS = frozenset({"int2", "int4"})
 _UNFOLLOWED = {
@@ -149,13 +147,13 @@ def _reason_to_leave_out(relation: dict[str, Any], scope: Scope) -> str | None:
         return "excluded by TOTES_EXCLUDE_TABLES"
     if relation["kind"] in _UNFOLLOWED:
         return _UNFOLLOWED[relation["kind"]]
-    if relation["standby"] and relation["persistence"] == "u":
-        return f"it is an unlogged table, {_NOT_ON_A_STANDBY}"
+    if relation["persistence"] == "u":
+        return f"it is {_UNLOGGED}"
     for member in relation["members"]:
         if member["kind"] == "f":
-            return f"part of its rows, {member['name']}, is kept by another server"
-        if relation["standby"] and member["persistence"] == "u":
-            return f"part of its rows, {member['name']}, is unlogged, {_NOT_ON_A_STANDBY}"
+            return f"part of its rows, in {member['name']}, is kept by another server"
+        if member["persistence"] == "u":
+            return f"part of its rows is in {member['name']}, which is {_UNLOGGED}"
     return None
 
 

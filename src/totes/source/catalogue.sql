@@ -108,7 +108,6 @@ SELECT json_build_object(
         FROM used_type u JOIN pg_type t ON t.oid = u.type
         WHERE u.relation = r.oid AND (t.typtype IN ('e', 'c'))
     ), '[]'),
-    'standby', current_setting('in_hot_standby')::boolean,
     'parents', coalesce((
         SELECT json_agg(p.relname ORDER BY i.inhseqno)
         FROM pg_inherits i JOIN relation p ON p.oid = i.inhparent

@@ -179,9 +179,7 @@ def _look(
     known = {table.name for table in expected.tables}
     changed = set(locked).difference(seen.tables)
     changed |= {
-        table
-        for table in set(seen.tables).difference(locked)
-        if strict or table.name in known
+        table for table in set(seen.tables).difference(locked) if strict or table.name in known
     }
     if changed or not locked:
         raise _SchemaChanged(", ".join(sorted({table.name for table in changed})) or "all tables")
