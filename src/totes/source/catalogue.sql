@@ -66,6 +66,71 @@ base_type AS (
     UNION ALL
     SELECT b.type, t.oid, t.typbasetype
     FROM base_type b JOIN pg_type t ON t.oid = b.typbasetype
+),
+printed AS (
+    SELECT b.type, CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace
+                        THEN t.typname ELSE '' END AS base
+    FROM base_type b JOIN pg_type t ON t.oid = b.base
+    WHERE b.typbasetype = 0
+),
+columns AS (
+    SELECT a.attrelid AS relation, json_agg(json_build_object(
+        'name', a.attname,
+        'type', format_type(a.atttypid, a.atttypmod),
+        'base', p.base,
+        'nullable', u.root IS NOT NULL,
+        'generated', a.attgenerated,
+        'default', d.adbin::text
+    ) ORDER BY a.attnum) AS list
+    FROM relation r
+    JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN printed p ON p.type = a.atttypid
+    LEFT JOIN nullable u ON u.root = r.oid AND u.attname = a.attname
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    GROUP BY 1
+),
+keys AS (
+    SELECT c.conrelid AS relation, json_agg(a.attname ORDER BY k.position) AS list
+    FROM pg_constraint c
+    CROSS JOIN LATERAL unnest(c.conkey) WITH ORDINALITY AS k(attnum, position)
+    JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
+    WHERE c.contype = 'p'
+    GROUP BY 1
+),
+types AS (
+    SELECT u.relation, json_agg(json_build_array(
+        t.oid::bigint, t.typname,
+        (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder)
+         FROM pg_enum e WHERE e.enumtypid = t.oid),
+        (SELECT json_agg(json_build_array(a.attname, a.atttypid::bigint) ORDER BY a.attnum)
+         FROM pg_attribute a
+         WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped)
+    ) ORDER BY t.oid) AS list
+    FROM used_type u JOIN pg_type t ON t.oid = u.type
+    WHERE t.typtype IN ('e', 'c')
+    GROUP BY 1
+),
+parents AS (
+    SELECT i.inhrelid AS relation, json_agg(p.relname ORDER BY i.inhseqno) AS list
+    FROM pg_inherits i JOIN relation p ON p.oid = i.inhparent
+    GROUP BY 1
+),
+members AS (
+    SELECT t.root AS relation, json_agg(json_build_object(
+        'oid', c.oid::bigint,
+        'name', format('%%I.%%I', n.nspname, c.relname),
+        'kind', c.relkind,
+        'persistence', c.relpersistence,
+        'generated', (SELECT json_agg(d.adbin::text ORDER BY a.attname)
+                      FROM pg_attribute a
+                      JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                      WHERE a.attrelid = c.oid AND a.attgenerated <> '')
+    ) ORDER BY c.oid) AS list
+    FROM tree t
+    JOIN pg_class c ON c.oid = t.member
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE t.member <> t.root
+    GROUP BY 1
 )
 SELECT json_build_object(
     'oid', r.oid::bigint,
@@ -73,62 +138,16 @@ SELECT json_build_object(
     'kind', r.relkind,
     'persistence', r.relpersistence,
     'readable', has_schema_privilege(%(schema)s, 'USAGE') AND has_table_privilege(r.oid, 'SELECT'),
-    'columns', coalesce((
-        SELECT json_agg(json_build_object(
-            'name', a.attname,
-            'type', format_type(a.atttypid, a.atttypmod),
-            'base', (SELECT CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace
-                                 THEN t.typname ELSE '' END
-                     FROM base_type b JOIN pg_type t ON t.oid = b.base
-                     WHERE b.type = a.atttypid AND b.typbasetype = 0),
-            'nullable', (r.oid, a.attname) IN (SELECT root, attname FROM nullable),
-            'generated', a.attgenerated,
-            'default', d.adbin::text
-        ) ORDER BY a.attnum)
-        FROM pg_attribute a
-        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-        WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
-    ), '[]'),
-    'key', coalesce((
-        SELECT json_agg(a.attname ORDER BY k.position)
-        FROM pg_constraint c
-        CROSS JOIN LATERAL unnest(c.conkey) WITH ORDINALITY AS k(attnum, position)
-        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
-        WHERE c.conrelid = r.oid AND c.contype = 'p'
-    ), '[]'),
-    'types', coalesce((
-        SELECT json_agg(json_build_array(
-            t.oid::bigint, t.typname,
-            (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder)
-             FROM pg_enum e WHERE e.enumtypid = t.oid),
-            (SELECT json_agg(json_build_array(a.attname, a.atttypid::bigint) ORDER BY a.attnum)
-             FROM pg_attribute a
-             WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped)
-        ) ORDER BY t.oid)
-        FROM used_type u JOIN pg_type t ON t.oid = u.type
-        WHERE u.relation = r.oid AND (t.typtype IN ('e', 'c'))
-    ), '[]'),
-    'parents', coalesce((
-        SELECT json_agg(p.relname ORDER BY i.inhseqno)
-        FROM pg_inherits i JOIN relation p ON p.oid = i.inhparent
-        WHERE i.inhrelid = r.oid
-    ), '[]'),
-    'members', coalesce((
-        SELECT json_agg(json_build_object(
-            'oid', c.oid::bigint,
-            'name', format('%%I.%%I', n.nspname, c.relname),
-            'kind', c.relkind,
-            'persistence', c.relpersistence,
-            'generated', (SELECT json_agg(d.adbin::text ORDER BY a.attname)
-                          FROM pg_attribute a
-                          JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-                          WHERE a.attrelid = c.oid AND a.attgenerated <> '')
-        ) ORDER BY c.oid)
-        FROM tree t
-        JOIN pg_class c ON c.oid = t.member
-        JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE t.root = r.oid AND t.member <> r.oid
-    ), '[]')
+    'columns', coalesce(columns.list, '[]'),
+    'key', coalesce(keys.list, '[]'),
+    'types', coalesce(types.list, '[]'),
+    'parents', coalesce(parents.list, '[]'),
+    'members', coalesce(members.list, '[]')
 )
 FROM relation r
+LEFT JOIN columns ON columns.relation = r.oid
+LEFT JOIN keys ON keys.relation = r.oid
+LEFT JOIN types ON types.relation = r.oid
+LEFT JOIN parents ON parents.relation = r.oid
+LEFT JOIN members ON members.relation = r.oid
 ORDER BY r.relname
