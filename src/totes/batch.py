@@ -35,7 +35,7 @@ RESERVED = frozenset(
 )
 """Top-level prefixes of the ingestion store that are not tables."""
 
-LONGEST_LINE_BYTES = 1 << 28
+LONGEST_LINE_BYTES = 1 << 27
 """The longest line of an ingestion file: a source row that needs more loses its longest values."""
 
 UNREADABLE = "unreadable"

@@ -156,7 +156,7 @@ class _Work:
                 altered += count
             tables.append(table.model_copy(update={"files": tuple(files)}))
         for table in (*manifest.tables, *(former.table for former in manifest.former)):
-            for file in (*table.keys, *filter(None, [table.repeats])):
+            for file in (*table.keys, *filter(None, [table.repeats, table.unreadable])):
                 self._copy(file)
         return altered, manifest.model_copy(update={"tables": tuple(tables)})
 

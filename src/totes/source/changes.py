@@ -148,12 +148,12 @@ def table_size(connection: psycopg.Connection, table: SourceTable) -> Size:
     return Size(blocks, size_bytes, toast_bytes > 0)
 
 
-def split(size: Size, step: int) -> Iterator[Span]:
+def split(blocks: int, step: int, *, wide: bool = False) -> Iterator[Span]:
     """The whole table in ranges of `step` blocks."""
-    blocks = max(size.blocks, 1)
+    blocks = max(blocks, 1)
     for start in range(0, blocks, step):
         end = min(start + step, blocks)
-        yield Span(start * _ITEMS, end * _ITEMS, last=end == blocks, wide=size.wide)
+        yield Span(start * _ITEMS, end * _ITEMS, last=end == blocks, wide=wide)
 
 
 def read_range(  # noqa: PLR0913  a table, which of its rows, and what of them
@@ -163,17 +163,26 @@ def read_range(  # noqa: PLR0913  a table, which of its rows, and what of them
     horizon: Horizon | None,
     span: Span,
     *,
+    most_bytes: int,
     unreadable: Mapping[str, str] = ALL,
 ) -> Chunk:
     """Read a range of rows by one statement; all count as changed where `horizon` is None.
 
+    Where it has more than `most_bytes` as JSON, nothing is sent: ProgramLimitExceeded, as where
+    PostgreSQL itself can't hold it.
     In the columns `unreadable` every row has the JSON given there instead of its value.
     """
     # A text of this encoding may be any bytes, which can't be converted; as bytes they are sent as
     # they are, and told apart here. In binary, as bytes printed as text are twice as long.
     raw = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
     query = _query(table, current, horizon, span, unreadable, raw=raw)
-    rows, changed, lines, keys, content = _bytes(connection.execute(query, binary=True))
+    sent = sql.SQL(
+        "SELECT rows, changed, octet_length(lines)::text,"
+        " CASE WHEN octet_length(lines) <= {} THEN lines END, keys, content FROM ({}) AS found"
+    ).format(most_bytes, query)
+    rows, changed, size, lines, keys, content = _bytes(connection.execute(sent, binary=True))
+    if int(size or 0) > most_bytes:
+        raise psycopg.errors.ProgramLimitExceeded(f"{int(size)} bytes as JSON")
     found = b""
     if unreadable or not (is_utf8(lines) and is_utf8(keys)):
         lines, keys, found = mended(lines, keys)
@@ -203,8 +212,8 @@ def _query(  # noqa: PLR0913  as read_range
     )
     nothing = sql.SQL("NULL::text")
     return sql.SQL(
-        "SELECT {rows}::text, count(*)::text, {lines}, {keys}, {content}"
-        " FROM {table} AS t WHERE {where}"
+        "SELECT {rows}::text AS rows, count(*)::text AS changed, {lines} AS lines, {keys} AS keys,"
+        " {content} AS content FROM {table} AS t WHERE {where}"
     ).format(
         rows=rows.format(**names),
         lines=aggregate.format(_line(table, current, unreadable)),
@@ -227,7 +236,7 @@ def wide_rows(
     rows = connection.execute(
         sql.SQL(
             "SELECT ctid::text, width FROM (SELECT t.ctid, {width} AS width FROM {table} AS t"
-            " WHERE {where}) AS stored WHERE width > {least} ORDER BY ctid"
+            " WHERE {where}) AS stored WHERE width > {least} ORDER BY stored.ctid"
         ).format(
             width=sql.SQL(" + ").join([sql.SQL("0"), *map(stored_bytes, table.columns)]),
             table=relation(table),

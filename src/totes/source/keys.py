@@ -129,7 +129,7 @@ class TableKeys:
         chosen = [name for name, count in known.items() if here.get(name) != count]
         lines, present = files.local("jsonl"), files.local("parquet")
         with lines.open("wb") as file:
-            for span in split(table_size(connection, self._table), _KEY_BLOCKS):
+            for span in split(table_size(connection, self._table).blocks, _KEY_BLOCKS):
                 if found := keys_in_buckets(connection, self._table, bucketing, chosen, span):
                     file.write(found + b"\n")
         self.extract(lines, present)
@@ -252,7 +252,8 @@ def _json(name: str, column: SourceColumn) -> str:
     """A key column as JSON text, as the source's lines have it."""
     text = f"CAST(to_json(CAST({name} AS VARCHAR)) AS VARCHAR)"
     if column.kind == "text":  # behind a NUL is the object in place of an unreadable value
-        return f"CASE WHEN starts_with({name}, chr(0)) THEN substr({name}, 2) ELSE {text} END"
+        known = f"CAST({name} AS VARCHAR)"
+        return f"CASE WHEN starts_with({known}, chr(0)) THEN substr({known}, 2) ELSE {text} END"
     # A key of the column's former type may be no literal.
     literal = f"regexp_full_match({name}::VARCHAR, '-?[0-9]+|true|false')"
     return f"CASE WHEN {literal} THEN {name}::VARCHAR ELSE {text} END"

@@ -30,9 +30,6 @@ _WIDE_BYTES = 1 << 13
 _STEP_BYTES = 16 << 20
 """So many bytes of wide rows are read by one statement, more only where a single row has them."""
 
-_MOST_GROWN = 6
-"""How many times longer escaping makes a text in JSON at most."""
-
 _ADVICE = "repair the table, or exclude it (TOTES_EXCLUDE_TABLES)"
 
 
@@ -53,35 +50,22 @@ def read_changes(
 
 
 @dataclass(frozen=True)
-class _Step:
-    """A range for one statement; a `huge` one is a single row that may be too long for a line."""
-
-    span: Span
-    huge: bool = False
-
-
-@dataclass(frozen=True)
 class _Reading:
     connection: psycopg.Connection
     table: SourceTable
     current: int
     horizon: Horizon | None
 
-    def steps(self, span: Span) -> Iterator[_Step]:
+    def steps(self, span: Span) -> Iterator[Span]:
         """The range in parts of about _STEP_BYTES."""
         total = 0
         for position, width in self._wide_rows(span) if span.wide else ():
-            huge = width * _MOST_GROWN > LONGEST_LINE_BYTES
-            if huge or (total and total + width > _STEP_BYTES):
-                before, span = span.split(position)
-                yield _Step(before)
+            if total and total + width > _STEP_BYTES:
+                step, span = span.split(position)
+                yield step
                 total = 0
-            if huge:
-                row, span = span.split(position + 1)
-                yield _Step(row, huge=True)
-            else:
-                total += width
-        yield _Step(span)
+            total += width
+        yield span
 
     def _wide_rows(self, span: Span) -> list[tuple[int, int]]:
         try:
@@ -94,14 +78,8 @@ class _Reading:
                 raise
             return []  # whatever it is, reading will meet it again
 
-    def chunks(self, step: _Step) -> Iterator[Chunk]:
-        """The rows of a step, in halves where it can't be read at once."""
-        if step.huge:
-            yield self._row(step.span)
-        else:
-            yield from self._halved(step.span)
-
-    def _halved(self, span: Span) -> Iterator[Chunk]:
+    def chunks(self, span: Span) -> Iterator[Chunk]:
+        """The rows of a range, in halves where it can't be read at once."""
         try:
             chunk = self._read(span)
         except psycopg.Error as error:
@@ -116,7 +94,7 @@ class _Reading:
         if not parts:
             yield self._row(span)
         for part in parts:
-            yield from self._halved(part)
+            yield from self.chunks(part)
 
     def _read(self, span: Span, unreadable: Mapping[str, str] = changes.ALL) -> Chunk:
         with self.connection.transaction():  # a savepoint, to go on from after an error
@@ -126,6 +104,7 @@ class _Reading:
                 self.current,
                 self.horizon,
                 span,
+                most_bytes=LONGEST_LINE_BYTES,
                 unreadable=unreadable,
             )
 

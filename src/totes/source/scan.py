@@ -149,7 +149,7 @@ class Scan:
         size = table_size(self._snapshot.connection, plan.table)
         chunk_bytes = _CHUNK_BYTES if plan.horizon is None else _SPARSE_CHUNK_BYTES
         step = max(1, size.blocks * chunk_bytes // max(size.size_bytes, 1))
-        spans = list(split(size, step))
+        spans = list(split(size.blocks, step, wide=size.wide))
         for start in range(0, len(spans), _CHUNKS_PER_PIECE):
             yield spans[start : start + _CHUNKS_PER_PIECE]
 

@@ -82,6 +82,12 @@ def source_errors(dsn: Dsn) -> Iterator[None]:
             f"A table of the source {dsn} stayed locked for {SETTINGS['lock_timeout']} "
             "(a schema change in progress?): nothing was captured, try again."
         ) from error
+    except (errors.CharacterNotInRepertoire, errors.UntranslatableCharacter) as error:
+        # Of values it is known by then: what is left are names, which the catalogue is read for.
+        raise SourceError(
+            f"A name in the catalogue of the source {dsn} can't be read as UTF-8 ({_line(error)}): "
+            "rename the table, column or label."
+        ) from error
     except psycopg.OperationalError as error:
         kind = SourceAway if passes(error) else SourceError
         raise kind(f"The source {dsn} can't be read: {_line(error)}. {_way_in(error)}.") from error
