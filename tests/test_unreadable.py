@@ -1,6 +1,7 @@
 """A value that can't be read is set aside with table, key, column and reason; the rest goes on."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from totes.batch import UNREADABLE
 from totes.demo.schema import totesys_sql
 from totes.demo.servers import EmbeddedServer, Source, prepare_source
 from totes.errors import SourceError
+from totes.lake.folder import FolderStore
+from totes.orphans import orphans
 from totes.settings import Dsn
 from totes.source import changes, reading
 from totes.source.changes import Chunk
@@ -106,6 +109,20 @@ def test_an_unreadable_row_is_alive_until_it_is_repaired_or_deleted(raw_shop: Sh
     assert aside(raw_shop) == {("8", "name")}, "in a capture of the whole table, too"
 
 
+def test_an_unreadable_row_is_carried_once_while_a_long_transaction_is_open(raw_shop: Shop) -> None:
+    raw_shop.stocked()
+    with raw_shop.open() as long:
+        long.execute("INSERT INTO item VALUES (10)")
+        raw_shop.run(r"UPDATE item SET name = E'\351' WHERE id = 1")
+        assert raw_shop.changes() == {("upsert", 1)}
+        assert raw_shop.capture() is None
+        raw_shop.run("UPDATE item SET price = 0 WHERE id = 2")
+        assert raw_shop.changes() == {("upsert", 2)}
+        assert aside(raw_shop) == {("1", "name")}
+    assert raw_shop.changes() == {("upsert", 10)}
+    assert aside(raw_shop) == {("1", "name")}
+
+
 def test_a_key_of_bad_bytes_is_deleted_and_only_then(raw_shop: Shop) -> None:
     raw_shop.run(
         "CREATE TABLE item (code text PRIMARY KEY, n int);"
@@ -136,6 +153,16 @@ def test_a_name_of_bad_bytes_is_one_error_that_says_so(raw_shop: Shop) -> None:
         connection.execute(b'ALTER TABLE shop.item ADD "caf\xe9" int')
     with pytest.raises(SourceError, match=r"A name in the catalogue .* rename"):
         raw_shop.capture()
+
+
+@pytest.mark.usefixtures("template")
+def test_an_encoding_without_conversion_to_utf8_is_one_error_that_says_so(
+    server: EmbeddedServer, database_names: Iterator[str], tmp_path: Path
+) -> None:
+    with encoded(server, next(database_names), "MULE_INTERNAL") as (owner, dsn):
+        mule = Shop(owner, dsn, tmp_path / "mule")
+        with pytest.raises(SourceError, match="MULE_INTERNAL, the one that"):
+            mule.capture()
 
 
 @pytest.mark.usefixtures("template")
@@ -295,7 +322,8 @@ def test_unreadable_values_are_told_and_enter_the_star_once_repaired(raw_plant: 
     staff, *_ = plant.ask("SELECT count(*) FROM dim_staff")[0]
     assert f"Batch 1: rows set aside, 1 of design, {staff} of staff." in run.stderr
     [row] = plant.ask(
-        "SELECT key, column_name, value, reason, row->>'file_name' FROM totes.quarantine WHERE star_table = 'dim_design'"
+        "SELECT key, column_name, value, reason, row->>'file_name' FROM totes.quarantine"
+        " WHERE star_table = 'dim_design'"
     )
     assert row[:3] == ("2", "design_name", r"\x636166e9")
     assert row[3].startswith("can't be read in totesys: invalid byte sequence")
@@ -338,12 +366,12 @@ def test_rows_joined_with_an_unreadable_one_are_set_aside_with_it(raw_plant: Pla
     assert raw_plant.totes("verify").exit_code == 0
     assert "some are refused still" in raw_plant.totes("quarantine", "release").stdout
     raw_plant.change(
-        r"UPDATE department SET department_name = 'new' WHERE department_name = E'\351'"
+        "UPDATE department SET department_name = convert_from(convert(convert_to("
+        r"department_name, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'SQL_ASCII') "
+        r"WHERE department_name = E'\351'"
     )
     raw_plant.run()
-    assert raw_plant.ask("SELECT count(*) FROM dim_staff WHERE department_name = 'new'") == [
-        (staff,)
-    ]
+    assert raw_plant.ask("SELECT count(*) FROM dim_staff WHERE department_name = 'é'") == [(staff,)]
     assert raw_plant.totes("verify").exit_code == 0
 
 
@@ -352,3 +380,34 @@ def test_check_warns_of_an_encoding_that_holds_anything(plant: Plant, raw_shop: 
         "check"
     )
     assert "source encoding: SQL_ASCII" in said.stdout
+
+
+def test_unreadable_bytes_are_erased_with_their_row(raw_plant: Plant) -> None:
+    raw_plant.change(r"UPDATE staff SET first_name = E'Ada\351' WHERE staff_id IN (1, 2)")
+    raw_plant.run()
+    raw_plant.change("UPDATE staff SET first_name = 'former' WHERE staff_id = 1")
+    raw_plant.run()
+    into = raw_plant.folder / "anew"
+    arguments = ["staff", "1", "--columns", "first_name", "--into", str(into)]
+    assert raw_plant.totes("erase", *arguments).exit_code == 0
+    store = FolderStore(into)
+    staff = lake_reader.lines(store, lake_reader.batches(store)[0], "staff")
+    names = {line["staff_id"]: line["first_name"] for line in staff}
+    assert names[1] == "former"
+    assert names[2]["hex"] == "416461e9"
+    [first] = [table for table in lake_reader.batches(store)[0].tables if table.name == "staff"]
+    assert first.unreadable
+    assert first.unreadable.rows == 1
+    assert [value.key for value in unreadable(store)] == ["2"]
+
+
+def test_lists_of_unreadable_values_are_no_orphans(raw_plant: Plant) -> None:
+    raw_plant.change(r"UPDATE design SET design_name = E'\351' WHERE design_id = 2")
+    raw_plant.run()
+    assert list(orphans(FolderStore(raw_plant.ingestion))) == []
+    [listed] = (raw_plant.ingestion / "unreadable" / "design").iterdir()
+    nobodys = listed.with_name("000000000001-00000000-0.parquet")
+    shutil.copy(listed, nobodys)
+    assert [orphan.key for orphan in orphans(FolderStore(raw_plant.ingestion))] == [
+        f"unreadable/design/{nobodys.name}"
+    ]

@@ -45,8 +45,11 @@ def read_changes(
     SourceError where rows are unknown: their key or their whole block can't be read.
     """
     reading = _Reading(connection, table, current, horizon)
-    for step in reading.steps(span):
-        yield from reading.chunks(step)
+    for step, too_long in reading.steps(span):
+        if too_long:  # printing it would take minutes, to no end
+            yield reading.row(step)
+        else:
+            yield from reading.chunks(step)
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,21 @@ class _Reading:
     current: int
     horizon: Horizon | None
 
-    def steps(self, span: Span) -> Iterator[Span]:
-        """The range in parts of about _STEP_BYTES."""
+    def steps(self, span: Span) -> Iterator[tuple[Span, bool]]:
+        """The range in parts of about _STEP_BYTES; true with a single row too long for a line."""
         total = 0
         for position, width in self._wide_rows(span) if span.wide else ():
-            if total and total + width > _STEP_BYTES:
+            if total + width > _STEP_BYTES:
                 step, span = span.split(position)
-                yield step
+                if step.start < step.end:
+                    yield step, False
                 total = 0
-            total += width
-        yield span
+            if width > _STEP_BYTES:
+                row, span = span.split(position + 1)
+                yield row, width > LONGEST_LINE_BYTES
+            else:
+                total += width
+        yield span, False
 
     def _wide_rows(self, span: Span) -> list[tuple[int, int]]:
         try:
@@ -92,7 +100,7 @@ class _Reading:
             yield chunk
             return
         if not parts:
-            yield self._row(span)
+            yield self.row(span)
         for part in parts:
             yield from self.chunks(part)
 
@@ -126,7 +134,7 @@ class _Reading:
             raise error
         return span.split(rows[len(rows) // 2]) if len(rows) > 1 else ()
 
-    def _row(self, span: Span) -> Chunk:
+    def row(self, span: Span) -> Chunk:
         """The only row of a range, without the values that can't be read."""
         unreadable = self._unreadable(span)
         for column in self.table.key_columns:

@@ -41,6 +41,11 @@ def connect(dsn: Dsn) -> Iterator[psycopg.Connection]:
             raise SourceError(
                 f"The source {dsn} is older than PostgreSQL 14, the oldest supported."
             )
+        if (encoding := connection.info.parameter_status("server_encoding")) == "MULE_INTERNAL":
+            raise SourceError(
+                f"The source {dsn} has the encoding {encoding}, the one that PostgreSQL can't "
+                "convert to UTF-8: it can't be ingested."
+            )
         connection.execute(
             sql.SQL("SELECT ") + sql.SQL(", ").join(_set(*pair) for pair in SETTINGS.items())
         )
