@@ -197,6 +197,28 @@ def test_rows_whose_expression_fails_are_found_among_the_others(shop: Shop, key:
     assert len(unreadable(shop.store)) == 10
 
 
+def test_a_row_is_told_from_those_of_other_partitions(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their addresses are the same."""
+    monkeypatch.setattr(reading, "LONGEST_LINE_BYTES", 100_000)
+    monkeypatch.setattr(reading, "_STEP_BYTES", 50_000)
+    shop.run(
+        "CREATE TABLE item (id int PRIMARY KEY, b int, note text,"
+        " c int GENERATED ALWAYS AS (id / b)) PARTITION BY LIST (id);"
+        "CREATE TABLE one PARTITION OF item FOR VALUES IN (1, 2, 3);"
+        "CREATE TABLE two PARTITION OF item FOR VALUES IN (4, 5, 6);"
+        "ALTER TABLE one ALTER note SET STORAGE EXTERNAL;"
+        "ALTER TABLE two ALTER note SET STORAGE EXTERNAL;"
+        "INSERT INTO item SELECT i, i % 3, repeat('x', 40000 * (i % 4))"
+        " FROM generate_series(1, 6) i"
+    )
+    lines = by_id(shop.carried())
+    assert len(lines) == 6
+    assert aside(shop) == {("3", "c"), ("6", "c"), ("3", "note")}
+    assert lines[6]["note"] == "x" * 80000
+
+
 def test_all_rows_may_be_unreadable(shop: Shop) -> None:
     shop.run(f"{RATIO}; INSERT INTO item SELECT i, i, 0 FROM generate_series(1, 30) i")
     assert [line["c"] for line in shop.carried()] == [{UNREADABLE: "division by zero"}] * 30

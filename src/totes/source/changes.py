@@ -80,13 +80,15 @@ class Span:
     """A range of a table's row addresses, block * 2^16 + item, `end` exclusive.
 
     The `last` one of a table has no end: a storage of another kind may count rows its own way.
-    `wide` says that its rows may be longer than a block (TOAST).
+    `wide` says that its rows may be longer than a block (TOAST). Every partition has rows at the
+    same addresses: `part` is the OID of the one that is meant, if not all.
     """
 
     start: int
     end: int
     last: bool = False
     wide: bool = False
+    part: int | None = None
 
     @property
     def block(self) -> int:
@@ -230,13 +232,14 @@ def wide_rows(
     horizon: Horizon | None,
     span: Span,
     least_bytes: int,
-) -> list[tuple[int, int]]:
-    """Position and stored bytes of the rows in a range that have more; no value is fetched."""
+) -> list[tuple[int, int, int]]:
+    """Position, number and stored bytes of rows in a range that have more; no value is fetched."""
     where = [_within(span), *([_changed(horizon)] if horizon else [])]
     rows = connection.execute(
         sql.SQL(
-            "SELECT ctid::text, width FROM (SELECT t.ctid, {width} AS width FROM {table} AS t"
-            " WHERE {where}) AS stored WHERE width > {least} ORDER BY stored.ctid"
+            "SELECT stored.ctid::text, count(*), sum(width)::bigint"
+            " FROM (SELECT t.ctid, {width} AS width FROM {table} AS t WHERE {where}) AS stored"
+            " WHERE width > {least} GROUP BY stored.ctid ORDER BY stored.ctid"
         ).format(
             width=sql.SQL(" + ").join([sql.SQL("0"), *map(stored_bytes, table.columns)]),
             table=relation(table),
@@ -244,14 +247,16 @@ def wide_rows(
             least=least_bytes,
         )
     ).fetchall()
-    return [(_position(address), width) for address, width in rows]
+    return [(_position(address), count, width) for address, count, width in rows]
 
 
-def positions(connection: psycopg.Connection, table: SourceTable, span: Span) -> list[int]:
-    """Where in a range there are rows."""
-    query = sql.SQL("SELECT t.ctid::text FROM {} AS t WHERE {}")
+def positions(
+    connection: psycopg.Connection, table: SourceTable, span: Span
+) -> list[tuple[int, int]]:
+    """Where in a range there are rows: partition and position."""
+    query = sql.SQL("SELECT t.tableoid::bigint, t.ctid::text FROM {} AS t WHERE {}")
     rows = connection.execute(query.format(relation(table), _within(span))).fetchall()
-    return sorted(_position(address) for (address,) in rows)
+    return sorted((part, _position(address)) for part, address in rows)
 
 
 def of_row(
@@ -387,6 +392,8 @@ def relation(table: SourceTable) -> sql.Composable:
 
 def _within(span: Span) -> sql.Composable:
     start = sql.SQL("t.ctid >= {}::tid").format(_address(span.start))
+    if span.part is not None:
+        start = sql.SQL("t.tableoid = {}::oid AND {}").format(span.part, start)
     if span.last:
         return start
     return sql.SQL("{} AND t.ctid < {}::tid").format(start, _address(span.end))

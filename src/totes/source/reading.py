@@ -5,7 +5,7 @@ can't be read, its row is found by halving the range, and carried without that v
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
@@ -62,7 +62,7 @@ class _Reading:
     def steps(self, span: Span) -> Iterator[tuple[Span, bool]]:
         """The range in parts of about _STEP_BYTES; true with a single row too long for a line."""
         total = 0
-        for position, width in self._wide_rows(span) if span.wide else ():
+        for position, count, width in self._wide_rows(span) if span.wide else ():
             if total + width > _STEP_BYTES:
                 step, span = span.split(position)
                 if step.start < step.end:
@@ -70,12 +70,12 @@ class _Reading:
                 total = 0
             if width > _STEP_BYTES:
                 row, span = span.split(position + 1)
-                yield row, width > LONGEST_LINE_BYTES
+                yield row, count == 1 and width > LONGEST_LINE_BYTES
             else:
                 total += width
         yield span, False
 
-    def _wide_rows(self, span: Span) -> list[tuple[int, int]]:
+    def _wide_rows(self, span: Span) -> list[tuple[int, int, int]]:
         try:
             with self.connection.transaction():
                 return changes.wide_rows(
@@ -132,7 +132,10 @@ class _Reading:
             ) from damage
         if not rows:
             raise error
-        return span.split(rows[len(rows) // 2]) if len(rows) > 1 else ()
+        parts = sorted({part for part, _ in rows})
+        if len(parts) > 1:
+            return tuple(replace(span, part=part) for part in parts)
+        return span.split(rows[len(rows) // 2][1]) if len(rows) > 1 else ()
 
     def row(self, span: Span) -> Chunk:
         """The only row of a range, without the values that can't be read."""
