@@ -301,14 +301,19 @@ def test_an_error_that_may_pass_sets_nothing_aside(
 ) -> None:
     """Rows are not read again before they change: what is refused must be the value's fault."""
 
-    def out_of_memory(*_: object, **__: object) -> None:
-        raise psycopg.errors.OutOfMemory("out of memory")
+    read_range = changes.read_range
+
+    def out_of_memory(*arguments: Any, **further: Any) -> Chunk:
+        if not further.get("unreadable"):
+            raise psycopg.errors.OutOfMemory("out of memory")
+        return read_range(*arguments, **further)
 
     shop.stocked()
     shop.run("UPDATE item SET price = 0")
     with monkeypatch.context() as patch:
         patch.setattr(changes, "read_range", out_of_memory)
-        with pytest.raises(SourceError, match="out of memory"):
+        patch.setattr(changes, "of_row", out_of_memory)
+        with pytest.raises(SourceError, match="can.t be read: out of memory"):
             shop.capture()
     assert len(shop.changes()) == 3
     assert shop.is_carried_whole()

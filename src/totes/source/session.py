@@ -41,9 +41,10 @@ def connect(dsn: Dsn) -> Iterator[psycopg.Connection]:
             raise SourceError(
                 f"The source {dsn} is older than PostgreSQL 14, the oldest supported."
             )
-        if (encoding := connection.info.parameter_status("server_encoding")) == "MULE_INTERNAL":
+        # As bytes: the session's encoding is the server's so far, and Python doesn't know this one.
+        if connection.pgconn.parameter_status(b"server_encoding") == b"MULE_INTERNAL":
             raise SourceError(
-                f"The source {dsn} has the encoding {encoding}, the one that PostgreSQL can't "
+                f"The source {dsn} has the encoding MULE_INTERNAL, the one that PostgreSQL can't "
                 "convert to UTF-8: it can't be ingested."
             )
         connection.execute(
