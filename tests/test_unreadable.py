@@ -300,7 +300,6 @@ def test_an_error_that_may_pass_sets_nothing_aside(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows are not read again before they change: what is refused must be the value's fault."""
-
     read_range = changes.read_range
 
     def out_of_memory(*arguments: Any, **further: Any) -> Chunk:
