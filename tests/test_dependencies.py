@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "release": PARTS | STAGES,
     "erase": VALUES | {"lake", "star"},
     "orphans": {"batch", "lake"},
+    "unreadable": {"batch", "engine", "lake"},
     # the demo, which the product does not know, and where the command line finds its parts
     "demo": {"errors", "progress", "settings"},
     "places": PARTS | {"alert", "demo", "pipeline", "rates", "secret"},

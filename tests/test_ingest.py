@@ -16,7 +16,7 @@ from totes import failpoint
 from totes.batch import Heartbeat, Manifest, digest, manifest_path
 from totes.errors import LakeError, SourceError
 from totes.ingest import HEARTBEAT_EVERY, Accept, ingest, last_heartbeat
-from totes.source import changes, scan, session
+from totes.source import changes, reading, scan, session
 from totes.source.catalogue import SourceTable
 from totes.source.changes import Chunk, Horizon, Span
 
@@ -239,11 +239,9 @@ def test_an_error_in_one_piece_keeps_the_others_from_beginning(
 ) -> None:
     monkeypatch.setattr(scan, "_CHUNK_BYTES", 8192)
     monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 1)
-    shop.stocked(20_000).run(
-        "ALTER TABLE item ADD COLUMN v int GENERATED ALWAYS AS (1 / (id - 1)) VIRTUAL"
-    )
+    shop.stocked(20_000).run("ALTER TABLE item ADD COLUMN v int")
     begun: list[Span] = []
-    read = changes.read_changes
+    read = reading.read_changes
 
     def counted(
         connection: psycopg.Connection,
@@ -253,10 +251,11 @@ def test_an_error_in_one_piece_keeps_the_others_from_beginning(
         span: Span,
     ) -> Iterator[Chunk]:
         begun.append(span)
+        connection.close()
         return read(connection, table, current, horizon, span)
 
     monkeypatch.setattr(scan, "read_changes", counted)
-    with pytest.raises(SourceError, match="division by zero"):
+    with pytest.raises(SourceError, match="closed"):
         shop.capture()
     assert len(begun) < 50, "of some 125"
 

@@ -30,8 +30,16 @@ FORMAT = 1
 ERASURES = "erasures"
 """Prefix of the notes of what an operator has erased."""
 
-RESERVED = frozenset({"batches", "generations", "heartbeats", "keys", "repeats", ERASURES})
+RESERVED = frozenset(
+    {"batches", "generations", "heartbeats", "keys", "repeats", "unreadable", ERASURES}
+)
 """Top-level prefixes of the ingestion store that are not tables."""
+
+LONGEST_LINE_BYTES = 1 << 27
+"""The longest line of an ingestion file: a source row that needs more loses its longest values."""
+
+UNREADABLE = "unreadable"
+"""Member of the object that stands in a line for a value that could not be read: the reason."""
 
 
 RATES = "ecb_exchange_rate"
@@ -68,6 +76,11 @@ class File(_Value):
     path: str
     rows: Count = Field(description="lines or records in the file")
     deletes: Count = Field(default=0, description="how many of the rows are deletions")
+    unreadable: Count = Field(
+        default=0,
+        description="how many of the rows have a value that could not be read: in its place is an "
+        'object, {"unreadable": reason, "hex": first bytes of the value where they are known}',
+    )
     bytes: Count
     unpacked_bytes: Count | None = Field(
         default=None, description="size once unpacked, of a file that is gzipped"
@@ -78,6 +91,8 @@ class File(_Value):
     def _deletes_are_rows(self) -> Self:
         if self.deletes > self.rows:
             raise ValueError(f"{self.path} can't have more deletes than rows")
+        if self.unreadable > self.rows:
+            raise ValueError(f"{self.path} can't have more unreadable rows than rows")
         return self
 
 
@@ -149,6 +164,11 @@ class Table(_Value):
     keys: tuple[KeyFile, ...] = Field(default=(), description="the live keys, base first")
     repeats: File | None = Field(
         default=None, description="Parquet of key and _xid: rows the next capture will see again"
+    )
+    unreadable: File | None = Field(
+        default=None,
+        description="Parquet of all values that can't be read in the source as of this batch: key "
+        "columns as in `keys`, then `column` and `reason`",
     )
     content: str | None = Field(default=None, description="digest of a table without a key")
     rates: RatesRead | None = Field(

@@ -72,6 +72,7 @@ def _source(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding]:
     with session.connect(places.source) as connection:
         clocks["source"] = _clock(connection)
         yield Finding("source", f"{places.source}, {_version(connection)}")
+        yield from _encoding(connection)
         catalogue = read_catalogue(connection, scope)
         rights = list(_source_rights(connection, scope, catalogue))
         lacking = list(_lacking(connection, scope, catalogue))
@@ -114,6 +115,19 @@ def _lacking(connection: Connection[Any], scope: Scope, catalogue: Catalogue) ->
             found += f"; there is {', '.join(other for (other,) in elsewhere)}"
             advice = "have all tables in one schema, and name it in TOTES_SOURCE_SCHEMA."
         yield _failed("source tables", found, advice)
+
+
+def _encoding(connection: Connection[Any]) -> Iterator[Finding]:
+    """A warning where text of the source may have no equivalent in UTF-8."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding == "SQL_ASCII":
+        yield Finding(
+            "source encoding",
+            "SQL_ASCII: the server doesn't check that text is UTF-8",
+            "Rows with text that isn't are set aside: `totes quarantine show` names them.",
+        )
+    elif encoding != "UTF8":
+        yield Finding("source encoding", f"{encoding}: text is converted to UTF-8")
 
 
 def _source_rights(

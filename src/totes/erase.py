@@ -9,18 +9,19 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from isal import igzip
 
 from totes.batch import ERASURES, File, Manifest, Table, manifest_path
-from totes.engine import scratch_folder
+from totes.engine import open_engine, scratch_folder
 from totes.errors import UsageError
 from totes.lake.log import fetch_checked, newest, read_manifest
 from totes.lake.store import Store
 from totes.progress import QUIET, Progress
+from totes.star.contract import literal
 from totes.star.relation import unpack
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ class _Work:
     into: Store
     erasure: Erasure
     scratch: Path
+    listed: dict[str, File | None] = field(default_factory=dict)
+    """What the table's lists of unreadable values have become, by their paths."""
 
     def newest(self, last: int) -> tuple[tuple[str, ...], dict[str, object]]:
         """The table's key, and what the newest version of the row says in the columns.
@@ -154,9 +157,12 @@ class _Work:
                     self._copy(file)
                 files.append(file)
                 altered += count
-            tables.append(table.model_copy(update={"files": tuple(files)}))
-        for table in (*manifest.tables, *(former.table for former in manifest.former)):
-            for file in (*table.keys, *filter(None, [table.repeats])):
+            unreadable = self._unlisted(table)
+            tables.append(
+                table.model_copy(update={"files": tuple(files), "unreadable": unreadable})
+            )
+        for table in (*tables, *(former.table for former in manifest.former)):
+            for file in (*table.keys, *filter(None, [table.repeats, table.unreadable])):
                 self._copy(file)
         return altered, manifest.model_copy(update={"tables": tuple(tables)})
 
@@ -180,6 +186,29 @@ class _Work:
             self.into.put(file.path, path)
             return count, file.model_copy(update=known)
         return 0, file
+
+    def _unlisted(self, table: Table) -> File | None:
+        """The list of a table's unreadable values without the row's: reasons may quote values."""
+        file = table.unreadable
+        if file is None or table.name != self.erasure.table:
+            return file
+        if file.path not in self.listed:
+            known, left = self.scratch / "known.parquet", self.scratch / "left.parquet"
+            fetch_checked(self.ingestion, file, known)
+            of_row = " and ".join(f"k{n}::varchar = ?" for n in range(len(table.key)))
+            with open_engine(self.scratch) as engine:
+                [(rows,)] = engine.execute(
+                    f"copy (select * from read_parquet({literal(str(known))})"
+                    f" where not ({of_row})) to {literal(str(left))} (format parquet)",
+                    list(self.erasure.key),
+                ).fetchall()
+            with left.open("rb") as content:
+                sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+            counted = {"rows": rows, "bytes": left.stat().st_size, "sha256": sha256}
+            if rows:
+                self.into.put(file.path, left)
+            self.listed[file.path] = file.model_copy(update=counted) if rows else None
+        return self.listed[file.path]
 
     def _copy(self, file: File) -> None:
         """A file as it is; several batches may name it."""

@@ -195,7 +195,7 @@ def _former(
 ) -> Iterator[Former]:
     """The primary keys that the source had and has no more, so that none of their rows is lost."""
     now = {table.name: table.key for table in tables}
-    unread = {"files": (), "whole": False, "repeats": None}
+    unread = {"files": (), "whole": False, "repeats": None, "unreadable": None}
     lost = [
         Former(table=table.model_copy(update=unread), since=batch, reason="key")
         for table in before.captured

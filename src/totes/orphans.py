@@ -20,7 +20,7 @@ SHORTEST = timedelta(hours=1)
 """Nothing younger is ever removed."""
 
 _ATTEMPT = re.compile(
-    r"(?:(?:keys|repeats)/[^/]+"
+    r"(?:(?:keys|repeats|unreadable)/[^/]+"
     r"|(?:generation=(?P<generation>[1-9]\d{0,8})/(?:(?:state|quarantine)/)?)?"
     r"[^/]+/year=\d{4}/month=\d\d/day=\d\d)"
     r"/(?P<batch>\d{12})-[0-9a-f]{8}-\d+\.(?:jsonl\.gz|parquet)"
@@ -95,8 +95,7 @@ def _files(manifest: Manifest) -> Iterator[File]:
     for table in chain(manifest.tables, (former.table for former in manifest.former)):
         yield from table.files
         yield from table.keys
-        if table.repeats:
-            yield table.repeats
+        yield from filter(None, [table.repeats, table.unreadable])
 
 
 def _files_of_processed(manifest: ProcessedManifest) -> Iterator[File]:

@@ -75,8 +75,9 @@ class Pipeline:
 class Done:
     """One step: the stage that took it, the batch (None: nothing new), its rows and their files.
 
-    `refused` counts the rows of each star table that were set aside: by transform those that break
-    the contract, by load those that wait for a row of a dimension.
+    `refused` counts the rows that were set aside: by ingest those of each source table with a value
+    that can't be read, and of each star table by transform those that break the contract, by load
+    those that wait for a row of a dimension.
     """
 
     stage: str
@@ -116,11 +117,15 @@ def ingested(found: Ingested) -> Done:
     if found.batch is None:
         return Done("ingest", None, 0, found.checked_at)
     files = [file for table in found.batch.tables for file in table.files]
+    unreadable = Counter[str]()
+    for table in found.batch.tables:
+        unreadable[table.name] += sum(file.unreadable for file in table.files)
     return Done(
         "ingest",
         found.batch.batch,
         found.batch.rows,
         found.checked_at,
+        refused=+unreadable,
         size_bytes=_size_bytes(files),
     )
 

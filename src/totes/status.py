@@ -42,6 +42,14 @@ class Carried:
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """How many values of a source table can't be read, as of the last batch."""
+
+    table: str
+    values: int
+
+
+@dataclass(frozen=True)
 class SchemaChange:
     """What was altered in a source table, seen first in `batch`."""
 
@@ -84,6 +92,7 @@ class Status(Freshness):
     stages: tuple[Stage, ...]
     loaded_at: datetime | None
     carried: tuple[Carried, ...]
+    unreadable: tuple[Unreadable, ...]
     schema_changes: tuple[SchemaChange, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -135,6 +144,11 @@ def status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:
         checked_at=_checked_at(ingestion, loaded),
         loaded_at=loaded.loaded_at,
         carried=tuple(_carried(manifest)) if manifest else (),
+        unreadable=tuple(
+            Unreadable(table.name, table.unreadable.rows)
+            for table in (manifest.captured if manifest else ())
+            if table.unreadable
+        ),
         quarantine=loaded.waiting,
         schema_changes=tuple(
             schema_changes(lambda batch: read_manifest(ingestion, batch)[0], ingested)

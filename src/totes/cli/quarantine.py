@@ -16,21 +16,26 @@ def quarantine() -> None:
 
 @app.command("list")
 def list_() -> None:
-    """How many rows wait, by star table and reason."""
+    """How many rows wait, by star table and reason, and what can't be read in totesys."""
     from totes.cli.terminal import cell, out, table
     from totes.places import Places
     from totes.settings import load_settings
+    from totes.unreadable import counts as counts_of
+    from totes.unreadable import unreadable
     from totes.warehouse.quarantine import counts
 
     with Places(load_settings(), make=False) as places:
         found = counts(places.warehouse)
-    if not found:
+        in_source = counts_of(unreadable(places.ingestion))
+    if not (found or in_source):
         out().print("Quarantine is empty.")
         return
     rows = table(">rows", "table", "column", "reason")
     for one in found:
         cells = (f"{one.rows:,}", one.table, one.column or "", one.reason)
         rows.add_row(*map(cell, cells))
+    for (name, column, reason), count in sorted(in_source.items()):
+        rows.add_row(f"{count:,}", *map(cell, (f"{name} in totesys", column, reason)))
     out().print(rows)
 
 
@@ -42,19 +47,21 @@ def show(
     *,
     limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 100,
 ) -> None:
-    """The rows that wait, and why, oldest first."""
+    """The rows that wait, and why, oldest first; and the values that can't be read in totesys."""
     from totes.cli.terminal import cell, out, table
     from totes.errors import UsageError
     from totes.places import Places
     from totes.settings import load_settings
     from totes.star.contract import STARS
+    from totes.unreadable import unreadable
     from totes.warehouse.quarantine import refused
 
     if star_table is not None and star_table not in STARS:
         raise UsageError(f"There is no star table {star_table}: {', '.join(STARS)} are all.")
     with Places(load_settings(), make=False) as places:
         found = refused(places.warehouse, star_table, limit)
-    if not found:
+        in_source = [] if star_table else unreadable(places.ingestion)[:limit]
+    if not (found or in_source):
         out().print(f"No row of {star_table} waits." if star_table else "Quarantine is empty.")
         return
     rows = table("table", "key", "column", "value", ">batch", "reason")
@@ -62,6 +69,9 @@ def show(
         value = "NULL" if one.value is None else repr(one.value)
         cells = (one.table, one.key, one.column or "", value, str(one.batch), one.reason)
         rows.add_row(*map(cell, cells))
+    for one_value in in_source:
+        where = f"{one_value.table} in totesys"
+        rows.add_row(*map(cell, (where, one_value.key, one_value.column, "", "", one_value.reason)))
     out().print(rows)
 
 
@@ -74,7 +84,8 @@ def release(
     """Try refused rows again, with today's models.
 
     The release is a batch of its own, which goes through all stages. Rows that wait for a
-    dimension row need no release: they enter by themselves.
+    dimension row need no release: they enter by themselves. So do rows with a value that can't be
+    read in totesys, once it is repaired there.
     """
     from totes.cli.terminal import out, progress
     from totes.pipeline import steps

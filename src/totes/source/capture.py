@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import duckdb
+import psycopg
 
 from totes.batch import File, KeyFile, Manifest, Table
 from totes.errors import LakeError, SourceError
@@ -20,8 +21,9 @@ from totes.source.catalogue import SourceTable
 from totes.source.changes import Horizon
 from totes.source.files import BatchFiles
 from totes.source.keys import TableKeys
-from totes.source.scan import CONNECTIONS, Piece, Plan, Reader, Scan
+from totes.source.scan import CONNECTIONS, Part, Piece, Plan, Reader, Scan
 from totes.source.snapshot import Snapshot, oldest_running
+from totes.source.unreadable import is_of_value
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +123,10 @@ class Capture:
                 rows=rows,
                 content=content,
             )
-            if not plan.table.key:
-                return table
-            return self._with_keys(reader, plan, table, [part.keys for part in parts if part.keys])
+            if plan.table.key:
+                return self._with_keys(reader, plan, table, parts)
+            keys = TableKeys(reader.engine, plan.table)
+            return table.model_copy(update={"unreadable": self._unreadable(table, keys, parts)})
 
     @contextmanager
     def _known_keys(self, plan: Plan) -> Iterator[None]:
@@ -142,14 +145,15 @@ class Capture:
         known = plan.before
         if known is None:
             return ["the disk's room"]
-        return [file.path for file in (*known.keys, *filter(None, [known.repeats]))]
+        side_files = filter(None, [known.repeats, known.unreadable])
+        return [file.path for file in (*known.keys, *side_files)]
 
     def _with_keys(
-        self, reader: Reader, plan: Plan, table: Table, carried: list[Path]
+        self, reader: Reader, plan: Plan, table: Table, parts: list[Part]
     ) -> Table | None:
         """Add deletions and what the next capture must know of the keys."""
         keys = TableKeys(reader.engine, plan.table)
-        keys.carry(carried)
+        keys.carry([part.keys for part in parts if part.keys])
         known = plan.before if plan.before and plan.before.key == table.key else None
         before = known.keys if known else ()
         keys.open_live(
@@ -179,6 +183,7 @@ class Capture:
                 "files": files,
                 "keys": self._live_keys(table, keys, before if same_types else (), changes),
                 "repeats": self._repeats(table, keys),
+                "unreadable": self._unreadable(table, keys, parts, known),
             }
         )
 
@@ -193,7 +198,13 @@ class Capture:
             keys.none_gone()
             return 0
         if expected > table.rows:
-            gone = keys.gone_by_buckets(reader.connection, live, self._files)
+            try:
+                with reader.connection.transaction():
+                    gone = keys.gone_by_buckets(reader.connection, live, self._files)
+            except psycopg.Error as error:
+                if not is_of_value(error):
+                    raise
+                return None  # a key that can't be read: all rows are, one by one
             if gone == expected - table.rows:
                 return gone
         log.warning(
@@ -231,6 +242,23 @@ class Capture:
     ) -> KeyFile:
         file = self._files.put_parquet(table.name, "keys", path, rows)
         return KeyFile(kind=kind, **file.model_dump())
+
+    def _unreadable(
+        self, table: Table, keys: TableKeys, parts: list[Part], known: Table | None = None
+    ) -> File | None:
+        """What can't be read in the table now: of this capture, and of rows it has not read."""
+        before = known.unreadable if known and not table.whole else None
+        found = [part.unreadable for part in parts if part.unreadable]
+        if not (before or found):
+            return None
+        lines, path = self._files.local("jsonl"), self._files.local("parquet")
+        with lines.open("wb") as file:
+            for one in found:
+                file.write(one.read_bytes())
+                one.unlink()
+        fetched = self._files.fetch(before) if before else None
+        rows = keys.write_unreadable(lines, fetched, path)
+        return self._files.put_parquet(table.name, "unreadable", path, rows) if rows else None
 
     def _repeats(self, table: Table, keys: TableKeys) -> File | None:
         if self._snapshot.xmin == self._snapshot.xmax:

@@ -9,14 +9,16 @@ Values are composed as literals, not bound: a name of the source may hold a `%`.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import LiteralString, Self
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import LiteralString, NamedTuple, Self
 
 import psycopg
 from psycopg import sql
 
 from totes.source.catalogue import SourceColumn, SourceTable
+from totes.source.unreadable import is_utf8, mended
 
 _Part = str | sql.Composable
 """Of what concat() puts together: text as it is, or an expression."""
@@ -46,10 +48,16 @@ _UNESCAPED = frozenset(
 )
 """Types whose text never holds a character that JSON escapes."""
 
-_INTEGERS = frozenset({"int2", "int4", "int8"})
+INTEGERS = frozenset({"int2", "int4", "int8"})
 
 _STRINGS = frozenset({"text", "varchar", "bpchar"})
 """Types that to_json() prints as they are; a cast to text would cut bpchar's blanks."""
+
+_FIXED = _UNESCAPED | INTEGERS | {"bool"}
+"""Types whose values are never long."""
+
+ALL: Mapping[str, str] = MappingProxyType({})
+"""No column is left out."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +80,31 @@ class Span:
     """A range of a table's row addresses, block * 2^16 + item, `end` exclusive.
 
     The `last` one of a table has no end: a storage of another kind may count rows its own way.
+    `wide` says that its rows may be longer than a block (TOAST). Every partition has rows at the
+    same addresses: `part` is the OID of the one that is meant, if not all.
     """
 
     start: int
     end: int
     last: bool = False
+    wide: bool = False
+    part: int | None = None
+
+    @property
+    def block(self) -> int:
+        """The first of its blocks."""
+        return self.start // _ITEMS
+
+    @property
+    def blocks(self) -> int:
+        """How many it has, or begins."""
+        return (self.end - 1) // _ITEMS - self.block + 1
 
     def halves(self) -> tuple["Span", "Span"]:
-        middle = (self.start + self.end) // 2
-        return Span(self.start, middle), Span(middle, self.end, self.last)
+        return self.split((self.block + self.blocks // 2) * _ITEMS)
+
+    def split(self, position: int) -> tuple["Span", "Span"]:
+        return replace(self, end=position, last=False), replace(self, start=position)
 
 
 @dataclass(frozen=True)
@@ -97,53 +121,84 @@ class Chunk:
     content: int
     """Order-free sum of row hashes, for a table without a key."""
 
+    unreadable: bytes = b""
+    """JSON Lines of the values that could not be read: the key, `column` and `reason`."""
 
-def table_blocks(connection: psycopg.Connection, table: SourceTable) -> tuple[int, int]:
-    """Blocks of the table (of its largest member), and bytes with all that is stored aside."""
-    ((blocks, size_bytes),) = connection.execute(
+
+class Size(NamedTuple):
+    """Blocks of a table (of its largest partition), bytes in all, and whether TOAST has some."""
+
+    blocks: int
+    size_bytes: int
+    wide: bool
+
+
+def table_size(connection: psycopg.Connection, table: SourceTable) -> Size:
+    """How large a table is now."""
+    ((blocks, size_bytes, toast_bytes),) = connection.execute(
         """
         SELECT coalesce(max(pg_relation_size(relid)), 0)
                    / current_setting('block_size')::bigint,
-               coalesce(sum(pg_table_size(relid)), 0)::bigint
+               coalesce(sum(pg_table_size(relid)), 0)::bigint,
+               coalesce(sum(pg_relation_size(reltoastrelid)), 0)
         FROM unnest(%s::oid[]) AS part(relid)
+        JOIN pg_class ON pg_class.oid = relid
         """,
         [[table.oid, *table.members]],
     ).fetchall()
-    return blocks, size_bytes
+    return Size(blocks, size_bytes, toast_bytes > 0)
 
 
-def split(blocks: int, step: int) -> Iterator[Span]:
+def split(blocks: int, step: int, *, wide: bool = False) -> Iterator[Span]:
     """The whole table in ranges of `step` blocks."""
     blocks = max(blocks, 1)
     for start in range(0, blocks, step):
         end = min(start + step, blocks)
-        yield Span(start * _ITEMS, end * _ITEMS, last=end == blocks)
+        yield Span(start * _ITEMS, end * _ITEMS, last=end == blocks, wide=wide)
 
 
-def read_changes(
+def read_range(  # noqa: PLR0913  a table, which of its rows, and what of them
     connection: psycopg.Connection,
     table: SourceTable,
     current: int,
     horizon: Horizon | None,
     span: Span,
-) -> Iterator[Chunk]:
-    """Read a range of rows; all of them count as changed where `horizon` is None.
+    *,
+    most_bytes: int,
+    unreadable: Mapping[str, str] = ALL,
+) -> Chunk:
+    """Read a range of rows by one statement; all count as changed where `horizon` is None.
 
-    It comes in one chunk, unless that would pass the 1 GB of PostgreSQL's longest value.
+    Where it has more than `most_bytes` as JSON, nothing is sent: ProgramLimitExceeded, as where
+    PostgreSQL itself can't hold it.
+    In the columns `unreadable` every row has the JSON given there instead of its value.
     """
-    try:
-        with connection.transaction():  # a savepoint, to go on from after the error
-            chunk = _read(connection.execute(_query(table, current, horizon, span)))
-    except psycopg.errors.ProgramLimitExceeded:
-        if span.end - span.start <= 1:
-            raise
-        for half in span.halves():
-            yield from read_changes(connection, table, current, horizon, half)
-    else:
-        yield chunk
+    # A text of this encoding may be any bytes, which can't be converted; as bytes they are sent as
+    # they are, and told apart here. In binary, as bytes printed as text are twice as long.
+    raw = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+    query = _query(table, current, horizon, span, unreadable, raw=raw)
+    sent = sql.SQL(
+        "SELECT rows, changed, octet_length(lines)::text,"
+        " CASE WHEN octet_length(lines) <= {} THEN lines END, keys, content FROM ({}) AS found"
+    ).format(most_bytes, query)
+    rows, changed, size, lines, keys, content = _bytes(connection.execute(sent, binary=True))
+    if int(size or 0) > most_bytes:
+        raise psycopg.errors.ProgramLimitExceeded(f"{int(size)} bytes as JSON")
+    found = b""
+    if unreadable or not (is_utf8(lines) and is_utf8(keys)):
+        lines, keys, found = mended(lines, keys)
+    return Chunk(int(rows), int(changed), lines, keys, int(content or 0), found)
 
 
-def _query(table: SourceTable, current: int, horizon: Horizon | None, span: Span) -> sql.Composed:
+def _query(  # noqa: PLR0913  as read_range
+    table: SourceTable,
+    current: int,
+    horizon: Horizon | None,
+    span: Span,
+    unreadable: Mapping[str, str],
+    *,
+    raw: bool,
+) -> sql.Composed:
     names = {"table": relation(table), "within": _within(span)}
     rows, where = sql.SQL("count(*)"), sql.SQL("{within}")
     if horizon:
@@ -151,22 +206,94 @@ def _query(table: SourceTable, current: int, horizon: Horizon | None, span: Span
         rows = sql.SQL("(SELECT count(*) FROM {table} AS t WHERE {within})")
         where = sql.SQL("{within} AND {changed}")
         names["changed"] = _changed(horizon)
+    aggregate = sql.SQL(
+        "string_agg(convert_to({}, 'SQL_ASCII'), decode('0a', 'hex'))"
+        if raw
+        else "string_agg({}, E'\\n')"
+    )
+    nothing = sql.SQL("NULL::text")
     return sql.SQL(
-        "SELECT {rows}, count(*), string_agg({line}, E'\\n'), string_agg({key}, E'\\n'), {content}"
-        " FROM {table} AS t WHERE {where}"
+        "SELECT {rows}::text AS rows, count(*)::text AS changed, {lines} AS lines, {keys} AS keys,"
+        " {content} AS content FROM {table} AS t WHERE {where}"
     ).format(
         rows=rows.format(**names),
-        line=_line(table, current),
-        key=_key(table) if table.key else sql.SQL("NULL"),
-        content=_content(table) if not table.key else sql.SQL("NULL"),
+        lines=aggregate.format(_line(table, current, unreadable)),
+        keys=aggregate.format(_key(table, unreadable)) if table.key else nothing,
+        content=nothing if table.key else _content(table, unreadable),
         table=names["table"],
         where=where.format(**names),
     )
 
 
-def _read(cursor: psycopg.Cursor) -> Chunk:
-    rows, changed, lines, keys, content = _bytes(cursor)
-    return Chunk(int(rows), int(changed), lines, keys, int(content or 0))
+def wide_rows(
+    connection: psycopg.Connection,
+    table: SourceTable,
+    horizon: Horizon | None,
+    span: Span,
+    least_bytes: int,
+) -> list[tuple[int, int, int]]:
+    """Position, number and stored bytes of rows in a range that have more; no value is fetched."""
+    where = [_within(span), *([_changed(horizon)] if horizon else [])]
+    rows = connection.execute(
+        sql.SQL(
+            "SELECT stored.ctid::text, count(*), sum(width)::bigint"
+            " FROM (SELECT t.ctid, {width} AS width FROM {table} AS t WHERE {where}) AS stored"
+            " WHERE width > {least} GROUP BY stored.ctid ORDER BY stored.ctid"
+        ).format(
+            width=sql.SQL(" + ").join([sql.SQL("0"), *map(stored_bytes, table.columns)]),
+            table=relation(table),
+            where=sql.SQL(" AND ").join(where),
+            least=least_bytes,
+        )
+    ).fetchall()
+    return [(_position(address), count, width) for address, count, width in rows]
+
+
+def positions(
+    connection: psycopg.Connection, table: SourceTable, span: Span
+) -> list[tuple[int, int]]:
+    """Where in a range there are rows: partition and position."""
+    query = sql.SQL("SELECT t.tableoid::bigint, t.ctid::text FROM {} AS t WHERE {}")
+    rows = connection.execute(query.format(relation(table), _within(span))).fetchall()
+    return sorted((part, _position(address)) for part, address in rows)
+
+
+def of_row(
+    connection: psycopg.Connection, table: SourceTable, span: Span, value: sql.Composable
+) -> object:
+    """An expression's value for the only row of a range."""
+    query = sql.SQL("SELECT {} FROM {} AS t WHERE {}")
+    [(found,)] = connection.execute(query.format(value, relation(table), _within(span))).fetchall()
+    return found
+
+
+def stored_bytes(column: SourceColumn) -> sql.Composable:
+    """At least so many bytes a value has as text, told without fetching what is stored aside."""
+    name = sql.Identifier("t", column.name)
+    if column.base in _FIXED:
+        return sql.SQL("0")
+    if column.base in _STRINGS:
+        return sql.SQL("coalesce(octet_length({}), 0)::bigint").format(name)
+    if column.base == "bytea":
+        return sql.SQL("coalesce(octet_length({}), 0)::bigint * 2").format(name)
+    return sql.SQL("coalesce(pg_column_size({}), 0)::bigint").format(name)
+
+
+def printed_bytes(column: SourceColumn) -> sql.Composable:
+    """The length of a value as JSON in UTF-8, or the error that reading it would end with."""
+    value = sql.SQL("concat({})").format(
+        sql.SQL(", ").join(
+            sql.Literal(part) if isinstance(part, str) else part for part in _json(column)
+        )
+    )
+    return sql.SQL("octet_length(convert_to({}, 'UTF8'))::bigint").format(value)
+
+
+def first_bytes(column: SourceColumn, most: int) -> sql.Composable:
+    """The first bytes of a value's text in the database's encoding, in hex."""
+    return sql.SQL(
+        "encode(substr(decode(replace(concat({}), E'\\\\', E'\\\\\\\\'), 'escape'), 1, {}), 'hex')"
+    ).format(sql.Identifier("t", column.name), most)
 
 
 @dataclass(frozen=True)
@@ -183,7 +310,7 @@ class Bucketing:
     @classmethod
     def of(cls, table: SourceTable, rows: int) -> Self:
         """Buckets of about 64 keys: few to read for one deletion, and still a short list."""
-        integer = len(table.key) == 1 and table.key_columns[0].base in _INTEGERS
+        integer = len(table.key) == 1 and table.key_columns[0].base in INTEGERS
         return cls(integer, min(max(rows >> _BUCKET_BITS, 1), 1 << 16))
 
     @property
@@ -288,6 +415,8 @@ def relation(table: SourceTable) -> sql.Composable:
 
 def _within(span: Span) -> sql.Composable:
     start = sql.SQL("t.ctid >= {}::tid").format(_address(span.start))
+    if span.part is not None:
+        start = sql.SQL("t.tableoid = {}::oid AND {}").format(span.part, start)
     if span.last:
         return start
     return sql.SQL("{} AND t.ctid < {}::tid").format(start, _address(span.end))
@@ -295,6 +424,11 @@ def _within(span: Span) -> sql.Composable:
 
 def _address(position: int) -> str:
     return f"({position // _ITEMS},{position % _ITEMS})"
+
+
+def _position(address: str) -> int:
+    block, item = address.strip("()").split(",")
+    return int(block) * _ITEMS + int(item)
 
 
 def _changed(horizon: Horizon) -> sql.Composable:
@@ -318,20 +452,22 @@ def _distance(current: int) -> sql.Composable:
     )
 
 
-def _line(table: SourceTable, current: int) -> sql.Composable:
+def _line(table: SourceTable, current: int, unreadable: Mapping[str, str]) -> sql.Composable:
     """A row as one line of JSON. row_to_json() says the same at twice the cost."""
-    columns = [(column.name, _json(column)) for column in table.columns]
+    columns = [(column.name, _json(column, unreadable)) for column in table.columns]
     return _object([(XID, ['"', _written_by(current), '"']), *columns], opening='{"_op":"upsert",')
 
 
-def _key(table: SourceTable) -> sql.Composable:
+def _key(table: SourceTable, unreadable: Mapping[str, str]) -> sql.Composable:
     # Half of what this costs would be the widening: left to where the keys are read.
-    return _object([*_key_members(table), ("xmin", [sql.SQL("t.xmin")])])
+    return _object([*_key_members(table, unreadable), ("xmin", [sql.SQL("t.xmin")])])
 
 
-def _key_members(table: SourceTable) -> list[tuple[str, list[_Part]]]:
+def _key_members(
+    table: SourceTable, unreadable: Mapping[str, str] = ALL
+) -> list[tuple[str, list[_Part]]]:
     names = key_names(table)
-    return [(n, _json(c)) for n, c in zip(names, table.key_columns, strict=True)]
+    return [(n, _json(c, unreadable)) for n, c in zip(names, table.key_columns, strict=True)]
 
 
 def key_names(table: SourceTable) -> list[str]:
@@ -343,8 +479,8 @@ def _written_by(current: int) -> sql.Composable:
     return sql.SQL("{} - {}").format(sql.Literal(current), _distance(current))
 
 
-def _content(table: SourceTable) -> sql.Composable:
-    row = _object([(column.name, _json(column)) for column in table.columns])
+def _content(table: SourceTable, unreadable: Mapping[str, str]) -> sql.Composable:
+    row = _object([(column.name, _json(column, unreadable)) for column in table.columns])
     return sql.SQL("sum(hashtextextended({}, 0)::numeric)::text").format(row)
 
 
@@ -366,11 +502,13 @@ def _object(members: list[tuple[str, list[_Part]]], opening: str = "{") -> sql.C
     return parts[0]
 
 
-def _json(column: SourceColumn) -> list[_Part]:
+def _json(column: SourceColumn, unreadable: Mapping[str, str] = ALL) -> list[_Part]:
     """A column's value as JSON text: a literal for small integers and booleans, else a string.
 
     A string holds PostgreSQL's own text of the value, which is lossless for every type.
     """
+    if column.name in unreadable:
+        return [unreadable[column.name]]
     name = sql.Identifier("t", column.name)
     if column.kind == "integer" and not column.nullable:
         return [name]

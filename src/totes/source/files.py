@@ -35,7 +35,9 @@ class BatchFiles:
         fetch_checked(self._store, file, path)
         return path
 
-    def put_lines(self, table: str, lines: Path, *, rows: int, deletes: int = 0) -> File:
+    def put_lines(
+        self, table: str, lines: Path, *, rows: int, deletes: int = 0, unreadable: int = 0
+    ) -> File:
         """Compress a local file of JSON Lines into the store, and remove it."""
         packed = self.local("gz")
         # Level 1 of igzip keeps up with the source; higher levels would be the bottleneck.
@@ -45,7 +47,8 @@ class BatchFiles:
         lines.unlink()
         key = data_path(table, self._captured_at, self._name("jsonl.gz"))
         file = self._put(key, packed, rows, deletes)
-        return file.model_copy(update={"unpacked_bytes": unpacked_bytes})
+        counted = {"unpacked_bytes": unpacked_bytes, "unreadable": unreadable}
+        return file.model_copy(update=counted)
 
     def put_parquet(self, table: str, prefix: str, path: Path, rows: int) -> File:
         """Put a local Parquet file below `prefix`, and remove it."""

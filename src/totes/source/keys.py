@@ -27,7 +27,7 @@ from totes.source.changes import (
     key_names,
     keys_in_buckets,
     split,
-    table_blocks,
+    table_size,
 )
 from totes.source.files import BatchFiles
 
@@ -55,14 +55,18 @@ class TableKeys:
 
         With the snapshot's xmax as `current` also `_xid` BIGINT, the 64-bit number of their `xmin`.
         """
-        columns = [
-            f"CAST(json->>'{name}' AS {_key_type(column)}) AS {name}"
-            for name, column in zip(self._names, self._table.key_columns, strict=True)
-        ]
+        columns = self._read_columns()
         if current is not None:
             ago = DISTANCE.format(current=current, xmin="CAST(json->>'xmin' AS BIGINT)")
             columns.append(f"{current} - {ago} AS {XID}")
         return self._copy(f"SELECT {', '.join(columns)} FROM {_raw_lines(lines)}", into)
+
+    def _read_columns(self) -> list[str]:
+        """SQL: the key columns of a JSON line."""
+        return [
+            f"CAST(json->>'{name}' AS {_key_type(column)}) AS {name}"
+            for name, column in zip(self._names, self._table.key_columns, strict=True)
+        ]
 
     def freshness(self, carried: Path, repeats: Path) -> Iterator[bool]:
         """For each row of an extract, in its order: whether it is not among the repeats."""
@@ -156,7 +160,7 @@ class TableKeys:
         chosen = [name for name, count in known.items() if here.get(name) != count]
         lines, present = files.local("jsonl"), files.local("parquet")
         with lines.open("wb") as file:
-            for span in split(table_blocks(connection, self._table)[0], _KEY_BLOCKS):
+            for span in split(table_size(connection, self._table).blocks, _KEY_BLOCKS):
                 if found := keys_in_buckets(connection, self._table, bucketing, chosen, span):
                     file.write(found + b"\n")
         self.extract(lines, present)
@@ -220,6 +224,21 @@ class TableKeys:
         """Key and `_xid` of carried rows from `xmin` up, which the next capture reads again."""
         return self._copy(f"SELECT {self._keys}, _xid FROM carried WHERE _xid >= {xmin}", into)
 
+    def write_unreadable(self, found: Path, before: Path | None, into: Path) -> int:
+        """The values `found`, as JSON Lines, and those known `before` of rows not read since."""
+        columns = [
+            *self._read_columns(),
+            "json->>'column' AS \"column\"",
+            "json->>'reason' AS reason",
+        ]
+        rows = f"SELECT {', '.join(columns)} FROM {_raw_lines(found)}"
+        if before:
+            rows += (
+                f" UNION ALL SELECT known.* FROM {_literal(before)} AS known"
+                f" ANTI JOIN carried USING ({self._keys}) ANTI JOIN gone USING ({self._keys})"
+            )
+        return self._copy(rows, into)
+
     def _nothing(self) -> str:
         columns = (
             f"NULL::{_key_type(column)} AS {name}"
@@ -263,8 +282,9 @@ def _key_type(column: SourceColumn) -> str:
 def _json(name: str, column: SourceColumn) -> str:
     """A key column as JSON text, as the source's lines have it."""
     text = f"CAST(to_json(CAST({name} AS VARCHAR)) AS VARCHAR)"
-    if column.kind == "text":
-        return text
+    if column.kind == "text":  # behind a NUL is the object in place of an unreadable value
+        known = f"CAST({name} AS VARCHAR)"
+        return f"CASE WHEN starts_with({known}, chr(0)) THEN substr({known}, 2) ELSE {text} END"
     # A key of the column's former type may be no literal.
     literal = f"regexp_full_match({name}::VARCHAR, '-?[0-9]+|true|false')"
     return f"CASE WHEN {literal} THEN {name}::VARCHAR ELSE {text} END"

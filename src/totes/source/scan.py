@@ -17,10 +17,12 @@ from totes.batch import File, Table
 from totes.engine import open_engine
 from totes.progress import Progress
 from totes.source.catalogue import SourceTable
-from totes.source.changes import Chunk, Horizon, Span, read_changes, split, table_blocks
+from totes.source.changes import Chunk, Horizon, Span, split, table_size
 from totes.source.files import BatchFiles
 from totes.source.keys import TableKeys
+from totes.source.reading import read_changes
 from totes.source.snapshot import Snapshot
+from totes.source.unreadable import is_unreadable
 
 CONNECTIONS = 2
 """Connections that read one snapshot at a time."""
@@ -56,15 +58,19 @@ class Plan:
 
 @dataclass
 class Rows:
-    """Two local files that grow: rows as JSON Lines, and line by line their keys."""
+    """Local files that grow: rows as JSON Lines, line by line their keys, and unreadable values."""
 
     lines: Path
     keys: Path
+    unreadable: Path
     count: int = 0
     size_bytes: int = 0
 
     def append(self, chunk: Chunk) -> None:
-        for path, content in ((self.lines, chunk.lines), (self.keys, chunk.keys)):
+        contents = [(self.lines, chunk.lines), (self.keys, chunk.keys)]
+        if chunk.unreadable:
+            contents.append((self.unreadable, chunk.unreadable))
+        for path, content in contents:
             with path.open("ab") as file:
                 file.write(content)
                 file.write(b"\n")
@@ -72,7 +78,10 @@ class Rows:
         self.size_bytes += len(chunk.lines)
 
     def move_from(self, other: "Rows") -> None:
-        for path, rest in ((self.lines, other.lines), (self.keys, other.keys)):
+        paths = [(self.lines, other.lines), (self.keys, other.keys)]
+        if other.unreadable.exists():
+            paths.append((self.unreadable, other.unreadable))
+        for path, rest in paths:
             with path.open("ab") as file, rest.open("rb") as content:
                 shutil.copyfileobj(content, file, 1 << 20)
             rest.unlink()
@@ -82,10 +91,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Part:
-    """A file of JSON Lines in the store (none if all were repeats), and its keys, local."""
+    """A file of JSON Lines in the store (none if all were repeats).
+
+    Beside it, local, the keys of its rows and the values that could not be read.
+    """
 
     file: File | None
     keys: Path | None
+    unreadable: Path | None
 
 
 @dataclass
@@ -133,10 +146,10 @@ class Scan:
 
     def pieces(self, plan: Plan) -> Iterator[list[Span]]:
         """The table in pieces, each a list of ranges to be read by one statement each."""
-        blocks, size_bytes = table_blocks(self._snapshot.connection, plan.table)
+        size = table_size(self._snapshot.connection, plan.table)
         chunk_bytes = _CHUNK_BYTES if plan.horizon is None else _SPARSE_CHUNK_BYTES
-        step = max(1, blocks * chunk_bytes // max(size_bytes, 1))
-        spans = list(split(blocks, step))
+        step = max(1, size.blocks * chunk_bytes // max(size.size_bytes, 1))
+        spans = list(split(size.blocks, step, wide=size.wide))
         for start in range(0, len(spans), _CHUNKS_PER_PIECE):
             yield spans[start : start + _CHUNKS_PER_PIECE]
 
@@ -149,6 +162,7 @@ class Scan:
                     reader.connection, plan.table, self._snapshot.xmax, plan.horizon, span
                 ):
                     self._take(reader, plan, piece, chunk)
+                    del chunk  # it may be large, and the next one comes before the loop assigns it
         return piece
 
     def _take(self, reader: Reader, plan: Plan, piece: Piece, chunk: Chunk) -> None:
@@ -163,11 +177,13 @@ class Scan:
             piece.rest = self.new_rows()
 
     def new_rows(self) -> Rows:
-        return Rows(self._files.local("jsonl"), self._files.local("keys"))
+        lines, keys, unreadable = map(self._files.local, ("jsonl", "keys", "unreadable"))
+        return Rows(lines, keys, unreadable)
 
     def publish(self, reader: Reader, plan: Plan, rows: Rows) -> Part:
         """Put local rows, less the repeats among them, into the store."""
         count, carried = rows.count, None
+        unreadable = rows.unreadable if rows.unreadable.exists() else None
         if plan.table.key:
             keys = TableKeys(reader.engine, plan.table)
             carried = self._files.local("parquet")
@@ -179,8 +195,19 @@ class Scan:
         rows.keys.unlink()
         if not count:
             rows.lines.unlink()
-            return Part(None, carried)
-        return Part(self._files.put_lines(plan.table.name, rows.lines, rows=count), carried)
+            return Part(None, carried, unreadable)
+        file = self._files.put_lines(
+            plan.table.name,
+            rows.lines,
+            rows=count,
+            unreadable=_count_unreadable(rows.lines) if unreadable else 0,
+        )
+        return Part(file, carried, unreadable)
+
+
+def _count_unreadable(lines: Path) -> int:
+    with lines.open("rb") as content:
+        return sum(map(is_unreadable, content))
 
 
 def _copy_fresh(lines: Path, into: Path, freshness: Iterator[bool]) -> int:

@@ -50,6 +50,12 @@ def connect(dsn: Dsn) -> Iterator[psycopg.Connection]:
             raise SourceError(
                 f"The source {dsn} is older than PostgreSQL 14, the oldest supported."
             )
+        # As bytes: the session's encoding is the server's so far, and Python doesn't know this one.
+        if connection.pgconn.parameter_status(b"server_encoding") == b"MULE_INTERNAL":
+            raise SourceError(
+                f"The source {dsn} has the encoding MULE_INTERNAL, the one that PostgreSQL can't "
+                "convert to UTF-8: it can't be ingested."
+            )
         # First and by itself: a short one of the role's would end what follows.
         connection.execute("SET statement_timeout = 0")
         connection.execute(_SET, [list(SETTINGS), list(SETTINGS.values())])
@@ -86,6 +92,12 @@ def source_errors(dsn: Dsn) -> Iterator[None]:
         raise SourceAway(
             f"A table of the source {dsn} stayed locked for {SETTINGS['lock_timeout']} "
             "(a schema change in progress?): nothing was captured, try again."
+        ) from error
+    except (errors.CharacterNotInRepertoire, errors.UntranslatableCharacter) as error:
+        # Of values it is known by then: what is left are names, which the catalogue is read for.
+        raise SourceError(
+            f"A name in the catalogue of the source {dsn} can't be read as UTF-8 ({_line(error)}): "
+            "rename the table, column or label."
         ) from error
     except psycopg.OperationalError as error:
         kind = SourceAway if passes(error) else SourceError

@@ -62,7 +62,13 @@ TIME = _rendered(
     within=" and {value} < time '24:00:00'",
     postgres="time without time zone",
 )
-VARCHAR = Type("VARCHAR", "{text}", "{text} is not null", "any text", "character varying")
+MARK = "chr(0)"
+"""SQL: begins what stands for a value that could not be read: mark, bytes in hex, mark, reason.
+
+No text of PostgreSQL has this character.
+"""
+
+VARCHAR = Type("VARCHAR", "{text}", f"not contains({{text}}, {MARK})", "text", "character varying")
 MONEY = _decimal(10, 2, "numeric(10,2)")
 AMOUNT = _decimal(18, 2, "numeric")
 _ANY_RATE = _decimal(18, 6, "numeric")
@@ -115,7 +121,21 @@ class Column:
     def reason(self) -> str:
         """SQL: why a text that is not accepted is refused."""
         broken = literal(f"is not {self.type.form}")
-        return f"case when {self.quoted} is null then {literal(self.absent)} else {broken} end"
+        unreadable = f"'can''t be read in totesys: ' || split_part({self.quoted}, {MARK}, 3)"
+        return (
+            f"case when {self.quoted} is null then {literal(self.absent)}"
+            f" when {self._unreadable} then {unreadable} else {broken} end"
+        )
+
+    @property
+    def shown(self) -> str:
+        """SQL: the text, of a value that could not be read its bytes, NULL where unknown."""
+        in_hex = f"'\\x' || nullif(split_part({self.quoted}, {MARK}, 2), '')"
+        return f"case when {self._unreadable} then {in_hex} else {self.quoted} end"
+
+    @property
+    def _unreadable(self) -> str:
+        return f"contains({self.quoted}, {MARK})"
 
 
 REFUSED = "refused by the contract"

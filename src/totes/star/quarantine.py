@@ -32,11 +32,11 @@ def accepted(star: Star, model: str, deletes: str | None, valid_from: datetime) 
 
 def refused(star: Star, model: str, deletes: str | None, valid_from: datetime) -> str:
     """SQL: a record for each row that breaks the contract, with the first column that does."""
-    values = " ".join(f"when {literal(c.name)} then {c.quoted}" for c in star.columns)
+    values = " ".join(f"when {literal(c.name)} then {c.shown}" for c in star.columns)
     reasons = " ".join(f"when {literal(c.name)} then {c.reason}" for c in star.columns)
-    row = ", ".join(f"{literal(c.name)}, {c.quoted}" for c in star.columns)
+    row = ", ".join(f"{literal(c.name)}, {c.shown}" for c in star.columns)
     return (
-        f"select {literal(star.name)} as star_table, {star.key.quoted} as key,"
+        f"select {literal(star.name)} as star_table, {star.key.shown} as key,"
         f" _broken as column_name, case _broken {values} end as value,"
         f" case _broken {reasons} end as reason,"
         f" cast(json_object({row}, '_op', _op) as varchar) as row, {_since(valid_from)}"

@@ -13,15 +13,12 @@ from pathlib import Path
 from isal import igzip
 from isal.isal_zlib import IsalError
 
-from totes.batch import File, Table
+from totes.batch import LONGEST_LINE_BYTES, UNREADABLE, File, Table
 from totes.errors import LakeError
-from totes.star.contract import literal, quote
+from totes.star.contract import MARK, literal, quote
 from totes.star.models import CHANGED
 
 CHUNK_BYTES = 1 << 18
-
-LONGEST_LINE_BYTES = 1 << 30
-"""PostgreSQL makes no longer text, and a row arrives as one."""
 
 MOST_INFLATED = 100
 """How often a file may have its packed size, where its manifest doesn't say how much it holds."""
@@ -37,6 +34,8 @@ class Lines:
     paths: tuple[Path, ...]
     longest_bytes: int
     deletes: int
+    unreadable: bool = False
+    """Whether a value may be an object, which says why it could not be read."""
 
     def rows(self, columns: Sequence[str], *further: str) -> str:
         """SQL: `columns`, and the expressions `further`, of all lines."""
@@ -55,12 +54,29 @@ class Lines:
         )
 
     def _read(self, columns: Sequence[str]) -> str:
+        if not self.unreadable:
+            return self._json(columns, "VARCHAR")
+        values = (f"{_value(quote(name))} as {quote(name)}" for name in columns)
+        return f"(select {', '.join([*values, '_op'])} from {self._json(columns, 'JSON')})"
+
+    def _json(self, columns: Sequence[str], kind: str) -> str:
         paths = ", ".join(literal(str(path)) for path in self.paths)
-        types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in (*columns, "_op"))
+        types = [f"{literal(name)}: '{kind}'" for name in columns]
+        types.append("_op: 'VARCHAR'")
         return (
-            f"read_json([{paths}], format = 'newline_delimited', columns = {{{types}}},"
+            f"read_json([{paths}], format = 'newline_delimited', columns = {{{', '.join(types)}}},"
             f" maximum_object_size = {self.longest_bytes}, hive_partitioning = false)"
         )
+
+
+def _value(json: str) -> str:
+    """SQL: the text of a JSON value; of one that could not be read the bytes and the reason.
+
+    These begin with a character that no text of PostgreSQL has, so the contract refuses them.
+    """
+    hexadecimal = f"coalesce({json}->>'hex', '')"
+    marked = f"{MARK} || {hexadecimal} || {MARK} || ({json}->>'{UNREADABLE}')"
+    return f"case json_type({json}) when 'OBJECT' then {marked} else {json}->>'$' end"
 
 
 def parquet(path: Path) -> str:
@@ -97,7 +113,12 @@ def unpack(table: Table, packed: Sequence[Path], url: str) -> Lines:
         longest = max(longest, found.longest_bytes)
         path.unlink()
         paths.append(target)
-    return Lines(tuple(paths), longest, sum(file.deletes for file in table.files))
+    return Lines(
+        tuple(paths),
+        longest,
+        sum(file.deletes for file in table.files),
+        any(file.unreadable for file in table.files),
+    )
 
 
 class _Untrue(Exception):
