@@ -13,6 +13,10 @@ FIRST_YEAR, LAST_YEAR = 1900, 2200
 """Dates outside are typing errors, not business."""
 
 
+LONGEST_TEXT_BYTES = 1 << 20
+"""The star holds no longer text, on any machine: a replay must refuse what the first run did."""
+
+
 @dataclass(frozen=True)
 class Type:
     """A type of the star, and the SQL that takes a text for one.
@@ -62,7 +66,13 @@ TIME = _rendered(
     within=" and {value} < time '24:00:00'",
     postgres="time without time zone",
 )
-VARCHAR = Type("VARCHAR", "{text}", "{text} is not null", "any text", "character varying")
+VARCHAR = Type(
+    "VARCHAR",
+    "{text}",
+    f"strlen({{text}}) <= {LONGEST_TEXT_BYTES}",
+    f"a text of at most {LONGEST_TEXT_BYTES} bytes",
+    "character varying",
+)
 MONEY = _decimal(10, 2, "numeric(10,2)")
 AMOUNT = _decimal(18, 2, "numeric")
 _ANY_RATE = _decimal(18, 6, "numeric")
@@ -114,8 +124,12 @@ class Column:
     @property
     def reason(self) -> str:
         """SQL: why a text that is not accepted is refused."""
-        broken = literal(f"is not {self.type.form}")
-        return f"case when {self.quoted} is null then {literal(self.absent)} else {broken} end"
+        return (
+            f"case when {self.quoted} is null then {literal(self.absent)}"
+            f" when strlen({self.quoted}) > {LONGEST_TEXT_BYTES}"
+            f" then 'is longer than {LONGEST_TEXT_BYTES} bytes'"
+            f" else {literal(f'is not {self.type.form}')} end"
+        )
 
 
 REFUSED = "refused by the contract"
