@@ -119,10 +119,9 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
                 f"The temporary folder {tempfile.gettempdir()} can't be written (No space left on "
                 "device): make room there, or let TMPDIR name another."
             ) from error
-        if isinstance(_engines(error), duckdb.OutOfMemoryException):
-            if not isinstance(error, OutOfMemory):
-                raise _out_of_memory("A batch") from error
-        raise
+        if isinstance(error, OutOfMemory) or not _is_memory(error):
+            raise
+        raise _out_of_memory("A batch") from error
 
 
 def _is_full(error: Exception) -> bool:
@@ -130,6 +129,10 @@ def _is_full(error: Exception) -> bool:
         return error.errno in _FULL
     engines = _engines(error)
     return isinstance(engines, duckdb.Error) and any(sign in str(engines) for sign in _FULL_SIGNS)
+
+
+def _is_memory(error: Exception) -> bool:
+    return isinstance(_engines(error), duckdb.OutOfMemoryException)
 
 
 def _engines(error: Exception) -> BaseException | None:

@@ -22,9 +22,7 @@ class NotAnObject(ValueError):
     """A line is not one flat JSON object."""
 
 
-def cut_line(
-    begun: bytes, chunks: Iterator[bytes], read: Collection[str]
-) -> tuple[bytes, bytes]:
+def cut_line(begun: bytes, chunks: Iterator[bytes], read: Collection[str]) -> tuple[bytes, bytes]:
     """A line with null for each column that is not in `read`, and what follows the line.
 
     `begun` is the beginning of the line, `chunks` go on from there. Of a text of more than
@@ -62,7 +60,7 @@ def _value(rest: "_Rest", *, is_read: bool) -> bytes:
             return json.dumps(
                 f"{beginning}… (SHA-256 of all: {sha256.hexdigest()})", ensure_ascii=False
             ).encode()
-    return b'"%b"' % kept
+    return b'"%b"' % bytes(kept)
 
 
 class _Rest:
@@ -92,7 +90,8 @@ class _Rest:
         """A text's pieces up to its closing quote, none of which ends within an escape."""
         while True:
             found = _IN_TEXT.match(self.buffer, self.at)
-            assert found is not None, "it matches nothing, too"
+            if found is None:  # never: it matches nothing, too
+                raise NotAnObject
             self.at = found.end()
             yield found[0]
             if self.at < len(self.buffer) - 1 or self.buffer.endswith(b'"', self.at):

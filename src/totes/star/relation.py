@@ -90,8 +90,8 @@ def unpack(
     """Unpack a table's gzipped JSON Lines, in constant memory; the packed files are removed.
 
     `packed` are local copies of the table's files in the store `url`. Of long lines only the
-    columns in `read` are kept; with None everything is, and each file is unpacked into one. LakeError
-    names the file that isn't what the manifest says.
+    columns in `read` are kept; with None everything is, and each file is unpacked into one.
+    LakeError names the file that isn't what the manifest says.
     """
     longest = 0
     paths: list[Path] = []
@@ -180,9 +180,7 @@ def _split(begun: bytes, chunk: bytes) -> tuple[bytes, bytes]:
     return (begun + chunk[:end], chunk[end:]) if end else (b"", begun + chunk)
 
 
-def _chunks(
-    file: File, packed: Path, content: igzip.IGzipFile, found: _Found
-) -> Iterator[bytes]:
+def _chunks(file: File, packed: Path, content: igzip.IGzipFile, found: _Found) -> Iterator[bytes]:
     """A file's content: as much as the manifest announces, and no more.
 
     A small file can hold any amount.

@@ -69,7 +69,8 @@ def current(paths: Sequence[Path], columns: Sequence[str], key: Sequence[str], s
     if not paths:
         return no_rows(columns)
     selected = ", ".join([*map(quote, columns), f"_batch >= {since} as {CHANGED}"])
-    return f"select {selected} from ({live(newest(paths, distinct([*columns, *key], columns), key))})"
+    rows = live(newest(paths, distinct([*columns, *key], columns), key))
+    return f"select {selected} from ({rows})"
 
 
 def live(rows: str) -> str:

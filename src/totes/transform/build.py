@@ -27,7 +27,7 @@ LONG_BYTES = 8_000_000
 COPIES = 12
 """How often DuckDB may hold a long line on its way from JSON to Parquet."""
 
-PARQUET = "format parquet, preserve_order true, row_group_size_bytes '8MB'"
+PARQUET = "format parquet, preserve_order true, row_group_size_bytes '4MB'"
 """Groups of few bytes, however wide their rows are.
 
 DuckDB would collect up to 2048 rows of any width in memory before it passes them on, unless it has
