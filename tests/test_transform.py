@@ -20,7 +20,7 @@ from totes import failpoint
 from totes.batch import Manifest, ProcessedManifest, StarFile, generation_path, manifest_path
 from totes.errors import LakeError, ModelError
 from totes.lake.folder import FolderStore
-from totes.star.contract import STARS
+from totes.star.contract import LONGEST_TEXT_BYTES, STARS
 from totes.star.models import Models, load_models, shipped_models
 from totes.transform import transform, write_generation
 
@@ -407,12 +407,46 @@ def test_text_arrives_as_it_was(lake: Lake) -> None:
     assert [found["design_name"] for found in lake.rows(made, "dim_design")] == TEXTS
 
 
-@pytest.mark.slow
-def test_a_value_of_many_megabytes_arrives(lake: Lake) -> None:
-    text = "tote 👜 " * 4_000_000
-    others = [row("design", design_id=n) for n in range(2, 1000)]
-    made = lake.add({"design": [*others, row("design", design_name=text)]})
-    assert lake.rows(made, "dim_design")[0]["design_name"] == text
+WIDE = "tote 👜 "
+"""Ten bytes."""
+
+
+def test_the_longest_text_arrives_and_a_longer_one_is_set_aside(lake: Lake) -> None:
+    texts = {
+        1: "x" * LONGEST_TEXT_BYTES,
+        2: "x" * (LONGEST_TEXT_BYTES + 1),
+        3: '"\\\n\x01/é👜' * 20_000,
+        4: WIDE * 100_000 + "ends",
+        5: WIDE * 4_000_000,
+        6: "\x01" * LONGEST_TEXT_BYTES,
+    }
+    designs = [row("design", design_id=n, design_name=text) for n, text in texts.items()]
+    made = lake.add({"design": [*designs, *(row("design", design_id=n) for n in range(7, 1000))]})
+    names = {found["design_id"]: found["design_name"] for found in lake.rows(made, "dim_design")}
+    assert len(names) == 997
+    assert {n: names[n] for n in (1, 3, 4, 6)} == {n: texts[n] for n in (1, 3, 4, 6)}
+    refused = {found["key"]: found for found in lake.refused(made)}
+    assert refused.keys() == {"2", "5"}
+    for found in refused.values():
+        assert found["column_name"] == "design_name"
+        assert found["reason"] == "is longer than 1048576 bytes"
+        assert len(found["value"]) < len(found["row"]) < 1000
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [(table, column) for table in ROWS for column in sorted(shipped_models().columns(table))],
+)
+def test_no_model_makes_another_value_of_a_text_that_is_too_long(
+    lake: Lake, table: str, column: str
+) -> None:
+    """It is cut before models read it: what they make of it must be refused, or not be there."""
+    before = lake.add(ALL)
+    text = str(row(table)[column]) + " " * LONGEST_TEXT_BYTES
+    made = lake.add({table: [row(table, **{column: text})]})
+    for star in {file.table for file in before.files}:
+        rows = [found for found in lake.rows(made, star) if found["_op"] == "upsert"]
+        assert all(found in lake.rows(before, star) for found in rows), star
 
 
 def test_a_table_captured_whole_may_have_other_columns(lake: Lake) -> None:

@@ -5,16 +5,53 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
-from totes.errors import LakeError, TotesError
+from totes.errors import LakeError, OutOfMemory, TotesError
+from totes.settings import DEFAULT_MEMORY_MB
 
-MEMORY_MB = 96
-"""What the engines of a process may hold before they spill to disk; Python adds its own."""
+_PYTHON_MB = 96
+"""How much of a process's memory Python, its modules and drivers take."""
 
 THREADS = 2
+
+
+@dataclass
+class _Process:
+    memory_mb: int = DEFAULT_MEMORY_MB
+
+
+_process = _Process()
+
+
+def use_memory(memory_mb: int) -> None:
+    """Set how much memory this process may take: the setting TOTES_MEMORY."""
+    _process.memory_mb = memory_mb
+
+
+def limit_memory(engine: duckdb.DuckDBPyConnection, *, share: int = 1, more_mb: int = 0) -> None:
+    """Set what an engine may hold before it spills to disk: its `share` of what Python leaves."""
+    limit_mb = (_process.memory_mb - _PYTHON_MB) // share + more_mb
+    engine.execute(f"SET memory_limit = '{limit_mb}MB'")
+
+
+@contextmanager
+def fitting(what: str) -> Iterator[None]:
+    """Report that `what` needs too much memory as OutOfMemory, and as no other error."""
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
+        raise _out_of_memory(what) from error
+
+
+def _out_of_memory(what: str) -> OutOfMemory:
+    return OutOfMemory(
+        f"{what} needs more memory than TOTES_MEMORY={_process.memory_mb}MB allows: set "
+        f"TOTES_MEMORY higher, for example to {4 * _process.memory_mb}MB, and run it again."
+    )
 
 
 _idle: dict[int, deque[duckdb.DuckDBPyConnection]] = {}
@@ -43,12 +80,12 @@ def open_engine(scratch: Path, *, share: int = 1) -> Iterator[duckdb.DuckDBPyCon
     try:
         with instance.cursor() as engine:
             for name, value in {
-                "memory_limit": f"{MEMORY_MB // share}MB",
                 "preserve_insertion_order": "false",
                 "temp_directory": str(scratch).replace("'", "''"),
                 "TimeZone": "UTC",
             }.items():
                 engine.execute(f"SET {name} = '{value}'")
+            limit_memory(engine, share=share)
             yield engine
     except BaseException:  # in what state it is, nobody knows
         instance.close()
@@ -70,22 +107,34 @@ _FULL_SIGNS = ("No space left on device", "failed to offload data block")
 def scratch_folder(prefix: str) -> Iterator[Path]:
     """A temporary folder for a stage's work; LakeError where its disk has no room.
 
-    That is said whatever the engine's failure was taken for on its way here.
+    That is said whatever the engine's failure was taken for on its way here. The same is true of
+    OutOfMemory.
     """
     try:
         with tempfile.TemporaryDirectory(prefix=prefix) as folder:
             yield Path(folder)
     except (OSError, duckdb.Error, TotesError) as error:
-        if not _is_full(error):
+        if _is_full(error):
+            raise LakeError(
+                f"The temporary folder {tempfile.gettempdir()} can't be written (No space left on "
+                "device): make room there, or let TMPDIR name another."
+            ) from error
+        if isinstance(error, OutOfMemory) or not _is_memory(error):
             raise
-        raise LakeError(
-            f"The temporary folder {tempfile.gettempdir()} can't be written (No space left on "
-            "device): make room there, or let TMPDIR name another."
-        ) from error
+        raise _out_of_memory("A batch") from error
 
 
 def _is_full(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in _FULL
-    engines = error.__cause__ if isinstance(error, TotesError) else error
+    engines = _engines(error)
     return isinstance(engines, duckdb.Error) and any(sign in str(engines) for sign in _FULL_SIGNS)
+
+
+def _is_memory(error: Exception) -> bool:
+    return isinstance(_engines(error), duckdb.OutOfMemoryException)
+
+
+def _engines(error: Exception) -> BaseException | None:
+    """The engine's own error, whatever it was taken for."""
+    return error.__cause__ if isinstance(error, TotesError) else error

@@ -223,7 +223,7 @@ class _Work:
             path = self.scratch / "fetched"
             fetch_checked(self.ingestion, file, path)
             one = table.model_copy(update={"files": (file,)})
-            [unpacked] = unpack(one, [path], self.ingestion.url).paths
+            [unpacked] = unpack(one, [path], self.ingestion.url, read=None).paths
             with unpacked.open("rb") as content:
                 yield from content
 

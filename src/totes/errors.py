@@ -12,6 +12,7 @@ TotesError
  │   │   └─ WarehouseLocked   another session holds its tables
  │   └─ WarehouseOutdated  has not had all migrations
  └─ ModelError      6  a star model or the contract
+     └─ OutOfMemory     a batch needs more memory than TOTES_MEMORY allows
 
 What is away may come back by itself; `totes.policy` says what is done about each kind.
 
@@ -80,3 +81,7 @@ class ModelError(TotesError):
     """A star model can't run, or breaks the contract as a whole."""
 
     exit_code = 6
+
+
+class OutOfMemory(ModelError):
+    """A batch needs more memory than TOTES_MEMORY allows, whatever is written to disk."""

@@ -17,7 +17,7 @@ from psycopg import Connection
 from psycopg.rows import class_row
 
 from totes.batch import ProcessedManifest, StarFile
-from totes.engine import open_engine, scratch_folder
+from totes.engine import fitting, open_engine, scratch_folder
 from totes.errors import LakeError, ObjectMissing, WarehouseError
 from totes.failpoint import reach
 from totes.lake.log import current_generation, fetch_checked, read_processed_manifest
@@ -133,7 +133,8 @@ def _load(
             "warehouse: something else has changed it meanwhile, run `totes load` again."
         )
     try:
-        merge.apply(connection, engine, manifest, local, progress)
+        with fitting(f"Loading batch {manifest.batch}"):
+            merge.apply(connection, engine, manifest, local, progress)
     except duckdb.Error as error:
         said = str(error).splitlines()[0]
         raise LakeError(f"A file of batch {manifest.batch} can't be read: {said}") from error

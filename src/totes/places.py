@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from totes.alert import Alarm
+from totes.engine import use_memory
 from totes.errors import (
     SourceAway,
     SourceError,
@@ -34,6 +35,7 @@ class Places:
 
     def __init__(self, settings: Settings, *, make: bool = True) -> None:
         self.settings = settings
+        use_memory(settings.memory)
         self._make = make
         self._open = ExitStack()
 

@@ -21,6 +21,7 @@ from totes.errors import (
     LakeError,
     ModelError,
     ObjectMissing,
+    OutOfMemory,
     SourceAway,
     SourceError,
     TotesError,
@@ -69,6 +70,7 @@ POLICIES: Mapping[type[Exception], Policy] = MappingProxyType(
             retry=False, alarm_after=1, advice="run `totes warehouse migrate`"
         ),
         WarehouseError: Policy(retry=False, alarm_after=1, advice="do what the message says"),
+        OutOfMemory: Policy(retry=False, alarm_after=1, advice="set TOTES_MEMORY higher"),
         ModelError: Policy(retry=False, alarm_after=1, advice="mend the model or totesys"),
         Exception: Policy(retry=False, alarm_after=1, advice="run with --debug and report it"),
     }

@@ -207,6 +207,24 @@ Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 """`5s`, `500ms`, `10m`, `1h`."""
 
 
+DEFAULT_MEMORY_MB = 256
+"""Enough for any number of rows of ordinary width, and the least that may be set."""
+
+
+def _megabytes(value: object) -> object:
+    if isinstance(value, int):
+        return value
+    match = re.fullmatch(r"(\d{1,6})\s?(MB|GB)", str(value).strip(), re.ASCII | re.IGNORECASE)
+    megabytes = int(match[1]) * {"MB": 1, "GB": 1000}[match[2].upper()] if match else 0
+    if megabytes < DEFAULT_MEMORY_MB:
+        raise ValueError(f"must be a size of at least {DEFAULT_MEMORY_MB}MB, such as 512MB or 2GB")
+    return megabytes
+
+
+Megabytes = Annotated[int, BeforeValidator(_megabytes)]
+"""`256MB`, `2GB`."""
+
+
 def _names(value: object) -> object:
     if isinstance(value, str):
         return tuple(name.strip() for name in value.split(",") if name.strip())
@@ -276,6 +294,11 @@ class Settings(BaseSettings):
     )
     every: Duration = Field(
         default=timedelta(seconds=5), description="pause between runs in continuous mode"
+    )
+    memory: Megabytes = Field(
+        default=DEFAULT_MEMORY_MB,
+        description="memory that a process may take before it works on disk; a batch with very "
+        "large values may ask for more",
     )
     alert_command: str | None = Field(
         default=None,
@@ -407,6 +430,8 @@ def _shown(name: str, value: object) -> str:
             return "on" if value else "off"
         case timedelta():
             return f"{value.total_seconds():g}s"
+        case int() if name == "memory":
+            return f"{value}MB"
         case str() if name == "alert_command":  # may name a webhook
             program, *rest = value.split(maxsplit=1)
             return f"{program} …" if rest else program

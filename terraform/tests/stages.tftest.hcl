@@ -40,6 +40,7 @@ run "one_function" {
       aws_lambda_function.this.architectures == tolist(["x86_64"]),
       aws_lambda_function.this.timeout == 900,
       aws_lambda_function.this.memory_size == 1000,
+      aws_lambda_function.this.environment[0].variables.TOTES_MEMORY == "600MB",
       aws_lambda_function.this.ephemeral_storage[0].size == 2048,
       aws_lambda_function.this.s3_bucket == "artefacts",
       aws_lambda_function.this.reserved_concurrent_executions == -1,

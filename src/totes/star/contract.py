@@ -13,6 +13,10 @@ FIRST_YEAR, LAST_YEAR = 1900, 2200
 """Dates outside are typing errors, not business."""
 
 
+LONGEST_TEXT_BYTES = 1 << 20
+"""The star holds no longer text, on any machine: a replay must refuse what the first run did."""
+
+
 @dataclass(frozen=True)
 class Type:
     """A type of the star, and the SQL that takes a text for one.
@@ -68,7 +72,13 @@ MARK = "chr(0)"
 No text of PostgreSQL has this character.
 """
 
-VARCHAR = Type("VARCHAR", "{text}", f"not contains({{text}}, {MARK})", "text", "character varying")
+VARCHAR = Type(
+    "VARCHAR",
+    "{text}",
+    f"(strlen({{text}}) <= {LONGEST_TEXT_BYTES} and not contains({{text}}, {MARK}))",
+    f"a text of at most {LONGEST_TEXT_BYTES} bytes",
+    "character varying",
+)
 MONEY = _decimal(10, 2, "numeric(10,2)")
 AMOUNT = _decimal(18, 2, "numeric")
 _ANY_RATE = _decimal(18, 6, "numeric")
@@ -124,7 +134,9 @@ class Column:
         unreadable = f"'can''t be read in totesys: ' || split_part({self.quoted}, {MARK}, 3)"
         return (
             f"case when {self.quoted} is null then {literal(self.absent)}"
-            f" when {self._unreadable} then {unreadable} else {broken} end"
+            f" when {self._unreadable} then {unreadable}"
+            f" when strlen({self.quoted}) > {LONGEST_TEXT_BYTES}"
+            f" then 'is longer than {LONGEST_TEXT_BYTES} bytes' else {broken} end"
         )
 
     @property

@@ -118,6 +118,10 @@ class Models:
         """Source tables whose current rows are kept, because a model joins them."""
         return frozenset(table for model in self.all for table in model.lineage.joins)
 
+    def columns(self, table: str) -> frozenset[str]:
+        """The columns of a source table that models read."""
+        return frozenset(name for model in self.all for name in model.sources.get(table, ()))
+
     def reading(self, tables: Iterable[str]) -> tuple[Model, ...]:
         """The models that read any of `tables`, source or star."""
         names = frozenset(tables)

@@ -32,11 +32,11 @@ def accepted(star: Star, model: str, deletes: str | None, valid_from: datetime) 
 
 def refused(star: Star, model: str, deletes: str | None, valid_from: datetime) -> str:
     """SQL: a record for each row that breaks the contract, with the first column that does."""
-    values = " ".join(f"when {literal(c.name)} then {c.shown}" for c in star.columns)
+    values = " ".join(f"when {literal(c.name)} then {_excerpt(c)}" for c in star.columns)
     reasons = " ".join(f"when {literal(c.name)} then {c.reason}" for c in star.columns)
-    row = ", ".join(f"{literal(c.name)}, {c.shown}" for c in star.columns)
+    row = ", ".join(f"{literal(c.name)}, {_excerpt(c)}" for c in star.columns)
     return (
-        f"select {literal(star.name)} as star_table, {star.key.shown} as key,"
+        f"select {literal(star.name)} as star_table, {_excerpt(star.key)} as key,"
         f" _broken as column_name, case _broken {values} end as value,"
         f" case _broken {reasons} end as reason,"
         f" cast(json_object({row}, '_op', _op) as varchar) as row, {_since(valid_from)}"
@@ -47,7 +47,20 @@ def refused(star: Star, model: str, deletes: str | None, valid_from: datetime) -
 def among(star: Star, rows: str, file: Path) -> str:
     """SQL: those of a model's rows whose key a quarantine file holds."""
     keys = f"select key from {parquet(file)}"
-    return f"select * from (\n{rows}\n) where {star.key.quoted} in ({keys})"
+    return f"select * from (\n{rows}\n) where {_excerpt(star.key)} in ({keys})"
+
+
+LONGEST_EXCERPT_BYTES = 2400
+"""An index of PostgreSQL takes no more than 2704."""
+
+
+def _excerpt(column: Column) -> str:
+    """SQL: the text, or of a long one its beginning and its end, as the quarantine holds it."""
+    text = f"({column.shown})"
+    return (
+        f"case when strlen({text}) > {LONGEST_EXCERPT_BYTES}"
+        f" then left({text}, 450) || ' […] ' || right({text}, 100) else {text} end"
+    )
 
 
 def _read(star: Star, rows: str, also: str = "") -> str:

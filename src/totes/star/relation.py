@@ -5,8 +5,8 @@ All columns are text, exactly as PostgreSQL spelled it; NULL is NULL.
 
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from gzip import BadGzipFile
 from pathlib import Path
 
@@ -16,9 +16,16 @@ from isal.isal_zlib import IsalError
 from totes.batch import LONGEST_LINE_BYTES, UNREADABLE, File, Table
 from totes.errors import LakeError
 from totes.star.contract import MARK, literal, quote
+from totes.star.long_line import NotAnObject, cut_line
 from totes.star.models import CHANGED
 
 CHUNK_BYTES = 1 << 18
+
+PART_BYTES = 8 << 20
+"""DuckDB takes up to 2048 lines of a file at a time: a file of this size bounds their bytes."""
+
+LONG_LINE_BYTES = 1 << 20
+"""From here on a line is cut down to what models read."""
 
 MOST_INFLATED = 100
 """How often a file may have its packed size, where its manifest doesn't say how much it holds."""
@@ -29,7 +36,10 @@ UPSERT, DELETE = b'\n{"_op":"upsert"', b'\n{"_op":"delete"'
 
 @dataclass(frozen=True)
 class Lines:
-    """Unpacked JSON Lines of one table; no line has more than `longest_bytes`."""
+    """Unpacked JSON Lines of one table; no line has more than `longest_bytes`.
+
+    Where the lines are to be read by DuckDB, `paths` are parts of about PART_BYTES.
+    """
 
     paths: tuple[Path, ...]
     longest_bytes: int
@@ -90,19 +100,21 @@ def no_rows(columns: Sequence[str]) -> str:
     return f"select {', '.join([*absent, f'false as {CHANGED}'])} where false"
 
 
-def unpack(table: Table, packed: Sequence[Path], url: str) -> Lines:
+def unpack(
+    table: Table, packed: Sequence[Path], url: str, *, read: Collection[str] | None
+) -> Lines:
     """Unpack a table's gzipped JSON Lines, in constant memory; the packed files are removed.
 
-    `packed` are local copies of the table's files in the store `url`. LakeError names the one that
-    isn't what the manifest says.
+    `packed` are local copies of the table's files in the store `url`. Of long lines only the
+    columns in `read` are kept; with None everything is, and each file is unpacked into one.
+    LakeError names the file that isn't what the manifest says.
     """
     longest = 0
-    paths = []
+    paths: list[Path] = []
     for file, path in zip(table.files, packed, strict=True):
-        target = path.with_suffix(".jsonl")
         try:
-            found = _unpack(file, path, target)
-            _check(table, file, found, target)
+            found = _unpack(file, path, read)
+            _check(table, file, found)
         except (EOFError, BadGzipFile, IsalError) as error:  # type: ignore[misc]  # no types
             raise LakeError(f"{file.path} in {url} is damaged: {error}.") from error
         except _Untrue as error:
@@ -112,7 +124,7 @@ def unpack(table: Table, packed: Sequence[Path], url: str) -> Lines:
             ) from error
         longest = max(longest, found.longest_bytes)
         path.unlink()
-        paths.append(target)
+        paths += found.paths
     return Lines(
         tuple(paths),
         longest,
@@ -130,50 +142,96 @@ class _Found:
     """What was counted while unpacking; no line is longer than `longest_bytes`."""
 
     size_bytes: int = 0
-    longest_bytes: int = 0
+    longest_bytes: int = CHUNK_BYTES + 1
     lines: int = 0
     upserts: int = 0
     deletes: int = 0
+    paths: list[Path] = field(default_factory=list)
 
 
-def _unpack(file: File, packed: Path, target: Path) -> _Found:
-    """Unpack as much as the manifest announces, and no more: a small file can hold any amount."""
-    most = file.unpacked_bytes
-    if most is None:  # a manifest of another maker
-        most = MOST_INFLATED * file.bytes + CHUNK_BYTES
-    free = shutil.disk_usage(target.parent).free
-    if (file.unpacked_bytes or 0) > free:
-        raise _Untrue(f"it needs {most} bytes of the temporary folder, which has {free} left")
-    found, length, end = _Found(), 0, b"\n"
-    with (
-        igzip.IGzipFile(packed, "rb") as content,  # type: ignore[no-untyped-call]
-        target.open("wb") as lines,
-    ):
-        while chunk := content.read(CHUNK_BYTES):
-            found.size_bytes += len(chunk)
-            if found.size_bytes > most:
-                raise _Untrue(f"it unpacks to more than {most} bytes")
-            lines.write(chunk)
-            found.lines += chunk.count(b"\n")
-            joined = end + chunk
-            found.upserts += joined.count(UPSERT)
-            found.deletes += joined.count(DELETE)
-            end = joined[1 - len(UPSERT) :]  # a line's beginning may lie in two chunks
-            first = chunk.find(b"\n")
-            if first < 0:
-                length += len(chunk)
-            else:
-                found.longest_bytes = max(found.longest_bytes, length + first)
-                length = len(chunk) - chunk.rfind(b"\n") - 1
-            if length > LONGEST_LINE_BYTES:
-                raise _Untrue(f"it has a line of more than {LONGEST_LINE_BYTES} bytes")
-    if not end.endswith(b"\n"):
-        raise _Untrue("its last line has no end")
-    found.longest_bytes = max(found.longest_bytes, CHUNK_BYTES) + 1
+def _unpack(file: File, packed: Path, read: Collection[str] | None) -> _Found:
+    """Unpack a file beside itself, into parts of about PART_BYTES where `read` is not None."""
+    found = _Found()
+    with igzip.IGzipFile(packed, "rb") as content:  # type: ignore[no-untyped-call]
+        chunks = _chunks(file, packed, content, found)
+        pieces = chunks if read is None else _whole_lines(chunks, read, found)
+        is_open = True
+        while is_open:
+            path = packed.with_suffix(f".{len(found.paths)}.jsonl")
+            found.paths.append(path)
+            is_open = _write(pieces, path, None if read is None else PART_BYTES)
     return found
 
 
-def _check(table: Table, file: File, found: _Found, lines: Path) -> None:
+def _write(pieces: Iterator[bytes], path: Path, most_bytes: int | None) -> bool:
+    """Write pieces into a file until it has `most_bytes`; false where there are no more."""
+    size_bytes = 0
+    with path.open("wb") as lines:
+        for piece in pieces:
+            size_bytes += lines.write(piece)
+            if most_bytes is not None and size_bytes >= most_bytes:
+                return True
+    return False
+
+
+def _whole_lines(chunks: Iterator[bytes], read: Collection[str], found: _Found) -> Iterator[bytes]:
+    """The lines in `chunks` in pieces that end where a line does, the long ones cut down."""
+    begun = b""
+    for chunk in chunks:
+        following = chunk
+        while following:
+            piece, begun = _split(begun, following)
+            following = b""
+            if piece:
+                found.longest_bytes = max(found.longest_bytes, piece.find(b"\n") + 1)
+                yield piece
+            if len(begun) > LONG_LINE_BYTES:
+                try:
+                    line, following = cut_line(begun, chunks, read)
+                except NotAnObject:
+                    raise _Untrue("a line of it is not a JSON object") from None
+                begun = b""
+                found.longest_bytes = max(found.longest_bytes, len(line))
+                yield line
+
+
+def _split(begun: bytes, chunk: bytes) -> tuple[bytes, bytes]:
+    """What of a line's beginning and the next chunk are whole lines, and what is left."""
+    end = chunk.rfind(b"\n") + 1
+    return (begun + chunk[:end], chunk[end:]) if end else (b"", begun + chunk)
+
+
+def _chunks(file: File, packed: Path, content: igzip.IGzipFile, found: _Found) -> Iterator[bytes]:
+    """A file's content: as much as the manifest announces, and no more.
+
+    A small file can hold any amount.
+    """
+    most = file.unpacked_bytes
+    if most is None:  # a manifest of another maker
+        most = MOST_INFLATED * file.bytes + CHUNK_BYTES
+    free = shutil.disk_usage(packed.parent).free
+    if (file.unpacked_bytes or 0) > free:
+        raise _Untrue(f"it needs {most} bytes of the temporary folder, which has {free} left")
+    length, end = 0, b"\n"
+    while chunk := content.read(CHUNK_BYTES):
+        found.size_bytes += len(chunk)
+        if found.size_bytes > most:
+            raise _Untrue(f"it unpacks to more than {most} bytes")
+        found.lines += chunk.count(b"\n")
+        joined = end + chunk
+        found.upserts += joined.count(UPSERT)
+        found.deletes += joined.count(DELETE)
+        end = joined[1 - len(UPSERT) :]  # a line's beginning may lie in two chunks
+        last = chunk.rfind(b"\n")
+        length = length + len(chunk) if last < 0 else len(chunk) - last - 1
+        if length > LONGEST_LINE_BYTES:
+            raise _Untrue(f"it has a line of more than {LONGEST_LINE_BYTES} bytes")
+        yield chunk
+    if not end.endswith(b"\n"):
+        raise _Untrue("its last line has no end")
+
+
+def _check(table: Table, file: File, found: _Found) -> None:
     if file.unpacked_bytes not in {None, found.size_bytes}:
         raise _Untrue(f"it unpacks to {found.size_bytes} bytes instead of {file.unpacked_bytes}")
     told = (file.rows - file.deletes, file.deletes)
@@ -182,7 +240,7 @@ def _check(table: Table, file: File, found: _Found, lines: Path) -> None:
             f"it has {found.lines} lines, {found.upserts} upserts and {found.deletes} deletes, "
             f"instead of {file.rows}, {told[0]} and {told[1]}"
         )
-    with lines.open("rb") as content:
+    with found.paths[0].open("rb") as content:
         first = content.readline()
     try:
         line = json.loads(first)

@@ -45,21 +45,22 @@ def change(lines: Lines, columns: Sequence[str], batch: int) -> str:
     return lines.rows(columns, f"cast({batch} as bigint) as _batch", "_op = 'upsert' as _live")
 
 
-def newest(paths: Sequence[Path], key: Sequence[str]) -> str:
-    """SQL: the newest row of every key, deleted keys among them.
+def newest(paths: Sequence[Path], columns: Sequence[str], key: Sequence[str]) -> str:
+    """SQL: `columns` of the newest row of every key, deleted keys among them.
 
-    Only the files after the first are sorted; the first, the largest, is read past them.
+    Which row is the newest is found by the keys alone, so no wide value is held meanwhile.
     """
-    first, *later = map(parquet, paths)
+    selected = ", ".join([*map(quote, columns), "_batch", "_live"])
+    first, *later = (f"select {selected} from {parquet(path)}" for path in paths)
     if not later:
-        return f"select * from {first}"
+        return first
     names = ", ".join(quote(name) for name in key)
-    rows = " union all by name ".join(f"select * from {file}" for file in later)
+    rows = " union all ".join(later)
+    newest_batch = f"select {names}, max(_batch) as _batch from ({rows}) group by {names}"
     return (
-        f"with later as materialized (select * from ({rows})"
-        f" qualify row_number() over (partition by {names} order by _batch desc) = 1)"
-        f" select * from later union all by name"
-        f" select first.* from {first} as first anti join later using ({names})"
+        f"select * from ({rows}) semi join ({newest_batch}) using ({names}, _batch)"
+        f" union all"
+        f" select * from ({first}) anti join ({newest_batch}) using ({names})"
     )
 
 
@@ -68,7 +69,8 @@ def current(paths: Sequence[Path], columns: Sequence[str], key: Sequence[str], s
     if not paths:
         return no_rows(columns)
     selected = ", ".join([*map(quote, columns), f"_batch >= {since} as {CHANGED}"])
-    return f"select {selected} from ({live(newest(paths, key))})"
+    rows = live(newest(paths, distinct([*columns, *key], columns), key))
+    return f"select {selected} from ({rows})"
 
 
 def live(rows: str) -> str:

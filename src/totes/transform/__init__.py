@@ -25,7 +25,7 @@ from totes.lake.log import (
 from totes.lake.store import Store
 from totes.progress import QUIET, Progress
 from totes.star.models import Models, shipped_models
-from totes.transform.build import MEMORY_MB, Build, Built, Site, unpacking
+from totes.transform.build import Build, Built, Site, unpacking
 
 
 def transform(
@@ -66,7 +66,6 @@ def write_generation(  # noqa: PLR0913  what a replay chooses
     if not pending(done + 1):
         return
     with scratch_folder("totes-") as scratch, open_engine(scratch) as engine:
-        engine.execute(f"set memory_limit = '{MEMORY_MB}MB'")
         site = Site(ingestion, processed, generation, models, engine, scratch)
         for batch in takewhile(pending, count(done + 1)):
             made = _build(site, batch, last, progress)

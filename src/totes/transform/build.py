@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from totes.batch import File, Manifest, StarFile, Table, data_path, digest
+from totes.engine import fitting, limit_memory
 from totes.errors import LakeError, ModelError
 from totes.failpoint import reach
 from totes.lake.log import fetch_checked
@@ -22,12 +23,16 @@ from totes.star.contract import REFUSED, STARS, literal, quote
 from totes.star.models import ISO_CURRENCY, Model, Models
 from totes.star.relation import Lines, no_rows, parquet, unpack
 
-MEMORY_MB = 160
-"""DuckDB's JSON reader holds 32 MB for each thread, and about as much in between."""
-
 LONG_BYTES = 8_000_000
 COPIES = 12
 """How often DuckDB may hold a long line on its way from JSON to Parquet."""
+
+PARQUET = "format parquet, preserve_order true, row_group_size_bytes '4MB'"
+"""Groups of few bytes, however wide their rows are.
+
+DuckDB would collect up to 2048 rows of any width in memory before it passes them on, unless it has
+to keep their order.
+"""
 
 State = Mapping[str, tuple[File, ...]]
 """Files of the current rows of joined source tables, as a processed manifest names them."""
@@ -70,16 +75,18 @@ def unpacking(
     )
     pool = ThreadPoolExecutor(max_workers=1)
     try:
-        yield {table.name: pool.submit(_unpack, site.ingestion, table, folder) for table in work}
+        yield {table.name: pool.submit(_unpack, site, table, folder) for table in work}
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _unpack(store: Store, table: Table, folder: Path) -> Lines:
+def _unpack(site: Site, table: Table, folder: Path) -> Lines:
+    store = site.ingestion
     packed = [folder / digest(file.path.encode()) for file in table.files]
     for file, path in zip(table.files, packed, strict=True):
         fetch_checked(store, file, path)
-    return unpack(table, packed, store.url)
+    read = site.models.columns(table.name) | {*table.key, "_op"}
+    return unpack(table, packed, store.url, read=read)
 
 
 @dataclass(frozen=True)
@@ -121,17 +128,16 @@ class Build:
     def _keep(self, table: Table, before: tuple[File, ...]) -> tuple[File, ...]:
         staying = state.settled(before, sum(file.rows for file in table.files))
         merged = before[staying:]
-        read = {
-            name for model in self.site.models.all for name in model.sources.get(table.name, ())
-        }
-        columns = state.distinct([column.name for column in table.columns], read | {*table.key})
+        read = self.site.models.columns(table.name) | {*table.key}
+        present = [column.name for column in table.columns if column.name in read]
+        columns = state.distinct(present, read)
         sql = state.change(self._open(table.name), columns, self.source.batch)
         path = self.folder / "state.parquet"
-        with self._failing(f"Table {table.name} can't be kept"):
+        with self._failing(f"Table {table.name} can't be kept"), self._merging(table.name):
             if merged:
                 change = self.folder / "change.parquet"
                 self._write(sql, change)
-                sql = state.newest([*map(self._current, merged), change], table.key)
+                sql = state.newest([*map(self._current, merged), change], columns, table.key)
             rows = self._write(sql if staying else state.live(sql), path)
         for old in merged:  # a long replay would fill the disk
             self._local(old).unlink()
@@ -213,7 +219,19 @@ class Build:
                 rows = self._open(name).changed(columns)
             else:
                 rows = no_rows(columns)
-            self._define_view(name, rows)
+            with self._merging(name):
+                self._define_view(name, rows)
+
+    @contextmanager
+    def _merging(self, table: str) -> Iterator[None]:
+        """ModelError where a table's kept rows lack a column, which no model read before."""
+        try:
+            yield
+        except duckdb.BinderException as error:
+            raise ModelError(
+                f"Models read a column of table {table} that was not kept before batch "
+                f"{self.source.batch}: run totes replay."
+            ) from error
 
     def define_stars(self, models: Iterable[Model], built: Collection[Built]) -> None:
         """Give models the rows made so far of the star tables they read."""
@@ -227,7 +245,7 @@ class Build:
 
     def _write(self, sql: str, path: Path) -> int:
         """Write a query's rows to a local Parquet file; how many there are."""
-        return self._number(f"copy ({sql}) to {literal(str(path))} (format parquet)")
+        return self._number(f"copy ({sql}) to {literal(str(path))} ({PARQUET})")
 
     def _number(self, sql: str) -> int:
         [(number,)] = self.site.engine.execute(sql).fetchall()
@@ -237,8 +255,8 @@ class Build:
         """The lines of a table, with room for the longest of them."""
         lines = self.lines[table].result()
         if lines.longest_bytes > LONG_BYTES:
-            room = MEMORY_MB + COPIES * lines.longest_bytes // 1_000_000
-            self.site.engine.execute(f"set memory_limit = '{room}MB'")
+            more_mb = COPIES * lines.longest_bytes // 1_000_000
+            limit_memory(self.site.engine, more_mb=more_mb)
         return lines
 
     def _file(self, path: Path, below: str, table: str, rows: int, deletes: int = 0) -> File:
@@ -266,11 +284,12 @@ class Build:
     @contextmanager
     def _failing(self, what: str) -> Iterator[None]:
         try:
-            yield
+            with fitting(f"{what} on batch {self.source.batch}: it"):
+                yield
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             for file in (file for table in self.source.tables for file in table.files):
-                if f"{digest(file.path.encode())}.jsonl" in reason:  # no model is to blame
+                if digest(file.path.encode()) in reason:  # no model is to blame
                     said = reason.partition('.jsonl", ')[2]
                     raise LakeError(
                         f"{file.path} in {self.site.ingestion.url} is damaged: {said}"

@@ -17,7 +17,8 @@ from totes.star.contract import quote
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
-_ROWS_PER_BLOCK = 4096
+ROWS_PER_BLOCK = 4096
+"""At most so many rows at a time are in Python's memory."""
 
 
 def copy_in(  # noqa: PLR0913  two ends, what goes from one to the other, and who watches
@@ -28,8 +29,11 @@ def copy_in(  # noqa: PLR0913  two ends, what goes from one to the other, and wh
     columns: Mapping[str, str],
     rows: str,
     progress: Progress,
+    block_rows: int = ROWS_PER_BLOCK,
 ) -> None:
     """Append the result of DuckDB's query `rows` to `table`; `columns` are names and DuckDB types.
+
+    `block_rows` are taken at a time, where rows are wide fewer than ROWS_PER_BLOCK.
 
     Types: INTEGER, BIGINT, BOOLEAN, DATE, TIME, TIMESTAMPTZ, VARCHAR, DECIMAL(10,2),
     DECIMAL(18,2), DECIMAL(18,6).
@@ -40,7 +44,7 @@ def copy_in(  # noqa: PLR0913  two ends, what goes from one to the other, and wh
     result = engine.execute(f"select {_row(columns)} from ({rows})")
     with connection.cursor().copy(statement) as copy:
         copy.write(_HEADER)
-        while block := result.fetchmany(_ROWS_PER_BLOCK):
+        while block := result.fetchmany(block_rows):
             copy.write(b"".join(map(itemgetter(0), block)))
             progress.advance(len(block))
         copy.write(_TRAILER)

@@ -16,10 +16,11 @@ import duckdb
 from psycopg import Connection, errors, sql
 
 from totes.batch import ProcessedManifest, StarFile
+from totes.engine import fitting
 from totes.progress import Progress
 from totes.star.contract import STARS, Star, literal
 from totes.warehouse import daily
-from totes.warehouse.binary import copy_in
+from totes.warehouse.binary import ROWS_PER_BLOCK, copy_in
 from totes.warehouse.statement import read, statement
 
 BULK_ROWS = 10_000
@@ -89,20 +90,21 @@ def check_file(
     expected = _REFUSED if refused else _columns(STARS[file.table]) | _MOMENT
     rows = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
     try:
-        found = dict(
-            engine.execute(f"select name, type from ({_DESCRIBE.format(rows)})").fetchall()
-        )
-        if found != {name: _LONG.get(kind, kind) for name, kind in expected.items()}:
-            raise UntrueError(
-                f"its columns are not those of {'the quarantine' if refused else file.table}"
+        with fitting(f"Reading {file.table} of batch {manifest.batch}"):
+            found = dict(
+                engine.execute(f"select name, type from ({_DESCRIBE.format(rows)})").fetchall()
             )
-        op = "'upsert'" if refused else "_op"
-        counted = engine.execute(
-            f"select count(*), count(*) filter ({op} = 'delete'),"
-            f" coalesce(bool_and({op} in ('upsert', 'delete') and valid_from <= ?), true)"
-            f" from {rows}",
-            [manifest.captured_at],
-        ).fetchone()
+            if found != {name: _LONG.get(kind, kind) for name, kind in expected.items()}:
+                raise UntrueError(
+                    f"its columns are not those of {'the quarantine' if refused else file.table}"
+                )
+            op = "'upsert'" if refused else "_op"
+            counted = engine.execute(
+                f"select count(*), count(*) filter ({op} = 'delete'),"
+                f" coalesce(bool_and({op} in ('upsert', 'delete') and valid_from <= ?), true)"
+                f" from {rows}",
+                [manifest.captured_at],
+            ).fetchone()
     except duckdb.Error as error:
         raise UntrueError(str(error).splitlines()[0]) from error
     if counted != (file.rows, file.deletes, True):
@@ -301,20 +303,38 @@ class _Batch:
         return [file for file in self.manifest.files if file.table == star.name]
 
     def _parquet(self, files: Iterable[StarFile]) -> str:
-        paths = ", ".join(literal(str(self.local[file.path])) for file in files)
+        paths = ", ".join(map(literal, self._paths(files)))
         return f"select * from read_parquet([{paths}], hive_partitioning = false)"
 
+    def _paths(self, files: Iterable[StarFile]) -> list[str]:
+        return [str(self.local[file.path]) for file in files]
+
     def _copy(
-        self, table: sql.Identifier, columns: Mapping[str, str], files: Iterable[StarFile]
+        self, table: sql.Identifier, columns: Mapping[str, str], files: Sequence[StarFile]
     ) -> None:
-        copy_in(
-            self.connection,
-            self.engine,
-            table=table,
-            columns=columns,
-            rows=self._parquet(files),
-            progress=self.progress,
-        )
+        with fitting(f"Loading {files[0].table} of batch {self.manifest.batch}"):
+            copy_in(
+                self.connection,
+                self.engine,
+                table=table,
+                columns=columns,
+                rows=self._parquet(files),
+                progress=self.progress,
+                block_rows=self._block_rows(files),
+            )
+
+    def _block_rows(self, files: Iterable[StarFile]) -> int:
+        """How many rows take as little memory as the row groups that transform made of them.
+
+        A file's last group may have few rows of any width.
+        """
+        smallest = self.engine.execute(
+            "select min(row_group_num_rows) from ("
+            " select *, max(row_group_id) over (partition by file_name) as last"
+            " from parquet_metadata($paths)) where row_group_id < last",
+            {"paths": self._paths(files)},
+        ).fetchone()
+        return min(ROWS_PER_BLOCK, (smallest and smallest[0]) or ROWS_PER_BLOCK)
 
 
 _OF_FACT = ("supersede", "drop_known", "close_versions", "insert_versions")

@@ -9,6 +9,7 @@ locals {
   environment = merge(var.environment, {
     ENVIRONMENT                  = var.environment_name
     TOTES_ALERT_TOPIC            = var.alert_topic
+    TOTES_MEMORY                 = "${floor(0.6 * var.memory_mb)}MB" # the rest is for the runtime
     POWERTOOLS_SERVICE_NAME      = var.stage
     POWERTOOLS_METRICS_NAMESPACE = "totes"
     POWERTOOLS_LOG_LEVEL         = "INFO"
