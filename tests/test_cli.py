@@ -185,7 +185,7 @@ def test_check_exits_with_1_where_something_is_missing(plant: Plant) -> None:
 @pytest.mark.bare
 @pytest.mark.parametrize("command", ["list", "show", "release"])
 def test_a_warehouse_without_tables_has_no_quarantine_yet(plant: Plant, command: str) -> None:
-    refuse(plant, 5, "run `totes warehouse migrate`", "quarantine", command)
+    refuse(plant, 5, "`totes run --once` makes them", "quarantine", command)
 
 
 def test_refused_rows_are_listed_shown_and_tried_again(plant: Plant) -> None:
@@ -368,11 +368,11 @@ def test_wrong_usage_is_one_line(plant: Plant, arguments: list[str], said: str) 
 
 def test_a_source_that_lets_nobody_in_says_which_right_is_missing(plant: Plant) -> None:
     closed = plant.warehouse.replace(user="totes_ingest").reveal()
-    refuse(plant.having(source_dsn=closed), 3, "GRANT CONNECT on that database to this user.")
+    refuse(plant.having(source_dsn=closed), 3, "GRANT CONNECT on it to this user.")
 
 
 def test_a_source_that_does_not_answer_is_said_once(plant: Plant) -> None:
-    said = "failed: Connection refused. Check TOTES_SOURCE_DSN"
+    said = "Connection refused: check host and port, and start it"
     refuse(plant.having(source_dsn="host=127.0.0.1 port=1 dbname=x"), 3, said)
 
 
@@ -447,7 +447,7 @@ def is_warehouse(dsn: Dsn) -> bool:
 @pytest.mark.bare
 def test_verify_captures_nothing_before_the_warehouse_is_there(plant: Plant) -> None:
     plant.filled()
-    refuse(plant, 5, "totes warehouse migrate", "verify")
+    refuse(plant, 5, "totes run --once", "verify")
     assert not plant.ingestion.exists()
 
 

@@ -752,7 +752,7 @@ def test_a_role_that_may_write_and_a_port_that_is_taken_are_refused(business: St
     plant = business.plant
     writer = plant.having(dashboard_dsn=plant.warehouse.reveal()).totes("dashboard")
     assert writer.exit_code == 2
-    assert "may write there" in writer.stderr
+    assert "who may create schemas in database" in writer.stderr
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -12,7 +12,17 @@ import totes
 pytestmark = pytest.mark.rules
 
 PACKAGE = Path(totes.__file__).parent
-VALUES = {"errors", "progress", "failpoint", "engine", "batch", "settings", "policy"}
+VALUES = {
+    "errors",
+    "progress",
+    "failpoint",
+    "engine",
+    "batch",
+    "settings",
+    "policy",
+    "session",
+    "sqlstate",
+}
 PARTS = VALUES | {"lake", "source", "star", "warehouse"}
 STAGES = {"ingest", "transform", "load"}
 
@@ -25,6 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch": {"errors"},
     "settings": {"errors"},
     "engine": {"errors", "settings"},
+    "sqlstate": set(),
+    "session": {"errors", "settings", "sqlstate"},
     "alert": {"errors"},
     "secret": {"errors", "settings"},
     "rates": {"batch"},
@@ -47,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "orphans": {"batch", "lake"},
     "unreadable": {"batch", "engine", "lake"},
     # the demo, which the product does not know, and where the command line finds its parts
-    "demo": {"errors", "progress", "settings"},
+    "demo": {"errors", "progress", "session", "settings", "sqlstate"},
     "places": PARTS | {"alert", "demo", "pipeline", "rates", "secret"},
     "check": PARTS | {"ingest", "places", "rates"},
     "dashboard": PARTS | {"status"},

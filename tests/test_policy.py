@@ -16,7 +16,8 @@ from totes.errors import (
     TotesError,
     WarehouseAway,
 )
-from totes.policy import POLICIES, TRIES, Policy, exit_code, passes, persistently, steadily
+from totes.policy import POLICIES, TRIES, Policy, exit_code, persistently, steadily
+from totes.sqlstate import passes
 
 RUNNING = Path(__file__).parent.parent / "docs" / "running.md"
 

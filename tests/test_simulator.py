@@ -444,7 +444,7 @@ def test_it_stops_when_told_and_when_the_time_is_over(totesys: Totesys) -> None:
 
 
 def test_a_totesys_out_of_reach_is_one_plain_message() -> None:
-    with pytest.raises(SourceError, match="totesys at /nowhere/totesys can't be reached"):
+    with pytest.raises(SourceError, match="The source /nowhere/totesys can't be reached"):
         Simulator(Dsn("host=/nowhere dbname=totesys"), seed=1)
 
 

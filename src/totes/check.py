@@ -191,6 +191,18 @@ def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding
         if last and warehouse_session.is_database(connection, last[0].identity):
             advice = "name another database in TOTES_WAREHOUSE_DSN."
             yield _failed("warehouse", "it is the database that is ingested", advice)
+        yield from _writable(connection)
+        [(ours, owner)] = connection.execute(
+            "SELECT coalesce(has_schema_privilege(to_regnamespace('totes'), 'USAGE'), true),"
+            " (SELECT quote_ident(pg_get_userbyid(nspowner)) FROM pg_namespace"
+            " WHERE nspname = 'totes')"
+        ).fetchall()
+        if not ours:
+            yield _failed(
+                "warehouse privileges",
+                *_not_owner(connection, "schema totes and its tables belong", owner),
+            )
+            return
         ledger = connection.execute("SELECT to_regclass('totes.migrations')").fetchone()
         if ledger == (None,):
             yield from _empty_warehouse(connection)
@@ -200,19 +212,60 @@ def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding
             yield from _loader_rights(connection)
 
 
+def _writable(connection: Connection[Any]) -> Iterator[Finding]:
+    [(standby, read_only)] = connection.execute(
+        "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::bool"
+    ).fetchall()
+    if standby:
+        advice = "name the primary server in TOTES_WAREHOUSE_DSN."
+        yield _failed("warehouse", "it is a standby, which can't be written to", advice)
+    elif read_only:
+        advice = "set default_transaction_read_only = off for this role, database or server."
+        yield _failed("warehouse", "it is read-only", advice)
+
+
+_EMPTY = """
+WITH place AS (
+    SELECT coalesce(
+        current_schema(),
+        -- One of the path that this role may not use.
+        (SELECT min(nspname::text) FROM pg_namespace WHERE nspname = ANY (
+            string_to_array(translate(current_setting('search_path'), '" ', ''), ',')))
+    ) AS name
+)
+SELECT
+    quote_ident(current_database()),
+    quote_ident(name),
+    current_setting('search_path'),
+    has_database_privilege(current_database(), 'CREATE'),
+    has_database_privilege(current_database(), 'TEMPORARY'),
+    coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
+    to_regrole(%(reader)s) IS NOT NULL
+        OR (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user),
+    ARRAY(
+        SELECT relname::text FROM pg_class
+        WHERE relnamespace = to_regnamespace(quote_ident(name)) AND relname = ANY (%(stars)s)
+        ORDER BY 1
+    )
+FROM place
+"""
+
+
 def _empty_warehouse(connection: Connection[Any]) -> Iterator[Finding]:
     """May the loader make what is not there yet?"""
     user = connection.info.user
     role = sql.Identifier(user).as_string(connection)
-    [(database, schema, may_create, may_copy, may_enter, reader)] = connection.execute(
-        "SELECT quote_ident(current_database()), quote_ident(coalesce(current_schema(), 'public')),"
-        " has_database_privilege(current_database(), 'CREATE'),"
-        " has_database_privilege(current_database(), 'TEMPORARY'),"
-        " coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),"
-        " to_regrole(%s) IS NOT NULL"
-        " OR (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user)",
-        [READER],
+    [(database, schema, path, may_create, may_copy, may_enter, reader, taken)] = connection.execute(
+        _EMPTY, {"reader": READER, "stars": list(STARS)}
     ).fetchall()
+    if schema is None:
+        found = f"no schema of search_path is there, which is {path or 'empty'}"
+        yield _failed("warehouse schema", found, "CREATE SCHEMA, or correct search_path.")
+        return
+    if taken:
+        found = f"schema {schema} has {', '.join(taken)} already, which the platform has not made"
+        advice = "drop or rename them, or use another database or schema (search_path)."
+        yield _failed("warehouse tables", found, advice)
     for allowed, lacking, remedy in (
         (
             may_create,
@@ -229,7 +282,7 @@ def _empty_warehouse(connection: Connection[Any]) -> Iterator[Finding]:
     ):
         if not allowed:
             yield _failed("warehouse privileges", lacking, remedy)
-    if may_create and may_copy and may_enter and reader:
+    if may_create and may_copy and may_enter and reader and not taken:
         yield Finding("warehouse tables", "none yet: the first `totes run` makes them")
 
 
@@ -237,21 +290,33 @@ def _loader_rights(connection: Connection[Any]) -> Iterator[Finding]:
     """May the loader write what is there? Only owners can migrate and replay, so it must be one."""
     user = connection.info.user
     role = sql.Identifier(user).as_string(connection)
-    [(database, may_copy, owners)] = connection.execute(
-        "SELECT quote_ident(current_database()),"
-        " has_database_privilege(current_database(), 'TEMPORARY'),"
-        " ARRAY(SELECT DISTINCT quote_ident(pg_get_userbyid(relowner)) FROM pg_class"
-        " WHERE relkind IN ('r', 'p') AND NOT pg_has_role(relowner, 'USAGE')"
+    [(database, may_copy, owners, hidden)] = connection.execute(
+        "WITH ours AS (SELECT oid, relname, relowner FROM pg_class WHERE relkind IN ('r', 'p')"
         " AND (relnamespace = 'totes'::regnamespace OR oid = ANY ("
-        "SELECT to_regclass(quote_ident(star)) FROM unnest(%s::text[]) AS star)) ORDER BY 1)",
+        "SELECT to_regclass(quote_ident(star)) FROM unnest(%s::text[]) AS star)))"
+        " SELECT quote_ident(current_database()),"
+        " has_database_privilege(current_database(), 'TEMPORARY'),"
+        " ARRAY(SELECT DISTINCT quote_ident(pg_get_userbyid(relowner)) FROM ours"
+        " WHERE NOT pg_has_role(relowner, 'USAGE') ORDER BY 1),"
+        " ARRAY(SELECT relname::text FROM ours WHERE row_security_active(oid) ORDER BY 1)",
         [list(STARS)],
     ).fetchall()
     for owner in owners:
-        lacking = f"tables belong to {owner}, and {user} may not load them"
-        advice = f"use that role in TOTES_WAREHOUSE_DSN, or GRANT {owner} TO {role};"
-        yield _failed("warehouse privileges", lacking, advice)
+        yield _failed("warehouse privileges", *_not_owner(connection, "tables belong", owner))
+    for name in hidden:
+        lacking = f"row-level security may hide rows of {name} from {user}"
+        yield _failed("warehouse privileges", lacking, f"ALTER ROLE {role} BYPASSRLS;")
     if not may_copy:
         yield _failed("warehouse privileges", *_no_temporary_tables(user, database, role))
+
+
+def _not_owner(connection: Connection[Any], what: str, owner: str) -> tuple[str, str]:
+    user = connection.info.user
+    role = sql.Identifier(user).as_string(connection)
+    return (
+        f"{what} to {owner}, and {user} may not load them",
+        f"use that role in TOTES_WAREHOUSE_DSN, or GRANT {owner} TO {role};",
+    )
 
 
 def _no_temporary_tables(user: str, database: str, role: str) -> tuple[str, str]:

@@ -1,12 +1,10 @@
 """What to do about each kind of error: one table, and the trying again that it asks for."""
 
 import logging
-import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import psycopg
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -133,23 +131,3 @@ def _passes(error: BaseException) -> bool:
 def _tell(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     log.info("%s Trying again in %.1f s.", error, state.upcoming_sleep)
-
-
-_PASSING_STATES = ("08", "40", "53300", "55P03", "57P01", "57P02", "57P03")
-"""Beginnings of SQLSTATEs: lost connections, rivals, too many sessions, locks, stops and starts."""
-
-_PASSING_WORDS = re.compile(
-    "refused|No such file|timeout|timed out|unreachable|No route to host|reset by peer|Broken pipe"
-    "|Temporary failure in name resolution|SSL SYSCALL error|SSL connection has been closed"
-    "|server closed|connection is (lost|closed)|consuming input|sending (query|copy)"
-    "|flushing failed|starting up|shutting down|not yet accepting|in recovery mode"
-    "|terminating connection|too many (clients|connections)|remaining connection slots"
-)
-"""How libpq says it, which knows no SQLSTATE before a session is open, nor when it is gone."""
-
-
-def passes(error: psycopg.Error) -> bool:
-    """Whether a database's error is of the kind that goes away by itself."""
-    if error.sqlstate is not None:
-        return error.sqlstate.startswith(_PASSING_STATES)
-    return isinstance(error, psycopg.OperationalError) and bool(_PASSING_WORDS.search(str(error)))

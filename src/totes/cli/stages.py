@@ -65,22 +65,14 @@ def transform() -> None:
 
 def load() -> None:
     """Load pending batches into the warehouse."""
-    from functools import partial
-
     from totes.cli.terminal import progress
-    from totes.load import load as take
-    from totes.pipeline import loaded, tell_refused
+    from totes.pipeline import steps
     from totes.places import Places
-    from totes.policy import persistently, steadily
+    from totes.policy import steadily
     from totes.settings import load_settings
-    from totes.warehouse.quarantine import set_aside
 
     with Places(load_settings()) as places, progress() as shown:
-        for made in steadily(lambda: take(places.processed, places.warehouse, progress=shown)):
-            waiting = persistently(partial(set_aside, places.warehouse, made.batch))
-            done = loaded(made, waiting)
-            _show(done)
-            tell_refused(places.alarm, done)
+        _show_all(steadily(lambda: steps(places, "load", progress=shown)), places.alarm)
 
 
 def run(

@@ -18,7 +18,8 @@ from psycopg import Connection, sql
 
 from totes.errors import UsageError, WarehouseError
 from totes.settings import Dsn
-from totes.warehouse.connection import FORESEEN, connect
+from totes.sqlstate import line, meaning
+from totes.warehouse.connection import connect
 from totes.warehouse.schema import READER, check_migrations
 
 type Parts = Mapping[str, sql.Composable]
@@ -94,20 +95,27 @@ def open_reading(dsn: Dsn) -> Iterator[Reading]:
             with connection.transaction():
                 connection.execute(part("snapshot"))
                 yield Reading(connection)
-        except FORESEEN:
-            raise
         except psycopg.Error as error:
-            said = str(error).splitlines()[0]
-            raise WarehouseError(f"The warehouse {dsn} is not as it should be: {said}.") from error
+            if meaning(error) is not None:
+                raise
+            raise WarehouseError(
+                f"The warehouse {dsn} is not as it should be: {line(error)}."
+            ) from error
 
 
 def refuse_writers(dsn: Dsn) -> None:
     """UsageError where the role behind `dsn` may do more than read."""
     with connect(dsn) as connection:
-        [(user, may_write)] = connection.execute(part("may_write")).fetchall()
-    if may_write:
+        [(user, schema, may, for_all)] = connection.execute(part("may_write")).fetchall()
+    if for_all:
         raise UsageError(
-            f"The dashboard reads the warehouse as {user}, who may write there: set "
+            f"The dashboard reads the warehouse as {user}, who may create tables in schema "
+            f"{schema} as everybody may: run `REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC` there "
+            "as the schema's owner."
+        )
+    if may is not None:
+        raise UsageError(
+            f"The dashboard reads the warehouse as {user}, who may {may}: set "
             f"TOTES_DASHBOARD_DSN to a login that only has the role {READER}."
         )
 

@@ -20,14 +20,14 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Any, Self
 
-import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from totes.demo.schema import totesys_sql
 from totes.errors import SourceError, TotesError, WarehouseError
+from totes.session import SOURCE, WAREHOUSE, Session, Side, open_session, reported
 from totes.settings import Dsn
 
 SETTINGS: Mapping[str, str] = MappingProxyType(
@@ -150,7 +150,8 @@ class EmbeddedServer:
             f"--host={self._socket}",
             "--port=5432",
         ]
-        return subprocess.run(command, check=False).returncode == 0  # noqa: S603  our own binary
+        ready = subprocess.run(command, env=_environment(), check=False)  # noqa: S603  our own binary
+        return ready.returncode == 0
 
     def run(self, program: str, *arguments: str) -> str:
         """What `program` of the embedded PostgreSQL prints, run as the server's system user."""
@@ -159,7 +160,7 @@ class EmbeddedServer:
         return subprocess.run(  # noqa: S603  our own binary
             command,
             cwd=self.data,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**_environment(), "LC_ALL": "C"},
             check=True,
             capture_output=True,
             text=True,
@@ -234,6 +235,11 @@ def _account() -> pwd.struct_passwd | None:
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
+def _environment() -> dict[str, str]:
+    """Without libpq's variables: they would name another server, and change this one's defaults."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+
+
 def _let_through(path: Path) -> None:
     """Let the server's user pass the folders above `path` and above the binaries; not list them."""
     for folder in {*path.parents, *binary("postgres").parents}:
@@ -279,15 +285,16 @@ def prepare_source(server: Dsn, database: str = "totesys", template: str | None 
 
     A new one is a copy of `template`, or gets the empty tables of data/totesys.sql.
     """
-    with _prepared(server, database, template, "totesys_app", "source_roles") as new:
+    with _prepared(server, database, template, "totesys_app", SOURCE) as new:
         source = Source(
             superuser=server.replace(dbname=database),
             owner=server.replace(dbname=database, user="totesys_app"),
             reader=server.replace(dbname=database, user="totes_ingest"),
         )
-        _execute(source.superuser, _script("source_rights", database))
+        with _session(source.superuser, SOURCE) as connection:
+            connection.execute(_script("source_rights", database))
         if new and template is None:
-            with psycopg.connect(source.owner.reveal()) as connection:
+            with _session(source.owner, SOURCE) as connection:
                 connection.execute(totesys_sql())
     return source
 
@@ -299,24 +306,25 @@ def prepare_warehouse(
 
     A new one is a copy of `template`, or empty.
     """
-    with _prepared(server, database, template, "totes_loader", "warehouse_roles"):
+    with _prepared(server, database, template, "totes_loader", WAREHOUSE):
         warehouse = Warehouse(
             superuser=server.replace(dbname=database),
             loader=server.replace(dbname=database, user="totes_loader"),
             reader=server.replace(dbname=database, user="totes_dashboard"),
         )
-        _execute(warehouse.superuser, _script("warehouse_rights", database))
+        with _session(warehouse.superuser, WAREHOUSE) as connection:
+            connection.execute(_script("warehouse_rights", database))
     return warehouse
 
 
 @contextmanager
 def _prepared(
-    server: Dsn, database: str, template: str | None, owner: str, roles: str
+    server: Dsn, database: str, template: str | None, owner: str, side: Side[Any]
 ) -> Iterator[bool]:
     """The roles and the database, true where it is new; one preparation at a time on a server."""
-    with psycopg.connect(server.reveal(), autocommit=True) as connection:
+    with _session(server, side) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext('totes.demo.servers'))")
-        connection.execute(_script(roles, database))
+        connection.execute(_script(f"{side.name}_roles", database))
         known = connection.execute(
             "SELECT FROM pg_database WHERE datname = %s", [database]
         ).fetchone()
@@ -335,6 +343,10 @@ def _script(name: str, database: str) -> sql.Composed:
     return sql.SQL(text).format(database=sql.Identifier(database))
 
 
-def _execute(dsn: Dsn, script: sql.Composed) -> None:
-    with psycopg.connect(dsn.reveal()) as connection:
-        connection.execute(script)
+@contextmanager
+def _session(dsn: Dsn, side: Side[Any]) -> Iterator[Session]:
+    with reported(side, dsn), open_session(dsn, side, _SESSION) as session:
+        yield session
+
+
+_SESSION = {"search_path": "public", "default_transaction_read_only": "off"}

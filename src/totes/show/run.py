@@ -13,13 +13,13 @@ from shutil import which
 from threading import Event
 from time import monotonic
 
-import psycopg
 from rich.console import Console, RenderableType
 from rich.live import Live
 
 from totes.demo import simulator
 from totes.demo.servers import binary
 from totes.demo.simulator import Kind
+from totes.demo.simulator.filling import connect
 from totes.errors import UsageError
 from totes.pipeline import STAGES, Done, Pipeline, run_once
 from totes.pipeline import run as keep_running
@@ -97,7 +97,7 @@ def run(  # noqa: PLR0913  what a demonstration is made of
 
 def _begin(totesys: Dsn) -> None:
     """Eight weeks of business that end about today, unless there is some already."""
-    with psycopg.connect(totesys.reveal()) as connection:
+    with connect(totesys) as connection:
         known = connection.execute("SELECT FROM sales_order LIMIT 1").fetchone()
     if known is None:
         first_day = datetime.now(UTC).date() - timedelta(weeks=9)

@@ -25,7 +25,6 @@ from totes.load import load
 from totes.pipeline import Pipeline
 from totes.progress import QUIET, Progress
 from totes.settings import Dsn
-from totes.source.session import source_errors
 from totes.source.snapshot import Snapshot, open_snapshot
 from totes.star.contract import AMOUNT, DATE, MONEY, STARS, Column, Star
 from totes.transform import transform
@@ -181,8 +180,7 @@ class _Comparison:
             """Ask source and warehouse the same of their rows, at the same time."""
             queries = [query(star, self._buckets, rows) for rows in (source_rows, warehouse_rows)]
             there = pool.submit(_fetch, self._warehouse, queries[1], parameters)
-            with source_errors(self._snapshot.dsn):
-                here = _fetch(self._snapshot.connection, queries[0], parameters)
+            here = _fetch(self._snapshot.connection, queries[0], parameters)
             return [here, there.result()]
 
         here, there = ({bucket: rest for bucket, *rest in rows} for rows in both(_digests))

@@ -16,7 +16,7 @@ SELECT
     ) AS reference
 FROM pg_class c
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.relnamespace = current_schema()::regnamespace
+WHERE c.relnamespace = quote_ident(current_schema())::regnamespace
     AND c.relkind IN ('r', 'p')
     AND c.relname = ANY(%(tables)s)
 ORDER BY c.relname, a.attnum

@@ -13,7 +13,7 @@ from totes.errors import WarehouseError, WarehouseOutdated
 from totes.failpoint import reach
 from totes.settings import Dsn
 from totes.star.contract import STARS, Star
-from totes.warehouse.connection import connect
+from totes.warehouse.connection import connect, require_default_schema
 
 READER = "totes_reader"
 """The role that may read everything here and change nothing."""
@@ -46,6 +46,7 @@ def migrate(dsn: Dsn) -> list[str]:
     with connect(dsn) as connection:
         if connection.info.server_version < OLDEST_SERVER:
             raise WarehouseError("The warehouse needs PostgreSQL 15 or newer.")
+        require_default_schema(connection)
         with connection.transaction():
             connection.execute(_LOCK)
             _ensure_reader(connection)
@@ -74,8 +75,11 @@ def check(connection: Connection[Any]) -> None:
 
 def check_migrations(connection: Connection[Any]) -> None:
     """WarehouseError where the warehouse is older or newer than the program."""
+    require_default_schema(connection)
     applied = _applied(connection)
     _refuse_newer(applied)
+    if not applied:
+        raise WarehouseOutdated("The warehouse has no tables yet: `totes run --once` makes them.")
     if missing := sorted(set(_migrations()) - applied):
         raise WarehouseOutdated(
             f"The warehouse has not had migration {missing[0]}: run `totes warehouse migrate`."

@@ -18,5 +18,5 @@ SELECT
 FROM pg_class AS c
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relname = ANY(%(names)s)
-    AND c.relnamespace = current_schema()::regnamespace
+    AND c.relnamespace = quote_ident(current_schema())::regnamespace
 ORDER BY array_position(%(names)s::text[], c.relname::text), a.attnum

@@ -15,5 +15,5 @@ SELECT
     END AS rows_estimate
 FROM pg_class AS c
 WHERE c.relname = ANY(%(names)s)
-    AND c.relnamespace = current_schema()::regnamespace
+    AND c.relnamespace = quote_ident(current_schema())::regnamespace
 ORDER BY array_position(%(names)s::text[], c.relname::text)

@@ -1,6 +1,5 @@
 """Fills a totesys: its tables, the rows besides the orders, and orders by the million."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -20,7 +19,9 @@ from totes.demo.simulator.reference import (
     reference,
 )
 from totes.errors import SourceError, UsageError
+from totes.session import SOURCE, is_of, open_session
 from totes.settings import Dsn
+from totes.sqlstate import line, meaning
 
 FIRST_DAY = date(2022, 11, 7)
 """When the first orders of `bulk` are made."""
@@ -29,33 +30,31 @@ DAYS = 520
 """Weekdays that many orders are spread over; fewer keep the live pace of 35 a day."""
 
 
+SETTINGS = {
+    "search_path": "public",  # where its tables are made and sought
+}
+
+
 @contextmanager
 def told(dsn: Dsn) -> Iterator[None]:
     """What a totesys that is gone, closed to us or shaped otherwise refuses, as a SourceError."""
     try:
         yield
-    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+    except psycopg.Error as error:
+        if not is_of(SOURCE, error) or meaning(error) is None:
+            raise
         raise SourceError(
-            f"The business can't work in {dsn}: {_line(error)}. It needs a role that may write "
+            f"The business can't work in {dsn}: {line(error)}. It needs a role that may write "
             "there, and the tables of data/totesys.sql or an empty database."
         ) from error
 
 
 def connect(dsn: Dsn, *, autocommit: bool = False) -> psycopg.Connection:
     """A connection to a totesys; SourceError where it can't be reached."""
-    try:
-        return psycopg.connect(dsn.reveal(), autocommit=autocommit)
-    except psycopg.OperationalError as error:
-        raise SourceError(
-            f"totesys at {dsn} can't be reached: {_line(error)}. "
-            "Check the DSN and that the server answers."
-        ) from None
-
-
-def _line(error: psycopg.Error) -> str:
-    said = error.diag.message_primary or str(error)
-    said = re.sub(r"\n\t.*", "", said)  # libpq's guesses at the cause
-    return " ".join(said.removeprefix("connection failed: ").split()).rstrip(".")
+    with told(dsn):
+        connection = open_session(dsn, SOURCE, SETTINGS)
+    connection.autocommit = autocommit
+    return connection
 
 
 def prepare(dsn: Dsn) -> bool:
