@@ -62,8 +62,10 @@ def check(connection: Connection[Any]) -> None:
         query = _sql("catalogue.sql")
         found = cursor.execute(query, {"tables": list(STARS)}).fetchall()
     for star in STARS.values():
-        actual = [column for column in found if column.table_name == star.name]
-        for want, have in zip_longest(_expected(star), actual):
+        expected = list(_expected(star))
+        names = {column.column_name for column in expected}  # others may have added some
+        actual = [c for c in found if c.table_name == star.name and c.column_name in names]
+        for want, have in zip_longest(expected, actual):
             if want != have:
                 raise WarehouseError(
                     f"Table {star.name} of the warehouse differs from the contract: "
@@ -108,7 +110,14 @@ def _apply(connection: Connection[Any], name: str) -> bool:
         _refuse_newer(applied)
         if name in applied:
             return False
-        connection.execute(_sql(f"migrations/{name}"))
+        try:
+            connection.execute(_sql(f"migrations/{name}"))
+        except errors.DependentObjectsStillExist as error:
+            dependents = (error.diag.message_detail or "").replace("\n", ", ")
+            raise WarehouseError(
+                f"Migration {name} failed: {error.diag.message_primary} ({dependents}). Drop what depends on it, run `totes warehouse "
+                "migrate` again, and create it anew."
+            ) from error
         connection.execute("INSERT INTO totes.migrations (name) VALUES (%s)", [name])
         reach("migrate.before-commit")
     reach("migrate.committed")
