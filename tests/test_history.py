@@ -29,7 +29,7 @@ from totes.lake.folder import FolderStore
 from totes.load import load
 from totes.source.catalogue import Scope
 from totes.transform import transform
-from totes.warehouse import dependents, merge
+from totes.warehouse import dependents
 from totes.warehouse.connection import connect
 
 EXAMPLES, PARTS = 200, 2

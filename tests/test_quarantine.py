@@ -25,7 +25,7 @@ from totes.load import load
 from totes.settings import Dsn
 from totes.star.models import Models, load_models, shipped_models
 from totes.transform import write_generation
-from totes.warehouse import dependents, merge
+from totes.warehouse import dependents
 
 BAD_DATE, BAD_CODE = "2022/11/10", "gbp"
 """What the models of today can't read, and the mended ones can."""

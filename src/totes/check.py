@@ -19,6 +19,7 @@ from totes.source.catalogue import Catalogue, Scope, read_catalogue
 from totes.source.snapshot import open_snapshot
 from totes.star.contract import STARS
 from totes.warehouse import connection as warehouse_session
+from totes.warehouse.dependents import obstacles
 from totes.warehouse.schema import READER
 from totes.warehouse.schema import check as check_contract
 
@@ -152,7 +153,8 @@ def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding
         else:
             check_contract(connection)
             yield Finding("warehouse tables", "as the contract says")
-            yield from _loader_rights(connection)
+            rights = list(_loader_rights(connection))
+            yield from rights or _dependents(connection)
 
 
 def _empty_warehouse(connection: Connection[Any]) -> Iterator[Finding]:
@@ -207,6 +209,13 @@ def _loader_rights(connection: Connection[Any]) -> Iterator[Finding]:
         yield _failed("warehouse privileges", lacking, advice)
     if not may_copy:
         yield _failed("warehouse privileges", *_no_temporary_tables(user, database, role))
+
+
+def _dependents(connection: Connection[Any]) -> Iterator[Finding]:
+    """Has anybody built something on the tables that stops a load or a rebuild?"""
+    for obstacle in obstacles(connection):
+        stops = "stops every rebuild" if obstacle.only_rebuild else "stops every load"
+        yield _failed("warehouse tables", f"{obstacle.found}: {stops}", f"{obstacle.remedy}.")
 
 
 def _no_temporary_tables(user: str, database: str, role: str) -> tuple[str, str]:

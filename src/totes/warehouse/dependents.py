@@ -67,14 +67,14 @@ def empty(connection: Connection[Any]) -> Added:
     """
     connection.execute(read("tune"))
     added = _keep(connection)
-    tables = sql.SQL(", ").join(sql.SQL(table) for table in TABLES)  # type: ignore[arg-type]
+    tables = sql.SQL(", ").join(map(_identifier, TABLES))
     if connection.execute(_references()).fetchone() is None:
         identity = sql.SQL("CONTINUE" if added else "RESTART")
         connection.execute(sql.SQL("TRUNCATE {} {} IDENTITY").format(tables, identity))
         return added
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
     for table in reversed(TABLES):  # facts before the dimensions that they point at
-        connection.execute(sql.SQL("DELETE FROM {}").format(sql.SQL(table)))  # type: ignore[arg-type]
+        connection.execute(sql.SQL("DELETE FROM {}").format(_identifier(table)))
     return added
 
 
@@ -169,6 +169,10 @@ def _known_columns() -> list[str]:
 
 def _key(star: Star) -> list[str]:
     return [star.key.name, "valid_from"] if star.is_fact else [star.key.name]
+
+
+def _identifier(table: str) -> sql.Identifier:
+    return sql.Identifier(*table.split("."))
 
 
 def _kept(name: str) -> sql.Identifier:

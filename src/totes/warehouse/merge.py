@@ -259,7 +259,7 @@ class _Batch:
                         name=star.name,
                         batch=self.manifest.batch,
                         key=sql.Identifier(star.key.name),
-                        surrogate=star.surrogate,
+                        columns=_qualified("w", [c.name for c in star.columns]),
                         column=sql.Identifier(column.name),
                         column_name=column.name,
                         **_reference(STARS[column.references]),

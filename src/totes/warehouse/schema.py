@@ -115,8 +115,8 @@ def _apply(connection: Connection[Any], name: str) -> bool:
         except errors.DependentObjectsStillExist as error:
             dependents = (error.diag.message_detail or "").replace("\n", ", ")
             raise WarehouseError(
-                f"Migration {name} failed: {error.diag.message_primary} ({dependents}). Drop what depends on it, run `totes warehouse "
-                "migrate` again, and create it anew."
+                f"Migration {name} failed: {error.diag.message_primary} ({dependents}). "
+                "Drop what depends on it, run `totes warehouse migrate` again, and create it anew."
             ) from error
         connection.execute("INSERT INTO totes.migrations (name) VALUES (%s)", [name])
         reach("migrate.before-commit")
