@@ -263,7 +263,6 @@ ALTERATIONS = {
     "ALTER TABLE dim_staff ALTER first_name DROP NOT NULL": "dim_staff .*first_name .* NULL",
     "ALTER TABLE dim_staff ALTER location SET NOT NULL": "dim_staff .*location",
     "ALTER TABLE dim_staff RENAME first_name TO forename": "dim_staff .*forename",
-    "ALTER TABLE dim_design ADD colour text": "dim_design .*colour text",
     "ALTER TABLE dim_design DROP file_name": "dim_design .*nothing where file_name",
     "ALTER TABLE fact_payment DROP CONSTRAINT fact_payment_currency_id_fkey": (
         "fact_payment .*currency_id .*REFERENCES dim_currency"
