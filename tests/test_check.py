@@ -165,6 +165,24 @@ def test_an_altered_warehouse_fails(plant: Plant) -> None:
     assert [what for what, _ in failures(look(plant))] == ["warehouse"]
 
 
+def test_what_stops_a_load_or_a_rebuild_is_told(plant: Plant, warehouse: EmptyWarehouse) -> None:
+    execute(
+        warehouse.admin,
+        "CREATE RULE r AS ON UPDATE TO dim_staff DO ALSO NOTHING",
+        "CREATE TABLE mine (staff_id int REFERENCES dim_staff)",
+        "ALTER TABLE dim_design ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+    )
+    no_force = "ALTER TABLE NO FORCE ROW LEVEL SECURITY"
+    assert failures(look(plant)) == [
+        ("warehouse tables", "DROP RULE r ON dim_staff; a trigger may do the same."),
+        (
+            "warehouse tables",
+            "GRANT USAGE ON SCHEMA public TO totes_loader; GRANT SELECT ON mine TO totes_loader.",
+        ),
+        ("warehouse tables", f"To disable the policy for the table's owner, use {no_force}."),
+    ]
+
+
 @pytest.mark.bare
 def test_a_loader_without_rights_is_told_which(
     plant: Plant, totesys: Totesys, warehouse: EmptyWarehouse

@@ -29,7 +29,7 @@ from totes.lake.folder import FolderStore
 from totes.load import load
 from totes.source.catalogue import Scope
 from totes.transform import transform
-from totes.warehouse import merge
+from totes.warehouse import dependents
 from totes.warehouse.connection import connect
 
 EXAMPLES, PARTS = 200, 2
@@ -197,7 +197,7 @@ class World:
             session.roll_back()
         self.onlooker.execute(f"TRUNCATE {TABLES} RESTART IDENTITY; {REFERENCE}".encode())
         with connect(self.warehouse) as connection:
-            merge.empty(connection)
+            dependents.empty(connection)
 
 
 def nth(table: str, key: str = "") -> str:

@@ -25,7 +25,7 @@ from totes.load import load
 from totes.settings import Dsn
 from totes.star.models import Models, load_models, shipped_models
 from totes.transform import write_generation
-from totes.warehouse import merge
+from totes.warehouse import dependents
 
 BAD_DATE, BAD_CODE = "2022/11/10", "gbp"
 """What the models of today can't read, and the mended ones can."""
@@ -312,7 +312,7 @@ def test_any_order_of_refusals_and_releases_ends_as_a_rebuild_does(
     for number in range(ROUNDS):
         for warehouse in two_warehouses:
             with psycopg.connect(warehouse.reveal()) as connection:
-                merge.empty(connection)
+                dependents.empty(connection)
         live_through(chance, tmp_path / f"{number}", *two_warehouses, mended)
 
 

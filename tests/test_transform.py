@@ -20,6 +20,7 @@ from totes import failpoint
 from totes.batch import Manifest, ProcessedManifest, StarFile, generation_path, manifest_path
 from totes.errors import LakeError, ModelError
 from totes.lake.folder import FolderStore
+from totes.lake.log import read_processed_manifest
 from totes.star.contract import LONGEST_TEXT_BYTES, STARS
 from totes.star.models import Models, load_models, shipped_models
 from totes.transform import transform, write_generation
@@ -58,6 +59,9 @@ class Lake:
         self.writer.add(*args, **kwargs)
         [made] = self.transform()
         return made
+
+    def made(self, batch: int) -> ProcessedManifest:
+        return read_processed_manifest(self.processed, 1, batch)[0]
 
     def rows(self, made: ProcessedManifest, table: str) -> list[Row]:
         return [r for file in made.files if file.table == table for r in self.read(file)]
@@ -243,6 +247,24 @@ def test_days_are_those_of_the_years_in_use_and_one_before_and_after(lake: Lake)
         assert day["day_of_week"] == found.isoweekday()
         assert (day["day_name"], day["month_name"]) == (f"{found:%A}", f"{found:%B}")
         assert day["quarter"] == (found.month + 2) // 3
+
+
+def test_a_batch_carries_only_the_days_that_no_batch_before_it_has(lake: Lake) -> None:
+    lake.add({"sales_order": [row("sales_order")]})
+    known = lake.add({"sales_order": [row("sales_order", sales_order_id=2)]})
+    assert [file.table for file in known.files] == ["fact_sales_order"]
+    assert known.rows == 1
+    further = lake.add({"payment": [row("payment", payment_date="2025-01-01")]})
+    assert {day["year"] for day in lake.rows(further, "dim_date")} == {2024, 2025, 2026}
+    again = lake.add({"payment": [row("payment", payment_id=2, payment_date="2026-01-01")]})
+    assert {day["year"] for day in lake.rows(again, "dim_date")} == {2027}
+    assert len(lake.rows(again, "dim_date")) == 365
+    assert [file.path for file in again.state["dim_date"]] == [
+        file.path
+        for made in (lake.made(1), further, again)
+        for file in made.files
+        if file.table == "dim_date"
+    ]
 
 
 def test_a_batch_without_changes_is_passed_on_empty(lake: Lake) -> None:

@@ -301,7 +301,8 @@ class ProcessedManifest(_Published):
     refused: tuple[StarFile, ...] = Field(default=(), description="quarantined rows, see contract")
     state: dict[str, tuple[File, ...]] = Field(
         default_factory=dict,
-        description="source tables that models join: Parquet of current rows, base first",
+        description="source tables that models join: Parquet of current rows, base first; "
+        "star tables made of star tables: their files so far",
     )
     models: str = Field(description="digest of the models and the contract that made it")
     waiting: dict[str, Batch] = Field(

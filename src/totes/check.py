@@ -21,6 +21,7 @@ from totes.source.snapshot import missing_grants, open_snapshot
 from totes.star.contract import STARS
 from totes.star.models import shipped_models
 from totes.warehouse import connection as warehouse_session
+from totes.warehouse.dependents import obstacles
 from totes.warehouse.schema import READER
 from totes.warehouse.schema import check as check_contract
 
@@ -209,7 +210,8 @@ def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding
         else:
             check_contract(connection)
             yield Finding("warehouse tables", "as the contract says")
-            yield from _loader_rights(connection)
+            rights = list(_loader_rights(connection))
+            yield from rights or _dependents(connection)
 
 
 def _writable(connection: Connection[Any]) -> Iterator[Finding]:
@@ -317,6 +319,13 @@ def _not_owner(connection: Connection[Any], what: str, owner: str) -> tuple[str,
         f"{what} to {owner}, and {user} may not load them",
         f"use that role in TOTES_WAREHOUSE_DSN, or GRANT {owner} TO {role};",
     )
+
+
+def _dependents(connection: Connection[Any]) -> Iterator[Finding]:
+    """Has anybody built something on the tables that stops a load or a rebuild?"""
+    for obstacle in obstacles(connection):
+        stops = "stops every rebuild" if obstacle.only_rebuild else "stops every load"
+        yield _failed("warehouse tables", f"{obstacle.found}: {stops}", f"{obstacle.remedy}.")
 
 
 def _no_temporary_tables(user: str, database: str, role: str) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from totes.lake.log import current_generation, fetch_checked, read_processed_man
 from totes.lake.store import Store
 from totes.progress import QUIET, Progress
 from totes.settings import Dsn
-from totes.warehouse import merge
+from totes.warehouse import dependents, merge
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import check
 
@@ -60,6 +60,7 @@ def load(
         pending = _manifests(processed, generation, position.batch + 1)
         if (first := next(pending, None)) is None:
             return
+        dependents.refuse(connection, rebuild=False)
         with _workshop() as (engine, scratch):
             for manifest in chain([first], pending):
                 progress.start(f"load batch {manifest.batch}", manifest.rows, manifest.batch)
@@ -90,12 +91,14 @@ def rebuild(
         connection.transaction(),
     ):
         check(connection)
+        dependents.refuse(connection, rebuild=True)
         _lock(connection)
-        merge.empty(connection)
+        added = dependents.empty(connection)
         for manifest in _manifests(processed, generation):
             progress.start(f"load batch {manifest.batch}", manifest.rows, manifest.batch)
             with _fetched(processed, engine, manifest, scratch) as local:
                 _load(connection, engine, manifest, local, progress)
+        dependents.restore(connection, added)
         newest = _position(connection).batch
         reach("rebuild.before-commit")
     reach("rebuild.committed")
@@ -106,7 +109,7 @@ def record_checked(warehouse: Dsn, checked_at: datetime) -> None:
     """Record that at `checked_at` the source held nothing newer than the warehouse."""
     with connect(warehouse) as connection, connection.transaction():
         connection.execute(
-            "INSERT INTO totes.checks AS c (checked_at) VALUES (%s) ON CONFLICT ((true))"
+            "INSERT INTO totes.checks AS c (checked_at) VALUES (%s) ON CONFLICT (one)"
             " DO UPDATE SET checked_at = greatest(c.checked_at, excluded.checked_at)",
             [checked_at],
         )

@@ -5,6 +5,7 @@ them in one pass and fails at the first refused value, which is rare; then `acce
 share the rows out in two passes.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -61,6 +62,14 @@ def _excerpt(column: Column) -> str:
         f"case when strlen({text}) > {LONGEST_EXCERPT_BYTES}"
         f" then left({text}, 450) || ' […] ' || right({text}, 100) else {text} end"
     )
+
+
+def unlike(star: Star, rows: str, files: Iterable[Path]) -> str:
+    """SQL: those of a model's rows that no earlier Parquet file of the star table holds."""
+    columns = ", ".join(column.quoted for column in star.columns)
+    texts = ", ".join(f"cast({column.quoted} as varchar)" for column in star.columns)
+    known = " union all ".join(f"select {texts} from {parquet(file)}" for file in files)
+    return f"select {columns} from (\n{rows}\n) except ({known})"
 
 
 def _read(star: Star, rows: str, also: str = "") -> str:

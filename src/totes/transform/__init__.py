@@ -120,7 +120,8 @@ def _build(
         unpacking(site, source, site.models.tables, Path(folder)) as lines,
     ):
         build = Build(site, source, Path(folder), f"{attempt}-0.parquet", lines)
-        kept = build.keep(last[0].state if last else None)
+        before = last[0].state if last else {}
+        kept = build.keep(before if last else None)
         built: list[Built] = []
         for model in site.models.all:
             if model.stars:
@@ -135,7 +136,10 @@ def _build(
             built += _retry(build, earlier, f"{attempt}-{part}.parquet")
         following = site.models.reading(one.model.name for one in built if one.taken)
         build.define_stars(following, built)
-        built += [build.run(model, kept) for model in following]
+        given = {model.name: before.get(model.name, ()) for model in site.models.all if model.stars}
+        made = [build.run(model, given) for model in following]
+        given |= {one.model.name: (*given[one.model.name], one.taken) for one in made if one.taken}
+        built += made
         build.store()
     return ProcessedManifest(
         batch=number,
@@ -145,7 +149,7 @@ def _build(
         ingested=ingested,
         files=tuple(one.taken for one in built if one.taken),
         refused=tuple(one.refused for one in built if one.refused),
-        state=dict(kept),
+        state={**kept, **{name: files for name, files in given.items() if files}},
         models=site.models.digest,
         waiting=waiting,
     )

@@ -164,6 +164,8 @@ class Build:
         """
         moment = self.source.captured_at
         sql, deletes = model.sql, self._deletes(model)
+        if model.stars and (earlier := kept.get(model.name)):
+            sql = quarantine.unlike(model.star, sql, map(self._current, earlier))
         if only is not None:
             sql = quarantine.among(model.star, sql, only)
             deletes = deletes and quarantine.among(model.star, deletes, only)

@@ -137,7 +137,7 @@ def _recorded(verdict: Verdict, dsn: Dsn) -> Verdict:
     """Tell those who read the warehouse what came of it."""
     with connect(dsn) as warehouse, warehouse.transaction():
         warehouse.execute(
-            "INSERT INTO totes.verifications (batch, equal) VALUES (%s, %s) ON CONFLICT ((true))"
+            "INSERT INTO totes.verifications (batch, equal) VALUES (%s, %s) ON CONFLICT (one)"
             " DO UPDATE SET batch = excluded.batch, equal = excluded.equal, verified_at = DEFAULT",
             [verdict.batch, verdict.equal],
         )

@@ -220,7 +220,7 @@ def _copy(
 def _without_keys(connection: Connection[Any], daily: Daily) -> Iterator[None]:
     """A key is made faster of all rows than with each."""
     tables = [daily.table.as_string()]
-    definitions = connection.execute(statement("definitions", tables=tables)).fetchall()
+    definitions = connection.execute(statement("definitions", tables=tables, stars=[])).fetchall()
     for _, take_down, _ in definitions:
         connection.execute(take_down.encode())
     yield

@@ -19,7 +19,7 @@ from totes.batch import ProcessedManifest, StarFile
 from totes.engine import fitting
 from totes.progress import Progress
 from totes.star.contract import STARS, Star, literal
-from totes.warehouse import daily
+from totes.warehouse import daily, dependents
 from totes.warehouse.binary import ROWS_PER_BLOCK, copy_in
 from totes.warehouse.statement import read, statement
 
@@ -59,17 +59,6 @@ def apply(
     """
     connection.execute(read("tune"))
     _Batch(connection, engine, manifest, local, progress).apply()
-
-
-def empty(connection: Connection[Any]) -> None:
-    """Forget every row of the star and every batch, within the caller's transaction.
-
-    The batches first, as pages read them first: one waits for the other, and never each for each.
-    """
-    bookkeeping = ("batches", "checks", "verifications", "quarantine", "deleted_dimension_rows")
-    tables = [sql.Identifier("totes", name) for name in (*bookkeeping, *daily.NAMES)]
-    tables += [sql.Identifier(name) for name in STARS]
-    connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(tables)))
 
 
 class UntrueError(Exception):
@@ -189,7 +178,7 @@ class _Batch:
         if not stars:
             return []
         found = self.connection.execute(
-            statement("definitions", tables=[star.name for star in stars])
+            statement("definitions", tables=[star.name for star in stars], stars=list(STARS))
         )
         definitions = [_Definition(*row) for row in found]
         for definition in reversed(definitions):
@@ -272,7 +261,7 @@ class _Batch:
                         name=star.name,
                         batch=self.manifest.batch,
                         key=sql.Identifier(star.key.name),
-                        surrogate=star.surrogate,
+                        columns=_qualified("w", [c.name for c in star.columns]),
                         column=sql.Identifier(column.name),
                         column_name=column.name,
                         **_reference(STARS[column.references]),
@@ -298,6 +287,8 @@ class _Batch:
         late = moment < self.manifest.captured_at
         for step in _STEPS[star.is_fact, late]:
             self.connection.execute(statement(step, **parts))
+        if star.is_fact and late:  # join_equal deletes versions
+            dependents.check_references(self.connection)
 
     def _files(self, star: Star) -> list[StarFile]:
         return [file for file in self.manifest.files if file.table == star.name]

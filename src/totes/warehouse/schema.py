@@ -63,8 +63,10 @@ def check(connection: Connection[Any]) -> None:
         query = _sql("catalogue.sql")
         found = cursor.execute(query, {"tables": list(STARS)}).fetchall()
     for star in STARS.values():
+        expected = list(_expected(star))
         actual = [column for column in found if column.table_name == star.name]
-        for want, have in zip_longest(_expected(star), actual):
+        added = len(expected)  # others' columns come last
+        for want, have in zip_longest(expected, actual[:added]):
             if want != have:
                 raise WarehouseError(
                     f"Table {star.name} of the warehouse differs from the contract: "
@@ -112,7 +114,14 @@ def _apply(connection: Connection[Any], name: str) -> bool:
         _refuse_newer(applied)
         if name in applied:
             return False
-        connection.execute(_sql(f"migrations/{name}"))
+        try:
+            connection.execute(_sql(f"migrations/{name}"))
+        except errors.DependentObjectsStillExist as error:
+            dependents = (error.diag.message_detail or "").replace("\n", ", ")
+            raise WarehouseError(
+                f"Migration {name} failed: {error.diag.message_primary} ({dependents}). "
+                "Drop what depends on it, run `totes warehouse migrate` again, and create it anew."
+            ) from error
         connection.execute("INSERT INTO totes.migrations (name) VALUES (%s)", [name])
         reach("migrate.before-commit")
     reach("migrate.committed")

@@ -17,11 +17,12 @@ COMMENT ON COLUMN totes.batches.loaded_at IS 'When it was loaded, by the warehou
 COMMENT ON COLUMN totes.batches.rows IS 'Star rows it carried, deletions among them.';
 
 CREATE TABLE totes.checks (
-    checked_at timestamptz NOT NULL
+    checked_at timestamptz NOT NULL,
+    one boolean PRIMARY KEY DEFAULT true CHECK (one)
 );
-CREATE UNIQUE INDEX checks_one ON totes.checks ((true));
 COMMENT ON TABLE totes.checks IS 'One row at most: when the source was last seen to hold nothing new.';
 COMMENT ON COLUMN totes.checks.checked_at IS 'By the source''s clock.';
+COMMENT ON COLUMN totes.checks.one IS 'Always true: the key of the only row.';
 
 CREATE VIEW totes.freshness AS
 SELECT

@@ -11,7 +11,7 @@ INSERT INTO totes.quarantine (
 SELECT
     {batch}, {name}, w.{key}::text, {column_name}, w.{column}::text,
     format('waits for %s %s', {dimension_name}, w.{column}),
-    to_jsonb(w) - ARRAY[{surrogate}, 'valid_from', 'valid_to', '_op'],
+    (SELECT to_jsonb(version) FROM (SELECT {columns}) AS version),
     w.valid_from,
     {dimension_name},
     (

@@ -1,0 +1,184 @@
+"""What others have built on the warehouse's tables: no load may fail on it, and none may lose it.
+
+Tables, primary keys and views are never dropped, so most objects are safe. What is left: rows that
+a rebuild replaces while others' foreign keys point at them or others' columns hold values beside
+them, and objects with which PostgreSQL lets no load succeed, which are named before it begins.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from psycopg import Connection, errors, sql
+
+from totes.errors import WarehouseError
+from totes.star.contract import STARS, Star
+from totes.warehouse import daily
+from totes.warehouse.statement import read, statement
+
+_BOOKKEEPING = ("batches", "checks", "verifications", "quarantine", "deleted_dimension_rows")
+
+TABLES = (*(f"totes.{name}" for name in (*_BOOKKEEPING, *daily.NAMES)), *STARS)
+"""Every table that a load writes, those that pages read first at the beginning."""
+
+_FACTS = [star.name for star in STARS.values() if star.is_fact]
+_SURROGATES = [star.surrogate for star in STARS.values() if star.surrogate]
+
+Added = Mapping[str, Sequence[str]]
+"""Columns to carry over a rebuild, by star table."""
+
+
+class Obstacle(NamedTuple):
+    """An object that stops a load, or `only_rebuild`, and what to do about it."""
+
+    found: str
+    remedy: str
+    only_rebuild: bool = False
+
+
+def obstacles(connection: Connection[Any]) -> list[Obstacle]:
+    """What stops a load. Changes nothing."""
+    with connection.transaction(force_rollback=True):
+        connection.execute(read("tune"))
+        query = statement(
+            "obstacles",
+            tables=list(TABLES),
+            stars=list(STARS),
+            facts=_FACTS,
+            columns=_known_columns(),
+        )
+        found = [Obstacle(*row) for row in connection.execute(query)]
+        return found + _rehearsed(connection)
+
+
+def refuse(connection: Connection[Any], *, rebuild: bool) -> None:
+    """WarehouseError where an object stops a load, or a rebuild."""
+    for obstacle in obstacles(connection):
+        if rebuild or not obstacle.only_rebuild:
+            raise WarehouseError(
+                f"The warehouse can't be {'rebuilt' if rebuild else 'loaded'}: {obstacle.found}. "
+                f"{obstacle.remedy}; then run again. `totes check` lists such objects."
+            )
+
+
+def empty(connection: Connection[Any]) -> Added:
+    """Delete all rows, within the caller's transaction; what `restore` needs afterwards.
+
+    The batches first, as pages read them first: one waits for the other, and never each for each.
+    """
+    connection.execute(read("tune"))
+    added = _keep(connection)
+    tables = sql.SQL(", ").join(map(_identifier, TABLES))
+    if connection.execute(_references()).fetchone() is None:
+        identity = sql.SQL("CONTINUE" if added else "RESTART")
+        connection.execute(sql.SQL("TRUNCATE {} {} IDENTITY").format(tables, identity))
+        return added
+    connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
+    for table in reversed(TABLES):  # facts before the dimensions that they point at
+        connection.execute(sql.SQL("DELETE FROM {}").format(_identifier(table)))
+    return added
+
+
+def restore(connection: Connection[Any], added: Added) -> None:
+    """Give the rows made again what others had added to them, and check others' foreign keys."""
+    for name, columns in added.items():
+        key = _key(STARS[name])
+        connection.execute(
+            statement(
+                "restore_added",
+                star=sql.Identifier(name),
+                kept=_kept(name),
+                added=_list(columns),
+                values=_list(columns, "kept"),
+                made_key=_list(key, "made"),
+                kept_key=_list(key, "kept"),
+            )
+        )
+    check_references(connection)
+
+
+def check_references(connection: Connection[Any]) -> None:
+    """WarehouseError where a row of somebody's table points at a row of ours that is no more."""
+    for name, theirs, ours, unmatched in connection.execute(_references()).fetchall():
+        if connection.execute(unmatched).fetchone() is not None:
+            raise WarehouseError(
+                f"Foreign key {name} of {theirs} would point at rows of {ours} that are no more: "
+                "delete its rows, or drop the constraint, then run again."
+            )
+
+
+def _rehearsed(connection: Connection[Any]) -> list[Obstacle]:
+    """The first statement on our tables that PostgreSQL would refuse, in its own words."""
+    query = statement("rehearsal", tables=list(TABLES))
+    [(script,)] = connection.execute(query).fetchall()
+    try:
+        connection.execute(script)
+    except (
+        errors.FeatureNotSupported,
+        errors.InsufficientPrivilege,
+        errors.InvalidColumnReference,
+        errors.ObjectNotInPrerequisiteState,
+    ) as error:
+        said = error.diag
+        found = " ".join(filter(None, [said.message_primary, said.message_detail]))
+        return [Obstacle(found.rstrip("."), (said.message_hint or _REMOVE).rstrip("."))]
+    return []
+
+
+_REMOVE = "Drop or alter that object"
+
+
+def _keep(connection: Connection[Any]) -> Added:
+    query = statement(
+        "added_columns",
+        tables=list(TABLES),
+        stars=list(STARS),
+        columns=_known_columns(),
+        surrogates=_SURROGATES,
+    )
+    added = dict(connection.execute(query).fetchall())
+    for name, columns in added.items():
+        connection.execute(
+            statement(
+                "keep_added",
+                kept=_kept(name),
+                star=sql.Identifier(name),
+                key=_list(_key(STARS[name])),
+                added=_list(columns),
+            )
+        )
+    return added
+
+
+def _references() -> sql.Composed:
+    return statement("references", tables=list(TABLES))
+
+
+def _known_columns() -> list[str]:
+    """`table.column` of all that the star has by the contract."""
+    return [
+        f"{star.name}.{name}"
+        for star in STARS.values()
+        for name in (
+            star.surrogate,
+            *(column.name for column in star.columns),
+            *(("valid_from", "valid_to") if star.is_fact else ()),
+        )
+        if name
+    ]
+
+
+def _key(star: Star) -> list[str]:
+    return [star.key.name, "valid_from"] if star.is_fact else [star.key.name]
+
+
+def _identifier(table: str) -> sql.Identifier:
+    return sql.Identifier(*table.split("."))
+
+
+def _kept(name: str) -> sql.Identifier:
+    return sql.Identifier(f"kept_{name}")
+
+
+def _list(columns: Sequence[str], relation: str = "") -> sql.Composed:
+    qualifier = (relation,) if relation else ()
+    return sql.SQL(", ").join(sql.Identifier(*qualifier, column) for column in columns)

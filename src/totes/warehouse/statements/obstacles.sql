@@ -1,0 +1,59 @@
+-- Objects on our tables with which PostgreSQL lets no load or no rebuild succeed, and the remedy.
+SELECT
+    format('column %I of %s is NOT NULL and has no default', a.attname, a.attrelid::regclass) AS found,
+    format(
+        'ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL, or give it a default',
+        a.attrelid::regclass, a.attname
+    ) AS remedy,
+    false AS only_rebuild
+FROM pg_attribute a
+WHERE a.attrelid = ANY({stars}::regclass[])
+    AND a.attnum > 0 AND NOT a.attisdropped
+    AND format('%s.%s', a.attrelid::regclass, a.attname) <> ALL({columns})
+    AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
+UNION ALL
+-- ON CONFLICT and MERGE do not work where there is a rule; a rule that is active changes what is loaded.
+SELECT
+    format('rule %I on %s changes what is loaded', r.rulename, r.ev_class::regclass),
+    format('DROP RULE %I ON %s; a trigger may do the same', r.rulename, r.ev_class::regclass),
+    false
+FROM pg_rewrite r
+WHERE r.ev_class = ANY({tables}::regclass[])
+    AND r.ev_type <> '1'
+    AND (
+        r.ev_class <> ALL({facts}::regclass[])
+        OR r.ev_enabled IN (
+            'A', CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END
+        )
+    )
+UNION ALL
+-- A rebuild replaces the rows that others' foreign keys point at. PostgreSQL would refuse that, or
+-- cascade it; the load switches it off and checks the keys at the end, for which it must read them.
+SELECT
+    format(
+        'foreign key %I of %s points at %s, whose rows a rebuild replaces',
+        c.conname, c.conrelid::regclass, c.confrelid::regclass
+    ),
+    CASE
+        WHEN current_setting('session_replication_role') <> 'replica'
+            THEN format(
+                'GRANT SET ON PARAMETER session_replication_role TO %I, or drop the constraint',
+                current_user
+            )
+        ELSE format(
+            'GRANT USAGE ON SCHEMA %s TO %2$I; GRANT SELECT ON %3$s TO %2$I',
+            t.relnamespace::regnamespace, current_user, c.conrelid::regclass
+        )
+    END,
+    true
+FROM pg_constraint c
+JOIN pg_class t ON t.oid = c.conrelid
+WHERE c.contype = 'f' AND c.conparentid = 0
+    AND c.confrelid = ANY({tables}::regclass[])
+    AND c.conrelid <> ALL({tables}::regclass[])
+    AND (
+        current_setting('session_replication_role') <> 'replica'
+        OR NOT has_schema_privilege(t.relnamespace, 'USAGE')
+        OR NOT has_table_privilege(t.oid, 'SELECT')
+    )
+ORDER BY only_rebuild, found
