@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+import shlex
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from typer.main import get_command
 
+import screen
 from conftest import ClusterFactory
 from plant import Plant, at
 from totes import __version__
@@ -545,6 +547,41 @@ def test_on_a_terminal_there_is_one_bar(monkeypatch: pytest.MonkeyPatch) -> None
         bar.start("ingest")
         [task] = bar._bars.tasks
         assert (task.description, task.completed, task.total) == ("ingest", 0, None)
+
+
+@pytest.mark.parametrize("command", [["run", "--once"], ["replay"]])
+def test_on_a_terminal_lines_stand_above_the_bar_and_nothing_is_left_of_it(
+    plant: Plant, command: list[str]
+) -> None:
+    plant.filled()
+    if command == ["replay"]:
+        plant.run()
+    shown = screen.run([*COMMAND, *command], os.environ | plant.environment, columns=100)
+    assert "\x1b[2K" in shown.written, "a bar was drawn"
+    assert shown.exit_code == 0
+    *lines, prompt = shown.lines
+    assert prompt == ""
+    stages = {"run": ["ingest", "transform", "load"], "replay": ["transform", "load"]}[command[0]]
+    steps = [line for line in lines if not line.startswith("_prisma_migrations is left out")]
+    for stage, line in zip(stages, steps, strict=True):
+        assert re.fullmatch(rf"{stage} +batch 1 +[\d,]+ rows   as of .* UTC", line)
+
+
+def test_json_lines_on_a_terminal_stand_above_the_bar_too(plant: Plant) -> None:
+    command = [*COMMAND, "run", "--once", "--json"]
+    shown = screen.run(command, os.environ | plant.filled().environment, columns=100)
+    assert "\x1b[2K" in shown.written, "a bar was drawn"
+    assert len([line for line in shown.lines if line.startswith('{"stage": ')]) == 3
+
+
+def test_what_is_piped_stays_out_of_the_terminal_where_the_bar_is(plant: Plant) -> None:
+    plant.filled()
+    command = f"{shlex.join(COMMAND)} run --once --json >{plant.folder}/piped"
+    shown = screen.run(["sh", "-c", command], os.environ | plant.environment)
+    assert "batch 1" in shown.written, "a bar was drawn"
+    assert '"stage"' not in shown.written
+    piped = (plant.folder / "piped").read_text().splitlines()
+    assert [json.loads(line)["stage"] for line in piped] == ["ingest", "transform", "load"]
 
 
 @pytest.mark.parametrize(

@@ -68,12 +68,12 @@ _FULL_SIGNS = ("No space left on device", "failed to offload data block")
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """A temporary folder for a stage's work; LakeError where its disk has no room.
+    """A temporary folder for a stage's work; LakeError where none can be made or has no room.
 
     That is said whatever the engine's failure was taken for on its way here.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        with _temporary(prefix) as folder:
             yield Path(folder)
     except (OSError, duckdb.Error, TotesError) as error:
         if not _is_full(error):
@@ -81,6 +81,18 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         raise LakeError(
             f"The temporary folder {tempfile.gettempdir()} can't be written (No space left on "
             "device): make room there, or let TMPDIR name another."
+        ) from error
+
+
+def _temporary(prefix: str) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise LakeError(
+            f"No temporary folder can be made ({error.strerror}): let TMPDIR name a folder that "
+            "this user may write."
         ) from error
 
 

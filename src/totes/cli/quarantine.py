@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from totes.cli.report import Json, report
+
 app = typer.Typer(name="quarantine", no_args_is_help=True)
 
 
@@ -15,7 +17,7 @@ def quarantine() -> None:
 
 
 @app.command("list")
-def list_() -> None:
+def list_(*, as_json: Json = False) -> None:
     """How many rows wait, by star table and reason."""
     from totes.cli.terminal import cell, out, table
     from totes.places import Places
@@ -24,6 +26,9 @@ def list_() -> None:
 
     with Places(load_settings(), make=False) as places:
         found = counts(places.warehouse)
+    if as_json:
+        report(found)
+        return
     if not found:
         out().print("Quarantine is empty.")
         return
@@ -41,6 +46,7 @@ def show(
     ] = None,
     *,
     limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 100,
+    as_json: Json = False,
 ) -> None:
     """The rows that wait, and why, oldest first."""
     from totes.cli.terminal import cell, out, table
@@ -54,6 +60,9 @@ def show(
         raise UsageError(f"There is no star table {star_table}: {', '.join(STARS)} are all.")
     with Places(load_settings(), make=False) as places:
         found = refused(places.warehouse, star_table, limit)
+    if as_json:
+        report(found)
+        return
     if not found:
         out().print(f"No row of {star_table} waits." if star_table else "Quarantine is empty.")
         return
@@ -70,6 +79,8 @@ def release(
     batches: Annotated[
         list[int] | None, typer.Argument(metavar="[BATCH]…", help="Only rows of these batches.")
     ] = None,
+    *,
+    as_json: Json = False,
 ) -> None:
     """Try refused rows again, with today's models.
 
@@ -85,16 +96,21 @@ def release(
 
     with Places(load_settings(), make=False) as places, progress() as shown:
         wanted = batches or refused_batches(places.warehouse)
-        if not wanted:
-            out().print("Quarantine is empty: there is nothing to release.")
-            return
-        batch = publish(places.ingestion, wanted).batch
-        for stage in ("transform", "load"):
-            for _ in steps(places.pipeline, stage, progress=shown):
-                pass
-        tried = {*wanted, batch}
-        left = tried.intersection(refused_batches(places.warehouse))
-        current = tried.intersection(refused_batches(places.warehouse, history=False))
+        batch, left, current = None, set[int](), set[int]()
+        if wanted:
+            batch = publish(places.ingestion, wanted).batch
+            for stage in ("transform", "load"):
+                for _ in steps(places.pipeline, stage, progress=shown):
+                    pass
+            tried = {*wanted, batch}
+            left = tried.intersection(refused_batches(places.warehouse))
+            current = tried.intersection(refused_batches(places.warehouse, history=False))
+    if as_json:
+        report({"batch": batch, "tried": wanted, "refused": sorted(current)})
+        return
+    if batch is None:
+        out().print("Quarantine is empty: there is nothing to release.")
+        return
     if current:
         fate = "some are refused still: `totes quarantine show`"
     elif left:

@@ -28,7 +28,7 @@ class FolderStore:
     """Objects are read-only files below one folder, which is made by the first write."""
 
     def __init__(self, path: Path) -> None:
-        self._root = path.expanduser().resolve()
+        self._root = path.resolve()
         self._settled: set[Path] = set()
         self.url = str(self._root)
 
