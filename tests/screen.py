@@ -9,6 +9,8 @@ import subprocess
 import termios
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from threading import Thread
 
 _SEQUENCE = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])")
 
@@ -32,9 +34,12 @@ def run(
     *,
     columns: int = 80,
     rows: int = 24,
-    watch: Callable[[int, str], None] = lambda _pid, _written: None,
+    meanwhile: Callable[[Callable[[bytes], object]], object] = lambda _type: None,
 ) -> Shown:
-    """Run it in a terminal of that size; `watch` gets its process id and what it has written."""
+    r"""Run it in a terminal of that size.
+
+    `meanwhile` is called beside it, with a function that types: b"\x03" is Ctrl-C.
+    """
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     known = {k: v for k, v in environment.items() if k not in {"COLUMNS", "LINES"}}
@@ -48,17 +53,14 @@ def run(
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
     ) as process:
         os.close(follower)
+        typist = Thread(target=meanwhile, args=[partial(os.write, leader)])
+        typist.start()
         written = b""
         while chunk := _read(leader):
             written += chunk
-            watch(process.pid, written.decode(errors="replace"))
+        typist.join()
     os.close(leader)
     return Shown(process.returncode, written.decode(errors="replace"))
-
-
-def type_ctrl_c(pid: int) -> None:
-    """What the terminal does on Ctrl-C: interrupt every process of the foreground."""
-    os.killpg(pid, 2)
 
 
 def _read(leader: int) -> bytes:

@@ -22,6 +22,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psutil import process_iter
 from rich.console import Console
 from rich.progress import Progress as Bars
 from typer.main import get_command
@@ -622,3 +623,34 @@ def test_the_demo_shows_the_business_its_batches_and_the_proof(home: Path) -> No
     said = lines.export_text()
     assert "equals totesys" in said
     assert "The dashboard: http://127.0.0.1:" in said
+
+
+MOMENTS = ("source/lock", "source/data/postmaster.pid", "warehouse/making", "lake/ingestion")
+"""What the demo has made by then: it starts a server, fills totesys, starts another, runs."""
+
+
+def processes_of(home: Path) -> list[str]:
+    """The programs that have the folder in their command line."""
+    lines = [" ".join(process.info["cmdline"] or ()) for process in process_iter(["cmdline"])]
+    return [line for line in lines if str(home) in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keys", [b"\x03", b"\x03\x03"], ids=["once", "twice"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ctrl_c_while_the_demo_starts_ends_it_quietly_and_leaves_no_process(
+    home: Path, moment: str, keys: bytes
+) -> None:
+    def interrupt(type_: Callable[[bytes], object]) -> None:
+        while not (home / moment).exists():
+            pass
+        for key in keys:
+            type_(bytes([key]))
+
+    command = [*COMMAND, "demo", "--no-dashboard"]
+    environment = os.environ | {"TOTES_HOME": str(home)}
+    shown = screen.run(command, environment, meanwhile=interrupt)
+    assert shown.exit_code in ({0} if keys == b"\x03" else {0, 130}), shown.written
+    assert "totes: " not in shown.written
+    assert "Traceback" not in shown.written
+    assert processes_of(home) == []

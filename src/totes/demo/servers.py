@@ -10,17 +10,20 @@ import fcntl
 import hashlib
 import os
 import pwd
+import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 from psycopg import sql
@@ -97,21 +100,33 @@ class EmbeddedServer:
         try:
             self._make_folder()
             with self._alone():
-                if not (self.data / "PG_VERSION").exists():
+                self._presence = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(self._presence, fcntl.LOCK_SH)
+                if not self.made:
                     self._initialize()
                 if not self.running:
                     self._launch()
-                presence = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
-                fcntl.flock(presence, fcntl.LOCK_SH)
-                self._presence = presence
         except (OSError, subprocess.CalledProcessError) as error:
+            reason = self._reason(error)
+            self._abandon()
             raise self._error(
-                f"The embedded PostgreSQL in {self.folder} can't start: {self._reason(error)}"
+                f"The embedded PostgreSQL in {self.folder} can't start: {reason}"
             ) from error
+        except BaseException:  # interrupted: what was started so far must not stay
+            self._abandon()
+            raise
         return self
 
     def stop(self) -> None:
         """Leave; the last user's leaving stops the server. Leaving twice is leaving once."""
+        try:
+            self._leave()
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise self._error(
+                f"The embedded PostgreSQL in {self.folder} can't stop: {self._reason(error)}"
+            ) from error
+
+    def _leave(self) -> None:
         if self._presence is None:
             return
         with self._alone():
@@ -122,13 +137,13 @@ class EmbeddedServer:
                 return
             finally:
                 os.close(presence)
-            try:
-                self.run("pg_ctl", "stop", "--wait", "--mode=fast", "--pgdata", str(self.data))
-                self._socket.rmdir()
-            except (OSError, subprocess.CalledProcessError) as error:
-                raise self._error(
-                    f"The embedded PostgreSQL in {self.folder} can't stop: {self._reason(error)}"
-                ) from error
+            self.run("pg_ctl", "stop", "--wait", "--mode=fast", "--pgdata", str(self.data))
+            self._socket.rmdir()
+
+    def _abandon(self) -> None:
+        """Leave a server that may not run at all."""
+        with suppress(OSError, subprocess.CalledProcessError):
+            self._leave()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -142,6 +157,17 @@ class EmbeddedServer:
         self.stop()
 
     @property
+    def made(self) -> bool:
+        """Whether there is a database cluster; where that can't be seen, starting it says why."""
+        try:
+            (self.data / "PG_VERSION").stat()
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    @property
     def running(self) -> bool:
         """Whether the server takes connections, whoever started it."""
         command: list[str | Path] = [
@@ -150,13 +176,13 @@ class EmbeddedServer:
             f"--host={self._socket}",
             "--port=5432",
         ]
-        return subprocess.run(command, check=False).returncode == 0  # noqa: S603  our own binary
+        return _finished(command, check=False).returncode == 0
 
     def run(self, program: str, *arguments: str) -> str:
         """What `program` of the embedded PostgreSQL prints, run as the server's system user."""
         account = _account()
         command: list[str | Path] = [binary(program), *arguments]
-        return subprocess.run(  # noqa: S603  our own binary
+        return _finished(
             command,
             cwd=self.data,
             env={**os.environ, "LC_ALL": "C"},
@@ -191,15 +217,24 @@ class EmbeddedServer:
     def _make_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.data, self._socket):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if account := _account():
-                _let_through(folder)
-                os.chown(folder, account.pw_uid, account.pw_gid)
+            self._make_private(folder)
+
+    def _make_private(self, folder: Path) -> None:
+        """Make a folder for the server's system user alone."""
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if account := _account():
+            _let_through(folder)
+            os.chown(folder, account.pw_uid, account.pw_gid)
 
     def _initialize(self) -> None:
+        """Beside the data's place, and moved there when complete: initdb may be killed."""
+        making = self.folder / "making"
+        if making.exists():
+            shutil.rmtree(making)
+        self._make_private(making)
         self.run(
             "initdb",
-            f"--pgdata={self.data}",
+            f"--pgdata={making}",
             "--username=postgres",
             "--auth=trust",
             "--encoding=UTF8",
@@ -209,6 +244,7 @@ class EmbeddedServer:
             "--no-sync",
             "--no-instructions",
         )
+        making.rename(self.data)
 
     def _launch(self) -> None:
         settings = {**SETTINGS, "unix_socket_directories": str(self._socket), **self._settings}
@@ -227,6 +263,17 @@ class EmbeddedServer:
             said = self.log.read_text(encoding="utf-8", errors="replace")
         telling = [line for line in said.splitlines() if "FATAL" in line or "error:" in line]
         return (telling or said.splitlines() or [str(error)])[-1]
+
+
+def _finished(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run one of our own binaries to its end, out of reach of the terminal's Ctrl-C.
+
+    Where this process is interrupted meanwhile, that is raised after the end: a start given up
+    halfway would leave a server that nobody stops.
+    """
+    with ThreadPoolExecutor(1) as waiting:
+        run = partial(subprocess.run, command, start_new_session=True, **options)
+        return waiting.submit(run).result()
 
 
 def _account() -> pwd.struct_passwd | None:
