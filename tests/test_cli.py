@@ -12,12 +12,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import StringIO
 from pathlib import Path
 from tempfile import mkdtemp
-from threading import Event
+from threading import Event as Flag
 from typing import Any
 
 import psycopg
@@ -36,11 +36,14 @@ from totes.cli.look import show_verdict
 from totes.dashboard.metrics.pipeline import freshness
 from totes.dashboard.reading import open_reading
 from totes.demo.servers import prepare_source
-from totes.pipeline import steps
+from totes.demo.simulator import Event, Kind
+from totes.pipeline import STAGES, Done, steps
 from totes.places import Places
 from totes.settings import Dsn, Settings
+from totes.show.answers import Answers, Country, Version
 from totes.show.pages import dashboard
 from totes.show.run import run as show
+from totes.show.view import Scene, picture
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "totes"]
@@ -149,6 +152,102 @@ def test_status_and_verify_print_json(plant: Plant) -> None:
     plant.filled().run()
     assert json.loads(plant.totes("status", "--json").stdout)["stages"][2]["batch"] == 1
     assert json.loads(plant.totes("verify", "--json").stdout)["equal"] is True
+
+
+JSON_KEYS = {
+    "check": {"ok", "findings"},
+    "settings": {"name", "value", "default", "origin", "meaning"},
+    "status": {
+        *("now", "data_to", "checked_at", "loaded_at", "lag_seconds", "ahead_seconds"),
+        *("verified", "stages", "carried", "quarantine", "schema_changes"),
+    },
+    "verify": {"equal", "batch", "tables"},
+    "quarantine list": {"rows", "table", "column", "reason"},
+    "quarantine show": {"batch", "table", "key", "column", "value", "reason"},
+    "warehouse migrate": {"applied"},
+    "gc": {"store", "key", "size_bytes", "modified_at", "age_seconds", "removed"},
+    "erase design 1 --columns file_name": {"batches", "versions"},
+    "run --once": {"stage", "batch", "rows", "at", "refused", "size_bytes"},
+    "ingest": {"stage", "batch", "rows", "at", "refused", "size_bytes"},
+    "replay": {"stage", "batch", "rows", "at", "refused", "size_bytes"},
+    "quarantine release": {"batch", "tried", "refused"},
+}
+"""What docs/running.md promises, in an order in which each has something to say."""
+
+
+def test_the_json_of_every_command_has_the_documented_keys(plant: Plant) -> None:
+    plant.filled().run()
+    plant.change("UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 7")
+    plant.run()
+    (plant.ingestion / ".incoming" / "left").write_text("")
+    for command, keys in JSON_KEYS.items():
+        into = ["--into", str(plant.folder / "erased")] if command.startswith("erase") else []
+        result = plant.totes(*command.split(), *into, "--json")
+        assert result.exit_code == 0, result.output
+        lines = result.stdout.splitlines()
+        found = json.loads(lines[-1] if "stage" in keys else result.stdout)
+        assert set(found[0] if isinstance(found, list) else found) == keys, command
+    documented = (ROOT / "docs" / "running.md").read_text().split("\n## ")
+    [section] = [text for text in documented if text.startswith("Answers for programs")]
+    for command, keys in JSON_KEYS.items():
+        [row] = [line for line in section.splitlines() if f"`{short(command)}`" in line]
+        assert {key for key in keys if f"`{key}`" not in row} == set(), command
+
+
+def short(command: str) -> str:
+    """Without arguments and options."""
+    return {"run --once": "run"}.get(command, command.partition(" design")[0])
+
+
+def test_every_command_that_reports_has_json() -> None:
+    without = {"demo", "simulate", "dashboard"}
+    for name, command in parts():
+        if not hasattr(command, "commands") and name.removeprefix("totes ") not in without:
+            assert any("--json" in parameter.opts for parameter in command.params), name
+
+
+def test_json_hides_secrets_and_knows_no_value_where_none_is_set(plant: Plant) -> None:
+    secret = plant.having(source_dsn="host=h user=u password=sesame", alert_command="tell sesame")
+    shown = secret.totes("settings", "--json").stdout
+    assert "sesame" not in shown
+    values = {one["name"]: one["value"] for one in json.loads(shown)}
+    assert values["TOTES_SOURCE_DSN"] == "u@h/"
+    assert values["TOTES_ALERT_TOPIC"] is None
+
+
+def test_json_of_a_check_that_fails_exits_with_1(plant: Plant) -> None:
+    plant.change("REVOKE SELECT ON staff FROM totes_ingest")
+    result = plant.totes("check", "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert found["ok"] is False
+    [failed] = [one for one in found["findings"] if not one["ok"]]
+    assert failed["advice"] == 'GRANT SELECT ON "public"."staff" TO "totes_ingest";'
+
+
+def test_json_of_a_replay_elsewhere_is_a_line_for_each_step(
+    plant: Plant, copied: Callable[[Dsn], Dsn]
+) -> None:
+    empty = copied(plant.warehouse)
+    plant.filled().run()
+    result = plant.totes("replay", "--into", empty.reveal(), "--json")
+    assert result.exit_code == 0, result.output
+    steps = [json.loads(line)["stage"] for line in result.stdout.splitlines()]
+    assert steps == ["transform", "load"]
+
+
+def test_status_tells_when_the_warehouse_was_verified_and_what_came_of_it(plant: Plant) -> None:
+    plant.filled().run()
+    assert "verified    never" in plant.totes("status").stdout
+    assert json.loads(plant.totes("status", "--json").stdout)["verified"] is None
+    plant.totes("verify")
+    assert re.search(r"verified    \d{4}-.* UTC, batch 1: equal", plant.totes("status").stdout)
+    plant.ask("DELETE FROM fact_payment WHERE payment_id = 3")
+    plant.totes("verify")
+    assert re.search(r"verified    \d{4}-.* UTC, batch 1: it diff", plant.totes("status").stdout)
+    verified = json.loads(plant.totes("status", "--json").stdout)["verified"]
+    assert (verified["batch"], verified["equal"]) == (1, False)
+    assert datetime.fromisoformat(verified["verified_at"]).tzinfo
 
 
 def test_status_tells_what_people_need_to_know(plant: Plant) -> None:
@@ -598,7 +697,7 @@ def test_ages_are_told_in_the_unit_that_fits(seconds: int, text: str) -> None:
 def test_the_demo_shows_the_business_its_batches_and_the_proof(home: Path) -> None:
     settings = Settings(home=home)
     screen = Console(file=StringIO(), force_terminal=True, width=100, record=True)
-    seen = Event()
+    seen = Flag()
 
     def stop_when_loaded() -> None:
         if seen.is_set():
@@ -611,7 +710,7 @@ def test_the_demo_shows_the_business_its_batches_and_the_proof(home: Path) -> No
             assert freshness(reading).verified_equal
         yield "here"
 
-    stop = Event()
+    stop = Flag()
     with at("load.before-commit", stop_when_loaded):
         show(settings, screen, stop, seconds=None, show_verdict=show_verdict, pages=verified)
     picture = screen.export_text()
@@ -619,20 +718,62 @@ def test_the_demo_shows_the_business_its_batches_and_the_proof(home: Path) -> No
         assert expected in picture
     lines = Console(file=StringIO(), record=True, width=100)
     pages = partial(dashboard, look=False)
-    show(settings, lines, Event(), seconds=0.5, show_verdict=show_verdict, pages=pages)
+    show(settings, lines, Flag(), seconds=0.5, show_verdict=show_verdict, pages=pages)
     said = lines.export_text()
     assert "equals totesys" in said
     assert "The dashboard: http://127.0.0.1:" in said
 
 
-MOMENTS = ("source/lock", "source/data/postmaster.pid", "warehouse/making", "lake/ingestion")
-"""What the demo has made by then: it starts a server, fills totesys, starts another, runs."""
+MOMENTS = (
+    "source/making/global/pg_control",
+    "source/data/postmaster.pid",
+    "warehouse/making/global/pg_control",
+    "lake/ingestion",
+)
+"""What the demo has made by then: it makes a server, fills totesys, makes another, runs."""
 
 
 def processes_of(home: Path) -> list[str]:
     """The programs that have the folder in their command line."""
     lines = [" ".join(process.info["cmdline"] or ()) for process in process_iter(["cmdline"])]
     return [line for line in lines if str(home) in line]
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (60, 20), (100, 30), (200, 50)])
+@pytest.mark.parametrize("versions", [0, 2, 40])
+def test_the_demos_view_has_room_for_the_address_and_the_silent_change(
+    columns: int, rows: int, versions: int
+) -> None:
+    seen = drawn(columns, rows, versions)
+    assert len(seen) < rows
+    assert max(map(len, seen)) <= columns
+    assert "The dashboard: http://127.0.0.1:8501" in seen[1]
+    assert any("changed in silence" in line for line in seen)
+    assert any("totesys: the business" in line for line in seen)
+    assert sum("Somebody" in line for line in seen) >= min(versions, 3)
+    assert "overdue payments" in "".join(seen) or rows < 30
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(1, 1), (2, 2), (10, 3), (40, 1), (1, 40)])
+def test_the_demos_view_fails_on_no_terminal_however_small(columns: int, rows: int) -> None:
+    assert drawn(columns, rows, 2)
+
+
+def drawn(columns: int, rows: int, versions: int) -> list[str]:
+    """What a terminal of that size shows of a demonstration, line by line."""
+    now = datetime(2026, 11, 29, 1, 36, tzinfo=UTC)
+    version = Version(1234, now, now, "Somebody Longname", "Granite", now.date(), "New Somewhere")
+    scene = Scene(
+        now,
+        [Event(Kind.SILENT, now, "a text that is longer than any line: " + 99 * "x", ())] * 20,
+        [Done(stage, batch, 1_000_000, now) for batch in range(20) for stage in STAGES],
+        Answers(now, now, (Country("Some Country", 1, 1),), (), (version,) * versions),
+        "http://127.0.0.1:8501",
+    )
+    terminal = Console(file=StringIO(), force_terminal=True, width=columns, height=rows)
+    with terminal.capture() as captured:
+        terminal.print(picture(scene, columns, rows - 1))
+    return re.sub(r"\x1b\[[\d;]*m", "", captured.get()).splitlines()
 
 
 @pytest.mark.slow

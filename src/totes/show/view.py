@@ -57,7 +57,7 @@ def picture(scene: Scene, columns: int, rows: int | None = None) -> RenderableTy
         head.append(Text(f" The dashboard: {scene.address}", no_wrap=True, overflow="ellipsis"))
     versions = scene.answers.order
     if rows is not None:
-        versions = versions[-max(VERSIONS, rows - len(head) - MOST_ROWS - _AROUND) :]
+        versions = versions[-max(VERSIONS, rows - len(head) - 2 * MOST_ROWS - _AROUND) :]
     history = _history(versions)
     left = 10 * MOST_ROWS if rows is None else rows - len(head) - len(versions) - _AROUND
     panels = []
