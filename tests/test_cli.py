@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +27,7 @@ from psutil import process_iter
 from rich.console import Console
 from rich.progress import Progress as Bars
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import screen
 from conftest import ClusterFactory
@@ -74,8 +76,11 @@ def execute(dsn: Any, statement: str) -> None:
 
 @pytest.fixture
 def home(scratch: Path) -> Iterator[Path]:
-    """For embedded servers. Not in tmp_path: any pytest that starts bars others from that."""
-    folder = Path(mkdtemp(dir=scratch)) / "home"
+    """For embedded servers; its name needs quotes.
+
+    Not in tmp_path: any pytest that starts bars others from that.
+    """
+    folder = Path(mkdtemp(dir=scratch)) / "a home's"
     yield folder
     shutil.rmtree(folder.parent)
 
@@ -423,6 +428,34 @@ def test_a_reader_that_leaves_is_no_reason_to_complain(plant: Plant) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("arguments", [["settings"], ["settings", "--json"], ["--help"]])
+def test_an_output_on_a_full_disk_is_one_line(plant: Plant, arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            env=os.environ | plant.environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "totes: Standard output can't be written: No space left on device.\n"
+
+
+def test_what_an_encoding_lacks_ends_no_command(plant: Plant) -> None:
+    done = subprocess.run(
+        [*COMMAND, "settings"],
+        env=os.environ
+        | plant.having(home="/caf\udce9/\u20ac").environment
+        | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"/caf\\udce9/\\u20ac  (environment)" in done.stdout
+
+
 # Bad input: one line, the right exit code, and nothing changed
 
 
@@ -556,6 +589,31 @@ def test_verify_captures_nothing_before_the_warehouse_is_there(plant: Plant) -> 
 def test_a_lake_that_cannot_be_written_is_refused(plant: Plant, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refuse(plant.filled().having(ingestion_url=str(tmp_path / "file" / "lake")), 4, "can't be")
+
+
+@pytest.mark.parametrize("command", [["run", "--once"], ["ingest"]])
+def test_without_a_temporary_folder_it_says_which_setting_helps(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    nowhere = [str(plant.folder / "missing")]
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: nowhere)
+    refuse(plant.filled(), 4, "let TMPDIR name a folder", *command)
+    assert plant.totes("status").exit_code == 0
+
+
+def test_a_folder_that_cannot_be_found_is_named(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    refuse(plant.having(ingestion_url=str(tmp_path / "loop")), 2, "loop can't be found")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    refuse(plant.having(ingestion_url="lake"), 2, "lake can't be found (the working directory")
+    embedded = {"home": ".totes", "source_dsn": ""}
+    refuse(plant.having(**embedded), 3, "The folder .totes/source can't be found")
+    monkeypatch.chdir(tmp_path)
 
 
 def test_a_manifest_of_a_newer_format_is_refused(plant: Plant) -> None:
@@ -696,7 +754,7 @@ def test_ages_are_told_in_the_unit_that_fits(seconds: int, text: str) -> None:
 @pytest.mark.slow
 def test_the_demo_shows_the_business_its_batches_and_the_proof(home: Path) -> None:
     settings = Settings(home=home)
-    screen = Console(file=StringIO(), force_terminal=True, width=100, record=True)
+    screen = Console(file=StringIO(), force_terminal=True, width=300, record=True)
     seen = Flag()
 
     def stop_when_loaded() -> None:
@@ -716,6 +774,12 @@ def test_the_demo_shows_the_business_its_batches_and_the_proof(home: Path) -> No
     picture = screen.export_text()
     for expected in ("totesys: the business", "overdue payments", "equals totesys", "totes status"):
         assert expected in picture
+    [psql] = re.findall(r"^  (\S*psql .*)$", picture, re.MULTILINE)
+    [status] = re.findall(r"^  (TOTES_HOME=.* status) ", picture, re.MULTILINE)
+    with Places(settings) as places:
+        assert places.analyst  # its server runs
+        for suggested in (f"{psql} --command 'SELECT 1'", status):
+            subprocess.run(["sh", "-ec", suggested], check=True, capture_output=True)
     lines = Console(file=StringIO(), record=True, width=100)
     pages = partial(dashboard, look=False)
     show(settings, lines, Flag(), seconds=0.5, show_verdict=show_verdict, pages=pages)
@@ -774,6 +838,17 @@ def drawn(columns: int, rows: int, versions: int) -> list[str]:
     with terminal.capture() as captured:
         terminal.print(picture(scene, columns, rows - 1))
     return re.sub(r"\x1b\[[\d;]*m", "", captured.get()).splitlines()
+
+
+@pytest.mark.slow
+def test_the_demo_says_that_the_dashboards_packages_are_missing_and_how_to_get_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("totes.dashboard.server.find_spec", lambda _: None)
+    environment = {"TOTES_HOME": str(home)}
+    result = CliRunner().invoke(app, ["demo", "--for", "200ms"], env=environment)
+    assert result.exit_code == 0, result.output
+    assert "requirements-dashboard.txt" in result.stdout
 
 
 @pytest.mark.slow

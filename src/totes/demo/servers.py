@@ -76,7 +76,10 @@ class EmbeddedServer:
         error: type[TotesError] = TotesError,
     ) -> None:
         """`settings` go over SETTINGS when this handle starts the server; `error` if it can't."""
-        self.folder = folder.resolve()
+        try:
+            self.folder = folder.resolve()
+        except (OSError, RuntimeError) as gone:  # the working directory, or a loop of links
+            raise error(f"The folder {folder} can't be found: write its full path.") from gone
         self.data = self.folder / "data"
         self._settings = settings
         self._error = error
@@ -161,10 +164,10 @@ class EmbeddedServer:
         """Whether there is a database cluster; where that can't be seen, starting it says why."""
         try:
             (self.data / "PG_VERSION").stat()
-        except PermissionError:
-            return True
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError:
+            return True
         return True
 
     @property
