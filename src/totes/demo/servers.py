@@ -11,6 +11,7 @@ import hashlib
 import os
 import pwd
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -101,14 +102,8 @@ class EmbeddedServer:
     def start(self) -> Self:
         """Make the server if need be, start it unless it runs, and be one of its users."""
         try:
-            self._make_folder()
-            with self._alone():
-                self._presence = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
-                fcntl.flock(self._presence, fcntl.LOCK_SH)
-                if not self.made:
-                    self._initialize()
-                if not self.running:
-                    self._launch()
+            with _uninterrupted():
+                self._start()
         except (OSError, subprocess.CalledProcessError) as error:
             reason = self._reason(error)
             self._abandon()
@@ -120,10 +115,21 @@ class EmbeddedServer:
             raise
         return self
 
+    def _start(self) -> None:
+        self._make_folder()
+        with self._alone():
+            self._presence = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._presence, fcntl.LOCK_SH)
+            if not self.made:
+                self._initialize()
+            if not self.running:
+                self._launch()
+
     def stop(self) -> None:
         """Leave; the last user's leaving stops the server. Leaving twice is leaving once."""
         try:
-            self._leave()
+            with _uninterrupted():
+                self._leave()
         except (OSError, subprocess.CalledProcessError) as error:
             raise self._error(
                 f"The embedded PostgreSQL in {self.folder} can't stop: {self._reason(error)}"
@@ -145,7 +151,7 @@ class EmbeddedServer:
 
     def _abandon(self) -> None:
         """Leave a server that may not run at all."""
-        with suppress(OSError, subprocess.CalledProcessError):
+        with suppress(OSError, subprocess.CalledProcessError), _uninterrupted():
             self._leave()
 
     def __enter__(self) -> Self:
@@ -268,11 +274,20 @@ class EmbeddedServer:
         return (telling or said.splitlines() or [str(error)])[-1]
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """What interrupts this thread meanwhile does so afterwards: half a start leaves processes."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _finished(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
     """Run one of our own binaries to its end, out of reach of the terminal's Ctrl-C.
 
-    Where this process is interrupted meanwhile, that is raised after the end: a start given up
-    halfway would leave a server that nobody stops.
+    In a thread, because a signal that another thread takes would interrupt the waiting here.
     """
     with ThreadPoolExecutor(1) as waiting:
         run = partial(subprocess.run, command, start_new_session=True, **options)
