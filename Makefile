@@ -55,17 +55,20 @@ $(UV):
 	@if uv --version >/dev/null 2>&1; then \
 		mkdir -p $(@D) && ln -s "$$(command -v uv)" $@; \
 	else \
-		echo "setup: fetching uv into .uv"; \
+		echo "setup: fetching uv, the installer, into .uv"; \
 		(cd / && python3 -m venv "$(CURDIR)/.uv") && .uv/bin/python -m pip install --quiet uv; \
 	fi
 
 $(READY): requirements-dev.txt pyproject.toml .python-version | $(UV)
-	@echo "setup: installing into .venv"
+	@echo "setup: installing $$(grep -c '==' requirements-dev.txt) packages into .venv; the first time takes a minute or so"
 	@$(UV) venv --quiet --allow-existing .venv
-	@$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes \
-		requirements-dev.txt
+	@$(UV) pip sync --compile-bytecode --python $(BIN)/python --require-hashes \
+		requirements-dev.txt 2>&1 | \
+		sed -u '/^ [-+~] /d; s/^/setup: /; /Installed/a setup: compiling them, which takes as long again'
+	@echo "setup: installing this project into .venv"
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
+	@echo "setup: done"
 
 .PHONY: lint
 lint: setup ## ruff: rules and format
@@ -119,6 +122,8 @@ requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --group dev --constraint requirements.txt \
 		--output-file requirements-dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --constraint requirements-dev.txt \
+		--output-file requirements-dashboard.txt
 	$(COMPILE_CHECKOV) $(if $(UPGRADE),--upgrade) --output-file requirements-checkov.txt
 
 .PHONY: requirements-check
@@ -127,8 +132,11 @@ requirements-check: setup ## requirements*.txt are what pyproject.toml asks for
 	$(COMPILE) --output-file "$$again/requirements.txt" && \
 	$(COMPILE) --extra dashboard --group dev --constraint requirements.txt \
 		--output-file "$$again/requirements-dev.txt" && \
+	$(COMPILE) --extra dashboard --constraint requirements-dev.txt \
+		--output-file "$$again/requirements-dashboard.txt" && \
 	$(COMPILE_CHECKOV) --output-file "$$again/requirements-checkov.txt" && \
-	for file in requirements.txt requirements-dev.txt requirements-checkov.txt; do \
+	for file in requirements.txt requirements-dev.txt requirements-dashboard.txt \
+		requirements-checkov.txt; do \
 		cmp --silent "$$file" "$$again/$$file" || \
 			{ echo "$$file is not what pyproject.toml asks for: make requirements"; exit 1; }; \
 	done

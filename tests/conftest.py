@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import hypothesis
 import psycopg
@@ -24,6 +24,9 @@ from totes.demo.servers import (
 )
 from totes.settings import Dsn
 from totes.warehouse.schema import migrate
+
+if TYPE_CHECKING:
+    from s3_service import S3Service
 
 hypothesis.settings.register_profile("ci", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ci")
@@ -125,6 +128,15 @@ def older(scratch: Path) -> Iterator[EmbeddedServer]:
         pytest.skip("no older PostgreSQL is installed in /usr/lib/postgresql")
     SystemServer.binaries = installed[0].parent
     with SystemServer(scratch / "older", THROW_AWAY) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator["S3Service"]:
+    """S3, and AWS's other services; each test makes a bucket of its own."""
+    from s3_service import S3Service  # noqa: PLC0415  moto takes a second
+
+    with S3Service() as running:
         yield running
 
 

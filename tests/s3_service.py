@@ -54,6 +54,8 @@ class S3Service:
         self._one_by_one = threading.Lock()
         self.fault: Fault | None = None
         self.faults = 0
+        self.conditional = True
+        """Whether `If-None-Match` is obeyed; there are S3 services that ignore it."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -115,6 +117,8 @@ class S3Service:
 
     def _serve(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         answer: Iterable[bytes]
+        if not self.conditional:
+            environ.pop("HTTP_IF_NONE_MATCH", None)
         with self._one_by_one:  # S3 looks and writes in one step, moto in two
             answer = self._moto(environ, start)
         return answer

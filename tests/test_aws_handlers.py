@@ -50,12 +50,6 @@ class Context:
         return self.left_ms
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[S3Service]:
-    with S3Service() as running:
-        yield running
-
-
 @dataclass
 class Cloud:
     """The platform on AWS: its functions, and everything that they say."""

@@ -1,5 +1,6 @@
 """Check: every thing that is missing is named, with what helps."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from conftest import ClusterFactory, EmptyWarehouse, Totesys
 from plant import Plant
+from s3_service import Fault, S3Service
 from totes import check as checking
 from totes.check import Finding, check
 from totes.demo.servers import prepare_source
@@ -157,6 +159,39 @@ def test_a_store_that_holds_another_probe_fails(plant: Plant) -> None:
     FolderStore(plant.ingestion).create(checking.PROBE, b"something else")
     [(what, _)] = failures(look(plant))
     assert what == "ingestion store"
+
+
+@pytest.fixture
+def buckets(service: S3Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
+    """Both stores in a bucket."""
+    service.environment(monkeypatch)
+    bucket = service.new_bucket()
+    yield {f"{store}_url": f"s3://{bucket}/{store}" for store in ("ingestion", "processed")}
+    service.conditional = True
+    service.fail(None)
+
+
+def test_a_store_that_overwrites_fails_every_time(
+    plant: Plant, service: S3Service, buckets: dict[str, object]
+) -> None:
+    service.conditional = False
+    for _ in range(2):
+        [ingestion, processed] = [one for one in look(plant, **buckets) if not one.ok]
+        assert (ingestion.what, processed.what) == ("ingestion store", "processed store")
+        assert "overwrites objects" in ingestion.found
+        assert "If-None-Match" in ingestion.advice
+    service.conditional = True
+    assert not failures(look(plant, **buckets))
+
+
+def test_a_bucket_that_may_only_be_read_fails_although_the_probe_is_there(
+    plant: Plant, service: S3Service, buckets: dict[str, object]
+) -> None:
+    assert not failures(look(plant, **buckets))
+    service.fail(Fault("PUT", "403 Forbidden", "AccessDenied"))
+    found = [one for one in look(plant, **buckets) if not one.ok]
+    assert [one.what for one in found] == ["ingestion store", "processed store"]
+    assert "s3:PutObject" in found[0].found
 
 
 def test_an_altered_warehouse_fails(plant: Plant) -> None:

@@ -4,27 +4,32 @@ import json
 import os
 import re
 import runpy
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import StringIO
 from pathlib import Path
 from tempfile import mkdtemp
-from threading import Event
+from threading import Event as Flag
 from typing import Any
 
 import psycopg
 import pytest
+from psutil import process_iter
 from rich.console import Console
 from rich.progress import Progress as Bars
 from typer.main import get_command
+from typer.testing import CliRunner
 
+import screen
 from conftest import ClusterFactory
 from plant import Plant, at
 from totes import __version__
@@ -33,11 +38,14 @@ from totes.cli.look import show_verdict
 from totes.dashboard.metrics.pipeline import freshness
 from totes.dashboard.reading import open_reading
 from totes.demo.servers import prepare_source
-from totes.pipeline import steps
+from totes.demo.simulator import Event, Kind
+from totes.pipeline import STAGES, Done, steps
 from totes.places import Places
 from totes.settings import Dsn, Settings
+from totes.show.answers import Answers, Country, Version
 from totes.show.pages import dashboard
 from totes.show.run import run as show
+from totes.show.view import Scene, picture
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "totes"]
@@ -68,8 +76,11 @@ def execute(dsn: Any, statement: str) -> None:
 
 @pytest.fixture
 def home(scratch: Path) -> Iterator[Path]:
-    """For embedded servers. Not in tmp_path: any pytest that starts bars others from that."""
-    folder = Path(mkdtemp(dir=scratch)) / "home"
+    """For embedded servers; its name needs quotes.
+
+    Not in tmp_path: any pytest that starts bars others from that.
+    """
+    folder = Path(mkdtemp(dir=scratch)) / "a home's"
     yield folder
     shutil.rmtree(folder.parent)
 
@@ -146,6 +157,102 @@ def test_status_and_verify_print_json(plant: Plant) -> None:
     plant.filled().run()
     assert json.loads(plant.totes("status", "--json").stdout)["stages"][2]["batch"] == 1
     assert json.loads(plant.totes("verify", "--json").stdout)["equal"] is True
+
+
+JSON_KEYS = {
+    "check": {"ok", "findings"},
+    "settings": {"name", "value", "default", "origin", "meaning"},
+    "status": {
+        *("now", "data_to", "checked_at", "loaded_at", "lag_seconds", "ahead_seconds"),
+        *("verified", "stages", "carried", "quarantine", "schema_changes"),
+    },
+    "verify": {"equal", "batch", "tables"},
+    "quarantine list": {"rows", "table", "column", "reason"},
+    "quarantine show": {"batch", "table", "key", "column", "value", "reason"},
+    "warehouse migrate": {"applied"},
+    "gc": {"store", "key", "size_bytes", "modified_at", "age_seconds", "removed"},
+    "erase design 1 --columns file_name": {"batches", "versions"},
+    "run --once": {"stage", "batch", "rows", "at", "refused", "size_bytes"},
+    "ingest": {"stage", "batch", "rows", "at", "refused", "size_bytes"},
+    "replay": {"stage", "batch", "rows", "at", "refused", "size_bytes"},
+    "quarantine release": {"batch", "tried", "refused"},
+}
+"""What docs/running.md promises, in an order in which each has something to say."""
+
+
+def test_the_json_of_every_command_has_the_documented_keys(plant: Plant) -> None:
+    plant.filled().run()
+    plant.change("UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 7")
+    plant.run()
+    (plant.ingestion / ".incoming" / "left").write_text("")
+    for command, keys in JSON_KEYS.items():
+        into = ["--into", str(plant.folder / "erased")] if command.startswith("erase") else []
+        result = plant.totes(*command.split(), *into, "--json")
+        assert result.exit_code == 0, result.output
+        lines = result.stdout.splitlines()
+        found = json.loads(lines[-1] if "stage" in keys else result.stdout)
+        assert set(found[0] if isinstance(found, list) else found) == keys, command
+    documented = (ROOT / "docs" / "running.md").read_text().split("\n## ")
+    [section] = [text for text in documented if text.startswith("Answers for programs")]
+    for command, keys in JSON_KEYS.items():
+        [row] = [line for line in section.splitlines() if f"`{short(command)}`" in line]
+        assert {key for key in keys if f"`{key}`" not in row} == set(), command
+
+
+def short(command: str) -> str:
+    """Without arguments and options."""
+    return {"run --once": "run"}.get(command, command.partition(" design")[0])
+
+
+def test_every_command_that_reports_has_json() -> None:
+    without = {"demo", "simulate", "dashboard"}
+    for name, command in parts():
+        if not hasattr(command, "commands") and name.removeprefix("totes ") not in without:
+            assert any("--json" in parameter.opts for parameter in command.params), name
+
+
+def test_json_hides_secrets_and_knows_no_value_where_none_is_set(plant: Plant) -> None:
+    secret = plant.having(source_dsn="host=h user=u password=sesame", alert_command="tell sesame")
+    shown = secret.totes("settings", "--json").stdout
+    assert "sesame" not in shown
+    values = {one["name"]: one["value"] for one in json.loads(shown)}
+    assert values["TOTES_SOURCE_DSN"] == "u@h/"
+    assert values["TOTES_ALERT_TOPIC"] is None
+
+
+def test_json_of_a_check_that_fails_exits_with_1(plant: Plant) -> None:
+    plant.change("REVOKE SELECT ON staff FROM totes_ingest")
+    result = plant.totes("check", "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert found["ok"] is False
+    [failed] = [one for one in found["findings"] if not one["ok"]]
+    assert failed["advice"] == 'GRANT SELECT ON "public"."staff" TO "totes_ingest";'
+
+
+def test_json_of_a_replay_elsewhere_is_a_line_for_each_step(
+    plant: Plant, copied: Callable[[Dsn], Dsn]
+) -> None:
+    empty = copied(plant.warehouse)
+    plant.filled().run()
+    result = plant.totes("replay", "--into", empty.reveal(), "--json")
+    assert result.exit_code == 0, result.output
+    steps = [json.loads(line)["stage"] for line in result.stdout.splitlines()]
+    assert steps == ["transform", "load"]
+
+
+def test_status_tells_when_the_warehouse_was_verified_and_what_came_of_it(plant: Plant) -> None:
+    plant.filled().run()
+    assert "verified    never" in plant.totes("status").stdout
+    assert json.loads(plant.totes("status", "--json").stdout)["verified"] is None
+    plant.totes("verify")
+    assert re.search(r"verified    \d{4}-.* UTC, batch 1: equal", plant.totes("status").stdout)
+    plant.ask("DELETE FROM fact_payment WHERE payment_id = 3")
+    plant.totes("verify")
+    assert re.search(r"verified    \d{4}-.* UTC, batch 1: it diff", plant.totes("status").stdout)
+    verified = json.loads(plant.totes("status", "--json").stdout)["verified"]
+    assert (verified["batch"], verified["equal"]) == (1, False)
+    assert datetime.fromisoformat(verified["verified_at"]).tzinfo
 
 
 def test_status_tells_what_people_need_to_know(plant: Plant) -> None:
@@ -321,6 +428,34 @@ def test_a_reader_that_leaves_is_no_reason_to_complain(plant: Plant) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("arguments", [["settings"], ["settings", "--json"], ["--help"]])
+def test_an_output_on_a_full_disk_is_one_line(plant: Plant, arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            env=os.environ | plant.environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "totes: Standard output can't be written: No space left on device.\n"
+
+
+def test_what_an_encoding_lacks_ends_no_command(plant: Plant) -> None:
+    done = subprocess.run(
+        [*COMMAND, "settings"],
+        env=os.environ
+        | plant.having(home="/caf\udce9/\u20ac").environment
+        | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"/caf\\udce9/\\u20ac  (environment)" in done.stdout
+
+
 # Bad input: one line, the right exit code, and nothing changed
 
 
@@ -456,6 +591,31 @@ def test_a_lake_that_cannot_be_written_is_refused(plant: Plant, tmp_path: Path) 
     refuse(plant.filled().having(ingestion_url=str(tmp_path / "file" / "lake")), 4, "can't be")
 
 
+@pytest.mark.parametrize("command", [["run", "--once"], ["ingest"]])
+def test_without_a_temporary_folder_it_says_which_setting_helps(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    nowhere = [str(plant.folder / "missing")]
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: nowhere)
+    refuse(plant.filled(), 4, "let TMPDIR name a folder", *command)
+    assert plant.totes("status").exit_code == 0
+
+
+def test_a_folder_that_cannot_be_found_is_named(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    refuse(plant.having(ingestion_url=str(tmp_path / "loop")), 2, "loop can't be found")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    refuse(plant.having(ingestion_url="lake"), 2, "lake can't be found (the working directory")
+    embedded = {"home": ".totes", "source_dsn": ""}
+    refuse(plant.having(**embedded), 3, "The folder .totes/source can't be found")
+    monkeypatch.chdir(tmp_path)
+
+
 def test_a_manifest_of_a_newer_format_is_refused(plant: Plant) -> None:
     plant.filled().run()
     path = plant.ingestion / "batches" / f"{2:012d}.json"
@@ -547,6 +707,41 @@ def test_on_a_terminal_there_is_one_bar(monkeypatch: pytest.MonkeyPatch) -> None
         assert (task.description, task.completed, task.total) == ("ingest", 0, None)
 
 
+@pytest.mark.parametrize("command", [["run", "--once"], ["replay"]])
+def test_on_a_terminal_lines_stand_above_the_bar_and_nothing_is_left_of_it(
+    plant: Plant, command: list[str]
+) -> None:
+    plant.filled()
+    if command == ["replay"]:
+        plant.run()
+    shown = screen.run([*COMMAND, *command], os.environ | plant.environment, columns=100)
+    assert "\x1b[2K" in shown.written, "a bar was drawn"
+    assert shown.exit_code == 0
+    *lines, prompt = shown.lines
+    assert prompt == ""
+    stages = {"run": ["ingest", "transform", "load"], "replay": ["transform", "load"]}[command[0]]
+    steps = [line for line in lines if not line.startswith("_prisma_migrations is left out")]
+    for stage, line in zip(stages, steps, strict=True):
+        assert re.fullmatch(rf"{stage} +batch 1 +[\d,]+ rows   as of .* UTC", line)
+
+
+def test_json_lines_on_a_terminal_stand_above_the_bar_too(plant: Plant) -> None:
+    command = [*COMMAND, "run", "--once", "--json"]
+    shown = screen.run(command, os.environ | plant.filled().environment, columns=100)
+    assert "\x1b[2K" in shown.written, "a bar was drawn"
+    assert len([line for line in shown.lines if line.startswith('{"stage": ')]) == 3
+
+
+def test_what_is_piped_stays_out_of_the_terminal_where_the_bar_is(plant: Plant) -> None:
+    plant.filled()
+    command = f"{shlex.join(COMMAND)} run --once --json >{plant.folder}/piped"
+    shown = screen.run(["sh", "-c", command], os.environ | plant.environment)
+    assert "batch 1" in shown.written, "a bar was drawn"
+    assert '"stage"' not in shown.written
+    piped = (plant.folder / "piped").read_text().splitlines()
+    assert [json.loads(line)["stage"] for line in piped] == ["ingest", "transform", "load"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0 s"), (119, "119 s"), (600, "10 min"), (9000, "2.5 h"), (300_000, "3 d")],
@@ -559,8 +754,8 @@ def test_ages_are_told_in_the_unit_that_fits(seconds: int, text: str) -> None:
 @pytest.mark.slow
 def test_the_demo_shows_the_business_its_batches_and_the_proof(home: Path) -> None:
     settings = Settings(home=home)
-    screen = Console(file=StringIO(), force_terminal=True, width=100, record=True)
-    seen = Event()
+    screen = Console(file=StringIO(), force_terminal=True, width=300, record=True)
+    seen = Flag()
 
     def stop_when_loaded() -> None:
         if seen.is_set():
@@ -573,15 +768,105 @@ def test_the_demo_shows_the_business_its_batches_and_the_proof(home: Path) -> No
             assert freshness(reading).verified_equal
         yield "here"
 
-    stop = Event()
+    stop = Flag()
     with at("load.before-commit", stop_when_loaded):
         show(settings, screen, stop, seconds=None, show_verdict=show_verdict, pages=verified)
     picture = screen.export_text()
     for expected in ("totesys: the business", "overdue payments", "equals totesys", "totes status"):
         assert expected in picture
+    [psql] = re.findall(r"^  (\S*psql .*)$", picture, re.MULTILINE)
+    [status] = re.findall(r"^  (TOTES_HOME=.* status) ", picture, re.MULTILINE)
+    with Places(settings) as places:
+        assert places.analyst  # its server runs
+        for suggested in (f"{psql} --command 'SELECT 1'", status):
+            subprocess.run(["sh", "-ec", suggested], check=True, capture_output=True)
     lines = Console(file=StringIO(), record=True, width=100)
     pages = partial(dashboard, look=False)
-    show(settings, lines, Event(), seconds=0.5, show_verdict=show_verdict, pages=pages)
+    show(settings, lines, Flag(), seconds=0.5, show_verdict=show_verdict, pages=pages)
     said = lines.export_text()
     assert "equals totesys" in said
     assert "The dashboard: http://127.0.0.1:" in said
+
+
+MOMENTS = (
+    "source/making/global/pg_control",
+    "source/data/postmaster.pid",
+    "warehouse/making/global/pg_control",
+    "lake/ingestion",
+)
+"""What the demo has made by then: it makes a server, fills totesys, makes another, runs."""
+
+
+def processes_of(home: Path) -> list[str]:
+    """The programs that have the folder in their command line."""
+    lines = [" ".join(process.info["cmdline"] or ()) for process in process_iter(["cmdline"])]
+    return [line for line in lines if str(home) in line]
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (60, 20), (100, 30), (200, 50)])
+@pytest.mark.parametrize("versions", [0, 2, 40])
+def test_the_demos_view_has_room_for_the_address_and_the_silent_change(
+    columns: int, rows: int, versions: int
+) -> None:
+    seen = drawn(columns, rows, versions)
+    assert len(seen) < rows
+    assert max(map(len, seen)) <= columns
+    assert "The dashboard: http://127.0.0.1:8501" in seen[1]
+    assert any("changed in silence" in line for line in seen)
+    assert any("totesys: the business" in line for line in seen)
+    assert sum("Somebody" in line for line in seen) >= min(versions, 3)
+    assert "overdue payments" in "".join(seen) or rows < 30
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(1, 1), (2, 2), (10, 3), (40, 1), (1, 40)])
+def test_the_demos_view_fails_on_no_terminal_however_small(columns: int, rows: int) -> None:
+    assert drawn(columns, rows, 2)
+
+
+def drawn(columns: int, rows: int, versions: int) -> list[str]:
+    """What a terminal of that size shows of a demonstration, line by line."""
+    now = datetime(2026, 11, 29, 1, 36, tzinfo=UTC)
+    version = Version(1234, now, now, "Somebody Longname", "Granite", now.date(), "New Somewhere")
+    scene = Scene(
+        now,
+        [Event(Kind.SILENT, now, "a text that is longer than any line: " + 99 * "x", ())] * 20,
+        [Done(stage, batch, 1_000_000, now) for batch in range(20) for stage in STAGES],
+        Answers(now, now, (Country("Some Country", 1, 1),), (), (version,) * versions),
+        "http://127.0.0.1:8501",
+    )
+    terminal = Console(file=StringIO(), force_terminal=True, width=columns, height=rows)
+    with terminal.capture() as captured:
+        terminal.print(picture(scene, columns, rows - 1))
+    return re.sub(r"\x1b\[[\d;]*m", "", captured.get()).splitlines()
+
+
+@pytest.mark.slow
+def test_the_demo_says_that_the_dashboards_packages_are_missing_and_how_to_get_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("totes.dashboard.server.find_spec", lambda _: None)
+    environment = {"TOTES_HOME": str(home)}
+    result = CliRunner().invoke(app, ["demo", "--for", "200ms"], env=environment)
+    assert result.exit_code == 0, result.output
+    assert "requirements-dashboard.txt" in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keys", [b"\x03", b"\x03\x03"], ids=["once", "twice"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ctrl_c_while_the_demo_starts_ends_it_quietly_and_leaves_no_process(
+    home: Path, moment: str, keys: bytes
+) -> None:
+    def interrupt(type_: Callable[[bytes], object]) -> None:
+        while not (home / moment).exists():
+            pass
+        for key in keys:
+            type_(bytes([key]))
+
+    command = [*COMMAND, "demo", "--no-dashboard"]
+    environment = os.environ | {"TOTES_HOME": str(home)}
+    shown = screen.run(command, environment, meanwhile=interrupt)
+    assert shown.exit_code in ({0} if keys == b"\x03" else {0, 130}), shown.written
+    assert "totes: " not in shown.written
+    assert "Traceback" not in shown.written
+    assert processes_of(home) == []

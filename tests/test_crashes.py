@@ -182,12 +182,6 @@ IN_PARTS = {"s3.before-parts", "s3.parts-joined"}
 """Reached by large files only."""
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[S3Service]:
-    with S3Service() as running:
-        yield running
-
-
 @pytest.fixture
 def bucket(plant: Plant, service: S3Service, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """The plant's pipeline with a lake in S3."""

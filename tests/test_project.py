@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -37,9 +38,7 @@ def test_no_committed_file_names_a_machines_path_or_an_unknown_host() -> None:
 
 
 @pytest.mark.rules
-@pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-dev.txt", "requirements-checkov.txt"]
-)
+@pytest.mark.parametrize("name", [path.name for path in ROOT.glob("requirements*.txt")])
 def test_requirements_are_pinned_and_hashed_and_name_no_address(name: str) -> None:
     lines = (ROOT / name).read_text().splitlines()
     entries = [line for line in lines if not line.lstrip().startswith(("#", "--hash=sha256:"))]
@@ -62,6 +61,26 @@ def test_every_make_target_is_explained_by_make_help() -> None:
 @pytest.mark.rules
 def test_the_changelog_knows_this_version() -> None:
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.rules
+def test_make_setup_says_what_it_does_before_it_takes_long() -> None:
+    lines = _run("make", "--dry-run", "--always-make", "setup").splitlines()
+    [sync] = [number for number, line in enumerate(lines) if "pip sync" in line]
+    assert "--quiet" not in lines[sync]
+    assert any('echo "setup: installing' in line for line in lines[:sync])
+
+
+@pytest.mark.rules
+def test_what_the_documents_install_for_the_dashboard_is_all_it_needs() -> None:
+    """The container and the service install these alone."""
+    pinned = (ROOT / "requirements-dashboard.txt").read_text()
+    names = {re.split(r"[=\[]", line)[0] for line in pinned.splitlines() if "==" in line}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*extras["dependencies"], *extras["optional-dependencies"]["dashboard"]]
+    assert {re.split(r"[>\[]", one)[0] for one in needed} <= names
+    for name in ("deploy/Containerfile", "docs/running.md"):
+        assert "-r requirements-dashboard.txt" in (ROOT / name).read_text()
 
 
 @pytest.fixture(scope="module")

@@ -24,12 +24,6 @@ NUMBERS = itertools.count(1)
 WHOLE = {**PARTS, "password": SECRET, "engine": "postgres", "sslmode": "require"}
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[S3Service]:
-    with S3Service() as running:
-        yield running
-
-
 class Vault:
     """Secrets Manager, with one secret that a test may change."""
 

@@ -23,12 +23,6 @@ from totes.lake.folder import INCOMING
 from totes.lake.s3 import PART_BYTES
 
 
-@pytest.fixture(scope="session")
-def service() -> Iterator[S3Service]:
-    with S3Service() as running:
-        yield running
-
-
 class Place(Protocol):
     """Where a store may be, and a way to fill it quickly."""
 

@@ -61,7 +61,7 @@ def demonstration() -> str:
                 steps += run_once(places.pipeline)
         scene = Scene(datetime.now(UTC), events, steps, ask(places.analyst))
     console = Console(record=True, width=COLUMNS, file=StringIO())
-    console.print(picture(scene))
+    console.print(picture(scene, COLUMNS))
     return console.export_svg(
         title="totes demo", code_format=FRAME, font_aspect_ratio=WIDTH_OF_A_LETTER
     )

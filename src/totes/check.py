@@ -30,6 +30,9 @@ PROBE = "check/probe.txt"
 
 _PROBE_CONTENT = b"`totes check` writes this to see whether it can. It may stay.\n"
 
+_OTHER_CONTENT = b"This must not replace what another process has written.\n"
+"""Two processes may publish the same batch: a store that lets the second win loses the first."""
+
 CLOCKS_APART = timedelta(seconds=5)
 """How far clocks may differ before "so many seconds ago" misleads."""
 
@@ -174,14 +177,17 @@ def _source_rights(
 
 
 def _store(what: str, store: Store) -> Iterator[Finding]:
-    """Write, read back and list, as the platform will; where it can't, the store says so."""
+    """Write, read back, list and try to overwrite; where the store fails, LakeError says so."""
     store.create(PROBE, _PROBE_CONTENT)
-    same = store.get(PROBE) == _PROBE_CONTENT and PROBE in store.list("check/")
-    if same:
-        yield Finding(what, f"{store.url} can be written, read and listed")
-    else:
+    if store.get(PROBE) != _PROBE_CONTENT or PROBE not in store.list("check/"):
         advice = "use a store that keeps what is written."
         yield _failed(what, f"{store.url} gives back something else than was written", advice)
+    elif store.create(PROBE, _OTHER_CONTENT) or store.get(PROBE) != _PROBE_CONTENT:
+        store.create(PROBE, _PROBE_CONTENT)  # overwritten again, for the day the store is mended
+        found = f"{store.url} overwrites objects although it is asked to create them only"
+        yield _failed(what, found, "use a store that supports conditional writes (If-None-Match).")
+    else:
+        yield Finding(what, f"{store.url} can be written, read and listed, and overwrites nothing")
 
 
 def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding]:

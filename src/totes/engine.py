@@ -105,13 +105,13 @@ _FULL_SIGNS = ("No space left on device", "failed to offload data block")
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """A temporary folder for a stage's work; LakeError where its disk has no room.
+    """A temporary folder for a stage's work; LakeError where none can be made or has no room.
 
     That is said whatever the engine's failure was taken for on its way here. The same is true of
     OutOfMemory.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        with _temporary(prefix) as folder:
             yield Path(folder)
     except (OSError, duckdb.Error, TotesError) as error:
         if _is_full(error):
@@ -122,6 +122,18 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         if isinstance(error, OutOfMemory) or not _is_memory(error):
             raise
         raise _out_of_memory("A batch") from error
+
+
+def _temporary(prefix: str) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise LakeError(
+            f"No temporary folder can be made ({error.strerror}): let TMPDIR name a folder that "
+            "this user may write."
+        ) from error
 
 
 def _is_full(error: Exception) -> bool:

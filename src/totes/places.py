@@ -143,7 +143,7 @@ class Places:
         return prepare_warehouse(self._run(server, "warehouse", WarehouseError))
 
     def _run(self, server: "servers.EmbeddedServer", name: str, error: type[TotesError]) -> Dsn:
-        if not self._make and not server.data.exists():
+        if not self._make and not server.made:
             raise error(
                 f"There is no {name} in {self.settings.home} yet: begin with `totes demo`, or set "
                 "TOTES_SOURCE_DSN and TOTES_WAREHOUSE_DSN and `totes run --once`."

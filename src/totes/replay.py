@@ -8,14 +8,13 @@ the rest.
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from totes.batch import (
     generation_path,
     manifest_path,
     processed_manifest_path,
 )
+from totes.engine import scratch_folder
 from totes.errors import LakeError, UsageError, WarehouseError
 from totes.failpoint import reach
 from totes.lake.folder import FolderStore
@@ -82,8 +81,8 @@ def _elsewhere(ingestion: Store, into: Dsn, upto: int | None, progress: Progress
                 f"{into} has batches already: replay into an empty database. If it is what an "
                 "interrupted replay left, drop it and create it anew."
             )
-    with TemporaryDirectory(prefix="totes-replay-") as folder:
-        processed = FolderStore(Path(folder))
+    with scratch_folder("totes-replay-") as folder:
+        processed = FolderStore(folder)
         for made in write_generation(
             ingestion, processed, 1, shipped_models(), upto=upto, progress=progress
         ):

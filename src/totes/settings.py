@@ -4,6 +4,7 @@ import difflib
 import logging
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, NoReturn, Self
+from typing import Annotated, Any, NoReturn, Self
 from urllib.parse import urlsplit
 
 import psycopg
@@ -29,10 +30,10 @@ from pydantic_core import CoreSchema, core_schema
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from totes.errors import UsageError
@@ -231,6 +232,22 @@ def _names(value: object) -> object:
     return value
 
 
+def _expanded(value: object) -> object:
+    """A path whose leading `~` is replaced by the home folder; URLs stay as they are."""
+    if not isinstance(value, str | Path):
+        return value
+    text = os.path.expanduser(str(value))  # noqa: PTH111  Path's raises RuntimeError
+    if text.startswith("~"):
+        raise ValueError(f"{text.partition('/')[0]} has no home folder: write the full path")
+    if "\0" in text:
+        raise ValueError("must not contain a null character")
+    return text
+
+
+Location = Annotated[str, BeforeValidator(_expanded)]
+"""A folder's path or a URL."""
+
+
 def _rates_url(value: str | None) -> str | None:
     parts = urlsplit(value or "")
     local = parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path
@@ -245,12 +262,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="TOTES_",
         env_ignore_empty=True,
-        toml_file="totes.toml",
         extra="forbid",
         frozen=True,
     )
 
-    home: Path = Field(default=Path(".totes"), description="where the embedded parts live")
+    home: Annotated[Path, BeforeValidator(_expanded)] = Field(
+        default=Path(".totes"), description="where the embedded parts live"
+    )
     source_dsn: Dsn | None = Field(
         default=None,
         description="libpq URL of totesys [an embedded server, database totesys]",
@@ -272,11 +290,11 @@ class Settings(BaseSettings):
     warehouse_secret: str | None = Field(
         default=None, description="the same for the warehouse [none]"
     )
-    ingestion_url: str | None = Field(
+    ingestion_url: Location | None = Field(
         default=None,
         description="folder or s3://bucket/prefix of the ingestion store [HOME/lake/ingestion]",
     )
-    processed_url: str | None = Field(
+    processed_url: Location | None = Field(
         default=None,
         description="folder or s3://bucket/prefix of the processed store [HOME/lake/processed]",
     )
@@ -318,7 +336,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  not offered
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over totes.toml; nothing else is read."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _file())
 
     @property
     def ingestion(self) -> str:
@@ -331,29 +349,74 @@ class Settings(BaseSettings):
 
 PREFIX = "TOTES_"
 
+FILE = Path("totes.toml")
+
+
+def _file() -> dict[str, Any]:
+    """The settings in totes.toml; none where the working directory has no such file.
+
+    A working directory that this user may not enter counts as having none: a service's user is
+    often started from somebody else's. UsageError where the file exists and can't be read.
+    """
+    try:
+        FILE.lstat()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        log.debug("%s is not read: %s in the working directory.", FILE, error.strerror)
+        return {}
+    try:
+        if not stat.S_ISREG(FILE.stat().st_mode):
+            raise UsageError(f"{FILE} can't be read: it is not a regular file.")
+        return tomllib.loads(FILE.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UsageError(f"{FILE} can't be read: it links to a file that does not exist.") from None
+    except OSError as error:
+        raise UsageError(f"{FILE} can't be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{FILE} can't be read: byte {error.start} is not UTF-8. Save it as UTF-8."
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{FILE} can't be read: {error}.") from None
+
+
+_INJECTED = re.compile(
+    r"TOTES_(\w+_)?("
+    r"PORT=\w+://.*|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*"
+    r"|SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=\d*"
+    r"|NAME=/.+/.+|ENV_\w+=.*)",  # only by Docker's links
+    re.DOTALL,
+)
+"""Variables that Kubernetes and Docker's links set for a service whose name begins with `totes`."""
+
 
 def load_settings() -> Settings:
     """The settings in force; UsageError names the one that can't be meant."""
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    for name in sorted(os.environ):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
-            advice = f"did you mean {near[0]}?" if near else "`totes settings` lists them all."
-            raise UsageError(f"There is no setting {name}: {advice}")
+    for name, value in sorted(os.environ.items()):
+        if not name.upper().startswith(PREFIX) or name.upper() in known:
+            continue
+        if not _INJECTED.fullmatch(f"{name}={value}"):
+            raise UsageError(f"There is no setting {name}: {_hint(name.upper(), known)}")
     try:
         settings = Settings()
     except ValidationError as error:
         detail = error.errors(include_input=False)[0]
         name = ".".join(str(part) for part in detail["loc"])
-        reason = "there is no such setting"
-        if detail["type"] != "extra_forbidden":
-            reason = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] == "extra_forbidden":
+            hint = _hint(name.lower().removeprefix(PREFIX.lower()), set(Settings.model_fields))
+            raise UsageError(f"There is no setting {name} in {FILE}: {hint}") from None
+        reason = detail["msg"].removeprefix("Value error, ")
         raise UsageError(f"Setting {PREFIX}{name.upper()}: {reason}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"totes.toml can't be read: {error}.") from None
     for name in ("source_dsn", "warehouse_dsn", "dashboard_dsn"):
         warn(getattr(settings, name), f"{PREFIX}{name.upper()}")
     return settings
+
+
+def _hint(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"did you mean {near[0]}?" if near else "`totes settings` lists them all."
 
 
 def warn(dsn: Dsn | None, name: str) -> None:
@@ -379,6 +442,11 @@ def dsn(text: str, name: str) -> Dsn:
     return found
 
 
+def location(text: str, name: str) -> str:
+    """The folder or URL that option `name` says."""
+    return _option(Location, text, name)
+
+
 def _option[T](kind: type[T], text: str, name: str) -> T:
     try:
         return TypeAdapter(kind).validate_python(text)
@@ -389,10 +457,11 @@ def _option[T](kind: type[T], text: str, name: str) -> T:
 
 @dataclass(frozen=True)
 class Listed:
-    """A setting as `totes settings` lists it: fit to be shown."""
+    """A setting as `totes settings` lists it: fit to be shown. `value` is None where unset."""
 
     name: str
-    value: str
+    value: str | None
+    default: str
     origin: str
     meaning: str
 
@@ -400,17 +469,15 @@ class Listed:
 def listed(settings: Settings) -> Iterator[Listed]:
     """Every setting, its value without secrets, and where it came from."""
     environment = EnvSettingsSource(Settings)()
-    file = TomlConfigSettingsSource(Settings)()
     for name in Settings.model_fields:
-        origin = (
-            "environment" if name in environment else "totes.toml" if name in file else "default"
-        )
+        origin = str(FILE) if name in settings.model_fields_set else "default"
         meaning, fallback = described(name)
         value = getattr(settings, name)
         yield Listed(
             f"{PREFIX}{name.upper()}",
-            f"({fallback})" if value is None else _shown(name, value),
-            origin,
+            None if value is None else _shown(name, value),
+            fallback,
+            "environment" if name in environment else origin,
             meaning,
         )
 

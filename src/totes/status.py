@@ -1,7 +1,7 @@
 """Status: how far each stage has come, how fresh the warehouse is, and what waits for a person."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -13,6 +13,7 @@ from totes.lake.store import Store
 from totes.settings import Dsn
 from totes.warehouse import quarantine
 from totes.warehouse.connection import connect
+from totes.warehouse.schema import check_migrations
 
 CHANGES = 5
 """How many changes of the source's schema are told, the newest first."""
@@ -60,6 +61,15 @@ class SchemaChange:
 
 
 @dataclass(frozen=True)
+class Verified:
+    """The last `totes verify`: when (the warehouse's clock), of which batch, with which result."""
+
+    verified_at: datetime
+    batch: int
+    equal: bool
+
+
+@dataclass(frozen=True)
 class Freshness:
     """The warehouse as it was at `now`, by its clock.
 
@@ -91,6 +101,7 @@ class Status(Freshness):
 
     stages: tuple[Stage, ...]
     loaded_at: datetime | None
+    verified: Verified | None
     carried: tuple[Carried, ...]
     unreadable: tuple[Unreadable, ...]
     schema_changes: tuple[SchemaChange, ...]
@@ -114,6 +125,7 @@ class _Loaded:
     loaded_at: datetime | None = None
     rows: int = 0
     checked_at: datetime | None = None
+    verified: Verified | None = None
 
 
 def freshness(ingestion: Store, warehouse: Dsn) -> Freshness:
@@ -143,6 +155,7 @@ def status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:
         data_to=loaded.captured_at,
         checked_at=_checked_at(ingestion, loaded),
         loaded_at=loaded.loaded_at,
+        verified=loaded.verified,
         carried=tuple(_carried(manifest)) if manifest else (),
         unreadable=tuple(
             Unreadable(table.name, table.unreadable.rows)
@@ -190,12 +203,17 @@ def _loaded(warehouse: Dsn) -> _Loaded:
         ).fetchall()
         if ledger is None:
             return _Loaded(now)
+        check_migrations(connection)
         last = connection.execute(
             "SELECT batch, captured_at, loaded_at, rows, freshness.checked_at"
             " FROM totes.batches CROSS JOIN totes.freshness ORDER BY batch DESC LIMIT 1"
         ).fetchone()
+        verified = connection.execute(
+            "SELECT verified_at, batch, equal FROM totes.verifications"
+        ).fetchone()
     waiting = quarantine.counts(warehouse)
-    return _Loaded(now, tuple(waiting), *last or ())
+    loaded = _Loaded(now, tuple(waiting), *last or ())
+    return replace(loaded, verified=Verified(*verified)) if verified else loaded
 
 
 def schema_changes(

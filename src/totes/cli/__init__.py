@@ -6,8 +6,10 @@ decides anything: it turns arguments into calls, and values into lines.
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
+import os
 import signal
 import sys
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +17,7 @@ from typer.core import TyperGroup
 
 from totes import __version__
 from totes.cli import dashboard, demo, erase, gc, look, quarantine, stages, warehouse
-from totes.errors import BUG, TotesError
+from totes.errors import BUG, TotesError, UsageError
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -94,8 +96,23 @@ app.command()(look.settings)
 def main() -> None:
     """The entry point; SIGTERM leaves through the same doors as any error."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    if isinstance(sys.stdout, TextIOWrapper):  # what its encoding lacks must not end a command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="totes")
     except Exception as error:  # noqa: BLE001  a person gets a line, whatever it is
+        if isinstance(error, OSError) and _output_fails():
+            _say(error, f"Standard output can't be written: {error.strerror}.")
+            sys.exit(UsageError.exit_code)
         _say(error, f"{type(error).__name__}: {error} (nobody foresaw this: --debug shows where)")
         sys.exit(BUG)
+
+
+def _output_fails() -> bool:
+    """Whether standard output takes nothing, such as a file on a full disk; it is then let go."""
+    try:
+        print(flush=True)  # noqa: T201  what failed before is no longer in its buffer
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

@@ -50,10 +50,14 @@ def demo(
     settings = load_settings()
     console = out()
     log.setLevel(WARNING)  # the picture says the rest
-    shown = server.is_installed() and not no_dashboard
-    pages = partial(dashboard, look=console.is_terminal) if shown else None
+    installed = server.is_installed()
+    pages = None
+    if installed and not no_dashboard:
+        pages = partial(dashboard, look=console.is_terminal)
     with stopping() as stop:
         run(settings, console, stop, seconds=seconds, show_verdict=show_verdict, pages=pages)
+    if not installed:
+        console.print(server.NOT_INSTALLED)
 
 
 def simulate(  # noqa: PLR0913  what a business is made of

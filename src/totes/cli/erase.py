@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from totes.cli.report import Json, report
+
 
 def erase(
     table: Annotated[str, typer.Argument(help="The table of totesys.")],
@@ -17,6 +19,7 @@ def erase(
     into: Annotated[
         str, typer.Option(metavar="URL", help="A new, empty ingestion store: the old one stays.")
     ],
+    as_json: Json = False,
 ) -> None:
     """Write the ingestion store anew without a person's data.
 
@@ -28,9 +31,13 @@ def erase(
     from totes.erase import erase as rewrite
     from totes.lake import open_store
     from totes.places import Places
-    from totes.settings import load_settings
+    from totes.settings import load_settings, location
 
+    target = location(into, "--into")
     wanted = Erasure(table, tuple(key), tuple(name.strip() for name in columns.split(",")))
     with Places(load_settings(), make=False) as places, progress() as shown:
-        done = rewrite(places.ingestion, open_store(into), wanted, shown)
+        done = rewrite(places.ingestion, open_store(target), wanted, shown)
+    if as_json:
+        report(done)
+        return
     out().print(f"{done.batches} batches written, {done.versions} versions altered.")

@@ -2,10 +2,11 @@
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from totes.cli.report import Json, report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ def gc(
         str,
         typer.Option(metavar="DURATION", help="How old, such as 48h; an hour at least."),
     ] = "24h",
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List files in the lake that no manifest names.
 
@@ -51,7 +52,7 @@ def gc(
         if remove:
             removed += sweep(store, here, age, now)
     if as_json:
-        typer.echo(json.dumps(_json(found, set(removed), now), indent=1))
+        report(_json(found, set(removed), now))
     else:
         _show(found, removed, now, older_than)
 
@@ -64,7 +65,7 @@ def _json(
             "store": one.url,
             "key": one.key,
             "size_bytes": one.size_bytes,
-            "modified_at": one.modified_at.isoformat(),
+            "modified_at": one.modified_at,
             "age_seconds": round(one.age(now).total_seconds()),
             "removed": one in removed,
         }

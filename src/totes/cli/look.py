@@ -2,47 +2,54 @@
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
-import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+
+from totes.cli.report import Json, report
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from totes.check import Finding
     from totes.status import Status
     from totes.verify import TableVerdict, Verdict
-
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 FAILED = 1
 
 _KEYS_SHOWN = 10
 
 
-def check() -> None:
+def check(*, as_json: Json = False) -> None:
     """Try databases, privileges, stores and clocks.
 
     Says what is missing and what helps; exits with 1 where something failed. Leaves one small
     object, check/probe.txt, in each store.
     """
-    from rich.text import Text
-
     from totes.check import check as look
     from totes.cli.terminal import out
     from totes.places import Places
     from totes.settings import load_settings
 
-    failed = False
-    console = out()
+    found = []
     with Places(load_settings()) as places:
         for finding in look(places):
-            failed = failed or not finding.ok
-            sign = ("ok      ", "green") if finding.ok else ("failed  ", "bold red")
-            console.print(Text.assemble(sign, f"{finding.what}: {finding.found}"))
-            if finding.advice:
-                console.print(Text(f"        {finding.advice}"))
-    raise typer.Exit(FAILED if failed else 0)
+            found.append(finding)
+            if not as_json:
+                _show_finding(out(), finding)
+    ok = all(finding.ok for finding in found)
+    if as_json:
+        report({"ok": ok, "findings": found})
+    raise typer.Exit(0 if ok else FAILED)
+
+
+def _show_finding(console: "Console", finding: "Finding") -> None:
+    from rich.text import Text
+
+    sign = ("ok      ", "green") if finding.ok else ("failed  ", "bold red")
+    console.print(Text.assemble(sign, f"{finding.what}: {finding.found}"))
+    if finding.advice:
+        console.print(Text(f"        {finding.advice}"))
 
 
 def status(*, as_json: Json = False) -> None:
@@ -58,7 +65,7 @@ def status(*, as_json: Json = False) -> None:
     with Places(load_settings(), make=False) as places:
         seen = look(places.ingestion, places.processed, places.warehouse)
     if as_json:
-        typer.echo(json.dumps(seen.to_json(), indent=1, default=str))
+        report(seen.to_json())
     else:
         _show_status(out(), seen)
 
@@ -69,6 +76,7 @@ def _show_status(console: "Console", seen: "Status") -> None:
     console.print(f"data to     {moment(seen.data_to)}")
     ago = "" if seen.lag is None else f", {age(seen.lag)} ago"
     console.print(f"checked at  {moment(seen.checked_at)}{ago}")
+    console.print(f"verified    {_verified(seen)}")
     if seen.ahead:
         console.print(
             f"That is {age(seen.ahead)} ahead of the warehouse's clock: a clock is or was wrong. "
@@ -99,6 +107,15 @@ def _show_status(console: "Console", seen: "Status") -> None:
         console.print(f"{waiting.rows:>8,}  {told}", markup=False)
 
 
+def _verified(seen: "Status") -> str:
+    from totes.cli.terminal import moment
+
+    if seen.verified is None:
+        return "never: run `totes verify`"
+    result = "equal" if seen.verified.equal else "it differed, `totes verify` names the keys"
+    return f"{moment(seen.verified.verified_at)}, batch {seen.verified.batch}: {result}"
+
+
 def verify(*, as_json: Json = False) -> None:
     """Compare warehouse and totesys row by row.
 
@@ -113,7 +130,7 @@ def verify(*, as_json: Json = False) -> None:
     with Places(load_settings(), make=False) as places, progress() as shown:
         verdict = compare(places.pipeline, progress=shown)
     if as_json:
-        typer.echo(json.dumps(verdict.to_json(), indent=1, default=str))
+        report(verdict.to_json())
     else:
         show_verdict(out(), verdict)
     raise typer.Exit(0 if verdict.equal else FAILED)
@@ -151,14 +168,19 @@ def _show_differences(console: "Console", star: "TableVerdict") -> None:
         console.print(printable(told), markup=False)
 
 
-def settings() -> None:
+def settings(*, as_json: Json = False) -> None:
     """Every setting, its value and where it is from."""
     from rich.text import Text
 
-    from totes.cli.terminal import out
+    from totes.cli.terminal import out, printable
     from totes.settings import listed, load_settings
 
+    found = list(listed(load_settings()))
+    if as_json:
+        report(found)
+        return
     console = out()
-    for one in listed(load_settings()):
-        console.print(Text.assemble((f"{one.name:<21}", "bold"), f" {one.value}  ({one.origin})"))
+    for one in found:
+        value = printable(one.value) if one.value is not None else f"({one.default})"
+        console.print(Text.assemble((f"{one.name:<21}", "bold"), f" {value}  ({one.origin})"))
         console.print(Text(f"{'':<21} {one.meaning}", "dim"))

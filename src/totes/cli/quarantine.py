@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from totes.cli.report import Json, report
+
 app = typer.Typer(name="quarantine", no_args_is_help=True)
 
 
@@ -15,28 +17,30 @@ def quarantine() -> None:
 
 
 @app.command("list")
-def list_() -> None:
+def list_(*, as_json: Json = False) -> None:
     """How many rows wait, by star table and reason, and what can't be read in totesys."""
     from totes.cli.terminal import cell, out, table
     from totes.places import Places
     from totes.settings import load_settings
     from totes.unreadable import counts as counts_of
     from totes.unreadable import unreadable
-    from totes.warehouse.quarantine import counts
+    from totes.warehouse.quarantine import Count, counts
 
     with Places(load_settings(), make=False) as places:
         found = counts(places.warehouse)
-        in_source = counts_of(unreadable(places.ingestion))
-    if not (found or in_source):
+        for (name, column, reason), rows in sorted(counts_of(unreadable(places.ingestion)).items()):
+            found.append(Count(rows, f"{name} in totesys", column, reason))
+    if as_json:
+        report(found)
+        return
+    if not found:
         out().print("Quarantine is empty.")
         return
-    rows = table(">rows", "table", "column", "reason")
+    shown = table(">rows", "table", "column", "reason")
     for one in found:
         cells = (f"{one.rows:,}", one.table, one.column or "", one.reason)
-        rows.add_row(*map(cell, cells))
-    for (name, column, reason), count in sorted(in_source.items()):
-        rows.add_row(f"{count:,}", *map(cell, (f"{name} in totesys", column, reason)))
-    out().print(rows)
+        shown.add_row(*map(cell, cells))
+    out().print(shown)
 
 
 @app.command()
@@ -46,6 +50,7 @@ def show(
     ] = None,
     *,
     limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 100,
+    as_json: Json = False,
 ) -> None:
     """The rows that wait, and why, oldest first; and the values that can't be read in totesys."""
     from totes.cli.terminal import cell, out, table
@@ -54,24 +59,27 @@ def show(
     from totes.settings import load_settings
     from totes.star.contract import STARS
     from totes.unreadable import unreadable
-    from totes.warehouse.quarantine import refused
+    from totes.warehouse.quarantine import Refused, refused
 
     if star_table is not None and star_table not in STARS:
         raise UsageError(f"There is no star table {star_table}: {', '.join(STARS)} are all.")
     with Places(load_settings(), make=False) as places:
         found = refused(places.warehouse, star_table, limit)
-        in_source = [] if star_table else unreadable(places.ingestion)[:limit]
-    if not (found or in_source):
+        for one in [] if star_table else unreadable(places.ingestion)[:limit]:
+            where = f"{one.table} in totesys"
+            found.append(Refused(None, where, one.key, one.column, None, one.reason))
+    if as_json:
+        report(found)
+        return
+    if not found:
         out().print(f"No row of {star_table} waits." if star_table else "Quarantine is empty.")
         return
     rows = table("table", "key", "column", "value", ">batch", "reason")
-    for one in found:
-        value = "NULL" if one.value is None else repr(one.value)
-        cells = (one.table, one.key, one.column or "", value, str(one.batch), one.reason)
+    for row in found:
+        value = "NULL" if row.value is None else repr(row.value)
+        batch = "" if row.batch is None else str(row.batch)
+        cells = (row.table, row.key, row.column or "", value, batch, row.reason)
         rows.add_row(*map(cell, cells))
-    for one_value in in_source:
-        where = f"{one_value.table} in totesys"
-        rows.add_row(*map(cell, (where, one_value.key, one_value.column, "", "", one_value.reason)))
     out().print(rows)
 
 
@@ -80,6 +88,8 @@ def release(
     batches: Annotated[
         list[int] | None, typer.Argument(metavar="[BATCH]…", help="Only rows of these batches.")
     ] = None,
+    *,
+    as_json: Json = False,
 ) -> None:
     """Try refused rows again, with today's models.
 
@@ -96,16 +106,21 @@ def release(
 
     with Places(load_settings(), make=False) as places, progress() as shown:
         wanted = batches or refused_batches(places.warehouse)
-        if not wanted:
-            out().print("Quarantine is empty: there is nothing to release.")
-            return
-        batch = publish(places.ingestion, wanted).batch
-        for stage in ("transform", "load"):
-            for _ in steps(places.pipeline, stage, progress=shown):
-                pass
-        tried = {*wanted, batch}
-        left = tried.intersection(refused_batches(places.warehouse))
-        current = tried.intersection(refused_batches(places.warehouse, history=False))
+        batch, left, current = None, set[int](), set[int]()
+        if wanted:
+            batch = publish(places.ingestion, wanted).batch
+            for stage in ("transform", "load"):
+                for _ in steps(places.pipeline, stage, progress=shown):
+                    pass
+            tried = {*wanted, batch}
+            left = tried.intersection(refused_batches(places.warehouse))
+            current = tried.intersection(refused_batches(places.warehouse, history=False))
+    if as_json:
+        report({"batch": batch, "tried": wanted, "refused": sorted(current)})
+        return
+    if batch is None:
+        out().print("Quarantine is empty: there is nothing to release.")
+        return
     if current:
         fate = "some are refused still: `totes quarantine show`"
     elif left:

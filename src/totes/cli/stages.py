@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from totes.cli.report import JsonLines, report_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -22,7 +24,12 @@ Deletes = Annotated[
 ]
 
 
-def ingest(*, accept_new_source: NewSource = False, accept_deletes: Deletes = False) -> None:
+def ingest(
+    *,
+    accept_new_source: NewSource = False,
+    accept_deletes: Deletes = False,
+    as_json: JsonLines = False,
+) -> None:
     """Capture what changed in totesys as a batch."""
     from totes.cli.terminal import progress
     from totes.ingest import Accept
@@ -44,10 +51,10 @@ def ingest(*, accept_new_source: NewSource = False, accept_deletes: Deletes = Fa
                 progress=shown,
             )
         )
-    _show(ingested(found))
+    _show(ingested(found), as_json=as_json)
 
 
-def transform() -> None:
+def transform(*, as_json: JsonLines = False) -> None:
     """Make the star's Parquet of pending batches."""
     from totes.cli.terminal import progress
     from totes.pipeline import tell_refused, transformed
@@ -59,11 +66,11 @@ def transform() -> None:
     with Places(load_settings()) as places, progress() as shown:
         for made in steadily(lambda: make(places.ingestion, places.processed, progress=shown)):
             done = transformed(made)
-            _show(done)
+            _show(done, as_json=as_json)
             tell_refused(places.alarm, done)
 
 
-def load() -> None:
+def load(*, as_json: JsonLines = False) -> None:
     """Load pending batches into the warehouse."""
     from totes.cli.terminal import progress
     from totes.pipeline import steps
@@ -72,7 +79,8 @@ def load() -> None:
     from totes.settings import load_settings
 
     with Places(load_settings()) as places, progress() as shown:
-        _show_all(steadily(lambda: steps(places, "load", progress=shown)), places.alarm)
+        steps_taken = steadily(lambda: steps(places, "load", progress=shown))
+        _show_all(steps_taken, places.alarm, as_json=as_json)
 
 
 def run(
@@ -86,6 +94,7 @@ def run(
     ] = None,
     accept_new_source: NewSource = False,
     accept_deletes: Deletes = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Ingest, transform and load, again and again.
 
@@ -93,6 +102,8 @@ def run(
     that fails is tried again after growing pauses while the others go on, and
     TOTES_ALERT_COMMAND is told.
     """
+    from functools import partial
+
     from totes.cli.terminal import progress, stopping
     from totes.errors import UsageError
     from totes.ingest import Accept
@@ -109,7 +120,7 @@ def run(
         if once:
             from totes.pipeline import run_once
 
-            _show_all(run_once(places.pipeline, accept, shown), places.alarm)
+            _show_all(run_once(places.pipeline, accept, shown), places.alarm, as_json=as_json)
             return
         with stopping() as stop:
             keep_running(
@@ -118,7 +129,7 @@ def run(
                 stop,
                 accept=accept,
                 alarm=places.alarm,
-                watch=_show_news,
+                watch=partial(_show_news, as_json=as_json),
                 progress=shown,
             )
 
@@ -132,6 +143,7 @@ def replay(
     to: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="The last batch to replay. [all]")
     ] = None,
+    as_json: JsonLines = False,
 ) -> None:
     """Rebuild everything from the ingestion store.
 
@@ -145,26 +157,29 @@ def replay(
 
     target = dsn(into, "--into") if into else None
     with Places(load_settings()) as places, progress() as shown:
-        _show_all(again(places.pipeline, into=target, upto=to, progress=shown), places.alarm)
+        steps = again(places.pipeline, into=target, upto=to, progress=shown)
+        _show_all(steps, places.alarm, as_json=as_json)
 
 
-def _show_all(steps: "Iterable[Done]", alarm: "Alarm") -> None:
+def _show_all(steps: "Iterable[Done]", alarm: "Alarm", *, as_json: bool) -> None:
     from totes.pipeline import tell_refused
 
     for done in steps:
-        _show(done)
+        _show(done, as_json=as_json)
         tell_refused(alarm, done)
 
 
-def _show_news(done: "Done") -> None:
+def _show_news(done: "Done", *, as_json: bool) -> None:
     if done.batch is not None:
-        _show(done)
+        _show(done, as_json=as_json)
 
 
-def _show(done: "Done") -> None:
+def _show(done: "Done", *, as_json: bool) -> None:
     from totes.cli.terminal import moment, out
 
-    if done.batch is None:
+    if as_json:
+        report_line({**vars(done), "refused": dict(done.refused)})
+    elif done.batch is None:
         out().print(f"{done.stage:<10} nothing new at {moment(done.at)}")
     else:
         rows = f"{done.rows:,} row{'' if done.rows == 1 else 's'}"

@@ -34,8 +34,14 @@ PIPED_COLUMNS = 100
 log = logging.getLogger("totes")
 
 
+_beside_bar: list[Console] = []
+"""The console of standard output while a bar is drawn on it: prints must go through the same."""
+
+
 def out() -> Console:
     """Standard output, for what was asked for."""
+    if _beside_bar:
+        return _beside_bar[-1]
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPED_COLUMNS
@@ -144,11 +150,15 @@ class Bar:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A bar on a terminal, log lines elsewhere; the bar is gone afterwards."""
-    console = err()
-    if not console.is_terminal:
+    """A bar on a terminal, log lines elsewhere; the bar is gone afterwards.
+
+    Where standard output is a terminal, too, the bar is drawn there, so that what `out()` prints
+    meanwhile goes above it.
+    """
+    if not err().is_interactive:
         yield LogLines()
         return
+    console = out() if out().is_interactive else err()
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -157,8 +167,12 @@ def progress() -> Iterator[Progress]:
         TextColumn("rows"),
         TimeElapsedColumn(),
     )
-    with Bars(*columns, console=console, transient=True) as bars:
-        yield Bar(bars)
+    _beside_bar.extend([] if console.stderr else [console])
+    try:
+        with Bars(*columns, console=console, transient=True) as bars:
+            yield Bar(bars)
+    finally:
+        _beside_bar.clear()
 
 
 class _Formatter(logging.Formatter):

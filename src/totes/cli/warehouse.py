@@ -4,6 +4,8 @@
 
 import typer
 
+from totes.cli.report import Json, report
+
 app = typer.Typer(name="warehouse", no_args_is_help=True)
 
 
@@ -13,7 +15,7 @@ def warehouse() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(*, as_json: Json = False) -> None:
     """Create or upgrade the warehouse's tables."""
     from totes.cli.terminal import out
     from totes.pipeline import refuse_source
@@ -25,6 +27,9 @@ def migrate() -> None:
     with Places(load_settings()) as places:
         persistently(lambda: refuse_source(places.ingestion, places.warehouse))
         applied = persistently(lambda: bring_up(places.warehouse))
+    if as_json:
+        report({"applied": list(applied)})
+        return
     for name in applied:
         out().print(f"applied {name}")
     if not applied:

@@ -33,7 +33,10 @@ OPTIONS = {
 }
 
 
-NOT_INSTALLED = "The dashboard's packages are not installed: install terrific-totes[dashboard]."
+NOT_INSTALLED = (
+    "The dashboard's packages are not installed: install requirements-dashboard.txt of the "
+    "checkout with pip, as docs/running.md says."
+)
 
 
 def is_installed() -> bool:

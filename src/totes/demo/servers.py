@@ -10,12 +10,16 @@ import fcntl
 import hashlib
 import os
 import pwd
+import shutil
+import signal
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,7 +77,10 @@ class EmbeddedServer:
         error: type[TotesError] = TotesError,
     ) -> None:
         """`settings` go over SETTINGS when this handle starts the server; `error` if it can't."""
-        self.folder = folder.resolve()
+        try:
+            self.folder = folder.resolve()
+        except (OSError, RuntimeError) as gone:  # the working directory, or a loop of links
+            raise error(f"The folder {folder} can't be found: write its full path.") from gone
         self.data = self.folder / "data"
         self._settings = settings
         self._error = error
@@ -95,23 +102,40 @@ class EmbeddedServer:
     def start(self) -> Self:
         """Make the server if need be, start it unless it runs, and be one of its users."""
         try:
-            self._make_folder()
-            with self._alone():
-                if not (self.data / "PG_VERSION").exists():
-                    self._initialize()
-                if not self.running:
-                    self._launch()
-                presence = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
-                fcntl.flock(presence, fcntl.LOCK_SH)
-                self._presence = presence
+            with _uninterrupted():
+                self._start()
         except (OSError, subprocess.CalledProcessError) as error:
+            reason = self._reason(error)
+            self._abandon()
             raise self._error(
-                f"The embedded PostgreSQL in {self.folder} can't start: {self._reason(error)}"
+                f"The embedded PostgreSQL in {self.folder} can't start: {reason}"
             ) from error
+        except BaseException:  # interrupted: what was started so far must not stay
+            self._abandon()
+            raise
         return self
+
+    def _start(self) -> None:
+        self._make_folder()
+        with self._alone():
+            self._presence = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._presence, fcntl.LOCK_SH)
+            if not self.made:
+                self._initialize()
+            if not self.running:
+                self._launch()
 
     def stop(self) -> None:
         """Leave; the last user's leaving stops the server. Leaving twice is leaving once."""
+        try:
+            with _uninterrupted():
+                self._leave()
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise self._error(
+                f"The embedded PostgreSQL in {self.folder} can't stop: {self._reason(error)}"
+            ) from error
+
+    def _leave(self) -> None:
         if self._presence is None:
             return
         with self._alone():
@@ -122,13 +146,13 @@ class EmbeddedServer:
                 return
             finally:
                 os.close(presence)
-            try:
-                self.run("pg_ctl", "stop", "--wait", "--mode=fast", "--pgdata", str(self.data))
-                self._socket.rmdir()
-            except (OSError, subprocess.CalledProcessError) as error:
-                raise self._error(
-                    f"The embedded PostgreSQL in {self.folder} can't stop: {self._reason(error)}"
-                ) from error
+            self.run("pg_ctl", "stop", "--wait", "--mode=fast", "--pgdata", str(self.data))
+            self._socket.rmdir()
+
+    def _abandon(self) -> None:
+        """Leave a server that may not run at all."""
+        with suppress(OSError, subprocess.CalledProcessError), _uninterrupted():
+            self._leave()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -142,6 +166,17 @@ class EmbeddedServer:
         self.stop()
 
     @property
+    def made(self) -> bool:
+        """Whether there is a database cluster; where that can't be seen, starting it says why."""
+        try:
+            (self.data / "PG_VERSION").stat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    @property
     def running(self) -> bool:
         """Whether the server takes connections, whoever started it."""
         command: list[str | Path] = [
@@ -150,14 +185,13 @@ class EmbeddedServer:
             f"--host={self._socket}",
             "--port=5432",
         ]
-        ready = subprocess.run(command, env=_environment(), check=False)  # noqa: S603  our own binary
-        return ready.returncode == 0
+        return _finished(command, env=_environment(), check=False).returncode == 0
 
     def run(self, program: str, *arguments: str) -> str:
         """What `program` of the embedded PostgreSQL prints, run as the server's system user."""
         account = _account()
         command: list[str | Path] = [binary(program), *arguments]
-        return subprocess.run(  # noqa: S603  our own binary
+        return _finished(
             command,
             cwd=self.data,
             env={**_environment(), "LC_ALL": "C"},
@@ -192,15 +226,24 @@ class EmbeddedServer:
     def _make_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.data, self._socket):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if account := _account():
-                _let_through(folder)
-                os.chown(folder, account.pw_uid, account.pw_gid)
+            self._make_private(folder)
+
+    def _make_private(self, folder: Path) -> None:
+        """Make a folder for the server's system user alone."""
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if account := _account():
+            _let_through(folder)
+            os.chown(folder, account.pw_uid, account.pw_gid)
 
     def _initialize(self) -> None:
+        """Beside the data's place, and moved there when complete: initdb may be killed."""
+        making = self.folder / "making"
+        if making.exists():
+            shutil.rmtree(making)
+        self._make_private(making)
         self.run(
             "initdb",
-            f"--pgdata={self.data}",
+            f"--pgdata={making}",
             "--username=postgres",
             "--auth=trust",
             "--encoding=UTF8",
@@ -210,6 +253,7 @@ class EmbeddedServer:
             "--no-sync",
             "--no-instructions",
         )
+        making.rename(self.data)
 
     def _launch(self) -> None:
         settings = {**SETTINGS, "unix_socket_directories": str(self._socket), **self._settings}
@@ -228,6 +272,26 @@ class EmbeddedServer:
             said = self.log.read_text(encoding="utf-8", errors="replace")
         telling = [line for line in said.splitlines() if "FATAL" in line or "error:" in line]
         return (telling or said.splitlines() or [str(error)])[-1]
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """What interrupts this thread meanwhile does so afterwards: half a start leaves processes."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _finished(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run one of our own binaries to its end, out of reach of the terminal's Ctrl-C.
+
+    In a thread, because a signal that another thread takes would interrupt the waiting here.
+    """
+    with ThreadPoolExecutor(1) as waiting:
+        run = partial(subprocess.run, command, start_new_session=True, **options)
+        return waiting.submit(run).result()
 
 
 def _account() -> pwd.struct_passwd | None:

@@ -37,4 +37,10 @@ def open_swept(url: str) -> SweptStore:
             )
     from totes.lake.folder import FolderStore  # noqa: PLC0415
 
-    return FolderStore(Path(folder))
+    try:
+        return FolderStore(Path(folder))
+    except (OSError, RuntimeError) as error:
+        reason = "the working directory is gone" if isinstance(error, OSError) else str(error)
+        raise UsageError(
+            f"The folder {folder} can't be found ({reason}): correct the path, or write it in full."
+        ) from error

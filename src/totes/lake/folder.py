@@ -28,7 +28,7 @@ class FolderStore:
     """Objects are read-only files below one folder, which is made by the first write."""
 
     def __init__(self, path: Path) -> None:
-        self._root = path.expanduser().resolve()
+        self._root = path.resolve()
         self._settled: set[Path] = set()
         self.url = str(self._root)
 
@@ -60,7 +60,7 @@ class FolderStore:
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         folder = checked_prefix(prefix, self.url)
         after = after and checked(after, self.url)
-        with self._failing(f"{prefix} can't be listed in"):
+        with self._failing(f"{prefix or 'Everything'} can't be listed in"):
             if (self._path(folder) if folder else self._checked_root()).is_dir():
                 yield from self._walk(folder and f"{folder}/", after)
 

@@ -100,6 +100,8 @@ class S3Store:
                 reach("s3.before-object")
                 obstore.put(self._bucket, checked(key, self.url), data, mode="create")
                 reach("s3.object-stored")
+        except _Denied:
+            raise  # also where the object is there: this attempt did not write it
         except LakeError as refused:
             # Whatever the answer was: if the object is there, ours or a rival's came through.
             try:
@@ -151,10 +153,18 @@ class S3Store:
             )
             if key and reason == _MISSING[0]:
                 raise ObjectMissing(f"There is no {key} in {self.url}.") from error
-            kind = LakeAway if reason == _RIVAL[0] else LakeError
+            kind = {_RIVAL[0]: LakeAway, _DENIED[0]: _Denied}.get(reason, LakeError)
             raise kind(f"{what} {self.url}, {reason}: {advice}.") from error
 
 
+class _Denied(LakeError):
+    """The credentials lack a right."""
+
+
+_DENIED = (
+    "the credentials do not allow it",
+    "grant them s3:GetObject, s3:PutObject and s3:ListBucket there",
+)
 _MISSING = ("there is no such object", "look whether something else deletes there")
 _RIVAL = ("another process is writing it at this moment", "run again")
 _MEANINGS = {
@@ -168,10 +178,7 @@ _MEANINGS = {
         "the credentials are not valid",
         "renew AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, where used, AWS_SESSION_TOKEN",
     ),
-    "403 Forbidden": (
-        "the credentials do not allow it",
-        "grant them s3:GetObject, s3:PutObject and s3:ListBucket there",
-    ),
+    "403 Forbidden": _DENIED,
     "configured region|<Code>(PermanentRedirect|AuthorizationHeaderMalformed)<": (
         "the bucket is in another region",
         "set AWS_REGION to the bucket's own",

@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from math import inf
 from pathlib import Path
+from shlex import quote
 from shutil import which
 from threading import Event
 from time import monotonic
 
+from psycopg.conninfo import make_conninfo
 from rich.console import Console, RenderableType
 from rich.live import Live
 
@@ -21,7 +23,7 @@ from totes.demo.servers import binary
 from totes.demo.simulator import Kind
 from totes.demo.simulator.filling import connect
 from totes.errors import UsageError
-from totes.pipeline import STAGES, Done, Pipeline, run_once
+from totes.pipeline import STAGES, Done, run_once
 from totes.pipeline import run as keep_running
 from totes.places import Places
 from totes.settings import PREFIX, Dsn, Settings
@@ -74,25 +76,43 @@ def run(  # noqa: PLR0913  what a demonstration is made of
         )
     with Places(settings) as places:
         console.print(
-            f"Two PostgreSQL servers, a lake and eight weeks of business in {settings.home} …"
+            f"Two PostgreSQL servers, a lake and eight weeks of business in {settings.home} …",
+            markup=False,
         )
-        _begin(places.business)
+        show = _Show(console)
+        for _ in _opening(places, show, prove=pages is not None):
+            if stop.is_set():
+                console.print("Stopped; the next `totes demo` goes on from here.", markup=False)
+                return
         pipeline = places.pipeline
-        show = _Show(places.analyst, console)
-        for done in run_once(pipeline):
-            show.watch(done)
         with ExitStack() as beside:
             if pages is not None:
-                verify(pipeline)  # the dashboard tells when that was
-                address = beside.enter_context(pages(settings))
-                console.print(f"The dashboard: {address}", markup=False)
-            _play(places.business, pipeline, show, stop, seconds)
+                show.address = beside.enter_context(pages(settings))
+                console.print(f"The dashboard: {show.address}", markup=False)
+            _play(places, show, stop, seconds)
+        show.address = ""
         for done in run_once(pipeline):
             show.watch(done)
-        show.ask()
+        show.ask(places.analyst)
         console.print(show.picture())
         show_verdict(console, verify(pipeline))
         console.print(_next(settings, places.analyst), markup=False)
+
+
+def _opening(places: Places, show: "_Show", *, prove: bool) -> Iterator[None]:
+    """All that comes before the show, piece by piece: it may be given up wherever it yields."""
+    totesys = places.business
+    yield
+    _begin(totesys)
+    yield
+    pipeline = places.pipeline
+    yield
+    for done in run_once(pipeline):
+        show.watch(done)
+        yield
+    if prove:
+        verify(pipeline)  # the dashboard tells when that was
+        yield
 
 
 def _begin(totesys: Dsn) -> None:
@@ -107,8 +127,8 @@ def _begin(totesys: Dsn) -> None:
 class _Show:
     """What there is to see, gathered from the threads that make it happen."""
 
-    def __init__(self, warehouse: Dsn, console: Console) -> None:
-        self._warehouse = warehouse
+    def __init__(self, console: Console) -> None:
+        self.address = ""
         self._console = console
         self._events: deque[simulator.Event] = deque(maxlen=EVENTS)
         self._steps: deque[Done] = deque(maxlen=len(STAGES) * BATCHES)
@@ -125,43 +145,44 @@ class _Show:
 
     def _say(self, line: str) -> None:
         """Where no picture can move, a line says it."""
-        if not self._console.is_terminal:
+        if not self._console.is_interactive:
             self._console.print(line, markup=False)
 
-    def ask(self) -> None:
+    def ask(self, warehouse: Dsn) -> None:
         """Have the warehouse answer again, once it has anything."""
         if any(step.stage == "load" for step in self._steps) or self._answers.data_to:
-            self._answers = ask(self._warehouse)
+            self._answers = ask(warehouse)
 
-    def picture(self) -> RenderableType:
-        return picture(
-            Scene(datetime.now(UTC), tuple(self._events), tuple(self._steps), self._answers)
-        )
+    def picture(self, rows: int | None = None) -> RenderableType:
+        events, steps = tuple(self._events), tuple(self._steps)
+        scene = Scene(datetime.now(UTC), events, steps, self._answers, self.address)
+        return picture(scene, self._console.width, rows)
 
     @contextmanager
     def live(self) -> Iterator[Callable[[], None]]:
         """What to call for the next frame; the moving picture is gone afterwards."""
-        if not self._console.is_terminal:
+        if not self._console.is_interactive:
             yield lambda: None
             return
-        with Live(console=self._console, transient=True, auto_refresh=False) as live:
-            yield lambda: live.update(self.picture(), refresh=True)
+        with Live(
+            console=self._console, transient=True, auto_refresh=False, vertical_overflow="crop"
+        ) as live:
+            yield lambda: live.update(self.picture(self._console.height - 1), refresh=True)
 
 
-def _play(
-    totesys: Dsn, pipeline: Pipeline, show: _Show, stop: Event, seconds: float | None
-) -> None:
+def _play(places: Places, show: _Show, stop: Event, seconds: float | None) -> None:
     """Business and pipeline, each in a thread; this one draws."""
     until = inf if seconds is None else monotonic() + seconds
+    analyst, pipeline = places.analyst, places.pipeline
     with ThreadPoolExecutor(2) as threads, show.live() as draw:
         workers = [
-            threads.submit(_work, totesys, show, stop),
+            threads.submit(_work, places.business, show, stop),
             threads.submit(keep_running, pipeline, EVERY, stop, watch=show.watch, rest=0),
         ]
         try:
             for frame in count():
                 if frame % FRAMES_A_SECOND == 0:
-                    show.ask()
+                    show.ask(analyst)
                 draw()
                 if stop.wait(1 / FRAMES_A_SECOND) or monotonic() >= until:
                     break
@@ -183,21 +204,22 @@ def _next(settings: Settings, analyst: Dsn) -> str:
     """What to try now; the servers run as long as somebody uses them."""
     totes = _command("totes", Path(sys.executable).with_name("totes"))
     if settings.home != Path(".totes"):
-        totes = f"TOTES_HOME={settings.home} {totes}"
+        totes = f"TOTES_HOME={quote(str(settings.home))} {totes}"
     psql = _command("psql", binary("psql"))
-    address = f"host={analyst.parts['host']} dbname={analyst.parts['dbname']} user=totes_dashboard"
+    parts = {name: str(analyst.parts[name]) for name in ("host", "dbname", "user")}
+    address = quote(make_conninfo("", **parts))
     return f"""
 All of it stays in {settings.home}. Next:
   {totes} status      how far each stage is, and how fresh the data
   {totes} run         go on; then, in other terminals,
   {totes} simulate    have more business,
   {totes} dashboard   see the pages, and
-  {psql} '{address}'
+  {psql} {address}
 """
 
 
 def _command(name: str, here: Path) -> str:
-    """`name` where a shell finds it, else its path, short if that can be."""
+    """`name` where a shell finds it, else its path, short if that can be, for a shell."""
     if which(name):
         return name
-    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)
+    return quote(str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here))

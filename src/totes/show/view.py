@@ -19,6 +19,15 @@ BATCHES = 8
 LEFT, RIGHT = 13, 7
 """The shares of the width: what happens is told in longer lines than what is counted."""
 
+LEAST_COLUMNS = 33
+"""The least columns of a panel; where two don't fit beside each other, the second is left out."""
+
+FEWEST_ROWS, MOST_ROWS = 5, BATCHES + 3
+"""The height of a panel, its frame included."""
+
+VERSIONS = 3
+"""Versions of an order that always find room; it may have more."""
+
 _BAR = 18
 _NAME = 27
 _SILENT = "bold yellow"
@@ -26,41 +35,81 @@ _SILENT = "bold yellow"
 
 @dataclass(frozen=True)
 class Scene:
-    """A moment of the demonstration; `events` and `steps` in the order of their happening."""
+    """A moment of the demonstration; `events` and `steps` in the order of their happening.
+
+    `address` is the dashboard's, empty where there is none.
+    """
 
     now: datetime
     events: Sequence[Event] = ()
     steps: Sequence[Done] = ()
     answers: Answers = field(default_factory=Answers)
+    address: str = ""
 
 
-def picture(scene: Scene) -> RenderableType:
-    """All of it, from top to bottom; some 30 lines of 100 columns."""
-    top = Table.grid(expand=True, padding=(0, 1))
-    top.add_column(ratio=LEFT)
-    top.add_column(ratio=RIGHT)
-    top.add_row(_panel("totesys: the business", _events(scene.events)), _flow(scene.steps))
-    bottom = Table.grid(expand=True, padding=(0, 1))
-    bottom.add_column(ratio=LEFT)
-    bottom.add_column(ratio=RIGHT)
-    bottom.add_row(
-        _panel("sales this month, by country", _sales(scene.answers.sales)),
-        _panel("overdue payments", _overdue(scene.answers.overdue)),
-    )
-    return Group(_freshness(scene), top, bottom, _history(scene.answers.order))
+def picture(scene: Scene, columns: int, rows: int | None = None) -> RenderableType:
+    """All of it, from top to bottom; some 30 lines of 100 columns, or what `rows` have room for.
+
+    What was changed in silence goes before the business and its batches, these before the answers.
+    """
+    head = [_freshness(scene)]
+    if scene.address:
+        head.append(Text(f" The dashboard: {scene.address}", no_wrap=True, overflow="ellipsis"))
+    versions = scene.answers.order
+    if rows is not None:
+        versions = versions[-max(VERSIONS, rows - len(head) - 2 * MOST_ROWS - _AROUND) :]
+    history = _history(versions)
+    left = 10 * MOST_ROWS if rows is None else rows - len(head) - len(versions) - _AROUND
+    panels = []
+    for pair in (
+        (
+            ("totesys: the business", _events(scene.events)),
+            ("batches: rows by stage", _flow(scene.steps)),
+        ),
+        (
+            ("sales this month, by country", _sales(scene.answers.sales)),
+            ("overdue payments", _overdue(scene.answers.overdue)),
+        ),
+    ):
+        height = min(left, MOST_ROWS)
+        if height >= FEWEST_ROWS:
+            panels.append(_pair(*pair, columns, height))
+            left -= height
+    return Group(*head, *panels, history)
 
 
-def _panel(title: str, content: RenderableType) -> Panel:
-    return Panel(content, title=title, title_align="left", border_style="dim", height=BATCHES + 3)
+_AROUND = 4
+"""The lines of the history's panel besides the versions."""
 
 
-def _freshness(scene: Scene) -> RenderableType:
+def _pair(
+    one: tuple[str, RenderableType], other: tuple[str, RenderableType], columns: int, height: int
+) -> RenderableType:
+    """Two panels beside each other, or the first alone where there is no room for both."""
+    right = max(LEAST_COLUMNS, columns * RIGHT // (LEFT + RIGHT))
+    pair = Table.grid(expand=True, padding=(0, 1))
+    pair.add_column(ratio=1)
+    if columns - right < LEAST_COLUMNS:
+        pair.add_row(_panel(*one, height))
+        return pair
+    pair.add_column(width=right)
+    pair.add_row(_panel(*one, height), _panel(*other, height))
+    return pair
+
+
+def _panel(title: str, content: RenderableType, height: int) -> Panel:
+    return Panel(content, title=title, title_align="left", border_style="dim", height=height)
+
+
+def _freshness(scene: Scene) -> Text:
     return Text.assemble(
         (" Terrific Totes ", "bold reverse"),
         "   data to ",
         (_ago(scene.now, scene.answers.data_to), "bold green"),
         ", checked ",
         (_ago(scene.now, scene.answers.checked_at), "bold green"),
+        no_wrap=True,
+        overflow="ellipsis",
     )
 
 
@@ -86,9 +135,9 @@ def _flow(steps: Sequence[Done]) -> RenderableType:
     for step in steps:
         if step.batch is not None:
             rows.setdefault(step.batch, {})[step.stage] = step.rows
-    lines = Table.grid(padding=(0, 2), expand=True)
+    lines = Table.grid(padding=(0, 1), expand=True)
     for _ in ("batch", *STAGES):
-        lines.add_column(justify="right")
+        lines.add_column(justify="right", no_wrap=True)
     lines.add_row(*(Text(name, "dim") for name in ("batch", "ingest", "transform", "load")))
     for batch in sorted(rows)[-EVENTS:]:
         passed = rows[batch]
@@ -99,7 +148,7 @@ def _flow(steps: Sequence[Done]) -> RenderableType:
         lines.add_row(
             str(batch), *marks, Text("✓", "green") if "load" in passed else Text("·", "dim")
         )
-    return _panel("batches: rows by stage", lines)
+    return lines
 
 
 def _sales(countries: Sequence[Country]) -> RenderableType:
@@ -133,6 +182,8 @@ def _history(versions: Sequence[Version]) -> RenderableType:
     if not versions:
         return _titled("no order was changed in silence yet", Text(""))
     lines = Table.grid(padding=(0, 2))
+    for _ in range(5):
+        lines.add_column(no_wrap=True, overflow="ellipsis")
     lines.add_row(
         *(Text(name, "dim") for name in ("seen at", "sold by", "design", "delivery", "to"))
     )
@@ -147,7 +198,10 @@ def _history(versions: Sequence[Version]) -> RenderableType:
         before = cells
     last = versions[-1]
     said = Text(
-        f"totesys says it was last updated {last.last_updated:%Y-%m-%d %H:%M:%S}, all along.", "dim"
+        f"totesys says it was last updated {last.last_updated:%Y-%m-%d %H:%M:%S}, all along.",
+        "dim",
+        no_wrap=True,
+        overflow="ellipsis",
     )
     title = f"the history of sale {last.sales_order_id}, which changed in silence"
     return _titled(title, Group(lines, said))

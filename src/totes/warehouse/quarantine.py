@@ -28,9 +28,12 @@ class Count:
 
 @dataclass(frozen=True)
 class Refused:
-    """One version that waits: the star table, its natural key there, what is wrong with it."""
+    """One version that waits: the star table, its natural key there, what is wrong with it.
 
-    batch: int
+    `batch` is None for a value that can't be read in the source: its table is the source's.
+    """
+
+    batch: int | None
     table: str
     key: str
     column: str | None
