@@ -124,11 +124,12 @@ def verify(*, as_json: Json = False) -> None:
     """
     from totes.cli.terminal import out, progress
     from totes.places import Places
+    from totes.policy import persistently
     from totes.settings import load_settings
     from totes.verify import verify as compare
 
     with Places(load_settings(), make=False) as places, progress() as shown:
-        verdict = compare(places.pipeline, progress=shown)
+        verdict = persistently(lambda: compare(places.pipeline, progress=shown))
     if as_json:
         report(verdict.to_json())
     else:
