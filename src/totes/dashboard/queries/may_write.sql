@@ -2,7 +2,7 @@
 -- rows of its tables and views, a column's alone, its counters, or what tables there are.
 SELECT
     current_user,
-    EXISTS (
+    EXISTS(
         SELECT FROM pg_roles AS role
         WHERE pg_has_role(current_user, role.oid, 'MEMBER')
             AND (
@@ -16,8 +16,8 @@ SELECT
                         AND CASE
                             WHEN c.relkind IN ('r', 'p', 'v', 'm', 'f')
                                 THEN c.relowner = role.oid
-                                OR has_table_privilege(role.oid, c.oid, 'DELETE, TRUNCATE')
-                                OR has_any_column_privilege(role.oid, c.oid, 'INSERT, UPDATE')
+                                    OR has_table_privilege(role.oid, c.oid, 'DELETE, TRUNCATE')
+                                    OR has_any_column_privilege(role.oid, c.oid, 'INSERT, UPDATE')
                             WHEN c.relkind = 'S'
                                 THEN has_sequence_privilege(role.oid, c.oid, 'USAGE, UPDATE')
                         END
