@@ -12,9 +12,11 @@ READY := .venv/.ready
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--no-annotate --python-version 3.12 --extra aws --custom-compile-command "make requirements" \
 	pyproject.toml
-COMPILE_CHECKOV := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
-	--no-annotate --python-version 3.12 --custom-compile-command "make requirements" --group checkov
+# A dependency group alone, for a virtual environment of its own.
+COMPILE_GROUP := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	--no-annotate --python-version 3.12 --custom-compile-command "make requirements" --group
 CHECKOV := .venv/checkov
+SITE := .venv/site
 comma := ,
 # What tests write dies with them: it lies in memory, where that has room and lets programs run.
 SHM := /dev/shm
@@ -40,12 +42,21 @@ test: setup ## check, then every test with coverage: what CI runs
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check
 	$(PYTEST) -n 3 --dist worksteal --cov --cov-report=term
 
+.PHONY: tests
+tests: setup ## some tests, with coverage kept for `make coverage`: TESTS="files or folders"
+	$(PYTEST) -n 3 --dist worksteal --cov --cov-report= --cov-fail-under=0 $(TESTS)
+
+.PHONY: coverage
+coverage: setup ## the coverage of several `make tests`, from reports/coverage.*
+	$(BIN)/coverage combine --keep reports/coverage.*
+	$(BIN)/coverage report
+
 .PHONY: unit
 unit: setup ## the quick tests, under half a minute
 	$(PYTEST) -q -n 2 --dist worksteal -m "not slow and not server and not rules" $$(grep -LE "^pytestmark.*(slow|rules)" tests/test_*.py)
 
 .PHONY: check
-check: lint types security audit requirements-check rules workflows checkov ## everything that needs no test run
+check: lint types security audit requirements-check rules workflows checkov site-check ## everything that needs no test run
 
 .PHONY: setup
 setup: $(READY) ## uv if missing, .venv from the hashed requirements, this project in it
@@ -71,14 +82,20 @@ $(READY): requirements-dev.txt pyproject.toml .python-version | $(UV)
 	@echo "setup: done"
 
 .PHONY: lint
-lint: setup ## ruff: rules and format
+lint: setup .venv/.sql ## ruff and sqlfluff: rules and format of Python and SQL
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 
+# Only the SQL files that changed since they last passed: sqlfluff takes seconds for all of them.
+.venv/.sql: $(shell find src -name '*.sql' -o -name '.sqlfluff') .sqlfluff .sqlfluffignore $(READY)
+	$(BIN)/sqlfluff lint --nocolor $(if $(filter-out %.sql,$?),src,$(filter %.sql,$?))
+	@touch $@
+
 .PHONY: format
-format: setup ## let ruff mend and format the code
+format: setup ## let ruff and sqlfluff fix and format the code
 	$(BIN)/ruff check --quiet --fix .
 	$(BIN)/ruff format --quiet .
+	$(BIN)/sqlfluff fix --quiet --nocolor src
 
 .PHONY: types
 types: setup ## mypy, strict
@@ -89,8 +106,8 @@ security: setup ## bandit
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src
 
 .PHONY: audit
-audit: setup ## known vulnerabilities of what we depend on
-	@$(BIN)/python tools/audit.py requirements-dev.txt
+audit: setup ## known vulnerabilities of our dependencies (AUDIT_REQUIRED=1 fails where that can't be found out)
+	@$(BIN)/python tools/audit.py requirements-dev.txt requirements-checkov.txt requirements-site.txt
 
 .PHONY: rules
 rules: setup ## the project's own rules: dependencies point one way, docs are current
@@ -113,6 +130,21 @@ $(CHECKOV)/.ready: requirements-checkov.txt $(READY)
 		requirements-checkov.txt
 	@touch $@
 
+.PHONY: site
+site: $(SITE)/.ready ## docs/ as a searchable site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --quiet
+
+.PHONY: site-check
+site-check: $(SITE)/.ready ## the same, where a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict
+
+$(SITE)/.ready: requirements-site.txt $(READY)
+	@echo "site: installing into $(SITE)"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(SITE)
+	@$(UV) pip sync --quiet --compile-bytecode --python $(SITE)/bin/python --require-hashes \
+		requirements-site.txt
+	@touch $@
+
 .PHONY: smoke
 smoke: setup ## call each stage of what is deployed once, and read back what it says
 	$(BIN)/python tools/aws/smoke.py
@@ -124,7 +156,8 @@ requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=
 		--output-file requirements-dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --constraint requirements-dev.txt \
 		--output-file requirements-dashboard.txt
-	$(COMPILE_CHECKOV) $(if $(UPGRADE),--upgrade) --output-file requirements-checkov.txt
+	$(COMPILE_GROUP) checkov $(if $(UPGRADE),--upgrade) --output-file requirements-checkov.txt
+	$(COMPILE_GROUP) site $(if $(UPGRADE),--upgrade) --output-file requirements-site.txt
 
 .PHONY: requirements-check
 requirements-check: setup ## requirements*.txt are what pyproject.toml asks for
@@ -134,9 +167,9 @@ requirements-check: setup ## requirements*.txt are what pyproject.toml asks for
 		--output-file "$$again/requirements-dev.txt" && \
 	$(COMPILE) --extra dashboard --constraint requirements-dev.txt \
 		--output-file "$$again/requirements-dashboard.txt" && \
-	$(COMPILE_CHECKOV) --output-file "$$again/requirements-checkov.txt" && \
-	for file in requirements.txt requirements-dev.txt requirements-dashboard.txt \
-		requirements-checkov.txt; do \
+	$(COMPILE_GROUP) checkov --output-file "$$again/requirements-checkov.txt" && \
+	$(COMPILE_GROUP) site --output-file "$$again/requirements-site.txt" && \
+	for file in requirements*.txt; do \
 		cmp --silent "$$file" "$$again/$$file" || \
 			{ echo "$$file is not what pyproject.toml asks for: make requirements"; exit 1; }; \
 	done

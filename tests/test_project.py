@@ -38,7 +38,7 @@ def test_no_committed_file_names_a_machines_path_or_an_unknown_host() -> None:
 
 
 @pytest.mark.rules
-@pytest.mark.parametrize("name", [path.name for path in ROOT.glob("requirements*.txt")])
+@pytest.mark.parametrize("name", [path.name for path in sorted(ROOT.glob("requirements*.txt"))])
 def test_requirements_are_pinned_and_hashed_and_name_no_address(name: str) -> None:
     lines = (ROOT / name).read_text().splitlines()
     entries = [line for line in lines if not line.lstrip().startswith(("#", "--hash=sha256:"))]
@@ -98,6 +98,15 @@ def test_the_wheel_carries_everything_that_is_not_python(wheel: Path) -> None:
     files = {str(path.relative_to(sources)) for path in sources.rglob("*.*") if path.is_file()}
     assert {name for name in files if "__pycache__" not in name} <= packed
     assert "totes/demo/totesys.sql" in packed
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_its_license(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [license_] = [name for name in archive.namelist() if name.endswith("/licenses/LICENSE")]
+        assert archive.read(license_) == (ROOT / "LICENSE").read_bytes()
+        [metadata] = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        assert "License-Expression: MIT\n" in archive.read(metadata).decode()
 
 
 @pytest.mark.slow

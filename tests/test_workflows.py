@@ -49,10 +49,14 @@ def test_every_action_is_pinned_by_a_commit_with_its_version_and_always_the_same
 def test_nobody_gets_a_right_that_the_job_does_not_need() -> None:
     for name in WORKFLOWS:
         assert read(name)["permissions"] == {}, name
+    more = {
+        "publish.wheel": {"contents": "write"},  # makes the release
+        "publish.image": {"packages": "write"},  # pushes the image
+    }
     for name, job in jobs():
         at_aws = name.split(".")[0] in {"deploy", "release", "destroy"}
         allowed = {"contents": "read", **({"id-token": "write"} if at_aws else {})}
-        assert job["permissions"] == allowed, name
+        assert job["permissions"] == allowed | more.get(name, {}), name
     assert "secrets." not in "".join(path.read_text() for path in WORKFLOWS.values())
 
 
@@ -65,9 +69,13 @@ def test_every_make_target_that_a_workflow_calls_exists() -> None:
         for target in re.findall(r"\bmake ([a-z][\w-]*)", step.get("run", ""))
     }
     assert {
-        "test",
+        "check",
+        "tests",
+        "coverage",
+        "unit",
         "checkov",
-        "workflows",
+        "setup",
+        "build",
         "bundle",
         "plan",
         "deploy",
@@ -75,6 +83,36 @@ def test_every_make_target_that_a_workflow_calls_exists() -> None:
         "smoke",
     } == called
     assert called <= set(TARGETS)
+
+
+@pytest.mark.rules
+def test_each_test_file_runs_in_exactly_one_shard() -> None:
+    shards = read("ci")["jobs"]["test"]["strategy"]["matrix"]["include"]
+    run = [
+        file
+        for shard in shards
+        for found in ROOT.glob(shard["tests"])
+        for file in (found.rglob("test_*.py") if found.is_dir() else [found])
+    ]
+    checked = ROOT / "tests" / "rules"  # by `make check`
+    every = [path for path in (ROOT / "tests").rglob("test_*.py") if checked not in path.parents]
+    assert sorted(run) == sorted(every)
+
+
+@pytest.mark.rules
+def test_ci_fails_where_nothing_can_be_audited() -> None:
+    assert read("ci")["jobs"]["check"]["env"] == {"AUDIT_REQUIRED": "1"}
+
+
+@pytest.mark.rules
+def test_a_release_waits_for_all_tests() -> None:
+    publish = read("publish")
+    assert publish[True] == {"push": {"tags": ["v*"]}}
+    assert {name: job.get("needs") for name, job in publish["jobs"].items()} == {
+        "ci": None,
+        "wheel": "ci",
+        "image": "ci",
+    }
 
 
 @pytest.mark.rules

@@ -108,7 +108,9 @@ def _inputs() -> bytes:
     """A digest of all that the bundle is made from."""
     source = [path for path in (ROOT / "src").rglob("*") if path.suffix != ".pyc"]
     files = [path for path in source if path.is_file()]
-    files += [ROOT / name for name in ("pyproject.toml", "requirements.txt", "README.md")]
+    files += [
+        ROOT / name for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE")
+    ]
     files += [ROOT / "data" / "totesys.sql", *(ROOT / file for file in CARRIED), Path(__file__)]
     found = hashlib.sha256(sys.version.encode())
     for path in sorted(files):

@@ -183,6 +183,7 @@ class Table(_Value):
         return self
 
     def column(self, name: str) -> Column:
+        """The column of this name; StopIteration if there is none."""
         return next(column for column in self.columns if column.name == name)
 
 
@@ -271,6 +272,7 @@ class Manifest(_Published):
         return next((table for table in self.tables if table.rates), None)
 
     def table(self, name: str) -> Table | None:
+        """What the batch holds of this source table; None if the table was not captured."""
         return next((table for table in self.tables if table.name == name), None)
 
     def known(self, name: str, key: tuple[str, ...]) -> Table | None:
@@ -283,6 +285,7 @@ class Manifest(_Published):
 
     @property
     def rows(self) -> int:
+        """Rows in all files: upserts and deletes."""
         return sum(file.rows for table in self.tables for file in table.files)
 
 
@@ -312,6 +315,7 @@ class ProcessedManifest(_Published):
 
     @property
     def rows(self) -> int:
+        """Rows in all files: upserts and deletes."""
         return sum(file.rows for file in self.files)
 
 
@@ -341,6 +345,7 @@ def manifest_schema() -> str:
 
 
 def manifest_path(batch: int) -> str:
+    """Key of a batch's manifest, zero-padded so that keys sort by batch."""
     return f"batches/{batch:012d}.json"
 
 
@@ -350,6 +355,7 @@ def generation_path(generation: int) -> str:
 
 
 def processed_manifest_path(generation: int, batch: int) -> str:
+    """Key of a batch's manifest in one generation of processed data."""
     return f"generation={generation}/{manifest_path(batch)}"
 
 
@@ -361,11 +367,13 @@ def data_path(table: str, captured_at: datetime, name: str, prefix: str = "") ->
 
 
 def heartbeat_prefix(day: datetime) -> str:
+    """Prefix of all heartbeats of the UTC day that `day` falls on."""
     at = day.astimezone(UTC)
     return f"heartbeats/year={at.year:04d}/month={at.month:02d}/day={at.day:02d}/"
 
 
 def heartbeat_path(beat: Heartbeat) -> str:
+    """Key of a heartbeat: its time in UTC to the microsecond, then its batch."""
     at = beat.checked_at.astimezone(UTC)
     return f"{heartbeat_prefix(at)}{at:%H%M%S%f}-{beat.batch:012d}.json"
 
@@ -379,6 +387,7 @@ def table_folder(table: str) -> str:
 
 
 def digest(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 

@@ -38,6 +38,7 @@ class Orphan:
     modified_at: datetime
 
     def age(self, now: datetime) -> timedelta:
+        """How long ago the object was written; negative if the clocks disagree."""
         return now - self.modified_at
 
 

@@ -50,7 +50,9 @@ _health: Mapping[str, Health] = {stage: Health() for stage in STAGES}
 class Context(Protocol):
     """What Lambda says of a call, as far as it is asked here."""
 
-    def get_remaining_time_in_millis(self) -> int: ...
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends this invocation."""
+        ...
 
 
 def ingest(event: object, context: Context) -> dict[str, Any]:  # noqa: ARG001  a hint

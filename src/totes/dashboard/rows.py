@@ -25,7 +25,11 @@ KEYS: Mapping[str, str] = {
 
 
 class Ask(Protocol):
-    def __call__(self, reading: Reading, chosen: Filter, *, limit: int) -> pd.DataFrame: ...
+    """A query for single rows."""
+
+    def __call__(self, reading: Reading, chosen: Filter, *, limit: int) -> pd.DataFrame:
+        """At most `limit` of the chosen rows, in the order in which they are shown."""
+        ...
 
 
 def rows(  # noqa: PLR0913  what a list of rows is made of

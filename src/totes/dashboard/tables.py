@@ -128,6 +128,7 @@ def _cell(value: object) -> object:
 
 
 def column(values: "pd.Series[Any]", heading: str) -> Any:
+    """Streamlit's column configuration that suits the type of the values."""
     if _is_decimal(values):
         form = "%.6f" if values.name == "rate" else "accounting"
         return st.column_config.NumberColumn(heading, format=form)

@@ -64,10 +64,12 @@ def count(number: int, one: str, many: str = "") -> str:
 
 
 def percent(share: Decimal) -> str:
+    """`12.5 %` for a share of 0.125."""
     return f"{share * 100:,.1f} %"
 
 
 def day(when: date) -> str:
+    """`3 Jan 2024`."""
     return f"{when.day} {when:%b %Y}"
 
 

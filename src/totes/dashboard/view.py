@@ -70,6 +70,7 @@ def view() -> View:
 
 @contextmanager
 def showing(what: View) -> Iterator[None]:
+    """Make `what` the current view while a page is drawn."""
     token = _current.set(what)
     try:
         yield

@@ -1,0 +1,1 @@
+"""Embedded PostgreSQL servers and a simulated business that writes to them."""

@@ -88,6 +88,7 @@ class EmbeddedServer:
 
     @property
     def log(self) -> Path:
+        """PostgreSQL's own log."""
         return self.data / "server.log"
 
     @property
@@ -337,10 +338,12 @@ class Warehouse:
 
 
 def source_server(home: Path) -> EmbeddedServer:
+    """The server of totesys in `home`; its errors are SourceError."""
     return EmbeddedServer(home / "source", error=SourceError)
 
 
 def warehouse_server(home: Path) -> EmbeddedServer:
+    """The server of the warehouse in `home`; its errors are WarehouseError."""
     return EmbeddedServer(home / "warehouse", error=WarehouseError)
 
 

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, override
 
 from totes.errors import LakeError, ObjectMissing
 from totes.failpoint import reach
 from totes.lake.key import checked, checked_prefix
-from totes.lake.store import Object
+from totes.lake.store import Object, SweptStore
 
 INCOMING = ".incoming"
 """Where objects are written before they get their name; what a killed process left is harmless."""
@@ -24,7 +24,7 @@ CHUNK_BYTES = 1 << 20
 READ_ONLY = 0o444
 
 
-class FolderStore:
+class FolderStore(SweptStore):
     """Objects are read-only files below one folder, which is made by the first write."""
 
     def __init__(self, path: Path) -> None:
@@ -32,10 +32,12 @@ class FolderStore:
         self._settled: set[Path] = set()
         self.url = str(self._root)
 
+    @override
     def get(self, key: str) -> bytes:
         with self._open(key) as content, self._failing(f"{key} can't be read from"):
             return content.read()
 
+    @override
     def fetch(self, key: str, path: Path) -> None:
         with (
             self._open(key) as content,
@@ -44,19 +46,23 @@ class FolderStore:
         ):
             shutil.copyfileobj(content, copy, CHUNK_BYTES)
 
+    @override
     def put(self, key: str, path: Path) -> None:
         with self._failing(f"{key} can't be written to"), path.open("rb") as content:
             if not self._publish(key, content):
                 raise LakeError(f"{key} in {self.url} exists already with another content.")
 
+    @override
     def create(self, key: str, data: bytes) -> bool:
         with self._failing(f"{key} can't be written to"):
             return self._publish(key, BytesIO(data))
 
+    @override
     def exists(self, key: str) -> bool:
         with self._failing(f"{key} can't be found in"):
             return self._path(key).is_file()
 
+    @override
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         folder = checked_prefix(prefix, self.url)
         after = after and checked(after, self.url)
@@ -64,6 +70,7 @@ class FolderStore:
             if (self._path(folder) if folder else self._checked_root()).is_dir():
                 yield from self._walk(folder and f"{folder}/", after)
 
+    @override
     def objects(self) -> Iterator[Object]:
         with self._failing("The files can't be listed in"):
             incoming = sorted((self._root / INCOMING).glob("*"))
@@ -72,6 +79,7 @@ class FolderStore:
                 found = (self._root / key).stat(follow_symlinks=False)
                 yield Object(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
+    @override
     def remove(self, key: str) -> None:
         name = key.removeprefix(f"{INCOMING}/")
         path = self._path(name) if name == key else self._root / INCOMING / checked(name, self.url)

@@ -42,7 +42,9 @@ class Store(Protocol):
         """
         ...
 
-    def exists(self, key: str) -> bool: ...
+    def exists(self, key: str) -> bool:
+        """Whether there is an object of this key."""
+        ...
 
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         """Keys below `prefix` in ascending order, those after `after`, a page at a time."""

@@ -69,9 +69,11 @@ class Rate(NamedTuple):
 
     @property
     def key(self) -> str:
+        """The key of the row in the lake: day and currency."""
         return f"{self.day} {self.currency}"
 
     def line(self) -> str:
+        """The row as a JSON line of an ingestion file, without the line break."""
         return (
             f'{{"_op":"upsert","_xid":null,"rate_id":"{self.key}","rate_date":"{self.day}",'
             f'"currency_code":"{self.currency}","rate":"{self.rate}",'
@@ -92,6 +94,7 @@ class News:
 
     @property
     def rows(self) -> int:
+        """Lines in the file: upserts and deletes."""
         return len(self.upserts) + len(self.deletes)
 
     def write(self, path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The star schema: its tables, the models that fill them, and the contract for their values."""

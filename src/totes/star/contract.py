@@ -103,6 +103,7 @@ class Column:
 
     @property
     def quoted(self) -> str:
+        """The name as an SQL identifier."""
         return quote(self.name)
 
     @property
@@ -177,6 +178,7 @@ class Star:
 
     @property
     def is_fact(self) -> bool:
+        """Whether the table keeps every version of a row, which a surrogate key numbers."""
         return self.surrogate is not None
 
 

@@ -45,6 +45,7 @@ class Model:
 
     @property
     def name(self) -> str:
+        """Name of the star table that the model makes."""
         return self.star.name
 
     @property

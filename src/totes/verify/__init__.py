@@ -77,6 +77,7 @@ class TableVerdict:
 
     @property
     def equal(self) -> bool:
+        """Whether source and warehouse have the same rows."""
         return not self.differing and not self.more
 
 
@@ -89,9 +90,11 @@ class Verdict:
 
     @property
     def equal(self) -> bool:
+        """Whether all tables are equal."""
         return all(table.equal for table in self.tables)
 
     def to_json(self) -> dict[str, Any]:
+        """The verdict as `totes verify --json` prints it."""
         tables = [asdict(table) | {"equal": table.equal} for table in self.tables]
         return {"equal": self.equal, "batch": self.batch, "tables": tables}
 

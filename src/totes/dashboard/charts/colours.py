@@ -24,4 +24,5 @@ def accent(*, dark: bool) -> str:
 
 
 def deadline_colour(*, dark: bool) -> str:
+    """Colour of the line that marks the deadline, with enough contrast."""
     return ORANGE if dark else "#B34F00"

@@ -41,6 +41,7 @@ class Chart:
 
 
 def period_label(start: date, grain: str) -> str:
+    """Name of the year, month or day that begins at `start`, such as `Jan 2024`."""
     match grain:
         case "year":
             return f"{start:%Y}"
@@ -62,6 +63,7 @@ def finished(drawn: Any, height: int | None, *, dark: bool) -> Any:
 
 
 def words_below(words: str, *, dark: bool) -> alt.Title:
+    """A caption below the chart."""
     return alt.Title(
         words,
         orient="bottom",
@@ -73,6 +75,7 @@ def words_below(words: str, *, dark: bool) -> alt.Title:
 
 
 def as_float(value: Decimal | None) -> float | None:
+    """A number for Vega, which has no decimals; None for NULL and NaN."""
     return None if value is None or text.is_missing(value) else float(value)
 
 
@@ -85,6 +88,7 @@ def period_labels(starts: "pd.Series[Any]", grain: str) -> list[str]:
 
 
 def period_axis(labels: Sequence[str]) -> alt.X:
+    """The axis of periods, in the given order, without the labels that would overlap."""
     return alt.X(
         "label:N",
         sort=list(labels),
@@ -126,6 +130,7 @@ def money_axis(
 
 
 def on_click(name: str, field: str) -> alt.Parameter:
+    """A selection named `name` that a click sets to the mark's `field`."""
     return alt.selection_point(name=name, fields=[field], on="click", empty=True)
 
 
@@ -144,6 +149,7 @@ def legend_above(*, stroke: bool = False) -> alt.Legend:
 
 
 def coloured(field: str, names: Sequence[str], *, dark: bool, stroke: bool = False) -> alt.Color:
+    """One colour for each of `names`, with a legend; there are as many names as colours at most."""
     colours = list((DARK if dark else LIGHT)[: len(names)])
     return alt.Color(
         field,
@@ -154,6 +160,7 @@ def coloured(field: str, names: Sequence[str], *, dark: bool, stroke: bool = Fal
 
 
 def says_over_time(frame: pd.DataFrame, column: str, what: str, grain: str, currency: str) -> str:
+    """Text alternative of a chart: range, total and maximum of the frame's `column`."""
     if frame.empty:
         return f"{what}: nothing."
     starts, values = list(frame["start"]), list(frame[column])

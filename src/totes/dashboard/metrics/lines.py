@@ -159,6 +159,7 @@ def known_rates(as_of: datetime | None) -> sql.Composable:
 
 
 def rate_key(day: sql.Identifier, currency: sql.Identifier) -> sql.Composable:
+    """SQL of the key of one currency's exchange rate on one day, as `rates.sql` has it."""
     return part("part_rate_key", day=day, currency_id=currency)
 
 
@@ -291,6 +292,7 @@ def _whose_last(chosen: Filter) -> sql.Composable:
 
 
 def kinds() -> sql.Composable:
+    """SQL of payment types with their direction and sign."""
     return part("part_kinds")
 
 

@@ -37,6 +37,7 @@ class Sum(NamedTuple):
 
 
 def summed(reading: Reading, chosen: Filter, converted: sql.Composable) -> Sum:
+    """Sums over the chosen orders; amounts in the reporting currency."""
     [row] = reading.rows("orders_total", {"converted": converted}, **lines.bound(reading, chosen))
     return Sum(*row)
 
@@ -44,6 +45,7 @@ def summed(reading: Reading, chosen: Filter, converted: sql.Composable) -> Sum:
 def over_time(
     reading: Reading, chosen: Filter, converted: sql.Composable, grain: Grain | None
 ) -> pd.DataFrame:
+    """Sums by `grain`, or by the one that fits the period: one row for each, ordered by `start`."""
     return reading.run(
         "orders_over_time",
         {"converted": converted},
@@ -78,6 +80,7 @@ def complete(*sums: Sum) -> bool:
 
 
 def total(name: str, now: Sum, before: Sum | None, waiting: Waiting) -> Total:
+    """The figure for a card, compared with `before` only if every order of both has a rate."""
     return Total(
         name=name,
         value=now.value,

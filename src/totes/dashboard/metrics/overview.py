@@ -38,6 +38,7 @@ def has_margin(chosen: Filter) -> bool:
 
 
 def totals(reading: Reading, chosen: Filter) -> Overview:
+    """The page's figures, in the reporting currency, each with that of the previous period."""
     revenue = sales.total(reading, chosen)
     spend = purchases.total(reading, chosen)
     paid = payments.summary(reading, chosen)

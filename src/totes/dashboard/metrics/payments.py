@@ -102,6 +102,7 @@ _EXACT = 1000
 
 
 def summary(reading: Reading, chosen: Filter) -> PaymentsSummary:
+    """Cash paid and open debts, in the reporting currency, each with the value before."""
     now = _paid(reading, chosen)
     before = None
     if earlier := _compared(reading, chosen, now):

@@ -51,6 +51,7 @@ def rates_age(reading: Reading, as_of: datetime | None = None) -> RatesAge:
 
 
 def freshness(reading: Reading) -> Freshness:
+    """How current the warehouse is, at the time of this reading."""
     [row] = reading.rows("freshness")
     return Freshness(reading.now, *row)
 

@@ -47,6 +47,7 @@ def total(reading: Reading, chosen: Filter) -> Total:
 
 
 def summary(reading: Reading, chosen: Filter) -> PurchasesSummary:
+    """Figures of purchases, in the reporting currency, each with that of the previous period."""
     spend, now, before = orders.total_of(reading, chosen, "Purchases", lines.purchases, FACT)
     return PurchasesSummary(
         spend=spend,

@@ -50,6 +50,7 @@ def total(reading: Reading, chosen: Filter) -> Total:
 
 
 def summary(reading: Reading, chosen: Filter) -> SalesSummary:
+    """Figures of sales, in the reporting currency, each with that of the previous period."""
     revenue, now, before = orders.total_of(reading, chosen, "Revenue", lines.sales, FACT)
     return SalesSummary(
         revenue=revenue,

@@ -67,6 +67,7 @@ class Total:
 
     @property
     def direction(self) -> Direction:
+        """Whether the value rose or fell; `unknown` where it can't be compared."""
         if self.before is None or self.value is None:
             return "unknown"
         if self.value == self.before:

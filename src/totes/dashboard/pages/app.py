@@ -68,6 +68,7 @@ WHOLE_BUSINESS = {"history", "pipeline", "dictionary"}
 
 
 def main() -> None:
+    """Run the page that the address names; Streamlit calls it for each interaction."""
     pages = [
         st.Page(
             f"{name}.py",

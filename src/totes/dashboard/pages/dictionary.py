@@ -11,6 +11,7 @@ STARS = ("Sales", "Purchases", "Payments")
 
 
 def show(page: View) -> None:
+    """Draw the data dictionary: tables, columns, types and comments of the star."""
     st.title("Data dictionary")
     st.caption(
         "The warehouse's tables for analysts; `docs/queries.md` answers eleven questions in SQL."

@@ -23,6 +23,7 @@ _KEY = re.compile(r"[0-9]{1,10}")
 
 
 def show(page: View) -> None:
+    """Draw all versions of one order or payment, or let the reader choose one."""
     st.title("History")
     begins = history.begins(page.reading)
     st.caption(

@@ -37,6 +37,7 @@ NOT_BEGUN = (
 
 
 def show(page: View) -> None:
+    """Draw revenue, purchases, margin, cash and open debts, with trends."""
     chosen, currency = page.chosen, page.currency
     st.title("Overview")
     drill.way_back(page)

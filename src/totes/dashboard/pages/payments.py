@@ -58,6 +58,7 @@ PAID_COLUMNS = {
 
 
 def show(page: View) -> None:
+    """Draw cash in and out, open debts by age and counterparty, and expected payments."""
     chosen = page.chosen
     st.title("Payments")
     drill.way_back(page)

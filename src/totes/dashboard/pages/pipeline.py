@@ -18,6 +18,7 @@ MOST_REFUSED = 500
 
 
 def show(page: View) -> None:
+    """Draw freshness, delays, quarantine, schema changes and deleted dimension rows."""
     st.title("Pipeline")
     _trust()
     st.subheader("How long changes take")

@@ -39,6 +39,7 @@ ROW_COLUMNS = {
 
 
 def show(page: View) -> None:
+    """Draw spending by time, supplier, item and staff, and agreed deliveries."""
     chosen, currency = page.chosen, page.currency
     st.title("Purchases")
     drill.way_back(page)

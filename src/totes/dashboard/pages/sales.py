@@ -41,6 +41,7 @@ MOST_DAYS_AT_ONCE = 93
 
 
 def show(page: View) -> None:
+    """Draw revenue by time, country, staff and design."""
     chosen, currency = page.chosen, page.currency
     st.title("Sales")
     drill.way_back(page)

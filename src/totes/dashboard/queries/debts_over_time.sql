@@ -1,6 +1,6 @@
--- What was open at each of some moments, and is at last. Nobody keeps a debt's every day: it is what
--- is open now, without what has come since the moment and with what has ended since. Only changes
--- are looked at, each once. NULL where something was open and none of it can be converted.
+-- Open debts at each of the given moments, and now. Daily balances aren't stored: a balance is what
+-- is open now, less what has come since that moment, plus what has ended since. Each change is read
+-- once. NULL where something was open and none of it can be converted.
 WITH change AS (
     SELECT
         day, currency_id, payment_type_id, counterparty_id, payments, value,

@@ -39,8 +39,8 @@ told AS (
             AS way (direction, never)
     LEFT JOIN summed
         ON summed.day = calendar.day::date
-        AND summed.direction = way.direction
-        AND summed.never = way.never
+            AND summed.direction = way.direction
+            AND summed.never = way.never
 )
 
 SELECT

@@ -1,4 +1,4 @@
--- Cash of each day, month or year of the period; NULL where there is some and none can be converted.
+-- Cash of each day, month or year of the period; NULL where there is some but no rate for it.
 WITH by_kind AS (
     SELECT
         date_trunc(%(grain)s, day::timestamp)::date AS start,

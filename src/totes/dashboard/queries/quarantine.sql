@@ -3,4 +3,4 @@ SELECT star_table, column_name, reason, count(*) AS rows, min(valid_from) AS sin
 FROM totes.quarantine
 WHERE released_at IS NULL AND superseded_at IS NULL
 GROUP BY 1, 2, 3
-ORDER BY rows DESC, 1, 2, 3
+ORDER BY 4 DESC, 1, 2, 3

@@ -16,8 +16,8 @@ quoted AS MATERIALIZED (
     FROM {known} AS quote
     JOIN dim_currency AS currency ON currency.currency_code = quote.currency_code
     WHERE quote.currency_code = ANY(
-        ARRAY(SELECT currency_code FROM dim_currency WHERE currency_code <> %(reporting)s)
-    )
+            ARRAY(SELECT currency_code FROM dim_currency WHERE currency_code <> %(reporting)s)
+        )
         AND quote.rate_date
         BETWEEN least(%(since)s::date, (SELECT day FROM newest)) AND %(until)s::date
 ),

@@ -37,27 +37,35 @@ SELECT
     kind,
     key,
     CASE kind
-        WHEN 'sales_order' THEN (
-            SELECT count(*) FROM fact_sales_order WHERE sales_order_id = newest.key
-        )
-        WHEN 'purchase_order' THEN (
-            SELECT count(*) FROM fact_purchase_order WHERE purchase_order_id = newest.key
-        )
+        WHEN 'sales_order'
+            THEN (
+                SELECT count(*) FROM fact_sales_order WHERE sales_order_id = newest.key
+            )
+        WHEN 'purchase_order'
+            THEN (
+                SELECT count(*) FROM fact_purchase_order WHERE purchase_order_id = newest.key
+            )
         WHEN 'payment' THEN (
             SELECT count(*) FROM fact_payment WHERE payment_id = newest.key
         )
     END AS versions,
     changed_at,
     CASE kind
-        WHEN 'sales_order' THEN NOT EXISTS (
-            SELECT FROM fact_sales_order WHERE sales_order_id = newest.key AND valid_to IS NULL
-        )
-        WHEN 'purchase_order' THEN NOT EXISTS (
-            SELECT FROM fact_purchase_order WHERE purchase_order_id = newest.key AND valid_to IS NULL
-        )
+        WHEN 'sales_order'
+            THEN NOT EXISTS (
+                    SELECT
+                    FROM fact_sales_order
+                    WHERE sales_order_id = newest.key AND valid_to IS NULL
+                )
+        WHEN 'purchase_order'
+            THEN NOT EXISTS (
+                    SELECT
+                    FROM fact_purchase_order
+                    WHERE purchase_order_id = newest.key AND valid_to IS NULL
+                )
         WHEN 'payment' THEN NOT EXISTS (
-            SELECT FROM fact_payment WHERE payment_id = newest.key AND valid_to IS NULL
-        )
+                SELECT FROM fact_payment WHERE payment_id = newest.key AND valid_to IS NULL
+            )
     END AS deleted
 FROM newest
 ORDER BY changed_at DESC, kind, key

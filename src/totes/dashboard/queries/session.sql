@@ -1,5 +1,5 @@
--- For a page's session: it only reads, gives up what takes too long, waits for no loader, and sums up
--- in memory.
+-- Settings of a page's session: read-only, short timeouts, enough memory to aggregate without
+-- spilling to disk.
 SET default_transaction_read_only = on;
 SET row_security = on;
 SET statement_timeout = '30s';

@@ -36,11 +36,13 @@ class Work:
     """Table and id, in the order of touching."""
 
     def insert(self, table: str, row: Row) -> int:
+        """Insert a row and return its id."""
         key = insert(self.connection, table, row)
         self.touched[table, key] = None
         return key
 
     def update(self, table: str, key: int, row: Row) -> None:
+        """Set the given columns of one row."""
         assignments = sql.SQL(", ").join(
             sql.SQL("{} = {}").format(sql.Identifier(column), sql.Placeholder()) for column in row
         )
@@ -49,6 +51,7 @@ class Work:
         )
 
     def delete(self, table: str, key: int) -> None:
+        """Delete one row."""
         self._change(sql.SQL("DELETE FROM {table} WHERE {id} = %s"), table, key)
 
     def _change(
@@ -87,6 +90,7 @@ class Work:
 
     @contextmanager
     def savepoint(self, *, keep: bool) -> Iterator[None]:
+        """Run in a savepoint; with `keep` false it is rolled back at the end."""
         before = dict(self.touched)
         with self.connection.transaction():
             yield
@@ -96,6 +100,7 @@ class Work:
 
 
 def script(name: str) -> sql.SQL:
+    """The statement in the file of this name, beside this module."""
     return sql.SQL((files("totes.demo.simulator") / f"{name}.sql").read_text(encoding="utf-8"))
 
 
@@ -109,10 +114,12 @@ def _deal(work: Work, deal: Deal) -> str:
 
 
 def sale(work: Work) -> str:
+    """A sales order with its transaction and payment."""
     return _deal(work, SALE)
 
 
 def purchase(work: Work) -> str:
+    """A purchase order with its transaction and payment."""
     return _deal(work, PURCHASE)
 
 
@@ -147,6 +154,7 @@ def silent(work: Work) -> str | None:
 
 
 def design(work: Work) -> str:
+    """A new design."""
     row = reference.design(work.random, work.at)
     return f"design {work.insert('design', row)}: {row['file_name']}"
 
@@ -205,6 +213,7 @@ def _with_payment(work: Work, deal: Deal) -> tuple[dict[str, Any], dict[str, Any
 
 
 def currency(work: Work) -> str | None:
+    """A currency that the business hasn't used yet; None if there is no other."""
     new = set(words.NEW_CURRENCIES) - set(work.known.currency.values())
     if not new:
         return None
@@ -228,6 +237,7 @@ def counterparty(work: Work) -> str:
 
 
 def staff(work: Work) -> str:
+    """A new member of staff, with a name that isn't ASCII."""
     first = work.random.choice(words.FOREIGN_FIRST_NAMES)
     last = work.random.choice(words.FOREIGN_LAST_NAMES)
     key = work.insert("staff", reference.staff(first, last, work.random, work.at))
@@ -235,6 +245,7 @@ def staff(work: Work) -> str:
 
 
 def transfer(work: Work) -> str:
+    """A member of staff moves to another department."""
     staff_id = work.random.choice(work.known.staff)
     present = work.row("staff", staff_id)["department_id"]
     department_id = business.other(work.random, set(work.known.department), present)
@@ -243,11 +254,13 @@ def transfer(work: Work) -> str:
 
 
 def department(work: Work) -> str:
+    """A department gets another name, manager or location."""
     key = work.random.choice(work.known.department)
     return _reform(work, "department", key, business.department_change)
 
 
 def address(work: Work) -> str:
+    """An address is corrected."""
     key = work.random.choice(work.known.address)
     return _reform(work, "address", key, business.address_change)
 

@@ -3,14 +3,15 @@
 -- Keys and foreign keys are taken off and put back: checking them set-wise is many times faster.
 
 CREATE TEMPORARY TABLE set_aside ON COMMIT DROP AS
-SELECT conrelid::regclass AS of_table, conname AS name, contype AS kind,
-       pg_get_constraintdef(oid) AS definition
+SELECT
+    conrelid::regclass AS of_table, conname AS name, contype AS kind,
+    pg_get_constraintdef(oid) AS definition
 FROM pg_constraint
 WHERE contype IN ('p', 'u', 'f')
-  AND conrelid IN (
-      'sales_order'::regclass, 'purchase_order'::regclass, 'transaction'::regclass,
-      'payment'::regclass
-  );
+    AND conrelid IN (
+        'sales_order'::regclass, 'purchase_order'::regclass, 'transaction'::regclass,
+        'payment'::regclass
+    );
 
 DO $$
 DECLARE
@@ -43,10 +44,12 @@ SELECT
     created_at::date + pg_temp.draw(n, 5, 7) AS payment_on,
     pg_temp.draw(n, 6, {addresses}) + 1 AS address_id,
     CASE WHEN purchases > purchases_before
-        THEN pg_temp.draw(n, 7, 999) + 1 ELSE pg_temp.draw(n, 7, 98973) + 1001
+            THEN pg_temp.draw(n, 7, 999) + 1
+        ELSE pg_temp.draw(n, 7, 98973) + 1001
     END AS quantity,
     CASE WHEN purchases > purchases_before
-        THEN pg_temp.draw(n, 8, 99701) + 300 ELSE pg_temp.draw(n, 8, 201) + 200
+            THEN pg_temp.draw(n, 8, 99701) + 300
+        ELSE pg_temp.draw(n, 8, 201) + 200
     END / 100.0 AS price
 FROM (
     SELECT
@@ -61,24 +64,27 @@ FROM (
     FROM (
         SELECT n, (n - 1) / per_day AS day, (n - 1) % per_day AS nth, per_day
         FROM generate_series(1::bigint, {deals}) AS n,
-             (SELECT greatest(35, ({deals} + {days} - 1) / {days}) AS per_day) AS pace
+            (SELECT greatest(35, ({deals} + {days} - 1) / {days}) AS per_day) AS pace
     ) AS placed
 ) AS timed;
 
 INSERT INTO sales_order
-SELECT order_id, created_at, created_at, pg_temp.draw(n, 9, {designs}) + 1, staff_id,
-       counterparty_id, quantity, price, currency_id, delivery_on::text, payment_on::text,
-       address_id
+SELECT
+    order_id, created_at, created_at, pg_temp.draw(n, 9, {designs}) + 1, staff_id,
+    counterparty_id, quantity, price, currency_id, delivery_on::text, payment_on::text,
+    address_id
 FROM deal
 WHERE NOT is_purchase
 ORDER BY n;
 
 INSERT INTO purchase_order
-SELECT order_id, created_at, created_at, staff_id, counterparty_id,
-       -- one code in a hundred is all digits
-       CASE WHEN pg_temp.draw(n, 10, 100) = 0 THEN lpad(pg_temp.draw(n, 11, 10000000)::text, 7, '0')
-            ELSE upper(substr(to_hex(hashint8extended(n, {seed})), 1, 6)) || 'X' END,
-       quantity, price, currency_id, delivery_on::text, payment_on::text, address_id
+SELECT
+    order_id, created_at, created_at, staff_id, counterparty_id,
+    -- one code in a hundred is all digits
+    CASE WHEN pg_temp.draw(n, 10, 100) = 0 THEN lpad(pg_temp.draw(n, 11, 10000000)::text, 7, '0')
+        ELSE upper(substr(to_hex(hashint8extended(n, {seed})), 1, 6)) || 'X'
+    END,
+    quantity, price, currency_id, delivery_on::text, payment_on::text, address_id
 FROM deal
 WHERE is_purchase
 ORDER BY n;
@@ -104,26 +110,32 @@ $$;
 -- Due on a weekday after the day of the deal, and that day has come: paid at 07:55:11, all of a
 -- day in one millisecond.
 INSERT INTO payment
-SELECT n, created_at,
-       CASE WHEN is_paid
-           THEN payment_on + time '07:55:11' + pg_temp.draw(payment_on - date '2000-01-01', 12, 1000)
+SELECT
+    n, created_at,
+    CASE WHEN is_paid
+            THEN payment_on
+                + time '07:55:11'
+                + pg_temp.draw(payment_on - date '2000-01-01', 12, 1000)
                 * interval '1 millisecond'
-           ELSE created_at END,
-       n, counterparty_id, quantity * price, currency_id,
-       CASE WHEN is_purchase THEN 3 ELSE 1 END, is_paid, payment_on::text,
-       10000000 + pg_temp.draw(n, 13, 90000000), 10000000 + pg_temp.draw(n, 14, 90000000)
+        ELSE created_at
+    END,
+    n, counterparty_id, quantity * price, currency_id,
+    CASE WHEN is_purchase THEN 3 ELSE 1 END, is_paid, payment_on::text,
+    10000000 + pg_temp.draw(n, 13, 90000000), 10000000 + pg_temp.draw(n, 14, 90000000)
 FROM (
-    SELECT *,
-           payment_on > created_on AND extract(isodow FROM payment_on) < 6
-           AND payment_on <= (SELECT max(created_on) FROM deal) AS is_paid
+    SELECT
+        *,
+        payment_on > created_on AND extract(isodow FROM payment_on) < 6
+        AND payment_on <= (SELECT max(created_on) FROM deal) AS is_paid
     FROM deal
 ) AS due
 ORDER BY n;
 
-SELECT setval('sales_order_sales_order_id_seq', {orders} + 1, false),
-       setval('purchase_order_purchase_order_id_seq', {purchases} + 1, false),
-       setval('transaction_transaction_id_seq', {deals} + 1, false),
-       setval('payment_payment_id_seq', {deals} + 1, false);
+SELECT
+    setval('sales_order_sales_order_id_seq', {orders} + 1, false),
+    setval('purchase_order_purchase_order_id_seq', {purchases} + 1, false),
+    setval('transaction_transaction_id_seq', {deals} + 1, false),
+    setval('payment_payment_id_seq', {deals} + 1, false);
 
 DO $$
 DECLARE

@@ -52,6 +52,8 @@ HOSTILE: Mix = {**dict.fromkeys(Kind, 2), **USUAL, Kind.PAY: 0}
 
 @dataclass(frozen=True)
 class Planned:
+    """An event that is due at a time of the business's clock."""
+
     at: datetime
     kind: Kind
 
@@ -134,6 +136,7 @@ def plan(random: Random, day: date, mix: Mix) -> list[Planned]:
 
 
 def order(random: Random, deal: Deal, at: datetime, known: Known) -> Row:
+    """A new order: its row without the id."""
     shared = {
         **stamped(at),
         "staff_id": random.choice(known.staff),
@@ -151,10 +154,12 @@ def order(random: Random, deal: Deal, at: datetime, known: Known) -> Row:
 
 
 def quantity(random: Random, deal: Deal) -> int:
+    """Units of an order, within the range of its kind."""
     return random.randint(*deal.quantities)
 
 
 def price(random: Random, deal: Deal) -> Decimal:
+    """Price of one unit, in the order's currency."""
     return Decimal(random.randint(*deal.prices)) / 100
 
 
@@ -169,6 +174,7 @@ def item_code(random: Random) -> str:
 
 
 def transaction(deal: Deal, at: datetime, order_id: int | None) -> Row:
+    """The transaction of an order; without one (`order_id` None) that of a refund."""
     return {"transaction_type": deal.transaction_type, f"{deal.order}_id": order_id, **stamped(at)}
 
 
@@ -201,6 +207,7 @@ def refund(deal: Deal, at: datetime, paid: Row, transaction_id: int) -> Row:
 
 
 def amount(deal: Deal, order: Row) -> Decimal:
+    """Quantity times price, in the order's currency."""
     return Decimal(order[deal.quantity] * order[deal.price])
 
 
@@ -224,6 +231,7 @@ def other(random: Random, choices: set[Any], present: object) -> Any:
 
 
 def department_change(random: Random, department: Row) -> Row:
+    """The column of a department that changes, with its new value."""
     return _one_of(
         random,
         department,
@@ -236,6 +244,7 @@ def department_change(random: Random, department: Row) -> Row:
 
 
 def address_change(random: Random, address: Row) -> Row:
+    """The column of an address that changes, with its new value."""
     return _one_of(
         random,
         address,

@@ -48,10 +48,12 @@ class Event:
 
     @property
     def table(self) -> str | None:
+        """Table of the first row that was changed."""
         return self.changes[0].table if self.changes else None
 
     @property
     def key(self) -> int | None:
+        """Id of the first row that was changed."""
         return self.changes[0].key if self.changes else None
 
 

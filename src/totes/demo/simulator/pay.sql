@@ -3,5 +3,5 @@
 UPDATE payment
 SET paid = true, last_updated = %(at)s
 WHERE NOT paid
-  AND payment_date = %(at)s::date::text
+    AND payment_date = %(at)s::date::text
 RETURNING payment_id

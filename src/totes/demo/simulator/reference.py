@@ -47,6 +47,7 @@ def reference(random: Random) -> Iterator[tuple[str, list[Row]]]:
 
 
 def stamped(at: datetime) -> Row:
+    """The two timestamps of a row that is inserted at this time."""
     return {"created_at": at, "last_updated": at}
 
 
@@ -71,10 +72,12 @@ def _postal_code(random: Random, number: int) -> str:
 
 
 def currency(code: str, at: datetime) -> Row:
+    """A row of `currency` without its id."""
     return {"currency_code": code, **stamped(at)}
 
 
 def design(random: Random, at: datetime) -> Row:
+    """A row of `design` without its id."""
     material = random.choice(words.MATERIALS)
     drawn = date(2020, 11, 1) + timedelta(days=random.randrange(700))
     mark = "".join(random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=4))
@@ -87,6 +90,7 @@ def design(random: Random, at: datetime) -> Row:
 
 
 def counterparty(random: Random, at: datetime, address_id: int) -> Row:
+    """A row of `counterparty` without its id."""
     pattern = random.choice(words.COMPANIES)
     return {
         "counterparty_legal_name": pattern.format(*random.sample(words.LAST_NAMES, 3)),
@@ -102,6 +106,7 @@ def _person(random: Random) -> str:
 
 
 def staff(first: str, last: str, random: Random, at: datetime) -> Row:
+    """A row of `staff` without its id."""
     return {
         "first_name": first,
         "last_name": last,

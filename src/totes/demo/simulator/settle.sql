@@ -1,7 +1,8 @@
--- What the paying batch left behind is paid by hand by the day of %(at)s: most of it within four days
--- of being due, one payment in forty after forty-five. It is dated as it was paid.
+-- Payments that the payment run left open are paid by hand by the day of %(at)s: most within four
+-- days of the due date, one in forty after forty-five days. payment_date is the day of payment.
 UPDATE payment
-SET paid = true,
+SET
+    paid = true,
     payment_date = settled_on::text,
     last_updated = settled_on + time '16:30' + payment_id %% 1800 * interval '1 second'
 FROM (
@@ -11,7 +12,8 @@ FROM (
             AS settled_on
     FROM payment,
         LATERAL (
-            SELECT CASE WHEN pg_input_is_valid(payment_date, 'date') THEN payment_date::date END
+            SELECT
+                CASE WHEN pg_input_is_valid(payment_date, 'date') THEN payment_date::date END
                 + CASE WHEN payment_id %% 40 = 0 THEN 45 ELSE 1 + payment_id * 7 %% 4 END AS day
         ) AS settling
     WHERE NOT paid

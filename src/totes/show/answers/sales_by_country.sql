@@ -1,4 +1,5 @@
--- Where this month's sales go. This month is that of the newest order: the business has its own clock.
+-- This month's sales by country. The month is that of the newest order: the simulated business has
+-- a clock of its own.
 SELECT location.country, count(*) AS orders, sum(sale.units_sold) AS bags
 FROM current_sales_order AS sale
 JOIN dim_location AS location ON location.location_id = sale.agreed_delivery_location_id

@@ -7,6 +7,7 @@ WITH changed AS (
     ORDER BY max(valid_from) DESC, sales_order_id
     LIMIT 1
 )
+
 SELECT
     sale.sales_order_id,
     sale.valid_from,

@@ -2,5 +2,5 @@
 SELECT
     c.counterparty_id, c.counterparty_legal_name,
     a.address_line_1, a.address_line_2, a.district, a.city, a.postal_code, a.country, a.phone
-FROM address a
-RIGHT JOIN counterparty c ON a.address_id = c.legal_address_id
+FROM counterparty AS c
+LEFT JOIN address AS a ON a.address_id = c.legal_address_id

@@ -1,5 +1,5 @@
 -- Currencies with their ISO 4217 name, which the caller brings along.
 SELECT c.currency_id, c.currency_code, iso.name
-FROM currency c
-LEFT JOIN unnest(%(iso_codes)s::text[], %(iso_names)s::text[]) AS iso(code, name)
+FROM currency AS c
+LEFT JOIN unnest(%(iso_codes)s::text[], %(iso_names)s::text[]) AS iso (code, name)
     ON iso.code = c.currency_code

@@ -1,7 +1,7 @@
 -- Staff with their department as the warehouse must show them.
 SELECT
     s.staff_id, s.first_name, s.last_name,
-    (SELECT d.department_name FROM department d WHERE d.department_id = s.department_id),
-    (SELECT d.location FROM department d WHERE d.department_id = s.department_id),
+    (SELECT d.department_name FROM department AS d WHERE d.department_id = s.department_id),
+    (SELECT d.location FROM department AS d WHERE d.department_id = s.department_id),
     s.email_address
-FROM staff s
+FROM staff AS s
