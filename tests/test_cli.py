@@ -96,7 +96,7 @@ def test_help_loads_nothing_heavy() -> None:
         "import sys, totes.cli\n"
         "try: totes.cli.app(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'psycopg', 'duckdb', 'pydantic', 'rich', 'obstore', 'sqlglot', 'tenacity'}\n"
+        "heavy = {'psycopg', 'duckdb', 'pydantic', 'rich', 'boto3', 'sqlglot', 'tenacity'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run(
