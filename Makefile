@@ -117,7 +117,7 @@ smoke: setup ## call each stage of what is deployed once, and read back what it 
 .PHONY: requirements
 requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1 for the newest)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --group dev --constraint requirements.txt \
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --extra embedded --group dev --constraint requirements.txt \
 		--output-file requirements-dev.txt
 	$(COMPILE_CHECKOV) $(if $(UPGRADE),--upgrade) --output-file requirements-checkov.txt
 
@@ -125,7 +125,7 @@ requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=
 requirements-check: setup ## requirements*.txt are what pyproject.toml asks for
 	@again=$$(mktemp -d) && trap 'rm -rf "$$again"' EXIT && cp requirements*.txt "$$again" && \
 	$(COMPILE) --output-file "$$again/requirements.txt" && \
-	$(COMPILE) --extra dashboard --group dev --constraint requirements.txt \
+	$(COMPILE) --extra dashboard --extra embedded --group dev --constraint requirements.txt \
 		--output-file "$$again/requirements-dev.txt" && \
 	$(COMPILE_CHECKOV) --output-file "$$again/requirements-checkov.txt" && \
 	for file in requirements.txt requirements-dev.txt requirements-checkov.txt; do \
