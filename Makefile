@@ -142,6 +142,10 @@ schema: setup ## write docs/manifest.schema.json anew
 docs: setup ## write docs/commands.md and docs/settings.md anew
 	$(BIN)/python tools/docs.py
 
+.PHONY: rates
+rates: setup ## write src/totes/rates/eurofxref.csv anew (newest: first `make requirements UPGRADE=1`)
+	$(BIN)/python tools/rates.py
+
 .PHONY: notebook
 notebook: setup ## answer notebooks/lake.ipynb's questions anew, from the demo's lake or your own
 	$(BIN)/jupyter-execute --inplace notebooks/lake.ipynb
