@@ -146,6 +146,10 @@ docs: setup ## write docs/commands.md and docs/settings.md anew
 rates: setup ## write src/totes/rates/eurofxref.csv anew (newest: first `make requirements UPGRADE=1`)
 	$(BIN)/python tools/rates.py
 
+.PHONY: outlines
+outlines: setup ## write the map's outlines anew, from the npm package world-atlas (needs npm)
+	$(BIN)/python tools/outlines.py
+
 .PHONY: notebook
 notebook: setup ## answer notebooks/lake.ipynb's questions anew, from the demo's lake or your own
 	$(BIN)/jupyter-execute --inplace notebooks/lake.ipynb
