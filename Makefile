@@ -152,7 +152,7 @@ smoke: setup ## call each stage of what is deployed once, and read back what it 
 .PHONY: requirements
 requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1 for the newest)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --group dev --constraint requirements.txt \
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --extra embedded --group dev --constraint requirements.txt \
 		--output-file requirements-dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --constraint requirements-dev.txt \
 		--output-file requirements-dashboard.txt
@@ -163,7 +163,7 @@ requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=
 requirements-check: setup ## requirements*.txt are what pyproject.toml asks for
 	@again=$$(mktemp -d) && trap 'rm -rf "$$again"' EXIT && cp requirements*.txt "$$again" && \
 	$(COMPILE) --output-file "$$again/requirements.txt" && \
-	$(COMPILE) --extra dashboard --group dev --constraint requirements.txt \
+	$(COMPILE) --extra dashboard --extra embedded --group dev --constraint requirements.txt \
 		--output-file "$$again/requirements-dev.txt" && \
 	$(COMPILE) --extra dashboard --constraint requirements-dev.txt \
 		--output-file "$$again/requirements-dashboard.txt" && \
@@ -182,6 +182,14 @@ schema: setup ## write docs/manifest.schema.json anew
 .PHONY: docs
 docs: setup ## write docs/commands.md and docs/settings.md anew
 	$(BIN)/python tools/docs.py
+
+.PHONY: rates
+rates: setup ## write src/totes/rates/eurofxref.csv anew (newest: first `make requirements UPGRADE=1`)
+	$(BIN)/python tools/rates.py
+
+.PHONY: outlines
+outlines: setup ## write the map's outlines anew, from the npm package world-atlas (needs npm)
+	$(BIN)/python tools/outlines.py
 
 .PHONY: notebook
 notebook: setup ## answer notebooks/lake.ipynb's questions anew, from the demo's lake or your own

@@ -4,15 +4,18 @@ import itertools
 import os
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Self
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+from botocore.retries import standard
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from totes.lake import s3
 
 if TYPE_CHECKING:
     import pytest
@@ -25,17 +28,27 @@ class Fault:
     """Happens to the next requests of one method, `times` of them.
 
     With a `status` the service answers that and does nothing; without, it does as it is told and
-    the answer is lost on the way.
+    the connection breaks after `sent_bytes` of the answer's body, before its head if that is 0.
     """
 
     method: str
     status: str = ""
     code: str = ""
     times: int = 1_000_000
+    sent_bytes: int = 0
 
 
 class _Silent(WSGIRequestHandler):
     def log(self, *_: object) -> None: ...
+
+
+NO_PAUSES = ("non_throttling_base_scale", 0.0)
+"""Between the attempts of boto3's clients, in the tests' own process."""
+
+
+def forget_client() -> None:
+    """AWS's settings are others now: the process keeps no client made by the former ones."""
+    s3._client.cache_clear()
 
 
 _NUMBERS = itertools.count(1)
@@ -56,6 +69,8 @@ class S3Service:
         self.faults = 0
         self.conditional = True
         """Whether `If-None-Match` is obeyed; there are S3 services that ignore it."""
+        self.authorization = ""
+        """Of the last request."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -78,6 +93,10 @@ class S3Service:
         patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         patch.setenv("AWS_REGION", "us-east-1")
+        patch.setitem(standard.ExponentialBackoff._DEFAULT_BACKOFF_CONFIG, *NO_PAUSES)
+        for variable in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            patch.setenv(variable, os.devnull)
+        forget_client()
 
     def new_bucket(self) -> str:
         name = f"bucket-{next(_NUMBERS)}"
@@ -101,6 +120,7 @@ class S3Service:
         self.fault, self.faults = fault, 0
 
     def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        self.authorization = environ.get("HTTP_AUTHORIZATION", "")
         fault = self.fault
         if fault and fault.method == environ["REQUEST_METHOD"] and self.faults < fault.times:
             self.faults += 1
@@ -110,9 +130,8 @@ class S3Service:
                     return [f'{{"__type": "{fault.code}"}}'.encode()]
                 start(fault.status, [("Content-Type", "application/xml")])
                 return [f"<Error><Code>{fault.code}</Code></Error>".encode()]
-            self._serve(environ, start)
-            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            return []
+            answer = b"".join(self._serve(environ, start))
+            return _broken_off(answer[: fault.sent_bytes], environ["werkzeug.socket"])
         return self._serve(environ, start)
 
     def _serve(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
@@ -122,3 +141,9 @@ class S3Service:
         with self._one_by_one:  # S3 looks and writes in one step, moto in two
             answer = self._moto(environ, start)
         return answer
+
+
+def _broken_off(sent: bytes, connection: socket.socket) -> Iterator[bytes]:
+    if sent:
+        yield sent
+    connection.shutdown(socket.SHUT_RDWR)

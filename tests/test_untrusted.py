@@ -440,15 +440,11 @@ def _is_postgres(call: ast.Call) -> bool:
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-ALLOWED = {"dashboard/world.py": ["xml.etree"]}
-"""The map's drawing is a file of an installed package, and nobody else's."""
-
 
 @pytest.mark.rules
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_module_runs_text_or_builds_sql_for_postgresql_from_strings(path: Path) -> None:
-    known = ALLOWED.get(path.relative_to(PACKAGE).as_posix(), [])
-    assert list(dangers(path.read_text())) == known
+    assert list(dangers(path.read_text())) == []
 
 
 @pytest.mark.rules

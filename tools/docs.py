@@ -43,7 +43,7 @@ the prefix and in small letters: `every = "10s"`. The environment wins. `totes s
 with their values and where each came from; passwords are never shown.
 
 A duration is a number with `ms`, `s`, `m` or `h`. HOME is the value of `TOTES_HOME`. S3's
-credentials, region and endpoint are in AWS's own variables.
+credentials, region and endpoint are found as the AWS CLI finds them.
 
 | setting | meaning | default |
 |---|---|---|

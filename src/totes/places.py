@@ -1,7 +1,6 @@
 """Where everything is: what the settings name, and embedded servers for what they leave open."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -130,31 +129,32 @@ class Places:
 
     @cached_property
     def _embedded_source(self) -> "servers.Source":
-        with _installed("TOTES_SOURCE_DSN"):
-            from totes.demo.servers import prepare_source, source_server  # noqa: PLC0415
+        from totes.demo.servers import prepare_source, source_server  # noqa: PLC0415
+
         server = source_server(self.settings.home)
-        return prepare_source(self._run(server, "totesys", SourceError))
+        return prepare_source(self._run(server, "totesys", "TOTES_SOURCE_DSN", SourceError))
 
     @cached_property
     def _embedded_warehouse(self) -> "servers.Warehouse":
-        with _installed("TOTES_WAREHOUSE_DSN"):
-            from totes.demo.servers import prepare_warehouse, warehouse_server  # noqa: PLC0415
-        server = warehouse_server(self.settings.home)
-        return prepare_warehouse(self._run(server, "warehouse", WarehouseError))
+        from totes.demo.servers import prepare_warehouse, warehouse_server  # noqa: PLC0415
 
-    def _run(self, server: "servers.EmbeddedServer", name: str, error: type[TotesError]) -> Dsn:
+        server = warehouse_server(self.settings.home)
+        dsn = self._run(server, "warehouse", "TOTES_WAREHOUSE_DSN", WarehouseError)
+        return prepare_warehouse(dsn)
+
+    def _run(
+        self, server: "servers.EmbeddedServer", name: str, setting: str, error: type[TotesError]
+    ) -> Dsn:
+        from totes.demo.servers import INSTALL, installed  # noqa: PLC0415
+
+        if not installed():
+            raise UsageError(
+                f"{setting} is not set and no embedded PostgreSQL is installed: "
+                f"set it, or {INSTALL}."
+            )
         if not self._make and not server.made:
             raise error(
                 f"There is no {name} in {self.settings.home} yet: begin with `totes demo`, or set "
                 "TOTES_SOURCE_DSN and TOTES_WAREHOUSE_DSN and `totes run --once`."
             )
         return self._open.enter_context(server).dsn
-
-
-@contextmanager
-def _installed(setting: str) -> Iterator[None]:
-    """Small installations come without the embedded servers."""
-    try:
-        yield
-    except ImportError:
-        raise UsageError(f"Set {setting}: no embedded server is installed here.") from None

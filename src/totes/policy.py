@@ -58,7 +58,7 @@ POLICIES: Mapping[type[Exception], Policy] = MappingProxyType(
         LakeAway: Policy(retry=True, alarm_after=3, advice="nothing: a rival writes there, too"),
         ObjectMissing: Policy(retry=False, alarm_after=1, advice="restore it from a backup"),
         LakeError: Policy(
-            retry=False,  # S3's driver has tried for a minute by then
+            retry=False,  # S3's driver has sent each request several times by then
             alarm_after=1,
             advice="see that the store can be written and has room",
         ),

