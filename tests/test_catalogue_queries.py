@@ -24,7 +24,7 @@ from test_totesys_sql import COLUMNS
 from totes.batch import RATES, ProcessedManifest, data_path, processed_manifest_path
 from totes.lake.folder import FolderStore
 from totes.replay import replay
-from totes.star.contract import STARS
+from totes.star.definition import TOTESYS
 
 MODULE = Path(__file__).parents[1] / "terraform" / "modules" / "catalogue"
 TABLES = json.loads((MODULE / "tables.json").read_text())
@@ -48,7 +48,7 @@ SETTINGS = {
 
 def test_the_columns_of_the_ingestion_store_are_those_of_totesys_and_of_the_rates() -> None:
     described = {table: [c.split()[0] for c in columns] for table, columns in COLUMNS.items()}
-    described[RATES] = [column.name for column in STARS["fact_exchange_rate"].columns]
+    described[RATES] = [column.name for column in TOTESYS.tables["fact_exchange_rate"].columns]
     assert TABLES["ingestion"] == described
 
 
@@ -60,7 +60,7 @@ def test_the_columns_of_the_processed_store_are_the_contracts() -> None:
             for column in star.columns
             if column.type.name != "TIME"
         ]
-        for star in STARS.values()
+        for star in TOTESYS.tables.values()
     }
 
 

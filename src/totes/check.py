@@ -17,7 +17,7 @@ from totes.rates.ecb import UNREADABLE
 from totes.source import session
 from totes.source.catalogue import Catalogue, Scope, read_catalogue
 from totes.source.snapshot import open_snapshot
-from totes.star.contract import STARS
+from totes.star.definition import Star
 from totes.warehouse import connection as warehouse_session
 from totes.warehouse.schema import READER
 from totes.warehouse.schema import check as check_contract
@@ -150,9 +150,9 @@ def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding
         if ledger == (None,):
             yield from _empty_warehouse(connection)
         else:
-            check_contract(connection)
+            check_contract(connection, places.star)
             yield Finding("warehouse tables", "as the contract says")
-            yield from _loader_rights(connection)
+            yield from _loader_rights(connection, places.star)
 
 
 def _empty_warehouse(connection: Connection[Any]) -> Iterator[Finding]:
@@ -188,7 +188,7 @@ def _empty_warehouse(connection: Connection[Any]) -> Iterator[Finding]:
         yield Finding("warehouse tables", "none yet: the first `totes run` makes them")
 
 
-def _loader_rights(connection: Connection[Any]) -> Iterator[Finding]:
+def _loader_rights(connection: Connection[Any], star: Star) -> Iterator[Finding]:
     """May the loader write what is there? Only owners can migrate and replay, so it must be one."""
     user = connection.info.user
     role = sql.Identifier(user).as_string(connection)
@@ -199,7 +199,7 @@ def _loader_rights(connection: Connection[Any]) -> Iterator[Finding]:
         " WHERE relkind IN ('r', 'p') AND NOT pg_has_role(relowner, 'USAGE')"
         " AND (relnamespace = 'totes'::regnamespace OR oid = ANY ("
         "SELECT to_regclass(quote_ident(star)) FROM unnest(%s::text[]) AS star)) ORDER BY 1)",
-        [list(STARS)],
+        [list(star.tables)],
     ).fetchall()
     for owner in owners:
         lacking = f"tables belong to {owner}, and {user} may not load them"

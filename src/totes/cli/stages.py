@@ -57,7 +57,9 @@ def transform() -> None:
     from totes.transform import transform as make
 
     with Places(load_settings()) as places, progress() as shown:
-        for made in steadily(lambda: make(places.ingestion, places.processed, progress=shown)):
+        for made in steadily(
+            lambda: make(places.ingestion, places.processed, places.star, progress=shown)
+        ):
             done = transformed(made)
             _show(done)
             tell_refused(places.alarm, done)
@@ -76,7 +78,9 @@ def load() -> None:
     from totes.warehouse.quarantine import set_aside
 
     with Places(load_settings()) as places, progress() as shown:
-        for made in steadily(lambda: take(places.processed, places.warehouse, progress=shown)):
+        for made in steadily(
+            lambda: take(places.processed, places.warehouse, places.star, progress=shown)
+        ):
             waiting = persistently(partial(set_aside, places.warehouse, made.batch))
             done = loaded(made, waiting)
             _show(done)

@@ -24,8 +24,8 @@ def migrate() -> None:
 
     with Places(load_settings()) as places:
         persistently(lambda: refuse_source(places.ingestion, places.warehouse))
-        applied = persistently(lambda: bring_up(places.warehouse))
+        applied = persistently(lambda: bring_up(places.warehouse, places.star))
     for name in applied:
-        out().print(f"applied {name}")
+        out().print(f"added {name}")
     if not applied:
         out().print("The warehouse is up to date.")

@@ -148,7 +148,7 @@ class Named(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Star:
+class StarTable:
     """A star table as it is declared. One with a surrogate is a fact, the others are dimensions."""
 
     name: str
@@ -170,6 +170,12 @@ class Star:
         """The natural key."""
         by_name = {column.name: column for column in self.columns}
         return tuple(by_name[name] for name in self.key_names)
+
+    @property
+    def key_text(self) -> str:
+        """DuckDB SQL: the natural key as one text, a JSON array where it has several columns."""
+        names = [column.quoted for column in self.key]
+        return names[0] if len(names) == 1 else f"cast(to_json([{', '.join(names)}]) as varchar)"
 
     @property
     def no_rows(self) -> str:

@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from totes.errors import UsageError
-from totes.star.contract import TYPES, Column, Named, Star
+from totes.star.contract import TYPES, Column, Named, StarTable
 
 DECLARATION = "star.toml"
 
@@ -58,11 +58,16 @@ class _Table(_Strict):
     indexes: dict[str, str] = {}
     in_source: bool = True
 
+    def relations(self, name: str) -> list[str]:
+        """The names that the table called `name` takes in the warehouse's schema."""
+        views = (self.current_view, self.all_view, self.as_of_function)
+        return [name, *self.indexes, *(view.name for view in views if view)]
+
 
 _TABLES = TypeAdapter(dict[str, _Table])
 
 
-def load_declaration(folder: Traversable) -> Mapping[str, Star]:
+def load_declaration(folder: Traversable) -> Mapping[str, StarTable]:
     """The star tables that `star.toml` in `folder` declares, dimensions before what refers to them.
 
     Raises UsageError with the file, the table and the column that is wrong.
@@ -83,7 +88,7 @@ def load_declaration(folder: Traversable) -> Mapping[str, Star]:
     return MappingProxyType({name: _table(name, declared[name]) for name in _ordered(declared)})
 
 
-def _table(name: str, table: _Table) -> Star:
+def _table(name: str, table: _Table) -> StarTable:
     columns = tuple(
         Column(
             name=column_name,
@@ -95,7 +100,7 @@ def _table(name: str, table: _Table) -> Star:
         )
         for column_name, column in table.columns.items()
     )
-    return Star(
+    return StarTable(
         name=name,
         comment=table.comment,
         columns=columns,
@@ -133,27 +138,11 @@ def _problems(declared: Mapping[str, _Table]) -> Iterator[str]:
     """What the shape alone does not exclude, each as the middle of a sentence."""
     if not declared:
         yield "no table is declared"
-    relations: list[str] = []
     for name, table in declared.items():
-        named = [table.surrogate, table.current_view, table.all_view, table.as_of_function]
-        names = [name, *table.columns, *table.indexes, *(one.name for one in named if one)]
-        for wrong in (one for one in names if not _NAME.fullmatch(one)):
-            yield f"{name}: {wrong!r} is not a lower-case identifier of at most 63 letters"
-        relations += [name, *table.indexes, *(one.name for one in named[1:] if one)]
-        if (table.surrogate is None) is not (table.current_view is None) or (
-            (table.surrogate is None) is not (table.as_of_function is None)
-        ):
-            yield f"{name}: a fact has surrogate, current_view and as_of_function, others have none"
-        own = RESERVED | ({table.surrogate.name} if table.surrogate else set())
+        yield from _table_problems(name, table)
         for column_name, column in table.columns.items():
             yield from _column_problems(f"{name}.{column_name}", column, declared)
-            if column_name in own:
-                yield f"{name}.{column_name}: the platform adds a column of this name"
-        for key in table.key:
-            if key not in table.columns:
-                yield f"{name}: key {key} is not one of its columns"
-            elif table.columns[key].nullable:
-                yield f"{name}: key {key} may not be nullable"
+    relations = [relation for name, table in declared.items() for relation in table.relations(name)]
     for twice in {one for one in relations if relations.count(one) > 1}:
         yield f"two tables, views, functions or indexes are named {twice}"
     try:
@@ -162,9 +151,23 @@ def _problems(declared: Mapping[str, _Table]) -> Iterator[str]:
         yield f"references form a cycle: {' -> '.join(error.args[1])}"
 
 
-def _column_problems(
-    place: str, column: _Column, declared: Mapping[str, _Table]
-) -> Iterator[str]:
+def _table_problems(name: str, table: _Table) -> Iterator[str]:
+    surrogate = [table.surrogate.name] if table.surrogate else []
+    for wrong in [*table.relations(name), *table.columns, *surrogate]:
+        if not _NAME.fullmatch(wrong):
+            yield f"{name}: {wrong!r} is not a lower-case identifier of at most 63 letters"
+    if len({table.surrogate is None, table.current_view is None, table.as_of_function is None}) > 1:
+        yield f"{name}: a fact has surrogate, current_view and as_of_function, others have none"
+    for column in {*RESERVED, *surrogate} & table.columns.keys():
+        yield f"{name}.{column}: the platform adds a column of this name"
+    for key in table.key:
+        if key not in table.columns:
+            yield f"{name}: key {key} is not one of its columns"
+        elif table.columns[key].nullable:
+            yield f"{name}: key {key} may not be nullable"
+
+
+def _column_problems(place: str, column: _Column, declared: Mapping[str, _Table]) -> Iterator[str]:
     if column.type not in TYPES:
         yield f"{place}: there is no type {column.type!r}; use one of {', '.join(TYPES)}"
     if column.references is None:

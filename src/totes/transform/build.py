@@ -18,8 +18,8 @@ from totes.failpoint import reach
 from totes.lake.log import fetch_checked
 from totes.lake.store import Store
 from totes.star import quarantine, state
-from totes.star.contract import REFUSED, STARS, literal, quote
-from totes.star.models import ISO_CURRENCY, Model, Models
+from totes.star.contract import REFUSED, literal, quote
+from totes.star.models import Model, Models
 from totes.star.relation import Lines, no_rows, parquet, unpack
 
 MEMORY_MB = 160
@@ -122,7 +122,9 @@ class Build:
         staying = state.settled(before, sum(file.rows for file in table.files))
         merged = before[staying:]
         read = {
-            name for model in self.site.models.all for name in model.sources.get(table.name, ())
+            name
+            for model in self.site.models.all
+            for name in model.lineage.sources.get(table.name, ())
         }
         columns = state.distinct([column.name for column in table.columns], read | {*table.key})
         sql = state.change(self._open(table.name), columns, self.source.batch)
@@ -189,21 +191,21 @@ class Build:
 
     def _deletes(self, model: Model) -> str | None:
         """SQL: the natural keys whose source rows were deleted; None where there are none."""
-        if model.lineage.key is None:
+        key = model.lineage.key
+        if key is None or key.table not in self.lines:
             return None
-        table, column = model.lineage.key
-        lines = self._open(table) if table in self.lines else None
-        return lines.deleted(column, model.star.key.name) if lines and lines.deletes else None
+        lines = self._open(key.table)
+        names = dict(zip(key.columns, model.star.key_names, strict=True))
+        return lines.deleted(names) if lines.deletes else None
 
     def _define(self, model: Model, kept: State, since: int, *, nothing: bool) -> None:
         """Give a model the relations of the source that it reads, or as many without rows."""
-        if ISO_CURRENCY in model.lineage.reads:
+        if model.lineage.reads_iso_currency:
             from totes.star.iso import define_iso_currency  # noqa: PLC0415  slow to import
 
             define_iso_currency(self.site.engine)
-        for name in model.sources:
+        for name, columns in model.lineage.sources.items():
             table = self.source.table(name)
-            columns = model.sources[name]
             if nothing:
                 rows = no_rows(columns)
             elif name in kept and table is not None:
@@ -217,9 +219,10 @@ class Build:
 
     def define_stars(self, models: Iterable[Model], built: Collection[Built]) -> None:
         """Give models the rows made so far of the star tables they read."""
-        for name in frozenset[str]().union(*(model.stars for model in models)):
+        tables = {model.name: model.star for model in self.site.models.all}
+        for name in frozenset[str]().union(*(model.lineage.stars for model in models)):
             files = (one.path for one in built if one.model.name == name and one.taken)
-            rows = [STARS[name].no_rows, *(f"select * from {parquet(path)}" for path in files)]
+            rows = [tables[name].no_rows, *(f"select * from {parquet(path)}" for path in files)]
             self._define_view(name, " union all by name ".join(rows))
 
     def _define_view(self, name: str, sql: str) -> None:

@@ -10,8 +10,8 @@ import sqlglot.lineage
 from sqlglot import exp
 
 from totes.dashboard.reading import Reading
-from totes.star.contract import STARS
-from totes.star.models import ISO_CURRENCY, shipped_models
+from totes.star.definition import TOTESYS
+from totes.star.lineage import ISO_CURRENCY
 
 FACTS: Mapping[str, str] = MappingProxyType(
     {
@@ -30,7 +30,7 @@ _VIEWS = (
     "fact_purchase_orders",
 )
 
-_NAMES = (*STARS, *_VIEWS)
+_NAMES = (*TOTESYS.tables, *_VIEWS)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class StarSchema:
 
 def star(name: str) -> StarSchema:
     """One of FACTS."""
-    fact = STARS[FACTS[name]]
+    fact = TOTESYS.tables[FACTS[name]]
     pointing: dict[str, list[str]] = {}
     for column in fact.columns:
         if column.references:
@@ -76,7 +76,7 @@ def columns(reading: Reading) -> pd.DataFrame:
 def lineage() -> Mapping[tuple[str, str], tuple[str, ...]]:
     """The source columns of each column of the star, as the models' SQL says."""
     found = {}
-    for model in shipped_models().all:
+    for model in TOTESYS.models.all:
         for column in model.star.columns:
             node = sqlglot.lineage.lineage(column.name, model.sql, {}, dialect="duckdb")
             found[model.name, column.name] = tuple(sorted(set(_leaves(node))))
@@ -89,5 +89,5 @@ def _leaves(node: sqlglot.lineage.Node) -> Iterator[str]:
         if step.downstream or not isinstance(step.source, exp.Table):
             continue
         table = step.source.name
-        if table and table not in STARS and table != ISO_CURRENCY:
+        if table and table not in TOTESYS.tables and table != ISO_CURRENCY:
             yield f"{table}.{exp.to_column(step.name).name}"
