@@ -175,7 +175,7 @@ class StarTable:
     def key_text(self) -> str:
         """DuckDB SQL: the natural key as one text, a JSON array where it has several columns."""
         names = [column.quoted for column in self.key]
-        return names[0] if len(names) == 1 else f"cast(to_json([{', '.join(names)}]) as varchar)"
+        return f"coalesce({names[0]}, '(null)')" if len(names) == 1 else f"cast(to_json([{', '.join(names)}]) as varchar)"
 
     @property
     def no_rows(self) -> str:

@@ -115,9 +115,10 @@ def _origin(scope: "Scope", name: str, model: str) -> tuple[str, str] | None:
     from sqlglot import exp  # noqa: PLC0415
     from sqlglot.optimizer.scope import Scope  # noqa: PLC0415
 
-    if not isinstance(scope.expression, exp.Select):
-        return None
-    selected = {item.alias_or_name: item.unalias() for item in scope.expression.selects}
+    query = scope.expression
+    if not isinstance(query, exp.Select) or query.args.get("distinct") or query.args.get("group"):
+        return None  # its rows are not rows of one table
+    selected = {item.alias_or_name: item.unalias() for item in query.selects}
     column = selected.get(name)
     if not isinstance(column, exp.Column):
         return None

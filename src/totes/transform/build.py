@@ -222,7 +222,7 @@ class Build:
         tables = {model.name: model.star for model in self.site.models.all}
         for name in frozenset[str]().union(*(model.lineage.stars for model in models)):
             files = (one.path for one in built if one.model.name == name and one.taken)
-            rows = [tables[name].no_rows, *(f"select * from {parquet(path)}" for path in files)]
+            rows = [tables[name].no_rows, *(f"from {parquet(path)} where _op = 'upsert'" for path in files)]
             self._define_view(name, " union all by name ".join(rows))
 
     def _define_view(self, name: str, sql: str) -> None:
