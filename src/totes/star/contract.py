@@ -174,8 +174,10 @@ class StarTable:
     @property
     def key_text(self) -> str:
         """DuckDB SQL: the natural key as one text, a JSON array where it has several columns."""
-        names = [column.quoted for column in self.key]
-        return f"coalesce({names[0]}, '(null)')" if len(names) == 1 else f"cast(to_json([{', '.join(names)}]) as varchar)"
+        names = ", ".join(column.quoted for column in self.key)
+        if len(self.key) == 1:
+            return f"coalesce({names}, '(null)')"
+        return f"cast(to_json([{names}]) as varchar)"
 
     @property
     def no_rows(self) -> str:

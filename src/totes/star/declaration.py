@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from importlib.resources.abc import Traversable
-from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -67,7 +66,7 @@ class _Table(_Strict):
 _TABLES = TypeAdapter(dict[str, _Table])
 
 
-def load_declaration(folder: Traversable) -> Mapping[str, StarTable]:
+def load_declaration(folder: Traversable) -> dict[str, StarTable]:
     """The star tables that `star.toml` in `folder` declares, dimensions before what refers to them.
 
     Raises UsageError with the file, the table and the column that is wrong.
@@ -85,7 +84,7 @@ def load_declaration(folder: Traversable) -> Mapping[str, StarTable]:
         raise UsageError(f"{file}: {place}: {first['msg'].lower()}.") from error
     if problem := next(_problems(declared), None):
         raise UsageError(f"{file}: {problem}.")
-    return MappingProxyType({name: _table(name, declared[name]) for name in _ordered(declared)})
+    return {name: _table(name, declared[name]) for name in _ordered(declared)}
 
 
 def _table(name: str, table: _Table) -> StarTable:

@@ -127,3 +127,18 @@ def _origin(scope: "Scope", name: str, model: str) -> tuple[str, str] | None:
     if isinstance(source, Scope):
         return _origin(source, column.name, model)
     return (_tables(scope)[alias], column.name) if alias in _tables(scope) else None
+
+
+def column_sources(sql: str, column: str, stars: Collection[str]) -> tuple[str, ...]:
+    """The source columns that an output column of a model comes from, as `table.column`."""
+    import sqlglot.lineage  # noqa: PLC0415
+    from sqlglot import exp  # noqa: PLC0415
+
+    found = set()
+    for step in sqlglot.lineage.lineage(column, sql, {}, dialect="duckdb").walk():
+        if step.downstream or not isinstance(step.source, exp.Table):
+            continue
+        table = step.source.name
+        if table and table not in stars and table != ISO_CURRENCY:
+            found.add(f"{table}.{exp.to_column(step.name).name}")
+    return tuple(sorted(found))

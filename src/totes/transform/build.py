@@ -221,9 +221,9 @@ class Build:
         """Give models the rows made so far of the star tables they read."""
         tables = {model.name: model.star for model in self.site.models.all}
         for name in frozenset[str]().union(*(model.lineage.stars for model in models)):
-            files = (one.path for one in built if one.model.name == name and one.taken)
-            rows = [tables[name].no_rows, *(f"from {parquet(path)} where _op = 'upsert'" for path in files)]
-            self._define_view(name, " union all by name ".join(rows))
+            paths = [one.path for one in built if one.model.name == name and one.taken]
+            rows = [f"from {parquet(path)} where _op = 'upsert'" for path in paths]
+            self._define_view(name, " union all by name ".join([tables[name].no_rows, *rows]))
 
     def _define_view(self, name: str, sql: str) -> None:
         self.site.engine.execute(f"create or replace temp view {quote(name)} as {sql}")
