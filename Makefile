@@ -179,6 +179,10 @@ schema: setup ## write docs/manifest.schema.json anew
 	$(BIN)/python -c 'from totes.batch import manifest_schema; print(manifest_schema(), end="")' \
 		> docs/manifest.schema.json
 
+.PHONY: star
+star: setup ## write what comes from the star's declaration: lineage, Athena's columns, docs/star.md
+	$(BIN)/python tools/star.py
+
 .PHONY: docs
 docs: setup ## write docs/commands.md and docs/settings.md anew
 	$(BIN)/python tools/docs.py

@@ -6,7 +6,7 @@ import psycopg
 from psycopg import sql
 
 from totes.settings import Dsn
-from totes.star.contract import STARS
+from totes.star.definition import TOTESYS
 
 BOOKKEEPING = {
     "totes.batches": {"generation", "loaded_at"},
@@ -18,7 +18,7 @@ BOOKKEEPING = {
 
 def checksums(warehouse: Dsn) -> dict[str, Any]:
     """Number of rows and checksum of every table, surrogates aside; 0 for an empty one."""
-    left_out = {name: {star.surrogate} for name, star in STARS.items()} | BOOKKEEPING
+    left_out = {name: {star.surrogate} for name, star in TOTESYS.tables.items()} | BOOKKEEPING
     found: dict[str, Any] = {}
     with psycopg.connect(warehouse.reveal(), options="-cTimeZone=UTC") as connection:
         for table, ignored in left_out.items():

@@ -15,7 +15,8 @@ from psycopg import sql
 from totes.batch import ProcessedManifest, StarFile, digest, processed_manifest_path
 from totes.lake.folder import FolderStore
 from totes.settings import Dsn
-from totes.star.contract import STARS, literal
+from totes.star.contract import literal
+from totes.star.definition import TOTESYS
 
 Row = Mapping[str, Any]
 """A star row by column name; `valid_from` only where it is not the batch's moment."""
@@ -220,12 +221,12 @@ class ProcessedLake:
         self.batches += 1
         at = moment(self.batches)
         files = []
-        for star in STARS.values():
+        for star in TOTESYS.tables.values():
             rows: list[Row] = [
                 {"valid_from": at, "_op": "upsert", **row} for row in upserts.get(star.name, ())
             ]
             gone = list(deletes.get(star.name, ()))
-            rows += [{star.key.name: key, "valid_from": at, "_op": "delete"} for key in gone]
+            rows += [{star.key_names[0]: key, "valid_from": at, "_op": "delete"} for key in gone]
             if rows:
                 columns = {column.name: column.type.name for column in star.columns}
                 columns |= {"valid_from": "TIMESTAMPTZ", "_op": "VARCHAR"}
@@ -294,7 +295,7 @@ def refusal(star_table: str, key: object, **other: object) -> Row:
 def history(dsn: Dsn, star_table: str, *columns: str) -> list[tuple[Any, ...]]:
     """A fact's versions: the columns, valid_from and valid_to, by natural key and time."""
     names = sql.SQL(", ").join(map(sql.Identifier, (*columns, "valid_from", "valid_to")))
-    key = sql.Identifier(STARS[star_table].key.name)
+    key = sql.Identifier(TOTESYS.tables[star_table].key_names[0])
     query = sql.SQL("SELECT {} FROM {} ORDER BY {}, valid_from").format(
         names, sql.Identifier(star_table), key
     )
@@ -316,7 +317,7 @@ def run(dsn: Dsn, script: str) -> None:
 def contents(dsn: Dsn) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every star table, surrogates left out, in the order of its text."""
     found = {}
-    for star in STARS.values():
+    for star in TOTESYS.tables.values():
         names = [column.name for column in star.columns]
         names += ["valid_from", "valid_to"] if star.is_fact else []
         columns = sql.SQL(", ").join(map(sql.Identifier, names))

@@ -24,12 +24,12 @@ from test_totesys_sql import COLUMNS
 from totes.batch import RATES, ProcessedManifest, data_path, processed_manifest_path
 from totes.lake.folder import FolderStore
 from totes.replay import replay
-from totes.star.contract import STARS
+from totes.star.definition import TOTESYS
 
 MODULE = Path(__file__).parents[1] / "terraform" / "modules" / "catalogue"
-TABLES = json.loads((MODULE / "tables.json").read_text())
+STAR_TABLES = json.loads((MODULE / "star_tables.json").read_text())
+SOURCE_TABLES = json.loads((MODULE / "source_tables.json").read_text())
 FACTS = ["fact_sales_order", "fact_purchase_order", "fact_payment", "fact_exchange_rate"]
-TO_HIVE = {"INTEGER": "int", "BOOLEAN": "boolean", "DATE": "date", "VARCHAR": "string"}
 TRINO = {"varchar": "string", "integer": "int", "timestamp(3)": "timestamp"}
 MARCH = datetime(2027, 3, 7, 1, 2, tzinfo=UTC)
 
@@ -47,21 +47,14 @@ SETTINGS = {
 
 
 def test_the_columns_of_the_ingestion_store_are_those_of_totesys_and_of_the_rates() -> None:
-    described = {table: [c.split()[0] for c in columns] for table, columns in COLUMNS.items()}
-    described[RATES] = [column.name for column in STARS["fact_exchange_rate"].columns]
-    assert TABLES["ingestion"] == described
+    known = {table: [c.split()[0] for c in columns] for table, columns in COLUMNS.items()}
+    known[RATES] = [column.name for column in TOTESYS.tables["fact_exchange_rate"].columns]
+    assert {table: described["columns"] for table, described in SOURCE_TABLES.items()} == known
 
 
-def test_the_columns_of_the_processed_store_are_the_contracts() -> None:
-    """But for times of day, a type that Hive's tables haven't; created_at and so on have them."""
-    assert TABLES["processed"] == {
-        star.name: [
-            {"name": column.name, "type": TO_HIVE.get(kind := column.type.name, kind.lower())}
-            for column in star.columns
-            if column.type.name != "TIME"
-        ]
-        for star in STARS.values()
-    }
+def column_names(table: str) -> list[str]:
+    """Those of a star table in the catalogue."""
+    return [column["name"] for column in STAR_TABLES[table]["columns"]]
 
 
 # --- as it is made -------------------------------------------------------------------------------
@@ -224,21 +217,21 @@ def test_the_current_state_is_totesys_and_the_warehouses(
     catalogue: Catalogue, littered: Plant
 ) -> None:
     ingestion, processed = catalogue.over(littered)
-    for table, columns in TABLES["ingestion"].items():
+    for table, described in SOURCE_TABLES.items():
         found = ingestion.ask(catalogue.queries[f"current_{table}"]["query"])
         if table == RATES:
             rates = littered.ask("SELECT rate_id, rate FROM current_exchange_rate ORDER BY 1")
             assert [(row[0], Decimal(row[3])) for row in found] == rates
             continue
-        texts = ", ".join(f"{column}::text" for column in columns)
+        texts = ", ".join(f"{column}::text" for column in described["columns"])
         with psycopg.connect(littered.source.reveal()) as connection:
-            query = f'SELECT {texts} FROM "{table}" t ORDER BY t.{columns[0]}'
+            query = f'SELECT {texts} FROM "{table}" t ORDER BY t.{described["key"]}'
             assert [row[:-2] for row in found] == connection.execute(query).fetchall(), table
     for table in FACTS:
         found = processed.ask(catalogue.queries[f"current_{table}"]["query"])
-        columns = [column["name"] for column in TABLES["processed"][table]]
+        columns = column_names(table)
         there = littered.ask(
-            f"SELECT {', '.join(columns)} FROM current_{table.removeprefix('fact_')} ORDER BY 1"
+            f"SELECT {', '.join(columns)} FROM {table} WHERE valid_to IS NULL ORDER BY 1"
         )
         assert [row[:-1] for row in found] == there, table
         assert found
@@ -272,7 +265,7 @@ def test_the_history_of_one_row_has_each_version_and_its_end(
         "SELECT valid_from, valid_to, units_sold, unit_price FROM fact_sales_order"
         " WHERE sales_order_id = 2 ORDER BY 1"
     )
-    columns = [column["name"] for column in TABLES["processed"]["fact_sales_order"]]
+    columns = column_names("fact_sales_order")
     wanted = [3 + columns.index(name) for name in ("units_sold", "unit_price")]
     found = ask(processed, "fact_sales_order", "2", year)
     assert [

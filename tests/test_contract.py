@@ -19,12 +19,12 @@ from totes.star.contract import (
     INTEGER,
     MONEY,
     RATE,
-    STARS,
     TIME,
     VARCHAR,
     Column,
     Type,
 )
+from totes.star.definition import TOTESYS
 
 ENGINE = duckdb.connect(config={"threads": 1})
 
@@ -95,7 +95,7 @@ def test_any_text_is_taken_as_it_is(texts: list[str]) -> None:
 
 
 def test_null_is_taken_only_where_a_column_is_nullable() -> None:
-    columns = [column for star in STARS.values() for column in star.columns]
+    columns = [column for star in TOTESYS.tables.values() for column in star.columns]
     for column in columns:
         null = f"select null::varchar as {column.quoted}"
         rows = f"select {column.quoted}, {column.read} from ({null})"
@@ -113,8 +113,8 @@ def test_the_contract_and_the_warehouse_name_the_same_columns() -> None:
             r"^CREATE TABLE (\w+) \((.*?)^\);", script, re.DOTALL | re.MULTILINE
         )
     }
-    assert made.keys() == STARS.keys()
-    for star in STARS.values():
+    assert made.keys() == TOTESYS.tables.keys()
+    for star in TOTESYS.tables.values():
         columns = made[star.name]
         ours = {star.surrogate, "valid_from", "valid_to"}
         assert [name for name in columns if name not in ours] == [c.name for c in star.columns]
@@ -127,6 +127,6 @@ def test_the_contract_and_the_warehouse_name_the_same_columns() -> None:
 
 def test_a_fact_points_at_dimensions_that_come_before_it() -> None:
     seen: set[str] = set()
-    for star in STARS.values():
+    for star in TOTESYS.tables.values():
         assert {column.references for column in star.columns if column.references} <= seen
         seen.add(star.name)

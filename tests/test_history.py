@@ -28,6 +28,7 @@ from totes.ingest import ingest
 from totes.lake.folder import FolderStore
 from totes.load import load
 from totes.source.catalogue import Scope
+from totes.star.definition import TOTESYS
 from totes.transform import transform
 from totes.warehouse import dependents
 from totes.warehouse.connection import connect
@@ -197,7 +198,7 @@ class World:
             session.roll_back()
         self.onlooker.execute(f"TRUNCATE {TABLES} RESTART IDENTITY; {REFERENCE}".encode())
         with connect(self.warehouse) as connection:
-            dependents.empty(connection)
+            dependents.empty(connection, TOTESYS)
 
 
 def nth(table: str, key: str = "") -> str:

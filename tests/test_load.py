@@ -37,6 +37,7 @@ from totes import failpoint
 from totes.batch import ProcessedManifest, generation_path
 from totes.errors import LakeError, WarehouseError
 from totes.load import load, rebuild, record_checked
+from totes.star.definition import TOTESYS
 from totes.warehouse import dependents, merge
 
 
@@ -642,7 +643,7 @@ def test_history_is_that_of_the_accepted_events_in_whatever_order_they_arrive(
     lake = ProcessedLake(tmp_path_factory.mktemp("lake"))
     business = Business(lake)
     with psycopg.connect(warehouse.dsn.reveal()) as connection:
-        dependents.empty(connection)
+        dependents.empty(connection, TOTESYS)
     lake.publish(DIMENSIONS)
     for batch, events in enumerate(steps, start=2):
         business.step(batch, events)

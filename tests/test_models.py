@@ -15,13 +15,14 @@ from sqlglot import transpile
 from conftest import EmptyWarehouse
 from lake_writer import ROWS, row
 from totes.errors import ModelError
-from totes.star.contract import STARS, literal, quote
+from totes.star.contract import literal, quote
+from totes.star.definition import TOTESYS
 from totes.star.iso import define_iso_currency
-from totes.star.lineage import find_lineage, write_lineage
-from totes.star.models import LINEAGE, Models, load_models, shipped_models
+from totes.star.lineage import RowIdentity, find_lineage
+from totes.star.models import LINEAGE_FILE, Models, lineages, load_models
 
-SHIPPED = files("totes.star") / "models"
-MODELS = {model.name: model for model in shipped_models().all}
+SHIPPED = files("totes.star") / "totesys" / "models"
+MODELS = {model.name: model for model in TOTESYS.models.all}
 
 
 @pytest.fixture
@@ -36,44 +37,45 @@ def edit(folder: Path, star: str, old: str, new: str) -> Models:
     sql = path.read_text()
     assert old in sql
     path.write_text(sql.replace(old, new))
-    return load_models(folder)
+    return load_models(folder, TOTESYS.tables)
 
 
 def test_what_is_written_down_of_the_models_is_what_sqlglot_finds(folder: Path) -> None:
-    written = (folder / LINEAGE).read_bytes()
-    write_lineage(folder)
-    assert (folder / LINEAGE).read_bytes() == written, "run python -m totes.star.lineage"
+    written = (folder / LINEAGE_FILE).read_bytes()
+    (folder / LINEAGE_FILE).unlink()
+    assert lineages(load_models(folder, TOTESYS.tables)) == written, "run make star"
 
 
 def test_sqlglot_is_not_imported_for_the_models_that_ship() -> None:
     script = (
-        "import sys, totes.transform; from totes.star.models import shipped_models;"
-        "shipped_models(); sys.exit('sqlglot' in sys.modules or 'pycountry' in sys.modules)"
+        "import sys, totes.transform; from totes.star.definition import TOTESYS; "
+        "TOTESYS.models; sys.exit('sqlglot' in sys.modules or 'pycountry' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_the_columns_a_model_reads_are_found() -> None:
-    assert MODELS["dim_staff"].sources == {
+    assert MODELS["dim_staff"].lineage.sources == {
         "department": ("department_id", "department_name", "location"),
         "staff": ("department_id", "email_address", "first_name", "last_name", "staff_id"),
     }
-    assert MODELS["dim_currency"].sources == {"currency": ("currency_code", "currency_id")}
-    assert MODELS["dim_transaction"].sources.keys() == {"transaction"}
+    assert MODELS["dim_currency"].lineage.sources == {"currency": ("currency_code", "currency_id")}
+    assert MODELS["dim_transaction"].lineage.sources.keys() == {"transaction"}
 
 
 def test_a_model_may_read_the_star_tables_of_its_batch() -> None:
-    assert MODELS["dim_date"].sources == {}
+    assert MODELS["dim_date"].lineage.sources == {}
     facts = {"fact_sales_order", "fact_purchase_order", "fact_payment", "fact_exchange_rate"}
-    assert MODELS["dim_date"].stars == facts
+    assert {*MODELS["dim_date"].lineage.stars} == facts
 
 
 def test_the_current_rows_of_joined_tables_are_kept_and_no_others() -> None:
-    assert shipped_models().joined == {"staff", "department", "counterparty", "address"}
+    assert TOTESYS.models.joined == {"staff", "department", "counterparty", "address"}
 
 
 def test_every_natural_key_but_a_day_comes_from_a_source_key() -> None:
-    assert {name: model.lineage.key for name, model in MODELS.items()} == {
+    keys = {name: model.lineage.key for name, model in MODELS.items()}
+    assert {name: key and (key.table, *key.columns) for name, key in keys.items()} == {
         "dim_date": None,
         "dim_staff": ("staff", "staff_id"),
         "dim_location": ("address", "address_id"),
@@ -97,17 +99,20 @@ def test_every_natural_key_but_a_day_comes_from_a_source_key() -> None:
         ("select design_id from design union all select design_id from design", False),
         ("select n as design_id from generate_series(1, 2) as s (n)", False),
         ("select 1 as one from design", False),
+        ("select distinct design_id from design", False),
+        ("select design_id from design group by design_id", False),
     ],
 )
 def test_only_a_key_handed_through_unaltered_is_traced(sql: str, key: bool) -> None:  # noqa: FBT001
-    found = find_lineage(STARS["dim_design"], sql)
-    assert found.key == (("design", "design_id") if key else None)
+    found = find_lineage("dim_design", sql, key=["design_id"], stars=TOTESYS.tables)
+    traced = RowIdentity(table="design", columns=("design_id",))
+    assert found.key == (traced if key else None)
 
 
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
-        ("select from where", "can't be read"),
+        ("select from where", "can't be parsed"),
         ("delete from design", "is not a SELECT"),
         ("select * from design", "name the columns"),
         ("select design_id from design, staff", "table.column"),
@@ -116,25 +121,25 @@ def test_only_a_key_handed_through_unaltered_is_traced(sql: str, key: bool) -> N
 def test_a_model_that_can_not_be_understood_is_named(folder: Path, sql: str, said: str) -> None:
     (folder / "dim_design.sql").write_text(sql)
     with pytest.raises(ModelError, match=f"dim_design .*{said}"):
-        load_models(folder)
+        load_models(folder, TOTESYS.tables)
 
 
 def test_a_missing_model_is_named(folder: Path) -> None:
     (folder / "dim_staff.sql").unlink()
     with pytest.raises(ModelError, match=r"dim_staff is missing.*dim_staff\.sql"):
-        load_models(folder)
+        load_models(folder, TOTESYS.tables)
 
 
 def test_the_digest_follows_every_model(folder: Path) -> None:
-    assert load_models(folder).digest == shipped_models().digest
+    assert load_models(folder, TOTESYS.tables).digest == TOTESYS.models.digest
     assert edit(
         folder, "dim_design", "design_name,", "upper(design_name) as design_name,"
-    ).digest != (shipped_models().digest)
+    ).digest != (TOTESYS.models.digest)
 
 
 def test_a_model_that_is_not_in_the_notes_is_read_with_sqlglot(folder: Path) -> None:
-    (folder / LINEAGE).unlink()
-    assert load_models(folder) == shipped_models()
+    (folder / LINEAGE_FILE).unlink()
+    assert load_models(folder, TOTESYS.tables) == TOTESYS.models
 
 
 HOSTILE = 'O\'Keefe & "Söhne" 👜\n\tLtd'
@@ -202,7 +207,7 @@ def test_postgresql_runs_the_models_and_makes_the_same_rows(warehouse: EmptyWare
         with postgres.cursor() as cursor:
             cursor.executemany("insert into iso_currency values (%s, %s)", both_iso)
         for name in (*(n for n in MODELS if n != "dim_date"), "dim_date"):
-            star, sql = STARS[name], MODELS[name].sql
+            star, sql = TOTESYS.tables[name], MODELS[name].sql
             names = ", ".join(column.quoted for column in star.columns)
             [translated] = transpile(sql, read="duckdb", write="postgres")
             ours = engine.execute(f"select {names} from ({sql})").fetchall()

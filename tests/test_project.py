@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from star import GENERATED
 from totes import __version__
 from totes.batch import manifest_schema
 
@@ -49,6 +50,12 @@ def test_requirements_are_pinned_and_hashed_and_name_no_address(name: str) -> No
 @pytest.mark.rules
 def test_the_manifests_schema_is_current() -> None:
     assert (ROOT / "docs" / "manifest.schema.json").read_text() == manifest_schema(), "make schema"
+
+
+@pytest.mark.rules
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+def test_what_is_generated_from_the_star_is_current(path: Path) -> None:
+    assert path.read_bytes() == GENERATED[path](), "make star"
 
 
 @pytest.mark.rules

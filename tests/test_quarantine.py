@@ -23,7 +23,8 @@ from totals import assert_totals_equal_the_facts
 from totes.lake.folder import FolderStore
 from totes.load import load
 from totes.settings import Dsn
-from totes.star.models import Models, load_models, shipped_models
+from totes.star.definition import TOTESYS
+from totes.star.models import Models, load_models
 from totes.transform import write_generation
 from totes.warehouse import dependents
 
@@ -34,7 +35,7 @@ BAD_DATE, BAD_CODE = "2022/11/10", "gbp"
 @pytest.fixture(scope="module")
 def mended(tmp_path_factory: pytest.TempPathFactory) -> Models:
     """Models that read dates with slashes and currency codes of small letters."""
-    with as_file(files("totes.star") / "models") as shipped:
+    with as_file(files("totes.star") / "totesys" / "models") as shipped:
         folder = shutil.copytree(shipped, tmp_path_factory.mktemp("mended") / "models")
     for star, old, new in (
         (
@@ -47,7 +48,7 @@ def mended(tmp_path_factory: pytest.TempPathFactory) -> Models:
         model = folder / f"{star}.sql"
         assert old in model.read_text()
         model.write_text(model.read_text().replace(old, new))
-    return load_models(folder)
+    return load_models(folder, TOTESYS.tables)
 
 
 @pytest.fixture
@@ -55,8 +56,7 @@ def mend(mended: Models, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Puts the mended models in place of the shipped ones."""
 
     def put() -> None:
-        for module in ("totes.transform", "totes.replay"):
-            monkeypatch.setattr(f"{module}.shipped_models", lambda: mended)
+        monkeypatch.setitem(vars(TOTESYS), "models", mended)
 
     return put
 
@@ -312,7 +312,7 @@ def test_any_order_of_refusals_and_releases_ends_as_a_rebuild_does(
     for number in range(ROUNDS):
         for warehouse in two_warehouses:
             with psycopg.connect(warehouse.reveal()) as connection:
-                dependents.empty(connection)
+                dependents.empty(connection, TOTESYS)
         live_through(chance, tmp_path / f"{number}", *two_warehouses, mended)
 
 
@@ -330,7 +330,7 @@ def live_through(chance: Random, folder: Path, live: Dsn, rebuilt: Dsn, mended: 
         check(business, live)
 
     business.begin()
-    models, mended_at = shipped_models(), chance.randint(2, 6)
+    models, mended_at = TOTESYS.models, chance.randint(2, 6)
     for step in range(STEPS):
         if step == mended_at:
             models = mended

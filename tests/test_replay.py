@@ -23,7 +23,8 @@ from totes.release import release
 from totes.replay import replay
 from totes.settings import Dsn
 from totes.star import models
-from totes.star.models import LINEAGE, Models, load_models
+from totes.star.definition import TOTESYS
+from totes.star.models import LINEAGE_FILE, Models, load_models
 from totes.transform import write_generation
 from totes.verify import verify
 from totes.warehouse.schema import migrate
@@ -323,10 +324,10 @@ def other_models(tmp_path: Path) -> Models:
     """Those of another version of the program."""
     folder = tmp_path / "models"
     folder.mkdir()
-    for path in (Path(models.__file__).parent / "models").iterdir():
-        if path.name != LINEAGE:
+    for path in (Path(models.__file__).parent / "totesys" / "models").iterdir():
+        if path.name != LINEAGE_FILE:
             (folder / path.name).write_text(path.read_text() + "\n-- another version\n")
-    return load_models(folder)
+    return load_models(folder, TOTESYS.tables)
 
 
 def begin(plant: Plant, models: Models, upto: int) -> None:

@@ -25,7 +25,7 @@ from totes.policy import persistently
 from totes.session import SETTINGS
 from totes.settings import Dsn
 from totes.source import session as source_session
-from totes.star.contract import STARS
+from totes.star.definition import TOTESYS
 from totes.warehouse.connection import connect
 
 HOSTILE = {
@@ -215,7 +215,7 @@ def _star(admin: Dsn) -> dict[str, list[Any]]:
     """Every version of the star, without surrogates and moments."""
     found = {}
     with psycopg.connect(admin.reveal()) as connection:
-        for star in STARS.values():
+        for star in TOTESYS.tables.values():
             left_out = [star.surrogate or "", "valid_from", "valid_to"]
             rows = connection.execute(
                 sql.SQL("SELECT (to_jsonb(t) - %s::text[])::text FROM {} AS t ORDER BY 1").format(

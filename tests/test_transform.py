@@ -21,8 +21,9 @@ from totes.batch import Manifest, ProcessedManifest, StarFile, generation_path, 
 from totes.errors import LakeError, ModelError
 from totes.lake.folder import FolderStore
 from totes.lake.log import read_processed_manifest
-from totes.star.contract import LONGEST_TEXT_BYTES, STARS
-from totes.star.models import Models, load_models, shipped_models
+from totes.star.contract import LONGEST_TEXT_BYTES
+from totes.star.definition import TOTESYS
+from totes.star.models import Models, load_models
 from totes.transform import transform, write_generation
 
 Row = dict[str, Any]
@@ -93,7 +94,7 @@ def lake(tmp_path: Path) -> Lake:
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     """A copy of the models, to be changed."""
-    with as_file(files("totes.star") / "models") as shipped:
+    with as_file(files("totes.star") / "totesys" / "models") as shipped:
         return shutil.copytree(shipped, tmp_path / "models")
 
 
@@ -101,7 +102,7 @@ def edit(models: Path, star: str, old: str, new: str) -> Models:
     path = models / f"{star}.sql"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    return load_models(models)
+    return load_models(models, TOTESYS.tables)
 
 
 def keys(rows: list[Row]) -> list[Any]:
@@ -202,7 +203,7 @@ def test_every_star_table_gets_its_rows(lake: Lake) -> None:
     for star, expected in EXPECTED.items():
         assert lake.rows(made, star) == [expected | since]
         assert [list(found) for found in lake.rows(made, star)] == [
-            [*(column.name for column in STARS[star].columns), "valid_from", "_op"]
+            [*(column.name for column in TOTESYS.tables[star].columns), "valid_from", "_op"]
         ]
 
 
@@ -215,7 +216,7 @@ def test_parquet_has_the_types_of_the_contract(lake: Lake) -> None:
                 "describe from read_parquet(?, hive_partitioning = false)", [path]
             ).fetchall()
         types = {name: type_ for name, type_, *_ in described}
-        contract = {column.name: column.type.name for column in STARS[file.table].columns}
+        contract = {column.name: column.type.name for column in TOTESYS.tables[file.table].columns}
         assert types == contract | {"valid_from": "TIMESTAMP WITH TIME ZONE", "_op": "VARCHAR"}
 
 
@@ -325,7 +326,7 @@ def test_a_delete_is_the_key_alone(lake: Lake) -> None:
     for table in EXPECTED:
         [found] = lake.rows(made, table)
         present = {name: value for name, value in found.items() if value is not None}
-        assert present == {STARS[table].key.name: 1, "valid_from": at, "_op": "delete"}
+        assert present == {TOTESYS.tables[table].key_names[0]: 1, "valid_from": at, "_op": "delete"}
 
 
 def test_deleted_and_changed_rows_come_together(lake: Lake) -> None:
@@ -356,7 +357,10 @@ def test_what_breaks_the_contract_is_set_aside_and_the_rest_goes_on(lake: Lake) 
         "reason": "is missing",
         "valid_from": lake.writer.batches[0].captured_at,
     }
-    assert list(text) == [*(column.name for column in STARS["fact_sales_order"].columns), "_op"]
+    assert list(text) == [
+        *(column.name for column in TOTESYS.tables["fact_sales_order"].columns),
+        "_op",
+    ]
     assert text["agreed_delivery_date"] == "2023/02/03"
 
 
@@ -457,7 +461,7 @@ def test_the_longest_text_arrives_and_a_longer_one_is_set_aside(lake: Lake) -> N
 
 @pytest.mark.parametrize(
     ("table", "column"),
-    [(table, column) for table in ROWS for column in sorted(shipped_models().columns(table))],
+    [(table, column) for table in ROWS for column in sorted(TOTESYS.models.columns(table))],
 )
 def test_no_model_makes_another_value_of_a_text_that_is_too_long(
     lake: Lake, table: str, column: str
@@ -539,7 +543,7 @@ def test_a_model_may_read_tables_without_joining_them(lake: Lake, models: Path) 
         " union all select currency_id, currency_code from currency where _changed"
     )
     lake.writer.add({"currency": [row("currency", currency_id=7)]})
-    [made] = lake.transform(load_models(models))
+    [made] = lake.transform(load_models(models, TOTESYS.tables))
     assert keys(lake.rows(made, "dim_payment_type")) == [7]
 
 
@@ -551,7 +555,7 @@ def test_a_model_that_joins_a_table_anew_needs_a_replay(lake: Lake, models: Path
         "select d.design_id, d.design_name, d.file_location, d.file_name"
         " from design d cross join currency c where d._changed or c._changed"
     )
-    joining = load_models(models)
+    joining = load_models(models, TOTESYS.tables)
     with pytest.raises(ModelError, match=r"table currency.*totes replay"):
         lake.transform(joining)
     again = list(write_generation(lake.writer.store, lake.processed, 2, joining))
@@ -562,7 +566,7 @@ def test_a_model_that_joins_a_table_anew_needs_a_replay(lake: Lake, models: Path
 def test_a_new_generation_may_end_early_and_is_followed_once_published(lake: Lake) -> None:
     for _ in range(3):
         lake.add({"design": [row("design")]})
-    anew = write_generation(lake.writer.store, lake.processed, 2, shipped_models(), upto=2)
+    anew = write_generation(lake.writer.store, lake.processed, 2, TOTESYS.models, upto=2)
     assert [made.batch for made in anew] == [1, 2]
     assert lake.transform() == []
     lake.processed.create(generation_path(2), b"{}")

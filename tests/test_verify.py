@@ -20,10 +20,11 @@ from totes.demo.simulator import HOSTILE, Simulator, bulk
 from totes.errors import WarehouseError
 from totes.progress import Quiet
 from totes.settings import Dsn
-from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, STARS, TIME, VARCHAR, Star
-from totes.star.models import LINEAGE, load_models
+from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, TIME, VARCHAR, StarTable
+from totes.star.definition import TOTESYS
+from totes.star.models import LINEAGE_FILE, load_models
 from totes.transform import write_generation
-from totes.verify import ATTEMPTS, COMPARED, Difference, TableVerdict, Verdict, verify
+from totes.verify import ATTEMPTS, Difference, TableVerdict, Verdict, verify
 
 CHANGES: Mapping[str, str] = {
     INTEGER.name: "{0} + 1000000",
@@ -35,6 +36,8 @@ CHANGES: Mapping[str, str] = {
     VARCHAR.name: "overlay(coalesce({0}, '') placing '~' from greatest(length({0}), 1))",
 }
 """The smallest change of a value of each type."""
+
+COMPARED = [table.name for table in TOTESYS.tables.values() if table.in_source]
 
 
 @pytest.fixture(scope="module")
@@ -85,22 +88,22 @@ class Altered:
         with psycopg.connect(superuser.reveal()) as connection:
             connection.execute(statement.encode(), values or None)
 
-    def keys(self, star: Star) -> list[str]:
+    def keys(self, star: StarTable) -> list[str]:
         """Natural keys of the rows that are true now, as text."""
         return [
             key
             for (key,) in self.plant.ask(
-                f"SELECT {star.key.name}::text FROM {star.name} WHERE {true_now(star)}"
-                f" ORDER BY {star.key.name}"
+                f"SELECT {star.key_names[0]}::text FROM {star.name} WHERE {true_now(star)}"
+                f" ORDER BY {star.key_names[0]}"
             )
         ]
 
 
-def true_now(star: Star) -> str:
+def true_now(star: StarTable) -> str:
     if star.is_fact:
         return "valid_to IS NULL"
     return (
-        f"{star.key.name}::text NOT IN"
+        f"{star.key_names[0]}::text NOT IN"
         f" (SELECT key FROM totes.deleted_dimension_rows WHERE table_name = '{star.name}')"
     )
 
@@ -120,8 +123,8 @@ def of(verdict: Verdict, star: str) -> TableVerdict:
 def test_a_warehouse_that_was_just_loaded_equals_its_source(shared: Plant) -> None:
     verdict = verify(shared.pipeline)
     assert verdict.equal
-    assert [table.name for table in verdict.tables] == [star.name for star in COMPARED]
-    assert STARS.keys() - {star.name for star in COMPARED} == {"fact_exchange_rate"}
+    assert [table.name for table in verdict.tables] == COMPARED
+    assert TOTESYS.tables.keys() - {*COMPARED} == {"fact_exchange_rate"}
     with psycopg.connect(shared.owner.reveal()) as source:
         for name in ("sales_order", "purchase_order", "payment"):
             (rows,) = source.execute(f"SELECT count(*) FROM {name}".encode()).fetchone() or (0,)
@@ -141,19 +144,19 @@ def test_what_was_not_captured_yet_is_captured_and_loaded_first(plant: Plant) ->
     assert (verdict.batch, verdict.equal) == (2, True)
 
 
-@pytest.mark.parametrize("name", [star.name for star in COMPARED])
+@pytest.mark.parametrize("name", COMPARED)
 def test_a_changed_value_in_any_column_is_found_with_its_table_and_key(
     altered: Altered, name: str
 ) -> None:
     """A column in each of so many rows, all at once."""
-    star = STARS[name]
+    star = TOTESYS.tables[name]
     keys = altered.keys(star)
     expected = set()
     for column, key in zip(star.columns[1:], keys, strict=False):
         changed = CHANGES[column.type.name].format(column.name)
         altered.spoil(
             f"UPDATE {name} SET {column.name} = {changed}"
-            f" WHERE {star.key.name}::text = %s AND {true_now(star)}",
+            f" WHERE {star.key_names[0]}::text = %s AND {true_now(star)}",
             key,
         )
         expected.add(Difference(key, "different", (column.name,)))
@@ -162,10 +165,10 @@ def test_a_changed_value_in_any_column_is_found_with_its_table_and_key(
     assert set(differing(altered.plant)[name]) == expected
 
 
-@pytest.mark.parametrize("name", [star.name for star in COMPARED])
+@pytest.mark.parametrize("name", COMPARED)
 def test_a_changed_key_is_a_missing_row_and_a_surplus_one(altered: Altered, name: str) -> None:
-    star = STARS[name]
-    key = star.key
+    star = TOTESYS.tables[name]
+    (key,) = star.key
     first = altered.keys(star)[0]
     new = "date '1950-06-01'" if key.type is DATE else "77777"
     altered.spoil(
@@ -178,11 +181,11 @@ def test_a_changed_key_is_a_missing_row_and_a_surplus_one(altered: Altered, name
     }
 
 
-@pytest.mark.parametrize("name", [star.name for star in COMPARED])
+@pytest.mark.parametrize("name", COMPARED)
 def test_a_missing_row_is_found(altered: Altered, name: str) -> None:
-    star = STARS[name]
+    star = TOTESYS.tables[name]
     last = altered.keys(star)[-1]
-    altered.spoil(f"DELETE FROM {name} WHERE {star.key.name}::text = %s", last)
+    altered.spoil(f"DELETE FROM {name} WHERE {star.key_names[0]}::text = %s", last)
     assert differing(altered.plant) == {name: (Difference(last, "missing"),)}
 
 
@@ -204,7 +207,7 @@ def test_null_and_the_empty_string_are_two_values(altered: Altered) -> None:
 
 
 def test_a_current_version_that_was_closed_is_missing(altered: Altered) -> None:
-    key = altered.keys(STARS["fact_payment"])[3]
+    key = altered.keys(TOTESYS.tables["fact_payment"])[3]
     altered.spoil("UPDATE fact_payment SET valid_to = now() WHERE payment_id::text = %s", key)
     assert differing(altered.plant) == {"fact_payment": (Difference(key, "missing"),)}
 
@@ -223,7 +226,7 @@ def test_a_version_that_was_opened_again_is_surplus(altered: Altered) -> None:
 @pytest.mark.parametrize("copies", [1, 2])
 def test_a_duplicate_is_surplus(altered: Altered, copies: int) -> None:
     """Also where two copies cancel each other out in a digest."""
-    key = altered.keys(STARS["fact_purchase_order"])[2]
+    key = altered.keys(TOTESYS.tables["fact_purchase_order"])[2]
     altered.spoil("DROP INDEX fact_purchase_order_current, fact_purchase_order_version")
     altered.spoil(
         "INSERT INTO fact_purchase_order SELECT (fact).* FROM ("
@@ -478,14 +481,18 @@ def test_a_wrong_model_is_found(plant: Plant, tmp_path: Path) -> None:
     plant.run()
     models = tmp_path / "models"
     models.mkdir()
-    for path in (Path(verify_package.__file__).parents[1] / "star" / "models").iterdir():
-        if path.name != LINEAGE:
+    for path in (
+        Path(verify_package.__file__).parents[1] / "star" / "totesys" / "models"
+    ).iterdir():
+        if path.name != LINEAGE_FILE:
             (models / path.name).write_text(path.read_text())
     staff = models / "dim_staff.sql"
     head, select, tail = staff.read_text().rpartition("select")
     staff.write_text(head + select + tail.replace("first_name,", "last_name as first_name,", 1))
     pipeline = plant.pipeline
-    for _ in write_generation(pipeline.ingestion, pipeline.processed, 2, load_models(models)):
+    for _ in write_generation(
+        pipeline.ingestion, pipeline.processed, 2, load_models(models, TOTESYS.tables)
+    ):
         pass
     pipeline.processed.create(generation_path(2), b"{}")
     found = differing(plant)

@@ -22,6 +22,7 @@ from totes.lake.folder import FolderStore
 from totes.load import load
 from totes.settings import DEFAULT_MEMORY_MB
 from totes.star.contract import LONGEST_TEXT_BYTES
+from totes.star.definition import TOTESYS
 from totes.star.long_line import NotAnObject, cut_line
 from totes.star.models import load_models
 from totes.transform import transform, write_generation
@@ -124,7 +125,7 @@ def test_what_was_not_kept_needs_a_replay(tmp_path: Path, models_folder: Path) -
     path = models_folder / "dim_staff.sql"
     path.write_text(path.read_text().replace("department.location", "department.manager"))
     path.write_text(path.read_text().replace("    location,", "    manager as location,"))
-    changed = load_models(models_folder)
+    changed = load_models(models_folder, TOTESYS.tables)
     with pytest.raises(ModelError, match=r"column of table department .* totes replay"):
         list(write_generation(writer.store, processed, 1, changed))
     assert len(list(write_generation(writer.store, processed, 2, changed))) == len(writer.batches)

@@ -18,8 +18,7 @@ from totes.rates.ecb import UNREADABLE
 from totes.source import session
 from totes.source.catalogue import Catalogue, Scope, read_catalogue
 from totes.source.snapshot import missing_grants, open_snapshot
-from totes.star.contract import STARS
-from totes.star.models import shipped_models
+from totes.star.definition import Star
 from totes.warehouse import connection as warehouse_session
 from totes.warehouse.dependents import obstacles
 from totes.warehouse.schema import READER
@@ -79,9 +78,9 @@ def _source(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding]:
         yield from _encoding(connection)
         catalogue = read_catalogue(connection, scope)
         rights = list(_source_rights(connection, scope, catalogue))
-        lacking = list(_lacking(connection, scope, catalogue))
+        lacking = list(_lacking(connection, scope, catalogue, places.star))
     yield from rights
-    needed = shipped_models().tables
+    needed = places.star.models.tables
     for name, reason in catalogue.left_out:
         if name in needed:
             advice = "the models need it: make it an ordinary table of that name."
@@ -102,10 +101,12 @@ def _source(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding]:
         yield Finding("source tables without a primary key", text)
 
 
-def _lacking(connection: Connection[Any], scope: Scope, catalogue: Catalogue) -> Iterator[Finding]:
+def _lacking(
+    connection: Connection[Any], scope: Scope, catalogue: Catalogue, star: Star
+) -> Iterator[Finding]:
     """Tables that the models need and the schema does not have."""
     there = {table.name for table in catalogue.tables} | {name for name, _ in catalogue.left_out}
-    for name in sorted(shipped_models().tables - there - {RATES}):
+    for name in sorted(star.models.tables - there - {RATES}):
         elsewhere = connection.execute(
             "SELECT format('%%I.%%I', nspname, relname) FROM pg_class"
             " JOIN pg_namespace ON pg_namespace.oid = relnamespace"
@@ -212,12 +213,12 @@ def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding
             return
         ledger = connection.execute("SELECT to_regclass('totes.migrations')").fetchone()
         if ledger == (None,):
-            yield from _empty_warehouse(connection)
+            yield from _empty_warehouse(connection, places.star)
         else:
-            check_contract(connection)
+            check_contract(connection, places.star)
             yield Finding("warehouse tables", "as the contract says")
-            rights = list(_loader_rights(connection))
-            yield from rights or _dependents(connection)
+            rights = list(_loader_rights(connection, places.star))
+            yield from rights or _dependents(connection, places.star)
 
 
 def _writable(connection: Connection[Any]) -> Iterator[Finding]:
@@ -259,12 +260,12 @@ FROM place
 """
 
 
-def _empty_warehouse(connection: Connection[Any]) -> Iterator[Finding]:
+def _empty_warehouse(connection: Connection[Any], star: Star) -> Iterator[Finding]:
     """May the loader make what is not there yet?"""
     user = connection.info.user
     role = sql.Identifier(user).as_string(connection)
     [(database, schema, path, may_create, may_copy, may_enter, reader, taken)] = connection.execute(
-        _EMPTY, {"reader": READER, "stars": list(STARS)}
+        _EMPTY, {"reader": READER, "stars": list(star.tables)}
     ).fetchall()
     if schema is None:
         found = f"no schema of search_path is there, which is {path or 'empty'}"
@@ -294,7 +295,7 @@ def _empty_warehouse(connection: Connection[Any]) -> Iterator[Finding]:
         yield Finding("warehouse tables", "none yet: the first `totes run` makes them")
 
 
-def _loader_rights(connection: Connection[Any]) -> Iterator[Finding]:
+def _loader_rights(connection: Connection[Any], star: Star) -> Iterator[Finding]:
     """May the loader write what is there? Only owners can migrate and replay, so it must be one."""
     user = connection.info.user
     role = sql.Identifier(user).as_string(connection)
@@ -307,7 +308,7 @@ def _loader_rights(connection: Connection[Any]) -> Iterator[Finding]:
         " ARRAY(SELECT DISTINCT quote_ident(pg_get_userbyid(relowner)) FROM ours"
         " WHERE NOT pg_has_role(relowner, 'USAGE') ORDER BY 1),"
         " ARRAY(SELECT relname::text FROM ours WHERE row_security_active(oid) ORDER BY 1)",
-        [list(STARS)],
+        [list(star.tables)],
     ).fetchall()
     for owner in owners:
         yield _failed("warehouse privileges", *_not_owner(connection, "tables belong", owner))
@@ -327,9 +328,9 @@ def _not_owner(connection: Connection[Any], what: str, owner: str) -> tuple[str,
     )
 
 
-def _dependents(connection: Connection[Any]) -> Iterator[Finding]:
+def _dependents(connection: Connection[Any], star: Star) -> Iterator[Finding]:
     """Has anybody built something on the tables that stops a load or a rebuild?"""
-    for obstacle in obstacles(connection):
+    for obstacle in obstacles(connection, star):
         stops = "stops every rebuild" if obstacle.only_rebuild else "stops every load"
         yield _failed("warehouse tables", f"{obstacle.found}: {stops}", f"{obstacle.remedy}.")
 

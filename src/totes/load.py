@@ -24,6 +24,7 @@ from totes.lake.log import current_generation, fetch_checked, read_processed_man
 from totes.lake.store import Store
 from totes.progress import QUIET, Progress
 from totes.settings import Dsn
+from totes.star.definition import TOTESYS, Star
 from totes.warehouse import dependents, merge
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import check
@@ -42,7 +43,7 @@ _NOTHING = Position(generation=0, batch=0, ingested="")
 
 
 def load(
-    processed: Store, warehouse: Dsn, *, progress: Progress = QUIET
+    processed: Store, warehouse: Dsn, star: Star = TOTESYS, *, progress: Progress = QUIET
 ) -> Iterator[ProcessedManifest]:
     """Load every pending batch, giving each one's manifest once it is committed.
 
@@ -50,24 +51,24 @@ def load(
     """
     generation = current_generation(processed)
     with connect(warehouse) as connection:
-        check(connection)
+        check(connection, star)
         position = _position(connection)
         _check_lineage(processed, generation, position)
         if position.batch and position.generation != generation:
-            newest = rebuild(processed, warehouse, generation=generation, progress=progress)
+            newest = rebuild(processed, warehouse, star, generation=generation, progress=progress)
             yield from islice(_manifests(processed, generation), newest)
             position = _position(connection)
         pending = _manifests(processed, generation, position.batch + 1)
         if (first := next(pending, None)) is None:
             return
-        dependents.refuse(connection, rebuild=False)
+        dependents.refuse(connection, star, rebuild=False)
         with _workshop() as (engine, scratch):
             for manifest in chain([first], pending):
                 progress.start(f"load batch {manifest.batch}", manifest.rows, manifest.batch)
-                fetched = _fetched(processed, engine, manifest, scratch)
+                fetched = _fetched(processed, engine, star, manifest, scratch)
                 with fetched as local, connection.transaction():
                     reach("load.fetched")
-                    loaded = _load(connection, engine, manifest, local, progress)
+                    loaded = _load(connection, engine, star, manifest, local, progress)
                     reach("load.before-commit")
                 reach("load.committed")
                 if loaded:
@@ -77,6 +78,7 @@ def load(
 def rebuild(
     processed: Store,
     warehouse: Dsn,
+    star: Star = TOTESYS,
     *,
     generation: int,
     progress: Progress = QUIET,
@@ -90,15 +92,15 @@ def rebuild(
         _workshop() as (engine, scratch),
         connection.transaction(),
     ):
-        check(connection)
-        dependents.refuse(connection, rebuild=True)
+        check(connection, star)
+        dependents.refuse(connection, star, rebuild=True)
         _lock(connection)
-        added = dependents.empty(connection)
+        added = dependents.empty(connection, star)
         for manifest in _manifests(processed, generation):
             progress.start(f"load batch {manifest.batch}", manifest.rows, manifest.batch)
-            with _fetched(processed, engine, manifest, scratch) as local:
-                _load(connection, engine, manifest, local, progress)
-        dependents.restore(connection, added)
+            with _fetched(processed, engine, star, manifest, scratch) as local:
+                _load(connection, engine, star, manifest, local, progress)
+        dependents.restore(connection, star, added)
         newest = _position(connection).batch
         reach("rebuild.before-commit")
     reach("rebuild.committed")
@@ -117,9 +119,10 @@ def record_checked(warehouse: Dsn, checked_at: datetime) -> None:
     reach("checked.committed")
 
 
-def _load(
+def _load(  # noqa: PLR0913, PLR0917  as `merge.apply`
     connection: Connection[Any],
     engine: duckdb.DuckDBPyConnection,
+    star: Star,
     manifest: ProcessedManifest,
     local: dict[str, Path],
     progress: Progress,
@@ -137,7 +140,7 @@ def _load(
         )
     try:
         with fitting(f"Loading batch {manifest.batch}"):
-            merge.apply(connection, engine, manifest, local, progress)
+            merge.apply(connection, engine, star, manifest, local, progress)
     except duckdb.Error as error:
         said = str(error).splitlines()[0]
         raise LakeError(f"A file of batch {manifest.batch} can't be read: {said}") from error
@@ -209,7 +212,11 @@ def _workshop() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
 
 @contextmanager
 def _fetched(
-    store: Store, engine: duckdb.DuckDBPyConnection, manifest: ProcessedManifest, scratch: Path
+    store: Store,
+    engine: duckdb.DuckDBPyConnection,
+    star: Star,
+    manifest: ProcessedManifest,
+    scratch: Path,
 ) -> Iterator[dict[str, Path]]:
     """Checked local copies of a batch's files, by their paths in the store."""
     files: tuple[StarFile, ...] = (*manifest.files, *manifest.refused)
@@ -219,7 +226,7 @@ def _fetched(
             fetch_checked(store, file, local[file.path])
             refused = file in manifest.refused
             try:
-                merge.check_file(engine, manifest, file, local[file.path], refused=refused)
+                merge.check_file(engine, star, manifest, file, local[file.path], refused=refused)
             except merge.UntrueError as error:
                 raise LakeError(
                     f"{file.path} in {store.url} is not what its manifest says: {error}. "

@@ -22,6 +22,7 @@ from totes.progress import QUIET, Progress
 from totes.rates import Rates
 from totes.settings import Dsn
 from totes.source.catalogue import Scope
+from totes.star.definition import TOTESYS, Star
 from totes.transform import transform
 from totes.warehouse.connection import connect, is_database
 from totes.warehouse.quarantine import set_aside
@@ -56,6 +57,8 @@ class Located(Protocol):
     def warehouse(self) -> Dsn: ...
     @property
     def rates(self) -> Rates | None: ...
+    @property
+    def star(self) -> Star: ...
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Pipeline:
     warehouse: Dsn
     rates: Rates | None = None
     """With None, batches bring no exchange rates."""
+    star: Star = TOTESYS
 
 
 @dataclass(frozen=True)
@@ -103,12 +107,14 @@ def steps(
         )
         yield ingested(found)
     elif stage == "transform":
-        for made in transform(pipeline.ingestion, pipeline.processed, progress=progress):
+        for made in transform(
+            pipeline.ingestion, pipeline.processed, pipeline.star, progress=progress
+        ):
             yield transformed(made)
     else:
         if not _migrate_new(pipeline):
             return
-        for made in load(pipeline.processed, pipeline.warehouse, progress=progress):
+        for made in load(pipeline.processed, pipeline.warehouse, pipeline.star, progress=progress):
             yield loaded(made, set_aside(pipeline.warehouse, made.batch))
 
 
@@ -162,7 +168,7 @@ def _migrate_new(pipeline: Located) -> bool:
     if newest_batch(pipeline.ingestion) is None:
         return False
     refuse_source(pipeline.ingestion, pipeline.warehouse)
-    migrate(pipeline.warehouse)
+    migrate(pipeline.warehouse, pipeline.star)
     return True
 
 

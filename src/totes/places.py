@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from totes.alert import Alarm
+from totes.batch import RATES
 from totes.engine import use_memory
 from totes.errors import (
     SourceAway,
@@ -20,6 +21,7 @@ from totes.pipeline import Pipeline
 from totes.rates import Rates, rates_at
 from totes.settings import PREFIX, Dsn, Settings, warn
 from totes.source.catalogue import Scope
+from totes.star.definition import TOTESYS, Star, load_star
 
 if TYPE_CHECKING:
     from totes.demo import servers
@@ -97,10 +99,17 @@ class Places:
     def scope(self) -> Scope:
         return Scope(self.settings.source_schema, self.settings.exclude_tables)
 
+    @cached_property
+    def star(self) -> Star:
+        """The star to build; UsageError where its declaration is wrong."""
+        folder = self.settings.star
+        return TOTESYS if folder is None else load_star(folder)
+
     @property
     def rates(self) -> Rates | None:
-        """Exchange rates, unless they are switched off."""
-        return rates_at(self.settings.rates_url) if self.settings.rates else None
+        """Exchange rates, unless they are switched off or no model reads them."""
+        wanted = self.settings.rates and RATES in self.star.models.tables
+        return rates_at(self.settings.rates_url) if wanted else None
 
     @property
     def alarm(self) -> Alarm:
@@ -111,7 +120,13 @@ class Places:
     def pipeline(self) -> Pipeline:
         """All of them."""
         return Pipeline(
-            self.source, self.scope, self.ingestion, self.processed, self.warehouse, self.rates
+            self.source,
+            self.scope,
+            self.ingestion,
+            self.processed,
+            self.warehouse,
+            self.rates,
+            self.star,
         )
 
     def _named(self, place: str, away: type[TotesError]) -> Dsn | None:

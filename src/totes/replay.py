@@ -24,7 +24,8 @@ from totes.load import load
 from totes.pipeline import Done, Pipeline, loaded, refuse_source, steps, transformed
 from totes.progress import QUIET, Progress
 from totes.settings import Dsn
-from totes.star.models import Models, shipped_models
+from totes.star.definition import Star
+from totes.star.models import Models
 from totes.transform import write_generation
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import migrate
@@ -51,11 +52,11 @@ def replay(
     if into is None:
         yield from _anew(pipeline, upto, progress)
     else:
-        yield from _elsewhere(pipeline.ingestion, into, upto, progress)
+        yield from _elsewhere(pipeline.ingestion, into, pipeline.star, upto, progress)
 
 
 def _anew(pipeline: Pipeline, upto: int | None, progress: Progress) -> Iterator[Done]:
-    processed, models = pipeline.processed, shipped_models()
+    processed, models = pipeline.processed, pipeline.star.models
     generation = current_generation(processed) + 1
     _check_begun(processed, generation, models, upto)
     for made in write_generation(
@@ -72,9 +73,11 @@ def _anew(pipeline: Pipeline, upto: int | None, progress: Progress) -> Iterator[
     yield from steps(pipeline, "load", progress=progress)
 
 
-def _elsewhere(ingestion: Store, into: Dsn, upto: int | None, progress: Progress) -> Iterator[Done]:
+def _elsewhere(
+    ingestion: Store, into: Dsn, star: Star, upto: int | None, progress: Progress
+) -> Iterator[Done]:
     refuse_source(ingestion, into)
-    migrate(into)
+    migrate(into, star)
     with connect(into) as connection:
         if connection.execute("SELECT FROM totes.batches LIMIT 1").fetchone() is not None:
             raise WarehouseError(
@@ -84,10 +87,10 @@ def _elsewhere(ingestion: Store, into: Dsn, upto: int | None, progress: Progress
     with scratch_folder("totes-replay-") as folder:
         processed = FolderStore(folder)
         for made in write_generation(
-            ingestion, processed, 1, shipped_models(), upto=upto, progress=progress
+            ingestion, processed, 1, star.models, upto=upto, progress=progress
         ):
             yield transformed(made)
-            for taken in load(processed, into, progress=progress):
+            for taken in load(processed, into, star, progress=progress):
                 yield loaded(taken)
 
 

@@ -302,6 +302,11 @@ class Settings(BaseSettings):
     exclude_tables: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
         default=("_prisma_migrations",), description="tables to leave out, comma-separated"
     )
+    star: Path | None = Field(
+        default=None,
+        description="folder with the declaration, models and verify SQL of the star to build "
+        "[Terrific Totes's, which comes with the program]",
+    )
     rates: bool = Field(
         default=True, description="whether to bring the ECB's exchange rates along, on or off"
     )

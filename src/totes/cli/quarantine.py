@@ -57,13 +57,13 @@ def show(
     from totes.errors import UsageError
     from totes.places import Places
     from totes.settings import load_settings
-    from totes.star.contract import STARS
     from totes.unreadable import unreadable
     from totes.warehouse.quarantine import Refused, refused
 
-    if star_table is not None and star_table not in STARS:
-        raise UsageError(f"There is no star table {star_table}: {', '.join(STARS)} are all.")
     with Places(load_settings(), make=False) as places:
+        if star_table is not None and star_table not in places.star.tables:
+            tables = ", ".join(places.star.tables)
+            raise UsageError(f"There is no star table {star_table}: {tables} are all.")
         found = refused(places.warehouse, star_table, limit)
         for one in [] if star_table else unreadable(places.ingestion)[:limit]:
             where = f"{one.table} in totesys"

@@ -64,7 +64,9 @@ def transform(*, as_json: JsonLines = False) -> None:
     from totes.transform import transform as make
 
     with Places(load_settings()) as places, progress() as shown:
-        for made in steadily(lambda: make(places.ingestion, places.processed, progress=shown)):
+        for made in steadily(
+            lambda: make(places.ingestion, places.processed, places.star, progress=shown)
+        ):
             done = transformed(made)
             _show(done, as_json=as_json)
             tell_refused(places.alarm, done)

@@ -26,11 +26,11 @@ def migrate(*, as_json: Json = False) -> None:
 
     with Places(load_settings()) as places:
         persistently(lambda: refuse_source(places.ingestion, places.warehouse))
-        applied = persistently(lambda: bring_up(places.warehouse))
+        applied = persistently(lambda: bring_up(places.warehouse, places.star))
     if as_json:
         report({"applied": list(applied)})
         return
     for name in applied:
-        out().print(f"applied {name}")
+        out().print(f"added {name}")
     if not applied:
         out().print("The warehouse is up to date.")

@@ -8,6 +8,7 @@ refused. The checks are DuckDB SQL, so they run over sets.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 FIRST_YEAR, LAST_YEAR = 1900, 2200
 """Dates outside are typing errors, not business."""
@@ -54,6 +55,7 @@ def _decimal(precision: int, scale: int, postgres: str) -> Type:
 _WORDS = {2: "two", 6: "six"}
 
 INTEGER = _rendered("INTEGER", "a whole number of 32 bits")
+BIGINT = _rendered("BIGINT", "a whole number of 64 bits")
 BOOLEAN = _rendered("BOOLEAN", "true or false")
 DATE = _rendered(
     "DATE",
@@ -89,6 +91,21 @@ RATE = replace(
 )
 """What amounts are divided by."""
 
+TYPES: Mapping[str, Type] = MappingProxyType(
+    {
+        "integer": INTEGER,
+        "bigint": BIGINT,
+        "boolean": BOOLEAN,
+        "date": DATE,
+        "time": TIME,
+        "text": VARCHAR,
+        "numeric(10,2)": MONEY,
+        "amount": AMOUNT,
+        "rate": RATE,
+    }
+)
+"""Types by the names that a declaration gives them."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -98,8 +115,9 @@ class Column:
     type: Type
     nullable: bool = False
     references: str | None = None
-    absent: str = "is missing"
-    """Why a NULL is refused, in the words of a person."""
+    missing: str = "is missing"
+    """Why a NULL is refused."""
+    comment: str = ""
 
     @property
     def quoted(self) -> str:
@@ -134,7 +152,7 @@ class Column:
         broken = literal(f"is not {self.type.form}")
         unreadable = f"'can''t be read in totesys: ' || split_part({self.quoted}, {MARK}, 3)"
         return (
-            f"case when {self.quoted} is null then {literal(self.absent)}"
+            f"case when {self.quoted} is null then {literal(self.missing)}"
             f" when {self._unreadable} then {unreadable}"
             f" when strlen({self.quoted}) > {LONGEST_TEXT_BYTES}"
             f" then 'is longer than {LONGEST_TEXT_BYTES} bytes' else {broken} end"
@@ -155,20 +173,36 @@ REFUSED = "refused by the contract"
 """The message of the error that a proven value raises."""
 
 
+class Named(NamedTuple):
+    """A surrogate, view or function that belongs to a fact."""
+
+    name: str
+    comment: str
+
+
 @dataclass(frozen=True)
-class Star:
-    """A star table as the ERD has it, less a fact's SERIAL surrogate (`surrogate`)."""
+class StarTable:
+    """A star table as it is declared. One with a surrogate is a fact, the others are dimensions."""
 
     name: str
     columns: tuple[Column, ...]
-    surrogate: str | None = None
-    of_totesys: bool = True
-    """Whether its rows are totesys's, and can be compared with it."""
+    key_names: tuple[str, ...]
+    comment: str = ""
+    surrogate: Named | None = None
+    current_view: Named | None = None
+    all_view: Named | None = None
+    """A view of all versions without their times, under another name."""
+    as_of_function: Named | None = None
+    indexes: tuple[tuple[str, str], ...] = ()
+    """Further indexes: the name of each, and what follows `ON table` in CREATE INDEX."""
+    in_source: bool = True
+    """Whether its rows come from the source database and can be compared with it."""
 
     @property
-    def key(self) -> Column:
+    def key(self) -> tuple[Column, ...]:
         """The natural key."""
-        return self.columns[0]
+        by_name = {column.name: column for column in self.columns}
+        return tuple(by_name[name] for name in self.key_names)
 
     @property
     def no_rows(self) -> str:
@@ -190,173 +224,3 @@ def quote(name: str) -> str:
 def literal(text: str) -> str:
     """An SQL string, for DuckDB and PostgreSQL alike."""
     return "'" + text.replace("'", "''") + "'"
-
-
-def _integer(name: str, *, nullable: bool = False) -> Column:
-    return Column(name, INTEGER, nullable=nullable)
-
-
-def _text(name: str, *, nullable: bool = False) -> Column:
-    return Column(name, VARCHAR, nullable=nullable)
-
-
-def _key_of(dimension: str, name: str) -> Column:
-    return Column(name, INTEGER, references=dimension)
-
-
-def _day(name: str) -> Column:
-    return Column(name, DATE, references="dim_date")
-
-
-_WRITTEN = (
-    _day("created_date"),
-    Column("created_time", TIME),
-    _day("last_updated_date"),
-    Column("last_updated_time", TIME),
-)
-
-_STARS = (
-    Star(
-        "dim_date",
-        (
-            Column("date_id", DATE),
-            _integer("year"),
-            _integer("month"),
-            _integer("day"),
-            _integer("day_of_week"),
-            _text("day_name"),
-            _text("month_name"),
-            _integer("quarter"),
-        ),
-    ),
-    Star(
-        "dim_staff",
-        (
-            _integer("staff_id"),
-            _text("first_name"),
-            _text("last_name"),
-            _text("department_name"),
-            _text("location", nullable=True),
-            _text("email_address"),
-        ),
-    ),
-    Star(
-        "dim_location",
-        (
-            _integer("location_id"),
-            _text("address_line_1"),
-            _text("address_line_2", nullable=True),
-            _text("district", nullable=True),
-            _text("city"),
-            _text("postal_code"),
-            _text("country"),
-            _text("phone"),
-        ),
-    ),
-    Star(
-        "dim_currency",
-        (
-            _integer("currency_id"),
-            _text("currency_code"),
-            Column("currency_name", VARCHAR, absent="is missing: ISO 4217 has no such code"),
-        ),
-    ),
-    Star(
-        "dim_design",
-        (
-            _integer("design_id"),
-            _text("design_name"),
-            _text("file_location"),
-            _text("file_name"),
-        ),
-    ),
-    Star(
-        "dim_counterparty",
-        (
-            _integer("counterparty_id"),
-            _text("counterparty_legal_name"),
-            _text("counterparty_legal_address_line_1"),
-            _text("counterparty_legal_address_line_2", nullable=True),
-            _text("counterparty_legal_district", nullable=True),
-            _text("counterparty_legal_city"),
-            _text("counterparty_legal_postal_code"),
-            _text("counterparty_legal_country"),
-            _text("counterparty_legal_phone_number"),
-        ),
-    ),
-    Star("dim_payment_type", (_integer("payment_type_id"), _text("payment_type_name"))),
-    Star(
-        "dim_transaction",
-        (
-            _integer("transaction_id"),
-            _text("transaction_type"),
-            _integer("sales_order_id", nullable=True),
-            _integer("purchase_order_id", nullable=True),
-        ),
-    ),
-    Star(
-        "fact_sales_order",
-        (
-            _integer("sales_order_id"),
-            *_WRITTEN,
-            _key_of("dim_staff", "sales_staff_id"),
-            _key_of("dim_counterparty", "counterparty_id"),
-            _integer("units_sold"),
-            Column("unit_price", MONEY),
-            _key_of("dim_currency", "currency_id"),
-            _key_of("dim_design", "design_id"),
-            _day("agreed_payment_date"),
-            _day("agreed_delivery_date"),
-            _key_of("dim_location", "agreed_delivery_location_id"),
-        ),
-        surrogate="sales_record_id",
-    ),
-    Star(
-        "fact_purchase_order",
-        (
-            _integer("purchase_order_id"),
-            *_WRITTEN,
-            _key_of("dim_staff", "staff_id"),
-            _key_of("dim_counterparty", "counterparty_id"),
-            _text("item_code"),
-            _integer("item_quantity"),
-            Column("item_unit_price", AMOUNT),
-            _key_of("dim_currency", "currency_id"),
-            _day("agreed_delivery_date"),
-            _day("agreed_payment_date"),
-            _key_of("dim_location", "agreed_delivery_location_id"),
-        ),
-        surrogate="purchase_record_id",
-    ),
-    Star(
-        "fact_payment",
-        (
-            _integer("payment_id"),
-            *_WRITTEN,
-            _key_of("dim_transaction", "transaction_id"),
-            _key_of("dim_counterparty", "counterparty_id"),
-            Column("payment_amount", AMOUNT),
-            _key_of("dim_currency", "currency_id"),
-            _key_of("dim_payment_type", "payment_type_id"),
-            Column("paid", BOOLEAN),
-            _day("payment_date"),
-        ),
-        surrogate="payment_record_id",
-    ),
-    Star(
-        "fact_exchange_rate",
-        (
-            _text("rate_id"),
-            _day("rate_date"),
-            _text("currency_code"),
-            Column("rate", RATE),
-            _text("source"),
-            Column("carried_forward", BOOLEAN),
-        ),
-        surrogate="exchange_rate_record_id",
-        of_totesys=False,
-    ),
-)
-
-STARS: Mapping[str, Star] = MappingProxyType({star.name: star for star in _STARS})
-"""Every star table by name: dimensions before the facts that point at them."""

@@ -3,7 +3,7 @@
 import duckdb
 import pycountry
 
-from totes.star.models import ISO_CURRENCY
+from totes.star.lineage import ISO_CURRENCY
 
 
 def define_iso_currency(engine: duckdb.DuckDBPyConnection) -> None:

@@ -1,54 +1,101 @@
-"""What a model reads, found in its SQL with SQLGlot.
+"""What a model reads, found in its SQL with SQLGlot."""
 
-SQLGlot takes most of a second to import, so what was found in the models that ship lies beside
-them in `lineage.json`; `python -m totes.star.lineage` writes it again after a model has changed.
-"""
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
-from pathlib import Path
+from pydantic import BaseModel, ConfigDict
 
-from sqlglot import exp, parse_one
-from sqlglot.errors import SqlglotError
-from sqlglot.optimizer.scope import Scope, traverse_scope
-
-from totes.batch import digest
 from totes.errors import ModelError
-from totes.star.contract import STARS, Star
-from totes.star.models import CHANGED, ISO_CURRENCY, LINEAGE, NOTES, Lineage
+
+if TYPE_CHECKING:
+    from sqlglot.optimizer.scope import Scope
+
+CHANGED = "_changed"
+"""The flag that every relation has beside its source table's columns."""
+
+ISO_CURRENCY = "iso_currency"
+"""A relation that is no source table: `code` and `name` of the currencies of ISO 4217."""
 
 
-def find_lineage(star: Star, sql: str) -> Lineage:
-    """What the model of `star` reads; ModelError where its SQL can't be understood."""
+class RowIdentity(BaseModel):
+    """The source table, and its columns that a model hands through as its natural key."""
+
+    model_config = ConfigDict(frozen=True)
+
+    table: str
+    columns: tuple[str, ...]
+
+
+class Lineage(BaseModel):
+    """What a model reads.
+
+    `sources` are columns by source table, `stars` are star tables, `joins` are the source tables
+    that are joined with others. `key` is None where the natural key is computed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    sources: dict[str, tuple[str, ...]]
+    stars: tuple[str, ...]
+    reads_iso_currency: bool
+    joins: tuple[str, ...]
+    key: RowIdentity | None
+
+
+def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[str]) -> Lineage:
+    """What the SQL of a model reads; ModelError where it can't be understood.
+
+    `key` are the columns of its star table's natural key, `stars` the names of all star tables.
+    """
+    # SQLGlot takes most of a second to import; what the packaged models read is kept beside them.
+    from sqlglot import parse_one  # noqa: PLC0415
+    from sqlglot.errors import SqlglotError  # noqa: PLC0415
+    from sqlglot.optimizer.scope import traverse_scope  # noqa: PLC0415
+
     try:
-        query = parse_one(sql, dialect="duckdb")
-        scopes = traverse_scope(query)
+        scopes = traverse_scope(parse_one(sql, dialect="duckdb"))
     except SqlglotError as error:
-        raise ModelError(f"Model {star.name} can't be read: {error}.") from error
+        raise ModelError(f"Model {model} can't be parsed: {error}.") from error
     if not scopes:
-        raise ModelError(f"Model {star.name} is not a SELECT.")
+        raise ModelError(f"Model {model} is not a SELECT.")
     reads: dict[str, set[str]] = {}
     joins: set[str] = set()
     for scope in scopes:
         tables = _tables(scope)
         for name in tables.values():
             reads.setdefault(name, set())
-        if len(joined := set(tables.values()) - {ISO_CURRENCY} - STARS.keys()) > 1:
+        if len(joined := set(tables.values()) - {ISO_CURRENCY, *stars}) > 1:
             joins |= joined
         if tables and scope.expression.is_star:
-            raise ModelError(
-                f"Model {star.name} selects * from a table: name the columns it needs."
-            )
+            raise ModelError(f"Model {model} selects * from a table: name the columns it needs.")
         for column in scope.columns:
-            if table := tables.get(column.table or _only_source(scope, star)):
+            if table := tables.get(column.table or _only_source(scope, model)):
                 reads[table].add(column.name)
+    sources = {
+        name: tuple(sorted(columns - {CHANGED}))
+        for name, columns in sorted(reads.items())
+        if name not in stars and name != ISO_CURRENCY
+    }
+    origins = [_origin(scopes[-1], column, model) for column in key]
+    tables_of_key = {origin[0] for origin in origins if origin}
+    handed_through = None not in origins and len(tables_of_key) == 1
     return Lineage(
-        reads={name: tuple(sorted(columns - {CHANGED})) for name, columns in sorted(reads.items())},
+        sources=sources,
+        stars=tuple(sorted(reads.keys() & set(stars))),
+        reads_iso_currency=ISO_CURRENCY in reads,
         joins=tuple(sorted(joins)),
-        key=_origin(scopes[-1], star.key.name, star),
+        key=RowIdentity(
+            table=tables_of_key.pop(), columns=tuple(origin[1] for origin in origins if origin)
+        )
+        if handed_through
+        else None,
     )
 
 
-def _tables(scope: Scope) -> dict[str, str]:
+def _tables(scope: "Scope") -> dict[str, str]:
     """The tables of the scope's own FROM and JOINs, by the names they have there."""
+    from sqlglot import exp  # noqa: PLC0415
+
     return {
         alias: source.name
         for alias, (_, source) in scope.selected_sources.items()
@@ -56,36 +103,42 @@ def _tables(scope: Scope) -> dict[str, str]:
     }
 
 
-def _only_source(scope: Scope, star: Star) -> str:
+def _only_source(scope: "Scope", model: str) -> str:
     """Where an unqualified column comes from."""
     if len(scope.selected_sources) > 1:
-        raise ModelError(f"Model {star.name} joins tables: write every column as table.column.")
+        raise ModelError(f"Model {model} joins tables: write every column as table.column.")
     return next(iter(scope.selected_sources), "")
 
 
-def _origin(scope: Scope, name: str, star: Star) -> tuple[str, str] | None:
+def _origin(scope: "Scope", name: str, model: str) -> tuple[str, str] | None:
     """The source table and column that an output column is handed through from, unaltered."""
-    if not isinstance(scope.expression, exp.Select):
-        return None
-    selected = {item.alias_or_name: item.unalias() for item in scope.expression.selects}
+    from sqlglot import exp  # noqa: PLC0415
+    from sqlglot.optimizer.scope import Scope  # noqa: PLC0415
+
+    query = scope.expression
+    if not isinstance(query, exp.Select) or query.args.get("distinct") or query.args.get("group"):
+        return None  # its rows are not rows of one table
+    selected = {item.alias_or_name: item.unalias() for item in query.selects}
     column = selected.get(name)
     if not isinstance(column, exp.Column):
         return None
-    alias = column.table or _only_source(scope, star)
+    alias = column.table or _only_source(scope, model)
     _, source = scope.selected_sources[alias]
     if isinstance(source, Scope):
-        return _origin(source, column.name, star)
+        return _origin(source, column.name, model)
     return (_tables(scope)[alias], column.name) if alias in _tables(scope) else None
 
 
-def write_lineage(folder: Path) -> None:
-    """Write down what the models in `folder` read, each under the digest of its SQL."""
-    found = {}
-    for star in STARS.values():
-        sql = (folder / f"{star.name}.sql").read_text()
-        found[digest(sql.encode())] = find_lineage(star, sql)
-    (folder / LINEAGE).write_bytes(NOTES.dump_json(found, indent=1) + b"\n")
+def column_sources(sql: str, column: str, stars: Collection[str]) -> tuple[str, ...]:
+    """The source columns that an output column of a model comes from, as `table.column`."""
+    import sqlglot.lineage  # noqa: PLC0415
+    from sqlglot import exp  # noqa: PLC0415
 
-
-if __name__ == "__main__":
-    write_lineage(Path(__file__).parent / "models")
+    found = set()
+    for step in sqlglot.lineage.lineage(column, sql, {}, dialect="duckdb").walk():
+        if step.downstream or not isinstance(step.source, exp.Table):
+            continue
+        table = step.source.name
+        if table and table not in stars and table != ISO_CURRENCY:
+            found.add(f"{table}.{exp.to_column(step.name).name}")
+    return tuple(sorted(found))

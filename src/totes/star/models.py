@@ -1,45 +1,27 @@
 """The models: one SQL file for each star table, and what each of them reads."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from totes.batch import Manifest, digest
 from totes.errors import ModelError
-from totes.star.contract import STARS, Star
+from totes.star.contract import StarTable
+from totes.star.lineage import Lineage, find_lineage
 
-CHANGED = "_changed"
-"""The flag that every relation has beside its source table's columns."""
+LINEAGE_FILE = "lineage.json"
 
-ISO_CURRENCY = "iso_currency"
-"""A relation that is no source table: `code` and `name` of the currencies of ISO 4217."""
-
-LINEAGE = "lineage.json"
-
-
-class Lineage(BaseModel):
-    """Source columns by table, tables joined with others, and where the natural key comes from."""
-
-    model_config = ConfigDict(frozen=True)
-
-    reads: dict[str, tuple[str, ...]]
-    joins: tuple[str, ...]
-    key: tuple[str, str] | None
-
-
-NOTES = TypeAdapter(dict[str, Lineage])
-"""Lineages by the digest of the SQL they were found in."""
+LINEAGES = TypeAdapter(dict[str, Lineage])
+"""What models read, by the digest of their SQL."""
 
 
 @dataclass(frozen=True)
 class Model:
     """The SQL that makes the text of a star table's rows."""
 
-    star: Star
+    star: StarTable
     sql: str
     lineage: Lineage
 
@@ -49,27 +31,21 @@ class Model:
         return self.star.name
 
     @property
-    def sources(self) -> dict[str, tuple[str, ...]]:
-        """The columns it reads of each source table."""
-        known = STARS.keys() | {ISO_CURRENCY}
-        return {table: names for table, names in self.lineage.reads.items() if table not in known}
+    def can_backfill(self) -> bool:
+        """Whether it can make up for batches it left out.
 
-    @property
-    def stars(self) -> frozenset[str]:
-        """The star tables it reads: rows of the same batch."""
-        return frozenset(STARS.keys() & self.lineage.reads.keys())
+        It can where the rows of all it reads are kept, or its only table is captured whole again.
+        """
+        sources = self.lineage.sources
+        return len(sources) == 1 or sources.keys() <= set(self.lineage.joins)
 
-    @property
-    def can_wait(self) -> bool:
-        """Whether it can make up for batches it left out: what it reads is kept, or comes whole."""
-        return len(self.sources) == 1 or self.sources.keys() <= set(self.lineage.joins)
-
-    def tells_deletes(self, manifest: Manifest) -> bool:
-        """Whether a batch may name deleted rows by the model's key, whatever else it lacks."""
-        if self.lineage.key is None:
+    def identifies_deletes(self, manifest: Manifest) -> bool:
+        """Whether a batch's deleted source rows can be identified by the model's natural key."""
+        key = self.lineage.key
+        if key is None:
             return False
-        table = manifest.table(self.lineage.key[0])
-        return table is not None and table.key == (self.lineage.key[1],)
+        table = manifest.table(key.table)
+        return table is not None and set(table.key) == set(key.columns)
 
     def check(self, manifest: Manifest) -> None:
         """ModelError where a batch's source lacks what the model needs."""
@@ -79,40 +55,39 @@ class Model:
     def obstacle(self, manifest: Manifest) -> str | None:
         """What a batch's source lacks that the model needs, in a sentence; None if nothing."""
         failing = f"Model {self.name} can't run on batch {manifest.batch}"
-        mend = "Mend totesys or the model: the next run goes on there."
-        for name, columns in self.sources.items():
+        remedy = "Restore it there, or change the model: the next run continues with this batch."
+        for name, columns in self.lineage.sources.items():
             table = manifest.table(name)
             if table is None and (reason := manifest.left_out.get(name)):
-                return f"{failing}: {name} of the source is left out: {reason}. {mend}"
+                return f"{failing}: {name} of the source is left out: {reason}. {remedy}"
             if table is None:
-                return f"{failing}: the source has no table {name}. {mend}"
+                return f"{failing}: the source has no table {name}. {remedy}"
             present = {column.name for column in table.columns}
             for column in columns:
                 if column not in present:
-                    return f"{failing}: the source has no column {name}.{column}. {mend}"
-            if self.lineage.key and self.lineage.key[0] == name:
-                key = self.lineage.key[1]
-                if table.key != (key,):
-                    found = f"is {', '.join(table.key)}" if table.key else "was dropped"
-                    return (
-                        f"{failing}: it knows rows by {name}.{key}, but the primary key of that "
-                        f"table {found}. {mend}"
-                    )
+                    return f"{failing}: the source has no column {name}.{column}. {remedy}"
+            key = self.lineage.key
+            if key and key.table == name and set(table.key) != set(key.columns):
+                found = f"is ({', '.join(table.key)})" if table.key else "was dropped"
+                return (
+                    f"{failing}: it identifies rows by {name}.{', '.join(key.columns)}, but the "
+                    f"primary key of that table {found}. {remedy}"
+                )
         return None
 
 
 @dataclass(frozen=True)
 class Models:
-    """All models, in the order of the contract."""
+    """All models, in the order of the declaration."""
 
     all: tuple[Model, ...]
     digest: str
-    """SHA-256 of the models and the contract."""
+    """SHA-256 of the models and the declaration."""
 
     @property
     def tables(self) -> frozenset[str]:
         """Source tables that models read."""
-        return frozenset(table for model in self.all for table in model.sources)
+        return frozenset(table for model in self.all for table in model.lineage.sources)
 
     @property
     def joined(self) -> frozenset[str]:
@@ -121,36 +96,42 @@ class Models:
 
     def columns(self, table: str) -> frozenset[str]:
         """The columns of a source table that models read."""
-        return frozenset(name for model in self.all for name in model.sources.get(table, ()))
+        return frozenset(
+            name for model in self.all for name in model.lineage.sources.get(table, ())
+        )
 
-    def reading(self, tables: Iterable[str]) -> tuple[Model, ...]:
-        """The models that read any of `tables`, source or star."""
+    def reading_star(self, tables: Iterable[str]) -> tuple[Model, ...]:
+        """The models that read any of these star tables."""
         names = frozenset(tables)
-        return tuple(model for model in self.all if names & model.lineage.reads.keys())
+        return tuple(model for model in self.all if names & set(model.lineage.stars))
 
 
-def load_models(folder: Traversable) -> Models:
-    """The models in `folder`; ModelError names one that is missing or can't be understood."""
-    notes = folder / LINEAGE
-    known = NOTES.validate_json(notes.read_bytes()) if notes.is_file() else {}
-    models = tuple(_load(star, folder / f"{star.name}.sql", known) for star in STARS.values())
+def load_models(folder: Traversable, tables: Mapping[str, StarTable]) -> Models:
+    """The models in `folder`; ModelError names one that is missing or can't be parsed."""
+    kept = folder / LINEAGE_FILE
+    known = LINEAGES.validate_json(kept.read_bytes()) if kept.is_file() else {}
+    models = tuple(_load(table, tables, folder, known) for table in tables.values())
     content = repr([(model.star, model.sql) for model in models])
     return Models(models, digest(content.encode()))
 
 
-@cache
-def shipped_models() -> Models:
-    """The models that come with this program."""
-    return load_models(files("totes.star") / "models")
+def lineages(models: Models) -> bytes:
+    """The content of `lineage.json`, which saves the packaged models SQLGlot's import."""
+    found = {digest(model.sql.encode()): model.lineage for model in models.all}
+    return LINEAGES.dump_json(found, indent=1) + b"\n"
 
 
-def _load(star: Star, file: Traversable, known: dict[str, Lineage]) -> Model:
+def _load(
+    table: StarTable,
+    tables: Mapping[str, StarTable],
+    folder: Traversable,
+    known: Mapping[str, Lineage],
+) -> Model:
+    file = folder / f"{table.name}.sql"
     if not file.is_file():
-        raise ModelError(f"Model {star.name} is missing: there is no {file}.")
+        raise ModelError(f"Model {table.name} is missing: there is no {file}.")
     sql = file.read_text(encoding="utf-8")
-    lineage = known.get(digest(sql.encode()))
-    if lineage is None:
-        from totes.star.lineage import find_lineage  # noqa: PLC0415  SQLGlot is slow to import
-
-        lineage = find_lineage(star, sql)
-    return Model(star, sql, lineage)
+    lineage = known.get(digest(sql.encode())) or find_lineage(
+        table.name, sql, key=table.key_names, stars=tables.keys()
+    )
+    return Model(table, sql, lineage)

@@ -9,35 +9,38 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from totes.star.contract import Column, Star, literal
+from totes.star.contract import Column, StarTable, literal
 from totes.star.relation import parquet
 
 
-def proven(star: Star, model: str, deletes: str | None, valid_from: datetime) -> str:
+def proven(star: StarTable, model: str, deletes: str | None, valid_from: datetime) -> str:
     """SQL: the star's rows, or the error `contract.REFUSED`."""
     values = ", ".join(column.proven for column in star.columns)
-    rows = f"select {values}, {_since(valid_from)}, 'upsert' as _op from ({_read(star, model)})"
+    since = _since(valid_from)
+    rows = f"select {values}, {since}, 'upsert' as _op from ({_read(star.columns, model)})"
     if deletes is None:
         return rows
-    keys = Star(star.name, (star.key,))
-    gone = f"select {star.key.proven}, {_since(valid_from)}, 'delete' as _op"
-    return f"{rows} union all by name {gone} from ({_read(keys, deletes)})"
+    keys = ", ".join(column.proven for column in star.key)
+    deleted = (
+        f"select {keys}, {_since(valid_from)}, 'delete' as _op from ({_read(star.key, deletes)})"
+    )
+    return f"{rows} union all by name {deleted}"
 
 
-def accepted(star: Star, model: str, deletes: str | None, valid_from: datetime) -> str:
+def accepted(star: StarTable, model: str, deletes: str | None, valid_from: datetime) -> str:
     """SQL: the star's rows, less those that break the contract."""
     values = ", ".join(f"{column.value} as {column.quoted}" for column in star.columns)
     checked = _checked(star, model, deletes)
     return f"select {values}, {_since(valid_from)}, _op from ({checked}) where _broken is null"
 
 
-def refused(star: Star, model: str, deletes: str | None, valid_from: datetime) -> str:
+def refused(star: StarTable, model: str, deletes: str | None, valid_from: datetime) -> str:
     """SQL: a record for each row that breaks the contract, with the first column that does."""
     values = " ".join(f"when {literal(c.name)} then {_excerpt(c)}" for c in star.columns)
     reasons = " ".join(f"when {literal(c.name)} then {c.reason}" for c in star.columns)
     row = ", ".join(f"{literal(c.name)}, {_excerpt(c)}" for c in star.columns)
     return (
-        f"select {literal(star.name)} as star_table, {_excerpt(star.key)} as key,"
+        f"select {literal(star.name)} as star_table, {_key(star)} as key,"
         f" _broken as column_name, case _broken {values} end as value,"
         f" case _broken {reasons} end as reason,"
         f" cast(json_object({row}, '_op', _op) as varchar) as row, {_since(valid_from)}"
@@ -45,10 +48,20 @@ def refused(star: Star, model: str, deletes: str | None, valid_from: datetime) -
     )
 
 
-def among(star: Star, rows: str, file: Path) -> str:
+def among(star: StarTable, rows: str, file: Path) -> str:
     """SQL: those of a model's rows whose key a quarantine file holds."""
     keys = f"select key from {parquet(file)}"
-    return f"select * from (\n{rows}\n) where {_excerpt(star.key)} in ({keys})"
+    return f"select * from (\n{rows}\n) where {_key(star)} in ({keys})"
+
+
+def _key(star: StarTable) -> str:
+    """SQL: the natural key as one text, a JSON array of several columns."""
+    parts = ", ".join(map(_excerpt, star.key))
+    return (
+        f"coalesce({parts}, '(null)')"
+        if len(star.key) == 1
+        else f"cast(to_json([{parts}]) as varchar)"
+    )
 
 
 LONGEST_EXCERPT_BYTES = 2400
@@ -64,7 +77,7 @@ def _excerpt(column: Column) -> str:
     )
 
 
-def unlike(star: Star, rows: str, files: Iterable[Path]) -> str:
+def unlike(star: StarTable, rows: str, files: Iterable[Path]) -> str:
     """SQL: those of a model's rows that no earlier Parquet file of the star table holds."""
     columns = ", ".join(column.quoted for column in star.columns)
     texts = ", ".join(f"cast({column.quoted} as varchar)" for column in star.columns)
@@ -72,20 +85,25 @@ def unlike(star: Star, rows: str, files: Iterable[Path]) -> str:
     return f"select {columns} from (\n{rows}\n) except ({known})"
 
 
-def _read(star: Star, rows: str, also: str = "") -> str:
+def _read(columns: Iterable[Column], rows: str, also: str = "") -> str:
     """SQL: texts and, beside each, its typed value."""
-    columns = ", ".join(f"{column.quoted}, {column.read}" for column in star.columns)
-    return f"select {columns}{also} from (\n{rows}\n)"
+    selected = ", ".join(f"{column.quoted}, {column.read}" for column in columns)
+    return f"select {selected}{also} from (\n{rows}\n)"
 
 
-def _checked(star: Star, model: str, deletes: str | None) -> str:
+def _checked(star: StarTable, model: str, deletes: str | None) -> str:
     """SQL: texts and values with `_op`, and in `_broken` the first column that is refused."""
-    rows = _read(star, model, also=", 'upsert' as _op")
+    rows = _read(star.columns, model, also=", 'upsert' as _op")
     if deletes is not None:
-        keys = Star(star.name, (star.key,))
-        rows += f" union all by name {_read(keys, deletes, also=", 'delete' as _op")}"
-    key, *others = map(_refusal, star.columns)
-    broken = " ".join([key, "when _op = 'delete' then null", *others])
+        rows += f" union all by name {_read(star.key, deletes, also=", 'delete' as _op")}"
+    others = (column for column in star.columns if column not in star.key)
+    broken = " ".join(
+        [
+            *map(_refusal, star.key),
+            "when _op = 'delete' then null",
+            *map(_refusal, others),
+        ]
+    )
     return f"select *, case {broken} end as _broken from ({rows})"
 
 

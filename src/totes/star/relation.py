@@ -5,7 +5,7 @@ All columns are text, exactly as PostgreSQL spelled it; NULL is NULL.
 
 import json
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from gzip import BadGzipFile
 from pathlib import Path
@@ -16,8 +16,8 @@ from isal.isal_zlib import IsalError
 from totes.batch import LONGEST_LINE_BYTES, UNREADABLE, File, Table
 from totes.errors import LakeError
 from totes.star.contract import MARK, literal, quote
+from totes.star.lineage import CHANGED
 from totes.star.long_line import NotAnObject, cut_line
-from totes.star.models import CHANGED
 
 CHUNK_BYTES = 1 << 18
 
@@ -56,12 +56,10 @@ class Lines:
         """SQL: the rows that the batch inserted or updated."""
         return f"{self.rows(columns, f'true as {CHANGED}')} where _op = 'upsert'"
 
-    def deleted(self, column: str, alias: str) -> str:
-        """SQL: the keys that the batch deleted, `column` of the source under the name `alias`."""
-        return (
-            f"select {quote(column)} as {quote(alias)} from {self._read([column])}"
-            " where _op = 'delete'"
-        )
+    def deleted(self, names: Mapping[str, str]) -> str:
+        """SQL: the deleted keys, each of their columns under the name that `names` gives it."""
+        columns = ", ".join(f"{quote(column)} as {quote(name)}" for column, name in names.items())
+        return f"select {columns} from {self._read([*names])} where _op = 'delete'"
 
     def _read(self, columns: Sequence[str]) -> str:
         if not self.unreadable:

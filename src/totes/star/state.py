@@ -10,7 +10,7 @@ from pathlib import Path
 
 from totes.batch import File
 from totes.star.contract import quote
-from totes.star.models import CHANGED
+from totes.star.lineage import CHANGED
 from totes.star.relation import Lines, no_rows, parquet
 
 

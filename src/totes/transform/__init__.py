@@ -24,12 +24,13 @@ from totes.lake.log import (
 )
 from totes.lake.store import Store
 from totes.progress import QUIET, Progress
-from totes.star.models import Models, shipped_models
+from totes.star.definition import TOTESYS, Star
+from totes.star.models import Models
 from totes.transform.build import Build, Built, Site, unpacking
 
 
 def transform(
-    ingestion: Store, processed: Store, *, progress: Progress = QUIET
+    ingestion: Store, processed: Store, star: Star = TOTESYS, *, progress: Progress = QUIET
 ) -> Iterator[ProcessedManifest]:
     """Make what is pending in the current generation; a manifest for each batch published.
 
@@ -37,9 +38,7 @@ def transform(
     the batch it can't run on. Neither publishes anything, and the next call goes on there.
     """
     generation = current_generation(processed)
-    yield from write_generation(
-        ingestion, processed, generation, shipped_models(), progress=progress
-    )
+    yield from write_generation(ingestion, processed, generation, star.models, progress=progress)
 
 
 def write_generation(  # noqa: PLR0913  what a replay chooses
@@ -124,19 +123,23 @@ def _build(
         kept = build.keep(before if last else None)
         built: list[Built] = []
         for model in site.models.all:
-            if model.stars:
+            if model.lineage.stars:
                 continue
             if model.name in waiting:
-                if model.tells_deletes(source):
+                if model.identifies_deletes(source):
                     built.append(build.run(model, kept, deletes_only=True))
-            elif model.name in waited or changed & model.lineage.reads.keys():
+            elif model.name in waited or changed & model.lineage.sources.keys():
                 built.append(build.run(model, kept, since=waited.get(model.name)))
                 progress.advance(built[-1].rows)
         for part, earlier in enumerate(source.released, start=1):
             built += _retry(build, earlier, f"{attempt}-{part}.parquet")
-        following = site.models.reading(one.model.name for one in built if one.taken)
+        following = site.models.reading_star(one.model.name for one in built if one.taken)
         build.define_stars(following, built)
-        given = {model.name: before.get(model.name, ()) for model in site.models.all if model.stars}
+        given = {
+            model.name: before.get(model.name, ())
+            for model in site.models.all
+            if model.lineage.stars
+        }
         made = [build.run(model, given) for model in following]
         given |= {one.model.name: (*given[one.model.name], one.taken) for one in made if one.taken}
         built += made
@@ -167,12 +170,12 @@ def _waiting(
     absent = {former.table.name for former in source.former if former.reason == "absent"}
     waiting = {}
     for model in site.models.all:
-        concerned = model.name in waited or (set(changed) | absent) & model.sources.keys()
+        concerned = model.name in waited or (set(changed) | absent) & model.lineage.sources.keys()
         if not concerned or (obstacle := model.obstacle(source)) is None:
             continue
         later = newest(site.ingestion, manifest_path, at_least=source.batch)
         mended = model.obstacle(read_manifest(site.ingestion, later)[0]) is None
-        if not (mended and model.can_wait):
+        if not (mended and model.can_backfill):
             raise ModelError(obstacle)
         waiting[model.name] = waited.get(model.name, source.batch)
     return waiting
@@ -191,13 +194,13 @@ def _retry(build: Build, number: int, name: str) -> Iterator[Built]:
                 "which is no star table: restore its manifest from a backup."
             )
     refused = [(models[file.table], file) for file in made.refused]
-    tables = {table for model, _ in refused for table in model.sources}
+    tables = {table for model, _ in refused for table in model.lineage.sources}
     folder = build.folder / name
     folder.mkdir()
     with unpacking(site, source, tables, folder) as lines:
         earlier = Build(site, source, folder, name, lines, build.made)
         for model, file in refused:
-            if not model.stars:
+            if not model.lineage.stars:
                 keys = folder / f"{model.name}.keys.parquet"
                 fetch_checked(site.processed, file, keys)
                 lacking = model.name in made.waiting

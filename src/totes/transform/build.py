@@ -19,8 +19,8 @@ from totes.failpoint import reach
 from totes.lake.log import fetch_checked
 from totes.lake.store import Store
 from totes.star import quarantine, state
-from totes.star.contract import REFUSED, STARS, literal, quote
-from totes.star.models import ISO_CURRENCY, Model, Models
+from totes.star.contract import REFUSED, literal, quote
+from totes.star.models import Model, Models
 from totes.star.relation import Lines, no_rows, parquet, unpack
 
 LONG_BYTES = 8_000_000
@@ -164,7 +164,7 @@ class Build:
         """
         moment = self.source.captured_at
         sql, deletes = model.sql, self._deletes(model)
-        if model.stars and (earlier := kept.get(model.name)):
+        if model.lineage.stars and (earlier := kept.get(model.name)):
             sql = quarantine.unlike(model.star, sql, map(self._current, earlier))
         if only is not None:
             sql = quarantine.among(model.star, sql, only)
@@ -197,21 +197,21 @@ class Build:
 
     def _deletes(self, model: Model) -> str | None:
         """SQL: the natural keys whose source rows were deleted; None where there are none."""
-        if model.lineage.key is None:
+        key = model.lineage.key
+        if key is None or key.table not in self.lines:
             return None
-        table, column = model.lineage.key
-        lines = self._open(table) if table in self.lines else None
-        return lines.deleted(column, model.star.key.name) if lines and lines.deletes else None
+        lines = self._open(key.table)
+        names = dict(zip(key.columns, model.star.key_names, strict=True))
+        return lines.deleted(names) if lines.deletes else None
 
     def _define(self, model: Model, kept: State, since: int, *, nothing: bool) -> None:
         """Give a model the relations of the source that it reads, or as many without rows."""
-        if ISO_CURRENCY in model.lineage.reads:
+        if model.lineage.reads_iso_currency:
             from totes.star.iso import define_iso_currency  # noqa: PLC0415  slow to import
 
             define_iso_currency(self.site.engine)
-        for name in model.sources:
+        for name, columns in model.lineage.sources.items():
             table = self.source.table(name)
-            columns = model.sources[name]
             if nothing:
                 rows = no_rows(columns)
             elif name in kept and table is not None:
@@ -237,10 +237,11 @@ class Build:
 
     def define_stars(self, models: Iterable[Model], built: Collection[Built]) -> None:
         """Give models the rows made so far of the star tables they read."""
-        for name in frozenset[str]().union(*(model.stars for model in models)):
-            files = (one.path for one in built if one.model.name == name and one.taken)
-            rows = [STARS[name].no_rows, *(f"select * from {parquet(path)}" for path in files)]
-            self._define_view(name, " union all by name ".join(rows))
+        tables = {model.name: model.star for model in self.site.models.all}
+        for name in frozenset[str]().union(*(model.lineage.stars for model in models)):
+            paths = [one.path for one in built if one.model.name == name and one.taken]
+            rows = [f"from {parquet(path)} where _op = 'upsert'" for path in paths]
+            self._define_view(name, " union all by name ".join([tables[name].no_rows, *rows]))
 
     def _define_view(self, name: str, sql: str) -> None:
         self.site.engine.execute(f"create or replace temp view {quote(name)} as {sql}")

@@ -12,7 +12,6 @@ The exchange rates are left out: totesys has none to compare them with.
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from typing import Any, LiteralString
 
 import psycopg
@@ -26,12 +25,11 @@ from totes.pipeline import Pipeline
 from totes.progress import QUIET, Progress
 from totes.settings import Dsn
 from totes.source.snapshot import Snapshot, open_snapshot
-from totes.star.contract import AMOUNT, DATE, MONEY, STARS, Column, Star
+from totes.star.contract import AMOUNT, BIGINT, DATE, INTEGER, MONEY, Column, StarTable
+from totes.star.definition import Star
 from totes.transform import transform
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import check
-
-COMPARED = tuple(star for star in STARS.values() if star.of_totesys)
 
 ATTEMPTS = 5
 """How often verify starts again because another run brought a newer batch meanwhile."""
@@ -105,7 +103,7 @@ def verify(pipeline: Pipeline, progress: Progress = QUIET) -> Verdict:
     The warehouse records when that was, and whether they were equal.
     """
     with connect(pipeline.warehouse) as warehouse:
-        check(warehouse)  # before anything is captured
+        check(warehouse, pipeline.star)  # before anything is captured
     for _ in range(ATTEMPTS):
         last = newest_batch(pipeline.ingestion)
         with open_snapshot(pipeline.source, pipeline.scope) as snapshot:
@@ -117,9 +115,13 @@ def verify(pipeline: Pipeline, progress: Progress = QUIET) -> Verdict:
             batch = ingested.batch or (last[0] if last else None)
             if batch is None:
                 raise AssertionError  # an empty store always gets its first batch
-            for _made in transform(pipeline.ingestion, pipeline.processed, progress=progress):
+            for _made in transform(
+                pipeline.ingestion, pipeline.processed, pipeline.star, progress=progress
+            ):
                 pass
-            for _loaded in load(pipeline.processed, pipeline.warehouse, progress=progress):
+            for _loaded in load(
+                pipeline.processed, pipeline.warehouse, pipeline.star, progress=progress
+            ):
                 pass
             with connect(pipeline.warehouse) as warehouse, warehouse.transaction():
                 warehouse.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -127,7 +129,7 @@ def verify(pipeline: Pipeline, progress: Progress = QUIET) -> Verdict:
                 if loaded == batch.batch:
                     rows = max(table.rows for table in batch.captured)
                     buckets = max(_LEAST_BUCKETS, rows // _BUCKET_ROWS)
-                    comparison = _Comparison(snapshot, warehouse, buckets)
+                    comparison = _Comparison(pipeline.star, snapshot, warehouse, buckets)
                     verdict = Verdict(batch.batch, tuple(comparison.tables(progress)))
                     return _recorded(verdict, pipeline.warehouse)
     raise WarehouseError(
@@ -150,36 +152,43 @@ def _recorded(verdict: Verdict, dsn: Dsn) -> Verdict:
 class _Comparison:
     """Two open snapshots, and how many buckets the keys are dealt into."""
 
-    def __init__(self, snapshot: Snapshot, warehouse: psycopg.Connection, buckets: int) -> None:
+    def __init__(
+        self, star: Star, snapshot: Snapshot, warehouse: psycopg.Connection, buckets: int
+    ) -> None:
+        self._star = star
         self._snapshot = snapshot
         self._warehouse = warehouse
         self._buckets = buckets
         snapshot.connection.execute(
             sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(snapshot.scope.schema))
         )
-        # No others: a name may have letters that the source's encoding lacks.
-        codes = set(_column(snapshot.connection, "SELECT currency_code FROM currency"))
-        currencies = [(c.alpha_3, c.name) for c in pycountry.currencies if c.alpha_3 in codes]
-        self._apart = {star.name: _column(warehouse, _APART, star=star.name) for star in COMPARED}
+        currencies = list(_currencies(snapshot.connection))
+        compared = [table for table in star.tables.values() if table.in_source]
+        self._apart = {
+            table.name: _column(warehouse, _APART, star=table.name) for table in compared
+        }
         self._parameters: dict[str, object] = {
             "iso_codes": [code for code, _ in currencies],
             "iso_names": [name for _, name in currencies],
-            "years": _column(warehouse, _YEARS),
+            "years": _column(warehouse, _YEARS) if "dim_date" in star.tables else [],
             **{f"apart_from_{name}": keys for name, keys in self._apart.items()},
         }
 
     def tables(self, progress: Progress) -> Iterator[TableVerdict]:
         with ThreadPoolExecutor(2) as pool:
-            for star in COMPARED:
-                progress.start(f"verify {star.name}")
-                yield self._table(star, pool)
+            for name in self._apart:
+                progress.start(f"verify {name}")
+                yield self._table(self._star.tables[name], pool)
 
-    def _table(self, star: Star, pool: ThreadPoolExecutor) -> TableVerdict:
+    def _table(self, star: StarTable, pool: ThreadPoolExecutor) -> TableVerdict:
         apart = self._apart[star.name]
         parameters = {**self._parameters, "apart": apart, "star": star.name}
-        source_rows, warehouse_rows = _source_rows(star), _warehouse_rows(star)
+        source_rows = _source_rows(star, self._star.verify_sql(star.name))
+        warehouse_rows = _warehouse_rows(star)
 
-        def both(query: Callable[[Star, int, sql.Composable], sql.Composed]) -> list[list[Any]]:
+        def both(
+            query: Callable[[StarTable, int, sql.Composable], sql.Composed],
+        ) -> list[list[Any]]:
             """Ask source and warehouse the same of their rows, at the same time."""
             queries = [query(star, self._buckets, rows) for rows in (source_rows, warehouse_rows)]
             there = pool.submit(_fetch, self._warehouse, queries[1], parameters)
@@ -199,20 +208,33 @@ class _Comparison:
         )
 
 
-def _source_rows(star: Star) -> sql.Composable:
-    query = files(__package__).joinpath("source", f"{star.name}.sql").read_bytes()
-    return sql.SQL("({}) AS t ({})").format(sql.SQL(query.decode()), _names(star))
+def _currencies(source: psycopg.Connection) -> Iterator[tuple[str, str]]:
+    """Codes and names of ISO 4217, less the names that the source's encoding can't hold."""
+    encoding = source.info.parameter_status("server_encoding") or "UTF8"
+    known = {"SQL_ASCII": "UTF8"}.get(encoding, encoding.replace("WIN", "cp"))
+    for currency in pycountry.currencies:
+        try:
+            currency.name.encode(known)
+        except (LookupError, UnicodeEncodeError):
+            if not currency.name.isascii():
+                continue
+        yield currency.alpha_3, currency.name
 
 
-def _warehouse_rows(star: Star) -> sql.Composable:
+def _source_rows(star: StarTable, query: str) -> sql.Composable:
+    trusted = sql.SQL(query)  # of the star's folder, as its models are
+    return sql.SQL("({}) AS t ({})").format(trusted, _names(star))
+
+
+def _warehouse_rows(star: StarTable) -> sql.Composable:
     """The rows that are true now: current versions, and dimension rows not deleted since."""
     columns = sql.SQL(", ").join(map(_comparable, star.columns))
     current = sql.SQL(
         "valid_to IS NULL"
         if star.is_fact
         else "NOT EXISTS (SELECT FROM totes.deleted_dimension_rows AS gone"
-        " WHERE gone.table_name = %(star)s AND gone.key = {key}::text)"
-    ).format(key=sql.Identifier(star.key.name))
+        " WHERE gone.table_name = %(star)s AND gone.key = {key})"
+    ).format(key=_key(star))
     return sql.SQL("(SELECT {} FROM {} WHERE {}) AS t ({})").format(
         columns, sql.Identifier(star.name), current, _names(star)
     )
@@ -224,22 +246,35 @@ def _comparable(column: Column) -> sql.Composable:
     return sql.SQL("trim_scale({})").format(name) if column.type in {MONEY, AMOUNT} else name
 
 
-def _names(star: Star) -> sql.Composable:
+def _names(star: StarTable) -> sql.Composable:
     return sql.SQL(", ").join(sql.Identifier(column.name) for column in star.columns)
 
 
-def _values(star: Star) -> sql.Composable:
+def _values(star: StarTable) -> sql.Composable:
     texts = (sql.SQL("{}::text").format(sql.Identifier(column.name)) for column in star.columns)
     return sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(texts))
 
 
-def _bucket(star: Star, buckets: int) -> sql.Composable:
-    key = sql.Identifier(star.key.name)
-    number = sql.SQL("({} - date '1900-01-01')" if star.key.type is DATE else "{}").format(key)
-    return sql.SQL("mod({}, {})").format(number, buckets)
+def _bucket(star: StarTable, buckets: int) -> sql.Composable:
+    key, *others = star.key
+    number = "('x' || left(md5({}), 7))::bit(28)::int"
+    if not others and key.type in {INTEGER, BIGINT}:
+        number = "{}"
+    elif not others and key.type is DATE:
+        number = "({} - date '1900-01-01')"
+    named = sql.Identifier(key.name) if number.startswith(("{", "({")) else _key(star)
+    return sql.SQL("mod({}, {})").format(sql.SQL(number).format(named), buckets)
 
 
-def _digests(star: Star, buckets: int, rows: sql.Composable) -> sql.Composed:
+def _key(star: StarTable) -> sql.Composable:
+    """The natural key as one text, as bookkeeping tables hold it."""
+    parts = [sql.SQL("{}::text").format(sql.Identifier(name)) for name in star.key_names]
+    if len(parts) == 1:
+        return parts[0]
+    return sql.SQL("jsonb_build_array({})::text").format(sql.SQL(", ").join(parts))
+
+
+def _digests(star: StarTable, buckets: int, rows: sql.Composable) -> sql.Composed:
     """Bucket, rows in it, and a digest that no order changes."""
     return sql.SQL(
         "SELECT {bucket}, count(*),"
@@ -248,23 +283,29 @@ def _digests(star: Star, buckets: int, rows: sql.Composable) -> sql.Composed:
     ).format(bucket=_bucket(star, buckets), values=_values(star), rows=rows, apart=_not_apart(star))
 
 
-def _rows_of(star: Star, buckets: int, rows: sql.Composable) -> sql.Composed:
+def _rows_of(star: StarTable, buckets: int, rows: sql.Composable) -> sql.Composed:
     """All columns as text, of the rows in the buckets `shown`."""
     return sql.SQL(
-        "SELECT {values} FROM {rows} WHERE {apart} AND {bucket} = ANY (%(shown)s)"
-    ).format(bucket=_bucket(star, buckets), values=_values(star), rows=rows, apart=_not_apart(star))
+        "SELECT {key}, {values} FROM {rows} WHERE {apart} AND {bucket} = ANY (%(shown)s)"
+    ).format(
+        bucket=_bucket(star, buckets),
+        key=_key(star),
+        values=_values(star),
+        rows=rows,
+        apart=_not_apart(star),
+    )
 
 
-def _not_apart(star: Star) -> sql.Composable:
-    return sql.SQL("{}::text <> ALL (%(apart)s)").format(sql.Identifier(star.key.name))
+def _not_apart(star: StarTable) -> sql.Composable:
+    return sql.SQL("{} <> ALL (%(apart)s)").format(_key(star))
 
 
-def _differences(star: Star, here: list[Any], there: list[Any]) -> Iterator[Difference]:
+def _differences(star: StarTable, here: list[Any], there: list[Any]) -> Iterator[Difference]:
     """What differs between rows of the source and of the warehouse, key by key."""
-    source = {values[0]: values for (values,) in here}
+    source = dict(here)
     warehouse: dict[str, list[Any]] = {}
-    for (values,) in there:
-        warehouse.setdefault(values[0], []).append(values)
+    for key, values in there:
+        warehouse.setdefault(key, []).append(values)
     for key in sorted(source.keys() | warehouse.keys(), key=_natural):
         expected, found = source.get(key), warehouse.get(key, [])
         if expected is None or len(found) > 1:

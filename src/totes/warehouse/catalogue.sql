@@ -1,21 +1,31 @@
--- The star tables as they are: a row for each column, in order, with its part in the keys.
+-- The columns of the star's tables as they are, in order: each with its table's comment and key.
+-- Params: tables.
 SELECT
-    c.relname AS table_name,
-    a.attname AS column_name,
+    c.relname::text AS table_name,
+    obj_description(c.oid, 'pg_class') AS table_comment,
+    ARRAY(
+        SELECT k.attname::text
+        FROM pg_constraint AS p
+        CROSS JOIN LATERAL unnest(p.conkey) WITH ORDINALITY AS part (attnum, position)
+        JOIN pg_attribute AS k ON k.attrelid = p.conrelid AND k.attnum = part.attnum
+        WHERE p.conrelid = c.oid AND p.contype = 'p'
+        ORDER BY part.position
+    ) AS key,
+    a.attname::text AS name,
     format_type(a.atttypid, a.atttypmod) AS type,
     NOT a.attnotnull AS nullable,
-    EXISTS (
-        SELECT FROM pg_constraint p
-        WHERE p.conrelid = c.oid AND p.contype = 'p' AND p.conkey = ARRAY[a.attnum]
-    ) AS is_key,
+    a.atthasdef AS has_default,
     (
-        SELECT f.confrelid::regclass::text FROM pg_constraint f
+        SELECT t.relname::text
+        FROM pg_constraint AS f
+        JOIN pg_class AS t ON t.oid = f.confrelid
         WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conkey = ARRAY[a.attnum]
-            AND f.convalidated
+            AND f.convalidated AND t.relname = ANY(%(tables)s)
         LIMIT 1
-    ) AS reference
-FROM pg_class c
-JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ) AS reference,
+    col_description(c.oid, a.attnum) AS comment
+FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relnamespace = quote_ident(current_schema())::regnamespace
     AND c.relkind IN ('r', 'p')
     AND c.relname = ANY(%(tables)s)

@@ -17,7 +17,8 @@ import duckdb
 from psycopg import Connection, sql
 
 from totes.progress import QUIET
-from totes.star.contract import STARS, Star
+from totes.star.contract import StarTable
+from totes.star.definition import TOTESYS
 from totes.warehouse.binary import copy_in
 from totes.warehouse.statement import statement
 
@@ -83,7 +84,7 @@ class Lines:
         """What the statements are composed of."""
         return {
             "lines": statement(f"lines_of_{self.name}"),
-            "key": sql.Identifier(STARS[self.fact].key.name),
+            "key": sql.Identifier(TOTESYS.tables[self.fact].key_names[0]),
             "touched": sql.Identifier(f"touched_{self.name}"),
             "changed": sql.Identifier(f"changed_{self.name}"),
         }
@@ -254,13 +255,13 @@ class Changes:
     connection: Connection[Any]
     _touched: set[str] = field(default_factory=set)
 
-    def touch(self, star: Star, staged: sql.Identifier) -> None:
+    def touch(self, star: StarTable, staged: sql.Identifier) -> None:
         """Note the lines that the staged rows of `star` may change, before they are placed."""
         for lines in LINES:
             if star.name in lines.sources:
                 self._touch(lines, star, staged)
 
-    def _touch(self, lines: Lines, star: Star, staged: sql.Identifier) -> None:
+    def _touch(self, lines: Lines, star: StarTable, staged: sql.Identifier) -> None:
         parts = {**lines.parts, "star": star.name, "staged": staged}
         if lines.name not in self._touched:
             self.connection.execute(statement("make_changed", **parts))
@@ -271,7 +272,7 @@ class Changes:
             touch = statement(
                 "touch_payments",
                 **parts,
-                its_key=sql.Identifier(star.key.name),
+                its_key=sql.Identifier(star.key_names[0]),
                 current=sql.Identifier(star.name.replace("fact_", "current_")),
                 staged_columns=_list("staged.{}", lines.others[star.name]),
                 current_columns=_list("known.{}", lines.others[star.name]),

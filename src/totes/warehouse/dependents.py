@@ -11,17 +11,19 @@ from typing import Any, NamedTuple
 from psycopg import Connection, errors, sql
 
 from totes.errors import WarehouseError
-from totes.star.contract import STARS, Star
+from totes.star.contract import StarTable
+from totes.star.definition import Star
 from totes.warehouse import daily
+from totes.warehouse.ddl import warehouse_columns
 from totes.warehouse.statement import read, statement
 
 _BOOKKEEPING = ("batches", "checks", "verifications", "quarantine", "deleted_dimension_rows")
 
-TABLES = (*(f"totes.{name}" for name in (*_BOOKKEEPING, *daily.NAMES)), *STARS)
-"""Every table that a load writes, those that pages read first at the beginning."""
 
-_FACTS = [star.name for star in STARS.values() if star.is_fact]
-_SURROGATES = [star.surrogate for star in STARS.values() if star.surrogate]
+def tables_of(star: Star) -> list[str]:
+    """Every table that a load writes, those that pages read first at the beginning."""
+    return [*(f"totes.{name}" for name in (*_BOOKKEEPING, *daily.NAMES)), *star.tables]
+
 
 Added = Mapping[str, Sequence[str]]
 """Columns to carry over a rebuild, by star table."""
@@ -35,24 +37,24 @@ class Obstacle(NamedTuple):
     only_rebuild: bool = False
 
 
-def obstacles(connection: Connection[Any]) -> list[Obstacle]:
+def obstacles(connection: Connection[Any], star: Star) -> list[Obstacle]:
     """What stops a load. Changes nothing."""
     with connection.transaction(force_rollback=True):
         connection.execute(read("tune"))
         query = statement(
             "obstacles",
-            tables=list(TABLES),
-            stars=list(STARS),
-            facts=_FACTS,
-            columns=_known_columns(),
+            tables=tables_of(star),
+            stars=list(star.tables),
+            facts=[table.name for table in star.tables.values() if table.is_fact],
+            columns=_known_columns(star),
         )
         found = [Obstacle(*row) for row in connection.execute(query)]
-        return found + _rehearsed(connection)
+        return found + _rehearsed(connection, star)
 
 
-def refuse(connection: Connection[Any], *, rebuild: bool) -> None:
+def refuse(connection: Connection[Any], star: Star, *, rebuild: bool) -> None:
     """WarehouseError where an object stops a load, or a rebuild."""
-    for obstacle in obstacles(connection):
+    for obstacle in obstacles(connection, star):
         if rebuild or not obstacle.only_rebuild:
             raise WarehouseError(
                 f"The warehouse can't be {'rebuilt' if rebuild else 'loaded'}: {obstacle.found}. "
@@ -60,28 +62,28 @@ def refuse(connection: Connection[Any], *, rebuild: bool) -> None:
             )
 
 
-def empty(connection: Connection[Any]) -> Added:
+def empty(connection: Connection[Any], star: Star) -> Added:
     """Delete all rows, within the caller's transaction; what `restore` needs afterwards.
 
     The batches first, as pages read them first: one waits for the other, and never each for each.
     """
     connection.execute(read("tune"))
-    added = _keep(connection)
-    tables = sql.SQL(", ").join(map(_identifier, TABLES))
-    if connection.execute(_references()).fetchone() is None:
+    added = _keep(connection, star)
+    tables = sql.SQL(", ").join(map(_identifier, tables_of(star)))
+    if connection.execute(_references(star)).fetchone() is None:
         identity = sql.SQL("CONTINUE" if added else "RESTART")
         connection.execute(sql.SQL("TRUNCATE {} {} IDENTITY").format(tables, identity))
         return added
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
-    for table in reversed(TABLES):  # facts before the dimensions that they point at
+    for table in reversed(tables_of(star)):  # facts before the dimensions that they point at
         connection.execute(sql.SQL("DELETE FROM {}").format(_identifier(table)))
     return added
 
 
-def restore(connection: Connection[Any], added: Added) -> None:
+def restore(connection: Connection[Any], star: Star, added: Added) -> None:
     """Give the rows made again what others had added to them, and check others' foreign keys."""
     for name, columns in added.items():
-        key = _key(STARS[name])
+        key = _key(star.tables[name])
         connection.execute(
             statement(
                 "restore_added",
@@ -93,12 +95,12 @@ def restore(connection: Connection[Any], added: Added) -> None:
                 kept_key=_list(key, "kept"),
             )
         )
-    check_references(connection)
+    check_references(connection, star)
 
 
-def check_references(connection: Connection[Any]) -> None:
+def check_references(connection: Connection[Any], star: Star) -> None:
     """WarehouseError where a row of somebody's table points at a row of ours that is no more."""
-    for name, theirs, ours, unmatched in connection.execute(_references()).fetchall():
+    for name, theirs, ours, unmatched in connection.execute(_references(star)).fetchall():
         if connection.execute(unmatched).fetchone() is not None:
             raise WarehouseError(
                 f"Foreign key {name} of {theirs} would point at rows of {ours} that are no more: "
@@ -106,9 +108,9 @@ def check_references(connection: Connection[Any]) -> None:
             )
 
 
-def _rehearsed(connection: Connection[Any]) -> list[Obstacle]:
+def _rehearsed(connection: Connection[Any], star: Star) -> list[Obstacle]:
     """The first statement on our tables that PostgreSQL would refuse, in its own words."""
-    query = statement("rehearsal", tables=list(TABLES))
+    query = statement("rehearsal", tables=tables_of(star))
     [(script,)] = connection.execute(query).fetchall()
     try:
         connection.execute(script)
@@ -127,13 +129,13 @@ def _rehearsed(connection: Connection[Any]) -> list[Obstacle]:
 _REMOVE = "Drop or alter that object"
 
 
-def _keep(connection: Connection[Any]) -> Added:
+def _keep(connection: Connection[Any], star: Star) -> Added:
     query = statement(
         "added_columns",
-        tables=list(TABLES),
-        stars=list(STARS),
-        columns=_known_columns(),
-        surrogates=_SURROGATES,
+        tables=tables_of(star),
+        stars=list(star.tables),
+        columns=_known_columns(star),
+        surrogates=[table.surrogate.name for table in star.tables.values() if table.surrogate],
     )
     added = dict(connection.execute(query).fetchall())
     for name, columns in added.items():
@@ -142,33 +144,28 @@ def _keep(connection: Connection[Any]) -> Added:
                 "keep_added",
                 kept=_kept(name),
                 star=sql.Identifier(name),
-                key=_list(_key(STARS[name])),
+                key=_list(_key(star.tables[name])),
                 added=_list(columns),
             )
         )
     return added
 
 
-def _references() -> sql.Composed:
-    return statement("references", tables=list(TABLES))
+def _references(star: Star) -> sql.Composed:
+    return statement("references", tables=tables_of(star))
 
 
-def _known_columns() -> list[str]:
-    """`table.column` of all that the star has by the contract."""
+def _known_columns(star: Star) -> list[str]:
+    """`table.column` of all that is declared."""
     return [
-        f"{star.name}.{name}"
-        for star in STARS.values()
-        for name in (
-            star.surrogate,
-            *(column.name for column in star.columns),
-            *(("valid_from", "valid_to") if star.is_fact else ()),
-        )
-        if name
+        f"{table.name}.{column.name}"
+        for table in star.tables.values()
+        for column in warehouse_columns(table)
     ]
 
 
-def _key(star: Star) -> list[str]:
-    return [star.key.name, "valid_from"] if star.is_fact else [star.key.name]
+def _key(star: StarTable) -> list[str]:
+    return [*star.key_names, "valid_from"] if star.is_fact else [*star.key_names]
 
 
 def _identifier(table: str) -> sql.Identifier:

@@ -18,7 +18,8 @@ from psycopg import Connection, errors, sql
 from totes.batch import ProcessedManifest, StarFile
 from totes.engine import fitting
 from totes.progress import Progress
-from totes.star.contract import STARS, Star, literal
+from totes.star.contract import StarTable, literal
+from totes.star.definition import TOTESYS, Star
 from totes.warehouse import daily, dependents
 from totes.warehouse.binary import ROWS_PER_BLOCK, copy_in
 from totes.warehouse.statement import read, statement
@@ -46,9 +47,10 @@ _LONG = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 _DESCRIBE = "select column_name as name, column_type as type from (describe select * from {})"
 
 
-def apply(
+def apply(  # noqa: PLR0913, PLR0917  two ends, what goes from one to the other, and who watches
     connection: Connection[Any],
     engine: duckdb.DuckDBPyConnection,
+    star: Star,
     manifest: ProcessedManifest,
     local: Mapping[str, Path],
     progress: Progress,
@@ -58,15 +60,16 @@ def apply(
     `local` has the local copy of each object that the manifest's `files` and `refused` name.
     """
     connection.execute(read("tune"))
-    _Batch(connection, engine, manifest, local, progress).apply()
+    _Batch(connection, engine, star, manifest, local, progress).apply()
 
 
 class UntrueError(Exception):
     """What a file has instead of what its manifest says."""
 
 
-def check_file(
+def check_file(  # noqa: PLR0913  a file, and all that says what must be in it
     engine: duckdb.DuckDBPyConnection,
+    star: Star,
     manifest: ProcessedManifest,
     file: StarFile,
     path: Path,
@@ -74,9 +77,9 @@ def check_file(
     refused: bool,
 ) -> None:
     """UntrueError unless a file has the columns, types, rows and moments it must have."""
-    if not refused and file.table not in STARS:
+    if not refused and file.table not in star.tables:
         raise UntrueError(f"there is no star table {file.table}")
-    expected = _REFUSED if refused else _columns(STARS[file.table]) | _MOMENT
+    expected = _REFUSED if refused else _columns(star.tables[file.table]) | _MOMENT
     rows = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
     try:
         with fitting(f"Reading {file.table} of batch {manifest.batch}"):
@@ -112,16 +115,17 @@ class _Definition(NamedTuple):
 class _Batch:
     connection: Connection[Any]
     engine: duckdb.DuckDBPyConnection
+    star: Star
     manifest: ProcessedManifest
     local: Mapping[str, Path]
     progress: Progress
 
     def apply(self) -> None:
         self._refuse()
-        in_bulk = [star for star in STARS.values() if self._is_bulk(star)]
+        in_bulk = [table for table in self.star.tables.values() if self._is_bulk(table)]
         definitions = self._take_down(in_bulk)
         changes = daily.Changes(self.connection)
-        for star in STARS.values():
+        for star in self.star.tables.values():
             if star in in_bulk:
                 self._fill(star)
             else:
@@ -134,7 +138,8 @@ class _Batch:
             for star in in_bulk
         }
         changes.settle(filled.keys())
-        daily.fill(self.connection, self.engine, filled)
+        if self.star == TOTESYS:
+            daily.fill(self.connection, self.engine, filled)
         self.connection.execute(statement("forget_earlier", batch=self.manifest.batch))
 
     def _refuse(self) -> None:
@@ -155,11 +160,14 @@ class _Batch:
         )
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
         self._copy(staged, _REFUSED, self.manifest.refused)
-        self.connection.execute(statement("refuse", staged=staged, batch=self.manifest.batch))
+        composite = [table.name for table in self.star.tables.values() if len(table.key) > 1]
+        self.connection.execute(
+            statement("refuse", staged=staged, batch=self.manifest.batch, composite=composite)
+        )
 
     # A first load: straight into empty tables.
 
-    def _is_bulk(self, star: Star) -> bool:
+    def _is_bulk(self, star: StarTable) -> bool:
         """Whether the star is empty and gets many rows, all of them of this moment."""
         files = self._files(star)
         if sum(file.rows for file in files) < BULK_ROWS or any(file.deletes for file in files):
@@ -174,18 +182,20 @@ class _Batch:
         late = f"from ({self._parquet(files)}) where valid_from <> timestamptz {moment} limit 1"
         return self.engine.execute(f"select 1 {late}").fetchone() is None
 
-    def _take_down(self, stars: Sequence[Star]) -> list[_Definition]:
+    def _take_down(self, stars: Sequence[StarTable]) -> list[_Definition]:
         if not stars:
             return []
         found = self.connection.execute(
-            statement("definitions", tables=[star.name for star in stars], stars=list(STARS))
+            statement(
+                "definitions", tables=[star.name for star in stars], stars=list(self.star.tables)
+            )
         )
         definitions = [_Definition(*row) for row in found]
         for definition in reversed(definitions):
             self.connection.execute(definition.take_down.encode())
         return definitions
 
-    def _fill(self, star: Star) -> None:
+    def _fill(self, star: StarTable) -> None:
         columns = _columns(star) | ({"valid_from": "TIMESTAMPTZ"} if star.is_fact else {})
         self._copy(sql.Identifier(star.name), columns, self._files(star))
 
@@ -197,7 +207,7 @@ class _Batch:
                 with self.connection.transaction():
                     self.connection.execute(put_up.encode())
             except errors.ForeignKeyViolation:
-                star = STARS[table_name]
+                star = self.star.tables[table_name]
                 self._set_aside(star, sql.Identifier(star.name))
                 thinned.add(star.name)
                 self.connection.execute(put_up.encode())
@@ -205,7 +215,7 @@ class _Batch:
 
     # Every other load: staged first.
 
-    def _merge(self, star: Star, changes: daily.Changes) -> None:
+    def _merge(self, star: StarTable, changes: daily.Changes) -> None:
         staged = sql.Identifier(f"staged_{star.name}")
         columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in star.columns)
         names = {"staged": staged, "star": sql.Identifier(star.name), "columns": columns}
@@ -223,11 +233,12 @@ class _Batch:
         else:
             self.connection.execute(sql.SQL("ANALYZE {}").format(staged))
         moments = sql.SQL("SELECT DISTINCT valid_from FROM {} ORDER BY 1").format(staged)
-        changes.touch(star, staged)
+        if self.star == TOTESYS:
+            changes.touch(star, staged)
         for (moment,) in self.connection.execute(moments).fetchall():
             self._place(star, names, moment)
 
-    def _is_awaited(self, star: Star) -> bool:
+    def _is_awaited(self, star: StarTable) -> bool:
         """Whether versions of the star wait for a dimension's row."""
         query = (
             "SELECT EXISTS (SELECT FROM totes.quarantine"
@@ -235,22 +246,22 @@ class _Batch:
         )
         return self.connection.execute(query, [star.name]).fetchone() == (True,)
 
-    def _free(self, star: Star, staged: sql.Identifier) -> None:
+    def _free(self, star: StarTable, staged: sql.Identifier) -> None:
         """Stage the versions that waited for a dimension row of this batch."""
-        for dimension in _dimensions(star):
+        for dimension in self._dimensions(star):
             if self._files(dimension):
                 self.connection.execute(
                     statement(
                         "free_waiting",
                         staged=staged,
                         name=star.name,
-                        key=sql.Identifier(star.key.name),
+                        same=_same_key(star, "known", "entered"),
                         **_reference(dimension),
-                        key_type=sql.SQL(dimension.key.type.postgres),
+                        key_type=sql.SQL(dimension.key[0].type.postgres),
                     )
                 )
 
-    def _set_aside(self, star: Star, relation: sql.Identifier) -> None:
+    def _set_aside(self, star: StarTable, relation: sql.Identifier) -> None:
         """Quarantine those rows of `relation` whose dimension rows are missing."""
         for column in star.columns:
             if column.references:
@@ -260,21 +271,31 @@ class _Batch:
                         relation=relation,
                         name=star.name,
                         batch=self.manifest.batch,
-                        key=sql.Identifier(star.key.name),
+                        key=_key_text(star, "w"),
                         columns=_qualified("w", [c.name for c in star.columns]),
                         column=sql.Identifier(column.name),
                         column_name=column.name,
-                        **_reference(STARS[column.references]),
+                        **_reference(self.star.tables[column.references]),
                     )
                 )
 
-    def _place(self, star: Star, names: Mapping[str, sql.Composable], moment: datetime) -> None:
+    def _place(
+        self, star: StarTable, names: Mapping[str, sql.Composable], moment: datetime
+    ) -> None:
         """Bring the staged rows of one moment into the star."""
         columns = [column.name for column in star.columns]
         parts = {
             **names,
             "name": star.name,
-            "key": sql.Identifier(star.key.name),
+            "key": _names(star.key_names),
+            "key_text": _key_text(star, "s"),
+            "fact_key_text": _key_text(star, "f"),
+            "same_as_fact": _same_key(star, "f", "s"),
+            "same_as_earlier": _same_key(star, "f", "earlier"),
+            "same_as_joined": _same_key(star, "f", "joined"),
+            "same_as_dimension": _same_key(star, "d", "s"),
+            "same_as_entered": _same_key(star, "e", "s"),
+            "joined_key": _qualified("f", star.key_names),
             "moment": moment,
             "batch": self.manifest.batch,
             "captured_at": self.manifest.captured_at,
@@ -288,9 +309,14 @@ class _Batch:
         for step in _STEPS[star.is_fact, late]:
             self.connection.execute(statement(step, **parts))
         if star.is_fact and late:  # join_equal deletes versions
-            dependents.check_references(self.connection)
+            dependents.check_references(self.connection, self.star)
 
-    def _files(self, star: Star) -> list[StarFile]:
+    def _dimensions(self, star: StarTable) -> list[StarTable]:
+        """The dimensions that a fact refers to, each once."""
+        names = dict.fromkeys(column.references for column in star.columns)
+        return [self.star.tables[name] for name in names if name]
+
+    def _files(self, star: StarTable) -> list[StarFile]:
         return [file for file in self.manifest.files if file.table == star.name]
 
     def _parquet(self, files: Iterable[StarFile]) -> str:
@@ -343,21 +369,35 @@ _STEPS: Mapping[tuple[bool, bool], tuple[str, ...]] = MappingProxyType(
 """What places a moment's rows: of a fact or not, late (they were in quarantine) or not."""
 
 
-def _columns(star: Star) -> dict[str, str]:
+def _columns(star: StarTable) -> dict[str, str]:
     return {column.name: column.type.name for column in star.columns}
 
 
-def _dimensions(star: Star) -> list[Star]:
-    """The dimensions that a fact points at, each once."""
-    return [STARS[name] for name in dict.fromkeys(c.references for c in star.columns) if name]
-
-
-def _reference(dimension: Star) -> dict[str, str | sql.Identifier]:
+def _reference(dimension: StarTable) -> dict[str, str | sql.Identifier]:
     return {
         "dimension": sql.Identifier(dimension.name),
         "dimension_name": dimension.name,
-        "dimension_key": sql.Identifier(dimension.key.name),
+        "dimension_key": sql.Identifier(dimension.key_names[0]),
     }
+
+
+def _names(columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def _key_text(star: StarTable, alias: str) -> sql.Composed:
+    """SQL: the natural key as bookkeeping has it: one text, a JSON array of several columns."""
+    parts = [sql.SQL("{}::text").format(sql.Identifier(alias, name)) for name in star.key_names]
+    if len(parts) == 1:
+        return sql.Composed(parts)
+    return sql.SQL("jsonb_build_array({})::text").format(sql.SQL(", ").join(parts))
+
+
+def _same_key(star: StarTable, one: str, other: str) -> sql.Composed:
+    """SQL: whether two relations' rows have the same natural key."""
+    return sql.SQL("({}) = ({})").format(
+        _qualified(one, star.key_names), _qualified(other, star.key_names)
+    )
 
 
 def _qualified(relation: str, columns: Iterable[str]) -> sql.Composed:

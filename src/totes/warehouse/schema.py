@@ -1,19 +1,20 @@
-"""The warehouse's schema: made and upgraded by migrations, and checked against the contract."""
+"""The warehouse's schema: created, upgraded, and compared with the declaration of the star.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+The star's tables come from its declaration, the bookkeeping in schema `totes` from migrations.
+"""
+
 from importlib.resources import files
-from itertools import zip_longest
 from typing import Any
 
 from psycopg import Connection, errors, sql
-from psycopg.rows import class_row
+from psycopg.rows import dict_row
 
 from totes.errors import WarehouseError, WarehouseOutdated
 from totes.failpoint import reach
 from totes.settings import Dsn
-from totes.star.contract import STARS, Star
+from totes.star.definition import TOTESYS, Star
 from totes.warehouse.connection import connect, require_default_schema
+from totes.warehouse.ddl import Addition, Mismatch, WarehouseColumn, WarehouseTable, compare
 
 READER = "totes_reader"
 """The role that may read everything here and change nothing."""
@@ -23,26 +24,11 @@ OLDEST_SERVER = 150000
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('totes.migrate', 0))"
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column of a star table, as the contract wants it or as the warehouse has it."""
+def migrate(dsn: Dsn, star: Star = TOTESYS) -> list[str]:
+    """Create the warehouse's tables, or add what this program's need; what was added, in words.
 
-    table_name: str
-    column_name: str
-    type: str
-    nullable: bool
-    is_key: bool = False
-    reference: str | None = None
-
-    def __str__(self) -> str:
-        null = "NULL" if self.nullable else "NOT NULL"
-        key = " PRIMARY KEY" if self.is_key else ""
-        reference = f" REFERENCES {self.reference}" if self.reference else ""
-        return f"{self.column_name} {self.type} {null}{key}{reference}"
-
-
-def migrate(dsn: Dsn) -> list[str]:
-    """Bring the warehouse to this program's schema; the names of the migrations it took."""
+    Raises WarehouseError, and adds nothing to the star, where it differs in another way.
+    """
     with connect(dsn) as connection:
         if connection.info.server_version < OLDEST_SERVER:
             raise WarehouseError("The warehouse needs PostgreSQL 15 or newer.")
@@ -53,26 +39,18 @@ def migrate(dsn: Dsn) -> list[str]:
             connection.execute(_sql("ledger.sql"))
             reach("migrate.before-ledger")
         reach("migrate.ledger-made")
-        return [name for name in _migrations() if _apply(connection, name)]
+        applied = [f"migration {name}" for name in _migrations() if _apply(connection, name)]
+        return [*applied, *_add(connection, star)]
 
 
-def check(connection: Connection[Any]) -> None:
+def check(connection: Connection[Any], star: Star = TOTESYS) -> None:
     """WarehouseError where the warehouse is older or newer than the program, or was altered."""
     check_migrations(connection)
-    with connection.cursor(row_factory=class_row(_Column)) as cursor:
-        query = _sql("catalogue.sql")
-        found = cursor.execute(query, {"tables": list(STARS)}).fetchall()
-    for star in STARS.values():
-        expected = list(_expected(star))
-        actual = [column for column in found if column.table_name == star.name]
-        added = len(expected)  # others' columns come last
-        for want, have in zip_longest(expected, actual[:added]):
-            if want != have:
-                raise WarehouseError(
-                    f"Table {star.name} of the warehouse differs from the contract: "
-                    f"it has {have or 'nothing'} where {want or 'nothing'} belongs. "
-                    "Restore it, or migrate an empty database and run `totes replay`."
-                )
+    for addition in _additions(connection, star):
+        if not addition.is_comment:
+            raise WarehouseOutdated(
+                f"The warehouse lacks {addition.what}: run `totes warehouse migrate`."
+            )
 
 
 def check_migrations(connection: Connection[Any]) -> None:
@@ -88,22 +66,46 @@ def check_migrations(connection: Connection[Any]) -> None:
         )
 
 
-def _expected(star: Star) -> Iterator[_Column]:
-    if star.surrogate:
-        yield _Column(star.name, star.surrogate, "integer", nullable=False, is_key=True)
-    for column in star.columns:
-        yield _Column(
-            star.name,
-            column.name,
-            column.type.postgres,
-            column.nullable,
-            is_key=not star.is_fact and column is star.key,
-            reference=column.references,
-        )
-    if star.is_fact:
-        moment = "timestamp with time zone"
-        yield _Column(star.name, "valid_from", moment, nullable=False)
-        yield _Column(star.name, "valid_to", moment, nullable=True)
+def _add(connection: Connection[Any], star: Star) -> list[str]:
+    """Add what the star's declaration has and the warehouse has not, in one transaction."""
+    with connection.transaction():
+        connection.execute(_LOCK)
+        additions = _additions(connection, star)
+        for addition in additions:
+            for statement in addition.statements:
+                connection.execute(statement)
+        connection.execute(star.functions.encode())
+        reach("migrate.before-star")
+    reach("migrate.star-made")
+    return [addition.what for addition in additions]
+
+
+def _additions(connection: Connection[Any], star: Star) -> list[Addition]:
+    """What the warehouse lacks of the star; WarehouseError where it differs in another way."""
+    found = _tables(connection, star)
+    names = frozenset(name for (name,) in connection.execute(_sql("names.sql")))
+    additions = []
+    for table in star.tables.values():
+        for difference in compare(table, found.get(table.name), names, READER):
+            if isinstance(difference, Mismatch):
+                raise WarehouseError(
+                    f"Table {table.name} of the warehouse differs from its declaration: it has "
+                    f"{difference.found} instead of {difference.expected}. "
+                    "Restore it, or migrate an empty database and run `totes replay`."
+                )
+            additions.append(difference)
+    return additions
+
+
+def _tables(connection: Connection[Any], star: Star) -> dict[str, WarehouseTable]:
+    """The star's tables that the warehouse has, by name."""
+    found: dict[str, WarehouseTable] = {}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        for row in cursor.execute(_sql("catalogue.sql"), {"tables": list(star.tables)}):
+            name, key, comment = (row.pop(part) for part in ("table_name", "key", "table_comment"))
+            table = found.setdefault(name, WarehouseTable({}, tuple(key), comment))
+            table.columns[row["name"]] = WarehouseColumn(**row)
+    return found
 
 
 def _apply(connection: Connection[Any], name: str) -> bool:

@@ -2,15 +2,15 @@
 
 locals {
   histories = ["sales_order", "purchase_order", "payment"]
-  facts     = [for table in keys(local.tables.processed) : table if startswith(table, "fact_")]
+  facts     = { for name, table in local.star_tables : name => table if table.fact }
 
   named_queries = merge(
     {
-      for table, names in local.tables.ingestion : "current_${table}" => {
+      for table, described in local.source_tables : "current_${table}" => {
         about    = "Current state of ${table}, as its source has it."
         database = aws_glue_catalog_database.ingestion.name
         sql = templatefile("${path.module}/queries/ingestion_current.sql", {
-          table = table, key = names[0], columns = join(", ", names)
+          table = table, key = described.key, columns = join(", ", described.columns)
         })
       }
     },
@@ -19,7 +19,7 @@ locals {
         about    = "History of one ${table}, silent changes and deletion included."
         database = aws_glue_catalog_database.ingestion.name
         sql = templatefile("${path.module}/queries/ingestion_history.sql", {
-          table = table, key = local.tables.ingestion[table][0], columns = join(", ", local.tables.ingestion[table])
+          table = table, key = local.source_tables[table].key, columns = join(", ", local.source_tables[table].columns)
         })
       }
     },
@@ -28,25 +28,25 @@ locals {
         about    = "What changed in ${table} on one day; reads that day only."
         database = aws_glue_catalog_database.ingestion.name
         sql = templatefile("${path.module}/queries/ingestion_day.sql", {
-          table = table, key = local.tables.ingestion[table][0], columns = join(", ", local.tables.ingestion[table])
+          table = table, key = local.source_tables[table].key, columns = join(", ", local.source_tables[table].columns)
         })
       }
     },
     {
-      for table in local.facts : "current_${table}" => {
+      for table, described in local.facts : "current_${table}" => {
         about    = "Current state of ${table}, in the star's types."
         database = aws_glue_catalog_database.processed.name
         sql = templatefile("${path.module}/queries/processed_current.sql", {
-          table = table, key = local.tables.processed[table][0].name, columns = join(", ", local.tables.processed[table][*].name)
+          table = table, key = join(", ", described.key), columns = join(", ", described.columns[*].name)
         })
       }
     },
     {
-      for table in local.facts : "history_of_one_${table}" => {
+      for table, described in local.facts : "history_of_one_${table}" => {
         about    = "History of one row of ${table}, in the star's types."
         database = aws_glue_catalog_database.processed.name
         sql = templatefile("${path.module}/queries/processed_history.sql", {
-          table = table, key = local.tables.processed[table][0].name, columns = join(", ", local.tables.processed[table][*].name)
+          table = table, key = join(", ", described.key), columns = join(", ", described.columns[*].name)
         })
       }
     },

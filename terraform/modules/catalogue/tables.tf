@@ -2,8 +2,9 @@
 # end with _raw; the views beside them count only files that a manifest names.
 
 locals {
-  prefix = "totes_${replace(var.environment, "-", "_")}"
-  tables = jsondecode(file("${path.module}/tables.json"))
+  prefix        = "totes_${replace(var.environment, "-", "_")}"
+  source_tables = jsondecode(file("${path.module}/source_tables.json"))
+  star_tables   = jsondecode(file("${path.module}/star_tables.json")) # make star
 
   ion = { # for it alone takes JSON that spans lines, as manifests do
     input   = "com.amazon.ionhiveserde.formats.IonInputFormat"
@@ -65,10 +66,10 @@ locals {
       }
     },
     {
-      for table, names in local.tables.ingestion : "${table}_raw" => {
+      for table, described in local.source_tables : "${table}_raw" => {
         about      = "JSON Lines of ${table}, orphans included: ask ${table}."
         format     = local.json
-        columns    = [for name in concat(["_op", "_xid"], names) : { name = name, type = "string" }]
+        columns    = [for name in concat(["_op", "_xid"], described.columns) : { name = name, type = "string" }]
         partitions = local.days
         location   = "s3://${var.ingestion_bucket}/${table}/"
         parameters = merge(local.day_projection, {
@@ -105,10 +106,10 @@ locals {
       }
     },
     {
-      for table, columns in local.tables.processed : "${table}_raw" => {
+      for table, described in local.star_tables : "${table}_raw" => {
         about  = "Parquet of ${table}, orphans and all generations included: ask ${table}."
         format = local.parquet
-        columns = concat(columns, [
+        columns = concat(described.columns, [
           { name = "valid_from", type = "timestamp" },
           { name = "_op", type = "string" },
         ])

@@ -21,11 +21,11 @@ locals {
       }
     },
     {
-      for table, names in local.tables.ingestion : table => {
+      for table, described in local.source_tables : table => {
         about = "Every version of a row of ${table} that a batch brought."
         sql = templatefile("${path.module}/views/ingestion_table.sql", {
           table   = table
-          columns = join(", ", [for name in concat(["_op", "_xid"], names) : "rows_.\"${name}\""])
+          columns = join(", ", [for name in concat(["_op", "_xid"], described.columns) : "rows_.\"${name}\""])
         })
         columns = concat(
           [{ name = "batch", type = "bigint" }, { name = "captured_at", type = "string" }],
@@ -53,7 +53,7 @@ locals {
       }
     },
     {
-      for table, columns in local.tables.processed : table => {
+      for table, described in local.star_tables : table => {
         about = "Every version of a row of ${table} in the current generation."
         sql = templatefile("${path.module}/views/processed_table.sql", {
           table   = table

@@ -1,17 +1,15 @@
 """What every table and column of the star means, and which columns of totesys it comes from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
 import pandas as pd
-import sqlglot.lineage
-from sqlglot import exp
 
 from totes.dashboard.reading import Reading
-from totes.star.contract import STARS
-from totes.star.models import ISO_CURRENCY, shipped_models
+from totes.star.definition import TOTESYS
+from totes.star.lineage import column_sources
 
 FACTS: Mapping[str, str] = MappingProxyType(
     {
@@ -30,7 +28,12 @@ _VIEWS = (
     "fact_purchase_orders",
 )
 
-_NAMES = (*STARS, *_VIEWS)
+_NAMES = (*TOTESYS.tables, *_VIEWS)
+
+_TABLES = {
+    table.current_view.name: table.name for table in TOTESYS.tables.values() if table.current_view
+}
+"""The fact that a view shows the current rows of."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class StarSchema:
 
 def star(name: str) -> StarSchema:
     """One of FACTS."""
-    fact = STARS[FACTS[name]]
+    fact = TOTESYS.tables[FACTS[name]]
     pointing: dict[str, list[str]] = {}
     for column in fact.columns:
         if column.references:
@@ -66,7 +69,7 @@ def columns(reading: Reading) -> pd.DataFrame:
     found = reading.run("dictionary_columns", names=list(_NAMES))
     known = lineage()
     found["sources"] = [
-        known.get((table.replace("current_", "fact_"), column), ())
+        known.get((_TABLES.get(table, table), column), ())
         for table, column in zip(found["table"], found["column"], strict=True)
     ]
     return found
@@ -75,19 +78,10 @@ def columns(reading: Reading) -> pd.DataFrame:
 @cache
 def lineage() -> Mapping[tuple[str, str], tuple[str, ...]]:
     """The source columns of each column of the star, as the models' SQL says."""
-    found = {}
-    for model in shipped_models().all:
-        for column in model.star.columns:
-            node = sqlglot.lineage.lineage(column.name, model.sql, {}, dialect="duckdb")
-            found[model.name, column.name] = tuple(sorted(set(_leaves(node))))
-    return MappingProxyType(found)
-
-
-def _leaves(node: sqlglot.lineage.Node) -> Iterator[str]:
-    """The columns of totesys at the ends."""
-    for step in node.walk():
-        if step.downstream or not isinstance(step.source, exp.Table):
-            continue
-        table = step.source.name
-        if table and table not in STARS and table != ISO_CURRENCY:
-            yield f"{table}.{exp.to_column(step.name).name}"
+    return MappingProxyType(
+        {
+            (model.name, column.name): column_sources(model.sql, column.name, TOTESYS.tables)
+            for model in TOTESYS.models.all
+            for column in model.star.columns
+        }
+    )

@@ -3,7 +3,7 @@
 DELETE FROM {staged} s
 USING {star} f
 WHERE s.valid_from = {moment} AND s._op = 'upsert'
-    AND f.{key} = s.{key}
+    AND {same_as_fact}
     AND f.valid_from <= s.valid_from
     AND (f.valid_to IS NULL OR f.valid_to > s.valid_from)
     AND (
@@ -12,7 +12,7 @@ WHERE s.valid_from = {moment} AND s._op = 'upsert'
             ({of_fact}) IS NOT DISTINCT FROM ({of_staged})
             AND NOT EXISTS (
                 SELECT FROM totes.quarantine q
-                WHERE q.star_table = {name} AND q.key = s.{key}::text
+                WHERE q.star_table = {name} AND q.key = {key_text}
                     AND q.released_at IS NULL
                     AND q.valid_from > f.valid_from AND q.valid_from < s.valid_from
             )

@@ -12,6 +12,6 @@ WHERE q.star_table = {name}
     AND EXISTS (SELECT FROM {dimension} d WHERE d.{dimension_key} = q.value::{key_type})
     AND NOT EXISTS (
         SELECT FROM {staged} known
-        WHERE known.{key} = entered.{key} AND known.valid_from = entered.valid_from
+        WHERE {same} AND known.valid_from = entered.valid_from
     )
 ORDER BY q.key, q.valid_from, q.batch DESC

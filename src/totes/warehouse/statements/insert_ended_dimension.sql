@@ -8,5 +8,5 @@ WITH entered AS (
     RETURNING {key}
 )
 INSERT INTO totes.deleted_dimension_rows (table_name, key, deleted_at, batch)
-SELECT {name}, s.{key}::text, s.valid_to, {batch}
-FROM {staged} s JOIN entered e ON e.{key} = s.{key} AND s.valid_from = {moment}
+SELECT {name}, {key_text}, s.valid_to, {batch}
+FROM {staged} s JOIN entered e ON {same_as_entered} AND s.valid_from = {moment}

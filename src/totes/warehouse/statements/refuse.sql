@@ -8,4 +8,9 @@ SELECT
         SELECT min(q.superseded_at) FROM totes.quarantine q
         WHERE q.star_table = r.star_table AND q.key = r.key AND q.valid_from = r.valid_from
     )
-FROM {staged} r
+FROM (
+    SELECT
+        star_table, column_name, value, reason, row, valid_from,
+        CASE WHEN star_table = ANY({composite}) THEN key::jsonb::text ELSE key END AS key
+    FROM {staged}
+) AS r

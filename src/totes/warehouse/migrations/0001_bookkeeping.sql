@@ -83,4 +83,17 @@ COMMENT ON COLUMN totes.deleted_dimension_rows.key IS 'Its key, as text.';
 COMMENT ON COLUMN totes.deleted_dimension_rows.deleted_at IS 'When the deletion was seen.';
 COMMENT ON COLUMN totes.deleted_dimension_rows.batch IS 'The batch that brought it.';
 
+-- When the warehouse was last proven equal to its source.
+CREATE TABLE totes.verifications (
+    batch bigint NOT NULL,
+    verified_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    equal boolean NOT NULL,
+    one boolean PRIMARY KEY DEFAULT true CHECK (one)
+);
+COMMENT ON TABLE totes.verifications IS 'One row at most: what the last verify found.';
+COMMENT ON COLUMN totes.verifications.batch IS 'The batch that was compared.';
+COMMENT ON COLUMN totes.verifications.verified_at IS 'When, by the warehouse''s clock.';
+COMMENT ON COLUMN totes.verifications.equal IS 'Whether source and warehouse were equal.';
+COMMENT ON COLUMN totes.verifications.one IS 'Always true: the key of the only row.';
+
 GRANT SELECT ON ALL TABLES IN SCHEMA totes TO totes_reader;
