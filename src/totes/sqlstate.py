@@ -107,6 +107,7 @@ _UNREACHED = (
     ("unsupported startup parameter", "leave it out of the DSN and the PG… variables"),
     ("could not translate host name|resolve", "check the host's name"),
     ("refused|timeout|timed out|No such file|unreachable", "check host and port, and start it"),
+    ("connection is (lost|closed)|server closed", "check that the server runs, then try again"),
 )
 """What a person does about a connection that failed, by what the server or libpq said."""
 

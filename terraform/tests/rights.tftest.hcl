@@ -71,7 +71,7 @@ run "what_each_may" {
   assert {
     condition = {
       for stage, made in module.stage : stage => setsubtract(keys(made.environment), [
-        "ENVIRONMENT", "POWERTOOLS_LOG_LEVEL", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_SERVICE_NAME", "TOTES_ALERT_TOPIC",
+        "ENVIRONMENT", "POWERTOOLS_LOG_LEVEL", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_SERVICE_NAME", "TOTES_ALERT_TOPIC", "TOTES_MEMORY",
       ])
       } == {
       ingest    = toset(["TOTES_EXCLUDE_TABLES", "TOTES_INGESTION_URL", "TOTES_SOURCE_SCHEMA", "TOTES_SOURCE_SECRET"])

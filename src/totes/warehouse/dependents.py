@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection, errors, sql
 
 from totes.errors import WarehouseError
+from totes.sqlstate import line, meaning
 from totes.star.contract import StarTable
 from totes.star.definition import Star
 from totes.warehouse import daily
@@ -120,9 +121,9 @@ def _rehearsed(connection: Connection[Any], star: Star) -> list[Obstacle]:
         errors.InvalidColumnReference,
         errors.ObjectNotInPrerequisiteState,
     ) as error:
-        said = error.diag
-        found = " ".join(filter(None, [said.message_primary, said.message_detail]))
-        return [Obstacle(found.rstrip("."), (said.message_hint or _REMOVE).rstrip("."))]
+        known = meaning(error)
+        remedy = error.diag.message_hint or (known.advice if known else _REMOVE)
+        return [Obstacle(line(error), remedy.rstrip("."))]
     return []
 
 
