@@ -176,7 +176,7 @@ requirements-check: setup ## requirements*.txt are what pyproject.toml asks for
 
 .PHONY: schema
 schema: setup ## write docs/manifest.schema.json anew
-	$(BIN)/python -c 'from totes.batch import manifest_schema; print(manifest_schema(), end="")' \
+	$(BIN)/python -c 'from totes.lake.manifest import manifest_schema; print(manifest_schema(), end="")' \
 		> docs/manifest.schema.json
 
 .PHONY: star

@@ -28,11 +28,13 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from totes.config.settings import Dsn
 from totes.dashboard import metrics
 from totes.dashboard.filters import Filter
 from totes.dashboard.reading import Reading, open_reading
 from totes.dashboard.rows import MOST
-from totes.demo.servers import (
+from totes.demo.simulator import bulk
+from totes.embedded.servers import (
     Source,
     Warehouse,
     binary,
@@ -41,8 +43,6 @@ from totes.demo.servers import (
     source_server,
     warehouse_server,
 )
-from totes.demo.simulator import bulk
-from totes.settings import Dsn
 
 SAMPLE_SECONDS = 0.02
 

@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from totes.config.settings import Dsn
 from totes.dashboard.filters import Filter
-from totes.settings import Dsn
 
 Row = dict[str, Any]
 Facts = Mapping[str, list[Row]]

@@ -16,13 +16,13 @@ from psycopg import sql
 
 from plant import Plant
 from shop import GRANTS, Shop, shop_on
-from totes.demo.servers import (
+from totes.config.settings import Dsn
+from totes.embedded.servers import (
     EmbeddedServer,
     Source,
     prepare_source,
     prepare_warehouse,
 )
-from totes.settings import Dsn
 from totes.warehouse.schema import migrate
 
 if TYPE_CHECKING:

@@ -28,15 +28,16 @@ from typing import Any, Protocol, Self
 
 import psycopg
 
-from totes import failpoint, ingest
-from totes.demo.servers import EmbeddedServer
+from totes import failpoint
+from totes.config.settings import Dsn
+from totes.embedded.servers import EmbeddedServer
 from totes.errors import LakeError, ObjectMissing, TotesError
 from totes.lake.s3 import S3Store
 from totes.lake.store import Store
-from totes.pipeline import STAGES, Pipeline, run_once, steps
-from totes.release import release
-from totes.replay import replay
-from totes.settings import Dsn
+from totes.operations.release import release
+from totes.stages import ingest
+from totes.stages.replay import replay
+from totes.stages.runner import STAGES, Pipeline, run_once, steps
 from totes.warehouse.quarantine import refused_batches
 from totes.warehouse.schema import migrate
 
@@ -223,7 +224,9 @@ type Command = str | Callable[[Pipeline], object]
 """One of COMMANDS, or a function of some module that a child can import."""
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["faults", "totes.source.capture", "totes.transform.build"])
+_PROCESSES.set_forkserver_preload(
+    ["faults", "totes.source.capture", "totes.stages.transform.build"]
+)
 """A child is a fork of a process that has imported everything, and has done nothing yet."""
 
 LONGEST_SECONDS = 120

@@ -8,9 +8,9 @@ import psycopg
 
 from oracle import Oracle, judge, look
 from plant import Plant
-from totes.batch import manifest_path
-from totes.pipeline import Pipeline
-from totes.verify import verify
+from totes.lake.manifest import manifest_path
+from totes.operations.verify import verify
+from totes.stages.runner import Pipeline
 
 
 @dataclass

@@ -4,7 +4,7 @@ import gzip
 import json
 from typing import Any
 
-from totes.batch import Manifest, manifest_path
+from totes.lake.manifest import Manifest, manifest_path
 from totes.lake.store import Store
 
 Line = dict[str, Any]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lake_reader import Line
-from totes.batch import (
+from totes.lake.folder import FolderStore
+from totes.lake.manifest import (
     Column,
     File,
     Identity,
@@ -19,7 +20,6 @@ from totes.batch import (
     digest,
     manifest_path,
 )
-from totes.lake.folder import FolderStore
 
 WRITTEN = {"created_at": "2022-11-03 14:20:49.962", "last_updated": "2022-11-03 14:20:49.962"}
 

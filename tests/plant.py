@@ -13,12 +13,12 @@ from typer.testing import CliRunner, Result
 
 from totes import failpoint
 from totes.cli import app
+from totes.config.settings import Dsn
 from totes.demo.simulator import bulk
 from totes.lake.folder import FolderStore
-from totes.pipeline import Done, Pipeline, run_once
 from totes.rates import Rates
-from totes.settings import Dsn
 from totes.source.catalogue import Scope
+from totes.stages.runner import Done, Pipeline, run_once
 
 
 @dataclass(frozen=True)

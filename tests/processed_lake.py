@@ -12,9 +12,9 @@ import duckdb
 import psycopg
 from psycopg import sql
 
-from totes.batch import ProcessedManifest, StarFile, digest, processed_manifest_path
+from totes.config.settings import Dsn
 from totes.lake.folder import FolderStore
-from totes.settings import Dsn
+from totes.lake.manifest import ProcessedManifest, StarFile, digest, processed_manifest_path
 from totes.star.contract import literal
 from totes.star.definition import TOTESYS
 

@@ -12,12 +12,12 @@ from psycopg import sql
 
 import lake_reader
 from lake_reader import Line
-from totes.batch import Manifest
-from totes.demo.servers import EmbeddedServer, prepare_source
-from totes.ingest import Accept, ingest
+from totes.config.settings import Dsn
+from totes.embedded.servers import EmbeddedServer, prepare_source
 from totes.lake.folder import FolderStore
-from totes.settings import Dsn
+from totes.lake.manifest import Manifest
 from totes.source.catalogue import Scope
+from totes.stages.ingest import Accept, ingest
 
 GRANTS = """
 CREATE SCHEMA IF NOT EXISTS shop;

@@ -32,11 +32,11 @@ from faults import restart
 from soak_business import Business
 from soak_child import HUNG, UNFORESEEN, Child, Errand, Report, gate
 from soak_plan import FAULTS, STAGES, Round, Step, rounds
-from totes.demo.servers import EmbeddedServer, prepare_source, prepare_warehouse
+from totes.config.settings import Dsn
+from totes.embedded.servers import EmbeddedServer, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore
-from totes.pipeline import Pipeline
-from totes.settings import Dsn
 from totes.source.catalogue import Scope
+from totes.stages.runner import Pipeline
 from witness import TABLES, Finding, Witness
 
 KINDS = ("lost", "doubled", "altered", "unforeseen")

@@ -13,9 +13,9 @@ import psycopg
 from psycopg import errors, sql
 
 from faults import restart
-from totes.demo.servers import EmbeddedServer, Source
 from totes.demo.simulator import HOSTILE, Simulator, bulk
 from totes.demo.simulator.actions import RECENT
+from totes.embedded.servers import EmbeddedServer, Source
 
 ORDERS = RECENT + 200
 """Of each kind, to begin with."""

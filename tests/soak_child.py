@@ -19,14 +19,14 @@ import faults
 from faults import COMMIT, Cut, Fault, FaultyStore, Given, Proxy, at_the
 from soak_plan import Step
 from totes import failpoint
-from totes.batch import digest
+from totes.config.settings import Dsn
 from totes.errors import TotesError
 from totes.lake.folder import FolderStore
-from totes.pipeline import Pipeline
-from totes.replay import replay
-from totes.settings import Dsn
+from totes.lake.manifest import digest
+from totes.operations.verify import verify
 from totes.source import snapshot
-from totes.verify import verify
+from totes.stages.replay import replay
+from totes.stages.runner import Pipeline
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -46,7 +46,12 @@ _STORE_FAULTS: Mapping[str, Fault] = MappingProxyType(
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
-    ["soak_child", "totes.source.capture", "totes.transform.build", "totes.verify"]
+    [
+        "soak_child",
+        "totes.source.capture",
+        "totes.stages.transform.build",
+        "totes.operations.verify",
+    ]
 )
 """A child is a fork of a process that has imported everything, and has done nothing yet."""
 

@@ -10,14 +10,14 @@ import psycopg
 from psycopg import sql
 
 from plant import Plant
+from totes.config.settings import Dsn
 from totes.dashboard.served import Served
-from totes.demo.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.demo.simulator import bulk
+from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore
-from totes.pipeline import Pipeline, run_once
 from totes.rates import Rates
-from totes.settings import Dsn
 from totes.source.catalogue import Scope
+from totes.stages.runner import Pipeline, run_once
 
 SCRIPT = "<script>alert(1)</script>"
 MARKDOWN = "**Bold** [link](http://127.0.0.1) $x^2$ :smile: `code`"

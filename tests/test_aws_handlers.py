@@ -18,11 +18,11 @@ import pytest
 
 from plant import Plant, at
 from s3_service import S3Service
-from totes import secret
 from totes.aws import handlers
+from totes.config import secrets as secret
+from totes.config.settings import Dsn
 from totes.errors import ModelError, SourceAway, UsageError, WarehouseError
-from totes.pipeline import STAGES, Health
-from totes.settings import Dsn
+from totes.stages.runner import STAGES, Health
 
 pytestmark = pytest.mark.slow
 
@@ -193,7 +193,7 @@ def test_how_fresh_the_warehouse_is_does_not_depend_on_a_run(cloud: Cloud) -> No
     cloud.plant.filled(3)
     cloud.call_all()
     [(captured_at,)] = cloud.plant.ask("SELECT checked_at FROM totes.freshness")
-    cloud.patch.setattr("totes.ingest.HEARTBEAT_EVERY", timedelta())
+    cloud.patch.setattr("totes.stages.ingest.HEARTBEAT_EVERY", timedelta())
     assert [answer["batches"] for answer in cloud.call_all()] == [[], [], []]
     [(checked_at,)] = cloud.plant.ask("SELECT checked_at FROM totes.freshness")
     assert checked_at > captured_at

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from totes.batch import (
+from totes.errors import LakeError
+from totes.lake.key import checked
+from totes.lake.manifest import (
     FORMAT,
     RESERVED,
     Column,
@@ -28,8 +30,6 @@ from totes.batch import (
     processed_manifest_path,
     table_folder,
 )
-from totes.errors import LakeError
-from totes.lake.key import checked
 
 AT = datetime(2026, 11, 22, 23, 30, 0, 123456, tzinfo=UTC)
 FILE = {"path": "a/b", "rows": 3, "bytes": 70, "sha256": digest(b"")}

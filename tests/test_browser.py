@@ -29,8 +29,8 @@ from totes.dashboard.metrics import purchases, sales
 from totes.dashboard.reading import open_reading
 from totes.dashboard.server import free_port, url
 from totes.dashboard.view import PAGES
-from totes.demo.servers import EmbeddedServer, Source
 from totes.demo.simulator import Simulator
+from totes.embedded.servers import EmbeddedServer, Source
 
 METRIC = '[data-testid="stMetricValue"]'
 DELTA = '[data-testid="stMetricDelta"]'

@@ -21,9 +21,9 @@ from faults import killed_at
 from lake_reader import batches, lines
 from plant import Plant
 from test_totesys_sql import COLUMNS
-from totes.batch import RATES, ProcessedManifest, data_path, processed_manifest_path
 from totes.lake.folder import FolderStore
-from totes.replay import replay
+from totes.lake.manifest import RATES, ProcessedManifest, data_path, processed_manifest_path
+from totes.stages.replay import replay
 from totes.star.definition import TOTESYS
 
 MODULE = Path(__file__).parents[1] / "terraform" / "modules" / "catalogue"

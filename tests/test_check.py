@@ -10,12 +10,12 @@ import pytest
 from conftest import ClusterFactory, EmptyWarehouse, Totesys
 from plant import Plant
 from s3_service import Fault, S3Service
-from totes import check as checking
-from totes.check import Finding, check
-from totes.demo.servers import prepare_source
+from totes.config.resources import Places
+from totes.config.settings import Dsn, Settings
+from totes.embedded.servers import prepare_source
 from totes.lake.folder import FolderStore
-from totes.places import Places
-from totes.settings import Dsn, Settings
+from totes.operations import check as checking
+from totes.operations.check import Finding, check
 from totes.source.snapshot import FUNCTIONS
 
 

@@ -34,19 +34,19 @@ from conftest import ClusterFactory
 from plant import Plant, at
 from totes import __version__
 from totes.cli import app, main, terminal
-from totes.cli.look import show_verdict
+from totes.cli.verify import show_verdict
+from totes.config.resources import Places
+from totes.config.settings import Dsn, Settings
 from totes.dashboard.metrics.pipeline import freshness
 from totes.dashboard.reading import open_reading
-from totes.demo import servers
-from totes.demo.servers import prepare_source
+from totes.demo.answers import Answers, Country, Version
+from totes.demo.dashboard import dashboard
+from totes.demo.run import run as show
 from totes.demo.simulator import Event, Kind
-from totes.pipeline import STAGES, Done, steps
-from totes.places import Places
-from totes.settings import Dsn, Settings
-from totes.show.answers import Answers, Country, Version
-from totes.show.pages import dashboard
-from totes.show.run import run as show
-from totes.show.view import Scene, picture
+from totes.demo.view import Scene, picture
+from totes.embedded import servers
+from totes.embedded.servers import prepare_source
+from totes.stages.runner import STAGES, Done, steps
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "totes"]
@@ -671,7 +671,7 @@ def test_what_nobody_foresaw_is_one_line_too(
     def fail() -> Settings:
         raise KeyError("oh")
 
-    monkeypatch.setattr("totes.settings.load_settings", fail)
+    monkeypatch.setattr("totes.config.settings.load_settings", fail)
     monkeypatch.setattr(sys, "argv", ["totes", "settings"])
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit) as left:

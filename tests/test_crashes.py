@@ -18,7 +18,7 @@ from plant import Plant
 from s3_service import S3Service
 from totes.lake import open_store
 from totes.lake.s3 import PART_BYTES
-from totes.pipeline import Pipeline
+from totes.stages.runner import Pipeline
 
 pytestmark = pytest.mark.bare  # making its tables is among the steps
 

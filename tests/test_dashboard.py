@@ -30,13 +30,13 @@ from storefront import (
     Storefront,
     storefront,
 )
+from totes.config.settings import Dsn
 from totes.dashboard import charts, text
 from totes.dashboard.badge import DEADLINE_SECONDS, EVERY
 from totes.dashboard.served import Served, serve
 from totes.dashboard.server import APP, OPTIONS, free_port, url
 from totes.dashboard.view import PAGES
-from totes.demo.servers import EmbeddedServer, Source
-from totes.settings import Dsn
+from totes.embedded.servers import EmbeddedServer, Source
 from totes.warehouse.schema import migrate
 
 SECONDS = 60
@@ -771,8 +771,8 @@ def test_the_address_is_one_that_a_browser_can_open() -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from totes.settings import Settings
-from totes.show.pages import dashboard
+from totes.config.settings import Settings
+from totes.demo.dashboard import dashboard
 with dashboard(Settings(home=Path(sys.argv[1])), look=False) as address:
     print(address, flush=True)
     time.sleep(600)

@@ -10,12 +10,12 @@ import pytest
 from conftest import ClusterFactory, EmptyWarehouse
 from plant import Plant
 from processed_lake import ALL, ProcessedLake, ask, history, run, sale
-from totes.demo.servers import prepare_source, prepare_warehouse
+from totes.config.settings import Dsn
+from totes.embedded.servers import prepare_source, prepare_warehouse
 from totes.errors import WarehouseError
-from totes.load import load, rebuild
-from totes.replay import replay
-from totes.settings import Dsn
-from totes.verify import verify
+from totes.operations.verify import verify
+from totes.stages.load import load, rebuild
+from totes.stages.replay import replay
 from totes.warehouse import merge, schema
 from totes.warehouse.schema import migrate
 from totes.warehouse.statement import statement

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from totes.cli import app
-from totes.settings import PREFIX, Settings
+from totes.config.settings import PREFIX, Settings
 
 pytestmark = pytest.mark.rules
 

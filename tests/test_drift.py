@@ -15,12 +15,12 @@ import lake_reader
 from plant import Plant
 from shop import ITEM, STOCK, Shop
 from totes.errors import ModelError, SourceError
-from totes.ingest import Accept
-from totes.pipeline import steps
-from totes.release import release
+from totes.operations.release import release
+from totes.operations.status import status
+from totes.operations.verify import verify
 from totes.source.catalogue import Scope
-from totes.status import status
-from totes.verify import verify
+from totes.stages.ingest import Accept
+from totes.stages.runner import steps
 
 pytestmark = pytest.mark.slow
 
@@ -400,7 +400,7 @@ def test_another_source_finds_what_was_known(shop: Shop, monkeypatch: pytest.Mon
     shop.stocked(3).run("ALTER TABLE item RENAME TO away")
     shop.capture()
     shop.run("DELETE FROM away WHERE id = 1; ALTER TABLE away RENAME TO item")
-    monkeypatch.setattr("totes.ingest.is_another_source", lambda *_: True)
+    monkeypatch.setattr("totes.stages.ingest.is_another_source", lambda *_: True)
     batch = shop.capture(Accept(new_source=True))
     assert batch is not None
     lines = lake_reader.lines(shop.store, batch, "item")

@@ -11,9 +11,9 @@ import pytest
 import lake_reader
 from conftest import EmptyWarehouse
 from plant import Plant
-from totes.batch import ERASURES, Manifest, manifest_path
-from totes.demo.servers import EmbeddedServer, prepare_warehouse
+from totes.embedded.servers import EmbeddedServer, prepare_warehouse
 from totes.lake.folder import FolderStore
+from totes.lake.manifest import ERASURES, Manifest, manifest_path
 
 COLUMNS = "first_name,last_name,email_address"
 

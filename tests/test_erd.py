@@ -7,8 +7,8 @@ import pytest
 
 from conftest import ClusterFactory, EmptyWarehouse
 from processed_lake import ask, run
+from totes.config.settings import Dsn
 from totes.errors import WarehouseError
-from totes.settings import Dsn
 from totes.warehouse import schema
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import check, migrate

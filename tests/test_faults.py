@@ -27,8 +27,7 @@ from faults import (
 from journey import Journey
 from plant import Plant, at
 from shop import seeded
-from totes.batch import manifest_path, processed_manifest_path
-from totes.demo.servers import EmbeddedServer, prepare_source, prepare_warehouse
+from totes.embedded.servers import EmbeddedServer, prepare_source, prepare_warehouse
 from totes.errors import (
     LakeError,
     SourceAway,
@@ -38,8 +37,9 @@ from totes.errors import (
 from totes.lake import Store
 from totes.lake.folder import FolderStore
 from totes.lake.log import fetch_checked, newest, read_manifest, read_processed_manifest
-from totes.pipeline import STAGES, Pipeline, run_once, steps
+from totes.lake.manifest import manifest_path, processed_manifest_path
 from totes.source import snapshot
+from totes.stages.runner import STAGES, Pipeline, run_once, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.bare]  # making its tables may fail, too
 

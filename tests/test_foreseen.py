@@ -8,13 +8,13 @@ from psycopg import errors
 
 from conftest import ClusterFactory, EmptyWarehouse, Totesys
 from plant import Plant
+from totes.config.settings import Dsn
 from totes.dashboard.reading import open_reading, refuse_writers
-from totes.demo.servers import prepare_warehouse
+from totes.embedded.servers import prepare_warehouse
 from totes.errors import SourceError, UsageError, WarehouseError
-from totes.session import SOURCE, WAREHOUSE
-from totes.settings import Dsn
+from totes.postgres.session import SOURCE, WAREHOUSE
+from totes.postgres.sqlstate import MEANINGS, meaning, told
 from totes.source.session import connect as connect_source
-from totes.sqlstate import MEANINGS, meaning, told
 from totes.warehouse.connection import connect
 
 RUNNING = Path(__file__).parent.parent / "docs" / "running.md"

@@ -16,10 +16,10 @@ from s3_service import S3Service
 from totes.lake import open_swept
 from totes.lake.folder import INCOMING, FolderStore
 from totes.lake.store import SweptStore
-from totes.orphans import SHORTEST, Orphan, orphans, remove
-from totes.pipeline import run_once, steps
-from totes.replay import replay
-from totes.verify import verify
+from totes.operations.gc import SHORTEST, Orphan, orphans, remove
+from totes.operations.verify import verify
+from totes.stages.replay import replay
+from totes.stages.runner import run_once, steps
 
 DAY = timedelta(days=1)
 NEXT_WEEK = datetime.now(UTC) + 7 * DAY

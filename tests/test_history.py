@@ -24,12 +24,12 @@ from conftest import EmptyWarehouse, Totesys
 from oracle import DIMENSIONS, FACTS, Oracle, Row, Sight, look
 from totals import assert_totals_equal_the_facts
 from totes import failpoint
-from totes.ingest import ingest
 from totes.lake.folder import FolderStore
-from totes.load import load
 from totes.source.catalogue import Scope
+from totes.stages.ingest import ingest
+from totes.stages.load import load
+from totes.stages.transform import transform
 from totes.star.definition import TOTESYS
-from totes.transform import transform
 from totes.warehouse import dependents
 from totes.warehouse.connection import connect
 

@@ -13,12 +13,12 @@ import pytest
 import lake_reader
 from shop import Shop, once
 from totes import failpoint
-from totes.batch import Heartbeat, Manifest, digest, manifest_path
 from totes.errors import LakeError, SourceError
-from totes.ingest import HEARTBEAT_EVERY, Accept, ingest, last_heartbeat
+from totes.lake.manifest import Heartbeat, Manifest, digest, manifest_path
 from totes.source import changes, reading, scan, session
 from totes.source.catalogue import SourceTable
 from totes.source.changes import Chunk, Horizon, Span
+from totes.stages.ingest import HEARTBEAT_EVERY, Accept, ingest, last_heartbeat
 
 
 def restamp(shop: Shop, captured_at: datetime) -> Manifest:

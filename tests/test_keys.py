@@ -7,15 +7,15 @@ import pytest
 
 from lake_reader import batches
 from shop import Shop, seeded
-from totes.batch import Table
 from totes.engine import open_engine
 from totes.errors import SourceError
-from totes.ingest import Accept
+from totes.lake.manifest import Table
 from totes.source import capture
 from totes.source.catalogue import SourceColumn, SourceTable
 from totes.source.changes import Bucketing
 from totes.source.keys import TableKeys
 from totes.source.scan import CONNECTIONS
+from totes.stages.ingest import Accept
 
 
 def newest(shop: Shop) -> Table:

@@ -34,9 +34,9 @@ from processed_lake import (
 )
 from totals import assert_totals_equal_the_facts
 from totes import failpoint
-from totes.batch import ProcessedManifest, generation_path
 from totes.errors import LakeError, WarehouseError
-from totes.load import load, rebuild, record_checked
+from totes.lake.manifest import ProcessedManifest, generation_path
+from totes.stages.load import load, rebuild, record_checked
 from totes.star.definition import TOTESYS
 from totes.warehouse import dependents, merge
 
@@ -187,7 +187,7 @@ def test_a_damaged_file_stops_the_load_and_is_named(
 def test_a_file_that_is_no_parquet_stops_the_load(
     lake: ProcessedLake, warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("totes.load.fetch_checked", lambda _store, _file, path: path.touch())
+    monkeypatch.setattr("totes.stages.load.fetch_checked", lambda _store, _file, path: path.touch())
     lake.publish(ALL)
     with pytest.raises(LakeError, match=r"dim_date/.* is not what its manifest says"):
         loaded(lake, warehouse)

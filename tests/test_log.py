@@ -9,16 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from totes.batch import (
-    File,
-    Identity,
-    Manifest,
-    ProcessedManifest,
-    digest,
-    generation_path,
-    manifest_path,
-    processed_manifest_path,
-)
 from totes.errors import LakeError, ObjectMissing
 from totes.lake import Store, open_store
 from totes.lake.log import (
@@ -27,6 +17,16 @@ from totes.lake.log import (
     newest,
     read_manifest,
     read_processed_manifest,
+)
+from totes.lake.manifest import (
+    File,
+    Identity,
+    Manifest,
+    ProcessedManifest,
+    digest,
+    generation_path,
+    manifest_path,
+    processed_manifest_path,
 )
 
 

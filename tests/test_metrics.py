@@ -39,10 +39,10 @@ from totes.dashboard.metrics import (
 )
 from totes.dashboard.reading import _frame, open_reading, refuse_writers
 from totes.errors import UsageError, WarehouseAway, WarehouseError
+from totes.operations.verify import verify
 from totes.rates import Rates
-from totes.replay import replay
+from totes.stages.replay import replay
 from totes.star.definition import TOTESYS
-from totes.verify import verify
 from totes.warehouse.daily import NAMES
 from totes.warehouse.schema import migrate
 

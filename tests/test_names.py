@@ -13,8 +13,8 @@ from conftest import Totesys
 from plant import Plant
 from shop import GRANTS, Shop
 from totes.cli.terminal import printable
+from totes.operations.verify import verify
 from totes.source.catalogue import Scope
-from totes.verify import verify
 
 NAMES = (
     *("it's", 'q"q', '"', "''", "a b", " ", "\t", "line\nbreak", "back\\slash", "\\", "a/b"),

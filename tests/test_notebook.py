@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from plant import Plant
-from totes.replay import replay
+from totes.stages.replay import replay
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "lake.ipynb"
 ANSWERS = """

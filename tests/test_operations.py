@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from totes import secret
+from totes.config import secrets as secret
 
 pytestmark = pytest.mark.rules
 

@@ -8,11 +8,11 @@ import pytest
 import lake_reader
 from conftest import ClusterFactory
 from shop import ITEM, STOCK, Shop, shop_on
-from totes.batch import Manifest, manifest_path
-from totes.demo.servers import EmbeddedServer
+from totes.config.settings import Dsn
+from totes.embedded.servers import EmbeddedServer
 from totes.errors import SourceError
-from totes.ingest import Accept
-from totes.settings import Dsn
+from totes.lake.manifest import Manifest, manifest_path
+from totes.stages.ingest import Accept
 
 ANEW = Accept(new_source=True)
 

@@ -13,11 +13,11 @@ from threading import Event
 import pytest
 
 from plant import Plant, at
-from totes import pipeline
 from totes.alert import Alarm, alert
 from totes.errors import SourceAway, SourceError, UsageError, WarehouseError
-from totes.ingest import Accept
-from totes.pipeline import STAGES, Done, run, run_once
+from totes.stages import runner as pipeline
+from totes.stages.ingest import Accept
+from totes.stages.runner import STAGES, Done, run, run_once
 
 NO_PAUSE = timedelta()
 BROKEN_DATE = "UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 7"
@@ -187,7 +187,7 @@ def test_pauses_grow_and_end_when_the_stage_works_again(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock, stop = [0.0], Event()
-    monkeypatch.setattr("totes.pipeline.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("totes.stages.runner.time.monotonic", lambda: clock[0])
     tries = list[float]()
 
     def fail() -> None:

@@ -17,7 +17,7 @@ from totes.errors import (
     WarehouseAway,
 )
 from totes.policy import POLICIES, TRIES, Policy, exit_code, persistently, steadily
-from totes.sqlstate import passes
+from totes.postgres.sqlstate import passes
 
 RUNNING = Path(__file__).parent.parent / "docs" / "running.md"
 

@@ -8,8 +8,8 @@ from psycopg import errors
 
 from conftest import EmptyWarehouse, Totesys
 from plant import Plant
+from totes.config.settings import Dsn
 from totes.errors import SourceError, WarehouseError
-from totes.settings import Dsn
 from totes.source import session
 from totes.warehouse.connection import connect
 

@@ -12,7 +12,7 @@ import pytest
 
 from star import GENERATED
 from totes import __version__
-from totes.batch import manifest_schema
+from totes.lake.manifest import manifest_schema
 
 ROOT = Path(__file__).parent.parent
 
@@ -104,7 +104,7 @@ def test_the_wheel_carries_everything_that_is_not_python(wheel: Path) -> None:
     sources = ROOT / "src"
     files = {str(path.relative_to(sources)) for path in sources.rglob("*.*") if path.is_file()}
     assert {name for name in files if "__pycache__" not in name} <= packed
-    assert "totes/demo/totesys.sql" in packed
+    assert "totes/embedded/totesys.sql" in packed
 
 
 @pytest.mark.slow

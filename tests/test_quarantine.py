@@ -20,12 +20,12 @@ from plant import Plant
 from processed_lake import contents
 from shop import seeded
 from totals import assert_totals_equal_the_facts
+from totes.config.settings import Dsn
 from totes.lake.folder import FolderStore
-from totes.load import load
-from totes.settings import Dsn
+from totes.stages.load import load
+from totes.stages.transform import write_generation
 from totes.star.definition import TOTESYS
 from totes.star.models import Models, load_models
-from totes.transform import write_generation
 from totes.warehouse import dependents
 
 BAD_DATE, BAD_CODE = "2022/11/10", "gbp"

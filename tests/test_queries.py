@@ -27,7 +27,7 @@ from processed_lake import (
     staff,
     transaction,
 )
-from totes.load import load
+from totes.stages.load import load
 
 PAGE = (Path(__file__).parents[1] / "docs" / "queries.md").read_text(encoding="utf-8")
 QUESTIONS = re.findall(r"^## \d+\. (.+?)$.*?```sql\n(.+?);\n```", PAGE, re.DOTALL | re.MULTILINE)

@@ -25,7 +25,9 @@ import lake_reader
 from checksums import checksums
 from plant import Plant, at
 from shop import once
-from totes.batch import (
+from totes.errors import SourceError, WarehouseError
+from totes.lake.folder import FolderStore
+from totes.lake.manifest import (
     LONGEST_CARRY,
     RATES,
     Former,
@@ -35,11 +37,10 @@ from totes.batch import (
     digest,
     manifest_path,
 )
-from totes.errors import SourceError, WarehouseError
-from totes.ingest import Accept, ingest
-from totes.lake.folder import FolderStore
-from totes.orphans import orphans
-from totes.pipeline import run_once
+from totes.operations.gc import orphans
+from totes.operations.release import release
+from totes.operations.status import status
+from totes.operations.verify import verify
 from totes.rates import (
     BUNDLED,
     DEFINITION,
@@ -52,11 +53,10 @@ from totes.rates import (
     ecb,
     news,
 )
-from totes.release import release
 from totes.source import snapshot
 from totes.source.catalogue import Scope
-from totes.status import status
-from totes.verify import verify
+from totes.stages.ingest import Accept, ingest
+from totes.stages.runner import run_once
 
 DAY = timedelta(days=1)
 Quoted = Mapping[date, Mapping[str, str]]

@@ -11,9 +11,9 @@ from plant import Plant
 from shop import ITEM, Shop, once
 from test_schema_races import At, at, deletes  # noqa: F401  a fixture
 from totes.errors import ModelError, SourceAway, SourceError
-from totes.pipeline import run_once
+from totes.operations.verify import verify
 from totes.source.catalogue import Scope
-from totes.verify import verify
+from totes.stages.runner import run_once
 
 CHILD = "CREATE TABLE item_2025 (PRIMARY KEY (id)) INHERITS (item)"
 

@@ -12,21 +12,21 @@ from checksums import checksums
 from conftest import EmptyWarehouse
 from plant import Plant, at
 from shop import once
-from totes.demo.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
+from totes.config.settings import Dsn
 from totes.demo.simulator import HOSTILE, Simulator
+from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.errors import LakeError, UsageError, WarehouseError
 from totes.lake.log import current_generation
-from totes.load import load
-from totes.pipeline import Done
+from totes.operations.release import release
+from totes.operations.verify import verify
 from totes.rates import Rates
-from totes.release import release
-from totes.replay import replay
-from totes.settings import Dsn
+from totes.stages.load import load
+from totes.stages.replay import replay
+from totes.stages.runner import Done
+from totes.stages.transform import write_generation
 from totes.star import models
 from totes.star.definition import TOTESYS
 from totes.star.models import LINEAGE_FILE, Models, load_models
-from totes.transform import write_generation
-from totes.verify import verify
 from totes.warehouse.schema import migrate
 
 

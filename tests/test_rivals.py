@@ -7,8 +7,8 @@ import lake_reader
 from faults import together
 from journey import Journey
 from plant import Plant
-from totes.batch import manifest_path
 from totes.lake.log import newest
+from totes.lake.manifest import manifest_path
 from totes.lake.store import Store
 
 pytestmark = pytest.mark.slow

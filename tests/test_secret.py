@@ -12,10 +12,10 @@ import pytest
 
 from plant import Plant
 from s3_service import Fault, S3Service
-from totes import secret
+from totes.config import secrets as secret
+from totes.config.resources import Places
+from totes.config.settings import Dsn, listed, load_settings
 from totes.errors import SourceAway, SourceError, TotesError, UsageError, WarehouseAway
-from totes.places import Places
-from totes.settings import Dsn, listed, load_settings
 from totes.source.session import connect
 
 SECRET = "open sesame/%$'"

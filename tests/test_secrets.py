@@ -20,9 +20,9 @@ from typer.main import get_command
 
 from plant import Plant
 from totes.cli import app
-from totes.demo.servers import binary
+from totes.config.settings import Dsn, dsn, load_settings
+from totes.embedded.servers import binary
 from totes.errors import UsageError
-from totes.settings import Dsn, dsn, load_settings
 
 SECRET = "open sesame/%$'"
 ENCODED = "open%20sesame%2F%25%24%27"

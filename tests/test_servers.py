@@ -9,8 +9,9 @@ import psycopg
 import pytest
 
 from conftest import ClusterFactory, EmptyWarehouse, Totesys
-from totes.demo import servers
-from totes.demo.servers import (
+from totes.config.settings import Dsn
+from totes.embedded import servers
+from totes.embedded.servers import (
     EmbeddedServer,
     prepare_source,
     prepare_warehouse,
@@ -18,7 +19,6 @@ from totes.demo.servers import (
     warehouse_server,
 )
 from totes.errors import SourceError, TotesError, UsageError, WarehouseError
-from totes.settings import Dsn
 
 
 def ask(dsn: Dsn, query: str) -> list[tuple[object, ...]]:
@@ -41,7 +41,7 @@ def test_a_server_survives_until_its_last_user_leaves(scratch: Path) -> None:
 def test_a_server_survives_the_leaving_of_another_process(scratch: Path) -> None:
     with EmbeddedServer(scratch / "processes") as server:
         program = (
-            "import sys, pathlib; from totes.demo.servers import EmbeddedServer\n"
+            "import sys, pathlib; from totes.embedded.servers import EmbeddedServer\n"
             "with EmbeddedServer(pathlib.Path(sys.argv[1])): pass"
         )
         subprocess.run([sys.executable, "-c", program, str(server.folder)], check=True)
@@ -52,7 +52,7 @@ def test_a_server_survives_the_leaving_of_another_process(scratch: Path) -> None
 def test_a_killed_user_does_not_keep_the_server_alive_forever(scratch: Path) -> None:
     server = EmbeddedServer(scratch / "killed")
     program = (
-        "import os, sys, pathlib, signal; from totes.demo.servers import EmbeddedServer\n"
+        "import os, sys, pathlib, signal; from totes.embedded.servers import EmbeddedServer\n"
         "EmbeddedServer(pathlib.Path(sys.argv[1])).start(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", program, str(server.folder)], check=False)
@@ -130,7 +130,7 @@ def test_without_the_extra_the_message_says_what_to_install(
 def test_starting_a_server_warns_of_nothing(scratch: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "XDG_RUNTIME_DIR"}
     program = (
-        "import sys, pathlib; from totes.demo.servers import EmbeddedServer\n"
+        "import sys, pathlib; from totes.embedded.servers import EmbeddedServer\n"
         "with EmbeddedServer(pathlib.Path(sys.argv[1])): pass"
     )
     done = subprocess.run(

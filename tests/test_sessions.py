@@ -17,13 +17,13 @@ from psycopg import sql
 
 from conftest import EmptyWarehouse, Fresh, Totesys
 from plant import Plant
+from totes.config.settings import Dsn
 from totes.dashboard import metrics
 from totes.dashboard.reading import open_reading, refuse_writers
-from totes.demo.servers import EmbeddedServer
+from totes.embedded.servers import EmbeddedServer
 from totes.errors import SourceError, WarehouseError
 from totes.policy import persistently
-from totes.session import SETTINGS
-from totes.settings import Dsn
+from totes.postgres.session import SETTINGS
 from totes.source import session as source_session
 from totes.star.definition import TOTESYS
 from totes.warehouse.connection import connect

@@ -10,8 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from totes.errors import UsageError
-from totes.settings import (
+from totes.config.settings import (
     _INJECTED,
     Dsn,
     Settings,
@@ -22,6 +21,7 @@ from totes.settings import (
     load_settings,
     location,
 )
+from totes.errors import UsageError
 
 SECRET = "open sesame"
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from conftest import Fresh, Totesys
+from totes.config.settings import Dsn
 from totes.demo.simulator import (
     HOSTILE,
     USUAL,
@@ -28,7 +29,6 @@ from totes.demo.simulator import (
 )
 from totes.demo.simulator.business import SALE, Known, plan, silent_change
 from totes.errors import SourceError, UsageError
-from totes.settings import Dsn
 from witness import TABLES
 
 

@@ -18,7 +18,7 @@ import soak_plan
 from conftest import EmptyWarehouse, Totesys
 from plant import Plant
 from soak_plan import ELSEWHERE, FAULTS, NEVER, STAGES, Round, rounds
-from totes.settings import Dsn
+from totes.config.settings import Dsn
 from witness import Finding, Witness
 
 SEEDS = (1, 2, 43)

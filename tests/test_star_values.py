@@ -15,9 +15,9 @@ import random_values
 from plant import Plant
 from shop import seeded
 from star_texts import HOSTILE, ORACLES, Oracle
+from totes.operations.verify import verify
 from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, TIME, VARCHAR, Type
 from totes.star.definition import TOTESYS
-from totes.verify import verify
 
 TYPED: Mapping[tuple[str, str], Type] = {
     ("sales_order", "units_sold"): INTEGER,

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from plant import Plant
-from totes.batch import Column, Former, Heartbeat, Identity, Manifest, Table, heartbeat_path
 from totes.lake.folder import FolderStore
-from totes.pipeline import steps
-from totes.status import Carried, Status, schema_changes, status
+from totes.lake.manifest import Column, Former, Heartbeat, Identity, Manifest, Table, heartbeat_path
+from totes.operations.status import Carried, Status, schema_changes, status
+from totes.stages.runner import steps
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 ID = Column(name="id", type="integer", kind="integer", nullable=False)

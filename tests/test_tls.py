@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from plant import Plant
-from totes.settings import Dsn
+from totes.config.settings import Dsn
 
 NAME = "databases.example"
 """Of the server, in its certificate; its address is this machine's."""

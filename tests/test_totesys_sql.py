@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from conftest import Totesys
-from totes.demo import schema
 from totes.demo.simulator import prepare
+from totes.embedded import schema
 
 STAMPS = [
     "created_at timestamp(3) without time zone NOT NULL DEFAULT CURRENT_TIMESTAMP",

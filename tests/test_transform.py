@@ -17,14 +17,20 @@ from hypothesis import strategies as st
 
 from lake_writer import ROWS, LakeWriter, row
 from totes import failpoint
-from totes.batch import Manifest, ProcessedManifest, StarFile, generation_path, manifest_path
 from totes.errors import LakeError, ModelError
 from totes.lake.folder import FolderStore
 from totes.lake.log import read_processed_manifest
+from totes.lake.manifest import (
+    Manifest,
+    ProcessedManifest,
+    StarFile,
+    generation_path,
+    manifest_path,
+)
+from totes.stages.transform import transform, write_generation
 from totes.star.contract import LONGEST_TEXT_BYTES
 from totes.star.definition import TOTESYS
 from totes.star.models import Models, load_models
-from totes.transform import transform, write_generation
 
 Row = dict[str, Any]
 ALL = {table: [row(table)] for table in ROWS}

@@ -16,16 +16,16 @@ from conftest import EmptyWarehouse
 from lake_reader import Line
 from plant import Plant
 from shop import GRANTS, Shop
-from totes.batch import UNREADABLE
-from totes.demo.schema import totesys_sql
-from totes.demo.servers import EmbeddedServer, Source, prepare_source
+from totes.config.settings import Dsn
+from totes.embedded.schema import totesys_sql
+from totes.embedded.servers import EmbeddedServer, Source, prepare_source
 from totes.errors import SourceError
 from totes.lake.folder import FolderStore
-from totes.orphans import orphans
-from totes.settings import Dsn
+from totes.lake.manifest import UNREADABLE
+from totes.operations.gc import orphans
+from totes.operations.unreadable import unreadable
 from totes.source import changes, reading
 from totes.source.changes import Chunk
-from totes.unreadable import unreadable
 
 RATIO = "CREATE TABLE item (id int PRIMARY KEY, a int, b int, c int GENERATED ALWAYS AS (a / b))"
 """The last column is virtual: it raises an error where `b` is 0."""

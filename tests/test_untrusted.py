@@ -22,7 +22,9 @@ from lake_writer import LakeWriter, row
 from plant import Plant
 from processed_lake import ProcessedLake
 from test_batch import MANIFEST, PROCESSED
-from totes.batch import (
+from totes.errors import LakeError
+from totes.lake.folder import FolderStore
+from totes.lake.manifest import (
     FORMAT,
     File,
     Manifest,
@@ -31,12 +33,10 @@ from totes.batch import (
     heartbeat_prefix,
     manifest_path,
 )
-from totes.errors import LakeError
-from totes.ingest import ingest, last_heartbeat
-from totes.lake.folder import FolderStore
-from totes.load import load
+from totes.stages.ingest import ingest, last_heartbeat
+from totes.stages.load import load
+from totes.stages.transform import transform
 from totes.star import relation
-from totes.transform import transform
 
 PACKAGE = Path(totes.__file__).parent
 Json = Any

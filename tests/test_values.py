@@ -22,8 +22,8 @@ from source_types import (
     send_function,
     types_of_columns,
 )
-from totes.demo.servers import EmbeddedServer, Source, prepare_source
-from totes.settings import Dsn
+from totes.config.settings import Dsn
+from totes.embedded.servers import EmbeddedServer, Source, prepare_source
 
 TYPES = (*MATRIX, *(f"{name}[]" for name in MATRIX))
 

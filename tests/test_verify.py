@@ -13,18 +13,18 @@ import pytest
 from conftest import EmptyWarehouse
 from plant import Plant, at
 from shop import once
-from totes import verify as verify_package
-from totes.batch import generation_path
-from totes.demo.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
+from totes.config.settings import Dsn
 from totes.demo.simulator import HOSTILE, Simulator, bulk
+from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.errors import WarehouseError
+from totes.lake.manifest import generation_path
+from totes.operations import verify as verify_package
+from totes.operations.verify import ATTEMPTS, Difference, TableVerdict, Verdict, verify
 from totes.progress import Quiet
-from totes.settings import Dsn
+from totes.stages.transform import write_generation
 from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, TIME, VARCHAR, StarTable
 from totes.star.definition import TOTESYS
 from totes.star.models import LINEAGE_FILE, load_models
-from totes.transform import write_generation
-from totes.verify import ATTEMPTS, Difference, TableVerdict, Verdict, verify
 
 CHANGES: Mapping[str, str] = {
     INTEGER.name: "{0} + 1000000",

@@ -16,17 +16,17 @@ from conftest import EmptyWarehouse
 from lake_writer import ROWS, LakeWriter, row
 from plant import Plant
 from processed_lake import ask
+from totes.config.settings import DEFAULT_MEMORY_MB
 from totes.engine import fitting, open_engine, scratch_folder, use_memory
 from totes.errors import LakeError, ModelError, OutOfMemory
 from totes.lake.folder import FolderStore
-from totes.load import load
-from totes.settings import DEFAULT_MEMORY_MB
+from totes.stages.load import load
+from totes.stages.transform import transform, write_generation
 from totes.star.contract import LONGEST_TEXT_BYTES
 from totes.star.definition import TOTESYS
 from totes.star.long_line import NotAnObject, cut_line
 from totes.star.models import load_models
 from totes.star.relation import CHUNK_BYTES, LONG_LINE_BYTES, PART_BYTES, unpack
-from totes.transform import transform, write_generation
 
 ALL = {table: [row(table)] for table in ROWS}
 

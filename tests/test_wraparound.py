@@ -8,7 +8,7 @@ import pytest
 
 from conftest import ClusterFactory
 from shop import ITEM, STOCK, Shop, shop_on
-from totes.demo.servers import EmbeddedServer
+from totes.embedded.servers import EmbeddedServer
 from totes.source.changes import Horizon, _changed_exactly, _written_by
 
 pytestmark = pytest.mark.slow

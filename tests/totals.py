@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from totes.settings import Dsn
+from totes.config.settings import Dsn
 from totes.warehouse.daily import LINES
 
 Row = dict[str, Any]

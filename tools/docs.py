@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from totes import errors
 from totes.cli import INTERRUPTED, TERMINATED, app
-from totes.settings import PREFIX, Settings, described
+from totes.config.settings import PREFIX, Settings, described
 
 DOCS = Path(__file__).parent.parent / "docs"
 COLUMNS = 90

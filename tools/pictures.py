@@ -12,13 +12,13 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from totes.config.resources import Places
+from totes.config.settings import Settings
 from totes.demo import simulator
-from totes.pipeline import Done, run_once
-from totes.places import Places
-from totes.settings import Settings
-from totes.show.answers import ask
-from totes.show.run import MIX, SEED
-from totes.show.view import Scene, picture
+from totes.demo.answers import ask
+from totes.demo.run import MIX, SEED
+from totes.demo.view import Scene, picture
+from totes.stages.runner import Done, run_once
 
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
 COLUMNS = 104

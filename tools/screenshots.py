@@ -17,13 +17,13 @@ import psycopg
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from browser import Browser, browser
+from totes.config.resources import Places
+from totes.config.settings import Settings
 from totes.demo import simulator
-from totes.pipeline import run_once
-from totes.places import Places
-from totes.settings import Settings
-from totes.show.pages import dashboard
-from totes.show.run import MIX, SEED
-from totes.verify import verify
+from totes.demo.dashboard import dashboard
+from totes.demo.run import MIX, SEED
+from totes.operations.verify import verify
+from totes.stages.runner import run_once
 
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
 ORDERS = 4_000

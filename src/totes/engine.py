@@ -10,8 +10,8 @@ from pathlib import Path
 
 import duckdb
 
+from totes.config.settings import DEFAULT_MEMORY_MB
 from totes.errors import LakeError, OutOfMemory, TotesError
-from totes.settings import DEFAULT_MEMORY_MB
 
 _PYTHON_MB = 96
 """How much of a process's memory Python, its modules and drivers take."""

@@ -30,7 +30,8 @@ from rich.console import Console
 from rich.markup import escape
 
 import bundle
-from totes.demo.servers import (
+from totes.demo.simulator import bulk
+from totes.embedded.servers import (
     Source,
     Warehouse,
     prepare_source,
@@ -38,7 +39,6 @@ from totes.demo.servers import (
     source_server,
     warehouse_server,
 )
-from totes.demo.simulator import bulk
 
 ORDERS = 1_000
 

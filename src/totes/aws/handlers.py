@@ -19,14 +19,14 @@ from aws_lambda_powertools.logging.utils import copy_config_to_registered_logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from totes.alert import Alarm
-from totes.batch import manifest_path
+from totes.config.resources import Places
+from totes.config.settings import load_settings
 from totes.lake.log import read_manifest
-from totes.load import record_checked
-from totes.pipeline import STAGES, Done, Health, steps, tell_refused
-from totes.places import Places
+from totes.lake.manifest import manifest_path
+from totes.operations.status import Freshness, freshness
 from totes.policy import persistently, steadily
-from totes.settings import load_settings
-from totes.status import Freshness, freshness
+from totes.stages.load import record_checked
+from totes.stages.runner import STAGES, Done, Health, steps, tell_refused
 
 RESERVE_SECONDS = 60.0
 LONGER = 1.5

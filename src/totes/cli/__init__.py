@@ -16,7 +16,19 @@ import typer
 from typer.core import TyperGroup
 
 from totes import __version__
-from totes.cli import dashboard, demo, erase, gc, look, quarantine, stages, warehouse
+from totes.cli import (
+    check,
+    dashboard,
+    demo,
+    erase,
+    gc,
+    quarantine,
+    settings,
+    stages,
+    status,
+    verify,
+    warehouse,
+)
 from totes.errors import BUG, TotesError, UsageError
 
 INTERRUPTED = 130
@@ -76,13 +88,13 @@ def totes(
 
 
 app.command()(demo.demo)
-app.command()(look.check)
+app.command()(check.check)
 app.command()(stages.ingest)
 app.command()(stages.transform)
 app.command()(stages.load)
 app.command()(stages.run)
-app.command()(look.status)
-app.command()(look.verify)
+app.command()(status.status)
+app.command()(verify.verify)
 app.command()(stages.replay)
 app.command()(erase.erase)
 app.add_typer(quarantine.app)
@@ -90,7 +102,7 @@ app.add_typer(warehouse.app)
 app.command()(gc.gc)
 app.command()(demo.simulate)
 app.command()(dashboard.dashboard)
-app.command()(look.settings)
+app.command()(settings.settings)
 
 
 def main() -> None:

@@ -28,9 +28,9 @@ def dashboard(
     There is no login: put one before it where others can reach it.
     """
     from totes.cli.terminal import out
+    from totes.config.resources import Places
+    from totes.config.settings import load_settings
     from totes.dashboard import server
-    from totes.places import Places
-    from totes.settings import load_settings
 
     if not server.is_installed():
         raise UsageError(server.NOT_INSTALLED)

@@ -39,12 +39,12 @@ def demo(
     from functools import partial
     from logging import WARNING
 
-    from totes.cli.look import show_verdict
     from totes.cli.terminal import log, out, stopping
+    from totes.cli.verify import show_verdict
+    from totes.config.settings import duration, load_settings
     from totes.dashboard import server
-    from totes.settings import duration, load_settings
-    from totes.show.pages import dashboard
-    from totes.show.run import run
+    from totes.demo.dashboard import dashboard
+    from totes.demo.run import run
 
     seconds = duration(length, "--for").total_seconds() if length else None
     settings = load_settings()
@@ -91,9 +91,9 @@ def simulate(  # noqa: PLR0913  what a business is made of
     from contextlib import ExitStack
 
     from totes.cli.terminal import out, stopping
+    from totes.config.resources import Places
+    from totes.config.settings import dsn, duration, load_settings
     from totes.demo import simulator
-    from totes.places import Places
-    from totes.settings import dsn, duration, load_settings
 
     seconds = duration(length, "--for").total_seconds() if length else None
     console = out()

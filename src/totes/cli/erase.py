@@ -27,11 +27,11 @@ def erase(
     and ingest first. What then remains to be done is in docs/guarantees.md.
     """
     from totes.cli.terminal import out, progress
-    from totes.erase import Erasure
-    from totes.erase import erase as rewrite
+    from totes.config.resources import Places
+    from totes.config.settings import load_settings, location
     from totes.lake import open_store
-    from totes.places import Places
-    from totes.settings import load_settings, location
+    from totes.operations.erase import Erasure
+    from totes.operations.erase import erase as rewrite
 
     target = location(into, "--into")
     wanted = Erasure(table, tuple(key), tuple(name.strip() for name in columns.split(",")))

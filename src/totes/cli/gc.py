@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from totes.orphans import Orphan
+    from totes.operations.gc import Orphan
 
 
 def gc(
@@ -32,11 +32,11 @@ def gc(
     """
     from datetime import UTC, datetime
 
+    from totes.config.settings import duration, load_settings
     from totes.errors import UsageError
     from totes.lake import open_swept
-    from totes.orphans import SHORTEST, orphans
-    from totes.orphans import remove as sweep
-    from totes.settings import duration, load_settings
+    from totes.operations.gc import SHORTEST, orphans
+    from totes.operations.gc import remove as sweep
 
     settings = load_settings()
     age = duration(older_than, "--older-than")

@@ -20,10 +20,10 @@ def quarantine() -> None:
 def list_(*, as_json: Json = False) -> None:
     """How many rows wait, by star table and reason, and what can't be read in totesys."""
     from totes.cli.terminal import cell, out, table
-    from totes.places import Places
-    from totes.settings import load_settings
-    from totes.unreadable import counts as counts_of
-    from totes.unreadable import unreadable
+    from totes.config.resources import Places
+    from totes.config.settings import load_settings
+    from totes.operations.unreadable import counts as counts_of
+    from totes.operations.unreadable import unreadable
     from totes.warehouse.quarantine import Count, counts
 
     with Places(load_settings(), make=False) as places:
@@ -54,10 +54,10 @@ def show(
 ) -> None:
     """The rows that wait, and why, oldest first; and the values that can't be read in totesys."""
     from totes.cli.terminal import cell, out, table
+    from totes.config.resources import Places
+    from totes.config.settings import load_settings
     from totes.errors import UsageError
-    from totes.places import Places
-    from totes.settings import load_settings
-    from totes.unreadable import unreadable
+    from totes.operations.unreadable import unreadable
     from totes.warehouse.quarantine import Refused, refused
 
     with Places(load_settings(), make=False) as places:
@@ -98,10 +98,10 @@ def release(
     read in totesys, once it is repaired there.
     """
     from totes.cli.terminal import out, progress
-    from totes.pipeline import steps
-    from totes.places import Places
-    from totes.release import release as publish
-    from totes.settings import load_settings
+    from totes.config.resources import Places
+    from totes.config.settings import load_settings
+    from totes.operations.release import release as publish
+    from totes.stages.runner import steps
     from totes.warehouse.quarantine import refused_batches
 
     with Places(load_settings(), make=False) as places, progress() as shown:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from totes.alert import Alarm
-    from totes.pipeline import Done
+    from totes.stages.runner import Done
 
 NewSource = Annotated[
     bool,
@@ -32,12 +32,12 @@ def ingest(
 ) -> None:
     """Capture what changed in totesys as a batch."""
     from totes.cli.terminal import progress
-    from totes.ingest import Accept
-    from totes.ingest import ingest as take
-    from totes.pipeline import ingested
-    from totes.places import Places
+    from totes.config.resources import Places
+    from totes.config.settings import load_settings
     from totes.policy import persistently
-    from totes.settings import load_settings
+    from totes.stages.ingest import Accept
+    from totes.stages.ingest import ingest as take
+    from totes.stages.runner import ingested
 
     accept = Accept(new_source=accept_new_source, deletes=accept_deletes)
     with Places(load_settings()) as places, progress() as shown:
@@ -57,11 +57,11 @@ def ingest(
 def transform(*, as_json: JsonLines = False) -> None:
     """Make the star's Parquet of pending batches."""
     from totes.cli.terminal import progress
-    from totes.pipeline import tell_refused, transformed
-    from totes.places import Places
+    from totes.config.resources import Places
+    from totes.config.settings import load_settings
     from totes.policy import steadily
-    from totes.settings import load_settings
-    from totes.transform import transform as make
+    from totes.stages.runner import tell_refused, transformed
+    from totes.stages.transform import transform as make
 
     with Places(load_settings()) as places, progress() as shown:
         for made in steadily(
@@ -75,10 +75,10 @@ def transform(*, as_json: JsonLines = False) -> None:
 def load(*, as_json: JsonLines = False) -> None:
     """Load pending batches into the warehouse."""
     from totes.cli.terminal import progress
-    from totes.pipeline import steps
-    from totes.places import Places
+    from totes.config.resources import Places
+    from totes.config.settings import load_settings
     from totes.policy import steadily
-    from totes.settings import load_settings
+    from totes.stages.runner import steps
 
     with Places(load_settings()) as places, progress() as shown:
         steps_taken = steadily(lambda: steps(places, "load", progress=shown))
@@ -107,11 +107,11 @@ def run(
     from functools import partial
 
     from totes.cli.terminal import progress, stopping
+    from totes.config.resources import Places
+    from totes.config.settings import duration, load_settings
     from totes.errors import UsageError
-    from totes.ingest import Accept
-    from totes.pipeline import run as keep_running
-    from totes.places import Places
-    from totes.settings import duration, load_settings
+    from totes.stages.ingest import Accept
+    from totes.stages.runner import run as keep_running
 
     if once and every:
         raise UsageError("--once and --every exclude each other.")
@@ -120,7 +120,7 @@ def run(
     accept = Accept(new_source=accept_new_source, deletes=accept_deletes)
     with Places(settings) as places, progress() as shown:
         if once:
-            from totes.pipeline import run_once
+            from totes.stages.runner import run_once
 
             _show_all(run_once(places.pipeline, accept, shown), places.alarm, as_json=as_json)
             return
@@ -153,9 +153,9 @@ def replay(
     complete.
     """
     from totes.cli.terminal import progress
-    from totes.places import Places
-    from totes.replay import replay as again
-    from totes.settings import dsn, load_settings
+    from totes.config.resources import Places
+    from totes.config.settings import dsn, load_settings
+    from totes.stages.replay import replay as again
 
     target = dsn(into, "--into") if into else None
     with Places(load_settings()) as places, progress() as shown:
@@ -164,7 +164,7 @@ def replay(
 
 
 def _show_all(steps: "Iterable[Done]", alarm: "Alarm", *, as_json: bool) -> None:
-    from totes.pipeline import tell_refused
+    from totes.stages.runner import tell_refused
 
     for done in steps:
         _show(done, as_json=as_json)

@@ -18,10 +18,10 @@ def warehouse() -> None:
 def migrate(*, as_json: Json = False) -> None:
     """Create or upgrade the warehouse's tables."""
     from totes.cli.terminal import out
-    from totes.pipeline import refuse_source
-    from totes.places import Places
+    from totes.config.resources import Places
+    from totes.config.settings import load_settings
     from totes.policy import persistently
-    from totes.settings import load_settings
+    from totes.stages.runner import refuse_source
     from totes.warehouse.schema import migrate as bring_up
 
     with Places(load_settings()) as places:

@@ -16,9 +16,9 @@ import pandas as pd
 import psycopg
 from psycopg import Connection, sql
 
+from totes.config.settings import Dsn
 from totes.errors import UsageError, WarehouseError
-from totes.settings import Dsn
-from totes.sqlstate import line, meaning
+from totes.postgres.sqlstate import line, meaning
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import READER, check_migrations
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from totes.config.settings import Dsn
 from totes.lake import Store
-from totes.settings import Dsn
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from totes.batch import (
+from totes.errors import LakeError
+from totes.lake.manifest import (
     File,
     Manifest,
     ProcessedManifest,
@@ -13,7 +14,6 @@ from totes.batch import (
     manifest_path,
     processed_manifest_path,
 )
-from totes.errors import LakeError
 from totes.lake.store import Store
 
 _AHEAD = (1, 2, 4, 8, 64)

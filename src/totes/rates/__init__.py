@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from totes.batch import LONGEST_CARRY, RATES, Column, File, Quote, RatesRead, Table, digest
+from totes.lake.manifest import LONGEST_CARRY, RATES, Column, File, Quote, RatesRead, Table, digest
 
 log = logging.getLogger(__name__)
 

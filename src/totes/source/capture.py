@@ -14,8 +14,8 @@ from typing import Literal
 import duckdb
 import psycopg
 
-from totes.batch import File, KeyFile, Manifest, Table
 from totes.errors import LakeError, SourceError
+from totes.lake.manifest import File, KeyFile, Manifest, Table
 from totes.progress import Progress
 from totes.source.catalogue import SourceTable
 from totes.source.changes import Horizon

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import psycopg
 
-from totes.batch import Column
 from totes.errors import SourceError
+from totes.lake.manifest import Column
 
 _QUERY = files(__package__).joinpath("catalogue.sql").read_text()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from isal import igzip
 
-from totes.batch import File, data_path, table_folder
 from totes.failpoint import reach
 from totes.lake.log import fetch_checked
+from totes.lake.manifest import File, data_path, table_folder
 from totes.lake.store import Store
 
 

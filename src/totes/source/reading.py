@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import sql
 
-from totes.batch import LONGEST_LINE_BYTES
 from totes.errors import SourceError
+from totes.lake.manifest import LONGEST_LINE_BYTES
 from totes.source import changes
 from totes.source.catalogue import SourceColumn, SourceTable
 from totes.source.changes import Chunk, Horizon, Span

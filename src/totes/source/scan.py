@@ -13,8 +13,8 @@ from queue import SimpleQueue
 import duckdb
 import psycopg
 
-from totes.batch import File, Table
 from totes.engine import open_engine
+from totes.lake.manifest import File, Table
 from totes.progress import Progress
 from totes.source.catalogue import SourceTable
 from totes.source.changes import Chunk, Horizon, Span, split, table_size

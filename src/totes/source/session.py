@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import errors
 
+from totes.config.settings import Dsn
 from totes.errors import SourceAway, SourceError
-from totes.session import SOURCE, is_of, open_session
-from totes.settings import Dsn
-from totes.sqlstate import line, told
+from totes.postgres.session import SOURCE, is_of, open_session
+from totes.postgres.sqlstate import line, told
 
 SETTINGS = {
     "default_transaction_read_only": "on",

@@ -14,10 +14,10 @@ from datetime import datetime
 import psycopg
 from psycopg import errors, sql
 
-from totes.batch import Identity
+from totes.config.settings import Dsn
 from totes.errors import SourceAway, SourceError
 from totes.failpoint import reach
-from totes.settings import Dsn
+from totes.lake.manifest import Identity
 from totes.source.catalogue import (
     Catalogue,
     Scope,

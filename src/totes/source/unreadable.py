@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from totes.batch import UNREADABLE
+from totes.lake.manifest import UNREADABLE
 
 _OF_A_VALUE = ("22", "38", "39", "54", "P0", "XX")
 """Classes of SQLSTATEs that a value causes: data exceptions (encoding, division by zero), external

@@ -6,8 +6,8 @@ from importlib.resources.abc import Traversable
 
 from pydantic import TypeAdapter
 
-from totes.batch import Manifest, digest
 from totes.errors import ModelError
+from totes.lake.manifest import Manifest, digest
 from totes.star.contract import StarTable
 from totes.star.lineage import Lineage, find_lineage
 

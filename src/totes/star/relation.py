@@ -13,8 +13,8 @@ from pathlib import Path
 from isal import igzip
 from isal.isal_zlib import IsalError
 
-from totes.batch import LONGEST_LINE_BYTES, UNREADABLE, File, Table
 from totes.errors import LakeError
+from totes.lake.manifest import LONGEST_LINE_BYTES, UNREADABLE, File, Table
 from totes.star.contract import MARK, literal, quote
 from totes.star.lineage import CHANGED
 from totes.star.long_line import NotAnObject, cut_line

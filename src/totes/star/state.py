@@ -8,7 +8,7 @@ few of them, and a row is written again about as often as its table doubles.
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from totes.batch import File
+from totes.lake.manifest import File
 from totes.star.contract import quote
 from totes.star.lineage import CHANGED
 from totes.star.relation import Lines, no_rows, parquet

@@ -7,10 +7,10 @@ from typing import Any
 
 from psycopg import Connection
 
-from totes.batch import Identity
+from totes.config.settings import Dsn
 from totes.errors import WarehouseError
-from totes.session import WAREHOUSE, open_session, reported
-from totes.settings import Dsn
+from totes.lake.manifest import Identity
+from totes.postgres.session import WAREHOUSE, open_session, reported
 
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {

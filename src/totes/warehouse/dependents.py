@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection, errors, sql
 
 from totes.errors import WarehouseError
-from totes.sqlstate import line, meaning
+from totes.postgres.sqlstate import line, meaning
 from totes.star.contract import StarTable
 from totes.star.definition import Star
 from totes.warehouse import daily

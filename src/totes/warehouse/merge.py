@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import duckdb
 from psycopg import Connection, errors, sql
 
-from totes.batch import ProcessedManifest, StarFile
 from totes.engine import fitting
+from totes.lake.manifest import ProcessedManifest, StarFile
 from totes.progress import Progress
 from totes.star.contract import StarTable, literal
 from totes.star.definition import TOTESYS, Star

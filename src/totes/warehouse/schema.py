@@ -9,9 +9,9 @@ from typing import Any
 from psycopg import Connection, errors, sql
 from psycopg.rows import dict_row
 
+from totes.config.settings import Dsn
 from totes.errors import WarehouseError, WarehouseOutdated
 from totes.failpoint import reach
-from totes.settings import Dsn
 from totes.star.definition import TOTESYS, Star
 from totes.warehouse.connection import connect, require_default_schema
 from totes.warehouse.ddl import Addition, Mismatch, WarehouseColumn, WarehouseTable, compare

@@ -3,7 +3,6 @@
 import pandas as pd
 import streamlit as st
 
-from totes.batch import manifest_path
 from totes.dashboard import charts, tables, text, totals
 from totes.dashboard.badge import DEADLINE_SECONDS, EVERY
 from totes.dashboard.metrics import pipeline
@@ -12,7 +11,8 @@ from totes.dashboard.served import served
 from totes.dashboard.view import View, view
 from totes.errors import TotesError
 from totes.lake.log import newest, read_manifest
-from totes.status import schema_changes
+from totes.lake.manifest import manifest_path
+from totes.operations.status import schema_changes
 
 MOST_REFUSED = 500
 

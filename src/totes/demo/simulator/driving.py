@@ -15,12 +15,12 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
+from totes.config.settings import Dsn
 from totes.demo.simulator.actions import ACTIONS, Work, script
 from totes.demo.simulator.business import USUAL, Kind, Known, Mix, Planned, history
 from totes.demo.simulator.filling import connect, seed_reference
 from totes.demo.simulator.reference import FOUNDED
 from totes.errors import UsageError
-from totes.settings import Dsn
 
 OPEN_AT_MOST = 3
 """Late transactions at a time."""

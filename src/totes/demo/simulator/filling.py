@@ -9,7 +9,7 @@ from random import Random
 import psycopg
 from psycopg import sql
 
-from totes.demo.schema import totesys_sql
+from totes.config.settings import Dsn
 from totes.demo.simulator.reference import (
     ADDRESSES,
     COUNTERPARTIES,
@@ -18,10 +18,10 @@ from totes.demo.simulator.reference import (
     Row,
     reference,
 )
+from totes.embedded.schema import totesys_sql
 from totes.errors import SourceError, UsageError
-from totes.session import SOURCE, is_of, open_session
-from totes.settings import Dsn
-from totes.sqlstate import line, meaning
+from totes.postgres.session import SOURCE, is_of, open_session
+from totes.postgres.sqlstate import line, meaning
 
 FIRST_DAY = date(2022, 11, 7)
 """When the first orders of `bulk` are made."""

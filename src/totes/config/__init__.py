@@ -1,0 +1,1 @@
+"""Settings, DSNs and secrets, and the resources that they lead to."""
