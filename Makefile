@@ -6,6 +6,9 @@ SHELL := bash
 # Tests start Python hundreds of times: compiled once, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
+# tests/rules is part of `make check`.
+SUITES := tests/unit tests/integration tests/e2e tests/aws
+
 UV := .uv/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
@@ -40,7 +43,7 @@ aws-demo: setup ## deploy to an AWS of this machine's own, see data flow there, 
 .PHONY: test
 test: setup ## check, then every test with coverage: what CI runs
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check
-	$(PYTEST) -n 3 --dist worksteal --cov --cov-report=term
+	$(PYTEST) -n 3 --dist worksteal --cov --cov-report=term $(SUITES)
 
 .PHONY: tests
 tests: setup ## some tests, with coverage kept for `make coverage`: TESTS="files or folders"
@@ -53,7 +56,7 @@ coverage: setup ## the coverage of several `make tests`, from reports/coverage.*
 
 .PHONY: unit
 unit: setup ## the quick tests, under half a minute
-	$(PYTEST) -q -n 2 --dist worksteal -m "not slow and not server and not rules" $$(grep -LE "^pytestmark.*(slow|rules)" tests/test_*.py)
+	$(PYTEST) -q -n 2 --dist worksteal tests/unit
 
 .PHONY: check
 check: lint types security audit requirements-check rules workflows checkov site-check ## everything that needs no test run
@@ -111,7 +114,7 @@ audit: setup ## known vulnerabilities of our dependencies (AUDIT_REQUIRED=1 fail
 
 .PHONY: rules
 rules: setup ## the project's own rules: dependencies point one way, docs are current
-	$(BIN)/pytest -q -m rules $$(grep -l 'mark\.rules' tests/*.py)
+	$(BIN)/pytest -q tests/rules
 
 .PHONY: workflows
 workflows: setup ## actionlint and zizmor: GitHub's workflows
@@ -206,7 +209,7 @@ bench: setup ## speed and memory with a million sales orders (or ORDERS=…)
 
 .PHONY: soak
 soak: setup ## a hostile business, every fault, a proof each round (SEED=… MINUTES=…)
-	$(BIN)/python tests/soak.py --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
+	$(BIN)/python tests/support/soak.py --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
 
 .PHONY: plan
 plan: init ## what a deployment would alter: ENV=dev STATE_BUCKET=… (BUNDLE=zip, AWS_REGION=…)
@@ -240,7 +243,7 @@ confirmed: ## whether CONFIRM says the same as ENV, for destroy
 
 .PHONY: terraform-check
 terraform-check: setup ## Terraform's code: format, validity, its own tests, all without an account
-	$(BIN)/pytest -q tests/test_terraform.py
+	$(BIN)/pytest -q tests/aws/test_terraform.py
 
 .PHONY: build
 build: setup ## the wheel, in dist/

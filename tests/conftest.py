@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 import hypothesis
 import psycopg
 import pytest
+from installation import Installation
 from psycopg import sql
+from scratch_source import GRANTS, ScratchSource, scratch_source_on
 
-from plant import Plant
-from shop import GRANTS, Shop, shop_on
 from totes.config.settings import Dsn
 from totes.embedded.servers import (
     EmbeddedServer,
@@ -79,13 +79,7 @@ LONGEST = ("test_aws_demo.py", "test_history.py", "test_soak.py::test_nothing_is
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need a server of their own are for `make test`: `make unit` is quick.
-
-    The longest are dealt out over the whole list, so that each worker begins with one.
-    """
-    for item in items:
-        if {"scratch", "service"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker("server")
+    """The longest are spread over the whole list, so that each worker begins with one."""
     longest = [item for item in items if any(name in item.nodeid for name in LONGEST)]
     total = len(items)
     items[:] = [item for item in items if item not in longest]
@@ -175,21 +169,21 @@ def totesys(fresh: Fresh) -> Iterator[Totesys]:
 
 
 @pytest.fixture
-def shop(totesys: Totesys, tmp_path: Path) -> Shop:
+def scratch_source(totesys: Totesys, tmp_path: Path) -> ScratchSource:
     """An empty schema beside totesys, of any shape a test gives it."""
     with psycopg.connect(totesys.owner.reveal()) as connection:
         connection.execute(GRANTS)
-    return Shop(totesys.owner, totesys.dsn, tmp_path / "lake")
+    return ScratchSource(totesys.owner, totesys.dsn, tmp_path / "lake")
 
 
 @pytest.fixture(params=["embedded", "older"])
-def any_shop(
+def any_scratch_source(
     request: pytest.FixtureRequest, database_names: Iterator[str], tmp_path: Path
-) -> Iterator[Shop]:
+) -> Iterator[ScratchSource]:
     """A shop on the embedded PostgreSQL and on an older one."""
     server = request.getfixturevalue({"embedded": "server"}.get(request.param, request.param))
     name = next(database_names)
-    yield shop_on(server, tmp_path, name)
+    yield scratch_source_on(server, tmp_path, name)
     _drop(server.dsn, name)
 
 
@@ -234,9 +228,9 @@ def copied(server: EmbeddedServer, database_names: Iterator[str]) -> Iterator[Ca
 
 
 @pytest.fixture
-def plant(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) -> Plant:
+def installation(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) -> Installation:
     """A platform between a totesys and a warehouse without rows."""
-    return Plant(totesys.owner, totesys.dsn, warehouse.dsn, tmp_path)
+    return Installation(totesys.owner, totesys.dsn, warehouse.dsn, tmp_path)
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from urllib.request import urlopen
 
 import psycopg
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
 from browser import Browser, browser
+
 from totes.config.resources import Places
 from totes.config.settings import Settings
 from totes.demo import simulator

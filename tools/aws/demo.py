@@ -2,7 +2,7 @@
 
 The modules of terraform/, applied to moto by the real provider; the functions' real zip, run by
 AWS's own runtime; totesys and warehouse on embedded PostgreSQL. Each scene is a function that says
-what happens, holds it against what must happen, and returns what it saw; tests/test_aws_demo.py
+what happens, holds it against what must happen, and returns what it saw; tests/aws/test_aws_demo.py
 plays the same scenes.
 """
 

@@ -1,0 +1,333 @@
+"""The catalogue over the lake: as Terraform would make it, asked as Athena would be."""
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import sqlglot
+from athena import Athena, Table, columns_of, is_view, partition_of, record
+from cloud import Missing, Terraform, plugins, provider_version
+from faults import killed_at
+from installation import Installation
+from lake_reader import batches, lines
+from sqlglot import exp
+from test_totesys_sql import COLUMNS
+
+from totes.lake.folder import FolderStore
+from totes.lake.manifest import RATES, ProcessedManifest, data_path, processed_manifest_path
+from totes.stages.replay import replay
+from totes.star.definition import TOTESYS
+
+MODULE = Path(__file__).parents[2] / "terraform" / "modules" / "catalogue"
+STAR_TABLES = json.loads((MODULE / "star_tables.json").read_text())
+SOURCE_TABLES = json.loads((MODULE / "source_tables.json").read_text())
+FACTS = ["fact_sales_order", "fact_purchase_order", "fact_payment", "fact_exchange_rate"]
+TRINO = {"varchar": "string", "integer": "int", "timestamp(3)": "timestamp"}
+MARCH = datetime(2027, 3, 7, 1, 2, tzinfo=UTC)
+
+SETTINGS = {
+    "environment": "dev",
+    "ingestion_bucket": "the-ingestion",
+    "processed_bucket": "the-processed",
+    "results_bucket": "the-results",
+    "kms_key_arn": "arn:aws:kms:eu-west-2:123456789012:key/00000000-0000-0000-0000-000000000000",
+    "generations": 3,
+}
+
+
+# --- the tables ----------------------------------------------------------------------------------
+
+
+def test_the_columns_of_the_ingestion_store_are_those_of_totesys_and_of_the_rates() -> None:
+    known = {table: [c.split()[0] for c in columns] for table, columns in COLUMNS.items()}
+    known[RATES] = [column.name for column in TOTESYS.tables["fact_exchange_rate"].columns]
+    assert {table: described["columns"] for table, described in SOURCE_TABLES.items()} == known
+
+
+def column_names(table: str) -> list[str]:
+    """Those of a star table in the catalogue."""
+    return [column["name"] for column in STAR_TABLES[table]["columns"]]
+
+
+# --- as it is made -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What Terraform would make: tables by database, and saved queries by name."""
+
+    ingestion: list[Table]
+    processed: list[Table]
+    queries: dict[str, Mapping[str, str]]
+    workgroup: Mapping[str, Any]
+
+    def over(self, installation: Installation) -> tuple[Athena, Athena]:
+        """Ingestion and processed."""
+        buckets = {"the-ingestion": installation.ingestion, "the-processed": installation.processed}
+        return Athena(self.ingestion, buckets), Athena(self.processed, buckets)
+
+
+PROVIDER = """
+provider "aws" {
+  region                      = "eu-west-2"
+  access_key                  = "nobody"
+  secret_key                  = "nothing"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+"""
+PLANNED = ("glue_catalog_table.view", "glue_catalog_table.raw", "athena_named_query.this")
+
+
+def planned(folder: Path) -> str:
+    given = "".join(f"  {name} = {json.dumps(value)}\n" for name, value in SETTINGS.items())
+    module = f'module "catalogue" {{\n  source = "{MODULE}"\n{given}}}\n'
+    (folder / "main.tf").write_text(PROVIDER + module)
+    terraform = Terraform(folder)
+    terraform.init()
+    targets = [f"-target=module.catalogue.aws_{resource}" for resource in PLANNED]
+    terraform("plan", "-out=plan", "-input=false", "-refresh=false", *targets)
+    shown: str = terraform("show", "-json", "plan")
+    return shown
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    """From the plan, for which no account is asked."""
+    try:
+        plugins(provider_version())
+    except Missing as missing:
+        pytest.skip(str(missing))
+    own = tmp_path_factory.getbasetemp()
+    common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own  # of this run alone
+    with (common / "catalogue.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (plan := common / "catalogue.json").exists():
+            plan.write_text(planned(tmp_path_factory.mktemp("catalogue")))
+    root = json.loads(plan.read_text())["planned_values"]["root_module"]
+    resources = root["child_modules"][0]["resources"]
+
+    def values(kind: str) -> list[Mapping[str, Any]]:
+        return [one["values"] for one in resources if one["type"] == kind]
+
+    tables = values("aws_glue_catalog_table")
+    stores = ("ingestion", "processed")
+    by_store = {s: [t for t in tables if t["database_name"] == f"totes_dev_{s}"] for s in stores}
+    [workgroup] = values("aws_athena_workgroup")
+    queries = {query["name"]: query for query in values("aws_athena_named_query")}
+    return Catalogue(**by_store, queries=queries, workgroup=workgroup)
+
+
+def test_every_day_of_every_table_is_looked_for_where_the_stages_put_it(
+    catalogue: Catalogue,
+) -> None:
+    for store, tables in (("ingestion", catalogue.ingestion), ("processed", catalogue.processed)):
+        prefix, generation = ("generation=2/", ["2"]) if store == "processed" else ("", [])
+        for table in tables:
+            if table["name"].endswith("_raw"):
+                path = data_path(table["name"].removesuffix("_raw"), MARCH, "x.gz", prefix)
+                found = partition_of(table, f"s3://the-{store}/{path}")
+                assert found is not None, path
+                assert list(found.values()) == [*generation, "2027", "03", "07"]
+    manifests = {
+        table["name"]: partition_of(table, f"s3://the-processed/{processed_manifest_path(2, 7)}")
+        for table in catalogue.processed
+        if not is_view(table)
+    }
+    assert {name for name, found in manifests.items() if found is not None} == {"batches"}
+    assert manifests["batches"] == {"generation": "2"}
+
+
+def test_every_query_is_athenas_sql_and_reads_views_only(catalogue: Catalogue) -> None:
+    """Whoever reads a raw table counts orphans, too."""
+    expected = {f"current_{name}" for name in [*COLUMNS, *FACTS]}
+    assert catalogue.queries.keys() > expected | {"history_of_one_sales_order"}
+    for query in catalogue.queries.values():
+        tables = getattr(catalogue, query["database"].removeprefix("totes_dev_"))
+        views = {table["name"] for table in tables if is_view(table)}
+        parsed = sqlglot.parse_one(query["query"], dialect="athena")
+        assert isinstance(parsed, exp.Select)
+        assert {table.name for table in parsed.find_all(exp.Table)} <= views
+
+
+def test_a_question_has_a_price_limit_and_its_result_is_encrypted(catalogue: Catalogue) -> None:
+    [settings] = catalogue.workgroup["configuration"]
+    assert settings["enforce_workgroup_configuration"] is True
+    assert 0 < settings["bytes_scanned_cutoff_per_query"] <= 10 * 2**30
+    [result] = settings["result_configuration"]
+    [encryption] = result["encryption_configuration"]
+    key = SETTINGS["kms_key_arn"]
+    assert encryption == {"encryption_option": "SSE_KMS", "kms_key_arn": key}
+
+
+# --- as it answers -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def littered(installation: Installation) -> Installation:
+    """Whose second batch, with changes and deletions, left orphans in both stores."""
+    installation = installation.filled(8).with_rates()
+    installation.run()
+    installation.change(
+        "UPDATE sales_order SET units_sold = units_sold + 1 WHERE sales_order_id <= 3;"
+        "DELETE FROM payment WHERE payment_id = 2"
+    )
+    for command, name in (
+        ("ingest", "ingest.before-manifest"),
+        ("run", "transform.before-manifest"),
+    ):
+        assert killed_at(installation.pipeline, command, name)
+    installation.run()
+    installation.change("UPDATE sales_order SET unit_price = 3.5 WHERE sales_order_id = 2")
+    installation.run()
+    return installation
+
+
+def test_orphans_are_not_counted_in_all_nor_by_day(
+    catalogue: Catalogue, littered: Installation
+) -> None:
+    ingestion, processed = catalogue.over(littered)
+    for athena, named, table in (
+        (ingestion, _ingested(littered, "sales_order"), "sales_order"),
+        (processed, _processed(littered, 1, "fact_sales_order"), "fact_sales_order"),
+    ):
+        [(all_rows,)] = athena.ask(f"SELECT count(*) FROM {table}_raw")
+        [(counted,)] = athena.ask(f"SELECT count(*) FROM {table}")
+        assert counted == named < all_rows
+    query = catalogue.queries["changes_of_one_day_sales_order"]["query"]
+    days = {f"{batch.captured_at:%Y %m %d}" for batch in batches(FolderStore(littered.ingestion))}
+    by_day = [row for day in days for row in ingestion.ask(query, *day.split())]
+    assert len(by_day) == _ingested(littered, "sales_order")
+    assert ingestion.ask(query, "2026", "01", "01") == []
+
+
+def test_the_current_state_is_totesys_and_the_warehouses(
+    catalogue: Catalogue, littered: Installation
+) -> None:
+    ingestion, processed = catalogue.over(littered)
+    for table, described in SOURCE_TABLES.items():
+        found = ingestion.ask(catalogue.queries[f"current_{table}"]["query"])
+        if table == RATES:
+            rates = littered.ask("SELECT rate_id, rate FROM current_exchange_rate ORDER BY 1")
+            assert [(row[0], Decimal(row[3])) for row in found] == rates
+            continue
+        texts = ", ".join(f"{column}::text" for column in described["columns"])
+        with psycopg.connect(littered.source.reveal()) as connection:
+            query = f'SELECT {texts} FROM "{table}" t ORDER BY t.{described["key"]}'
+            assert [row[:-2] for row in found] == connection.execute(query).fetchall(), table
+    for table in FACTS:
+        found = processed.ask(catalogue.queries[f"current_{table}"]["query"])
+        columns = column_names(table)
+        there = littered.ask(
+            f"SELECT {', '.join(columns)} FROM {table} WHERE valid_to IS NULL ORDER BY 1"
+        )
+        assert [row[:-1] for row in found] == there, table
+        assert found
+
+
+def test_the_history_of_one_row_has_each_version_and_its_end(
+    catalogue: Catalogue, littered: Installation
+) -> None:
+    ingestion, processed = catalogue.over(littered)
+    year = f"{datetime.now(UTC):%Y}"
+
+    def ask(athena: Athena, name: str, *parameters: str) -> list[tuple[Any, ...]]:
+        return athena.ask(catalogue.queries[f"history_of_one_{name}"]["query"], *parameters)
+
+    changed = ask(ingestion, "sales_order", "2", year)
+    assert [row[0] for row in changed] == [1, 2, 3]
+    known = batches(FolderStore(littered.ingestion))
+    for (batch, _, end, op, xid, key, *_), then in zip(changed, [*known[1:], None], strict=True):
+        [line] = [
+            line
+            for line in lines(FolderStore(littered.ingestion), known[batch - 1], "sales_order")
+            if line["sales_order_id"] == 2
+        ]
+        assert (op, xid, key) == ("upsert", line["_xid"], "2")
+        assert (end and datetime.fromisoformat(end)) == (then and then.captured_at)
+    deleted = ask(ingestion, "payment", "2", year)
+    assert [(row[0], row[3]) for row in deleted] == [(1, "upsert"), (2, "delete")]
+    assert ask(ingestion, "sales_order", "2", "2199") == []
+    history = littered.ask(
+        "SELECT valid_from, valid_to, units_sold, unit_price FROM fact_sales_order"
+        " WHERE sales_order_id = 2 ORDER BY 1"
+    )
+    columns = column_names("fact_sales_order")
+    wanted = [3 + columns.index(name) for name in ("units_sold", "unit_price")]
+    found = ask(processed, "fact_sales_order", "2", year)
+    assert [
+        (
+            row[0].replace(tzinfo=UTC),
+            row[1] and row[1].replace(tzinfo=UTC),
+            *(row[i] for i in wanted),
+        )
+        for row in found
+    ] == history
+
+
+def test_processed_views_follow_the_current_generation(
+    catalogue: Catalogue, installation: Installation
+) -> None:
+    installation.filled(5).run()
+    list(replay(installation.pipeline))
+    installation.change("UPDATE sales_order SET units_sold = 7 WHERE sales_order_id = 1")
+    installation.run()
+    _, processed = catalogue.over(installation)
+    assert processed.ask("SELECT generation FROM current_generation") == [(2,)]
+    for table in ("fact_sales_order", "dim_date", "dim_design"):
+        [(counted,)] = processed.ask(f"SELECT count(*) FROM {table}")
+        [(both,)] = processed.ask(f"SELECT count(*) FROM {table}_raw")
+        assert counted == _processed(installation, 2, table) < both
+
+
+def test_a_generation_beyond_the_projected_ones_is_an_error_not_an_empty_answer(
+    catalogue: Catalogue, installation: Installation
+) -> None:
+    installation.filled(1).run()
+    store = FolderStore(installation.processed)
+    for number in (2, 3, 4):
+        store.create(f"generations/{number:06d}.json", json.dumps({"generation": number}).encode())
+    _, processed = catalogue.over(installation)
+    with pytest.raises(Exception, match="raise the variable generations of the catalogue to 4"):
+        processed.ask("SELECT count(*) FROM fact_sales_order")
+
+
+def test_a_view_gives_the_columns_it_says(catalogue: Catalogue, installation: Installation) -> None:
+    """Athena refuses a view whose record says otherwise as stale."""
+    installation.filled(1).run()
+    tables = (catalogue.ingestion, catalogue.processed)
+    for athena, described in zip(catalogue.over(installation), tables, strict=True):
+        for table in filter(is_view, described):
+            said = {column["name"]: column["type"] for column in record(table)["columns"]}
+            assert {name: TRINO.get(kind, kind) for name, kind in said.items()} == hive(table)
+            assert dict(athena.columns(table["name"])) == columns_of(table), table["name"]
+
+
+def hive(table: Table) -> dict[str, str]:
+    columns = table["storage_descriptor"][0]["columns"]
+    return {column["name"]: column["type"] for column in columns}
+
+
+def _ingested(installation: Installation, table: str) -> int:
+    """Lines of a table that manifests name."""
+    store = FolderStore(installation.ingestion)
+    return sum(len(lines(store, batch, table)) for batch in batches(store))
+
+
+def _processed(installation: Installation, generation: int, table: str) -> int:
+    """Rows of a star table that the manifests of one generation name."""
+    store, total, batch = FolderStore(installation.processed), 0, 1
+    while store.exists(path := processed_manifest_path(generation, batch)):
+        manifest = ProcessedManifest.from_json(store.get(path), path)
+        total += sum(file.rows for file in manifest.files if file.table == table)
+        batch += 1
+    return total

@@ -1,0 +1,284 @@
+"""Check: every thing that is missing is named, with what helps."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from installation import Installation
+from s3_service import Fault, S3Service
+
+from conftest import ClusterFactory, EmptyWarehouse, Totesys
+from totes.config.resources import Places
+from totes.config.settings import Dsn, Settings
+from totes.embedded.servers import prepare_source
+from totes.lake.folder import FolderStore
+from totes.operations import check as checking
+from totes.operations.check import Finding, check
+from totes.source.snapshot import FUNCTIONS
+
+
+def look(installation: Installation, **settings: object) -> list[Finding]:
+    chosen = {
+        "source_dsn": installation.source,
+        "warehouse_dsn": installation.warehouse,
+        "ingestion_url": str(installation.ingestion),
+        "processed_url": str(installation.processed),
+        **settings,
+    }
+    with Places(Settings.model_validate(chosen)) as places:
+        return list(check(places))
+
+
+def failures(found: list[Finding]) -> list[tuple[str, str]]:
+    return [(finding.what, finding.advice) for finding in found if not finding.ok]
+
+
+def execute(dsn: Dsn, *statements: str) -> None:
+    with psycopg.connect(dsn.reveal(), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+@pytest.mark.bare
+def test_all_is_well_before_and_after_the_first_run(installation: Installation) -> None:
+    found = look(installation)
+    assert not failures(found)
+    assert ("warehouse tables", "none yet: the first `totes run` makes them") in {
+        (finding.what, finding.found) for finding in found
+    }
+    installation.filled().run()
+    found = look(installation)
+    assert not failures(found)
+    assert ("warehouse tables", "as the contract says") in {
+        (finding.what, finding.found) for finding in found
+    }
+
+
+def test_another_source_than_the_lakes_is_told(
+    installation: Installation, cluster: ClusterFactory
+) -> None:
+    installation.filled().run()
+    other = prepare_source(cluster().dsn).reader.reveal()
+    [(what, _)] = failures(look(installation, source_dsn=other))
+    assert what == "source identity"
+
+
+def test_the_source_is_no_warehouse(installation: Installation) -> None:
+    installation.filled().run()
+    found = failures(look(installation, warehouse_dsn=installation.owner))
+    assert ("warehouse", "name another database in TOTES_WAREHOUSE_DSN.") in found
+
+
+def test_looking_twice_leaves_one_object_in_each_store(installation: Installation) -> None:
+    look(installation)
+    before = installation.state()
+    look(installation)
+    assert installation.state() == before
+    assert list(FolderStore(installation.ingestion).list("")) == [checking.PROBE]
+
+
+def test_every_missing_privilege_comes_with_its_grant(installation: Installation) -> None:
+    installation.change("REVOKE SELECT ON staff, design FROM totes_ingest")
+    installation.change("REVOKE USAGE ON SCHEMA public FROM totes_ingest")
+    assert failures(look(installation)) == [
+        ("source schema", 'GRANT USAGE ON SCHEMA "public" TO "totes_ingest";'),
+        ("source privileges", 'GRANT SELECT ON "public"."design" TO "totes_ingest";'),
+        ("source privileges", 'GRANT SELECT ON "public"."staff" TO "totes_ingest";'),
+    ]
+
+
+def test_row_level_security_that_may_hide_rows_is_told(installation: Installation) -> None:
+    installation.change("ALTER TABLE staff ENABLE ROW LEVEL SECURITY")
+    [(what, advice)] = failures(look(installation))
+    assert what == "source privileges"
+    assert advice.startswith('ALTER ROLE "totes_ingest" BYPASSRLS;')
+
+
+def test_what_is_left_out_or_without_a_key_is_said_and_is_no_failure(
+    installation: Installation,
+) -> None:
+    installation.change("CREATE VIEW staff_view AS SELECT * FROM staff; CREATE TABLE loose (a int)")
+    found = look(installation)
+    assert not failures(found)
+    said = {finding.found for finding in found}
+    assert "staff_view: it is a view, and only tables are captured" in said
+    assert "loose: captured whole whenever they change" in said
+
+
+def test_a_revoked_function_comes_with_its_grant(
+    installation: Installation, totesys: Totesys
+) -> None:
+    functions = [f"pg_catalog.{name}" for name in FUNCTIONS]
+    for function in functions:
+        execute(totesys.admin, f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
+    found = failures(look(installation))
+    assert found == [
+        ("source privileges", f'GRANT EXECUTE ON FUNCTION {function} TO "totes_ingest";')
+        for function in functions
+    ]
+    for _, advice in found:
+        execute(totesys.admin, advice)
+    assert not failures(look(installation))
+
+
+def test_a_table_that_the_models_need_and_nobody_can_capture_is_told(
+    installation: Installation,
+) -> None:
+    installation.change("ALTER TABLE payment RENAME TO was; CREATE VIEW payment AS TABLE was")
+    installation.change("CREATE SCHEMA app; ALTER TABLE staff SET SCHEMA app")
+    found = [(finding.found, finding.advice) for finding in look(installation) if not finding.ok]
+    assert found == [
+        (
+            "payment: it is a view, and only tables are captured",
+            "the models need it: make it an ordinary table of that name.",
+        ),
+        (
+            "schema public has no table staff, which the models need; there is app.staff",
+            "have all tables in one schema, and name it in TOTES_SOURCE_SCHEMA.",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"source_schema": "nowhere"}, "source"),
+        ({"source_dsn": "host=/nowhere dbname=x"}, "source"),
+        ({"warehouse_dsn": "host=/nowhere dbname=x"}, "warehouse"),
+        ({"source_schema": "pg_toast"}, "source schema"),
+    ],
+)
+def test_what_cannot_be_reached_fails_alone(
+    installation: Installation, settings: dict[str, object], what: str
+) -> None:
+    assert [failed for failed, _ in failures(look(installation, **settings))][:1] == [what]
+    assert len(failures(look(installation, **settings))) == 1
+
+
+def test_a_store_that_cannot_be_written_fails(installation: Installation, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    [(what, _)] = failures(look(installation, processed_url=str(tmp_path / "file" / "lake")))
+    assert what == "processed store"
+
+
+def test_a_store_that_holds_another_probe_fails(installation: Installation) -> None:
+    FolderStore(installation.ingestion).create(checking.PROBE, b"something else")
+    [(what, _)] = failures(look(installation))
+    assert what == "ingestion store"
+
+
+@pytest.fixture
+def buckets(service: S3Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
+    """Both stores in a bucket."""
+    service.environment(monkeypatch)
+    bucket = service.new_bucket()
+    yield {f"{store}_url": f"s3://{bucket}/{store}" for store in ("ingestion", "processed")}
+    service.conditional = True
+    service.fail(None)
+
+
+def test_a_store_that_overwrites_fails_every_time(
+    installation: Installation, service: S3Service, buckets: dict[str, object]
+) -> None:
+    service.conditional = False
+    for _ in range(2):
+        [ingestion, processed] = [one for one in look(installation, **buckets) if not one.ok]
+        assert (ingestion.what, processed.what) == ("ingestion store", "processed store")
+        assert "overwrites objects" in ingestion.found
+        assert "If-None-Match" in ingestion.advice
+    service.conditional = True
+    assert not failures(look(installation, **buckets))
+
+
+def test_a_bucket_that_may_only_be_read_fails_although_the_probe_is_there(
+    installation: Installation, service: S3Service, buckets: dict[str, object]
+) -> None:
+    assert not failures(look(installation, **buckets))
+    service.fail(Fault("PUT", "403 Forbidden", "AccessDenied"))
+    found = [one for one in look(installation, **buckets) if not one.ok]
+    assert [one.what for one in found] == ["ingestion store", "processed store"]
+    assert "s3:PutObject" in found[0].found
+
+
+def test_an_altered_warehouse_fails(installation: Installation) -> None:
+    installation.filled().run()
+    installation.ask("ALTER TABLE dim_staff ALTER COLUMN location SET NOT NULL")
+    assert [what for what, _ in failures(look(installation))] == ["warehouse"]
+
+
+def test_what_stops_a_load_or_a_rebuild_is_told(
+    installation: Installation, warehouse: EmptyWarehouse
+) -> None:
+    execute(
+        warehouse.admin,
+        "CREATE RULE r AS ON UPDATE TO dim_staff DO ALSO NOTHING",
+        "CREATE TABLE mine (staff_id int REFERENCES dim_staff)",
+        "ALTER TABLE dim_design ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+    )
+    no_force = "ALTER TABLE NO FORCE ROW LEVEL SECURITY"
+    assert failures(look(installation)) == [
+        ("warehouse tables", "DROP RULE r ON dim_staff; a trigger may do the same."),
+        (
+            "warehouse tables",
+            "GRANT USAGE ON SCHEMA public TO totes_loader; GRANT SELECT ON mine TO totes_loader.",
+        ),
+        ("warehouse tables", f"To disable the policy for the table's owner, use {no_force}."),
+    ]
+
+
+@pytest.mark.bare
+def test_a_loader_without_rights_is_told_which(
+    installation: Installation, totesys: Totesys, warehouse: EmptyWarehouse
+) -> None:
+    name = warehouse.dsn.parts["dbname"]
+    execute(warehouse.admin, f"ALTER DATABASE {name} OWNER TO postgres")
+    execute(warehouse.admin, f"GRANT CONNECT ON DATABASE {name} TO totes_loader")
+    execute(warehouse.admin, "ALTER SCHEMA public OWNER TO postgres")
+    try:
+        assert failures(look(installation)) == [
+            ("warehouse privileges", f'GRANT CREATE ON DATABASE {name} TO "totes_loader";'),
+            ("warehouse privileges", f'GRANT TEMPORARY ON DATABASE {name} TO "totes_loader";'),
+            ("warehouse privileges", 'GRANT USAGE, CREATE ON SCHEMA public TO "totes_loader";'),
+        ]
+    finally:
+        execute(warehouse.admin, f"ALTER DATABASE {name} OWNER TO totes_loader")
+    assert totesys
+
+
+def test_a_role_that_may_only_read_the_warehouse_is_no_loader(
+    installation: Installation, warehouse: EmptyWarehouse
+) -> None:
+    installation.filled().run()
+    dashboard = warehouse.dsn.replace(user="totes_dashboard")
+    name = warehouse.dsn.parts["dbname"]
+    assert failures(look(installation, warehouse_dsn=dashboard)) == [
+        (
+            "warehouse privileges",
+            'use that role in TOTES_WAREHOUSE_DSN, or GRANT totes_loader TO "totes_dashboard";',
+        ),
+        ("warehouse privileges", f'GRANT TEMPORARY ON DATABASE {name} TO "totes_dashboard";'),
+    ]
+
+
+@pytest.mark.parametrize(("ahead", "said"), [(90, "90 s ahead of"), (-90, "90 s behind")])
+def test_a_clock_that_is_wrong_is_told(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, ahead: int, said: str
+) -> None:
+    monkeypatch.setattr(checking, "_clock", lambda _: timedelta(seconds=ahead))
+    found = [finding.found for finding in look(installation) if not finding.ok]
+    assert found == [f"{said} this machine's"] * 2
+
+
+def test_a_url_of_rates_is_read(installation: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "rates.csv"
+    wrong = [("exchange rates", "correct TOTES_RATES_URL, or leave it out.")]
+    assert failures(look(installation, rates_url=file.as_uri())) == wrong
+    file.write_text("Date,USD,GBP\n")
+    assert failures(look(installation, rates_url=file.as_uri())) == wrong
+    assert not failures(look(installation, rates_url=file.as_uri(), rates=False))
+    file.write_text("Date,USD,GBP\n2026-11-20,1.1,0.9\n2026-11-19,1.2,0.8\n")
+    assert Finding("exchange rates", "from file, up to 2026-11-20") in look(
+        installation, rates_url=file.as_uri()
+    )

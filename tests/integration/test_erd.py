@@ -1,0 +1,367 @@
+"""The warehouse's contract with everyone: the ERDs, carried here as data, and what guards them."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from processed_lake import ask, run
+
+from conftest import ClusterFactory, EmptyWarehouse
+from totes.config.settings import Dsn
+from totes.errors import WarehouseError
+from totes.warehouse import schema
+from totes.warehouse.connection import connect
+from totes.warehouse.schema import check, migrate
+
+DIMENSIONS = {
+    "dim_date": """
+        date_id date PK, year integer, month integer, day integer, day_of_week integer,
+        day_name character varying, month_name character varying, quarter integer""",
+    "dim_staff": """
+        staff_id integer PK, first_name character varying, last_name character varying,
+        department_name character varying, location character varying null,
+        email_address character varying""",
+    "dim_location": """
+        location_id integer PK, address_line_1 character varying,
+        address_line_2 character varying null, district character varying null,
+        city character varying, postal_code character varying, country character varying,
+        phone character varying""",
+    "dim_currency": """
+        currency_id integer PK, currency_code character varying, currency_name character varying""",
+    "dim_design": """
+        design_id integer PK, design_name character varying, file_location character varying,
+        file_name character varying""",
+    "dim_counterparty": """
+        counterparty_id integer PK, counterparty_legal_name character varying,
+        counterparty_legal_address_line_1 character varying,
+        counterparty_legal_address_line_2 character varying null,
+        counterparty_legal_district character varying null,
+        counterparty_legal_city character varying,
+        counterparty_legal_postal_code character varying,
+        counterparty_legal_country character varying,
+        counterparty_legal_phone_number character varying""",
+    "dim_payment_type": "payment_type_id integer PK, payment_type_name character varying",
+    "dim_transaction": """
+        transaction_id integer PK, transaction_type character varying,
+        sales_order_id integer null, purchase_order_id integer null""",
+}
+
+_WRITTEN = """
+    created_date date -> dim_date, created_time time without time zone,
+    last_updated_date date -> dim_date, last_updated_time time without time zone"""
+_HISTORY = "valid_from timestamp with time zone, valid_to timestamp with time zone null"
+
+FACTS = {
+    "fact_sales_order": f"""
+        sales_record_id integer PK, sales_order_id integer, {_WRITTEN},
+        sales_staff_id integer -> dim_staff, counterparty_id integer -> dim_counterparty,
+        units_sold integer, unit_price numeric(10.2), currency_id integer -> dim_currency,
+        design_id integer -> dim_design, agreed_payment_date date -> dim_date,
+        agreed_delivery_date date -> dim_date,
+        agreed_delivery_location_id integer -> dim_location, {_HISTORY}""",
+    "fact_purchase_order": f"""
+        purchase_record_id integer PK, purchase_order_id integer, {_WRITTEN},
+        staff_id integer -> dim_staff, counterparty_id integer -> dim_counterparty,
+        item_code character varying, item_quantity integer, item_unit_price numeric,
+        currency_id integer -> dim_currency, agreed_delivery_date date -> dim_date,
+        agreed_payment_date date -> dim_date,
+        agreed_delivery_location_id integer -> dim_location, {_HISTORY}""",
+    "fact_payment": f"""
+        payment_record_id integer PK, payment_id integer, {_WRITTEN},
+        transaction_id integer -> dim_transaction, counterparty_id integer -> dim_counterparty,
+        payment_amount numeric, currency_id integer -> dim_currency,
+        payment_type_id integer -> dim_payment_type, paid boolean,
+        payment_date date -> dim_date, {_HISTORY}""",
+    "fact_exchange_rate": f"""
+        exchange_rate_record_id integer PK, rate_id character varying,
+        rate_date date -> dim_date, currency_code character varying, rate numeric,
+        source character varying, carried_forward boolean, {_HISTORY}""",
+}
+"""The published ERDs', and the exchange rates, which are ours."""
+
+VIEWS = {
+    "current_sales_order": "fact_sales_order",
+    "current_purchase_order": "fact_purchase_order",
+    "current_payment": "fact_payment",
+    "fact_purchase_orders": "fact_purchase_order",
+    "current_exchange_rate": "fact_exchange_rate",
+}
+
+NATURAL_KEYS = {
+    "fact_sales_order": "sales_order_id",
+    "fact_purchase_order": "purchase_order_id",
+    "fact_payment": "payment_id",
+    "fact_exchange_rate": "rate_id",
+}
+
+
+def columns_of(tables: dict[str, str]) -> dict[str, list[str]]:
+    """`name type`, as the ERD says, the point in numeric(10.2) standing for a comma."""
+    return {
+        table: [" ".join(column.split()).replace(".", ",") for column in columns.split(",")]
+        for table, columns in tables.items()
+    }
+
+
+def test_the_tables_are_the_erds(warehouse: EmptyWarehouse) -> None:
+    found: dict[str, list[str]] = {}
+    for table, *column in ask(
+        warehouse.dsn,
+        """
+        SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+            CASE WHEN p.contype = 'p' THEN ' PK'
+                 WHEN f.contype = 'f' THEN ' -> ' || f.confrelid::regclass::text
+                 WHEN NOT a.attnotnull THEN ' null' ELSE '' END
+        FROM pg_class c
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        LEFT JOIN pg_constraint p
+            ON p.conrelid = c.oid AND p.conkey = ARRAY[a.attnum] AND p.contype = 'p'
+        LEFT JOIN pg_constraint f
+            ON f.conrelid = c.oid AND f.conkey = ARRAY[a.attnum] AND f.contype = 'f'
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+        ORDER BY c.relname, a.attnum
+        """,
+    ):
+        name, kind, mark = column
+        found.setdefault(table, []).append(f"{name} {kind}{mark}")
+    assert found == columns_of(DIMENSIONS | FACTS)
+
+
+def test_keys_and_references_are_never_null(warehouse: EmptyWarehouse) -> None:
+    nullable = {
+        f"{table} {column.split()[0]}"
+        for table, columns in columns_of(DIMENSIONS | FACTS).items()
+        for column in columns
+        if column.endswith(" null")
+    }
+    assert {
+        f"{table} {column}"
+        for table, column in ask(
+            warehouse.dsn,
+            "SELECT table_name, column_name FROM information_schema.columns c"
+            " JOIN information_schema.tables t USING (table_schema, table_name)"
+            " WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND is_nullable = 'YES'",
+        )
+    } == nullable
+
+
+def test_the_surrogates_are_serial(warehouse: EmptyWarehouse) -> None:
+    for table, columns in columns_of(FACTS).items():
+        ((sequence,),) = ask(
+            warehouse.dsn, f"SELECT pg_get_serial_sequence('{table}', '{columns[0].split()[0]}')"
+        )
+        assert sequence is not None
+
+
+def test_a_second_current_version_is_impossible(warehouse: EmptyWarehouse) -> None:
+    indexes = [
+        definition
+        for (definition,) in ask(warehouse.dsn, "SELECT indexdef FROM pg_indexes ORDER BY 1")
+    ]
+    for table, key in NATURAL_KEYS.items():
+        assert any(
+            definition.startswith("CREATE UNIQUE INDEX")
+            and definition.endswith(f"{table} USING btree ({key}) WHERE (valid_to IS NULL)")
+            for definition in indexes
+        ), table
+
+
+def test_the_views_have_the_erds_columns(warehouse: EmptyWarehouse) -> None:
+    for view, table in VIEWS.items():
+        found = ask(
+            warehouse.dsn,
+            "SELECT column_name FROM information_schema.columns"
+            " WHERE table_name = %s ORDER BY ordinal_position",
+            view,
+        )
+        expected = [column.split()[0] for column in columns_of(FACTS)[table]]
+        assert [name for (name,) in found] == expected[:-2]
+
+
+def test_everything_has_a_comment(warehouse: EmptyWarehouse) -> None:
+    silent = """
+        SELECT c.relname, a.attname FROM pg_class c
+        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+        WHERE c.relnamespace IN ('public'::regnamespace, 'totes'::regnamespace)
+            AND c.relkind IN ('r', 'v')
+            AND (obj_description(c.oid) IS NULL OR col_description(c.oid, a.attnum) IS NULL)
+        UNION ALL
+        SELECT p.proname, NULL FROM pg_proc p
+        WHERE p.pronamespace IN ('public'::regnamespace, 'totes'::regnamespace)
+            AND obj_description(p.oid, 'pg_proc') IS NULL
+    """
+    assert ask(warehouse.dsn, silent) == []
+
+
+# Migrations.
+
+
+@pytest.mark.bare
+def test_migrating_twice_is_migrating_once(warehouse: EmptyWarehouse) -> None:
+    assert migrate(warehouse.dsn) == [
+        "0001_star.sql",
+        "0002_bookkeeping.sql",
+        "0003_exchange_rates.sql",
+        "0004_daily.sql",
+    ]
+    assert migrate(warehouse.dsn) == []
+    with connect(warehouse.dsn) as connection:
+        check(connection)
+
+
+def test_a_newer_warehouse_is_refused(warehouse: EmptyWarehouse) -> None:
+    run(warehouse.dsn, "INSERT INTO totes.migrations (name) VALUES ('9999_future.sql')")
+    with pytest.raises(WarehouseError, match=r"9999_future\.sql.*upgrade terrific-totes"):
+        migrate(warehouse.dsn)
+    with (
+        pytest.raises(WarehouseError, match="upgrade terrific-totes"),
+        connect(warehouse.dsn) as connection,
+    ):
+        check(connection)
+
+
+@pytest.mark.bare
+def test_a_warehouse_without_tables_is_told_to_migrate(warehouse: EmptyWarehouse) -> None:
+    with (
+        pytest.raises(WarehouseError, match=r"0001_star\.sql.*totes warehouse migrate"),
+        connect(warehouse.dsn) as connection,
+    ):
+        check(connection)
+
+
+def test_an_old_server_is_refused(
+    warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "OLDEST_SERVER", 10**6)
+    with pytest.raises(WarehouseError, match="PostgreSQL 15 or newer"):
+        migrate(warehouse.dsn)
+
+
+def test_a_missing_reader_role_is_made_or_asked_for(cluster: ClusterFactory) -> None:
+    admin = cluster().dsn
+    run(admin, "CREATE ROLE plain LOGIN; CREATE ROLE maker LOGIN CREATEROLE")
+    for owner in ("plain", "maker"):
+        with psycopg.connect(admin.reveal(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE of_{owner} OWNER {owner}".encode())
+    with pytest.raises(WarehouseError, match="`CREATE ROLE totes_reader` as a superuser"):
+        migrate(admin.replace(user="plain", dbname="of_plain"))
+    assert migrate(admin.replace(user="maker", dbname="of_maker"))
+    assert migrate(admin.replace(user="plain", dbname="of_plain"))
+
+
+def test_two_that_make_the_reader_role_at_once_both_succeed(
+    cluster: ClusterFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = cluster().dsn
+    run(admin, "CREATE ROLE totes_reader")
+    monkeypatch.setattr(schema, "_known_role", lambda _connection: False)
+    assert migrate(admin)
+
+
+ALTERATIONS = {
+    "ALTER TABLE dim_staff ALTER first_name TYPE text": "dim_staff .*first_name text",
+    "ALTER TABLE dim_staff ALTER first_name DROP NOT NULL": "dim_staff .*first_name .* NULL",
+    "ALTER TABLE dim_staff ALTER location SET NOT NULL": "dim_staff .*location",
+    "ALTER TABLE dim_staff RENAME first_name TO forename": "dim_staff .*forename",
+    "ALTER TABLE dim_design DROP file_name": "dim_design .*nothing where file_name",
+    "ALTER TABLE fact_payment DROP CONSTRAINT fact_payment_currency_id_fkey": (
+        "fact_payment .*currency_id .*REFERENCES dim_currency"
+    ),
+    "ALTER TABLE fact_payment DROP CONSTRAINT fact_payment_pkey": (
+        "fact_payment .*payment_record_id .*PRIMARY KEY"
+    ),
+    "DROP TABLE dim_currency CASCADE": "dim_currency .*nothing where currency_id",
+}
+
+
+@pytest.mark.parametrize("alteration", ALTERATIONS)
+def test_an_altered_warehouse_is_refused_and_the_place_named(
+    warehouse: EmptyWarehouse, alteration: str
+) -> None:
+    run(warehouse.dsn, alteration)
+    with (
+        pytest.raises(WarehouseError, match=ALTERATIONS[alteration]),
+        connect(warehouse.dsn) as connection,
+    ):
+        check(connection)
+
+
+# Connections.
+
+
+def reach(dsn: Dsn) -> None:
+    with connect(dsn) as connection:
+        connection.execute("SELECT 1")
+
+
+WRONG: dict[str, tuple[Callable[[Dsn], Dsn], str]] = {
+    "host": (lambda dsn: dsn.replace(host="nowhere.invalid"), "check the host's name"),
+    "port": (lambda dsn: dsn.replace(port="1"), "check host and port"),
+    "database": (lambda dsn: dsn.replace(dbname="none"), "create the database"),
+    "user": (lambda dsn: dsn.replace(user="none"), "create the role"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_dsn_is_one_line_with_advice(warehouse: EmptyWarehouse, what: str) -> None:
+    wrong, advice = WRONG[what]
+    with pytest.raises(WarehouseError, match=advice) as caught:
+        reach(wrong(warehouse.dsn.replace(password="hunter2")))
+    assert "\n" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.exit_code == 5
+
+
+def test_a_wrong_password_is_one_line_with_advice(cluster: ClusterFactory) -> None:
+    server = cluster()
+    run(server.dsn, "CREATE ROLE guarded LOGIN PASSWORD 'right'")
+    (server.data / "pg_hba.conf").write_text(
+        "local all postgres trust\nlocal all all scram-sha-256"
+    )
+    run(server.dsn, "SELECT pg_reload_conf()")
+    guarded = server.dsn.replace(user="guarded")
+    reach(guarded.replace(password="right"))
+    with pytest.raises(WarehouseError, match="check user and password") as caught:
+        reach(guarded.replace(password="hunter2"))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_port_where_nobody_answers_is_said_as_such(warehouse: EmptyWarehouse) -> None:
+    with pytest.raises(WarehouseError, match=r"reached: Connection refused: check host and port"):
+        reach(warehouse.dsn.replace(host="127.0.0.1", port="1"))
+
+
+def test_a_database_that_lets_nobody_in_says_which_right_is_missing(
+    warehouse: EmptyWarehouse,
+) -> None:
+    run(warehouse.admin, "DROP ROLE IF EXISTS stranger; CREATE ROLE stranger LOGIN")
+    refused = r"reached: permission denied for database .*: GRANT CONNECT on it to this user\."
+    with pytest.raises(WarehouseError, match=refused):
+        reach(warehouse.dsn.replace(user="stranger"))
+
+
+def test_a_lock_that_is_held_too_long_is_told(warehouse: EmptyWarehouse) -> None:
+    impatient = warehouse.dsn.replace(options="-c lock_timeout=50ms")
+    with psycopg.connect(warehouse.dsn.reveal()) as holder:
+        holder.execute("LOCK TABLE dim_staff")
+        with (
+            pytest.raises(WarehouseError, match="another session holds"),
+            connect(impatient) as connection,
+        ):
+            connection.execute("SELECT FROM dim_staff")
+
+
+def test_a_refusal_of_the_server_says_the_detail(warehouse: EmptyWarehouse) -> None:
+    with (
+        pytest.raises(WarehouseError, match=r"violates unique constraint .*\(Key .* exists\)"),
+        connect(warehouse.dsn) as connection,
+    ):
+        connection.execute("INSERT INTO totes.migrations (name) SELECT name FROM totes.migrations")
+
+
+def test_sessions_are_known_and_in_utc(warehouse: EmptyWarehouse) -> None:
+    with connect(warehouse.dsn) as connection:
+        shown = connection.execute(
+            "SELECT current_setting('application_name'), current_setting('TimeZone')"
+        ).fetchone()
+    assert shown == ("totes", "UTC")

@@ -1,0 +1,319 @@
+"""What a database refuses is no bug: the side is named, with the exit code and what to do."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from installation import Installation
+from psycopg import errors
+
+from conftest import ClusterFactory, EmptyWarehouse, Totesys
+from totes.config.settings import Dsn
+from totes.dashboard.reading import open_reading, refuse_writers
+from totes.embedded.servers import prepare_warehouse
+from totes.errors import SourceError, UsageError, WarehouseError
+from totes.postgres.session import SOURCE, WAREHOUSE
+from totes.postgres.sqlstate import MEANINGS, meaning, told
+from totes.source.session import connect as connect_source
+from totes.warehouse.connection import connect
+
+RUNNING = Path(__file__).parents[2] / "docs" / "running.md"
+
+
+def execute(admin: Dsn, statements: str) -> None:
+    database = psycopg.conninfo.conninfo_to_dict(admin.reveal())["dbname"]
+    with psycopg.connect(admin.reveal(), autocommit=True) as connection:
+        for statement in statements.replace("{database}", str(database)).split(";;"):
+            connection.execute(statement.encode())
+
+
+def trigger(body: str) -> str:
+    return (
+        "CREATE FUNCTION strict() RETURNS trigger LANGUAGE plpgsql"
+        f" AS $$BEGIN {body} RETURN NEW; END$$;;"
+        "CREATE TRIGGER strict BEFORE INSERT OR UPDATE ON dim_design"
+        " FOR EACH ROW EXECUTE FUNCTION strict();;"
+        "ALTER TABLE dim_design ENABLE ALWAYS TRIGGER strict"
+    )
+
+
+ALTERED = {
+    "a trigger that refuses": (
+        trigger("RAISE EXCEPTION 'not today';"),
+        "not today, raised by PL/pgSQL function strict",
+    ),
+    "a trigger with a fault": (
+        trigger("PERFORM 1 / 0;"),
+        "division by zero, raised by PL/pgSQL function strict",
+    ),
+    "a check constraint": (
+        "ALTER TABLE dim_design ADD CONSTRAINT short CHECK (length(design_name) < 2) NOT VALID",
+        'violates check constraint "short": drop that constraint',
+    ),
+    "a unique constraint": (
+        "ALTER TABLE fact_sales_order ADD CONSTRAINT once UNIQUE (sales_order_id)",
+        'constraint "once" in table fact_sales_order (Key (sales_order_id)=(1) already exists)',
+    ),
+    "a table dropped": ("DROP TABLE totes.daily_sales CASCADE", "does not exist: somebody altered"),
+    "a column dropped": (
+        "ALTER TABLE totes.batches DROP COLUMN rows CASCADE",
+        "does not exist: somebody altered",
+    ),
+    "another owner": (
+        "REVOKE ALL ON dim_design FROM totes_loader;;ALTER TABLE dim_design OWNER TO postgres",
+        "permission denied for table dim_design",
+    ),
+    "row-level security": (
+        (
+            "ALTER TABLE dim_design ENABLE ROW LEVEL SECURITY;;"
+            "ALTER TABLE dim_design FORCE ROW LEVEL SECURITY"
+        ),
+        "NO FORCE ROW LEVEL SECURITY",
+    ),
+    "a publication without identity": (
+        (
+            "ALTER TABLE dim_design REPLICA IDENTITY NOTHING;;"
+            "CREATE PUBLICATION everything FOR TABLE dim_design"
+        ),
+        "set REPLICA IDENTITY",
+    ),
+    "a read-only database": (
+        "ALTER DATABASE {database} SET default_transaction_read_only = on",
+        "it is read-only or a standby",
+    ),
+    "another transaction_timeout": (
+        (
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$BEGIN SET LOCAL transaction_timeout = '1ms'; PERFORM pg_sleep(1); END$$;;"
+            "CREATE TRIGGER slow BEFORE UPDATE ON fact_sales_order EXECUTE FUNCTION slow();;"
+            "ALTER TABLE fact_sales_order ENABLE ALWAYS TRIGGER slow"
+        ),
+        "transaction timeout",
+    ),
+}
+
+
+@pytest.mark.parametrize(("statements", "said"), ALTERED.values(), ids=ALTERED)
+def test_verify_and_load_name_the_warehouse_where_it_refuses(
+    installation: Installation,
+    totesys: Totesys,
+    warehouse: EmptyWarehouse,
+    statements: str,
+    said: str,
+) -> None:
+    installation.filled().run()
+    execute(totesys.admin, "UPDATE design SET design_name = 'other'")
+    execute(totesys.admin, "UPDATE sales_order SET units_sold = units_sold + 1")
+    execute(warehouse.admin, statements)
+    for command in (("verify",), ("load",)):
+        result = installation.totes(*command)
+        assert result.exit_code == 5, (result.output, result.exception)
+        assert "The warehouse " in result.stderr
+        assert said in result.stderr
+
+
+def test_verify_names_the_source_where_it_refuses(
+    installation: Installation, totesys: Totesys
+) -> None:
+    """Also where it refuses while the warehouse is open, too."""
+    installation.filled().run()
+    execute(totesys.admin, "ALTER TABLE currency RENAME currency_code TO code")
+    result = installation.totes("verify")
+    assert result.exit_code in {3, 6}, result.output
+    with (
+        pytest.raises(SourceError, match=r"The source .*does not exist"),
+        connect_source(totesys.dsn) as source,
+        connect(installation.warehouse),
+    ):
+        source.execute("SELECT FROM public.nowhere")
+    with (
+        pytest.raises(WarehouseError, match=r"The warehouse .*does not exist"),
+        connect(installation.warehouse) as warehouse,
+        connect_source(totesys.dsn),
+    ):
+        warehouse.execute("SELECT FROM nowhere")
+
+
+def test_what_nobody_foresaw_is_neither_sides(installation: Installation, totesys: Totesys) -> None:
+    with (
+        pytest.raises(errors.SyntaxError),
+        connect_source(totesys.dsn),
+        connect(installation.warehouse) as warehouse,
+    ):
+        warehouse.execute("SELEC")
+
+
+@pytest.mark.bare
+@pytest.mark.parametrize("kind", ["TABLE dim_date (id int)", "VIEW dim_date AS SELECT 1 AS id"])
+def test_a_name_that_is_taken_is_told_beforehand(
+    installation: Installation, warehouse: EmptyWarehouse, kind: str
+) -> None:
+    execute(warehouse.admin, f"CREATE {kind}")
+    checked = installation.filled().totes("check")
+    assert "schema public has dim_date already" in checked.stdout
+    result = installation.totes("run", "--once")
+    assert result.exit_code == 5
+    assert 'relation "dim_date" already exists: drop or rename' in result.stderr
+
+
+@pytest.mark.bare
+def test_anothers_schema_totes_is_told_beforehand(
+    installation: Installation, warehouse: EmptyWarehouse
+) -> None:
+    execute(warehouse.admin, "CREATE SCHEMA totes")
+    checked = installation.filled().totes("check")
+    assert checked.exit_code == 1
+    assert "GRANT postgres TO" in checked.stdout
+    assert installation.totes("run", "--once").exit_code == 5
+
+
+@pytest.mark.bare
+def test_the_star_lies_in_the_dsns_default_schema_whatever_its_name(
+    installation: Installation, warehouse: EmptyWarehouse
+) -> None:
+    lost = Installation(
+        installation.owner,
+        installation.source,
+        installation.warehouse.replace(options='-c search_path="DWH"'),
+        installation.folder,
+    )
+    assert 'search_path is there, which is "DWH"' in lost.filled().totes("check").stdout
+    result = lost.totes("run", "--once")
+    assert result.exit_code == 5
+    assert 'which is "DWH"' in result.stderr
+    execute(warehouse.admin, 'CREATE SCHEMA "DWH" AUTHORIZATION totes_loader')
+    execute(warehouse.admin, "CREATE TABLE public.dim_date (id int)")
+    several = Installation(
+        installation.owner,
+        installation.source,
+        installation.warehouse.replace(options='-c search_path=nowhere,"DWH",public'),
+        installation.folder,
+    )
+    for command in (("check",), ("run", "--once"), ("check",), ("verify",), ("replay",)):
+        result = several.totes(*command)
+        assert result.exit_code == 0, (command, result.output)
+    assert several.ask("SELECT count(*) FROM dim_date")[0][0] > 0
+    reader = warehouse.reader.replace(options='-c search_path="DWH"')
+    refuse_writers(reader)
+    with open_reading(reader) as reading:
+        assert reading.rows("dictionary_columns", names=["dim_date"])
+
+
+@pytest.mark.bare
+@pytest.mark.parametrize("path", ["", "nowhere", "pg_catalog"])
+def test_a_dsn_without_a_default_schema_is_refused(installation: Installation, path: str) -> None:
+    lost = Installation(
+        installation.owner,
+        installation.source,
+        installation.warehouse.replace(options=f"-c search_path={path}"),
+        installation.folder,
+    ).filled()
+    assert lost.totes("check").exit_code == 1
+    for command in (("run", "--once"), ("warehouse", "migrate"), ("verify",)):
+        result = lost.totes(*command)
+        assert result.exit_code == 5, (command, result.output)
+        assert "has no default schema" in result.stderr
+
+
+@pytest.mark.bare
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_warehouse_that_cannot_hold_every_character_is_refused(
+    installation: Installation, warehouse: EmptyWarehouse, encoding: str
+) -> None:
+    name = f"{warehouse.dsn.parts['dbname']}_{encoding.lower()}"
+    execute(
+        warehouse.admin,
+        f"CREATE DATABASE {name} OWNER totes_loader ENCODING '{encoding}' LOCALE 'C'"
+        " LOCALE_PROVIDER libc TEMPLATE template0",
+    )
+    try:
+        narrow = Installation(
+            installation.owner,
+            installation.source,
+            warehouse.dsn.replace(dbname=name),
+            installation.folder,
+        ).filled()
+        assert narrow.totes("check").exit_code == 1
+        for command in (("warehouse", "migrate"), ("run", "--once")):
+            result = narrow.totes(*command)
+            assert result.exit_code == 5
+            assert f"has encoding {encoding}" in result.stderr
+            assert "ENCODING 'UTF8'" in result.stderr
+    finally:
+        execute(warehouse.admin, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_a_standby_is_read_and_never_loaded(
+    installation: Installation, cluster: ClusterFactory
+) -> None:
+    primary = cluster()
+    made = prepare_warehouse(primary.dsn)
+    there = Installation(
+        installation.owner, installation.source, made.loader, installation.folder
+    ).filled()
+    there.run()
+    standby = cluster(standby_of=primary)
+    loader = made.loader.replace(host=str(standby.dsn.parts["host"]))
+    here = Installation(installation.owner, installation.source, loader, installation.folder)
+    assert "it is a standby" in here.totes("check").stdout
+    assert here.totes("status").exit_code == 0
+    with open_reading(made.reader.replace(host=str(standby.dsn.parts["host"]))):
+        pass
+    installation.change("UPDATE design SET design_name = 'other'")
+    result = here.totes("run", "--once")
+    assert result.exit_code == 5
+    assert "it is read-only or a standby: name the primary" in result.stderr
+
+
+def test_a_schema_where_everybody_may_create_is_named(warehouse: EmptyWarehouse) -> None:
+    refuse_writers(warehouse.reader)
+    execute(warehouse.admin, "GRANT CREATE ON SCHEMA public TO PUBLIC")
+    with pytest.raises(UsageError, match="`REVOKE CREATE ON SCHEMA public FROM PUBLIC`"):
+        refuse_writers(warehouse.reader)
+    execute(warehouse.admin, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    execute(warehouse.admin, "GRANT UPDATE (design_name) ON dim_design TO totes_dashboard")
+    with pytest.raises(UsageError, match="who may write to dim_design: set TOTES_DASHBOARD_DSN"):
+        refuse_writers(warehouse.reader)
+
+
+@pytest.mark.bare
+def test_load_makes_the_tables_of_an_empty_warehouse(installation: Installation) -> None:
+    for stage in ("ingest", "transform", "load"):
+        result = (
+            installation.filled().totes(stage) if stage == "ingest" else installation.totes(stage)
+        )
+        assert result.exit_code == 0, result.output
+    assert installation.ask("SELECT count(*) FROM totes.batches") == [(1,)]
+
+
+FORESEEN = (
+    "08006 0A000 22021 22P05 23505 23503 23502 23514 25006 25P03 25P04 28P01 2BP01 3D000 3F000"
+    " 40001 40P01 42501 42703 42P01 42P07 53100 53200 53300 53400 54000 55P03 57014 57P01 57P05"
+    " 58030 XX001"
+)
+
+
+@pytest.mark.parametrize("code", FORESEEN.split())
+def test_every_foreseeable_state_has_advice_and_each_sides_exit_code(code: str) -> None:
+    error = errors.lookup(code)("It refuses.")
+    known = meaning(error)
+    assert known is not None
+    assert told(error) == f"It refuses: {known.advice}"
+    assert (SOURCE.kind(error).exit_code, WAREHOUSE.kind(error).exit_code) == (3, 5)
+
+
+@pytest.mark.parametrize("code", ["42601", "22012", "XX000", "42803"])
+def test_a_state_that_only_a_bug_raises_has_none(code: str) -> None:
+    assert meaning(errors.lookup(code)("It refuses.")) is None
+
+
+def test_the_table_of_states_in_the_docs_is_the_programs() -> None:
+    codes: dict[tuple[str, bool], list[str]] = {}
+    for code, known in MEANINGS.items():
+        codes.setdefault((known.advice, known.passes), []).append(code)
+    page = RUNNING.read_text()
+    rows = [
+        f"| {', '.join(of)} | {'yes' if passes else 'no'} | {advice} |"
+        for (advice, passes), of in codes.items()
+    ]
+    assert [row for row in rows if row not in page] == []

@@ -1,0 +1,226 @@
+"""The models: what they read is found in their SQL, and other engines run them too."""
+
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import duckdb
+import psycopg
+import pytest
+from lake_writer import ROWS, row
+from sqlglot import transpile
+
+from conftest import EmptyWarehouse
+from totes.errors import ModelError
+from totes.star.contract import literal, quote
+from totes.star.definition import TOTESYS
+from totes.star.iso import define_iso_currency
+from totes.star.lineage import RowIdentity, find_lineage
+from totes.star.models import LINEAGE_FILE, Models, lineages, load_models
+
+SHIPPED = files("totes.star") / "totesys" / "models"
+MODELS = {model.name: model for model in TOTESYS.models.all}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the models, to be changed."""
+    with as_file(SHIPPED) as models:
+        return shutil.copytree(models, tmp_path / "models")
+
+
+def edit(folder: Path, star: str, old: str, new: str) -> Models:
+    path = folder / f"{star}.sql"
+    sql = path.read_text()
+    assert old in sql
+    path.write_text(sql.replace(old, new))
+    return load_models(folder, TOTESYS.tables)
+
+
+def test_what_is_written_down_of_the_models_is_what_sqlglot_finds(folder: Path) -> None:
+    written = (folder / LINEAGE_FILE).read_bytes()
+    (folder / LINEAGE_FILE).unlink()
+    assert lineages(load_models(folder, TOTESYS.tables)) == written, "run make star"
+
+
+def test_sqlglot_is_not_imported_for_the_models_that_ship() -> None:
+    script = (
+        "import sys, totes.stages.transform; from totes.star.definition import TOTESYS; "
+        "TOTESYS.models; sys.exit('sqlglot' in sys.modules or 'pycountry' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_columns_a_model_reads_are_found() -> None:
+    assert MODELS["dim_staff"].lineage.sources == {
+        "department": ("department_id", "department_name", "location"),
+        "staff": ("department_id", "email_address", "first_name", "last_name", "staff_id"),
+    }
+    assert MODELS["dim_currency"].lineage.sources == {"currency": ("currency_code", "currency_id")}
+    assert MODELS["dim_transaction"].lineage.sources.keys() == {"transaction"}
+
+
+def test_a_model_may_read_the_star_tables_of_its_batch() -> None:
+    assert MODELS["dim_date"].lineage.sources == {}
+    facts = {"fact_sales_order", "fact_purchase_order", "fact_payment", "fact_exchange_rate"}
+    assert {*MODELS["dim_date"].lineage.stars} == facts
+
+
+def test_the_current_rows_of_joined_tables_are_kept_and_no_others() -> None:
+    assert TOTESYS.models.joined == {"staff", "department", "counterparty", "address"}
+
+
+def test_every_natural_key_but_a_day_comes_from_a_source_key() -> None:
+    keys = {name: model.lineage.key for name, model in MODELS.items()}
+    assert {name: key and (key.table, *key.columns) for name, key in keys.items()} == {
+        "dim_date": None,
+        "dim_staff": ("staff", "staff_id"),
+        "dim_location": ("address", "address_id"),
+        "dim_currency": ("currency", "currency_id"),
+        "dim_design": ("design", "design_id"),
+        "dim_counterparty": ("counterparty", "counterparty_id"),
+        "dim_payment_type": ("payment_type", "payment_type_id"),
+        "dim_transaction": ("transaction", "transaction_id"),
+        "fact_sales_order": ("sales_order", "sales_order_id"),
+        "fact_purchase_order": ("purchase_order", "purchase_order_id"),
+        "fact_payment": ("payment", "payment_id"),
+        "fact_exchange_rate": ("ecb_exchange_rate", "rate_id"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("sql", "key"),
+    [
+        ("with a as (select d.design_id as x from design d) select x as design_id from a", True),
+        ("select design_id + 0 as design_id from design", False),
+        ("select design_id from design union all select design_id from design", False),
+        ("select n as design_id from generate_series(1, 2) as s (n)", False),
+        ("select 1 as one from design", False),
+        ("select distinct design_id from design", False),
+        ("select design_id from design group by design_id", False),
+    ],
+)
+def test_only_a_key_handed_through_unaltered_is_traced(sql: str, key: bool) -> None:  # noqa: FBT001
+    found = find_lineage("dim_design", sql, key=["design_id"], stars=TOTESYS.tables)
+    traced = RowIdentity(table="design", columns=("design_id",))
+    assert found.key == (traced if key else None)
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("select from where", "can't be parsed"),
+        ("delete from design", "is not a SELECT"),
+        ("select * from design", "name the columns"),
+        ("select design_id from design, staff", "table.column"),
+    ],
+)
+def test_a_model_that_can_not_be_understood_is_named(folder: Path, sql: str, said: str) -> None:
+    (folder / "dim_design.sql").write_text(sql)
+    with pytest.raises(ModelError, match=f"dim_design .*{said}"):
+        load_models(folder, TOTESYS.tables)
+
+
+def test_a_missing_model_is_named(folder: Path) -> None:
+    (folder / "dim_staff.sql").unlink()
+    with pytest.raises(ModelError, match=r"dim_staff is missing.*dim_staff\.sql"):
+        load_models(folder, TOTESYS.tables)
+
+
+def test_the_digest_follows_every_model(folder: Path) -> None:
+    assert load_models(folder, TOTESYS.tables).digest == TOTESYS.models.digest
+    assert edit(
+        folder, "dim_design", "design_name,", "upper(design_name) as design_name,"
+    ).digest != (TOTESYS.models.digest)
+
+
+def test_a_model_that_is_not_in_the_notes_is_read_with_sqlglot(folder: Path) -> None:
+    (folder / LINEAGE_FILE).unlink()
+    assert load_models(folder, TOTESYS.tables) == TOTESYS.models
+
+
+HOSTILE = 'O\'Keefe & "Söhne" 👜\n\tLtd'
+
+
+RATE = {
+    "rate_id": "2022-11-03 GBP",
+    "rate_date": "2022-11-03",
+    "currency_code": "GBP",
+    "rate": "0.8695",
+    "source": HOSTILE,
+    "carried_forward": "false",
+}
+
+
+def source_rows() -> dict[str, list[dict[str, object]]]:
+    """Two rows of each table, one with hostile text, as text; the second is unchanged."""
+    rows: dict[str, list[dict[str, object]]] = {}
+    for table, example in ROWS.items():
+        hostile = [name for name in example if name.endswith(("_name", "phone", "code", "line_1"))]
+        one = row(table, **dict.fromkeys(hostile, HOSTILE)) if table != "currency" else row(table)
+        two = row(table, **{next(iter(example)): 2})
+        rows[table] = [
+            {
+                name: None
+                if value is None
+                else str(value).lower()
+                if value is False
+                else str(value)
+                for name, value in line.items()
+            }
+            | {"_changed": changed}
+            for line, changed in ((one, True), (two, False))
+        ]
+    unchanged = RATE | {"rate_id": "2022-11-04 GBP", "_changed": False}
+    rows["ecb_exchange_rate"] = [RATE | {"_changed": True}, unchanged]
+    return rows
+
+
+@pytest.mark.bare
+def test_postgresql_runs_the_models_and_makes_the_same_rows(warehouse: EmptyWarehouse) -> None:
+    with duckdb.connect() as engine, psycopg.connect(warehouse.dsn.reveal()) as postgres:
+
+        def both(script: str) -> None:
+            engine.execute(script)
+            postgres.execute(script.encode())
+
+        for table, lines in source_rows().items():
+            columns = [name for name in lines[0] if name != "_changed"]
+            types = ", ".join(f"{quote(name)} text" for name in columns)
+            both(f"create table {quote(table)} ({types}, _changed boolean)")
+            for line in lines:
+                values = (
+                    "null"
+                    if v is None
+                    else str(v).lower()
+                    if isinstance(v, bool)
+                    else literal(str(v))
+                    for v in line.values()
+                )
+                both(f"insert into {quote(table)} values ({', '.join(values)})")
+        define_iso_currency(engine)
+        both_iso = engine.execute("select code, name from iso_currency").fetchall()
+        postgres.execute("create table iso_currency (code text, name text)")
+        with postgres.cursor() as cursor:
+            cursor.executemany("insert into iso_currency values (%s, %s)", both_iso)
+        for name in (*(n for n in MODELS if n != "dim_date"), "dim_date"):
+            star, sql = TOTESYS.tables[name], MODELS[name].sql
+            names = ", ".join(column.quoted for column in star.columns)
+            [translated] = transpile(sql, read="duckdb", write="postgres")
+            ours = engine.execute(f"select {names} from ({sql})").fetchall()
+            theirs = postgres.execute(
+                f"select {names} from ({translated}) as model".encode()
+            ).fetchall()
+            assert Counter(ours) == Counter(theirs)
+            assert ours
+            if star.is_fact:  # dim_date reads the facts with their types
+                casts = ", ".join(
+                    f"cast({c.quoted} as {c.type.postgres}) as {c.quoted}" for c in star.columns
+                )
+                engine.execute(f"create view {name} as select {casts} from ({sql})")
+                postgres.execute(
+                    f"create view {name} as select {casts} from ({translated}) as m".encode()
+                )

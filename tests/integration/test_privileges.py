@@ -1,0 +1,195 @@
+"""Least privilege, shown by trying: what a role has no business doing, the server refuses."""
+
+from collections.abc import Sequence
+
+import psycopg
+import pytest
+from installation import Installation
+from psycopg import errors
+
+from conftest import EmptyWarehouse, Totesys
+from totes.config.settings import Dsn
+from totes.errors import SourceError, WarehouseError
+from totes.source import session
+from totes.warehouse.connection import connect
+
+DENIED = errors.InsufficientPrivilege
+
+EVERYWHERE = (
+    "CREATE SCHEMA mine",
+    "CREATE TABLE public.mine (a int)",
+    "CREATE TABLE mine AS SELECT 1",
+    "SELECT 1 INTO mine",
+    "CREATE TEMPORARY TABLE mine (a int)",
+    "CREATE SEQUENCE public.mine",
+    "CREATE VIEW public.mine AS SELECT 1",
+    "CREATE TYPE public.mine AS ENUM ()",
+    "CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql RETURN 1",
+    "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql RETURN 1",
+    "CREATE FOREIGN DATA WRAPPER mine",
+    "CREATE ROLE mine",
+    "CREATE DATABASE mine",
+    "CREATE PUBLICATION mine",
+    "ALTER SYSTEM SET work_mem = '1GB'",
+    "ALTER ROLE postgres NOLOGIN",
+    "SET ROLE postgres",
+    "SET SESSION AUTHORIZATION postgres",
+    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "COPY (SELECT 1) TO '/tmp/mine'",
+    "SELECT pg_read_file('postgresql.conf')",
+    "SELECT pg_ls_dir('.')",
+    "SELECT lo_import('/etc/passwd')",
+    "SELECT pg_create_logical_replication_slot('mine', 'pgoutput')",
+    "SELECT pg_switch_wal()",
+    "SELECT pg_reload_conf()",
+    "SELECT rolpassword FROM pg_authid",
+)
+"""What neither those who only read may do."""
+
+
+def writes(table: str, column: str, sequence: str) -> Sequence[str]:
+    """Every way to change a table, or to keep others from it."""
+    return (
+        f"INSERT INTO {table} DEFAULT VALUES",
+        f"UPDATE {table} SET {column} = {column}",
+        f"DELETE FROM {table}",
+        f"MERGE INTO {table} USING (VALUES (1)) v ON false WHEN NOT MATCHED THEN INSERT VALUES (1)",
+        f"TRUNCATE {table}",
+        f"DROP TABLE {table}",
+        f"ALTER TABLE {table} ADD COLUMN mine int",
+        f"ALTER TABLE {table} DISABLE TRIGGER ALL",
+        f"CREATE INDEX ON {table} ({column})",
+        f"COMMENT ON TABLE {table} IS 'mine'",
+        f"COPY {table} FROM PROGRAM 'true'",
+        f"SELECT * FROM {table} FOR UPDATE",
+        f"SELECT * FROM {table} FOR KEY SHARE",
+        f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE",
+        f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
+        f"SELECT nextval('{sequence}')",
+        f"SELECT setval('{sequence}', 1)",
+    )
+
+
+def allowed(dsn: Dsn, statements: Sequence[str]) -> list[str]:
+    """Those of the statements that the server did not deny; what they did is rolled back."""
+    done = []
+    with psycopg.connect(dsn.reveal()) as connection:
+        for statement in statements:
+            if statement.startswith(("CREATE DATABASE", "ALTER SYSTEM")):
+                connection.autocommit = True  # these are denied before anything else only so
+            try:
+                connection.execute(statement.encode())
+                done.append(statement)
+            except DENIED:
+                pass
+            finally:
+                connection.rollback()
+                connection.autocommit = False
+    return done
+
+
+@pytest.fixture
+def living(installation: Installation) -> Installation:
+    installation.filled(5).run()
+    return installation
+
+
+def test_the_source_role_changes_nothing(installation: Installation) -> None:
+    attempts = [*writes("staff", "first_name", "staff_staff_id_seq"), *EVERYWHERE]
+    attempts += ["SET ROLE totesys_app", "SET session_replication_role = 'replica'"]
+    assert allowed(installation.source, attempts) == []
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "SELECT lo_create(0)",
+        "SELECT lo_from_bytea(0, 'x')",
+        "CREATE TEMPORARY TABLE mine (a int)",
+        "UPDATE public.staff SET first_name = 'x'",
+    ],
+)
+def test_what_any_role_may_do_the_platforms_own_session_may_not(
+    installation: Installation, attempt: str
+) -> None:
+    """PostgreSQL lets everybody make large objects; the session is read-only besides."""
+    with (
+        pytest.raises(SourceError, match=r"read-only transaction|permission denied"),
+        session.connect(installation.source) as connection,
+    ):
+        connection.execute(attempt.encode())
+
+
+def test_who_reads_the_warehouse_reads_all_of_it_and_changes_nothing(
+    living: Installation, warehouse: EmptyWarehouse
+) -> None:
+    with psycopg.connect(warehouse.reader.reveal()) as reader:
+        tables = reader.execute(
+            "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname IN ('public', 'totes') AND c.relkind IN ('r', 'v')"
+        ).fetchall()
+        assert len(tables) > 20
+        for (table,) in tables:
+            reader.execute(f"SELECT * FROM {table} LIMIT 1".encode())
+    attempts = [
+        *writes("fact_payment", "payment_amount", "fact_payment_payment_record_id_seq"),
+        *writes("dim_staff", "first_name", "fact_payment_payment_record_id_seq"),
+        *writes("totes.batches", "rows", "fact_payment_payment_record_id_seq"),
+        *EVERYWHERE,
+        "SET ROLE totes_loader",
+        "SET session_replication_role = 'replica'",
+    ]
+    assert allowed(warehouse.reader, attempts) == []
+    assert living.ask("SELECT count(*) FROM totes.batches") == [(1,)]
+
+
+@pytest.mark.parametrize("role", ["totes_ingest", "totes_loader", "totes_dashboard"])
+def test_no_role_of_the_platform_is_more_than_it_must_be(totesys: Totesys, role: str) -> None:
+    with psycopg.connect(totesys.admin.reveal()) as connection:
+        [rights] = connection.execute(
+            "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
+            " FROM pg_roles WHERE rolname = %s",
+            [role],
+        ).fetchall()
+        groups = connection.execute(
+            "SELECT roleid::regrole::text FROM pg_auth_members WHERE member = to_regrole(%s)",
+            [role],
+        ).fetchall()
+    assert not any(rights)
+    assert groups == ([("totes_reader",)] if role == "totes_dashboard" else [])
+
+
+def test_each_role_enters_its_own_database_only(
+    totesys: Totesys, warehouse: EmptyWarehouse
+) -> None:
+    there, here = str(totesys.dsn.parts["dbname"]), str(warehouse.dsn.parts["dbname"])
+    with pytest.raises(WarehouseError, match="permission denied for database"):
+        connect(warehouse.dsn.replace(dbname=there)).__enter__()
+    with (
+        pytest.raises(psycopg.OperationalError, match="permission denied for database"),
+        psycopg.connect(warehouse.reader.replace(dbname=there).reveal()),
+    ):
+        pass
+    with (
+        pytest.raises(SourceError, match="permission denied for database"),
+        session.connect(totesys.dsn.replace(dbname=here)),
+    ):
+        pass
+
+
+def test_the_loader_rules_its_own_database_and_nothing_beyond(warehouse: EmptyWarehouse) -> None:
+    own = (
+        "CREATE SCHEMA",
+        "CREATE TABLE",
+        "CREATE SEQ",
+        "CREATE VIEW",
+        "CREATE TYPE",
+        "CREATE FUNCTION",
+        "CREATE TEMP",
+        "CREATE PUBLICATION",
+        "SELECT 1 INTO",
+    )
+    beyond = [statement for statement in EVERYWHERE if not statement.startswith(own)]
+    assert allowed(warehouse.dsn, [*beyond, "SET ROLE totes_reader"]) == []
+    assert allowed(warehouse.dsn, ["SET session_replication_role = 'replica'"]) != []

@@ -1,0 +1,103 @@
+"""The runbook for AWS names what Terraform has, and its sums are right."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from totes.config import secrets as secret
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+TERRAFORM = ROOT / "terraform"
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def declared(kind: str) -> set[str]:
+    """Names of the root module's variables or outputs."""
+    return set(
+        re.findall(rf'^{kind} "(\w+)"', (TERRAFORM / f"{kind}s.tf").read_text(), re.MULTILINE)
+    )
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.+?)```", PAGE, re.DOTALL)
+
+
+def test_every_output_it_asks_for_exists() -> None:
+    asked = set(re.findall(r"=terraform output (?:-raw )?([a-z]\w+)", PAGE))
+    assert "warehouse_host" in asked
+    assert asked <= declared("output")
+
+
+def test_every_variable_it_sets_exists() -> None:
+    told = set(re.findall(r"`(\w+) = |^(\w+) = (?:true|false)$", PAGE, re.MULTILINE))
+    names = {name for pair in told for name in pair if name}
+    assert {"flow_enabled", "source_access", "force_destroy"} <= names
+    assert names <= declared("variable")
+
+
+def test_every_alarm_is_explained_and_no_other() -> None:
+    found = set()
+    for module, prefix in (("stage", "STAGE-"), ("watch", ""), ("warehouse", "")):
+        text = "".join(path.read_text() for path in (TERRAFORM / "modules" / module).glob("*.tf"))
+        keys = re.findall(r"^\s+([a-z-]+)\s+= \{\n\s+text ", text, re.MULTILINE)
+        assert keys, module
+        found |= {f"{prefix}{key}" for key in keys}
+    table = PAGE.partition("## The alarms")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    told = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    assert told - {"undelivered-not-empty"} == found  # which is named by its queue
+
+
+def test_the_rights_at_the_source_are_those_of_the_other_page() -> None:
+    running = (ROOT / "docs" / "running.md").read_text()
+    [grants] = [block for block in blocks("sql") if "totes_ingest LOGIN" in block]
+    assert grants in running
+
+
+def test_no_password_is_written_where_the_warehouse_logs_it() -> None:
+    """Terraform has RDS log what makes and alters roles, and CloudWatch keep that."""
+    warehouse = (TERRAFORM / "modules" / "warehouse" / "main.tf").read_text()
+    assert re.search(r'name\s+= "log_statement"\n\s+value = "ddl"', warehouse)
+    spoken = [block for block in blocks("sql") if "totes_ingest LOGIN" not in block]
+    assert "\\password totes_loader\n" in "".join(spoken)
+    assert not [block for block in spoken if "PASSWORD '" in block]
+
+
+def test_the_secrets_it_writes_are_complete_and_understood() -> None:
+    written = [
+        json.loads(text) for text in re.findall(r"^\{\"host.+?\}$", PAGE, re.MULTILINE | re.DOTALL)
+    ]
+    assert [one["username"] for one in written] == ["totes_ingest", "totes_loader"]
+    for one in written:
+        assert one.keys() <= secret._PARTS.keys()
+        assert {secret._PARTS[name] for name in one} >= set(secret._NEEDED)
+        assert one["sslmode"] == "verify-full"
+        assert (TERRAFORM.parent / one["sslrootcert"]).is_file()
+
+
+def test_what_it_costs_adds_up() -> None:
+    table = PAGE.partition("## What it costs")[2].partition("\n## ")[0]
+    lines = [line.strip("|") for line in table.splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines]
+    total = next(row for row in rows if row[0] == "**together**")
+    parts = rows[1 : rows.index(total)]
+    assert len(parts) > 10
+    for column in (2, 3, 4):
+        amounts = [float(re.findall(r"[\d.]+$", row[column])[0]) for row in parts]
+        assert f"**{sum(amounts):.0f}**" == total[column]
+
+
+SUM = rf"([\d,.]+(?: {TIMES} [\d,.]+)+) → ([\d.]+)"
+
+
+@pytest.mark.parametrize(("factors", "price"), re.findall(SUM, PAGE))
+def test_each_sum_is_right(factors: str, price: str) -> None:
+    """By one of the list prices: a second, a request, a GB or an hour."""
+    units = 1.0
+    for factor in factors.replace(",", "").split(TIMES):
+        units *= float(factor)
+    prices = (0.0000166667, 0.005 / 1000, 0.0004 / 1000, 0.023, 0.01)
+    assert any(f"{units * each:.2f}" == price for each in prices)

@@ -1,0 +1,168 @@
+"""GitHub's workflows: what actionlint and zizmor can't know, and what follows a deployment."""
+
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cloud import REGION, Moto
+from smoke import SmokeFailed, smoke
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = {path.stem: path for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))}
+TARGETS = re.findall(r"^\.PHONY: ([\w-]+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def read(name: str) -> dict[Any, Any]:
+    """A workflow; its key `on` is true to YAML."""
+    loaded: dict[Any, Any] = yaml.safe_load(WORKFLOWS[name].read_text())
+    return loaded
+
+
+def jobs() -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{name}.{job}", body) for name in WORKFLOWS for job, body in read(name)["jobs"].items()
+    ]
+
+
+def steps(name: str) -> list[dict[str, Any]]:
+    return [step for job in read(name)["jobs"].values() for step in job.get("steps", ())]
+
+
+def test_every_action_is_pinned_by_a_commit_with_its_version_and_always_the_same() -> None:
+    used: dict[str, set[str]] = {}
+    for path in WORKFLOWS.values():
+        for line in re.findall(r"uses: (\S+@.+)", path.read_text()):
+            found = re.fullmatch(r"([\w/-]+)@([0-9a-f]{40} # v\d+\.\d+\.\d+)", line)
+            assert found, f"{path.name}: {line}"
+            used.setdefault(found[1], set()).add(found[2])
+    assert {name: pins for name, pins in used.items() if len(pins) > 1} == {}
+    assert "actions/checkout" in used
+
+
+def test_nobody_gets_a_right_that_the_job_does_not_need() -> None:
+    for name in WORKFLOWS:
+        assert read(name)["permissions"] == {}, name
+    more = {
+        "publish.wheel": {"contents": "write"},  # makes the release
+        "publish.image": {"packages": "write"},  # pushes the image
+    }
+    for name, job in jobs():
+        at_aws = name.split(".")[0] in {"deploy", "release", "destroy"}
+        allowed = {"contents": "read", **({"id-token": "write"} if at_aws else {})}
+        assert job["permissions"] == allowed | more.get(name, {}), name
+    assert "secrets." not in "".join(path.read_text() for path in WORKFLOWS.values())
+
+
+def test_every_make_target_that_a_workflow_calls_exists() -> None:
+    called = {
+        target
+        for name in WORKFLOWS
+        for step in steps(name)
+        for target in re.findall(r"\bmake ([a-z][\w-]*)", step.get("run", ""))
+    }
+    assert {
+        "check",
+        "tests",
+        "coverage",
+        "unit",
+        "checkov",
+        "setup",
+        "build",
+        "bundle",
+        "plan",
+        "deploy",
+        "destroy",
+        "smoke",
+    } == called
+    assert called <= set(TARGETS)
+
+
+def test_each_test_file_runs_in_exactly_one_shard() -> None:
+    shards = read("ci")["jobs"]["test"]["strategy"]["matrix"]["include"]
+    run = [
+        file
+        for shard in shards
+        for found in ROOT.glob(shard["tests"])
+        for file in (found.rglob("test_*.py") if found.is_dir() else [found])
+    ]
+    checked = ROOT / "tests" / "rules"  # by `make check`
+    every = [path for path in (ROOT / "tests").rglob("test_*.py") if checked not in path.parents]
+    assert sorted(run) == sorted(every)
+
+
+def test_ci_fails_where_nothing_can_be_audited() -> None:
+    assert read("ci")["jobs"]["check"]["env"] == {"AUDIT_REQUIRED": "1"}
+
+
+def test_a_release_waits_for_all_tests() -> None:
+    publish = read("publish")
+    assert publish[True] == {"push": {"tags": ["v*"]}}
+    assert {name: job.get("needs") for name, job in publish["jobs"].items()} == {
+        "ci": None,
+        "wheel": "ci",
+        "image": "ci",
+    }
+
+
+def test_what_touches_an_account_is_guarded() -> None:
+    """By the branch, the environment's approval, and one state at a time."""
+    plan, dev, prod = (read("deploy")["jobs"][job] for job in ("plan", "dev", "prod"))
+    assert "head.repo.full_name == github.repository" in plan["if"]
+    assert "environment" not in plan, "its role may only read"
+    assert "github.ref == 'refs/heads/main'" in dev["if"]
+    assert prod["needs"] == "dev"
+    destroy = read("destroy")
+    [job] = destroy["jobs"].values()
+    assert job["if"].startswith("inputs.confirm == inputs.environment && github.ref ==")
+    assert list(destroy[True]) == ["workflow_dispatch"]
+    for workflow in (destroy, read("release")):
+        assert workflow["concurrency"]["group"] == "state-${{ inputs.environment }}"
+        assert workflow["concurrency"]["cancel-in-progress"] is False
+        [job] = workflow["jobs"].values()
+        assert job["environment"] == "${{ inputs.environment }}"
+
+
+def test_a_release_that_fails_goes_back_to_the_last_good_bundle() -> None:
+    names = [step.get("name", "") for step in steps("release")]
+    order = ["Fetch the last good bundle", "Apply", "Smoke run", "This bundle is good", "Roll back"]
+    assert [name for name in names if name in order] == order
+    back = next(step for step in steps("release") if step.get("name") == "Roll back")
+    assert "failure()" in back["if"]
+    assert "steps.smoke.outcome == 'failure'" in back["if"]
+
+
+def test_a_command_that_fails_fails_its_step_behind_a_pipe_too() -> None:
+    """GitHub's own default is `bash -e`, where `make smoke | tee` succeeds whenever tee does."""
+    assert "make smoke | tee" in WORKFLOWS["release"].read_text()
+    assert {name: read(name)["defaults"] for name in WORKFLOWS} == {
+        name: {"run": {"shell": "bash"}} for name in WORKFLOWS
+    }
+
+
+def test_a_smoke_run_reads_back_what_the_stage_says(tmp_path: Path) -> None:
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("nothing.py", "")
+    with Moto(tmp_path) as moto:
+        role = moto.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument="{}")["Role"]
+        client = moto.client("lambda")
+        client.create_function(
+            FunctionName="totes-dev-ingest",
+            Runtime="python3.12",
+            Handler="nothing.here",
+            Role=role["Arn"],
+            Code={"ZipFile": code.getvalue()},
+        )
+        with pytest.raises(SmokeFailed, match="gave no account of stage ingest"):
+            smoke(client, "totes-dev-ingest", "ingest")
+        told = {"stage": "ingest", "batches": [7], "rows": 3}
+        answers = {"results": [json.dumps(told)] * 2, "region": REGION}
+        moto.api("static/lambda-simple/response", json.dumps(answers))
+        assert smoke(client, "totes-dev-ingest", "ingest") == told
+        with pytest.raises(SmokeFailed, match="no account of stage load"):
+            smoke(client, "totes-dev-ingest", "load")

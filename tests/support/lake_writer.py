@@ -1,0 +1,196 @@
+"""Ingestion batches written straight into a store: what the tests of transform feed on."""
+
+import gzip
+import json
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from lake_reader import Line
+
+from totes.lake.folder import FolderStore
+from totes.lake.manifest import (
+    Column,
+    File,
+    Identity,
+    Manifest,
+    Table,
+    data_path,
+    digest,
+    manifest_path,
+)
+
+WRITTEN = {"created_at": "2022-11-03 14:20:49.962", "last_updated": "2022-11-03 14:20:49.962"}
+
+ROWS: Mapping[str, Line] = {
+    "address": {
+        "address_id": 1,
+        "address_line_1": "6826 Herzog Via",
+        "address_line_2": None,
+        "district": "Avon",
+        "city": "New Patienceburgh",
+        "postal_code": "28441",
+        "country": "Turkey",
+        "phone": "1803 637401",
+    },
+    "counterparty": {
+        "counterparty_id": 1,
+        "counterparty_legal_name": "Fahey and Sons",
+        "legal_address_id": 1,
+        "commercial_contact": None,
+        "delivery_contact": None,
+    },
+    "currency": {"currency_id": 1, "currency_code": "GBP"},
+    "department": {
+        "department_id": 1,
+        "department_name": "Sales",
+        "location": "Manchester",
+        "manager": None,
+    },
+    "design": {
+        "design_id": 1,
+        "design_name": "Wooden",
+        "file_location": "/usr",
+        "file_name": "wooden-20220717-npgz.json",
+    },
+    "payment": {
+        "payment_id": 1,
+        "transaction_id": 1,
+        "counterparty_id": 1,
+        "payment_amount": "552548.62",
+        "currency_id": 1,
+        "payment_type_id": 1,
+        "paid": False,
+        "payment_date": "2022-11-07",
+        "company_ac_number": 67305075,
+        "counterparty_ac_number": 31622269,
+    },
+    "payment_type": {"payment_type_id": 1, "payment_type_name": "SALES_RECEIPT"},
+    "purchase_order": {
+        "purchase_order_id": 1,
+        "staff_id": 1,
+        "counterparty_id": 1,
+        "item_code": "ZDOI5EA",
+        "item_quantity": 371,
+        "item_unit_price": "361.39",
+        "currency_id": 1,
+        "agreed_delivery_date": "2022-11-09",
+        "agreed_payment_date": "2022-11-07",
+        "agreed_delivery_location_id": 1,
+    },
+    "sales_order": {
+        "sales_order_id": 1,
+        "design_id": 1,
+        "staff_id": 1,
+        "counterparty_id": 1,
+        "units_sold": 84754,
+        "unit_price": "2.43",
+        "currency_id": 1,
+        "agreed_delivery_date": "2022-11-10",
+        "agreed_payment_date": "2022-11-03",
+        "agreed_delivery_location_id": 1,
+    },
+    "staff": {
+        "staff_id": 1,
+        "first_name": "Jeremie",
+        "last_name": "O'Keefe",
+        "department_id": 1,
+        "email_address": "jeremie.o'keefe@terrifictotes.com",
+    },
+    "transaction": {
+        "transaction_id": 1,
+        "transaction_type": "SALE",
+        "sales_order_id": 1,
+        "purchase_order_id": None,
+    },
+}
+"""One row of each table of totesys; the first column is the key."""
+
+
+def row(table: str, **values: Any) -> Line:
+    """The example row of a table, with these values instead."""
+    return {**ROWS[table], **WRITTEN, **values}
+
+
+class LakeWriter:
+    """An ingestion store of totesys; `columns` may be changed to have another source."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = FolderStore(folder)
+        self.columns = {table: [*example, *WRITTEN] for table, example in ROWS.items()}
+        self.keys: dict[str, tuple[str, ...]] = {
+            table: (next(iter(example)),) for table, example in ROWS.items()
+        }
+        self.batches: list[Manifest] = []
+
+    def add(
+        self,
+        rows: Mapping[str, Sequence[Line]] | None = None,
+        *,
+        deletes: Mapping[str, Collection[int]] | None = None,
+        whole: Collection[str] = (),
+        released: tuple[int, ...] = (),
+    ) -> Manifest:
+        """Publish a batch: changed rows and deleted keys by table."""
+        number = len(self.batches) + 1
+        at = datetime(2026, 11, 22, 10, tzinfo=UTC) + timedelta(seconds=number, microseconds=7)
+        tables = []
+        for table, columns in self.columns.items():
+            changed: list[Line] = [
+                {"_op": "upsert", "_xid": "753", **line} for line in (rows or {}).get(table, ())
+            ]
+            gone: list[Line] = [
+                {"_op": "delete", "_xid": None, columns[0]: key}
+                for key in (deletes or {}).get(table, ())
+            ]
+            name = f"{number:012d}-{secrets.token_hex(4)}-0.jsonl.gz"
+            path = data_path(table, at, name)
+            files = (self._file(path, [*changed, *gone], len(gone)),) if changed or gone else ()
+            tables.append(self._table(table, columns, files, whole=table in whole))
+        manifest = Manifest(
+            batch=number,
+            previous=digest(self.batches[-1].to_json()) if self.batches else None,
+            captured_at=at,
+            snapshot="753:753:",
+            identity=Identity(
+                system_identifier="1", database_oid=1, timeline=1, database="totesys"
+            ),
+            tables=tuple(tables),
+            released=released,
+        )
+        assert self.store.create(manifest_path(number), manifest.to_json())
+        self.batches.append(manifest)
+        return manifest
+
+    def _file(self, path: str, rows: Iterable[Line], deletes: int) -> File:
+        texts = [
+            json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in rows
+        ]
+        lines = "".join(texts).encode()
+        data = gzip.compress(lines, 1)
+        assert self.store.create(path, data)
+        return File(
+            path=path,
+            rows=len(texts),
+            deletes=deletes,
+            bytes=len(data),
+            unpacked_bytes=len(lines),
+            sha256=digest(data),
+        )
+
+    def _table(
+        self, name: str, columns: Sequence[str], files: tuple[File, ...], *, whole: bool
+    ) -> Table:
+        return Table(
+            name=name,
+            columns=tuple(
+                Column(name=column, type="text", kind="text", nullable=True) for column in columns
+            ),
+            key=self.keys[name],
+            fingerprint=digest(repr(columns).encode()),
+            whole=whole,
+            files=files,
+            rows=sum(file.rows - file.deletes for file in files),
+        )

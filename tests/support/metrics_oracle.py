@@ -1,0 +1,416 @@
+"""The dashboard's metrics once more, row by row in Python, as slowly and plainly as it goes."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from totes.config.settings import Dsn
+from totes.dashboard.filters import Filter
+
+Row = dict[str, Any]
+Facts = Mapping[str, list[Row]]
+
+FACTS = ("fact_sales_order", "fact_purchase_order", "fact_payment")
+EXACT = Context(prec=120)
+SIGNS = {
+    "SALES_RECEIPT": ("in", 1),
+    "SALES_REFUND": ("in", -1),
+    "PURCHASE_PAYMENT": ("out", 1),
+    "PURCHASE_REFUND": ("out", -1),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """What an order or payment comes down to."""
+
+    key: int
+    day: date
+    code: str
+    amount: Decimal
+    units: int
+    counterparty: int
+    country: str
+    staff: int | None
+    department: str | None
+    row: Row
+    direction: str = ""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """`value` is None where there are rows and none of them has a rate."""
+
+    value: Decimal | None
+    rows: int
+    units: int
+    unconverted: int
+
+
+def current_facts(warehouse: Dsn) -> Facts:
+    """The rows that are true now."""
+    with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
+        return {
+            fact: connection.execute(
+                f"SELECT * FROM {fact} WHERE valid_to IS NULL".encode()
+            ).fetchall()
+            for fact in FACTS
+        }
+
+
+def facts_at(warehouse: Dsn, moment: datetime) -> Facts:
+    """The rows that were true at a moment: also those that came out of quarantine since."""
+    with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
+        return {
+            fact: [
+                row
+                for row in connection.execute(f"SELECT * FROM {fact}".encode()).fetchall()
+                if row["valid_from"] <= moment
+                and (row["valid_to"] is None or moment < row["valid_to"])
+            ]
+            for fact in FACTS
+        }
+
+
+def last_facts(warehouse: Dsn) -> Facts:
+    """Of everything that ever was, the newest version."""
+    with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
+        newest = "SELECT DISTINCT ON ({0}_id) * FROM fact_{0} ORDER BY {0}_id, valid_from DESC"
+        return {
+            fact: connection.execute(newest.format(fact.removeprefix("fact_")).encode()).fetchall()
+            for fact in FACTS
+        }
+
+
+class MetricsOracle:
+    """All that is asked, from these rows of the facts and the dimensions as they are."""
+
+    def __init__(
+        self, warehouse: Dsn, facts: Facts, known_to: datetime, moment: datetime | None = None
+    ) -> None:
+        with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
+
+            def by_key(table: str) -> dict[int, Row]:
+                rows = connection.execute(f"SELECT * FROM {table}".encode()).fetchall()
+                return {next(iter(row.values())): row for row in rows}
+
+            self.staff = by_key("dim_staff")
+            self.places = by_key("dim_location")
+            self.counterparties = by_key("dim_counterparty")
+            self.designs = by_key("dim_design")
+            self.kinds = kinds = by_key("dim_payment_type")
+            self.reasons = reasons = by_key("dim_transaction")
+            codes = {key: row["currency_code"] for key, row in by_key("dim_currency").items()}
+            self.codes = codes
+            self.rates: dict[str, dict[tuple[date, str], Decimal]] = {}
+            for reporting in ("GBP", "EUR", "USD"):
+                found = connection.execute(
+                    "SELECT rate_date, currency_code, rate FROM exchange_rate_to(%s)", [reporting]
+                ).fetchall()
+                self.rates[reporting] = {
+                    (row["rate_date"], row["currency_code"]): row["rate"] for row in found
+                }
+            refused = connection.execute(
+                "SELECT * FROM totes.quarantine"
+                " WHERE released_at IS NULL AND star_table = ANY(%s) ORDER BY valid_from",
+                [list(FACTS)],
+            ).fetchall()
+        last: dict[tuple[str, str], Row] = {}
+        for row in refused:
+            superseded_at = row["superseded_at"]
+            if moment is None:
+                waits = superseded_at is None
+            else:
+                waits = row["valid_from"] <= moment
+                waits &= superseded_at is None or superseded_at > moment
+            if waits:  # of an order that was refused twice, the newer version
+                last[row["star_table"], row["key"]] = row
+        self.quarantine = list(last.values())
+        self.last_rate = max(day for day, _ in self.rates["GBP"])
+        self.sales = [
+            Line(
+                row["sales_order_id"],
+                row["created_date"],
+                codes[row["currency_id"]],
+                row["units_sold"] * row["unit_price"],
+                row["units_sold"],
+                row["counterparty_id"],
+                self.places[row["agreed_delivery_location_id"]]["country"],
+                row["sales_staff_id"],
+                self.staff[row["sales_staff_id"]]["department_name"],
+                row,
+            )
+            for row in facts["fact_sales_order"]
+        ]
+        self.purchases = [
+            Line(
+                row["purchase_order_id"],
+                row["created_date"],
+                codes[row["currency_id"]],
+                row["item_quantity"] * row["item_unit_price"],
+                row["item_quantity"],
+                row["counterparty_id"],
+                self.home(row["counterparty_id"]),
+                row["staff_id"],
+                self.staff[row["staff_id"]]["department_name"],
+                row,
+            )
+            for row in facts["fact_purchase_order"]
+        ]
+        self.sellers = sellers = {line.key: line.staff for line in self.sales}
+        self.buyers = buyers = {line.key: line.staff for line in self.purchases}
+        self.payments = []
+        for row in facts["fact_payment"]:
+            reason = reasons[row["transaction_id"]]
+            staff = sellers.get(reason["sales_order_id"])
+            staff = staff if staff is not None else buyers.get(reason["purchase_order_id"])
+            kind = kinds[row["payment_type_id"]]["payment_type_name"]
+            direction, sign = SIGNS[kind]
+            self.payments.append(
+                Line(
+                    row["payment_id"],
+                    row["payment_date"],
+                    codes[row["currency_id"]],
+                    sign * row["payment_amount"],
+                    0,
+                    row["counterparty_id"],
+                    self.home(row["counterparty_id"]),
+                    staff,
+                    self.staff[staff]["department_name"] if staff is not None else None,
+                    row,
+                    direction,
+                )
+            )
+        days = [line.day for line in (*self.sales, *self.purchases)]
+        self.first_day = min(days)
+        today = known_to.astimezone(UTC).date()
+        newest = max(days)
+        self.today = today if 0 <= (today - newest).days <= 14 else newest
+
+    def home(self, counterparty: int) -> str:
+        return str(self.counterparties[counterparty]["counterparty_legal_country"])
+
+    def chosen(
+        self, lines: Iterable[Line], chosen: Filter, *, whenever: bool = False
+    ) -> list[Line]:
+        return [
+            line
+            for line in lines
+            if (whenever or chosen.since <= line.day <= chosen.until)
+            and (not chosen.currencies or line.code in chosen.currencies)
+            and (not chosen.countries or line.country in chosen.countries)
+            and (not chosen.departments or line.department in chosen.departments)
+            and (not chosen.counterparties or line.counterparty in chosen.counterparties)
+        ]
+
+    def converted(self, line: Line, chosen: Filter) -> Decimal | None:
+        return self.worth(line.day, line.code, line.amount, chosen.reporting)
+
+    def worth(self, day: date, code: str, amount: Decimal, reporting: str) -> Decimal | None:
+        """In the reporting currency at the day's rate; the last rates are good for a year."""
+        if code == reporting:
+            return amount
+        if self.last_rate < day <= self.last_rate + timedelta(days=366):
+            day = self.last_rate
+        rate = self.rates[reporting].get((day, code))
+        with localcontext(EXACT):
+            return None if rate is None else amount * rate
+
+    def sum(self, lines: Iterable[Line], chosen: Filter) -> Sum:
+        known = [(line, self.converted(line, chosen)) for line in lines]
+        values = [value for _, value in known if value is not None]
+        with localcontext(EXACT):
+            return Sum(
+                rounded(sum(values, Decimal(0))) if values or not known else None,
+                len(known),
+                sum(line.units for line, _ in known),
+                len(known) - len(values),
+            )
+
+    def by(
+        self, lines: Iterable[Line], chosen: Filter, key: Callable[[Line], Hashable]
+    ) -> dict[Hashable, Sum]:
+        groups: dict[Hashable, list[Line]] = defaultdict(list)
+        for line in lines:
+            groups[key(line)].append(line)
+        return {key: self.sum(group, chosen) for key, group in groups.items()}
+
+    def waiting(self, total: str, chosen: Filter) -> tuple[Any, ...]:
+        """What waits for a total: rows that belong, their value, those without one, and others.
+
+        The others are those of which nobody can say whether they belong. Apart from all these,
+        rows that the total has as they were before, by how much it would differ with them as they
+        are, and those of which nobody can say that.
+        """
+        values: list[Decimal | None] = []
+        unsure = 0
+        differences: list[Decimal | None] = []
+        for entry in self.quarantine:
+            told = self._told(entry["star_table"], entry["row"], chosen)
+            wanted = {
+                "fact_sales_order": {"sales": told["in_period"]},
+                "fact_purchase_order": {"purchases": told["in_period"]},
+                "fact_payment": {
+                    f"{name}{way}": both(
+                        told["direction"] == way if told["direction"] else None, of
+                    )
+                    for way in ("in", "out")
+                    for name, of in (
+                        ("cash_", both(told["paid"], told["in_period"])),
+                        ("owed_", denied(told["paid"])),
+                        ("overdue_", both(denied(told["paid"]), told["overdue"])),
+                        ("never_", both(denied(told["paid"]), told["never"])),
+                    )
+                },
+            }[entry["star_table"]]
+            if total not in wanted:
+                continue
+            belongs = both(told["chosen"], wanted[total])
+            counted = self._counted(total, entry["key"], chosen)
+            if counted is not None:
+                old = self.converted(counted, chosen)
+                new = None if belongs is None else told["worth"] if belongs else Decimal(0)
+                with localcontext(EXACT):
+                    differences.append(less(new, old))
+            elif belongs is None:
+                unsure += 1
+            elif belongs:
+                values.append(told["worth"])
+        with localcontext(EXACT):
+            value, difference = (
+                rounded(sum((each for each in of if each is not None), Decimal(0)))
+                for of in (values, differences)
+            )
+        return (
+            *(len(values), value, values.count(None), unsure),
+            *(len(differences), difference, differences.count(None)),
+        )
+
+    def _counted(self, total: str, key: str, chosen: Filter) -> Line | None:
+        """What a total has of a row, an earlier version of which is true."""
+        kind, _, way = total.partition("_")
+        lines = {"sales": self.sales, "purchases": self.purchases}.get(kind, self.payments)
+        found = [
+            line
+            for line in self.chosen(lines, chosen, whenever=bool(way) and kind != "cash")
+            if line.key == int(key)
+            and (
+                not way
+                or (
+                    line.direction == way
+                    and line.row["paid"] == (kind == "cash")
+                    and (kind not in {"overdue", "never"} or line.day < self.today)
+                    and (
+                        kind != "never"
+                        or line.day.isoweekday() > 5
+                        or line.day == line.row["created_date"]
+                    )
+                )
+            )
+        ]
+        return found[0] if found else None
+
+    def _told(self, fact: str, row: Row, chosen: Filter) -> Row:
+        """What a refused row tells of itself; None of what it doesn't."""
+        day_of, quantity_of, price_of, staff_of = {
+            "fact_sales_order": ("created_date", "units_sold", "unit_price", "sales_staff_id"),
+            "fact_purchase_order": (
+                *("created_date", "item_quantity", "item_unit_price"),
+                "staff_id",
+            ),
+            "fact_payment": ("payment_date", None, "payment_amount", None),
+        }[fact]
+        day, made = told_day(row[day_of]), told_day(row["created_date"])
+        currency, other = int(row["currency_id"]), int(row["counterparty_id"])
+        code = self.codes.get(currency)
+        amount = Decimal(str(row[price_of]))
+        if quantity_of:
+            amount *= Decimal(str(row[quantity_of]))
+        direction, paid = "", None
+        staff = int(row[staff_of]) if staff_of else None
+        if fact == "fact_payment":
+            kind = self.kinds[int(row["payment_type_id"])]["payment_type_name"]
+            direction, sign = SIGNS[kind]
+            amount *= sign
+            paid = {"true": True, "false": False}.get(str(row["paid"]).lower())
+            reason = self.reasons.get(int(row["transaction_id"]), {})
+            staff = self.sellers.get(reason.get("sales_order_id", 0))
+            staff = staff or self.buyers.get(reason.get("purchase_order_id", 0))
+        if fact == "fact_sales_order":
+            place = self.places.get(int(row["agreed_delivery_location_id"]))
+            country = place and place["country"]
+        else:
+            country = self.home(other) if other in self.counterparties else None
+        department = self.staff[staff]["department_name"] if staff in self.staff else None
+        worth = None
+        if code == chosen.reporting:
+            worth = amount
+        elif code and day:
+            worth = self.worth(day, code, amount, chosen.reporting)
+        return {
+            "in_period": day and chosen.since <= day <= chosen.until,
+            "overdue": day and day < self.today,
+            "never": day
+            and both(day < self.today, day.isoweekday() > 5 or (day == made if made else None)),
+            "paid": paid,
+            "direction": direction,
+            "worth": worth,
+            "chosen": both(
+                not chosen.currencies or code in chosen.currencies,
+                among(country, chosen.countries),
+                among(department, chosen.departments),
+                not chosen.counterparties or other in chosen.counterparties,
+            ),
+        }
+
+
+def told_day(text: object) -> date | None:
+    """The day that a refused row tells, if it is one that the star may hold."""
+    try:
+        day = date.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return day if 1900 <= day.year <= 2200 else None
+
+
+def both(*conditions: bool | None) -> bool | None:
+    """Whether all hold; None where that can't be told."""
+    if False in conditions:
+        return False
+    return None if None in conditions else True
+
+
+def denied(condition: Any) -> bool | None:
+    return None if condition is None else not condition
+
+
+def among(value: object, chosen: tuple[Any, ...]) -> bool | None:
+    """Whether the filter chooses a value; None where that isn't known."""
+    if not chosen:
+        return True
+    return None if value is None else value in chosen
+
+
+def rounded(value: Decimal, places: str = "0.01") -> Decimal:
+    with localcontext(EXACT):
+        return value.quantize(Decimal(places), ROUND_HALF_UP)
+
+
+def less(value: Decimal | None, other: Decimal | None) -> Decimal | None:
+    """The difference of what is known."""
+    return None if value is None or other is None else value - other
+
+
+def start_of(day: date, grain: str) -> date:
+    """The first day of the day's month or year."""
+    return {
+        "day": day,
+        "month": day.replace(day=1),
+        "year": day.replace(month=1, day=1),
+    }[grain]

@@ -1,0 +1,142 @@
+"""A business for the dashboard's tests: currencies, rates, hostile names, history, refusals."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+from installation import Installation
+from psycopg import sql
+
+from totes.config.settings import Dsn
+from totes.dashboard.served import Served
+from totes.demo.simulator import bulk
+from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
+from totes.lake.folder import FolderStore
+from totes.rates import Rates
+from totes.source.catalogue import Scope
+from totes.stages.runner import Pipeline, run_once
+
+SCRIPT = "<script>alert(1)</script>"
+MARKDOWN = "**Bold** [link](http://127.0.0.1) $x^2$ :smile: `code`"
+
+TWINS = "Twin & Sons"
+"""What two counterparties, and all designs but two, are called."""
+
+CHANGED, DELETED, REFUSED, DEAR = 7, 8, 9, 10
+"""Sales orders to which something happens."""
+
+NEVER_SEEN = 0
+"""One that was refused as it came."""
+
+_NAMES = f"""
+UPDATE design SET design_name = '{SCRIPT}' WHERE design_id = (SELECT min(design_id) FROM design);
+UPDATE design SET design_name = '{MARKDOWN}'
+WHERE design_id = (SELECT max(design_id) FROM design);
+UPDATE sales_order SET design_id = (SELECT min(design_id) FROM design) WHERE sales_order_id % 3 = 0;
+UPDATE sales_order SET design_id = (SELECT max(design_id) FROM design) WHERE sales_order_id % 3 = 1;
+UPDATE counterparty SET counterparty_legal_name = '{SCRIPT}'
+WHERE counterparty_id = (SELECT min(counterparty_id) FROM counterparty);
+UPDATE counterparty SET counterparty_legal_name = '{TWINS}'
+WHERE counterparty_id IN (
+    SELECT counterparty_id FROM counterparty ORDER BY counterparty_id DESC LIMIT 2
+);
+UPDATE design SET design_name = '{TWINS}'
+WHERE design_id NOT IN (SELECT min(design_id) FROM design UNION SELECT max(design_id) FROM design);
+UPDATE department SET department_name = '{MARKDOWN}'
+WHERE department_id = (SELECT min(department_id) FROM department);
+UPDATE address SET country = 'Turkey' WHERE address_id % 5 = 1;
+UPDATE address SET country = 'Türkiye' WHERE address_id % 5 = 2;
+UPDATE address SET city = '{SCRIPT}', country = 'Atlantis'
+WHERE address_id = (SELECT agreed_delivery_location_id FROM sales_order WHERE sales_order_id = 7);
+"""
+
+_HISTORY = f"""
+UPDATE sales_order SET units_sold = units_sold + 1, unit_price = 9.75
+WHERE sales_order_id = {CHANGED};
+UPDATE sales_order SET agreed_delivery_date = '2022/11/10', units_sold = units_sold + 1
+WHERE sales_order_id = {REFUSED};
+INSERT INTO sales_order
+SELECT {NEVER_SEEN}, created_at, last_updated, design_id, staff_id, counterparty_id, units_sold,
+    unit_price, currency_id, agreed_delivery_date, agreed_payment_date, agreed_delivery_location_id
+FROM sales_order WHERE sales_order_id = {REFUSED};
+"""
+
+_DELETION = f"""
+DELETE FROM payment WHERE transaction_id IN
+    (SELECT transaction_id FROM transaction WHERE sales_order_id = {DELETED});
+DELETE FROM transaction WHERE sales_order_id = {DELETED};
+DELETE FROM sales_order WHERE sales_order_id = {DELETED};
+"""
+
+
+@dataclass(frozen=True)
+class SampleBusiness:
+    """The business, its platform, and the role that the pages read the warehouse as."""
+
+    installation: Installation
+    reader: Dsn
+
+    @property
+    def served(self) -> Served:
+        return Served(self.reader, FolderStore(self.installation.ingestion))
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The plant's, with the exchange rates that come with the program."""
+        installation = self.installation
+        return Pipeline(
+            installation.source,
+            Scope(),
+            FolderStore(installation.ingestion),
+            FolderStore(installation.processed),
+            installation.warehouse,
+            Rates(),
+        )
+
+    def catch_up(self) -> None:
+        """Bring the warehouse up to the business."""
+        list(run_once(self.pipeline))
+
+    def live_a_day_on(self) -> None:
+        """The newest order is of the next day, as after midnight."""
+        self.installation.change(
+            "UPDATE sales_order SET created_at = interval '1 day' + greatest("
+            " (SELECT max(created_at) FROM sales_order),"
+            " (SELECT max(created_at) FROM purchase_order))"
+            " WHERE sales_order_id = (SELECT max(sales_order_id) FROM sales_order)"
+        )
+        self.catch_up()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What `totes` is told so that it serves this one."""
+        return self.installation.environment | {"TOTES_DASHBOARD_DSN": self.reader.reveal()}
+
+
+@contextmanager
+def sample_business(
+    server: EmbeddedServer, template: Source, name: str, folder: Path, orders: int = 150
+) -> Iterator[SampleBusiness]:
+    """One with nine weeks of business, its databases called after `name`."""
+    source = prepare_source(server.dsn, f"{name}_source", str(template.owner.parts["dbname"]))
+    warehouse = prepare_warehouse(server.dsn, f"{name}_warehouse")
+    installation = Installation(source.owner, source.reader, warehouse.loader, folder)
+    made = SampleBusiness(installation, warehouse.reader)
+    first_day = datetime.now(UTC).date() - timedelta(weeks=9)
+    bulk(installation.owner, orders=orders, first_day=first_day)
+    installation.change(_NAMES)
+    made.catch_up()
+    installation.ask(f"UPDATE fact_exchange_rate SET source = '{MARKDOWN}'")
+    installation.change(_HISTORY)
+    made.catch_up()
+    installation.change(_DELETION)
+    made.catch_up()
+    yield made
+    with psycopg.connect(server.dsn.reveal(), autocommit=True) as connection:
+        for database in (f"{name}_source", f"{name}_warehouse"):
+            connection.execute(
+                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database))
+            )
