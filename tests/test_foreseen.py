@@ -14,7 +14,7 @@ from totes.errors import SourceError, UsageError, WarehouseError
 from totes.session import SOURCE, WAREHOUSE
 from totes.settings import Dsn
 from totes.source.session import connect as connect_source
-from totes.sqlstate import MEANINGS, meaning, told
+from totes.sqlstate import MEANINGS, meaning, message_with_advice
 from totes.warehouse.connection import connect
 
 RUNNING = Path(__file__).parent.parent / "docs" / "running.md"
@@ -281,7 +281,7 @@ def test_every_foreseeable_state_has_advice_and_each_sides_exit_code(code: str) 
     error = errors.lookup(code)("It refuses.")
     known = meaning(error)
     assert known is not None
-    assert told(error) == f"It refuses: {known.advice}"
+    assert message_with_advice(error) == f"It refuses: {known.advice}"
     assert (SOURCE.kind(error).exit_code, WAREHOUSE.kind(error).exit_code) == (3, 5)
 
 

@@ -161,7 +161,7 @@ def test_an_encoding_without_conversion_to_utf8_is_one_error_that_says_so(
 ) -> None:
     with encoded(server, next(database_names), "MULE_INTERNAL") as (owner, dsn):
         mule = Shop(owner, dsn, tmp_path / "mule")
-        with pytest.raises(SourceError, match="MULE_INTERNAL, the one that"):
+        with pytest.raises(SourceError, match="MULE_INTERNAL is not supported: use a database"):
             mule.capture()
 
 
@@ -290,7 +290,7 @@ def test_what_is_longer_than_a_line_may_be_is_set_aside(
     lines = by_id(shop.carried())
     assert lines[1]["b"] == "x" * 90000
     assert lines[2]["a"] == "too long"
-    assert "a row may have 100000" in lines[2]["b"][UNREADABLE]
+    assert "a row may have at most 100000" in lines[2]["b"][UNREADABLE]
     assert lines[3]["b"][UNREADABLE].startswith("180002 bytes as JSON")
     assert lines[4]["a"] == "x" * 60000, "of a row too long as a whole, the longest value"
     assert aside(shop) == {("2", "b"), ("3", "b"), ("4", "b")}
@@ -425,6 +425,21 @@ def test_unreadable_bytes_are_erased_with_their_row(raw_plant: Plant) -> None:
     assert first.unreadable
     assert first.unreadable.rows == 1
     assert [value.key for value in unreadable(store)] == ["2"]
+
+
+def test_a_reason_that_quotes_a_long_value_is_shortened(plant: Plant) -> None:
+    """PostgreSQL quotes the whole value: the row's line must stay short enough to be read."""
+    plant.filled(3)
+    plant.change(
+        "ALTER TABLE design ADD note text, ADD size int GENERATED ALWAYS AS (note::int);"
+        "UPDATE design SET note = repeat('x', 2000000) WHERE design_id = 2"
+    )
+    assert plant.totes("run", "--once").exit_code == 0
+    [value] = unreadable(FolderStore(plant.ingestion))
+    assert (value.table, value.key, value.column) == ("design", "2", "size")
+    assert value.reason.startswith('invalid input syntax for type integer: "xxx')
+    assert len(value.reason) < 1000
+    assert plant.totes("verify").exit_code == 0
 
 
 def test_lists_of_unreadable_values_are_no_orphans(raw_plant: Plant) -> None:

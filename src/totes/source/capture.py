@@ -23,7 +23,7 @@ from totes.source.files import BatchFiles
 from totes.source.keys import TableKeys
 from totes.source.scan import CONNECTIONS, Part, Piece, Plan, Reader, Scan
 from totes.source.snapshot import Snapshot, oldest_running
-from totes.source.unreadable import is_of_value
+from totes.sqlstate import is_caused_by_value
 
 log = logging.getLogger(__name__)
 
@@ -202,9 +202,9 @@ class Capture:
                 with reader.connection.transaction():
                     gone = keys.gone_by_buckets(reader.connection, live, self._files)
             except psycopg.Error as error:
-                if not is_of_value(error):
+                if not is_caused_by_value(error):
                     raise
-                return None  # a key that can't be read: all rows are, one by one
+                return None  # a key can't be read: then the whole table is read
             if gone == expected - table.rows:
                 return gone
         log.warning(

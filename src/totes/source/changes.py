@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from totes.source.catalogue import SourceColumn, SourceTable
-from totes.source.unreadable import is_utf8, mended
+from totes.source.unreadable import is_utf8, replace_unreadable
 
 _Part = str | sql.Composable
 """Of what concat() puts together: text as it is, or an expression."""
@@ -186,7 +186,7 @@ def read_range(  # noqa: PLR0913  a table, which of its rows, and what of them
         raise psycopg.errors.ProgramLimitExceeded(f"{int(size)} bytes as JSON")
     found = b""
     if unreadable or not (is_utf8(lines) and is_utf8(keys)):
-        lines, keys, found = mended(lines, keys)
+        lines, keys, found = replace_unreadable(lines, keys)
     return Chunk(int(rows), int(changed), lines, keys, int(content or 0), found)
 
 

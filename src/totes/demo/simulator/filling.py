@@ -19,9 +19,9 @@ from totes.demo.simulator.reference import (
     reference,
 )
 from totes.errors import SourceError, UsageError
-from totes.session import SOURCE, is_of, open_session
+from totes.session import SOURCE, is_raised_by, open_session
 from totes.settings import Dsn
-from totes.sqlstate import line, meaning
+from totes.sqlstate import meaning, message
 
 FIRST_DAY = date(2022, 11, 7)
 """When the first orders of `bulk` are made."""
@@ -41,10 +41,10 @@ def told(dsn: Dsn) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        if not is_of(SOURCE, error) or meaning(error) is None:
+        if not is_raised_by(SOURCE, error) or meaning(error) is None:
             raise
         raise SourceError(
-            f"The business can't work in {dsn}: {line(error)}. It needs a role that may write "
+            f"The business can't work in {dsn}: {message(error)}. It needs a role that may write "
             "there, and the tables of data/totesys.sql or an empty database."
         ) from error
 
