@@ -124,11 +124,11 @@ def test_a_table_that_the_models_need_and_nobody_can_capture_is_told(plant: Plan
     assert found == [
         (
             "payment: it is a view, and only tables are captured",
-            "the models need it: make it an ordinary table of that name.",
+            "the models need it: make it a regular table with that name.",
         ),
         (
             "schema public has no table staff, which the models need; there is app.staff",
-            "have all tables in one schema, and name it in TOTES_SOURCE_SCHEMA.",
+            "move all tables into one schema, and set TOTES_SOURCE_SCHEMA to it.",
         ),
     ]
 

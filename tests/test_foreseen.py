@@ -68,14 +68,14 @@ ALTERED = {
             "ALTER TABLE dim_design ENABLE ROW LEVEL SECURITY;;"
             "ALTER TABLE dim_design FORCE ROW LEVEL SECURITY"
         ),
-        "give its role BYPASSRLS",
+        "use ALTER TABLE NO FORCE ROW LEVEL SECURITY",
     ),
     "a publication without identity": (
         (
             "ALTER TABLE dim_design REPLICA IDENTITY NOTHING;;"
             "CREATE PUBLICATION everything FOR TABLE dim_design"
         ),
-        "such as a publication",
+        "set REPLICA IDENTITY using ALTER TABLE",
     ),
     "a read-only database": (
         "ALTER DATABASE {database} SET default_transaction_read_only = on",
@@ -104,7 +104,7 @@ def test_verify_and_load_name_the_warehouse_where_it_refuses(
     for command in (("verify",), ("load",)):
         result = plant.totes(*command)
         assert result.exit_code == 5, (result.output, result.exception)
-        assert f"The warehouse {plant.warehouse} " in result.stderr
+        assert result.stderr.splitlines()[-1].startswith("totes: The warehouse ")
         assert said in result.stderr
 
 
@@ -144,7 +144,7 @@ def test_a_name_that_is_taken_is_told_beforehand(
 ) -> None:
     execute(warehouse.admin, f"CREATE {kind}")
     checked = plant.filled().totes("check")
-    assert "schema public has dim_date already" in checked.stdout
+    assert "schema public already has dim_date" in checked.stdout
     result = plant.totes("run", "--once")
     assert result.exit_code == 5
     assert 'relation "dim_date" already exists: drop or rename' in result.stderr
@@ -169,10 +169,10 @@ def test_the_star_lies_in_the_dsns_default_schema_whatever_its_name(
         plant.warehouse.replace(options='-c search_path="DWH"'),
         plant.folder,
     )
-    assert 'search_path is there, which is "DWH"' in lost.filled().totes("check").stdout
+    assert 'search_path is "DWH"' in lost.filled().totes("check").stdout
     result = lost.totes("run", "--once")
     assert result.exit_code == 5
-    assert 'which is "DWH"' in result.stderr
+    assert 'search_path is "DWH"' in result.stderr
     execute(warehouse.admin, 'CREATE SCHEMA "DWH" AUTHORIZATION totes_loader')
     execute(warehouse.admin, "CREATE TABLE public.dim_date (id int)")
     several = Plant(

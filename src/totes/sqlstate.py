@@ -133,7 +133,7 @@ def meaning(error: psycopg.Error) -> Meaning | None:
     """What the table says of an error; None where it is unexpected."""
     if _function(error):
         return _RAISED
-    if error.sqlstate == "42501" and "row-level security" in str(error):
+    if is_row_security(error):
         return _HIDDEN
     if error.sqlstate is not None:
         return MEANINGS.get(error.sqlstate) or MEANINGS.get(error.sqlstate[:2])
@@ -148,6 +148,11 @@ def passes(error: psycopg.Error) -> bool:
     """Whether trying again may help."""
     known = meaning(error)
     return known is not None and known.passes
+
+
+def is_row_security(error: psycopg.Error) -> bool:
+    """Whether row-level security would hide rows from this role."""
+    return error.sqlstate == "42501" and "row-level security" in str(error)
 
 
 def is_caused_by_value(error: psycopg.Error) -> bool:

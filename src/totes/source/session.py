@@ -9,7 +9,12 @@ from psycopg import errors
 from totes.errors import SourceAway, SourceError
 from totes.session import SOURCE, is_raised_by, open_session
 from totes.settings import Dsn
-from totes.sqlstate import is_caused_by_encoding, message, message_with_advice
+from totes.sqlstate import (
+    is_caused_by_encoding,
+    is_row_security,
+    message,
+    message_with_advice,
+)
 
 SETTINGS = {
     "default_transaction_read_only": "on",
@@ -55,7 +60,7 @@ def _failure(dsn: Dsn, error: psycopg.Error) -> SourceError:
             f"A table of the source {dsn} stayed locked for {SETTINGS['lock_timeout']} "
             "(a schema change in progress?): nothing was captured, try again."
         )
-    if isinstance(error, errors.InsufficientPrivilege) and "row-level security" in str(error):
+    if is_row_security(error):
         return SourceError(
             f"The source {dsn} refuses: {message(error)}. Rows would be hidden from the platform: "
             "give its role BYPASSRLS, or exclude the table (TOTES_EXCLUDE_TABLES)."

@@ -1,8 +1,8 @@
-"""What others have built on the warehouse's tables: no load may fail on it, and none may lose it.
+"""Objects that users build on the warehouse: no load fails because of them, and none loses them.
 
-Tables, primary keys and views are never dropped, so most objects are safe. What is left: rows that
-a rebuild replaces while others' foreign keys point at them or others' columns hold values beside
-them, and objects with which PostgreSQL lets no load succeed, which are named before it begins.
+Tables, primary keys and views are never dropped, so most objects are safe. A rebuild replaces rows
+that users' foreign keys refer to, and that have values in users' columns: it keeps both. Objects
+with which PostgreSQL allows no load are named before the load begins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection, errors, sql
 
 from totes.errors import WarehouseError
+from totes.sqlstate import is_row_security, message
 from totes.star.contract import STARS, Star
 from totes.warehouse import daily
 from totes.warehouse.statement import read, statement
@@ -18,13 +19,13 @@ from totes.warehouse.statement import read, statement
 _BOOKKEEPING = ("batches", "checks", "verifications", "quarantine", "deleted_dimension_rows")
 
 TABLES = (*(f"totes.{name}" for name in (*_BOOKKEEPING, *daily.NAMES)), *STARS)
-"""Every table that a load writes, those that pages read first at the beginning."""
+"""Every table that a load writes, in the order in which the dashboard's pages read them."""
 
 _FACTS = [star.name for star in STARS.values() if star.is_fact]
 _SURROGATES = [star.surrogate for star in STARS.values() if star.surrogate]
 
 Added = Mapping[str, Sequence[str]]
-"""Columns to carry over a rebuild, by star table."""
+"""Columns whose values a rebuild keeps, by star table."""
 
 
 class Obstacle(NamedTuple):
@@ -36,7 +37,7 @@ class Obstacle(NamedTuple):
 
 
 def obstacles(connection: Connection[Any]) -> list[Obstacle]:
-    """What stops a load. Changes nothing."""
+    """The objects that stop a load or a rebuild. Changes nothing."""
     with connection.transaction(force_rollback=True):
         connection.execute(read("tune"))
         query = statement(
@@ -47,7 +48,7 @@ def obstacles(connection: Connection[Any]) -> list[Obstacle]:
             columns=_known_columns(),
         )
         found = [Obstacle(*row) for row in connection.execute(query)]
-        return found + _rehearsed(connection)
+        return found + _refused_by_explain(connection)
 
 
 def refuse(connection: Connection[Any], *, rebuild: bool) -> None:
@@ -61,9 +62,10 @@ def refuse(connection: Connection[Any], *, rebuild: bool) -> None:
 
 
 def empty(connection: Connection[Any]) -> Added:
-    """Delete all rows, within the caller's transaction; what `restore` needs afterwards.
+    """Delete all rows, within the caller's transaction; returns what `restore` needs afterwards.
 
-    The batches first, as pages read them first: one waits for the other, and never each for each.
+    Batches come first since the dashboard's pages read them first, too: in the same order, the two
+    can't deadlock.
     """
     connection.execute(read("tune"))
     added = _keep(connection)
@@ -73,13 +75,13 @@ def empty(connection: Connection[Any]) -> Added:
         connection.execute(sql.SQL("TRUNCATE {} {} IDENTITY").format(tables, identity))
         return added
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
-    for table in reversed(TABLES):  # facts before the dimensions that they point at
+    for table in reversed(TABLES):  # facts before the dimensions that they refer to
         connection.execute(sql.SQL("DELETE FROM {}").format(_identifier(table)))
     return added
 
 
 def restore(connection: Connection[Any], added: Added) -> None:
-    """Give the rows made again what others had added to them, and check others' foreign keys."""
+    """Put the values of users' columns back, and check users' foreign keys."""
     for name, columns in added.items():
         key = _key(STARS[name])
         connection.execute(
@@ -97,18 +99,18 @@ def restore(connection: Connection[Any], added: Added) -> None:
 
 
 def check_references(connection: Connection[Any]) -> None:
-    """WarehouseError where a row of somebody's table points at a row of ours that is no more."""
+    """WarehouseError where a user's foreign key refers to a row that no longer exists."""
     for name, theirs, ours, unmatched in connection.execute(_references()).fetchall():
         if connection.execute(unmatched).fetchone() is not None:
             raise WarehouseError(
-                f"Foreign key {name} of {theirs} would point at rows of {ours} that are no more: "
-                "delete its rows, or drop the constraint, then run again."
+                f"Foreign key {name} of {theirs} would refer to rows of {ours} that no longer "
+                "exist: delete its rows, or drop the constraint, then run again."
             )
 
 
-def _rehearsed(connection: Connection[Any]) -> list[Obstacle]:
-    """The first statement on our tables that PostgreSQL would refuse, in its own words."""
-    query = statement("rehearsal", tables=list(TABLES))
+def _refused_by_explain(connection: Connection[Any]) -> list[Obstacle]:
+    """The first statement on the tables that PostgreSQL would refuse, with its message."""
+    query = statement("explain_changes", tables=list(TABLES))
     [(script,)] = connection.execute(query).fetchall()
     try:
         connection.execute(script)
@@ -118,13 +120,11 @@ def _rehearsed(connection: Connection[Any]) -> list[Obstacle]:
         errors.InvalidColumnReference,
         errors.ObjectNotInPrerequisiteState,
     ) as error:
-        said = error.diag
-        found = " ".join(filter(None, [said.message_primary, said.message_detail]))
-        return [Obstacle(found.rstrip("."), (said.message_hint or _REMOVE).rstrip("."))]
+        if isinstance(error, errors.InsufficientPrivilege) and not is_row_security(error):
+            raise  # a privilege is missing: no object stops the load
+        hint = error.diag.message_hint or "Drop or alter that object"
+        return [Obstacle(message(error), hint.rstrip("."))]
     return []
-
-
-_REMOVE = "Drop or alter that object"
 
 
 def _keep(connection: Connection[Any]) -> Added:
