@@ -164,7 +164,7 @@ JSON_KEYS = {
     "settings": {"name", "value", "default", "origin", "meaning"},
     "status": {
         *("now", "data_to", "checked_at", "loaded_at", "lag_seconds", "ahead_seconds"),
-        *("verified", "stages", "carried", "quarantine", "schema_changes"),
+        *("verified", "stages", "carried", "unreadable", "quarantine", "schema_changes"),
     },
     "verify": {"equal", "batch", "tables"},
     "quarantine list": {"rows", "table", "column", "reason"},
@@ -665,7 +665,7 @@ def test_what_nobody_foresaw_is_one_line_too(
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 70
-    assert capsys.readouterr().err.startswith("totes: KeyError: 'oh' (nobody foresaw this")
+    assert capsys.readouterr().err.startswith("totes: KeyError: 'oh' (unexpected error")
 
 
 def test_debug_shows_where(plant: Plant) -> None:
