@@ -117,7 +117,7 @@ def test_a_revoked_function_comes_with_its_grant(plant: Plant, totesys: Totesys)
     assert not failures(look(plant))
 
 
-def test_a_table_that_the_models_need_and_nobody_can_capture_is_told(plant: Plant) -> None:
+def test_check_reports_tables_that_the_models_need_and_cannot_have(plant: Plant) -> None:
     plant.change("ALTER TABLE payment RENAME TO was; CREATE VIEW payment AS TABLE was")
     plant.change("CREATE SCHEMA app; ALTER TABLE staff SET SCHEMA app")
     found = [(finding.found, finding.advice) for finding in look(plant) if not finding.ok]
@@ -200,7 +200,9 @@ def test_an_altered_warehouse_fails(plant: Plant) -> None:
     assert [what for what, _ in failures(look(plant))] == ["warehouse"]
 
 
-def test_what_stops_a_load_or_a_rebuild_is_told(plant: Plant, warehouse: EmptyWarehouse) -> None:
+def test_check_reports_what_stops_a_load_or_a_rebuild(
+    plant: Plant, warehouse: EmptyWarehouse
+) -> None:
     execute(
         warehouse.admin,
         "CREATE RULE r AS ON UPDATE TO dim_staff DO ALSO NOTHING",

@@ -241,7 +241,7 @@ def test_json_of_a_replay_elsewhere_is_a_line_for_each_step(
     assert steps == ["transform", "load"]
 
 
-def test_status_tells_when_the_warehouse_was_verified_and_what_came_of_it(plant: Plant) -> None:
+def test_status_reports_the_last_verification_and_its_result(plant: Plant) -> None:
     plant.filled().run()
     assert "verified    never" in plant.totes("status").stdout
     assert json.loads(plant.totes("status", "--json").stdout)["verified"] is None
@@ -443,7 +443,7 @@ def test_an_output_on_a_full_disk_is_one_line(plant: Plant, arguments: list[str]
     assert done.stderr == "totes: Standard output can't be written: No space left on device.\n"
 
 
-def test_what_an_encoding_lacks_ends_no_command(plant: Plant) -> None:
+def test_characters_that_the_output_encoding_lacks_end_no_command(plant: Plant) -> None:
     done = subprocess.run(
         [*COMMAND, "settings"],
         env=os.environ
@@ -732,7 +732,7 @@ def test_json_lines_on_a_terminal_stand_above_the_bar_too(plant: Plant) -> None:
     assert len([line for line in shown.lines if line.startswith('{"stage": ')]) == 3
 
 
-def test_what_is_piped_stays_out_of_the_terminal_where_the_bar_is(plant: Plant) -> None:
+def test_piped_output_does_not_appear_on_the_terminal_with_the_bar(plant: Plant) -> None:
     plant.filled()
     command = f"{shlex.join(COMMAND)} run --once --json >{plant.folder}/piped"
     shown = screen.run(["sh", "-c", command], os.environ | plant.environment)
@@ -819,7 +819,7 @@ def test_the_demos_view_has_room_for_the_address_and_the_silent_change(
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(1, 1), (2, 2), (10, 3), (40, 1), (1, 40)])
-def test_the_demos_view_fails_on_no_terminal_however_small(columns: int, rows: int) -> None:
+def test_the_demos_view_can_be_drawn_on_any_terminal_however_small(columns: int, rows: int) -> None:
     assert drawn(columns, rows, 2)
 
 

@@ -1,4 +1,4 @@
-"""What a database refuses is no bug: the side is named, with the exit code and what to do."""
+"""Errors of the databases name source or warehouse, with exit code and advice."""
 
 from pathlib import Path
 
@@ -128,7 +128,7 @@ def test_verify_names_the_source_where_it_refuses(plant: Plant, totesys: Totesys
         warehouse.execute("SELECT FROM nowhere")
 
 
-def test_what_nobody_foresaw_is_neither_sides(plant: Plant, totesys: Totesys) -> None:
+def test_an_unexpected_error_is_raised_as_it_is(plant: Plant, totesys: Totesys) -> None:
     with (
         pytest.raises(errors.SyntaxError),
         connect_source(totesys.dsn),
@@ -139,9 +139,7 @@ def test_what_nobody_foresaw_is_neither_sides(plant: Plant, totesys: Totesys) ->
 
 @pytest.mark.bare
 @pytest.mark.parametrize("kind", ["TABLE dim_date (id int)", "VIEW dim_date AS SELECT 1 AS id"])
-def test_a_name_that_is_taken_is_told_beforehand(
-    plant: Plant, warehouse: EmptyWarehouse, kind: str
-) -> None:
+def test_check_reports_a_name_conflict(plant: Plant, warehouse: EmptyWarehouse, kind: str) -> None:
     execute(warehouse.admin, f"CREATE {kind}")
     checked = plant.filled().totes("check")
     assert "schema public already has dim_date" in checked.stdout
@@ -151,7 +149,9 @@ def test_a_name_that_is_taken_is_told_beforehand(
 
 
 @pytest.mark.bare
-def test_anothers_schema_totes_is_told_beforehand(plant: Plant, warehouse: EmptyWarehouse) -> None:
+def test_check_reports_a_schema_totes_of_another_owner(
+    plant: Plant, warehouse: EmptyWarehouse
+) -> None:
     execute(warehouse.admin, "CREATE SCHEMA totes")
     checked = plant.filled().totes("check")
     assert checked.exit_code == 1
@@ -160,7 +160,7 @@ def test_anothers_schema_totes_is_told_beforehand(plant: Plant, warehouse: Empty
 
 
 @pytest.mark.bare
-def test_the_star_lies_in_the_dsns_default_schema_whatever_its_name(
+def test_the_star_is_in_the_default_schema_of_the_dsn_whatever_its_name(
     plant: Plant, warehouse: EmptyWarehouse
 ) -> None:
     lost = Plant(
@@ -277,7 +277,7 @@ FORESEEN = (
 
 
 @pytest.mark.parametrize("code", FORESEEN.split())
-def test_every_foreseeable_state_has_advice_and_each_sides_exit_code(code: str) -> None:
+def test_every_expected_sqlstate_has_advice_and_the_databases_exit_code(code: str) -> None:
     error = errors.lookup(code)("It refuses.")
     known = meaning(error)
     assert known is not None
@@ -286,12 +286,12 @@ def test_every_foreseeable_state_has_advice_and_each_sides_exit_code(code: str) 
 
 
 @pytest.mark.parametrize("code", ["42601", "22012", "XX000", "42803"])
-def test_a_state_that_only_a_bug_raises_has_none(code: str) -> None:
+def test_an_sqlstate_that_only_a_bug_causes_has_no_advice(code: str) -> None:
     assert meaning(errors.lookup(code)("It refuses.")) is None
 
 
 @pytest.mark.rules
-def test_the_table_of_states_in_the_docs_is_the_programs() -> None:
+def test_the_documented_table_of_sqlstates_is_that_of_the_program() -> None:
     codes: dict[tuple[str, bool], list[str]] = {}
     for code, known in MEANINGS.items():
         codes.setdefault((known.advice, known.passes), []).append(code)

@@ -37,7 +37,7 @@ def test_rows_of_children_are_captured_with_their_parent(any_shop: Shop) -> None
     shop.stocked(200).run(f"{CHILD}; INSERT INTO item_2025 VALUES (201, 'in the child')")
     assert captured(shop) == {"item": 201}
     assert left_out(shop) == {
-        "item_2025": "it inherits from item, with whose rows its own are captured"
+        "item_2025": "it inherits from item, and its rows are captured with that table"
     }
     shop.run("INSERT INTO item_2025 VALUES (202, 'later'); UPDATE item SET name = 'x' WHERE id = 1")
     assert shop.changes() == {("upsert", 202), ("upsert", 1)}
@@ -89,7 +89,7 @@ def test_a_child_is_captured_by_itself_where_its_parent_is_not(any_shop: Shop) -
     assert captured(shop) == {"item": 1, "kept": 1, "part": 2}
 
 
-def test_a_table_that_begins_or_ends_to_inherit_takes_its_rows_along(any_shop: Shop) -> None:
+def test_a_table_that_starts_or_stops_inheriting_is_captured_correctly(any_shop: Shop) -> None:
     shop = any_shop
     shop.stocked().run("CREATE TABLE more (LIKE item INCLUDING ALL); INSERT INTO more VALUES (9)")
     assert captured(shop) == {"item": 3, "more": 1}
@@ -111,7 +111,7 @@ def test_a_table_that_begins_or_ends_to_inherit_takes_its_rows_along(any_shop: S
         (3, "INSERT INTO item_2025 VALUES (4); UPDATE item SET id = 2 WHERE id = 4"),
     ],
 )
-def test_a_key_in_parent_and_child_at_once_is_refused_by_name(
+def test_a_key_in_both_parent_and_child_is_refused_by_name(
     any_shop: Shop, rows: int, change: str
 ) -> None:
     """Also where a deletion hides the second row from every count."""
@@ -139,7 +139,7 @@ def test_a_key_that_is_null_in_a_child_is_refused(any_shop: Shop) -> None:
         shop.capture()
 
 
-def test_temporary_children_of_other_sessions_are_none_of_the_tables_rows(any_shop: Shop) -> None:
+def test_rows_of_temporary_children_of_other_sessions_are_not_captured(any_shop: Shop) -> None:
     shop = any_shop
     shop.stocked()
     with shop.open() as application:
@@ -151,7 +151,7 @@ def test_temporary_children_of_other_sessions_are_none_of_the_tables_rows(any_sh
     assert shop.capture() is None
 
 
-def test_a_table_that_inherits_for_a_moment_of_the_capture_leaves_no_row(
+def test_a_table_that_inherits_only_during_the_capture_leaves_no_row(
     shop: Shop,
     at: At,  # noqa: F811
 ) -> None:
@@ -193,7 +193,7 @@ def test_rows_in_a_child_reach_the_star(plant: Plant) -> None:
 # Other kinds of relations
 
 
-def test_what_is_no_table_of_this_server_is_left_out_with_a_reason(
+def test_relations_that_are_not_tables_of_this_server_are_left_out_with_a_reason(
     shop: Shop, totesys: Totesys
 ) -> None:
     shop.stocked().run(
@@ -211,11 +211,11 @@ def test_what_is_no_table_of_this_server_is_left_out_with_a_reason(
     shop.run("INSERT INTO item VALUES (9)")
     shop.capture()
     assert left_out(shop) == {
-        "far": "it is a foreign table, whose rows are kept by another server",
-        "far_child": "it is a foreign table, whose rows are kept by another server",
+        "far": "it is a foreign table, whose rows are on another server",
+        "far_child": "it is a foreign table, whose rows are on another server",
         "kept": "it is a materialized view, and only tables are captured",
-        "parent": "part of its rows, in shop.far_child, is kept by another server",
-        "parted": "part of its rows, in shop.far_part, is kept by another server",
+        "parent": "some of its rows, in shop.far_child, are on another server",
+        "parted": "some of its rows, in shop.far_part, are on another server",
         "seen": "it is a view, and only tables are captured",
     }
 
@@ -236,8 +236,8 @@ def test_unlogged_tables_are_left_out_with_a_reason(any_shop: Shop) -> None:
     assert left_out(shop) == {
         "child": f"it is {unlogged}",
         "fleeting": f"it is {unlogged}",
-        "parent": f"part of its rows is in shop.child, which is {unlogged}",
-        "parted": f"part of its rows is in shop.part, which is {unlogged}",
+        "parent": f"some of its rows are in shop.child, which is {unlogged}",
+        "parted": f"some of its rows are in shop.part, which is {unlogged}",
     }
     shop.run("ALTER TABLE part SET LOGGED; ALTER TABLE child SET LOGGED")
     assert captured(shop) == {"item": 0, "parent": 0, "parted": 0}
@@ -266,9 +266,7 @@ REPLACED = {
 
 
 @pytest.mark.parametrize("kind", REPLACED)
-def test_a_model_names_the_relation_that_stands_in_its_tables_place(
-    plant: Plant, kind: str
-) -> None:
+def test_a_model_names_the_relation_that_replaced_its_table(plant: Plant, kind: str) -> None:
     plant.filled(5).run()
     plant.change(REPLACED[kind])
     with pytest.raises(

@@ -167,7 +167,7 @@ def _refused(shop: Shop) -> None:
         shop.capture()
 
 
-def test_a_table_that_never_stands_still_is_given_up_with_one_error(shop: Shop, at: At) -> None:
+def test_a_table_that_changes_at_every_attempt_ends_the_capture(shop: Shop, at: At) -> None:
     shop.stocked()
     names = iter(range(100))
     at("source.catalogue-read", lambda: shop.run(f"ALTER TABLE item ADD c_{next(names)} int"))
@@ -195,7 +195,9 @@ def scratch(shop: Shop, number: int) -> None:
         )
 
 
-def test_tables_that_come_and_go_neither_stop_nor_discard_a_capture(shop: Shop, at: At) -> None:
+def test_creating_and_dropping_other_tables_neither_stops_nor_discards_a_capture(
+    shop: Shop, at: At
+) -> None:
     shop.stocked().run(
         "CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.parted (LIKE item) PARTITION BY RANGE (id)"
     )
@@ -217,7 +219,7 @@ def test_tables_that_come_and_go_neither_stop_nor_discard_a_capture(shop: Shop, 
         assert shop.is_carried_whole(name)
 
 
-def test_a_table_that_goes_while_the_catalogue_is_read_was_not_there(shop: Shop) -> None:
+def test_a_table_that_is_dropped_while_the_catalogue_is_read_is_ignored(shop: Shop) -> None:
     """Seen by the statement's snapshot, and dropped before its privileges are asked."""
     shop.stocked()
     with shop.open() as application, shop.open() as other, session.connect(shop.dsn) as reader:
@@ -230,7 +232,7 @@ def test_a_table_that_goes_while_the_catalogue_is_read_was_not_there(shop: Shop)
         assert [t.name for t in read_catalogue(reader, shop.scope).tables] == ["item"]
 
 
-def test_a_locked_table_that_is_left_out_keeps_nobody_waiting(shop: Shop) -> None:
+def test_a_capture_does_not_wait_for_locked_tables_that_are_left_out(shop: Shop) -> None:
     shop.stocked().run(
         "CREATE TABLE _prisma_migrations (id int DEFAULT 1 + 1) PARTITION BY RANGE (id);"
         "CREATE TABLE part PARTITION OF _prisma_migrations DEFAULT"
@@ -241,7 +243,9 @@ def test_a_locked_table_that_is_left_out_keeps_nobody_waiting(shop: Shop) -> Non
 
 
 @pytest.mark.parametrize("change", ["DROP TABLE other", "ALTER TABLE other RENAME TO another"])
-def test_a_table_that_goes_before_it_is_locked_is_left_out(shop: Shop, at: At, change: str) -> None:
+def test_a_table_that_is_dropped_before_it_is_locked_is_left_out(
+    shop: Shop, at: At, change: str
+) -> None:
     shop.run("CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1)")
     shop.stocked().run("INSERT INTO item VALUES (9)")
     at("source.catalogue-read", once(lambda: shop.run(change)))

@@ -1,4 +1,4 @@
-"""A value that can't be read is set aside with table, key, column and reason; the rest goes on."""
+"""Values that can't be read are set aside with table, key, column, reason; the rest is captured."""
 
 import json
 import shutil
@@ -73,7 +73,9 @@ def by_id(lines: list[Line]) -> dict[object, Line]:
     return {line["id"]: line for line in lines}
 
 
-def test_bytes_that_are_no_utf8_are_set_aside_as_hex_and_the_rest_goes_on(raw_shop: Shop) -> None:
+def test_bytes_that_are_not_utf8_are_set_aside_as_hex_and_the_rest_is_captured(
+    raw_shop: Shop,
+) -> None:
     raw_shop.run(
         "CREATE TABLE item (id int PRIMARY KEY, name text, tags text[], data json);"
         r"INSERT INTO item VALUES (1, E'caf\303\251', '{a}', '1'), (2, E'caf\351', '{b}', '2'),"
@@ -94,7 +96,7 @@ def test_bytes_that_are_no_utf8_are_set_aside_as_hex_and_the_rest_goes_on(raw_sh
     assert (table.rows, [(file.rows, file.unreadable) for file in table.files]) == (4, [(4, 3)])
 
 
-def test_an_unreadable_row_is_alive_until_it_is_repaired_or_deleted(raw_shop: Shop) -> None:
+def test_an_unreadable_row_is_live_until_it_is_deleted(raw_shop: Shop) -> None:
     raw_shop.stocked(200)
     raw_shop.run(r"UPDATE item SET name = E'\351' WHERE id IN (7, 8, 9)")
     assert raw_shop.changes() == {("upsert", 7), ("upsert", 8), ("upsert", 9)}
@@ -123,7 +125,9 @@ def test_an_unreadable_row_is_carried_once_while_a_long_transaction_is_open(raw_
     assert aside(raw_shop) == {("1", "name")}
 
 
-def test_a_key_of_bad_bytes_is_deleted_and_only_then(raw_shop: Shop) -> None:
+def test_a_row_with_an_unreadable_key_is_captured_as_deleted_only_when_it_is(
+    raw_shop: Shop,
+) -> None:
     raw_shop.run(
         "CREATE TABLE item (code text PRIMARY KEY, n int);"
         r"INSERT INTO item SELECT 'k' || i, i FROM generate_series(1, 50) i;"
@@ -147,7 +151,7 @@ def test_a_table_without_a_key_is_captured_with_its_unreadable_values(raw_shop: 
     assert (value.table, value.key, value.column) == ("item", "", "name")
 
 
-def test_a_name_of_bad_bytes_is_one_error_that_says_so(raw_shop: Shop) -> None:
+def test_a_name_that_is_not_utf8_is_reported_as_such(raw_shop: Shop) -> None:
     raw_shop.run(r"CREATE TABLE item (id int PRIMARY KEY)")
     with psycopg.connect(raw_shop.owner.reveal(), client_encoding="SQL_ASCII") as connection:
         connection.execute(b'ALTER TABLE shop.item ADD "caf\xe9" int')
@@ -156,7 +160,7 @@ def test_a_name_of_bad_bytes_is_one_error_that_says_so(raw_shop: Shop) -> None:
 
 
 @pytest.mark.usefixtures("template")
-def test_an_encoding_without_conversion_to_utf8_is_one_error_that_says_so(
+def test_an_encoding_without_conversion_to_utf8_is_reported_as_such(
     server: EmbeddedServer, database_names: Iterator[str], tmp_path: Path
 ) -> None:
     with encoded(server, next(database_names), "MULE_INTERNAL") as (owner, dsn):
@@ -197,7 +201,7 @@ def test_rows_whose_expression_fails_are_found_among_the_others(shop: Shop, key:
     assert len(unreadable(shop.store)) == 10
 
 
-def test_a_row_is_told_from_those_of_other_partitions(
+def test_rows_with_the_same_address_in_other_partitions_are_not_confused(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their addresses are the same."""
@@ -338,7 +342,7 @@ def raw_plant(
         yield Plant(source.owner, source.reader, warehouse.dsn, tmp_path).filled(10)
 
 
-def test_unreadable_values_are_told_and_enter_the_star_once_repaired(raw_plant: Plant) -> None:
+def test_unreadable_values_are_reported_and_enter_the_star_once_repaired(raw_plant: Plant) -> None:
     plant = raw_plant
     plant.change("ALTER TABLE staff ADD photo text")
     plant.change(r"UPDATE staff SET photo = E'\377'")  # which no model reads
@@ -442,13 +446,13 @@ def test_a_reason_that_quotes_a_long_value_is_shortened(plant: Plant) -> None:
     assert plant.totes("verify").exit_code == 0
 
 
-def test_lists_of_unreadable_values_are_no_orphans(raw_plant: Plant) -> None:
+def test_lists_of_unreadable_values_are_not_orphans(raw_plant: Plant) -> None:
     raw_plant.change(r"UPDATE design SET design_name = E'\351' WHERE design_id = 2")
     raw_plant.run()
     assert list(orphans(FolderStore(raw_plant.ingestion))) == []
     [listed] = (raw_plant.ingestion / "unreadable" / "design").iterdir()
-    nobodys = listed.with_name("000000000001-00000000-0.parquet")
-    shutil.copy(listed, nobodys)
-    assert [orphan.key for orphan in orphans(FolderStore(raw_plant.ingestion))] == [
-        f"unreadable/design/{nobodys.name}"
+    orphan = listed.with_name("000000000001-00000000-0.parquet")
+    shutil.copy(listed, orphan)
+    assert [found.key for found in orphans(FolderStore(raw_plant.ingestion))] == [
+        f"unreadable/design/{orphan.name}"
     ]

@@ -107,8 +107,8 @@ _FULL_SIGNS = ("No space left on device", "failed to offload data block")
 def scratch_folder(prefix: str) -> Iterator[Path]:
     """A temporary folder for a stage's work; LakeError where none can be made or has no room.
 
-    Errors that were raised from DuckDB's error of a full disk become this LakeError, those that were
-    raised from its error of memory become OutOfMemory.
+    Errors raised from DuckDB's error of a full disk become this LakeError, errors raised from its
+    error of memory become OutOfMemory.
     """
     try:
         with _temporary(prefix) as folder:

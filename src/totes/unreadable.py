@@ -11,7 +11,7 @@ from totes.lake.store import Store
 
 @dataclass(frozen=True)
 class Value:
-    """One value: its source table, the key of its row (empty where there is none), and the reason."""
+    """One value: source table, key of its row (empty in a table without a key), and reason."""
 
     table: str
     key: str

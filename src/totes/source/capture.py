@@ -246,7 +246,7 @@ class Capture:
     def _unreadable(
         self, table: Table, keys: TableKeys, parts: list[Part], known: Table | None = None
     ) -> File | None:
-        """What can't be read in the table now: of this capture, and of rows it has not read."""
+        """All values that can't be read in the table: found now, or known of rows not read now."""
         before = known.unreadable if known and not table.whole else None
         found = [part.unreadable for part in parts if part.unreadable]
         if not (before or found):

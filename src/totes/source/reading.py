@@ -98,7 +98,7 @@ class _Reading:
         for part in parts:
             yield from self.chunks(part)
 
-    def _read(self, span: Span, unreadable: Mapping[str, str] = changes.ALL) -> Chunk:
+    def _read(self, span: Span, unreadable: Mapping[str, str] = changes.NO_COLUMNS) -> Chunk:
         with self.connection.transaction():  # a savepoint, to go on from after an error
             return changes.read_range(
                 self.connection,

@@ -136,9 +136,9 @@ def _build(
             built += _retry(build, earlier, f"{attempt}-{part}.parquet")
         following = site.models.reading(one.model.name for one in built if one.taken)
         build.define_stars(following, built)
-        given = {model.name: before.get(model.name, ()) for model in site.models.all if model.stars}
-        made = [build.run(model, given) for model in following]
-        given |= {one.model.name: (*given[one.model.name], one.taken) for one in made if one.taken}
+        stars = {model.name: before.get(model.name, ()) for model in site.models.all if model.stars}
+        made = [build.run(model, stars) for model in following]
+        stars |= {one.model.name: (*stars[one.model.name], one.taken) for one in made if one.taken}
         built += made
         build.store()
     return ProcessedManifest(
@@ -149,7 +149,7 @@ def _build(
         ingested=ingested,
         files=tuple(one.taken for one in built if one.taken),
         refused=tuple(one.refused for one in built if one.refused),
-        state={**kept, **{name: files for name, files in given.items() if files}},
+        state={**kept, **{name: files for name, files in stars.items() if files}},
         models=site.models.digest,
         waiting=waiting,
     )

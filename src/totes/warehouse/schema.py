@@ -65,7 +65,7 @@ def check(connection: Connection[Any]) -> None:
     for star in STARS.values():
         expected = list(_expected(star))
         actual = [column for column in found if column.table_name == star.name]
-        added = len(expected)  # others' columns come last
+        added = len(expected)  # columns that users added come last
         for want, have in zip_longest(expected, actual[:added]):
             if want != have:
                 raise WarehouseError(

@@ -36,8 +36,8 @@ SETTINGS = {
 
 
 @contextmanager
-def told(dsn: Dsn) -> Iterator[None]:
-    """What a totesys that is gone, closed to us or shaped otherwise refuses, as a SourceError."""
+def reported(dsn: Dsn) -> Iterator[None]:
+    """Turn expected errors of a totesys into SourceErrors: it is away, lacks tables or rights."""
     try:
         yield
     except psycopg.Error as error:
@@ -51,7 +51,7 @@ def told(dsn: Dsn) -> Iterator[None]:
 
 def connect(dsn: Dsn, *, autocommit: bool = False) -> psycopg.Connection:
     """A connection to a totesys; SourceError where it can't be reached."""
-    with told(dsn):
+    with reported(dsn):
         connection = open_session(dsn, SOURCE, SETTINGS)
     connection.autocommit = autocommit
     return connection
