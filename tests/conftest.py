@@ -180,7 +180,7 @@ def scratch_source(totesys: Totesys, tmp_path: Path) -> ScratchSource:
 def any_scratch_source(
     request: pytest.FixtureRequest, database_names: Iterator[str], tmp_path: Path
 ) -> Iterator[ScratchSource]:
-    """A shop on the embedded PostgreSQL and on an older one."""
+    """A scratch source on the embedded PostgreSQL and on an older one."""
     server = request.getfixturevalue({"embedded": "server"}.get(request.param, request.param))
     name = next(database_names)
     yield scratch_source_on(server, tmp_path, name)

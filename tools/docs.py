@@ -61,7 +61,7 @@ def _codes() -> Iterator[tuple[int, str]]:
     yield 1, "the check failed: `verify` found a difference, or `check` something missing"
     for kind in KINDS:
         yield kind.exit_code, (kind.__doc__ or "").splitlines()[0].rstrip(".")
-    yield errors.BUG, "an error that nobody foresaw; `--debug` shows where"
+    yield errors.BUG, "an unexpected error; `--debug` shows where"
     yield INTERRUPTED, "interrupted by Ctrl-C, `run` by the second"
     yield TERMINATED, "ended by SIGTERM, which `run` takes as a request to stop, with 0"
 

@@ -14,7 +14,7 @@ from totes.config.settings import DEFAULT_MEMORY_MB
 from totes.errors import LakeError, OutOfMemory, TotesError
 
 _PYTHON_MB = 96
-"""How much of a process's memory Python, its modules and drivers take."""
+"""Memory of a process that Python, its modules and drivers take."""
 
 THREADS = 2
 
@@ -33,14 +33,14 @@ def use_memory(memory_mb: int) -> None:
 
 
 def limit_memory(engine: duckdb.DuckDBPyConnection, *, share: int = 1, more_mb: int = 0) -> None:
-    """Set what an engine may hold before it spills to disk: its `share` of what Python leaves."""
+    """Limit an engine's memory to one `share`-th of what Python leaves, and `more_mb`."""
     limit_mb = (_process.memory_mb - _PYTHON_MB) // share + more_mb
     engine.execute(f"SET memory_limit = '{limit_mb}MB'")
 
 
 @contextmanager
 def fitting(what: str) -> Iterator[None]:
-    """Report that `what` needs too much memory as OutOfMemory, and as no other error."""
+    """Turn DuckDB's and Python's errors of memory into OutOfMemory, which names `what`."""
     try:
         yield
     except (duckdb.OutOfMemoryException, MemoryError) as error:
@@ -107,8 +107,8 @@ _FULL_SIGNS = ("No space left on device", "failed to offload data block")
 def scratch_folder(prefix: str) -> Iterator[Path]:
     """A temporary folder for a stage's work; LakeError where none can be made or has no room.
 
-    That is said whatever the engine's failure was taken for on its way here. The same is true of
-    OutOfMemory.
+    Errors raised from DuckDB's error of a full disk become this LakeError, errors raised from its
+    error of memory become OutOfMemory.
     """
     try:
         with _temporary(prefix) as folder:
@@ -119,7 +119,7 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
                 f"The temporary folder {tempfile.gettempdir()} can't be written (No space left on "
                 "device): make room there, or let TMPDIR name another."
             ) from error
-        if isinstance(error, OutOfMemory) or not _is_memory(error):
+        if isinstance(error, OutOfMemory) or not _is_out_of_memory(error):
             raise
         raise _out_of_memory("A batch") from error
 
@@ -139,14 +139,14 @@ def _temporary(prefix: str) -> tempfile.TemporaryDirectory[str]:
 def _is_full(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in _FULL
-    engines = _engines(error)
-    return isinstance(engines, duckdb.Error) and any(sign in str(engines) for sign in _FULL_SIGNS)
+    cause = _cause(error)
+    return isinstance(cause, duckdb.Error) and any(sign in str(cause) for sign in _FULL_SIGNS)
 
 
-def _is_memory(error: Exception) -> bool:
-    return isinstance(_engines(error), duckdb.OutOfMemoryException)
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(_cause(error), duckdb.OutOfMemoryException)
 
 
-def _engines(error: Exception) -> BaseException | None:
-    """The engine's own error, whatever it was taken for."""
+def _cause(error: Exception) -> BaseException | None:
+    """The error that a TotesError was raised from; any other error itself."""
     return error.__cause__ if isinstance(error, TotesError) else error

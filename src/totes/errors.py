@@ -20,7 +20,7 @@ A message is one sentence or two: what happened, where (table, key, batch), what
 """
 
 BUG = 70
-"""Exit code of what is none of these: an error nobody foresaw."""
+"""Exit code of any other error, which is unexpected."""
 
 
 class TotesError(Exception):

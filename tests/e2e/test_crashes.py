@@ -186,7 +186,7 @@ IN_PARTS = {"s3.before-parts", "s3.parts-joined"}
 def bucket(
     installation: Installation, service: S3Service, monkeypatch: pytest.MonkeyPatch
 ) -> Pipeline:
-    """The plant's pipeline with a lake in S3."""
+    """The installation's pipeline with a lake in S3."""
     service.environment(monkeypatch)
     url = f"s3://{service.new_bucket()}"
     ingestion, processed = open_store(f"{url}/ingestion"), open_store(f"{url}/processed")

@@ -123,7 +123,7 @@ def test_a_revoked_function_comes_with_its_grant(
     assert not failures(look(installation))
 
 
-def test_a_table_that_the_models_need_and_nobody_can_capture_is_told(
+def test_check_reports_tables_that_the_models_need_and_cannot_have(
     installation: Installation,
 ) -> None:
     installation.change("ALTER TABLE payment RENAME TO was; CREATE VIEW payment AS TABLE was")
@@ -132,11 +132,11 @@ def test_a_table_that_the_models_need_and_nobody_can_capture_is_told(
     assert found == [
         (
             "payment: it is a view, and only tables are captured",
-            "the models need it: make it an ordinary table of that name.",
+            "the models need it: make it a regular table with that name.",
         ),
         (
             "schema public has no table staff, which the models need; there is app.staff",
-            "have all tables in one schema, and name it in TOTES_SOURCE_SCHEMA.",
+            "move all tables into one schema, and set TOTES_SOURCE_SCHEMA to it.",
         ),
     ]
 
@@ -208,7 +208,7 @@ def test_an_altered_warehouse_fails(installation: Installation) -> None:
     assert [what for what, _ in failures(look(installation))] == ["warehouse"]
 
 
-def test_what_stops_a_load_or_a_rebuild_is_told(
+def test_check_reports_what_stops_a_load_or_a_rebuild(
     installation: Installation, warehouse: EmptyWarehouse
 ) -> None:
     execute(

@@ -164,7 +164,7 @@ JSON_KEYS = {
     "settings": {"name", "value", "default", "origin", "meaning"},
     "status": {
         *("now", "data_to", "checked_at", "loaded_at", "lag_seconds", "ahead_seconds"),
-        *("verified", "stages", "carried", "quarantine", "schema_changes"),
+        *("verified", "stages", "carried", "unreadable", "quarantine", "schema_changes"),
     },
     "verify": {"equal", "batch", "tables"},
     "quarantine list": {"rows", "table", "column", "reason"},
@@ -249,9 +249,7 @@ def test_json_of_a_replay_elsewhere_is_a_line_for_each_step(
     assert steps == ["transform", "load"]
 
 
-def test_status_tells_when_the_warehouse_was_verified_and_what_came_of_it(
-    installation: Installation,
-) -> None:
+def test_status_reports_the_last_verification_and_its_result(installation: Installation) -> None:
     installation.filled().run()
     assert "verified    never" in installation.totes("status").stdout
     assert json.loads(installation.totes("status", "--json").stdout)["verified"] is None
@@ -483,7 +481,9 @@ def test_an_output_on_a_full_disk_is_one_line(
     assert done.stderr == "totes: Standard output can't be written: No space left on device.\n"
 
 
-def test_what_an_encoding_lacks_ends_no_command(installation: Installation) -> None:
+def test_characters_that_the_output_encoding_lacks_end_no_command(
+    installation: Installation,
+) -> None:
     done = subprocess.run(
         [*COMMAND, "settings"],
         env=os.environ
@@ -725,7 +725,7 @@ def test_what_nobody_foresaw_is_one_line_too(
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 70
-    assert capsys.readouterr().err.startswith("totes: KeyError: 'oh' (nobody foresaw this")
+    assert capsys.readouterr().err.startswith("totes: KeyError: 'oh' (unexpected error")
 
 
 def test_debug_shows_where(installation: Installation) -> None:
@@ -792,7 +792,7 @@ def test_json_lines_on_a_terminal_stand_above_the_bar_too(installation: Installa
     assert len([line for line in shown.lines if line.startswith('{"stage": ')]) == 3
 
 
-def test_what_is_piped_stays_out_of_the_terminal_where_the_bar_is(
+def test_piped_output_does_not_appear_on_the_terminal_with_the_bar(
     installation: Installation,
 ) -> None:
     installation.filled()
@@ -880,7 +880,7 @@ def test_the_demos_view_has_room_for_the_address_and_the_silent_change(
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(1, 1), (2, 2), (10, 3), (40, 1), (1, 40)])
-def test_the_demos_view_fails_on_no_terminal_however_small(columns: int, rows: int) -> None:
+def test_the_demos_view_can_be_drawn_on_any_terminal_however_small(columns: int, rows: int) -> None:
     assert drawn(columns, rows, 2)
 
 

@@ -1,4 +1,4 @@
-"""What analysts build on the warehouse neither stops a load nor is lost by one."""
+"""What users build on the warehouse neither stops a load nor is lost by one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -245,7 +245,7 @@ def test_a_rebuild_is_refused_where_it_could_not_keep_a_foreign_key(
         run(warehouse.admin, f"GRANT {REPLICA} TO totes_loader")
 
 
-def test_a_foreign_key_to_a_row_that_a_rebuild_does_not_make_is_named(
+def test_a_foreign_key_to_a_row_that_a_rebuild_does_not_create_is_named(
     lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     lake.publish(ALL)

@@ -1,4 +1,4 @@
-"""What a database refuses is no bug: the side is named, with the exit code and what to do."""
+"""Errors of the databases name source or warehouse, with exit code and advice."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from totes.dashboard.reading import open_reading, refuse_writers
 from totes.embedded.servers import prepare_warehouse
 from totes.errors import SourceError, UsageError, WarehouseError
 from totes.postgres.session import SOURCE, WAREHOUSE
-from totes.postgres.sqlstate import MEANINGS, meaning, told
+from totes.postgres.sqlstate import MEANINGS, meaning, message_with_advice
 from totes.source.session import connect as connect_source
 from totes.warehouse.connection import connect
 
@@ -68,14 +68,14 @@ ALTERED = {
             "ALTER TABLE dim_design ENABLE ROW LEVEL SECURITY;;"
             "ALTER TABLE dim_design FORCE ROW LEVEL SECURITY"
         ),
-        "NO FORCE ROW LEVEL SECURITY",
+        "use ALTER TABLE NO FORCE ROW LEVEL SECURITY",
     ),
     "a publication without identity": (
         (
             "ALTER TABLE dim_design REPLICA IDENTITY NOTHING;;"
             "CREATE PUBLICATION everything FOR TABLE dim_design"
         ),
-        "set REPLICA IDENTITY",
+        "set REPLICA IDENTITY using ALTER TABLE",
     ),
     "a read-only database": (
         "ALTER DATABASE {database} SET default_transaction_read_only = on",
@@ -108,7 +108,7 @@ def test_verify_and_load_name_the_warehouse_where_it_refuses(
     for command in (("verify",), ("load",)):
         result = installation.totes(*command)
         assert result.exit_code == 5, (result.output, result.exception)
-        assert "The warehouse " in result.stderr
+        assert result.stderr.splitlines()[-1].startswith("totes: The warehouse ")
         assert said in result.stderr
 
 
@@ -134,7 +134,9 @@ def test_verify_names_the_source_where_it_refuses(
         warehouse.execute("SELECT FROM nowhere")
 
 
-def test_what_nobody_foresaw_is_neither_sides(installation: Installation, totesys: Totesys) -> None:
+def test_an_unexpected_error_is_raised_as_it_is(
+    installation: Installation, totesys: Totesys
+) -> None:
     with (
         pytest.raises(errors.SyntaxError),
         connect_source(totesys.dsn),
@@ -145,19 +147,19 @@ def test_what_nobody_foresaw_is_neither_sides(installation: Installation, totesy
 
 @pytest.mark.bare
 @pytest.mark.parametrize("kind", ["TABLE dim_date (id int)", "VIEW dim_date AS SELECT 1 AS id"])
-def test_a_name_that_is_taken_is_told_beforehand(
+def test_check_reports_a_name_conflict(
     installation: Installation, warehouse: EmptyWarehouse, kind: str
 ) -> None:
     execute(warehouse.admin, f"CREATE {kind}")
     checked = installation.filled().totes("check")
-    assert "schema public has dim_date already" in checked.stdout
+    assert "schema public already has dim_date" in checked.stdout
     result = installation.totes("run", "--once")
     assert result.exit_code == 5
     assert 'relation "dim_date" already exists: drop or rename' in result.stderr
 
 
 @pytest.mark.bare
-def test_anothers_schema_totes_is_told_beforehand(
+def test_check_reports_a_schema_totes_of_another_owner(
     installation: Installation, warehouse: EmptyWarehouse
 ) -> None:
     execute(warehouse.admin, "CREATE SCHEMA totes")
@@ -168,7 +170,7 @@ def test_anothers_schema_totes_is_told_beforehand(
 
 
 @pytest.mark.bare
-def test_the_star_lies_in_the_dsns_default_schema_whatever_its_name(
+def test_the_star_is_in_the_default_schema_of_the_dsn_whatever_its_name(
     installation: Installation, warehouse: EmptyWarehouse
 ) -> None:
     lost = Installation(
@@ -177,10 +179,10 @@ def test_the_star_lies_in_the_dsns_default_schema_whatever_its_name(
         installation.warehouse.replace(options='-c search_path="DWH"'),
         installation.folder,
     )
-    assert 'search_path is there, which is "DWH"' in lost.filled().totes("check").stdout
+    assert 'search_path is "DWH"' in lost.filled().totes("check").stdout
     result = lost.totes("run", "--once")
     assert result.exit_code == 5
-    assert 'which is "DWH"' in result.stderr
+    assert 'search_path is "DWH"' in result.stderr
     execute(warehouse.admin, 'CREATE SCHEMA "DWH" AUTHORIZATION totes_loader')
     execute(warehouse.admin, "CREATE TABLE public.dim_date (id int)")
     several = Installation(
@@ -294,20 +296,20 @@ FORESEEN = (
 
 
 @pytest.mark.parametrize("code", FORESEEN.split())
-def test_every_foreseeable_state_has_advice_and_each_sides_exit_code(code: str) -> None:
+def test_every_expected_sqlstate_has_advice_and_the_databases_exit_code(code: str) -> None:
     error = errors.lookup(code)("It refuses.")
     known = meaning(error)
     assert known is not None
-    assert told(error) == f"It refuses: {known.advice}"
+    assert message_with_advice(error) == f"It refuses: {known.advice}"
     assert (SOURCE.kind(error).exit_code, WAREHOUSE.kind(error).exit_code) == (3, 5)
 
 
 @pytest.mark.parametrize("code", ["42601", "22012", "XX000", "42803"])
-def test_a_state_that_only_a_bug_raises_has_none(code: str) -> None:
+def test_an_sqlstate_that_only_a_bug_causes_has_no_advice(code: str) -> None:
     assert meaning(errors.lookup(code)("It refuses.")) is None
 
 
-def test_the_table_of_states_in_the_docs_is_the_programs() -> None:
+def test_the_documented_table_of_sqlstates_is_that_of_the_program() -> None:
     codes: dict[tuple[str, bool], list[str]] = {}
     for code, known in MEANINGS.items():
         codes.setdefault((known.advice, known.passes), []).append(code)

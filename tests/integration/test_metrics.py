@@ -18,7 +18,6 @@ import pytest
 from installation import Installation, at
 from metrics_oracle import rounded
 from random_business import NOW, SALE
-from rollup_check import assert_totals_equal_the_facts
 
 import totes.dashboard
 from conftest import EmptyWarehouse
@@ -43,8 +42,6 @@ from totes.operations.verify import verify
 from totes.rates import Rates
 from totes.stages.replay import replay
 from totes.star.definition import TOTESYS
-from totes.warehouse.daily import NAMES
-from totes.warehouse.schema import migrate
 
 # One example, to be followed with a pencil.
 
@@ -530,27 +527,6 @@ def test_a_page_and_a_rebuild_never_wait_for_each_other(
                 assert not rebuilt.done()
             assert sales.total(reading, november).count == 2
         assert rebuilt.result()
-
-
-def test_an_older_warehouse_gets_the_totals_of_what_it_has(told: Installation) -> None:
-    made = ", ".join(f"totes.{name}" for name in (*NAMES, "verifications"))
-    indexes = told.ask(
-        "SELECT string_agg(indexname, ', ') FROM pg_indexes WHERE schemaname = 'public' AND"
-        " indexname ~ '_(created|due|open|begun|ended|delivered|currency|sale|purchase|reason)$'"
-    )
-    told.ask(f"DROP TABLE {made}")
-    told.ask(f"DROP INDEX {indexes[0][0]}")
-    told.ask("DELETE FROM totes.migrations WHERE name > '0004'")
-    assert migrate(told.warehouse) == [
-        "0004_daily.sql",
-    ]
-    assert_totals_equal_the_facts(told.warehouse)
-    for name in (
-        "daily_payments",
-        "daily_payments_by_staff",
-        "daily_payments_by_staff_by_counterparty",
-    ):
-        assert told.ask(f"SELECT count(*) > 0 FROM totes.{name}") == [(True,)], name
 
 
 # Nothing but reading.

@@ -37,7 +37,7 @@ def test_rows_of_children_are_captured_with_their_parent(any_scratch_source: Scr
     scratch_source.stocked(200).run(f"{CHILD}; INSERT INTO item_2025 VALUES (201, 'in the child')")
     assert captured(scratch_source) == {"item": 201}
     assert left_out(scratch_source) == {
-        "item_2025": "it inherits from item, with whose rows its own are captured"
+        "item_2025": "it inherits from item, and its rows are captured with that table"
     }
     scratch_source.run(
         "INSERT INTO item_2025 VALUES (202, 'later'); UPDATE item SET name = 'x' WHERE id = 1"
@@ -95,7 +95,7 @@ def test_a_child_is_captured_by_itself_where_its_parent_is_not(
     assert captured(scratch_source) == {"item": 1, "kept": 1, "part": 2}
 
 
-def test_a_table_that_begins_or_ends_to_inherit_takes_its_rows_along(
+def test_a_table_that_starts_or_stops_inheriting_is_captured_correctly(
     any_scratch_source: ScratchSource,
 ) -> None:
     scratch_source = any_scratch_source
@@ -121,7 +121,7 @@ def test_a_table_that_begins_or_ends_to_inherit_takes_its_rows_along(
         (3, "INSERT INTO item_2025 VALUES (4); UPDATE item SET id = 2 WHERE id = 4"),
     ],
 )
-def test_a_key_in_parent_and_child_at_once_is_refused_by_name(
+def test_a_key_in_both_parent_and_child_is_refused_by_name(
     any_scratch_source: ScratchSource, rows: int, change: str
 ) -> None:
     """Also where a deletion hides the second row from every count."""
@@ -149,7 +149,7 @@ def test_a_key_that_is_null_in_a_child_is_refused(any_scratch_source: ScratchSou
         scratch_source.capture()
 
 
-def test_temporary_children_of_other_sessions_are_none_of_the_tables_rows(
+def test_rows_of_temporary_children_of_other_sessions_are_not_captured(
     any_scratch_source: ScratchSource,
 ) -> None:
     scratch_source = any_scratch_source
@@ -163,7 +163,7 @@ def test_temporary_children_of_other_sessions_are_none_of_the_tables_rows(
     assert scratch_source.capture() is None
 
 
-def test_a_table_that_inherits_for_a_moment_of_the_capture_leaves_no_row(
+def test_a_table_that_inherits_only_during_the_capture_leaves_no_row(
     scratch_source: ScratchSource,
     at: At,  # noqa: F811
 ) -> None:
@@ -207,7 +207,7 @@ def test_rows_in_a_child_reach_the_star(installation: Installation) -> None:
 # Other kinds of relations
 
 
-def test_what_is_no_table_of_this_server_is_left_out_with_a_reason(
+def test_relations_that_are_not_tables_of_this_server_are_left_out_with_a_reason(
     scratch_source: ScratchSource, totesys: Totesys
 ) -> None:
     scratch_source.stocked().run(
@@ -225,11 +225,11 @@ def test_what_is_no_table_of_this_server_is_left_out_with_a_reason(
     scratch_source.run("INSERT INTO item VALUES (9)")
     scratch_source.capture()
     assert left_out(scratch_source) == {
-        "far": "it is a foreign table, whose rows are kept by another server",
-        "far_child": "it is a foreign table, whose rows are kept by another server",
+        "far": "it is a foreign table, whose rows are on another server",
+        "far_child": "it is a foreign table, whose rows are on another server",
         "kept": "it is a materialized view, and only tables are captured",
-        "parent": "part of its rows, in shop.far_child, is kept by another server",
-        "parted": "part of its rows, in shop.far_part, is kept by another server",
+        "parent": "some of its rows, in shop.far_child, are on another server",
+        "parted": "some of its rows, in shop.far_part, are on another server",
         "seen": "it is a view, and only tables are captured",
     }
 
@@ -250,8 +250,8 @@ def test_unlogged_tables_are_left_out_with_a_reason(any_scratch_source: ScratchS
     assert left_out(scratch_source) == {
         "child": f"it is {unlogged}",
         "fleeting": f"it is {unlogged}",
-        "parent": f"part of its rows is in shop.child, which is {unlogged}",
-        "parted": f"part of its rows is in shop.part, which is {unlogged}",
+        "parent": f"some of its rows are in shop.child, which is {unlogged}",
+        "parted": f"some of its rows are in shop.part, which is {unlogged}",
     }
     scratch_source.run("ALTER TABLE part SET LOGGED; ALTER TABLE child SET LOGGED")
     assert captured(scratch_source) == {"item": 0, "parent": 0, "parted": 0}
@@ -280,7 +280,7 @@ REPLACED = {
 
 
 @pytest.mark.parametrize("kind", REPLACED)
-def test_a_model_names_the_relation_that_stands_in_its_tables_place(
+def test_a_model_names_the_relation_that_replaced_its_table(
     installation: Installation, kind: str
 ) -> None:
     installation.filled(5).run()

@@ -167,7 +167,7 @@ def _refused(scratch_source: ScratchSource) -> None:
         scratch_source.capture()
 
 
-def test_a_table_that_never_stands_still_is_given_up_with_one_error(
+def test_a_table_that_changes_at_every_attempt_ends_the_capture(
     scratch_source: ScratchSource, at: At
 ) -> None:
     scratch_source.stocked()
@@ -200,7 +200,7 @@ def scratch(scratch_source: ScratchSource, number: int) -> None:
         )
 
 
-def test_tables_that_come_and_go_neither_stop_nor_discard_a_capture(
+def test_creating_and_dropping_other_tables_neither_stops_nor_discards_a_capture(
     scratch_source: ScratchSource, at: At
 ) -> None:
     scratch_source.stocked().run(
@@ -224,7 +224,7 @@ def test_tables_that_come_and_go_neither_stop_nor_discard_a_capture(
         assert scratch_source.is_carried_whole(name)
 
 
-def test_a_table_that_goes_while_the_catalogue_is_read_was_not_there(
+def test_a_table_that_is_dropped_while_the_catalogue_is_read_is_ignored(
     scratch_source: ScratchSource,
 ) -> None:
     """Seen by the statement's snapshot, and dropped before its privileges are asked."""
@@ -246,7 +246,7 @@ def test_a_table_that_goes_while_the_catalogue_is_read_was_not_there(
         assert [t.name for t in read_catalogue(reader, scratch_source.scope).tables] == ["item"]
 
 
-def test_a_locked_table_that_is_left_out_keeps_nobody_waiting(
+def test_a_capture_does_not_wait_for_locked_tables_that_are_left_out(
     scratch_source: ScratchSource,
 ) -> None:
     scratch_source.stocked().run(
@@ -259,7 +259,7 @@ def test_a_locked_table_that_is_left_out_keeps_nobody_waiting(
 
 
 @pytest.mark.parametrize("change", ["DROP TABLE other", "ALTER TABLE other RENAME TO another"])
-def test_a_table_that_goes_before_it_is_locked_is_left_out(
+def test_a_table_that_is_dropped_before_it_is_locked_is_left_out(
     scratch_source: ScratchSource, at: At, change: str
 ) -> None:
     scratch_source.run("CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1)")

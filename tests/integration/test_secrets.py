@@ -236,7 +236,7 @@ def everything(folder: Path) -> Iterator[str]:
 def secretive(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Installation:
-    """A plant whose settings are full of secrets; alarms and processes are written down."""
+    """An installation whose settings are full of secrets; alarms and processes are written down."""
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, SECRETS[name])
     script = tmp_path / "post.py"

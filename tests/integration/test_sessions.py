@@ -1,4 +1,4 @@
-"""No default of a server, role, DSN or environment changes a value, and poolers are known."""
+"""No default of server, role, DSN or environment changes a value; poolers are recognized."""
 
 import json
 import os
@@ -100,7 +100,7 @@ UPDATE staff SET first_name = E'Café \\n \\\\ "Ünal"', last_name = 'O''Brien �
 
 
 @pytest.mark.bare
-def test_all_commands_make_the_same_of_hostile_defaults_as_of_sane_ones(
+def test_all_commands_have_the_same_results_under_hostile_and_usual_defaults(
     fresh: Fresh, warehouse: EmptyWarehouse, copied: Callable[[Dsn], Dsn], tmp_path: Path
 ) -> None:
     made = []

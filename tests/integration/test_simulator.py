@@ -25,8 +25,8 @@ from totes.demo.simulator import (
     Kind,
     Simulator,
     bulk,
+    reported,
     seed_reference,
-    told,
 )
 from totes.demo.simulator.business import SALE, Known, plan, silent_change
 from totes.errors import SourceError, UsageError
@@ -451,7 +451,7 @@ def test_a_totesys_out_of_reach_is_one_plain_message() -> None:
 def test_a_totesys_that_only_lets_us_read_is_one_plain_message(totesys: Totesys) -> None:
     with (
         pytest.raises(SourceError, match=r"permission denied for .* a role that may write"),
-        told(totesys.dsn),
+        reported(totesys.dsn),
         Simulator(totesys.dsn, seed=1) as simulator,
     ):
         simulator.step()

@@ -1,4 +1,4 @@
-"""A value that can't be read is set aside with table, key, column and reason; the rest goes on."""
+"""Values that can't be read are set aside with table, key, column, reason; the rest is captured."""
 
 import json
 import shutil
@@ -51,13 +51,13 @@ def encoded(server: EmbeddedServer, name: str, encoding: str) -> Iterator[tuple[
 
 
 @pytest.fixture
-def raw_shop(
+def raw_source(
     server: EmbeddedServer,
     template: Source,  # noqa: ARG001  which makes the roles
     database_names: Iterator[str],
     tmp_path: Path,
 ) -> Iterator[ScratchSource]:
-    """A shop in SQL_ASCII, where a text may be any bytes."""
+    """A source in SQL_ASCII, where a text may be any bytes."""
     with encoded(server, next(database_names), "SQL_ASCII") as (owner, dsn):
         with psycopg.connect(owner.reveal()) as connection:
             connection.execute(GRANTS)
@@ -73,15 +73,15 @@ def by_id(lines: list[Line]) -> dict[object, Line]:
     return {line["id"]: line for line in lines}
 
 
-def test_bytes_that_are_no_utf8_are_set_aside_as_hex_and_the_rest_goes_on(
-    raw_shop: ScratchSource,
+def test_bytes_that_are_not_utf8_are_set_aside_as_hex_and_the_rest_is_captured(
+    raw_source: ScratchSource,
 ) -> None:
-    raw_shop.run(
+    raw_source.run(
         "CREATE TABLE item (id int PRIMARY KEY, name text, tags text[], data json);"
         r"INSERT INTO item VALUES (1, E'caf\303\251', '{a}', '1'), (2, E'caf\351', '{b}', '2'),"
         r" (3, 'c', ARRAY[E'\377'], '3'), (4, 'd', '{d}', E'\"\351\"')"
     )
-    lines = by_id(raw_shop.carried())
+    lines = by_id(raw_source.carried())
     assert lines[1]["name"] == "café"
     assert lines[2]["name"] == {
         UNREADABLE: 'invalid byte sequence for encoding "UTF8": 0xe9',
@@ -90,86 +90,86 @@ def test_bytes_that_are_no_utf8_are_set_aside_as_hex_and_the_rest_goes_on(
     assert lines[2]["tags"] == "{b}"
     assert lines[3]["tags"]["hex"] == b"{\xff}".hex()
     assert lines[4]["data"]["hex"] == b'"\xe9"'.hex()
-    assert aside(raw_shop) == {("2", "name"), ("3", "tags"), ("4", "data")}
-    [batch] = lake_reader.batches(raw_shop.store)
+    assert aside(raw_source) == {("2", "name"), ("3", "tags"), ("4", "data")}
+    [batch] = lake_reader.batches(raw_source.store)
     [table] = batch.tables
     assert (table.rows, [(file.rows, file.unreadable) for file in table.files]) == (4, [(4, 3)])
 
 
-def test_an_unreadable_row_is_alive_until_it_is_repaired_or_deleted(
-    raw_shop: ScratchSource,
-) -> None:
-    raw_shop.stocked(200)
-    raw_shop.run(r"UPDATE item SET name = E'\351' WHERE id IN (7, 8, 9)")
-    assert raw_shop.changes() == {("upsert", 7), ("upsert", 8), ("upsert", 9)}
-    raw_shop.run("DELETE FROM item WHERE id IN (1, 9)")
-    assert raw_shop.changes() == {("delete", 1), ("delete", 9)}, "and those alone, by their keys"
-    assert aside(raw_shop) == {("7", "name"), ("8", "name")}
-    raw_shop.run("UPDATE item SET name = 'repaired' WHERE id = 7")
-    assert raw_shop.changes() == {("upsert", 7)}
-    assert aside(raw_shop) == {("8", "name")}
-    raw_shop.run("ALTER TABLE item ADD extra int DEFAULT 3")
-    assert len(raw_shop.changes()) == 198
-    assert aside(raw_shop) == {("8", "name")}, "in a capture of the whole table, too"
+def test_an_unreadable_row_is_live_until_it_is_deleted(raw_source: ScratchSource) -> None:
+    raw_source.stocked(200)
+    raw_source.run(r"UPDATE item SET name = E'\351' WHERE id IN (7, 8, 9)")
+    assert raw_source.changes() == {("upsert", 7), ("upsert", 8), ("upsert", 9)}
+    raw_source.run("DELETE FROM item WHERE id IN (1, 9)")
+    assert raw_source.changes() == {("delete", 1), ("delete", 9)}, "and those alone, by their keys"
+    assert aside(raw_source) == {("7", "name"), ("8", "name")}
+    raw_source.run("UPDATE item SET name = 'repaired' WHERE id = 7")
+    assert raw_source.changes() == {("upsert", 7)}
+    assert aside(raw_source) == {("8", "name")}
+    raw_source.run("ALTER TABLE item ADD extra int DEFAULT 3")
+    assert len(raw_source.changes()) == 198
+    assert aside(raw_source) == {("8", "name")}, "in a capture of the whole table, too"
 
 
 def test_an_unreadable_row_is_carried_once_while_a_long_transaction_is_open(
-    raw_shop: ScratchSource,
+    raw_source: ScratchSource,
 ) -> None:
-    raw_shop.stocked()
-    with raw_shop.open() as long:
+    raw_source.stocked()
+    with raw_source.open() as long:
         long.execute("INSERT INTO item VALUES (10)")
-        raw_shop.run(r"UPDATE item SET name = E'\351' WHERE id = 1")
-        assert raw_shop.changes() == {("upsert", 1)}
-        assert raw_shop.capture() is None
-        raw_shop.run("UPDATE item SET price = 0 WHERE id = 2")
-        assert raw_shop.changes() == {("upsert", 2)}
-        assert aside(raw_shop) == {("1", "name")}
-    assert raw_shop.changes() == {("upsert", 10)}
-    assert aside(raw_shop) == {("1", "name")}
+        raw_source.run(r"UPDATE item SET name = E'\351' WHERE id = 1")
+        assert raw_source.changes() == {("upsert", 1)}
+        assert raw_source.capture() is None
+        raw_source.run("UPDATE item SET price = 0 WHERE id = 2")
+        assert raw_source.changes() == {("upsert", 2)}
+        assert aside(raw_source) == {("1", "name")}
+    assert raw_source.changes() == {("upsert", 10)}
+    assert aside(raw_source) == {("1", "name")}
 
 
-def test_a_key_of_bad_bytes_is_deleted_and_only_then(raw_shop: ScratchSource) -> None:
-    raw_shop.run(
+def test_a_row_with_an_unreadable_key_is_captured_as_deleted_only_when_it_is(
+    raw_source: ScratchSource,
+) -> None:
+    raw_source.run(
         "CREATE TABLE item (code text PRIMARY KEY, n int);"
         r"INSERT INTO item SELECT 'k' || i, i FROM generate_series(1, 50) i;"
         r"INSERT INTO item VALUES (E'\351', 0), (E'\352', 0)"
     )
-    assert len(raw_shop.carried()) == 52
-    raw_shop.run("DELETE FROM item WHERE n = 3")
-    assert [line["code"] for line in raw_shop.carried() if line["_op"] == "delete"] == ["k3"]
-    raw_shop.run(r"DELETE FROM item WHERE code = E'\352'")
-    [gone] = [line["code"] for line in raw_shop.carried() if line["_op"] == "delete"]
+    assert len(raw_source.carried()) == 52
+    raw_source.run("DELETE FROM item WHERE n = 3")
+    assert [line["code"] for line in raw_source.carried() if line["_op"] == "delete"] == ["k3"]
+    raw_source.run(r"DELETE FROM item WHERE code = E'\352'")
+    [gone] = [line["code"] for line in raw_source.carried() if line["_op"] == "delete"]
     assert gone["hex"] == "ea"
-    assert len(unreadable(raw_shop.store)) == 1
+    assert len(unreadable(raw_source.store)) == 1
 
 
 def test_a_table_without_a_key_is_captured_with_its_unreadable_values(
-    raw_shop: ScratchSource,
+    raw_source: ScratchSource,
 ) -> None:
-    raw_shop.run(r"CREATE TABLE item (name text); INSERT INTO item VALUES ('a'), (E'\351')")
-    assert len(raw_shop.carried()) == 2
-    raw_shop.run("UPDATE item SET name = 'b' WHERE name = 'a'")
-    assert [line["name"] for line in raw_shop.carried() if isinstance(line["name"], str)] == ["b"]
-    [value] = unreadable(raw_shop.store)
+    raw_source.run(r"CREATE TABLE item (name text); INSERT INTO item VALUES ('a'), (E'\351')")
+    assert len(raw_source.carried()) == 2
+    raw_source.run("UPDATE item SET name = 'b' WHERE name = 'a'")
+    assert [line["name"] for line in raw_source.carried() if isinstance(line["name"], str)] == ["b"]
+    [value] = unreadable(raw_source.store)
     assert (value.table, value.key, value.column) == ("item", "", "name")
 
 
-def test_a_name_of_bad_bytes_is_one_error_that_says_so(raw_shop: ScratchSource) -> None:
-    raw_shop.run(r"CREATE TABLE item (id int PRIMARY KEY)")
-    with psycopg.connect(raw_shop.owner.reveal(), client_encoding="SQL_ASCII") as connection:
+def test_a_name_that_is_not_utf8_is_reported_as_such(raw_source: ScratchSource) -> None:
+    raw_source.run(r"CREATE TABLE item (id int PRIMARY KEY)")
+    with psycopg.connect(raw_source.owner.reveal(), client_encoding="SQL_ASCII") as connection:
         connection.execute(b'ALTER TABLE shop.item ADD "caf\xe9" int')
     with pytest.raises(SourceError, match=r"A name in the catalogue .* rename"):
-        raw_shop.capture()
+        raw_source.capture()
 
 
 @pytest.mark.usefixtures("template")
-def test_an_encoding_without_conversion_to_utf8_is_one_error_that_says_so(
+def test_an_encoding_without_conversion_to_utf8_is_reported_as_such(
     server: EmbeddedServer, database_names: Iterator[str], tmp_path: Path
 ) -> None:
     with encoded(server, next(database_names), "MULE_INTERNAL") as (owner, dsn):
         mule = ScratchSource(owner, dsn, tmp_path / "mule")
-        with pytest.raises(SourceError, match="MULE_INTERNAL, the one that"):
+        with pytest.raises(SourceError, match="MULE_INTERNAL is not supported: use a database"):
             mule.capture()
 
 
@@ -207,7 +207,7 @@ def test_rows_whose_expression_fails_are_found_among_the_others(
     assert len(unreadable(scratch_source.store)) == 10
 
 
-def test_a_row_is_told_from_those_of_other_partitions(
+def test_rows_with_the_same_address_in_other_partitions_are_not_confused(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their addresses are the same."""
@@ -308,7 +308,7 @@ def test_what_is_longer_than_a_line_may_be_is_set_aside(
     lines = by_id(scratch_source.carried())
     assert lines[1]["b"] == "x" * 90000
     assert lines[2]["a"] == "too long"
-    assert "a row may have 100000" in lines[2]["b"][UNREADABLE]
+    assert "a row may have at most 100000" in lines[2]["b"][UNREADABLE]
     assert lines[3]["b"][UNREADABLE].startswith("180002 bytes as JSON")
     assert lines[4]["a"] == "x" * 60000, "of a row too long as a whole, the longest value"
     assert aside(scratch_source) == {("2", "b"), ("3", "b"), ("4", "b")}
@@ -340,7 +340,7 @@ def test_an_error_that_may_pass_sets_nothing_aside(
 
 
 @pytest.fixture
-def raw_plant(
+def raw_installation(
     server: EmbeddedServer,
     template: Source,  # noqa: ARG001  which makes the roles
     warehouse: EmptyWarehouse,
@@ -356,10 +356,10 @@ def raw_plant(
         yield Installation(source.owner, source.reader, warehouse.dsn, tmp_path).filled(10)
 
 
-def test_unreadable_values_are_told_and_enter_the_star_once_repaired(
-    raw_plant: Installation,
+def test_unreadable_values_are_reported_and_enter_the_star_once_repaired(
+    raw_installation: Installation,
 ) -> None:
-    installation = raw_plant
+    installation = raw_installation
     installation.change("ALTER TABLE staff ADD photo text")
     installation.change(r"UPDATE staff SET photo = E'\377'")  # which no model reads
     installation.change(r"UPDATE design SET design_name = E'caf\351' WHERE design_id = 2")
@@ -397,47 +397,51 @@ def test_unreadable_values_are_told_and_enter_the_star_once_repaired(
         assert installation.totes("verify").exit_code == 0
 
 
-def test_rows_joined_with_an_unreadable_one_are_set_aside_with_it(raw_plant: Installation) -> None:
-    raw_plant.run()
-    [(department, staff)] = raw_plant.ask(
+def test_rows_joined_with_an_unreadable_one_are_set_aside_with_it(
+    raw_installation: Installation,
+) -> None:
+    raw_installation.run()
+    [(department, staff)] = raw_installation.ask(
         "SELECT department_name, count(*) FROM dim_staff GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
     )
-    raw_plant.change(
+    raw_installation.change(
         rf"UPDATE department SET department_name = E'\351' WHERE department_name = '{department}'"
     )
-    raw_plant.run()
-    assert raw_plant.ask(
+    raw_installation.run()
+    assert raw_installation.ask(
         "SELECT count(*), min(column_name) FROM totes.quarantine WHERE star_table = 'dim_staff'"
     ) == [(staff, "department_name")]
-    assert raw_plant.totes("verify").exit_code == 0
-    assert "some are refused still" in raw_plant.totes("quarantine", "release").stdout
-    raw_plant.change(
+    assert raw_installation.totes("verify").exit_code == 0
+    assert "some are refused still" in raw_installation.totes("quarantine", "release").stdout
+    raw_installation.change(
         "UPDATE department SET department_name = convert_from(convert(convert_to("
         r"department_name, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'SQL_ASCII') "
         r"WHERE department_name = E'\351'"
     )
-    raw_plant.run()
-    assert raw_plant.ask("SELECT count(*) FROM dim_staff WHERE department_name = 'é'") == [(staff,)]
-    assert raw_plant.totes("verify").exit_code == 0
+    raw_installation.run()
+    assert raw_installation.ask("SELECT count(*) FROM dim_staff WHERE department_name = 'é'") == [
+        (staff,)
+    ]
+    assert raw_installation.totes("verify").exit_code == 0
 
 
 def test_check_warns_of_an_encoding_that_holds_anything(
-    installation: Installation, raw_shop: ScratchSource
+    installation: Installation, raw_source: ScratchSource
 ) -> None:
     said = installation.having(
-        source_dsn=raw_shop.stocked().dsn.reveal(), source_schema="shop"
+        source_dsn=raw_source.stocked().dsn.reveal(), source_schema="shop"
     ).totes("check")
     assert "source encoding: SQL_ASCII" in said.stdout
 
 
-def test_unreadable_bytes_are_erased_with_their_row(raw_plant: Installation) -> None:
-    raw_plant.change(r"UPDATE staff SET first_name = E'Ada\351' WHERE staff_id IN (1, 2)")
-    raw_plant.run()
-    raw_plant.change("UPDATE staff SET first_name = 'former' WHERE staff_id = 1")
-    raw_plant.run()
-    into = raw_plant.folder / "anew"
+def test_unreadable_bytes_are_erased_with_their_row(raw_installation: Installation) -> None:
+    raw_installation.change(r"UPDATE staff SET first_name = E'Ada\351' WHERE staff_id IN (1, 2)")
+    raw_installation.run()
+    raw_installation.change("UPDATE staff SET first_name = 'former' WHERE staff_id = 1")
+    raw_installation.run()
+    into = raw_installation.folder / "anew"
     arguments = ["staff", "1", "--columns", "first_name", "--into", str(into)]
-    assert raw_plant.totes("erase", *arguments).exit_code == 0
+    assert raw_installation.totes("erase", *arguments).exit_code == 0
     store = FolderStore(into)
     staff = lake_reader.lines(store, lake_reader.batches(store)[0], "staff")
     names = {line["staff_id"]: line["first_name"] for line in staff}
@@ -449,13 +453,28 @@ def test_unreadable_bytes_are_erased_with_their_row(raw_plant: Installation) -> 
     assert [value.key for value in unreadable(store)] == ["2"]
 
 
-def test_lists_of_unreadable_values_are_no_orphans(raw_plant: Installation) -> None:
-    raw_plant.change(r"UPDATE design SET design_name = E'\351' WHERE design_id = 2")
-    raw_plant.run()
-    assert list(orphans(FolderStore(raw_plant.ingestion))) == []
-    [listed] = (raw_plant.ingestion / "unreadable" / "design").iterdir()
-    nobodys = listed.with_name("000000000001-00000000-0.parquet")
-    shutil.copy(listed, nobodys)
-    assert [orphan.key for orphan in orphans(FolderStore(raw_plant.ingestion))] == [
-        f"unreadable/design/{nobodys.name}"
+def test_a_reason_that_quotes_a_long_value_is_shortened(installation: Installation) -> None:
+    """PostgreSQL quotes the whole value: the row's line must stay short enough to be read."""
+    installation.filled(3)
+    installation.change(
+        "ALTER TABLE design ADD note text, ADD size int GENERATED ALWAYS AS (note::int);"
+        "UPDATE design SET note = repeat('x', 2000000) WHERE design_id = 2"
+    )
+    assert installation.totes("run", "--once").exit_code == 0
+    [value] = unreadable(FolderStore(installation.ingestion))
+    assert (value.table, value.key, value.column) == ("design", "2", "size")
+    assert value.reason.startswith('invalid input syntax for type integer: "xxx')
+    assert len(value.reason) < 1000
+    assert installation.totes("verify").exit_code == 0
+
+
+def test_lists_of_unreadable_values_are_not_orphans(raw_installation: Installation) -> None:
+    raw_installation.change(r"UPDATE design SET design_name = E'\351' WHERE design_id = 2")
+    raw_installation.run()
+    assert list(orphans(FolderStore(raw_installation.ingestion))) == []
+    [listed] = (raw_installation.ingestion / "unreadable" / "design").iterdir()
+    orphan = listed.with_name("000000000001-00000000-0.parquet")
+    shutil.copy(listed, orphan)
+    assert [found.key for found in orphans(FolderStore(raw_installation.ingestion))] == [
+        f"unreadable/design/{orphan.name}"
     ]

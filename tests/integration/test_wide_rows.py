@@ -1,4 +1,4 @@
-"""Wide rows: they are carried in steps that fit into memory, or set aside by name."""
+"""Wide rows are loaded in steps that fit into memory, or set aside with the reason."""
 
 import json
 import shutil
@@ -140,7 +140,9 @@ def test_lines_are_unpacked_into_parts_of_few_bytes(tmp_path: Path) -> None:
     assert sum(path.read_bytes().count(b"\n") for path in lines.paths) == len(names)
 
 
-def test_what_was_not_kept_needs_a_replay(tmp_path: Path, models_folder: Path) -> None:
+def test_a_model_that_reads_a_column_not_kept_needs_a_replay(
+    tmp_path: Path, models_folder: Path
+) -> None:
     """Kept rows hold what models read: another model may read more."""
     writer, processed = LakeWriter(tmp_path / "ingestion"), FolderStore(tmp_path / "processed")
     writer.add(ALL)
@@ -156,7 +158,7 @@ def test_what_was_not_kept_needs_a_replay(tmp_path: Path, models_folder: Path) -
 
 
 @pytest.mark.usefixtures("memory")
-def test_what_does_not_fit_names_the_setting_that_helps(
+def test_an_out_of_memory_error_names_the_setting_that_helps(
     tmp_path: Path, warehouse: EmptyWarehouse
 ) -> None:
     """And never a file of the lake."""
@@ -174,7 +176,7 @@ def test_what_does_not_fit_names_the_setting_that_helps(
         assert len(list(stage())) == 1
 
 
-def test_a_failure_of_memory_is_none_of_what_it_was_taken_for(tmp_path: Path) -> None:
+def test_an_error_raised_from_an_out_of_memory_error_becomes_out_of_memory(tmp_path: Path) -> None:
     def blame() -> None:
         with open_engine(tmp_path) as engine:
             try:
@@ -224,7 +226,7 @@ def test_a_long_line_that_is_no_row_is_refused(line: bytes) -> None:
         cut_line(line, iter(()), {"a"})
 
 
-def test_texts_that_were_cut_are_equal_if_they_were() -> None:
+def test_different_texts_stay_different_when_they_are_cut() -> None:
     """A key may be one of them."""
     cut = {
         cut_line(b'{"a":"%b"}\n' % (b"x" * LONGEST_TEXT_BYTES + end), iter(()), {"a"})[0]

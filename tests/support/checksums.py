@@ -18,7 +18,9 @@ BOOKKEEPING = {
 
 def checksums(warehouse: Dsn) -> dict[str, Any]:
     """Number of rows and checksum of every table, surrogates aside; 0 for an empty one."""
-    left_out = {name: {star.surrogate} for name, star in TOTESYS.tables.items()} | BOOKKEEPING
+    left_out = {
+        name: {star.surrogate and star.surrogate.name} for name, star in TOTESYS.tables.items()
+    } | BOOKKEEPING
     found: dict[str, Any] = {}
     with psycopg.connect(warehouse.reveal(), options="-cTimeZone=UTC") as connection:
         for table, ignored in left_out.items():

@@ -85,7 +85,7 @@ class SampleBusiness:
 
     @property
     def pipeline(self) -> Pipeline:
-        """The plant's, with the exchange rates that come with the program."""
+        """The installation's, with the exchange rates that come with the program."""
         installation = self.installation
         return Pipeline(
             installation.source,

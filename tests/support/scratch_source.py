@@ -98,7 +98,7 @@ class ScratchSource:
 def scratch_source_on(
     server: EmbeddedServer, lake: Path, database: str = "totesys"
 ) -> ScratchSource:
-    """A shop on a server of its own."""
+    """A scratch source on a server of its own."""
     source = prepare_source(server.dsn, database)
     with psycopg.connect(source.owner.reveal()) as connection:
         connection.execute(GRANTS)

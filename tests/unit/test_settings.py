@@ -163,7 +163,7 @@ def test_a_file_that_may_not_be_read_is_refused(
     ],
     ids=["folder", "pipe", "loop", "dangling", "latin1"],
 )
-def test_what_is_no_readable_file_is_refused(
+def test_a_settings_file_that_is_not_readable_is_refused(
     folder: Path, make: Callable[[Path], object], said: str
 ) -> None:
     make(folder / "totes.toml")

@@ -256,7 +256,7 @@ def test_days_are_those_of_the_years_in_use_and_one_before_and_after(lake: Lake)
         assert day["quarter"] == (found.month + 2) // 3
 
 
-def test_a_batch_carries_only_the_days_that_no_batch_before_it_has(lake: Lake) -> None:
+def test_a_batch_has_only_days_that_no_earlier_batch_has(lake: Lake) -> None:
     lake.add({"sales_order": [row("sales_order")]})
     known = lake.add({"sales_order": [row("sales_order", sales_order_id=2)]})
     assert [file.table for file in known.files] == ["fact_sales_order"]

@@ -108,7 +108,7 @@ app.command()(settings.settings)
 def main() -> None:
     """The entry point; SIGTERM leaves through the same doors as any error."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    if isinstance(sys.stdout, TextIOWrapper):  # what its encoding lacks must not end a command
+    if isinstance(sys.stdout, TextIOWrapper):  # characters that its encoding lacks are escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="totes")
@@ -116,14 +116,14 @@ def main() -> None:
         if isinstance(error, OSError) and _output_fails():
             _say(error, f"Standard output can't be written: {error.strerror}.")
             sys.exit(UsageError.exit_code)
-        _say(error, f"{type(error).__name__}: {error} (nobody foresaw this: --debug shows where)")
+        _say(error, f"{type(error).__name__}: {error} (unexpected error: --debug shows where)")
         sys.exit(BUG)
 
 
 def _output_fails() -> bool:
-    """Whether standard output takes nothing, such as a file on a full disk; it is then let go."""
+    """Whether standard output can't be written, as on a full disk; it is then /dev/null."""
     try:
-        print(flush=True)  # noqa: T201  what failed before is no longer in its buffer
+        print(flush=True)  # noqa: T201  its buffer is empty after the first failure
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True

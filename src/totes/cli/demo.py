@@ -99,7 +99,7 @@ def simulate(  # noqa: PLR0913  what a business is made of
     console = out()
     with Places(load_settings()) as places, stopping() as stop, ExitStack() as work:
         target = dsn(into, "--into") if into else places.business
-        work.enter_context(simulator.told(target))
+        work.enter_context(simulator.reported(target))
         if orders:
             simulator.bulk(target, orders=orders, seed=seed)
             console.print(f"{orders:,} sales orders, with all that belongs to them, in {target}")

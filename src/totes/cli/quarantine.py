@@ -2,11 +2,15 @@
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
-from typing import Annotated
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from totes.cli.report import Json, report
+
+if TYPE_CHECKING:
+    from totes.operations.unreadable import Value
 
 app = typer.Typer(name="quarantine", no_args_is_help=True)
 
@@ -18,18 +22,21 @@ def quarantine() -> None:
 
 @app.command("list")
 def list_(*, as_json: Json = False) -> None:
-    """How many rows wait, by star table and reason, and what can't be read in totesys."""
+    """Count rows in quarantine, by table, column and reason.
+
+    Also values that can't be read in totesys.
+    """
     from totes.cli.terminal import cell, out, table
     from totes.config.resources import Places
     from totes.config.settings import load_settings
-    from totes.operations.unreadable import counts as counts_of
     from totes.operations.unreadable import unreadable
     from totes.warehouse.quarantine import Count, counts
 
     with Places(load_settings(), make=False) as places:
         found = counts(places.warehouse)
-        for (name, column, reason), rows in sorted(counts_of(unreadable(places.ingestion)).items()):
-            found.append(Count(rows, f"{name} in totesys", column, reason))
+        values = unreadable(places.ingestion)
+    by_reason = Counter((_in_totesys(one), one.column, one.reason) for one in values)
+    found += [Count(rows, *group) for group, rows in sorted(by_reason.items())]
     if as_json:
         report(found)
         return
@@ -52,7 +59,10 @@ def show(
     limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """The rows that wait, and why, oldest first; and the values that can't be read in totesys."""
+    """List rows in quarantine and the reasons, oldest first.
+
+    After them come values that can't be read in totesys.
+    """
     from totes.cli.terminal import cell, out, table
     from totes.config.resources import Places
     from totes.config.settings import load_settings
@@ -65,9 +75,11 @@ def show(
             tables = ", ".join(places.star.tables)
             raise UsageError(f"There is no star table {star_table}: {tables} are all.")
         found = refused(places.warehouse, star_table, limit)
-        for one in [] if star_table else unreadable(places.ingestion)[:limit]:
-            where = f"{one.table} in totesys"
-            found.append(Refused(None, where, one.key, one.column, None, one.reason))
+        values = [] if star_table else unreadable(places.ingestion)
+    found += [
+        Refused(None, _in_totesys(one), one.key, one.column, None, one.reason) for one in values
+    ]
+    del found[limit:]
     if as_json:
         report(found)
         return
@@ -95,7 +107,7 @@ def release(
 
     The release is a batch of its own, which goes through all stages. Rows that wait for a
     dimension row need no release: they enter by themselves. So do rows with a value that can't be
-    read in totesys, once it is repaired there.
+    read in totesys, once it is corrected there.
     """
     from totes.cli.terminal import out, progress
     from totes.config.resources import Places
@@ -132,3 +144,8 @@ def release(
 
 def _numbers(batches: list[int]) -> str:
     return ", ".join(map(str, batches))
+
+
+def _in_totesys(value: "Value") -> str:
+    """The source table of a value, as the tables of the quarantine are listed."""
+    return f"{value.table} in totesys"

@@ -1,4 +1,4 @@
-"""Reports for programs: what `--json` prints. docs/running.md lists the shapes, tests pin them."""
+"""Output of `--json`. docs/running.md lists the keys."""
 
 # ruff: noqa: PLC0415  imports inside functions keep `totes --help` quick
 
@@ -17,18 +17,18 @@ JsonLines = Annotated[
 
 
 def report(value: Any, *, indent: int | None = 1) -> None:
-    """Dataclasses become objects, moments ISO 8601."""
+    """Print a value as JSON: dataclasses as objects, moments in ISO 8601."""
     from rich.text import Text
 
     from totes.cli.terminal import out
 
-    out().print(Text(json.dumps(value, indent=indent, default=_plain)))
+    out().print(Text(json.dumps(value, indent=indent, default=_serializable)))
 
 
 def report_line(value: Any) -> None:
-    """The same on one line."""
+    """Print a value as JSON on one line."""
     report(value, indent=None)
 
 
-def _plain(value: Any) -> Any:
+def _serializable(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else asdict(value)

@@ -56,8 +56,8 @@ def _show_status(console: "Console", seen: "Status") -> None:
             rows.add_row(cell(carried.table), f"{carried.changed:,}", f"{carried.deleted:,}")
         console.print(rows)
     for source in seen.unreadable:
-        told = printable(f"{source.table} of totesys: {source.values:,} values can't be read")
-        console.print(f"\n{told}, see `totes quarantine show`.", markup=False)
+        unreadable = printable(f"{source.table} of totesys: {source.values:,} values can't be read")
+        console.print(f"\n{unreadable}, see `totes quarantine show`.", markup=False)
     for change in seen.schema_changes:
         told = printable(f"{change.table}: {change.what}")
         console.print(f"\nSince batch {change.batch}, {told}", markup=False)

@@ -34,14 +34,14 @@ PIPED_COLUMNS = 100
 log = logging.getLogger("totes")
 
 
-_beside_bar: list[Console] = []
-"""The console of standard output while a bar is drawn on it: prints must go through the same."""
+_with_bar: list[Console] = []
+"""The console of standard output while a bar is drawn on it: `out()` must return the same."""
 
 
 def out() -> Console:
     """Standard output, for what was asked for."""
-    if _beside_bar:
-        return _beside_bar[-1]
+    if _with_bar:
+        return _with_bar[-1]
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPED_COLUMNS
@@ -152,8 +152,7 @@ class Bar:
 def progress() -> Iterator[Progress]:
     """A bar on a terminal, log lines elsewhere; the bar is gone afterwards.
 
-    Where standard output is a terminal, too, the bar is drawn there, so that what `out()` prints
-    meanwhile goes above it.
+    Where standard output is a terminal, too, the bar is drawn there, below what `out()` prints.
     """
     if not err().is_interactive:
         yield LogLines()
@@ -167,12 +166,12 @@ def progress() -> Iterator[Progress]:
         TextColumn("rows"),
         TimeElapsedColumn(),
     )
-    _beside_bar.extend([] if console.stderr else [console])
+    _with_bar.extend([] if console.stderr else [console])
     try:
         with Bars(*columns, console=console, transient=True) as bars:
             yield Bar(bars)
     finally:
-        _beside_bar.clear()
+        _with_bar.clear()
 
 
 class _Formatter(logging.Formatter):

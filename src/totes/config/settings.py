@@ -210,7 +210,7 @@ Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 
 
 DEFAULT_MEMORY_MB = 256
-"""Enough for any number of rows of ordinary width, and the least that may be set."""
+"""Enough for any number of rows of usual width, and the least that may be set."""
 
 
 def _megabytes(value: object) -> object:
@@ -321,8 +321,8 @@ class Settings(BaseSettings):
     )
     memory: Megabytes = Field(
         default=DEFAULT_MEMORY_MB,
-        description="memory that a process may take before it works on disk; a batch with very "
-        "large values may ask for more",
+        description="memory that a process may use before it works on disk; a batch with very "
+        "large values may need more",
     )
     alert_command: str | None = Field(
         default=None,
@@ -363,8 +363,8 @@ FILE = Path("totes.toml")
 def _file() -> dict[str, Any]:
     """The settings in totes.toml; none where the working directory has no such file.
 
-    A working directory that this user may not enter counts as having none: a service's user is
-    often started from somebody else's. UsageError where the file exists and can't be read.
+    Also none where this user may not enter the working directory: services are often started from
+    another user's folder. UsageError where the file exists and can't be read.
     """
     try:
         FILE.lstat()
@@ -451,7 +451,7 @@ def dsn(text: str, name: str) -> Dsn:
 
 
 def location(text: str, name: str) -> str:
-    """The folder or URL that option `name` says."""
+    """The folder or URL given to option `name`."""
     return _option(Location, text, name)
 
 

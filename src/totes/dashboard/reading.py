@@ -18,7 +18,7 @@ from psycopg import Connection, sql
 
 from totes.config.settings import Dsn
 from totes.errors import UsageError, WarehouseError
-from totes.postgres.sqlstate import line, meaning
+from totes.postgres.sqlstate import meaning, message
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import READER, check_migrations
 
@@ -99,7 +99,7 @@ def open_reading(dsn: Dsn) -> Iterator[Reading]:
             if meaning(error) is not None:
                 raise
             raise WarehouseError(
-                f"The warehouse {dsn} is not as it should be: {line(error)}."
+                f"The warehouse {dsn} is not as it should be: {message(error)}."
             ) from error
 
 

@@ -100,7 +100,7 @@ def run(  # noqa: PLR0913  what a demonstration is made of
 
 
 def _opening(places: Places, show: "_Show", *, prove: bool) -> Iterator[None]:
-    """All that comes before the show, piece by piece: it may be given up wherever it yields."""
+    """The steps before the show; it may be stopped after each."""
     totesys = places.business
     yield
     _begin(totesys)

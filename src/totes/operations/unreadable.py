@@ -1,6 +1,5 @@
-"""Values of the source that can't be read, as the newest batch lists them."""
+"""Values that can't be read in the source, as of the newest batch."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from totes.lake.store import Store
 
 @dataclass(frozen=True)
 class Value:
-    """One value: its source table, the row's key there (empty without one), and what is wrong."""
+    """One value: source table, key of its row (empty in a table without a key), and reason."""
 
     table: str
     key: str
@@ -25,11 +24,6 @@ def unreadable(store: Store) -> list[Value]:
     last = newest(store, manifest_path)
     tables = read_manifest(store, last)[0].captured if last else ()
     return [value for table in tables for value in _values(store, table)]
-
-
-def counts(values: list[Value]) -> Counter[tuple[str, str, str]]:
-    """How many there are, by table, column and reason."""
-    return Counter((value.table, value.column, value.reason) for value in values)
 
 
 def _values(store: Store, table: Table) -> Iterator[Value]:

@@ -1,8 +1,7 @@
-"""Sessions of PostgreSQL: each has the settings that it sets itself, and its errors know its side.
+"""Sessions of PostgreSQL: their settings, and errors that name the source or the warehouse.
 
-Settings are set once the session is open, and after all that would set them otherwise: PG…
-variables, the DSN, ALTER ROLE, ALTER DATABASE, postgresql.conf. Nothing is sent as a startup
-option, which poolers refuse.
+Settings are set by SET after connecting, so they override PG… variables, the DSN, ALTER ROLE,
+ALTER DATABASE and postgresql.conf. Nothing is sent as a startup option, which poolers refuse.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +24,7 @@ from totes.errors import (
     WarehouseError,
     WarehouseLocked,
 )
-from totes.postgres.sqlstate import meaning, told
+from totes.postgres.sqlstate import meaning, message_with_advice, passes
 
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -55,14 +54,14 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "jit": "off",  # compiling costs more than these statements run
     }
 )
-"""What every session has, unless its caller asks for something else.
+"""Settings of every session, unless its caller asks for others.
 
-Not among them is what an administrator decides and no value depends on: tablespaces, memory,
-planner, synchronous_commit, and default_transaction_read_only, which is respected.
+Settings on which no value depends are left to the administrator: tablespaces, memory, planner,
+synchronous_commit, default_transaction_read_only.
 """
 
 _SINCE = MappingProxyType({"transaction_timeout": 170000})
-"""Settings that older servers don't have."""
+"""The server version with which a setting came."""
 
 _PARAMETERS: Mapping[str, str] = MappingProxyType(
     {
@@ -72,10 +71,10 @@ _PARAMETERS: Mapping[str, str] = MappingProxyType(
         "tcp_user_timeout": "60000",
     }
 )
-"""Of a connection, where its DSN doesn't say otherwise."""
+"""Connection parameters, where the DSN has no others."""
 
-_HASTY = 20
-"""How often a statement is sent again that a statement_timeout of the server's cancels."""
+_MOST_CANCELED = 20
+"""How often a statement is sent again after a short statement_timeout has canceled it."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,10 @@ class Side[E: TotesError]:
     locked: type[E]
 
     def kind(self, error: psycopg.Error) -> type[E]:
-        """Of which kind an error is."""
+        """The class of TotesError that an error becomes."""
         if isinstance(error, errors.LockNotAvailable):
             return self.locked
-        known = meaning(error)
-        return self.away if known and known.passes else self.refused
+        return self.away if passes(error) else self.refused
 
 
 SOURCE = Side("source", SourceError, SourceAway, SourceAway)
@@ -100,12 +98,12 @@ WAREHOUSE = Side("warehouse", WarehouseError, WarehouseAway, WarehouseLocked)
 
 
 class Session(Connection[Any]):
-    """A connection whose errors tell which side raised them, wherever they are caught."""
+    """A connection that notes its side in the errors that it raises."""
 
     side: Side[Any]
 
     def wait[T](self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
-        """Everything that psycopg asks the server goes through here."""
+        """Psycopg calls this for all communication with the server."""
         try:
             return super().wait(gen, *args, **kwargs)
         except psycopg.Error as error:
@@ -118,7 +116,8 @@ def open_session(
 ) -> Session:
     """An autocommit session with SETTINGS, and `settings` over them; `parameters` are libpq's.
 
-    Raises the side's error where the server can't be reached, or a pooler would lose the settings.
+    Raises the side's error where the server can't be reached, or is behind a pooler that would lose
+    the settings.
     """
     session = _connected(dsn, side, parameters)
     try:
@@ -132,24 +131,25 @@ def open_session(
 
 @contextmanager
 def reported(side: Side[Any], dsn: Dsn) -> Iterator[None]:
-    """Errors of this side's sessions become its own; others pass, and so does what is a bug."""
+    """Turn expected errors of this side's sessions into the side's TotesErrors."""
     try:
         yield
     except psycopg.Error as error:
-        if not is_of(side, error) or meaning(error) is None:
+        if not is_raised_by(side, error) or meaning(error) is None:
             raise
-        raise side.kind(error)(f"The {side.name} {dsn} failed: {told(error)}.") from error
+        reason = message_with_advice(error)
+        raise side.kind(error)(f"The {side.name} {dsn} failed: {reason}.") from error
 
 
-def is_of(side: Side[Any], error: psycopg.Error) -> bool:
-    """Whether a session of this side raised it; one that is closed already raises as nobody's."""
+def is_raised_by(side: Side[Any], error: psycopg.Error) -> bool:
+    """Whether a session of this side raised it; also true of errors that name no side."""
     return error.__dict__.get("side", side) is side
 
 
 def _connected(dsn: Dsn, side: Side[Any], parameters: Mapping[str, str]) -> Session:
     given = {name: value for name, value in _PARAMETERS.items() if not dsn.has(name)}
     if str(dsn.parts.get("host")).startswith("/") and not dsn.has("hostaddr"):
-        given["hostaddr"] = ""  # a socket is meant, whatever PGHOSTADDR says
+        given["hostaddr"] = ""  # the host is a socket's folder: PGHOSTADDR must not override it
     try:
         session = dsn.open(
             lambda known: Session.connect(
@@ -158,17 +158,18 @@ def _connected(dsn: Dsn, side: Side[Any], parameters: Mapping[str, str]) -> Sess
             )
         )
     except psycopg.OperationalError as error:
-        raise side.kind(error)(f"The {side.name} {dsn} can't be reached: {told(error)}.") from None
+        reason = message_with_advice(error)
+        raise side.kind(error)(f"The {side.name} {dsn} can't be reached: {reason}.") from None
     session.side = side
     return session
 
 
 def _refuse_transaction_pool(session: Session, another: Callable[[], Session]) -> None:
-    """Refuse a pooler that changes the server's process from one transaction to the next.
+    """Refuse a pooler in transaction mode: it may use another server process for each transaction.
 
-    Whether there is a pooler tells the process that the session began with: it isn't the one that
-    answers. Then a second session keeps a process for a transaction: in session mode, the first
-    one's stays its own meanwhile.
+    There is a pooler where the process that answers is not the one that libpq was given at the
+    start. Its mode shows while a second session keeps a process busy by a transaction: in session
+    mode, the first session still has the same process.
     """
     first = _process(session)
     if first == session.info.backend_pid:
@@ -184,7 +185,7 @@ def _refuse_transaction_pool(session: Session, another: Callable[[], Session]) -
 
 def _process(session: Session) -> int:
     """The number of the server's process that answers."""
-    cursor = _hastily(
+    cursor = _execute_until_not_canceled(
         session, sql.SQL("SET LOCAL statement_timeout = 0; SELECT pg_catalog.pg_backend_pid()")
     )
     cursor.nextset()
@@ -199,13 +200,14 @@ def _set(session: Session, settings: Mapping[str, str]) -> None:
         for name, value in settings.items()
         if version >= _SINCE.get(name, 0)
     ]
-    # The first one frees the others of the timeout that it may itself fall to.
-    _hastily(session, sql.SQL("; ").join([sql.SQL("SET statement_timeout = 0"), *statements]))
+    # The first statement switches off a short statement_timeout, which may still cancel the first.
+    first = sql.SQL("SET statement_timeout = 0")
+    _execute_until_not_canceled(session, sql.SQL("; ").join([first, *statements]))
 
 
-def _hastily(session: Session, query: sql.SQL | sql.Composed) -> Cursor[Any]:
-    """Ask again where a statement_timeout cancels it that is to be set aside."""
-    for _ in range(_HASTY):
+def _execute_until_not_canceled(session: Session, query: sql.SQL | sql.Composed) -> Cursor[Any]:
+    """Execute a query that switches statement_timeout off, again where the timeout was quicker."""
+    for _ in range(_MOST_CANCELED):
         with suppress(errors.QueryCanceled):
             return session.execute(query)
     return session.execute(query)

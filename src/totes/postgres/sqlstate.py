@@ -1,7 +1,7 @@
-"""What PostgreSQL's errors mean for source and warehouse alike: one table, by SQLSTATE.
+"""What PostgreSQL's errors mean, by SQLSTATE: advice, whether to try again, whether a value is bad.
 
-What is not in the table nobody foresaw. A connection that fails has no SQLSTATE: there libpq's or
-the server's words decide.
+SQLSTATEs that are not in the table are unexpected, and treated as bugs. A connection that fails has
+no SQLSTATE: the text of the message decides.
 """
 
 import re
@@ -14,7 +14,7 @@ import psycopg
 
 @dataclass(frozen=True)
 class Meaning:
-    """`advice` is what a person does about the error; `passes`: it may go away by itself."""
+    """`advice` says what to do about the error; `passes` whether trying again may help."""
 
     advice: str
     passes: bool = False
@@ -85,7 +85,7 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
 """By SQLSTATE, or by its class alone: the first two characters."""
 
 _FUNCTION = re.compile(r"^PL/\w+ function .*", re.MULTILINE)
-"""How an error's context names a function: not the platform's, which are in SQL."""
+"""How an error's context names a function. It is a user's: the platform's are in SQL."""
 
 _HIDDEN = Meaning("rows would be hidden from the platform: give its role BYPASSRLS")
 
@@ -105,11 +105,12 @@ _UNREACHED = (
     ),
     ("invalid value for parameter", "correct it in the DSN or the PG… variables"),
     ("unsupported startup parameter", "leave it out of the DSN and the PG… variables"),
+    ("conversion between UTF8", "use a database whose encoding PostgreSQL can convert to UTF8"),
     ("could not translate host name|resolve", "check the host's name"),
     ("refused|timeout|timed out|No such file|unreachable", "check host and port, and start it"),
     ("connection is (lost|closed)|server closed", "check that the server runs, then try again"),
 )
-"""What a person does about a connection that failed, by what the server or libpq said."""
+"""Advice about a connection that failed, by the text of the message."""
 
 _PASSING_WORDS = re.compile(
     "refused|No such file|timeout|timed out|unreachable|No route to host|reset by peer|Broken pipe"
@@ -118,45 +119,70 @@ _PASSING_WORDS = re.compile(
     "|flushing failed|starting up|shutting down|not yet accepting|in recovery mode"
     "|terminating connection|too many (clients|connections)|remaining connection slots"
 )
-"""How libpq says that it passes: before a session is open, or once it is gone."""
+"""Messages of errors without a SQLSTATE after which trying again may help."""
 
-_WHOLE_ROW = ("23502", "23514")
-"""Whose detail quotes a whole row: people's data have no business in a log."""
+_DETAIL_QUOTES_ROW = ("23502", "23514")
+"""Errors whose detail quotes a whole row, which may be personal data: it must not be logged."""
+
+_CAUSED_BY_VALUE = ("22", "38", "39", "54", "P0", "XX")
+"""Classes of errors that a value causes, whoever reads it and whenever: data exceptions (encoding,
+division by zero), external routines, program limits (1 GB), RAISE, corruption and internal errors.
+"""
 
 
 def meaning(error: psycopg.Error) -> Meaning | None:
-    """What the table says of an error; None where nobody foresaw it."""
+    """What the table says of an error; None where it is unexpected."""
     if _function(error):
         return _RAISED
-    if error.sqlstate == "42501" and "row-level security" in str(error):
+    if is_row_security(error):
         return _HIDDEN
     if error.sqlstate is not None:
         return MEANINGS.get(error.sqlstate) or MEANINGS.get(error.sqlstate[:2])
     if not isinstance(error, psycopg.OperationalError):
         return None
-    said = str(error)
-    advice = next((advice for words, advice in _UNREACHED if re.search(words, said)), "")
-    return Meaning(advice, passes=bool(_PASSING_WORDS.search(said)))
+    text = str(error)
+    advice = next((advice for words, advice in _UNREACHED if re.search(words, text)), "")
+    return Meaning(advice, passes=bool(_PASSING_WORDS.search(text)))
 
 
 def passes(error: psycopg.Error) -> bool:
-    """Whether an error is of the kind that goes away by itself."""
+    """Whether trying again may help."""
     known = meaning(error)
     return known is not None and known.passes
 
 
-def line(error: psycopg.Error) -> str:
-    """What the server or libpq said, with table and function, in one line without its end."""
-    said = error.diag.message_primary or str(error) or type(error).__name__
-    said = re.sub(r"\n\t.*", "", said)  # libpq's guesses at the cause
-    said = re.sub(r"\n(DETAIL|HINT):.*", "", said)
-    said = re.sub(r"^.*(FATAL|failed|error):\s+", "", said.strip().splitlines()[-1]).rstrip(". ")
+def is_row_security(error: psycopg.Error) -> bool:
+    """Whether row-level security would hide rows from this role."""
+    return error.sqlstate == "42501" and "row-level security" in str(error)
+
+
+def is_caused_by_value(error: psycopg.Error) -> bool:
+    """Whether a value that was read caused the error: reading it again would raise it again."""
+    return (error.sqlstate or "").startswith(_CAUSED_BY_VALUE)
+
+
+def is_caused_by_encoding(error: psycopg.Error) -> bool:
+    """Whether a text can't be converted to UTF-8."""
+    return error.sqlstate in {"22021", "22P05"}
+
+
+def may_pass_with_fewer_rows(error: psycopg.Error) -> bool:
+    """Whether reading fewer rows at once may succeed: others have the bad value, or need memory."""
+    return is_caused_by_value(error) or error.sqlstate == "53200"
+
+
+def message(error: psycopg.Error) -> str:
+    """PostgreSQL's or libpq's message with table and function, on one line without a full stop."""
+    text = error.diag.message_primary or str(error) or type(error).__name__
+    text = re.sub(r"\n\t.*", "", text)  # libpq's guesses at the cause
+    text = re.sub(r"\n(DETAIL|HINT):.*", "", text)
+    text = re.sub(r"^.*(FATAL|failed|error):\s+", "", text.strip().splitlines()[-1]).rstrip(". ")
     table, detail, function = error.diag.table_name, error.diag.message_detail, _function(error)
-    if table and table not in said:
-        said = f"{said} in table {table}"
-    if detail and error.sqlstate not in _WHOLE_ROW:
-        said = f"{said} ({' '.join(detail.split()).rstrip('.')})"
-    return f"{said}, raised by {function}" if function else said
+    if table and table not in text:
+        text = f"{text} in table {table}"
+    if detail and error.sqlstate not in _DETAIL_QUOTES_ROW:
+        text = f"{text} ({' '.join(detail.split()).rstrip('.')})"
+    return f"{text}, raised by {function}" if function else text
 
 
 def _function(error: psycopg.Error) -> str | None:
@@ -164,7 +190,7 @@ def _function(error: psycopg.Error) -> str | None:
     return found and found[0]
 
 
-def told(error: psycopg.Error) -> str:
-    """What was said, and what a person does about it."""
+def message_with_advice(error: psycopg.Error) -> str:
+    """The message, and what to do about it."""
     known = meaning(error)
-    return f"{line(error)}: {known.advice}" if known and known.advice else line(error)
+    return f"{message(error)}: {known.advice}" if known and known.advice else message(error)

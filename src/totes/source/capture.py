@@ -16,6 +16,7 @@ import psycopg
 
 from totes.errors import LakeError, SourceError
 from totes.lake.manifest import File, KeyFile, Manifest, Table
+from totes.postgres.sqlstate import is_caused_by_value
 from totes.progress import Progress
 from totes.source.catalogue import SourceTable
 from totes.source.changes import Horizon
@@ -23,7 +24,6 @@ from totes.source.files import BatchFiles
 from totes.source.keys import TableKeys
 from totes.source.scan import CONNECTIONS, Part, Piece, Plan, Reader, Scan
 from totes.source.snapshot import Snapshot, oldest_running
-from totes.source.unreadable import is_of_value
 
 log = logging.getLogger(__name__)
 
@@ -202,9 +202,9 @@ class Capture:
                 with reader.connection.transaction():
                     gone = keys.gone_by_buckets(reader.connection, live, self._files)
             except psycopg.Error as error:
-                if not is_of_value(error):
+                if not is_caused_by_value(error):
                     raise
-                return None  # a key that can't be read: all rows are, one by one
+                return None  # a key can't be read: then the whole table is read
             if gone == expected - table.rows:
                 return gone
         log.warning(
@@ -246,7 +246,7 @@ class Capture:
     def _unreadable(
         self, table: Table, keys: TableKeys, parts: list[Part], known: Table | None = None
     ) -> File | None:
-        """What can't be read in the table now: of this capture, and of rows it has not read."""
+        """All values that can't be read in the table: found now, or known of rows not read now."""
         before = known.unreadable if known and not table.whole else None
         found = [part.unreadable for part in parts if part.unreadable]
         if not (before or found):

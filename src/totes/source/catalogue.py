@@ -23,7 +23,7 @@ _INTEGERS = frozenset({"int2", "int4"})
 _UNFOLLOWED = {
     "v": "it is a view, and only tables are captured",
     "m": "it is a materialized view, and only tables are captured",
-    "f": "it is a foreign table, whose rows are kept by another server",
+    "f": "it is a foreign table, whose rows are on another server",
 }
 
 
@@ -75,7 +75,7 @@ class SourceTable:
 
     @property
     def inherited(self) -> bool:
-        """Whether other tables inherit from it: its key is not unique among all of them."""
+        """Whether other tables inherit from it: then its key need not be unique in all of them."""
         return bool(self.members) and not self.partitioned
 
     @property
@@ -99,8 +99,8 @@ def read_catalogue(connection: psycopg.Connection, scope: Scope) -> Catalogue:
     tables, left_out = [], []
     for name, relation in relations.items():
         reason = _reason_to_leave_out(relation, scope)
-        if not reason and (parent := _covering(relation, relations, scope)):
-            reason = f"it inherits from {parent}, with whose rows its own are captured"
+        if not reason and (parent := _captured_with(relation, relations, scope)):
+            reason = f"it inherits from {parent}, and its rows are captured with that table"
         if reason:
             left_out.append((name, reason))
         else:
@@ -151,24 +151,24 @@ def _reason_to_leave_out(relation: dict[str, Any], scope: Scope) -> str | None:
         return f"it is {_UNLOGGED}"
     for member in relation["members"]:
         if member["kind"] == "f":
-            return f"part of its rows, in {member['name']}, is kept by another server"
+            return f"some of its rows, in {member['name']}, are on another server"
         if member["persistence"] == "u":
-            return f"part of its rows is in {member['name']}, which is {_UNLOGGED}"
+            return f"some of its rows are in {member['name']}, which is {_UNLOGGED}"
     return None
 
 
-def _covering(
+def _captured_with(
     relation: dict[str, Any], relations: Mapping[str, dict[str, Any]], scope: Scope
 ) -> str | None:
-    """The captured table that holds all there is of one that inherits from it; None without one.
+    """The captured table that this one inherits from and that has all of its columns, if any.
 
-    A child with columns of its own is captured by itself, too.
+    A child with further columns is also captured separately.
     """
     for name in relation["parents"]:
         parent = relations[name]
         same = len(parent["columns"]) == len(relation["columns"])
         if same and not _reason_to_leave_out(parent, scope):
-            return _covering(parent, relations, scope) or name
+            return _captured_with(parent, relations, scope) or name
     return None
 
 

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from totes.source.catalogue import SourceColumn, SourceTable
-from totes.source.unreadable import is_utf8, mended
+from totes.source.unreadable import is_utf8, replace_unreadable
 
 _Part = str | sql.Composable
 """Of what concat() puts together: text as it is, or an expression."""
@@ -56,8 +56,7 @@ _STRINGS = frozenset({"text", "varchar", "bpchar"})
 _FIXED = _UNESCAPED | INTEGERS | {"bool"}
 """Types whose values are never long."""
 
-ALL: Mapping[str, str] = MappingProxyType({})
-"""No column is left out."""
+NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ class Span:
     """A range of a table's row addresses, block * 2^16 + item, `end` exclusive.
 
     The `last` one of a table has no end: a storage of another kind may count rows its own way.
-    `wide` says that its rows may be longer than a block (TOAST). Every partition has rows at the
-    same addresses: `part` is the OID of the one that is meant, if not all.
+    `wide`: its rows may be longer than a block (TOAST). `part` is the OID of the only partition or
+    child to read, since all have rows at the same addresses; None means all of them.
     """
 
     start: int
@@ -92,12 +91,12 @@ class Span:
 
     @property
     def block(self) -> int:
-        """The first of its blocks."""
+        """The first block."""
         return self.start // _ITEMS
 
     @property
     def blocks(self) -> int:
-        """How many it has, or begins."""
+        """The number of blocks, the last of which may be in part."""
         return (self.end - 1) // _ITEMS - self.block + 1
 
     def halves(self) -> tuple["Span", "Span"]:
@@ -122,7 +121,7 @@ class Chunk:
     """Order-free sum of row hashes, for a table without a key."""
 
     unreadable: bytes = b""
-    """JSON Lines of the values that could not be read: the key, `column` and `reason`."""
+    """JSON Lines of values that could not be read: key columns, `column` and `reason`."""
 
 
 class Size(NamedTuple):
@@ -165,16 +164,15 @@ def read_range(  # noqa: PLR0913  a table, which of its rows, and what of them
     span: Span,
     *,
     most_bytes: int,
-    unreadable: Mapping[str, str] = ALL,
+    unreadable: Mapping[str, str] = NO_COLUMNS,
 ) -> Chunk:
     """Read a range of rows by one statement; all count as changed where `horizon` is None.
 
-    Where it has more than `most_bytes` as JSON, nothing is sent: ProgramLimitExceeded, as where
-    PostgreSQL itself can't hold it.
-    In the columns `unreadable` every row has the JSON given there instead of its value.
+    `unreadable` has, by column, the JSON to take in place of the values. Raises
+    ProgramLimitExceeded where the rows have more than `most_bytes` as JSON.
     """
-    # A text of this encoding may be any bytes, which can't be converted; as bytes they are sent as
-    # they are, and told apart here. In binary, as bytes printed as text are twice as long.
+    # Text in SQL_ASCII may be any bytes. It is fetched as bytea and checked here; in binary format,
+    # as the text format of bytea is twice as long.
     raw = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
     query = _query(table, current, horizon, span, unreadable, raw=raw)
     sent = sql.SQL(
@@ -186,7 +184,7 @@ def read_range(  # noqa: PLR0913  a table, which of its rows, and what of them
         raise psycopg.errors.ProgramLimitExceeded(f"{int(size)} bytes as JSON")
     found = b""
     if unreadable or not (is_utf8(lines) and is_utf8(keys)):
-        lines, keys, found = mended(lines, keys)
+        lines, keys, found = replace_unreadable(lines, keys)
     return Chunk(int(rows), int(changed), lines, keys, int(content or 0), found)
 
 
@@ -232,7 +230,10 @@ def wide_rows(
     span: Span,
     least_bytes: int,
 ) -> list[tuple[int, int, int]]:
-    """Position, number and stored bytes of rows in a range that have more; no value is fetched."""
+    """Position, number and size of the rows in a range with more than `least_bytes` stored.
+
+    No value is fetched. Rows of several partitions may have the same position.
+    """
     where = [_within(span), *([_changed(horizon)] if horizon else [])]
     rows = connection.execute(
         sql.SQL(
@@ -252,7 +253,7 @@ def wide_rows(
 def positions(
     connection: psycopg.Connection, table: SourceTable, span: Span
 ) -> list[tuple[int, int]]:
-    """Where in a range there are rows: partition and position."""
+    """Table (or partition) OID and position of each row in a range."""
     query = sql.SQL("SELECT t.tableoid::bigint, t.ctid::text FROM {} AS t WHERE {}")
     rows = connection.execute(query.format(relation(table), _within(span))).fetchall()
     return sorted((part, _position(address)) for part, address in rows)
@@ -268,7 +269,7 @@ def of_row(
 
 
 def stored_bytes(column: SourceColumn) -> sql.Composable:
-    """At least so many bytes a value has as text, told without fetching what is stored aside."""
+    """A lower bound of a value's length as text, without fetching what TOAST stores."""
     name = sql.Identifier("t", column.name)
     if column.base in _FIXED:
         return sql.SQL("0")
@@ -280,7 +281,7 @@ def stored_bytes(column: SourceColumn) -> sql.Composable:
 
 
 def printed_bytes(column: SourceColumn) -> sql.Composable:
-    """The length of a value as JSON in UTF-8, or the error that reading it would end with."""
+    """The length of a value as JSON in UTF-8; raises the error that reading it would raise."""
     value = sql.SQL("concat({})").format(
         sql.SQL(", ").join(
             sql.Literal(part) if isinstance(part, str) else part for part in _json(column)
@@ -368,7 +369,7 @@ def find_shared_key(
     bucketing: Bucketing,
     chosen: list[str | int],
 ) -> tuple[str, list[str]] | None:
-    """A key in the chosen buckets that several rows have, as JSON, and the tables these are in."""
+    """A key in the chosen buckets that several rows have, as JSON, and the tables of these rows."""
     return connection.execute(
         sql.SQL(
             "SELECT {key}, array_agg(DISTINCT t.tableoid::regclass::text) FROM {table} AS t"
@@ -464,7 +465,7 @@ def _key(table: SourceTable, unreadable: Mapping[str, str]) -> sql.Composable:
 
 
 def _key_members(
-    table: SourceTable, unreadable: Mapping[str, str] = ALL
+    table: SourceTable, unreadable: Mapping[str, str] = NO_COLUMNS
 ) -> list[tuple[str, list[_Part]]]:
     names = key_names(table)
     return [(n, _json(c, unreadable)) for n, c in zip(names, table.key_columns, strict=True)]
@@ -502,7 +503,7 @@ def _object(members: list[tuple[str, list[_Part]]], opening: str = "{") -> sql.C
     return parts[0]
 
 
-def _json(column: SourceColumn, unreadable: Mapping[str, str] = ALL) -> list[_Part]:
+def _json(column: SourceColumn, unreadable: Mapping[str, str] = NO_COLUMNS) -> list[_Part]:
     """A column's value as JSON text: a literal for small integers and booleans, else a string.
 
     A string holds PostgreSQL's own text of the value, which is lossless for every type.

@@ -107,9 +107,9 @@ class TableKeys:
         return self._count(f"SELECT count(*) FROM carried ANTI JOIN live USING ({self._keys})")
 
     def check_unique(self, connection: psycopg.Connection, rows: int, *, whole: bool) -> None:
-        """SourceError where a carried key is NULL, or that of another row of the source, too.
+        """SourceError where a carried key is NULL, or another row of the source has it, too.
 
-        PostgreSQL keeps a primary key for each table by itself, not among those that inherit.
+        PostgreSQL enforces a primary key in each table, not across tables that inherit.
         """
         missing = " OR ".join(f"{name} IS NULL" for name in self._names)
         if self._count(f"SELECT count(*) FROM carried WHERE {missing}"):
@@ -120,7 +120,7 @@ class TableKeys:
             )
         bucketing = Bucketing.of(self._table, rows)
         among = "carried"
-        if whole:  # then both rows are among the carried
+        if whole:  # both rows are carried
             among = f"(SELECT {self._keys} FROM carried GROUP BY ALL HAVING count(*) > 1 LIMIT 1)"
         buckets = self._engine.execute(
             f"SELECT DISTINCT {bucketing.of_keys(self._names)} FROM {among}"
@@ -130,9 +130,9 @@ class TableKeys:
             key, tables = found
             raise SourceError(
                 f"Several rows of table {self._table.name} have the key {key}, in "
-                f"{', '.join(tables)}: nothing was captured. PostgreSQL keeps a primary key unique "
-                "in each table, not among those that inherit. Give all but one another key, or "
-                f"exclude {self._table.name} (TOTES_EXCLUDE_TABLES)."
+                f"{', '.join(tables)}: nothing was captured. PostgreSQL enforces a primary key in "
+                "each table, not across tables that inherit. Change the key of all rows but one, "
+                f"or exclude {self._table.name} (TOTES_EXCLUDE_TABLES)."
             )
 
     def none_gone(self) -> None:
@@ -225,7 +225,10 @@ class TableKeys:
         return self._copy(f"SELECT {self._keys}, _xid FROM carried WHERE _xid >= {xmin}", into)
 
     def write_unreadable(self, found: Path, before: Path | None, into: Path) -> int:
-        """The values `found`, as JSON Lines, and those known `before` of rows not read since."""
+        """Write unreadable values: those `found` now (JSON Lines), and those known `before`.
+
+        The latter without the rows that were read again or deleted.
+        """
         columns = [
             *self._read_columns(),
             "json->>'column' AS \"column\"",
@@ -282,9 +285,9 @@ def _key_type(column: SourceColumn) -> str:
 def _json(name: str, column: SourceColumn) -> str:
     """A key column as JSON text, as the source's lines have it."""
     text = f"CAST(to_json(CAST({name} AS VARCHAR)) AS VARCHAR)"
-    if column.kind == "text":  # behind a NUL is the object in place of an unreadable value
-        known = f"CAST({name} AS VARCHAR)"
-        return f"CASE WHEN starts_with({known}, chr(0)) THEN substr({known}, 2) ELSE {text} END"
+    if column.kind == "text":  # NUL precedes the object in place of an unreadable value
+        key = f"CAST({name} AS VARCHAR)"
+        return f"CASE WHEN starts_with({key}, chr(0)) THEN substr({key}, 2) ELSE {text} END"
     # A key of the column's former type may be no literal.
     literal = f"regexp_full_match({name}::VARCHAR, '-?[0-9]+|true|false')"
     return f"CASE WHEN {literal} THEN {name}::VARCHAR ELSE {text} END"

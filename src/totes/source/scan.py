@@ -162,7 +162,7 @@ class Scan:
                     reader.connection, plan.table, self._snapshot.xmax, plan.horizon, span
                 ):
                     self._take(reader, plan, piece, chunk)
-                    del chunk  # it may be large, and the next one comes before the loop assigns it
+                    del chunk  # frees its memory before the next one is read
         return piece
 
     def _take(self, reader: Reader, plan: Plan, piece: Piece, chunk: Chunk) -> None:

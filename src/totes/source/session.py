@@ -8,8 +8,13 @@ from psycopg import errors
 
 from totes.config.settings import Dsn
 from totes.errors import SourceAway, SourceError
-from totes.postgres.session import SOURCE, is_of, open_session
-from totes.postgres.sqlstate import line, told
+from totes.postgres.session import SOURCE, is_raised_by, open_session
+from totes.postgres.sqlstate import (
+    is_caused_by_encoding,
+    is_row_security,
+    message,
+    message_with_advice,
+)
 
 SETTINGS = {
     "default_transaction_read_only": "on",
@@ -18,7 +23,7 @@ SETTINGS = {
     "lock_timeout": "900ms",  # below deadlock_timeout: a schema change is never the victim
     "statement_timeout": "15min",
 }
-"""Beside those that every session has."""
+"""In addition to those of every session."""
 
 OLDEST = 140000
 """PostgreSQL 14: the first that reads a range of blocks without reading the whole table."""
@@ -35,12 +40,6 @@ def connect(dsn: Dsn) -> Iterator[psycopg.Connection]:
             raise SourceError(
                 f"The source {dsn} is older than PostgreSQL 14, the oldest supported."
             )
-        # As bytes: Python doesn't know this encoding.
-        if connection.pgconn.parameter_status(b"server_encoding") == b"MULE_INTERNAL":
-            raise SourceError(
-                f"The source {dsn} has the encoding MULE_INTERNAL, the one that PostgreSQL can't "
-                "convert to UTF-8: it can't be ingested."
-            )
         yield connection
 
 
@@ -50,7 +49,7 @@ def source_errors(dsn: Dsn) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        if not is_of(SOURCE, error):
+        if not is_raised_by(SOURCE, error):
             raise
         raise _failure(dsn, error) from error
 
@@ -61,15 +60,15 @@ def _failure(dsn: Dsn, error: psycopg.Error) -> SourceError:
             f"A table of the source {dsn} stayed locked for {SETTINGS['lock_timeout']} "
             "(a schema change in progress?): nothing was captured, try again."
         )
-    if isinstance(error, errors.InsufficientPrivilege) and "row-level security" in str(error):
+    if is_row_security(error):
         return SourceError(
-            f"The source {dsn} refuses: {line(error)}. Rows would be hidden from the platform: "
+            f"The source {dsn} refuses: {message(error)}. Rows would be hidden from the platform: "
             "give its role BYPASSRLS, or exclude the table (TOTES_EXCLUDE_TABLES)."
         )
-    if isinstance(error, errors.CharacterNotInRepertoire | errors.UntranslatableCharacter):
-        # Unreadable values are set aside: what is left are names, which the catalogue is read for.
+    if is_caused_by_encoding(error):
+        # Unreadable values are set aside, so it is a name that the catalogue query reads.
         return SourceError(
-            f"A name in the catalogue of the source {dsn} can't be read as UTF-8 ({line(error)}): "
-            "rename the table, column or label."
+            f"A name in the catalogue of the source {dsn} can't be read as UTF-8 "
+            f"({message(error)}): rename the table, column or label."
         )
-    return SOURCE.kind(error)(f"The source {dsn} can't be read: {told(error)}.")
+    return SOURCE.kind(error)(f"The source {dsn} can't be read: {message_with_advice(error)}.")

@@ -2,8 +2,8 @@
 
 The order matters. A rewrite or TRUNCATE that commits between a snapshot and a scan shows the
 older snapshot an empty table; so every table is locked first (ACCESS SHARE, for which SELECT is
-enough), then the snapshot is taken, then the catalogue is compared with what was locked. Tables
-that come and go meanwhile are none of this capture's: only a change to a locked table ends it.
+enough), then the snapshot is taken, then the catalogue is compared with what was locked. Only a
+change to a locked table ends the capture; other tables may be created and dropped meanwhile.
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ FUNCTIONS = (
     "pg_table_size(regclass)",
     "pg_walfile_name(pg_lsn)",
 )
-"""Functions that a capture calls and that a careful administrator may have revoked from PUBLIC."""
+"""Functions that a capture calls. An administrator may have revoked them from PUBLIC."""
 
 _LOOK = """
 SELECT pg_current_snapshot()::text,
@@ -58,7 +58,7 @@ SELECT pg_current_snapshot()::text,
 
 
 class _SchemaChanged(Exception):
-    """A table is not as it was when it was chosen to be locked, or another has appeared."""
+    """A table changed between the look at the catalogue and the lock, or a new one appeared."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Snapshot:
 
 
 def missing_grants(connection: psycopg.Connection) -> list[str]:
-    """The GRANTs of functions that a capture calls and the role may not execute."""
+    """GRANTs for the functions that a capture calls and that this role may not execute."""
     denied = connection.execute(
         "SELECT name FROM unnest(%s::text[]) AS name"
         " WHERE NOT has_function_privilege('pg_catalog.' || name, 'EXECUTE')",
@@ -150,7 +150,7 @@ def open_snapshot(dsn: Dsn, scope: Scope) -> Iterator[Snapshot]:
 
 
 def _lock(connection: psycopg.Connection, tables: Sequence[SourceTable]) -> list[SourceTable]:
-    """Lock tables with their members; returns those that are still there."""
+    """Lock tables with their members; returns those that still exist."""
     names = sql.SQL(", ").join(map(relation, tables))
     try:
         with connection.transaction():  # a savepoint, to go on from after the error
@@ -165,10 +165,9 @@ def _lock(connection: psycopg.Connection, tables: Sequence[SourceTable]) -> list
 def _look(
     dsn: Dsn, scope: Scope, connection: psycopg.Connection, expected: Catalogue, *, strict: bool
 ) -> Snapshot:
-    """_SchemaChanged unless the tables are as expected.
+    """Lock the tables and take the snapshot; _SchemaChanged unless the tables are as expected.
 
-    Tables that have appeared since make another look, too, while there is one left (`strict`):
-    then they are the next capture's.
+    New tables are an error only if `strict`; otherwise the next capture has them.
     """
     locked = _lock(connection, expected.tables)
     reach("source.locked")

@@ -1,6 +1,6 @@
-"""Values that PostgreSQL can't hand over: which errors say so, and lines without such values.
+"""Lines of rows with values that PostgreSQL can't return.
 
-In a row's line an object stands in place of such a value: {"unreadable": reason, "hex": bytes}.
+In the line, a JSON object replaces such a value: {"unreadable": reason, "hex": first bytes}.
 """
 
 import json
@@ -11,48 +11,30 @@ import psycopg
 
 from totes.lake.manifest import UNREADABLE
 
-_OF_A_VALUE = ("22", "38", "39", "54", "P0", "XX")
-"""Classes of SQLSTATEs that a value causes: data exceptions (encoding, division by zero), external
-routines, program limits (1 GB), RAISE, corruption and internal errors (allocation sizes)."""
-
-_OF_MANY_VALUES = ("53200",)
-"""Out of memory may pass: a reason to ask for less at a time, but not to refuse a row."""
-
 BYTES_KEPT = 4096
-"""First bytes of a value that are kept as hex: more than any key has."""
+"""How many of a value's first bytes are kept as hex: more than any key has."""
 
-_STANDS_IN = b':{"%b":' % UNREADABLE.encode()
+_LONGEST_REASON = 500
+"""Characters. Some messages of PostgreSQL quote the whole value, however long it is."""
+
+_REPLACED = b':{"%b":' % UNREADABLE.encode()
 """Inside a JSON string the quotes would be escaped, so this is always such an object."""
 
 
-def is_of_value(error: psycopg.Error) -> bool:
-    """Whether a value that was read caused the error, whoever reads it and whenever."""
-    return (error.sqlstate or "").startswith(_OF_A_VALUE)
-
-
-def is_of_encoding(error: psycopg.Error) -> bool:
-    """Whether it is bytes that can't be converted to UTF-8."""
-    return error.sqlstate in {"22021", "22P05"}
-
-
-def is_of_range(error: psycopg.Error) -> bool:
-    """Whether a smaller range of rows may be read where this error ended the query."""
-    return is_of_value(error) or error.sqlstate in _OF_MANY_VALUES
-
-
 def reason(error: psycopg.Error) -> str:
-    """What PostgreSQL says of the value, on one line."""
-    return " ".join((error.diag.message_primary or str(error)).split())
+    """PostgreSQL's message about the value, on one line, cut where it is long."""
+    message = " ".join((error.diag.message_primary or str(error)).split())
+    return message if len(message) <= _LONGEST_REASON else f"{message[:_LONGEST_REASON]} […]"
 
 
-def stand_in(why: str, in_hex: str | None = None) -> str:
-    """The JSON object in place of a value."""
+def replacement(why: str, in_hex: str | None = None) -> str:
+    """The JSON object that replaces a value."""
     return _dump({UNREADABLE: why} | ({"hex": in_hex} if in_hex else {}))
 
 
 def is_utf8(content: bytes) -> bool:
-    """Whether the bytes are text as every reader of the lake expects it."""
-    if content.isascii():  # which is quicker, and makes no copy
+    """Whether the bytes are valid UTF-8, which readers of the lake expect."""
+    if content.isascii():  # quicker, and makes no copy
         return True
     try:
         content.decode()
@@ -62,19 +44,18 @@ def is_utf8(content: bytes) -> bool:
 
 
 def is_unreadable(line: bytes) -> bool:
-    """Whether a line holds a value that could not be read."""
-    return _STANDS_IN in line
+    """Whether a line has a value that could not be read."""
+    return _REPLACED in line
 
 
-def mended(lines: bytes, keys: bytes) -> tuple[bytes, bytes, bytes]:
+def replace_unreadable(lines: bytes, keys: bytes) -> tuple[bytes, bytes, bytes]:
     """Lines and keys in UTF-8, and a JSON line for each value that could not be read.
 
-    A key's unreadable value becomes a text that begins with a character that PostgreSQL doesn't
-    have, and goes on with the object.
+    In keys the object is a text with NUL before it, since no text of PostgreSQL has that character.
     """
-    rows, names, found = lines.split(b"\n"), keys.split(b"\n") if keys else repeat(b"{}"), []
-    new_rows, new_keys = [], []
-    for row, key in zip(rows, names, strict=bool(keys)):
+    rows, row_keys = lines.split(b"\n"), keys.split(b"\n") if keys else repeat(b"{}")
+    new_rows, new_keys, found = [], [], []
+    for row, key in zip(rows, row_keys, strict=bool(keys)):
         if is_utf8(row) and not is_unreadable(row):
             new_rows.append(row)
             new_keys.append(key)

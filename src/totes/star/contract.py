@@ -15,7 +15,7 @@ FIRST_YEAR, LAST_YEAR = 1900, 2200
 
 
 LONGEST_TEXT_BYTES = 1 << 20
-"""The star holds no longer text, on any machine: a replay must refuse what the first run did."""
+"""Longer texts are refused. It is the same on every machine: a replay must refuse the same rows."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ TIME = _rendered(
     postgres="time without time zone",
 )
 MARK = "chr(0)"
-"""SQL: begins what stands for a value that could not be read: mark, bytes in hex, mark, reason.
+"""SQL: a character that no text of PostgreSQL has.
 
-No text of PostgreSQL has this character.
+A value that could not be read becomes a text: mark, bytes in hex, mark, reason.
 """
 
 VARCHAR = Type(
@@ -160,7 +160,7 @@ class Column:
 
     @property
     def shown(self) -> str:
-        """SQL: the text, of a value that could not be read its bytes, NULL where unknown."""
+        """SQL: the text; of a value that could not be read, its bytes, or NULL where not known."""
         in_hex = f"'\\x' || nullif(split_part({self.quoted}, {MARK}, 2), '')"
         return f"case when {self._unreadable} then {in_hex} else {self.quoted} end"
 

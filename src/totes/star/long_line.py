@@ -1,4 +1,4 @@
-"""Lines of JSON that are too long to be held: cut down to what models read, in constant memory."""
+"""Long lines of JSON are reduced to the columns that models read, in constant memory."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ from totes.star.contract import LONGEST_TEXT_BYTES
 _NAME = re.compile(rb'[{,]"(?:[^"\\\n]|\\.)*+":')
 _IN_TEXT = re.compile(rb'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+')
 _OTHER = re.compile(rb'[^"{\[,}\s]++|\{(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+\}')
-"""A number or word, or the flat object that stands for a value that could not be read."""
+"""A number or word, or the flat object that replaces a value that could not be read."""
 
 _LONGEST_TOKEN_BYTES = 1 << 15
-"""More than any name of a column has, any number, and what stands for an unreadable value."""
+"""No column name, number or object in place of an unreadable value is longer."""
 
 _ESCAPE_BYTES = 6
-"""What one byte of a text takes in JSON at most."""
+"""The most that one byte of a text takes in JSON."""
 
 
 class NotAnObject(ValueError):
@@ -26,11 +26,11 @@ class NotAnObject(ValueError):
 def cut_line(begun: bytes, chunks: Iterator[bytes], read: Collection[str]) -> tuple[bytes, bytes]:
     """A line with null for each column that is not in `read`, and what follows the line.
 
-    `begun` is the beginning of the line, `chunks` go on from there. Of a text of more than
-    `LONGEST_TEXT_BYTES`, which the contract refuses, its beginning is left, and its SHA-256: two
-    such texts are equal if they were.
+    `begun` is the beginning of the line, `chunks` are what follows. A text of more than
+    `LONGEST_TEXT_BYTES`, which the contract refuses, is cut and gets the SHA-256 of the whole, so
+    that different texts stay different.
     """
-    rest = _Rest(begun, chunks)
+    rest = _Unread(begun, chunks)
     members = []
     while name := rest.take(_NAME):
         members.append(name[1:] + _value(rest, is_read=json.loads(name[1:-1]) in read))
@@ -39,7 +39,7 @@ def cut_line(begun: bytes, chunks: Iterator[bytes], read: Collection[str]) -> tu
     return b"{" + b",".join(members) + b"}\n", rest.buffer[rest.at :]
 
 
-def _value(rest: "_Rest", *, is_read: bool) -> bytes:
+def _value(rest: "_Unread", *, is_read: bool) -> bytes:
     if not rest.skip(b'"'):
         other = rest.take(_OTHER)
         if not other:
@@ -64,8 +64,8 @@ def _value(rest: "_Rest", *, is_read: bool) -> bytes:
     return b'"%b"' % bytes(kept)
 
 
-class _Rest:
-    """What of a line has not been looked at: from `at` on in `buffer`, and in `chunks`."""
+class _Unread:
+    """The part of a line that is not parsed yet: in `buffer` from `at` on, then in `chunks`."""
 
     def __init__(self, buffer: bytes, chunks: Iterator[bytes]) -> None:
         self.buffer = buffer
@@ -73,7 +73,7 @@ class _Rest:
         self._chunks = chunks
 
     def take(self, token: re.Pattern[bytes]) -> bytes:
-        """The token that comes next; nothing where another does."""
+        """The next token if it matches, and move past it; else nothing."""
         self._fill()
         if (found := token.match(self.buffer, self.at)) is None:
             return b""
@@ -81,17 +81,17 @@ class _Rest:
         return found[0]
 
     def skip(self, token: bytes) -> bool:
-        """Whether this comes next, which is then passed."""
+        """Whether this is the next token, and move past it."""
         self._fill()
         found = self.buffer.startswith(token, self.at)
         self.at += found * len(token)
         return found
 
     def text(self) -> Iterator[bytes]:
-        """A text's pieces up to its closing quote, none of which ends within an escape."""
+        """A text's pieces up to its closing quote; none ends within an escape."""
         while True:
             found = _IN_TEXT.match(self.buffer, self.at)
-            if found is None:  # never: it matches nothing, too
+            if found is None:  # impossible: it also matches the empty string
                 raise NotAnObject
             self.at = found.end()
             yield found[0]
@@ -103,7 +103,7 @@ class _Rest:
             raise NotAnObject
 
     def _fill(self) -> None:
-        """Have the whole of the next token in the buffer."""
+        """Read until the buffer has the next token to its end."""
         while len(self.buffer) - self.at < _LONGEST_TOKEN_BYTES and self._more():
             pass
 

@@ -64,21 +64,21 @@ def _key(star: StarTable) -> str:
     )
 
 
-LONGEST_EXCERPT_BYTES = 2400
+_LONGEST_VALUE_BYTES = 2400
 """An index of PostgreSQL takes no more than 2704."""
 
 
 def _excerpt(column: Column) -> str:
-    """SQL: the text, or of a long one its beginning and its end, as the quarantine holds it."""
+    """SQL: a value as the quarantine shows it: of a long text, the beginning and the end."""
     text = f"({column.shown})"
     return (
-        f"case when strlen({text}) > {LONGEST_EXCERPT_BYTES}"
+        f"case when strlen({text}) > {_LONGEST_VALUE_BYTES}"
         f" then left({text}, 450) || ' […] ' || right({text}, 100) else {text} end"
     )
 
 
-def unlike(star: StarTable, rows: str, files: Iterable[Path]) -> str:
-    """SQL: those of a model's rows that no earlier Parquet file of the star table holds."""
+def without_known(star: StarTable, rows: str, files: Iterable[Path]) -> str:
+    """SQL: those of a model's rows that are in none of the star table's earlier Parquet files."""
     columns = ", ".join(column.quoted for column in star.columns)
     texts = ", ".join(f"cast({column.quoted} as varchar)" for column in star.columns)
     known = " union all ".join(f"select {texts} from {parquet(file)}" for file in files)

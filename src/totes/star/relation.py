@@ -25,7 +25,7 @@ PART_BYTES = 8 << 20
 """DuckDB takes up to 2048 lines of a file at a time: a file of this size bounds their bytes."""
 
 LONG_LINE_BYTES = 1 << 20
-"""From here on a line is cut down to what models read."""
+"""Of longer lines only the columns that models read are kept."""
 
 MOST_INFLATED = 100
 """How often a file may have its packed size, where its manifest doesn't say how much it holds."""
@@ -45,7 +45,7 @@ class Lines:
     longest_bytes: int
     deletes: int
     unreadable: bool = False
-    """Whether a value may be an object, which says why it could not be read."""
+    """Whether values may be objects with the reason why they could not be read."""
 
     def rows(self, columns: Sequence[str], *further: str) -> str:
         """SQL: `columns`, and the expressions `further`, of all lines."""
@@ -78,12 +78,12 @@ class Lines:
 
 
 def _value(json: str) -> str:
-    """SQL: the text of a JSON value; of one that could not be read the bytes and the reason.
+    """SQL: the text of a JSON value; of one that could not be read, bytes and reason after MARK.
 
-    These begin with a character that no text of PostgreSQL has, so the contract refuses them.
+    The contract refuses every text with MARK.
     """
-    hexadecimal = f"coalesce({json}->>'hex', '')"
-    marked = f"{MARK} || {hexadecimal} || {MARK} || ({json}->>'{UNREADABLE}')"
+    in_hex = f"coalesce({json}->>'hex', '')"
+    marked = f"{MARK} || {in_hex} || {MARK} || ({json}->>'{UNREADABLE}')"
     return f"case json_type({json}) when 'OBJECT' then {marked} else {json}->>'$' end"
 
 
@@ -173,7 +173,7 @@ def _write(pieces: Iterator[bytes], path: Path, most_bytes: int | None) -> bool:
 
 
 def _whole_lines(chunks: Iterator[bytes], read: Collection[str], found: _Found) -> Iterator[bytes]:
-    """The lines in `chunks` in pieces that end where a line does, the long ones cut down."""
+    """The lines in `chunks`, in pieces that end where a line does; long lines are reduced."""
     begun = b""
     for chunk in chunks:
         following = chunk
@@ -194,7 +194,7 @@ def _whole_lines(chunks: Iterator[bytes], read: Collection[str], found: _Found) 
 
 
 def _split(begun: bytes, chunk: bytes) -> tuple[bytes, bytes]:
-    """What of a line's beginning and the next chunk are whole lines, and what is left."""
+    """The whole lines of a line's beginning and the next chunk, and the beginning of the next."""
     end = chunk.rfind(b"\n") + 1
     return (begun + chunk[:end], chunk[end:]) if end else (b"", begun + chunk)
 

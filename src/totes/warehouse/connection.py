@@ -1,4 +1,4 @@
-"""Connections to the warehouse: each has the platform's settings, and one schema for the star."""
+"""Connections to the warehouse, whose search_path is the schema of the star alone."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident(schema), fals
 FROM pg_catalog.current_schema() AS schema
 WHERE schema IS NOT NULL
 """
-"""Nothing of another schema on the DSN's search_path is then taken for the platform's."""
+"""So that no object of another schema of the search_path is used in place of the platform's."""
 
 
 @contextmanager
@@ -35,22 +35,22 @@ def connect(dsn: Dsn) -> Iterator[Connection[Any]]:
         if encoding != "UTF8":
             raise WarehouseError(
                 f"The warehouse {dsn} has encoding {encoding}, which can't hold every character: "
-                "make the database anew with ENCODING 'UTF8' TEMPLATE template0."
+                "create it again with ENCODING 'UTF8' TEMPLATE template0."
             )
         connection.execute(_KEEP_TO_DEFAULT_SCHEMA)
         yield connection
 
 
 def require_default_schema(connection: Connection[Any]) -> None:
-    """WarehouseError where the star has no place."""
+    """WarehouseError where there is no schema for the star's tables."""
     [(schema, path)] = connection.execute(
         "SELECT current_schema(), current_setting('search_path')"
     ).fetchall()
     if schema is None or schema == "pg_catalog":
         raise WarehouseError(
             f"The warehouse has no default schema: {connection.info.user} may use no schema of "
-            f"search_path, which is {path or 'empty'}. Create it and GRANT USAGE, CREATE on it, or "
-            "correct search_path."
+            f"search_path; search_path is {path or 'empty'}. Create one and GRANT USAGE, CREATE on "
+            "it, or correct search_path."
         )
 
 

@@ -1,8 +1,8 @@
-"""What others have built on the warehouse's tables: no load may fail on it, and none may lose it.
+"""Objects that users build on the warehouse: no load fails because of them, and none loses them.
 
-Tables, primary keys and views are never dropped, so most objects are safe. What is left: rows that
-a rebuild replaces while others' foreign keys point at them or others' columns hold values beside
-them, and objects with which PostgreSQL lets no load succeed, which are named before it begins.
+Tables, primary keys and views are never dropped, so most objects are safe. A rebuild replaces rows
+that users' foreign keys refer to, and that have values in users' columns: it keeps both. Objects
+with which PostgreSQL allows no load are named before the load begins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection, errors, sql
 
 from totes.errors import WarehouseError
-from totes.postgres.sqlstate import line, meaning
+from totes.postgres.sqlstate import is_row_security, message
 from totes.star.contract import StarTable
 from totes.star.definition import Star
 from totes.warehouse import daily
@@ -27,7 +27,7 @@ def tables_of(star: Star) -> list[str]:
 
 
 Added = Mapping[str, Sequence[str]]
-"""Columns to carry over a rebuild, by star table."""
+"""Columns whose values a rebuild keeps, by star table."""
 
 
 class Obstacle(NamedTuple):
@@ -39,7 +39,7 @@ class Obstacle(NamedTuple):
 
 
 def obstacles(connection: Connection[Any], star: Star) -> list[Obstacle]:
-    """What stops a load. Changes nothing."""
+    """The objects that stop a load or a rebuild. Changes nothing."""
     with connection.transaction(force_rollback=True):
         connection.execute(read("tune"))
         query = statement(
@@ -50,7 +50,7 @@ def obstacles(connection: Connection[Any], star: Star) -> list[Obstacle]:
             columns=_known_columns(star),
         )
         found = [Obstacle(*row) for row in connection.execute(query)]
-        return found + _rehearsed(connection, star)
+        return found + _refused_by_explain(connection, star)
 
 
 def refuse(connection: Connection[Any], star: Star, *, rebuild: bool) -> None:
@@ -64,9 +64,10 @@ def refuse(connection: Connection[Any], star: Star, *, rebuild: bool) -> None:
 
 
 def empty(connection: Connection[Any], star: Star) -> Added:
-    """Delete all rows, within the caller's transaction; what `restore` needs afterwards.
+    """Delete all rows, within the caller's transaction; returns what `restore` needs afterwards.
 
-    The batches first, as pages read them first: one waits for the other, and never each for each.
+    Batches come first since the dashboard's pages read them first, too: in the same order, the two
+    can't deadlock.
     """
     connection.execute(read("tune"))
     added = _keep(connection, star)
@@ -76,13 +77,13 @@ def empty(connection: Connection[Any], star: Star) -> Added:
         connection.execute(sql.SQL("TRUNCATE {} {} IDENTITY").format(tables, identity))
         return added
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
-    for table in reversed(tables_of(star)):  # facts before the dimensions that they point at
+    for table in reversed(tables_of(star)):  # facts before the dimensions that they refer to
         connection.execute(sql.SQL("DELETE FROM {}").format(_identifier(table)))
     return added
 
 
 def restore(connection: Connection[Any], star: Star, added: Added) -> None:
-    """Give the rows made again what others had added to them, and check others' foreign keys."""
+    """Put the values of users' columns back, and check users' foreign keys."""
     for name, columns in added.items():
         key = _key(star.tables[name])
         connection.execute(
@@ -100,18 +101,18 @@ def restore(connection: Connection[Any], star: Star, added: Added) -> None:
 
 
 def check_references(connection: Connection[Any], star: Star) -> None:
-    """WarehouseError where a row of somebody's table points at a row of ours that is no more."""
+    """WarehouseError where a user's foreign key refers to a row that no longer exists."""
     for name, theirs, ours, unmatched in connection.execute(_references(star)).fetchall():
         if connection.execute(unmatched).fetchone() is not None:
             raise WarehouseError(
-                f"Foreign key {name} of {theirs} would point at rows of {ours} that are no more: "
-                "delete its rows, or drop the constraint, then run again."
+                f"Foreign key {name} of {theirs} would refer to rows of {ours} that no longer "
+                "exist: delete its rows, or drop the constraint, then run again."
             )
 
 
-def _rehearsed(connection: Connection[Any], star: Star) -> list[Obstacle]:
-    """The first statement on our tables that PostgreSQL would refuse, in its own words."""
-    query = statement("rehearsal", tables=tables_of(star))
+def _refused_by_explain(connection: Connection[Any], star: Star) -> list[Obstacle]:
+    """The first statement on the tables that PostgreSQL would refuse, with its message."""
+    query = statement("explain_changes", tables=tables_of(star))
     [(script,)] = connection.execute(query).fetchall()
     try:
         connection.execute(script)
@@ -121,13 +122,11 @@ def _rehearsed(connection: Connection[Any], star: Star) -> list[Obstacle]:
         errors.InvalidColumnReference,
         errors.ObjectNotInPrerequisiteState,
     ) as error:
-        known = meaning(error)
-        remedy = error.diag.message_hint or (known.advice if known else _REMOVE)
-        return [Obstacle(line(error), remedy.rstrip("."))]
+        if isinstance(error, errors.InsufficientPrivilege) and not is_row_security(error):
+            raise  # a privilege is missing: no object stops the load
+        hint = error.diag.message_hint or "Drop or alter that object"
+        return [Obstacle(message(error), hint.rstrip("."))]
     return []
-
-
-_REMOVE = "Drop or alter that object"
 
 
 def _keep(connection: Connection[Any], star: Star) -> Added:

@@ -1,6 +1,6 @@
 -- The names of the default schema's indexes, views and functions.
 SELECT relname::text FROM pg_class
-WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('i', 'I', 'v')
+WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('i', 'I', 'v')
 UNION
 SELECT proname::text FROM pg_proc
-WHERE pronamespace = current_schema()::regnamespace
+WHERE pronamespace = quote_ident(current_schema())::regnamespace

@@ -28,9 +28,9 @@ class Count:
 
 @dataclass(frozen=True)
 class Refused:
-    """One version that waits: the star table, its natural key there, what is wrong with it.
+    """A version in quarantine: the star table, its natural key there, and the reason.
 
-    `batch` is None for a value that can't be read in the source: its table is the source's.
+    Also a value that can't be read in the source: `batch` is None, `table` a table of the source.
     """
 
     batch: int | None

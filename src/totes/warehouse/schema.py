@@ -38,6 +38,8 @@ def migrate(dsn: Dsn, star: Star = TOTESYS) -> list[str]:
             _ensure_reader(connection)
             connection.execute(_sql("ledger.sql"))
             reach("migrate.before-ledger")
+            if not _applied(connection):
+                _refuse_taken_names(connection, star)
         reach("migrate.ledger-made")
         applied = [f"migration {name}" for name in _migrations() if _apply(connection, name)]
         return [*applied, *_add(connection, star)]
@@ -78,6 +80,18 @@ def _add(connection: Connection[Any], star: Star) -> list[str]:
         reach("migrate.before-star")
     reach("migrate.star-made")
     return [addition.what for addition in additions]
+
+
+def _refuse_taken_names(connection: Connection[Any], star: Star) -> None:
+    """WarehouseError where a warehouse that is new to the platform has tables of the star's names.
+
+    They are somebody else's, even if they look like the star's.
+    """
+    if taken := ", ".join(sorted(_tables(connection, star))):
+        raise WarehouseError(
+            f"The warehouse already has {taken}, not created by the platform: drop or rename what "
+            "has that name, or use a database or schema without it."
+        )
 
 
 def _additions(connection: Connection[Any], star: Star) -> list[Addition]:

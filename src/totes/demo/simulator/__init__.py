@@ -8,7 +8,7 @@ with Simulator(dsn, seed=1, mix=HOSTILE) as simulator:
 
 from totes.demo.simulator.business import HOSTILE, USUAL, Kind, Mix
 from totes.demo.simulator.driving import Change, Event, Simulator
-from totes.demo.simulator.filling import bulk, prepare, seed_reference, told
+from totes.demo.simulator.filling import bulk, prepare, reported, seed_reference
 
 __all__ = [
     "HOSTILE",
@@ -20,6 +20,6 @@ __all__ = [
     "Simulator",
     "bulk",
     "prepare",
+    "reported",
     "seed_reference",
-    "told",
 ]

@@ -20,8 +20,8 @@ from totes.demo.simulator.reference import (
 )
 from totes.embedded.schema import totesys_sql
 from totes.errors import SourceError, UsageError
-from totes.postgres.session import SOURCE, is_of, open_session
-from totes.postgres.sqlstate import line, meaning
+from totes.postgres.session import SOURCE, is_raised_by, open_session
+from totes.postgres.sqlstate import meaning, message
 
 FIRST_DAY = date(2022, 11, 7)
 """When the first orders of `bulk` are made."""
@@ -36,22 +36,22 @@ SETTINGS = {
 
 
 @contextmanager
-def told(dsn: Dsn) -> Iterator[None]:
-    """What a totesys that is gone, closed to us or shaped otherwise refuses, as a SourceError."""
+def reported(dsn: Dsn) -> Iterator[None]:
+    """Turn expected errors of a totesys into SourceErrors: it is away, lacks tables or rights."""
     try:
         yield
     except psycopg.Error as error:
-        if not is_of(SOURCE, error) or meaning(error) is None:
+        if not is_raised_by(SOURCE, error) or meaning(error) is None:
             raise
         raise SourceError(
-            f"The business can't work in {dsn}: {line(error)}. It needs a role that may write "
+            f"The business can't work in {dsn}: {message(error)}. It needs a role that may write "
             "there, and the tables of data/totesys.sql or an empty database."
         ) from error
 
 
 def connect(dsn: Dsn, *, autocommit: bool = False) -> psycopg.Connection:
     """A connection to a totesys; SourceError where it can't be reached."""
-    with told(dsn):
+    with reported(dsn):
         connection = open_session(dsn, SOURCE, SETTINGS)
     connection.autocommit = autocommit
     return connection

@@ -141,13 +141,13 @@ def _build(
             built += _retry(build, earlier, f"{attempt}-{part}.parquet")
         following = site.models.reading_star(one.model.name for one in built if one.taken)
         build.define_stars(following, built)
-        given = {
+        stars = {
             model.name: before.get(model.name, ())
             for model in site.models.all
             if model.lineage.stars
         }
-        made = [build.run(model, given) for model in following]
-        given |= {one.model.name: (*given[one.model.name], one.taken) for one in made if one.taken}
+        made = [build.run(model, stars) for model in following]
+        stars |= {one.model.name: (*stars[one.model.name], one.taken) for one in made if one.taken}
         built += made
         build.store()
     return ProcessedManifest(
@@ -158,7 +158,7 @@ def _build(
         ingested=ingested,
         files=tuple(one.taken for one in built if one.taken),
         refused=tuple(one.refused for one in built if one.refused),
-        state={**kept, **{name: files for name, files in given.items() if files}},
+        state={**kept, **{name: files for name, files in stars.items() if files}},
         models=site.models.digest,
         waiting=waiting,
     )

@@ -28,14 +28,15 @@ COPIES = 12
 """How often DuckDB may hold a long line on its way from JSON to Parquet."""
 
 PARQUET = "format parquet, preserve_order true, row_group_size_bytes '4MB'"
-"""Groups of few bytes, however wide their rows are.
+"""Row groups have few bytes, however wide their rows are.
 
-DuckDB would collect up to 2048 rows of any width in memory before it passes them on, unless it has
-to keep their order.
+DuckDB collects up to 2048 rows of any width in memory, unless it has to keep their order.
 """
 
 State = Mapping[str, tuple[File, ...]]
-"""Files of the current rows of joined source tables, as a processed manifest names them."""
+"""Files of kept rows, by table, as a processed manifest names them: current rows of source tables
+that models join, and all rows of star tables that are made of star tables.
+"""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Build:
         columns = state.distinct(present, read)
         sql = state.change(self._open(table.name), columns, self.source.batch)
         path = self.folder / "state.parquet"
-        with self._failing(f"Table {table.name} can't be kept"), self._merging(table.name):
+        with self._failing(f"Table {table.name} can't be kept"), self._having_columns(table.name):
             if merged:
                 change = self.folder / "change.parquet"
                 self._write(sql, change)
@@ -167,7 +168,7 @@ class Build:
         moment = self.source.captured_at
         sql, deletes = model.sql, self._deletes(model)
         if model.lineage.stars and (earlier := kept.get(model.name)):
-            sql = quarantine.unlike(model.star, sql, map(self._current, earlier))
+            sql = quarantine.without_known(model.star, sql, map(self._current, earlier))
         if only is not None:
             sql = quarantine.among(model.star, sql, only)
             deletes = deletes and quarantine.among(model.star, deletes, only)
@@ -223,12 +224,12 @@ class Build:
                 rows = self._open(name).changed(columns)
             else:
                 rows = no_rows(columns)
-            with self._merging(name):
+            with self._having_columns(name):
                 self._define_view(name, rows)
 
     @contextmanager
-    def _merging(self, table: str) -> Iterator[None]:
-        """ModelError where a table's kept rows lack a column, which no model read before."""
+    def _having_columns(self, table: str) -> Iterator[None]:
+        """ModelError where a table's kept rows lack a column, since no model read it before."""
         try:
             yield
         except duckdb.BinderException as error:

@@ -1,5 +1,5 @@
--- What a rebuild must carry over: values of columns that others added to the star, and the
--- surrogates of facts that others' foreign keys point at.
+-- What a rebuild must keep: values of columns that users added to the star, and the surrogates of
+-- facts that users' foreign keys refer to.
 SELECT a.attrelid::regclass::text, array_agg(a.attname::text ORDER BY a.attnum)
 FROM pg_attribute a
 WHERE a.attrelid = ANY({stars}::regclass[])

@@ -1,6 +1,6 @@
 -- What is dropped to fill empty tables faster, and what creates it again, in the order of creation:
--- primary keys, indexes, and foreign keys between tables of the star. An index stays where others
--- built on it, or where its definition alone would not restore it.
+-- primary keys, indexes, and foreign keys between tables of the star. An index stays where another
+-- object depends on it, or where its definition would not restore all of it.
 WITH plain_index AS (
     SELECT i.indexrelid AS oid, i.indrelid, c.oid AS key, c.conname
     FROM pg_index i

@@ -1,2 +1,2 @@
--- The values of columns that others added, by the key of their row.
+-- The values of columns that users added, by the key of their row.
 CREATE TEMPORARY TABLE {kept} ON COMMIT DROP AS SELECT {key}, {added} FROM {star}

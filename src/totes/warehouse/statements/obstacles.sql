@@ -1,4 +1,4 @@
--- Objects on our tables with which PostgreSQL lets no load or no rebuild succeed, and the remedy.
+-- Objects on our tables with which PostgreSQL allows no load or no rebuild, and the remedy.
 SELECT
     format('column %I of %s is NOT NULL and has no default', a.attname, a.attrelid::regclass) AS found,
     format(
@@ -27,11 +27,11 @@ WHERE r.ev_class = ANY({tables}::regclass[])
         )
     )
 UNION ALL
--- A rebuild replaces the rows that others' foreign keys point at. PostgreSQL would refuse that, or
--- cascade it; the load switches it off and checks the keys at the end, for which it must read them.
+-- A rebuild replaces rows that users' foreign keys refer to. PostgreSQL would refuse that, or cascade
+-- it: the load switches its check off, and checks the keys at the end, for which it must read them.
 SELECT
     format(
-        'foreign key %I of %s points at %s, whose rows a rebuild replaces',
+        'foreign key %I of %s refers to %s, whose rows a rebuild replaces',
         c.conname, c.conrelid::regclass, c.confrelid::regclass
     ),
     CASE

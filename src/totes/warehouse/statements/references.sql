@@ -1,4 +1,4 @@
--- The foreign keys of others' tables to ours, and for each a query that finds rows without a match.
+-- The foreign keys from users' tables to ours, and for each a query that finds rows without a match.
 SELECT
     c.conname,
     c.conrelid::regclass::text,

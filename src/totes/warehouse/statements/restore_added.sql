@@ -1,4 +1,4 @@
--- What others added to rows that a rebuild has made again.
+-- Puts the values of users' columns back after a rebuild.
 UPDATE {star} AS made SET ({added}) = ROW({values})
 FROM {kept} AS kept
 WHERE ({made_key}) = ({kept_key})

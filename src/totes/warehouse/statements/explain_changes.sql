@@ -1,5 +1,5 @@
--- Statements that change each of our tables. EXPLAIN runs nothing, but fails as they would: where a
--- publication lets no row be updated, or a row-level security policy applies to the loader.
+-- An EXPLAIN of statements that change each of our tables. It runs nothing, but fails as they would:
+-- where a publication allows no updates, or a row-level security policy applies to the loader.
 SELECT string_agg(
     format(
         'EXPLAIN WITH changed AS (UPDATE %1$s SET %2$I = DEFAULT), gone AS (DELETE FROM %1$s)'
