@@ -20,7 +20,7 @@ from totes.warehouse import merge, schema
 from totes.warehouse.schema import migrate
 from totes.warehouse.statement import statement
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 REPLICA = "SET ON PARAMETER session_replication_role"
 
 
@@ -32,11 +32,11 @@ def build_on(warehouse: Dsn) -> None:
         if connection.execute(known).fetchone() is None:
             connection.execute("CREATE TABLESPACE elsewhere LOCATION ''")
             connection.execute("GRANT CREATE ON TABLESPACE elsewhere TO PUBLIC")
-        connection.execute((HERE / "analyst.sql").read_bytes())
+        connection.execute((SUPPORT / "analyst.sql").read_bytes())
 
 
 def built(warehouse: Dsn) -> set[tuple[Any, ...]]:
-    return set(ask(warehouse, (HERE / "built_on.sql").read_text()))
+    return set(ask(warehouse, (SUPPORT / "built_on.sql").read_text()))
 
 
 def work(warehouse: Dsn) -> None:

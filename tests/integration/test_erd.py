@@ -9,6 +9,7 @@ from processed_lake import ask, run
 from conftest import ClusterFactory, EmptyWarehouse
 from totes.config.settings import Dsn
 from totes.errors import WarehouseError
+from totes.star.definition import TOTESYS
 from totes.warehouse import schema
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import check, migrate
@@ -198,12 +199,9 @@ def test_everything_has_a_comment(warehouse: EmptyWarehouse) -> None:
 
 @pytest.mark.bare
 def test_migrating_twice_is_migrating_once(warehouse: EmptyWarehouse) -> None:
-    assert migrate(warehouse.dsn) == [
-        "0001_star.sql",
-        "0002_bookkeeping.sql",
-        "0003_exchange_rates.sql",
-        "0004_daily.sql",
-    ]
+    migrations = ["migration 0001_bookkeeping.sql", "migration 0002_totals.sql"]
+    tables = [f"table {name}" for name in TOTESYS.tables]
+    assert migrate(warehouse.dsn) == migrations + tables
     assert migrate(warehouse.dsn) == []
     with connect(warehouse.dsn) as connection:
         check(connection)
@@ -223,7 +221,7 @@ def test_a_newer_warehouse_is_refused(warehouse: EmptyWarehouse) -> None:
 @pytest.mark.bare
 def test_a_warehouse_without_tables_is_told_to_migrate(warehouse: EmptyWarehouse) -> None:
     with (
-        pytest.raises(WarehouseError, match=r"0001_star\.sql.*totes warehouse migrate"),
+        pytest.raises(WarehouseError, match="no tables yet: `totes run --once` makes them"),
         connect(warehouse.dsn) as connection,
     ):
         check(connection)
@@ -262,15 +260,15 @@ ALTERATIONS = {
     "ALTER TABLE dim_staff ALTER first_name TYPE text": "dim_staff .*first_name text",
     "ALTER TABLE dim_staff ALTER first_name DROP NOT NULL": "dim_staff .*first_name .* NULL",
     "ALTER TABLE dim_staff ALTER location SET NOT NULL": "dim_staff .*location",
-    "ALTER TABLE dim_staff RENAME first_name TO forename": "dim_staff .*forename",
-    "ALTER TABLE dim_design DROP file_name": "dim_design .*nothing where file_name",
+    "ALTER TABLE dim_staff RENAME first_name TO forename": "dim_staff .*no column first_name",
+    "ALTER TABLE dim_design DROP file_name": "dim_design .*no column file_name",
     "ALTER TABLE fact_payment DROP CONSTRAINT fact_payment_currency_id_fkey": (
         "fact_payment .*currency_id .*REFERENCES dim_currency"
     ),
     "ALTER TABLE fact_payment DROP CONSTRAINT fact_payment_pkey": (
-        "fact_payment .*payment_record_id .*PRIMARY KEY"
+        r"fact_payment .*PRIMARY KEY \(payment_record_id\)"
     ),
-    "DROP TABLE dim_currency CASCADE": "dim_currency .*nothing where currency_id",
+    "DROP TABLE dim_currency CASCADE": "lacks table dim_currency",
 }
 
 

@@ -155,7 +155,7 @@ def test_check_reports_a_name_conflict(
     assert "schema public already has dim_date" in checked.stdout
     result = installation.totes("run", "--once")
     assert result.exit_code == 5
-    assert 'relation "dim_date" already exists: drop or rename' in result.stderr
+    assert "already has dim_date, not created by the platform: drop or rename" in result.stderr
 
 
 @pytest.mark.bare

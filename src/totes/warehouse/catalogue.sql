@@ -14,7 +14,6 @@ SELECT
     a.attname::text AS name,
     format_type(a.atttypid, a.atttypmod) AS type,
     NOT a.attnotnull AS nullable,
-    a.atthasdef AS has_default,
     (
         SELECT t.relname::text
         FROM pg_constraint AS f

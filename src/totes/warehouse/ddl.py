@@ -29,7 +29,6 @@ class WarehouseColumn:
     type: str
     nullable: bool
     reference: str | None = None
-    has_default: bool = field(default=False, compare=False)
     comment: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
@@ -121,16 +120,13 @@ def _compare_columns(
             yield Mismatch(str(have or f"no column {name}"), str(want))
         elif have is not None and have.comment != want.comment:
             yield Addition(f"comment on {star.name}.{name}", (_column_comment(star.name, want),))
-    for name, column in table.columns.items():
-        if name not in declared and not (column.nullable or column.has_default):
-            yield Mismatch(str(column), "no such column, or one that may be left out")
 
 
 def warehouse_columns(star: StarTable) -> Iterator[WarehouseColumn]:
     """All columns of a star table in the warehouse, those that the platform adds among them."""
     if star.surrogate:
         name, comment = star.surrogate
-        yield WarehouseColumn(name, "integer", nullable=False, has_default=True, comment=comment)
+        yield WarehouseColumn(name, "integer", nullable=False, comment=comment)
     for column in star.columns:
         yield WarehouseColumn(
             column.name,

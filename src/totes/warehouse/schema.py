@@ -3,6 +3,7 @@
 The star's tables come from its declaration, the bookkeeping in schema `totes` from migrations.
 """
 
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -48,7 +49,7 @@ def migrate(dsn: Dsn, star: Star = TOTESYS) -> list[str]:
 def check(connection: Connection[Any], star: Star = TOTESYS) -> None:
     """WarehouseError where the warehouse is older or newer than the program, or was altered."""
     check_migrations(connection)
-    for addition in _additions(connection, star):
+    for addition in _differences(connection, star):
         if not addition.is_comment:
             raise WarehouseOutdated(
                 f"The warehouse lacks {addition.what}: run `totes warehouse migrate`."
@@ -72,7 +73,7 @@ def _add(connection: Connection[Any], star: Star) -> list[str]:
     """Add what the star's declaration has and the warehouse has not, in one transaction."""
     with connection.transaction():
         connection.execute(_LOCK)
-        additions = _additions(connection, star)
+        additions = list(_differences(connection, star))
         for addition in additions:
             for statement in addition.statements:
                 connection.execute(statement)
@@ -94,21 +95,19 @@ def _refuse_taken_names(connection: Connection[Any], star: Star) -> None:
         )
 
 
-def _additions(connection: Connection[Any], star: Star) -> list[Addition]:
+def _differences(connection: Connection[Any], star: Star) -> Iterator[Addition]:
     """What the warehouse lacks of the star; WarehouseError where it differs in another way."""
     found = _tables(connection, star)
     names = frozenset(name for (name,) in connection.execute(_sql("names.sql")))
-    additions = []
     for table in star.tables.values():
         for difference in compare(table, found.get(table.name), names, READER):
             if isinstance(difference, Mismatch):
                 raise WarehouseError(
-                    f"Table {table.name} of the warehouse differs from its declaration: it has "
-                    f"{difference.found} instead of {difference.expected}. "
+                    f"Table {table.name} of the warehouse has {difference.found}, but "
+                    f"{difference.expected} is declared. "
                     "Restore it, or migrate an empty database and run `totes replay`."
                 )
-            additions.append(difference)
-    return additions
+            yield difference
 
 
 def _tables(connection: Connection[Any], star: Star) -> dict[str, WarehouseTable]:
