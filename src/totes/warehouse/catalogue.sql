@@ -1,8 +1,7 @@
--- The columns of the star's tables as they are, in order: each with its table's comment and key.
+-- The columns of the star's tables as they are, in order: each with its table's primary key.
 -- Params: tables.
 SELECT
     c.relname::text AS table_name,
-    obj_description(c.oid, 'pg_class') AS table_comment,
     ARRAY(
         SELECT k.attname::text
         FROM pg_constraint AS p
@@ -21,8 +20,7 @@ SELECT
         WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conkey = ARRAY[a.attnum]
             AND f.convalidated AND t.relname = ANY(%(tables)s)
         LIMIT 1
-    ) AS reference,
-    col_description(c.oid, a.attnum) AS comment
+    ) AS reference
 FROM pg_class AS c
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relnamespace = quote_ident(current_schema())::regnamespace

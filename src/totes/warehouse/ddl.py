@@ -1,6 +1,7 @@
 """The DDL of a declared star, and what an existing warehouse lacks of it.
 
-A warehouse is only ever added to: tables, nullable columns, indexes, views, functions, comments.
+A warehouse is only ever added to: tables, nullable columns, indexes, views, functions. Comments are
+set when an object is created, so that those which users wrote since then are kept.
 Whatever else differs from the declaration is a `Mismatch`, which a person must resolve.
 """
 
@@ -39,11 +40,10 @@ class WarehouseColumn:
 
 @dataclass(frozen=True)
 class WarehouseTable:
-    """A table as the catalogue has it: columns in their order, its primary key and its comment."""
+    """A table as the catalogue has it: columns in their order, and its primary key."""
 
     columns: dict[str, WarehouseColumn]
     key: tuple[str, ...]
-    comment: str | None
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,6 @@ class Addition:
     def name(self) -> str:
         """The last word of `what`."""
         return self.what.rpartition(" ")[2]
-
-    @property
-    def is_comment(self) -> bool:
-        """Whether it is for people only: loads work without it."""
-        return self.what.startswith("comment ")
 
 
 @dataclass(frozen=True)
@@ -92,8 +87,6 @@ def compare(
         yield Addition(f"table {star.name}", tuple(parts))
         return
     yield from _compare_columns(star, declared, table)
-    if table.comment != star.comment:
-        yield Addition(f"comment on {star.name}", tuple(_table_comment(star)))
     for name, definition in indexes(star).items():
         if name not in names:
             yield Addition(f"index {name}", (definition,))
@@ -118,8 +111,6 @@ def _compare_columns(
             yield Addition(f"column {star.name}.{name}", tuple(_add_column(star, want)))
         elif have != want:
             yield Mismatch(str(have or f"no column {name}"), str(want))
-        elif have is not None and have.comment != want.comment:
-            yield Addition(f"comment on {star.name}.{name}", (_column_comment(star.name, want),))
 
 
 def warehouse_columns(star: StarTable) -> Iterator[WarehouseColumn]:
@@ -178,7 +169,7 @@ def _create(
     yield sql.SQL("CREATE TABLE {} ({})").format(
         sql.Identifier(star.name), sql.SQL(", ").join(lines)
     )
-    yield from _table_comment(star)
+    yield _comment("TABLE", sql.Identifier(star.name), star.comment)
     for column in columns:
         yield _column_comment(star.name, column)
     yield _grant(star.name, reader)
@@ -248,10 +239,6 @@ def _derived(
             ),
         ),
     )
-
-
-def _table_comment(star: StarTable) -> Iterator[sql.Composed]:
-    yield _comment("TABLE", sql.Identifier(star.name), star.comment)
 
 
 def _column_comment(relation: str, column: WarehouseColumn) -> sql.Composed:

@@ -50,10 +50,9 @@ def check(connection: Connection[Any], star: Star = TOTESYS) -> None:
     """WarehouseError where the warehouse is older or newer than the program, or was altered."""
     check_migrations(connection)
     for addition in _differences(connection, star):
-        if not addition.is_comment:
-            raise WarehouseOutdated(
-                f"The warehouse lacks {addition.what}: run `totes warehouse migrate`."
-            )
+        raise WarehouseOutdated(
+            f"The warehouse lacks {addition.what}: run `totes warehouse migrate`."
+        )
 
 
 def check_migrations(connection: Connection[Any]) -> None:
@@ -115,8 +114,8 @@ def _tables(connection: Connection[Any], star: Star) -> dict[str, WarehouseTable
     found: dict[str, WarehouseTable] = {}
     with connection.cursor(row_factory=dict_row) as cursor:
         for row in cursor.execute(_sql("catalogue.sql"), {"tables": list(star.tables)}):
-            name, key, comment = (row.pop(part) for part in ("table_name", "key", "table_comment"))
-            table = found.setdefault(name, WarehouseTable({}, tuple(key), comment))
+            name, key = row.pop("table_name"), row.pop("key")
+            table = found.setdefault(name, WarehouseTable({}, tuple(key)))
             table.columns[row["name"]] = WarehouseColumn(**row)
     return found
 
