@@ -41,6 +41,7 @@ from totes.dashboard.metrics.pipeline import freshness
 from totes.dashboard.reading import open_reading
 from totes.demo.answers import Answers, Country, Version
 from totes.demo.dashboard import dashboard
+from totes.demo.run import _Show
 from totes.demo.run import run as show
 from totes.demo.simulator import Event, Kind
 from totes.demo.view import Scene, picture
@@ -929,3 +930,20 @@ def test_ctrl_c_while_the_demo_starts_ends_it_quietly_and_leaves_no_process(
     assert "totes: " not in shown.written
     assert "Traceback" not in shown.written
     assert processes_of(home) == []
+
+
+def test_the_demo_goes_on_where_a_step_ends_while_it_looks_at_the_steps() -> None:
+    shown = _Show(Console())
+    now = datetime.now(UTC)
+
+    class Meanwhile(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            shown.watch(Done("transform", 1, 0, now))
+            return super().__eq__(other)
+
+        __hash__ = str.__hash__
+
+    shown.watch(Done(Meanwhile("ingest"), 1, 0, now))
+    shown.ask(Dsn("host=nowhere"))

@@ -184,13 +184,21 @@ def test_a_plain_warehouse_is_filled_without_keys_and_indexes(
         ),
         (
             "CREATE PUBLICATION p FOR TABLE fact_payment (payment_id)",
-            'cannot update table "fact_payment"',
-            "Drop or alter",
+            'cannot update table "fact_payment": Column list used by the publication',
+            "Drop or alter publication p;",
         ),
         (
-            "CREATE PUBLICATION p FOR TABLE dim_staff WHERE (first_name <> '')",
-            'cannot update table "dim_staff"',
-            "Drop or alter",
+            (
+                "CREATE PUBLICATION harmless FOR TABLE dim_staff;"
+                "CREATE PUBLICATION \"P\" FOR TABLE dim_staff WHERE (first_name <> '')"
+            ),
+            'cannot update table "dim_staff": Column used in the publication',
+            'Drop or alter publication "P";',
+        ),
+        (
+            "CREATE TABLE mine () INHERITS (fact_payment)",
+            "mine inherits from fact_payment: its rows count as rows of the star",
+            "ALTER TABLE mine NO INHERIT fact_payment",
         ),
     ],
 )

@@ -156,6 +156,18 @@ def test_check_reports_a_name_conflict(
     result = installation.totes("run", "--once")
     assert result.exit_code == 5
     assert "already has dim_date, not created by the platform: drop or rename" in result.stderr
+    assert "schema public already has dim_date" in installation.totes("check").stdout
+
+
+@pytest.mark.bare
+def test_a_table_that_is_taken_in_schema_totes_is_reported_by_check(
+    installation: Installation, warehouse: EmptyWarehouse
+) -> None:
+    execute(warehouse.dsn, "CREATE SCHEMA totes; CREATE TABLE totes.batches (id int)")
+    checked = installation.filled().totes("check")
+    assert checked.exit_code == 1
+    assert "schema totes already has batches" in checked.stdout
+    assert installation.totes("run", "--once").exit_code == 5
 
 
 @pytest.mark.bare

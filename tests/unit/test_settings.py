@@ -227,6 +227,9 @@ def test_a_tilde_is_the_home_folder_also_where_no_shell_replaces_it(
     settings = load_settings()
     assert str(getattr(settings, name.removeprefix("TOTES_").lower())) == f"{folder}/lake"
     assert location("~/lake", "--into") == f"{folder}/lake"
+    monkeypatch.setenv("HOME", "")  # not the root folder
+    with pytest.raises(UsageError, match=f"Setting {name}: ~ has no home folder"):
+        load_settings()
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as in a container, for a bare number
     with pytest.raises(UsageError, match=f"Setting {name}: ~ has no home folder"):

@@ -238,8 +238,9 @@ def _expanded(value: object) -> object:
     if not isinstance(value, str | Path):
         return value
     text = os.path.expanduser(str(value))  # noqa: PTH111  Path's raises RuntimeError
-    if text.startswith("~"):
-        raise ValueError(f"{text.partition('/')[0]} has no home folder: write the full path")
+    home = str(value).partition("/")[0]
+    if text.startswith("~") or (home == "~" and os.environ.get("HOME") == ""):
+        raise ValueError(f"{home} has no home folder: write the full path")
     if "\0" in text:
         raise ValueError("must not contain a null character")
     return text

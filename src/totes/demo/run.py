@@ -150,7 +150,7 @@ class _Show:
 
     def ask(self, warehouse: Dsn) -> None:
         """Have the warehouse answer again, once it has anything."""
-        if any(step.stage == "load" for step in self._steps) or self._answers.data_to:
+        if any(step.stage == "load" for step in tuple(self._steps)) or self._answers.data_to:
             self._answers = ask(warehouse)
 
     def picture(self, rows: int | None = None) -> RenderableType:

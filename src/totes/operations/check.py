@@ -21,7 +21,7 @@ from totes.stages.ingest import another_source, is_another_source, newest_batch
 from totes.star.definition import Star
 from totes.warehouse import connection as warehouse_session
 from totes.warehouse.dependents import obstacles
-from totes.warehouse.schema import READER
+from totes.warehouse.schema import READER, is_made
 from totes.warehouse.schema import check as check_contract
 
 PROBE = "check/probe.txt"
@@ -211,8 +211,7 @@ def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding
                 *_not_owner(connection, "schema totes and its tables belong", owner),
             )
             return
-        ledger = connection.execute("SELECT to_regclass('totes.migrations')").fetchone()
-        if ledger == (None,):
+        if not is_made(connection):
             yield from _empty_warehouse(connection, places.star)
         else:
             check_contract(connection, places.star)
@@ -252,8 +251,13 @@ SELECT
     to_regrole(%(reader)s) IS NOT NULL
         OR (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user),
     ARRAY(
-        SELECT relname::text FROM pg_class
-        WHERE relnamespace = to_regnamespace(quote_ident(name)) AND relname = ANY (%(stars)s)
+        SELECT format(
+            'schema %%I already has %%s', nspname, string_agg(relname, ', ' ORDER BY relname)
+        )
+        FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+        WHERE (nspname = place.name AND relname = ANY (%(stars)s))
+            OR (nspname = 'totes' AND relname <> 'migrations' AND relkind NOT IN ('i', 'S'))
+        GROUP BY nspname
         ORDER BY 1
     )
 FROM place
@@ -271,10 +275,10 @@ def _empty_warehouse(connection: Connection[Any], star: Star) -> Iterator[Findin
         found = f"no schema of search_path exists; search_path is {path or 'empty'}"
         yield _failed("warehouse schema", found, "CREATE SCHEMA, or correct search_path.")
         return
-    if taken:
-        found = f"schema {schema} already has {', '.join(taken)}, not created by the platform"
+    for found in taken:
         advice = "drop or rename them, or use another database or schema (search_path)."
-        yield _failed("warehouse tables", found, advice)
+        text = f"{found}, not created by the platform"
+        yield _failed("warehouse tables", text, advice)
     for allowed, lacking, remedy in (
         (
             may_create,

@@ -115,7 +115,8 @@ def _refused_by_explain(connection: Connection[Any], star: Star) -> list[Obstacl
     query = statement("explain_changes", tables=tables_of(star))
     [(script,)] = connection.execute(query).fetchall()
     try:
-        connection.execute(script)
+        with connection.transaction():
+            connection.execute(script)
     except (
         errors.FeatureNotSupported,
         errors.InsufficientPrivilege,
@@ -124,9 +125,23 @@ def _refused_by_explain(connection: Connection[Any], star: Star) -> list[Obstacl
     ) as error:
         if isinstance(error, errors.InsufficientPrivilege) and not is_row_security(error):
             raise  # a privilege is missing: no object stops the load
-        hint = error.diag.message_hint or "Drop or alter that object"
-        return [Obstacle(message(error), hint.rstrip("."))]
+        if isinstance(error, errors.InvalidColumnReference):  # it does not name the publication
+            [(remedy,)] = connection.execute(_PUBLICATIONS).fetchall()
+        else:
+            remedy = error.diag.message_hint or "Drop or alter that object"
+        return [Obstacle(message(error), remedy.rstrip("."))]
     return []
+
+
+_PUBLICATIONS = """
+SELECT 'Drop or alter publication ' || string_agg(DISTINCT quote_ident(pubname), ' or ')
+FROM pg_publication_tables WHERE rowfilter IS NOT NULL
+    OR cardinality(attnames) < (
+        SELECT count(*) FROM pg_attribute
+        WHERE attrelid = format('%I.%I', schemaname, tablename)::regclass
+            AND attnum > 0 AND NOT attisdropped
+    )
+"""
 
 
 def _keep(connection: Connection[Any], star: Star) -> Added:

@@ -55,6 +55,11 @@ def check(connection: Connection[Any], star: Star = TOTESYS) -> None:
         )
 
 
+def is_made(connection: Connection[Any]) -> bool:
+    """Whether any migration was applied: a first one that failed leaves an empty ledger."""
+    return bool(_applied(connection))
+
+
 def check_migrations(connection: Connection[Any]) -> None:
     """WarehouseError where the warehouse is older or newer than the program."""
     require_default_schema(connection)

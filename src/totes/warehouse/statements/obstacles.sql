@@ -27,6 +27,14 @@ WHERE r.ev_class = ANY({tables}::regclass[])
         )
     )
 UNION ALL
+-- Rows of a table that inherits are its parent's: a load would close them, and a rebuild remove them.
+SELECT
+    format('%s inherits from %s: its rows count as rows of the star', inhrelid::regclass, inhparent::regclass),
+    format('ALTER TABLE %s NO INHERIT %s', inhrelid::regclass, inhparent::regclass),
+    false
+FROM pg_inherits
+WHERE inhparent = ANY({tables}::regclass[])
+UNION ALL
 -- A rebuild replaces rows that users' foreign keys refer to. PostgreSQL would refuse that, or cascade
 -- it: the load switches its check off, and checks the keys at the end, for which it must read them.
 SELECT
