@@ -155,7 +155,7 @@ def test_check_reports_a_name_conflict(
     assert "schema public already has dim_date" in checked.stdout
     result = installation.totes("run", "--once")
     assert result.exit_code == 5
-    assert "already has dim_date, not created by the platform: drop or rename" in result.stderr
+    assert "drop or rename what has that name" in result.stderr
     assert "schema public already has dim_date" in installation.totes("check").stdout
 
 

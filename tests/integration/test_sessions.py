@@ -216,7 +216,7 @@ def _star(admin: Dsn) -> dict[str, list[Any]]:
     found = {}
     with psycopg.connect(admin.reveal()) as connection:
         for star in TOTESYS.tables.values():
-            left_out = [star.surrogate or "", "valid_from", "valid_to"]
+            left_out = [star.surrogate.name if star.surrogate else "", "valid_from", "valid_to"]
             rows = connection.execute(
                 sql.SQL("SELECT (to_jsonb(t) - %s::text[])::text FROM {} AS t ORDER BY 1").format(
                     sql.Identifier("public", star.name)

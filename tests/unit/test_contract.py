@@ -114,7 +114,7 @@ def test_the_contract_and_the_warehouse_name_the_same_columns() -> None:
     assert made.keys() == TOTESYS.tables.keys()
     for star in TOTESYS.tables.values():
         columns = made[star.name]
-        ours = {star.surrogate, "valid_from", "valid_to"}
+        ours = {star.surrogate and star.surrogate.name, "valid_from", "valid_to"}
         assert [name for name in columns if name not in ours] == [c.name for c in star.columns]
         for column in star.columns:
             required = "NOT NULL" in columns[column.name] or "PRIMARY KEY" in columns[column.name]

@@ -88,13 +88,18 @@ def _add(connection: Connection[Any], star: Star) -> list[str]:
 
 
 def _refuse_taken_names(connection: Connection[Any], star: Star) -> None:
-    """WarehouseError where a warehouse that is new to the platform has tables of the star's names.
+    """WarehouseError where a warehouse that is new to the platform has relations of these names.
 
     They are somebody else's, even if they look like the star's.
     """
-    if taken := ", ".join(sorted(_tables(connection, star))):
+    query = (
+        "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND relkind NOT IN ('i', 'I')"
+        " AND relnamespace = quote_ident(current_schema())::regnamespace ORDER BY 1"
+    )
+    taken = [name for (name,) in connection.execute(query, [list(star.tables)])]
+    if taken:
         raise WarehouseError(
-            f"The warehouse already has {taken}, not created by the platform: drop or rename what "
+            f"The warehouse already has {', '.join(taken)}, not created by the platform: drop or rename what "
             "has that name, or use a database or schema without it."
         )
 
