@@ -45,6 +45,11 @@ test: setup ## check, then every test with coverage: what CI runs
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check
 	$(PYTEST) -n 3 --dist worksteal --cov --cov-report=term $(SUITES)
 
+.PHONY: test-deep
+test-deep: setup ## the tests with many random examples and every seed of the soak: nightly
+	DEEP=1 $(PYTEST) -n 3 --dist worksteal $(SUITES)
+	$(MAKE) --no-print-directory soak MINUTES=30 SEED=$$RANDOM
+
 .PHONY: tests
 tests: setup ## some tests, with coverage kept for `make coverage`: TESTS="files or folders"
 	$(PYTEST) -n 3 --dist worksteal --cov --cov-report= --cov-fail-under=0 $(TESTS)

@@ -15,6 +15,7 @@ from typing import ClassVar, LiteralString
 
 import psycopg
 import pytest
+from depth import DEEP, drawn
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -33,7 +34,7 @@ from totes.star.definition import TOTESYS
 from totes.warehouse import dependents
 from totes.warehouse.connection import connect
 
-EXAMPLES, PARTS = 200, 2
+EXAMPLES, PARTS = drawn(60, 400), 2
 STEPS = 11
 
 MUST_HAPPEN = (
@@ -570,4 +571,5 @@ def test_the_warehouse_holds_every_version_that_a_capture_saw(
         )
     counted = ", ".join(f"{world.counts[name]} {name}" for name in MUST_HAPPEN)
     record_property(f"History, part {part + 1} of {PARTS}", counted)
-    assert not [name for name in MUST_HAPPEN if not world.counts[name]]
+    if DEEP:  # a few examples need not contain all of them
+        assert not [name for name in MUST_HAPPEN if not world.counts[name]]

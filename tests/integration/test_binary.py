@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from depth import drawn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
@@ -117,7 +118,7 @@ def test_the_extremes_arrive(warehouse: EmptyWarehouse, tmp_path: Path) -> None:
 
 
 @given(rows=ROWS)
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=drawn(15, 100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_value_arrives(
     warehouse: EmptyWarehouse, tmp_path: Path, rows: list[tuple[Any, ...]]
 ) -> None:

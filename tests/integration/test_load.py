@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from depth import drawn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from processed_lake import (
@@ -632,7 +633,7 @@ class Business:
 
 
 @given(steps=STEPS, releases=RELEASES)
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=drawn(5, 40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_history_is_that_of_the_accepted_events_in_whatever_order_they_arrive(
     warehouse: EmptyWarehouse,
     tmp_path_factory: pytest.TempPathFactory,

@@ -13,6 +13,7 @@ from random import Random
 
 import psycopg
 import pytest
+from depth import drawn
 from installation import Installation
 from lake_writer import ROWS, LakeWriter, row
 from processed_lake import contents
@@ -300,7 +301,7 @@ def check(business: Business, warehouse: Dsn) -> None:
     assert_totals_equal_the_facts(warehouse)
 
 
-ROUNDS, STEPS = 4, 9
+ROUNDS, STEPS = drawn(2, 10), 9
 
 
 @pytest.fixture

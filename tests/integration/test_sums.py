@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import pandas as pd
 import pytest
+from depth import drawn
 from installation import Installation
 from metrics_oracle import (
     Facts,
@@ -48,7 +49,7 @@ from totes.dashboard.metrics import (
 from totes.dashboard.reading import Reading, open_reading
 from totes.rates import Rates
 
-STEPS = 4
+STEPS = drawn(2, 6)
 FILTERS = 3
 """How many filters each state of the warehouse is asked with."""
 

@@ -68,6 +68,7 @@ def test_every_make_target_that_a_workflow_calls_exists() -> None:
     assert {
         "check",
         "tests",
+        "test-deep",
         "coverage",
         "unit",
         "checkov",

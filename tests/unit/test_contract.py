@@ -1,10 +1,8 @@
 """What the contract takes is exactly what was written, and everything else is refused."""
 
-import re
 from collections.abc import Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
-from importlib.resources import files
 from typing import Any
 
 import duckdb
@@ -99,28 +97,6 @@ def test_null_is_taken_only_where_a_column_is_nullable() -> None:
         rows = f"select {column.quoted}, {column.read} from ({null})"
         found = ENGINE.execute(f"select ({column.accepted}) is true from ({rows})").fetchone()
         assert found == (column.nullable,), column
-
-
-def test_the_contract_and_the_warehouse_name_the_same_columns() -> None:
-    folder = files("totes.warehouse") / "migrations"
-    names = ("0001_star.sql", "0003_exchange_rates.sql")
-    script = "".join((folder / name).read_text() for name in names)
-    made = {
-        table: dict(re.findall(r"^    (\w+) (.+)$", body, re.MULTILINE))
-        for table, body in re.findall(
-            r"^CREATE TABLE (\w+) \((.*?)^\);", script, re.DOTALL | re.MULTILINE
-        )
-    }
-    assert made.keys() == TOTESYS.tables.keys()
-    for star in TOTESYS.tables.values():
-        columns = made[star.name]
-        ours = {star.surrogate and star.surrogate.name, "valid_from", "valid_to"}
-        assert [name for name in columns if name not in ours] == [c.name for c in star.columns]
-        for column in star.columns:
-            required = "NOT NULL" in columns[column.name] or "PRIMARY KEY" in columns[column.name]
-            assert required is not column.nullable
-            reference = re.search(r"REFERENCES (\w+)", columns[column.name])
-            assert (reference and reference[1]) == column.references
 
 
 def test_a_fact_points_at_dimensions_that_come_before_it() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from depth import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lake_writer import ROWS, LakeWriter, row
@@ -732,7 +733,7 @@ histories = st.lists(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=drawn(15, 100))
 @given(history=histories, calls=st.lists(st.booleans(), min_size=14, max_size=14))
 def test_kept_rows_give_what_the_whole_history_gives(
     tmp_path_factory: pytest.TempPathFactory,

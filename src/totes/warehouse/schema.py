@@ -99,8 +99,8 @@ def _refuse_taken_names(connection: Connection[Any], star: Star) -> None:
     taken = [name for (name,) in connection.execute(query, [list(star.tables)])]
     if taken:
         raise WarehouseError(
-            f"The warehouse already has {', '.join(taken)}, not created by the platform: drop or rename what "
-            "has that name, or use a database or schema without it."
+            f"The warehouse already has {', '.join(taken)}, not created by the platform: drop or "
+            "rename what has that name, or use a database or schema without it."
         )
 
 
