@@ -1,6 +1,7 @@
 """Real servers for the tests: one PostgreSQL for each worker, fresh databases for each test."""
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -85,6 +86,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if item not in longest]
     for number, item in enumerate(longest):  # one place earlier would be a worker's last
         items.insert(number * total // len(longest), item)
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """Streamlit's tests replace `__main__`, which processes started later would run again."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture(scope="session")

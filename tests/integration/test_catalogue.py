@@ -224,27 +224,18 @@ def test_a_source_without_tables_is_an_error(scratch_source: ScratchSource) -> N
 @pytest.mark.parametrize(
     ("parts", "reason"),
     [
-        ({"dbname": "nowhere"}, 'database "nowhere" does not exist'),
-        ({"host": "/nowhere"}, "No such file or directory"),
-        ({"user": "nobody_known"}, 'role "nobody_known" does not exist'),
+        ({"dbname": "nowhere"}, 'database "nowhere" does not exist: create the database'),
+        ({"host": "/nowhere"}, "No such file or directory: check host and port"),
+        ({"user": "nobody_known"}, 'role "nobody_known" does not exist: create the role'),
     ],
 )
 def test_a_wrong_dsn_is_one_line_without_the_password(
     scratch_source: ScratchSource, parts: dict[str, str], reason: str
 ) -> None:
     scratch_source.dsn = scratch_source.dsn.replace(**parts, password="s3cret")
-    with pytest.raises(SourceError, match="TOTES_SOURCE_DSN") as refused:
+    with pytest.raises(SourceError, match="can't be reached") as refused:
         scratch_source.capture()
     message = str(refused.value)
     assert reason in message
     assert "s3cret" not in message
     assert "\n" not in message
-
-
-def test_a_query_that_fails_is_one_line(scratch_source: ScratchSource) -> None:
-    scratch_source.stocked().run(
-        "ALTER TABLE item ADD COLUMN v int GENERATED ALWAYS AS (1 / (id - 2)) VIRTUAL"
-    )
-    with pytest.raises(SourceError, match="division by zero") as refused:
-        scratch_source.capture()
-    assert "\n" not in str(refused.value)

@@ -658,11 +658,8 @@ def test_a_lake_and_a_warehouse_without_rates_get_them(days: Days) -> None:
     """What an upgrade finds."""
     off = replace(days, installation=replace(days.installation, rates=None))
     off.run()
-    days.installation.ask(
-        "DROP TABLE fact_exchange_rate CASCADE;"
-        "DELETE FROM totes.migrations WHERE name = '0003_exchange_rates.sql'"
-    )
-    with pytest.raises(WarehouseError, match=r"0003_exchange_rates\.sql.*totes warehouse migrate"):
+    days.installation.ask("DROP TABLE fact_exchange_rate CASCADE")
+    with pytest.raises(WarehouseError, match=r"lacks table fact_exchange_rate.*migrate`"):
         days.run()
     assert days.installation.totes("warehouse", "migrate").exit_code == 0
     assert days.run() == [2]

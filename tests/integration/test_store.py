@@ -137,7 +137,7 @@ def test_put_never_replaces_an_object(store: Store, file: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["same", "different"])
-@pytest.mark.parametrize("rivals", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rivals", ["threads", "processes"])
 def test_of_two_rivals_exactly_one_wins_each_key(place: Place, rivals: str, content: str) -> None:
     contents = [b"content" if content == "same" else b"content of %d" % n for n in range(2)]
     executor: Executor = (
@@ -451,7 +451,7 @@ def test_an_object_is_not_created_inside_another(tmp_path: Path) -> None:
 # --- S3 ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, 1_000_000])
 def test_a_create_whose_answer_was_lost_is_a_success(
     bucket: Bucket, service: S3Service, times: int
 ) -> None:
@@ -462,7 +462,7 @@ def test_a_create_whose_answer_was_lost_is_a_success(
     assert store.get("batches/1") == b"ours"
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, 1_000_000])
 def test_a_create_whose_answer_was_lost_is_no_success_over_a_rival(
     bucket: Bucket, service: S3Service, times: int
 ) -> None:

@@ -2,9 +2,11 @@
 
 import ast
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import psycopg
@@ -490,9 +492,7 @@ def test_a_wrong_model_is_found(installation: Installation, tmp_path: Path) -> N
     installation.run()
     models = tmp_path / "models"
     models.mkdir()
-    for path in (
-        Path(verify_package.__file__).parents[1] / "star" / "totesys" / "models"
-    ).iterdir():
+    for path in (files("totes.star") / "totesys" / "models").iterdir():
         if path.name != LINEAGE_FILE:
             (models / path.name).write_text(path.read_text())
     staff = models / "dim_staff.sql"
@@ -515,4 +515,4 @@ def test_its_queries_are_not_made_from_the_models() -> None:
         node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)
     }
     assert not {"totes.star.models", "totes.star.lineage"} & imported
-    assert "models" not in source.replace("independently of the models", "")
+    assert "models" not in re.sub("independently of the models|as its models are", "", source)

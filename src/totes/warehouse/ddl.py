@@ -54,6 +54,11 @@ class Addition:
     statements: tuple[sql.Composed, ...]
 
     @property
+    def is_loaded(self) -> bool:
+        """Whether loads write to it: a table or a column, and no index, view or function."""
+        return self.what.startswith(("table ", "column "))
+
+    @property
     def name(self) -> str:
         """The last word of `what`."""
         return self.what.rpartition(" ")[2]
