@@ -107,7 +107,7 @@ BREAKING = {
     "key moved": (
         "ALTER TABLE payment DROP CONSTRAINT payment_pkey, ADD PRIMARY KEY (transaction_id)",
         "ALTER TABLE payment DROP CONSTRAINT payment_pkey, ADD PRIMARY KEY (payment_id)",
-        r"primary key of that table is \(transaction_id\)",
+        "primary key of that table is ",
     ),
 }
 """Changes that a model can't do without, how they are undone, and what it says."""
