@@ -1,4 +1,4 @@
-"""The first two tasks of docs/changing.md, on a copy of the packaged star and a warehouse in use."""
+"""The first two tasks of docs/changing.md, on a copy of the packaged star and existing data."""
 
 import shutil
 from pathlib import Path
