@@ -82,7 +82,7 @@ def test_what_it_costs_adds_up() -> None:
     table = PAGE.partition("## What it costs")[2].partition("\n## ")[0]
     lines = [line.strip("|") for line in table.splitlines() if line.startswith("| ")]
     rows = [[cell.strip() for cell in line.split("|")] for line in lines]
-    total = next(row for row in rows if row[0] == "**together**")
+    total = next(row for row in rows if row[0] == "**total**")
     parts = rows[1 : rows.index(total)]
     assert len(parts) > 10
     for column in (2, 3, 4):
