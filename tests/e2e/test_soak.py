@@ -202,5 +202,6 @@ def test_nothing_is_lost_doubled_or_altered_whatever_happens(
         happened += Counter(tally["faults"])
         told = {name: tally[name] for name in ("changes", "batches", "kills", "seconds")}
         record_property(f"Soak, seed {seed}", told)
-    assert {name for name in FAULTS if not happened[name]} == set(), "what it is blind for"
+    if DEEP:  # a single seed need not have all of them
+        assert {name for name in FAULTS if not happened[name]} == set(), "what it is blind for"
     assert soak_plan.ROUNDS_OF_A_WORLD > ROUNDS

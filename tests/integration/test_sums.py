@@ -49,7 +49,7 @@ from totes.dashboard.metrics import (
 from totes.dashboard.reading import Reading, open_reading
 from totes.rates import Rates
 
-STEPS = drawn(2, 6)
+STEPS = drawn(4, 6)
 FILTERS = 3
 """How many filters each state of the warehouse is asked with."""
 
