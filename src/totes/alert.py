@@ -1,4 +1,4 @@
-"""Tell a person: a JSON message to the operator's command, to an SNS topic, or to both."""
+"""Alerts: a JSON message to the operator's command, to an SNS topic, or to both."""
 
 import json
 import logging
@@ -10,45 +10,55 @@ log = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 30
 
-_SUBJECT_CHARACTERS = 99
-"""What SNS takes as the subject of a mail."""
+_MAX_SUBJECT_CHARACTERS = 99
+"""SNS rejects the subject of a mail with 100 characters or more."""
 
 
 @dataclass(frozen=True)
-class Alarm:
-    """Whom to tell: the command `command`, the topic with the ARN `topic`, or nobody."""
+class AlertTargets:
+    """Where alerts are sent: a command line and the ARN of an SNS topic, each None if not set."""
 
     command: str | None = None
     topic: str | None = None
 
 
-def alert(alarm: Alarm, message: dict[str, object]) -> None:
-    """Hand on `message`; what goes wrong there is logged and stops nothing."""
+def send_alert(targets: AlertTargets, message: dict[str, object]) -> bool:
+    """Send `message` to all targets; return whether that worked. A failure is logged."""
     text = json.dumps(message, default=str)
-    if alarm.command:
-        _run(alarm.command, text)
-    if alarm.topic:
-        _publish(
-            alarm.topic, f"totes {message.get('stage', '')}: {message.get('message', '')}", text
-        )
+    sent = True
+    if targets.command:
+        sent = _run_command(targets.command, text)
+    if targets.topic:
+        subject = f"totes {message.get('stage', '')}: {message.get('message', '')}"
+        sent = publish(targets.topic, subject, text, "alert") and sent
+    return sent
 
 
-def _publish(topic: str, subject: str, text: str) -> None:
-    import boto3  # noqa: PLC0415  who has no topic needs no AWS
+def publish(topic: str, subject: str, text: str, what: str) -> bool:
+    """Send an alert or a report to an SNS topic; return whether that worked.
+
+    A failure is logged; `what` names the topic.
+    """
+    import boto3  # noqa: PLC0415  AWS is optional
     from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
-    patience = Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 3})
-    line = "".join(c if " " <= c <= "~" else "?" for c in subject)[:_SUBJECT_CHARACTERS]
+    config = Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 3})
+    ascii_subject = "".join(c if " " <= c <= "~" else "?" for c in subject)
     region = (topic.split(":") + [""] * 4)[3] or None
     try:
-        client = boto3.client("sns", region_name=region, config=patience)
-        client.publish(TopicArn=topic, Subject=line, Message=text)
+        client = boto3.client("sns", region_name=region, config=config)
+        client.publish(
+            TopicArn=topic, Subject=ascii_subject[:_MAX_SUBJECT_CHARACTERS], Message=text
+        )
     except (BotoCoreError, ClientError, ValueError) as error:
-        log.warning("The alert topic failed: %s.", " ".join(str(error).split()).rstrip("."))
+        reason = " ".join(str(error).split()).rstrip(".")
+        log.warning("The %s topic failed: %s.", what, reason)
+        return False
+    return True
 
 
-def _run(command: str, text: str) -> None:
+def _run_command(command: str, text: str) -> bool:
     try:
         subprocess.run(  # noqa: S603  the operator's own command, split without a shell
             shlex.split(command),
@@ -60,13 +70,15 @@ def _run(command: str, text: str) -> None:
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         log.warning("The alert command failed: %s.", _reason(error))
+        return False
+    return True
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the command: its arguments may name a webhook, or hold a token."""
+    """Return the reason of a failure without the command, whose arguments can hold a secret."""
     match error:
         case subprocess.CalledProcessError():
-            return f"it ended with {error.returncode}"
+            return f"its exit code is {error.returncode}"
         case subprocess.TimeoutExpired():
             return f"it took more than {_TIMEOUT_SECONDS} s"
         case OSError():

@@ -1,52 +1,53 @@
-"""The errors a person may see, each with the exit code of the part that failed.
+"""The errors shown to users, each with the exit code of the part that failed.
 
 TotesError
  ├─ UsageError      2  wrong usage or settings
- ├─ SourceError     3  totesys: not readable, or not the database of last time
- │   └─ SourceAway     not reachable, or locked just now
- ├─ LakeError       4  a store: unreachable, not writable, an object missing, damaged or too new
+ ├─ SourceError     3  the source: not readable, or not the database of the last batch
+ │   └─ SourceUnavailable     unreachable or locked, temporarily
+ ├─ LakeError       4  a store: unreachable or not writable; an object missing, damaged or too new
  │   ├─ ObjectMissing
- │   └─ LakeAway       busy just now
- ├─ WarehouseError  5  the warehouse: refuses, or is not as the contract says
- │   ├─ WarehouseAway  not reachable just now
- │   │   └─ WarehouseLocked   another session holds its tables
- │   └─ WarehouseOutdated  has not had all migrations
- └─ ModelError      6  a star model or the contract
-     └─ OutOfMemory     a batch needs more memory than TOTES_MEMORY allows
+ │   └─ LakeUnavailable       busy, temporarily
+ ├─ WarehouseError  5  the warehouse: rejects a statement, or differs from the contract
+ │   ├─ WarehouseUnavailable  unreachable, temporarily
+ │   │   └─ WarehouseLocked   another session locks its tables
+ │   └─ WarehouseOutdated  lacks a migration
+ ├─ ModelError      6  a star model or the contract
+ │   └─ OutOfMemory     a batch needs more memory than TOTES_MEMORY allows
+ └─ DeliveryError   7  a mail server or SNS topic does not accept a report
 
-What is away may come back by itself; `totes.policy` says what is done about each kind.
+`totes.error_policy` defines for each class whether a command retries, and when an alert is sent.
 
 A message is one sentence or two: what happened, where (table, key, batch), what to do next.
 """
 
-BUG = 70
-"""Exit code of any other error, which is unexpected."""
+UNEXPECTED_ERROR_EXIT_CODE = 70
+"""Exit code of every other exception."""
 
 
 class TotesError(Exception):
-    """One plain message for a person."""
+    """An error whose message is shown to the user."""
 
     exit_code = 1
 
 
 class UsageError(TotesError):
-    """Settings or arguments that can't be meant."""
+    """A setting or argument is invalid."""
 
     exit_code = 2
 
 
 class SourceError(TotesError):
-    """The source can't be read, or is not what it was."""
+    """The source can't be read, or is not the database of the last batch."""
 
     exit_code = 3
 
 
-class SourceAway(SourceError):
-    """The source can't be read just now."""
+class SourceUnavailable(SourceError):
+    """The source is temporarily unreachable or locked."""
 
 
 class LakeError(TotesError):
-    """A store can't be used, or holds something that is not what its manifest says."""
+    """A store can't be used, or an object in it differs from its manifest."""
 
     exit_code = 4
 
@@ -55,33 +56,39 @@ class ObjectMissing(LakeError):
     """No object has this key."""
 
 
-class LakeAway(LakeError):
-    """A store can't be used just now."""
+class LakeUnavailable(LakeError):
+    """A store is temporarily busy."""
 
 
 class WarehouseError(TotesError):
-    """The warehouse can't be used, or is not as the contract says."""
+    """The warehouse can't be used, or differs from the contract."""
 
     exit_code = 5
 
 
-class WarehouseAway(WarehouseError):
-    """The warehouse can't be used just now."""
+class WarehouseUnavailable(WarehouseError):
+    """The warehouse is temporarily unreachable."""
 
 
-class WarehouseLocked(WarehouseAway):
-    """Another session holds the warehouse's tables: it is being rebuilt, as a rule."""
+class WarehouseLocked(WarehouseUnavailable):
+    """Another session locks the warehouse's tables, usually because it rebuilds them."""
 
 
 class WarehouseOutdated(WarehouseError):
-    """The warehouse has not had all of this program's migrations."""
+    """The warehouse lacks a migration of this program version."""
 
 
 class ModelError(TotesError):
-    """A star model can't run, or breaks the contract as a whole."""
+    """A model can't run, or its output as a whole breaks the contract."""
 
     exit_code = 6
 
 
 class OutOfMemory(ModelError):
-    """A batch needs more memory than TOTES_MEMORY allows, whatever is written to disk."""
+    """A batch needs more memory than TOTES_MEMORY allows, even when DuckDB spills to disk."""
+
+
+class DeliveryError(TotesError):
+    """A mail server or SNS topic does not accept a report."""
+
+    exit_code = 7

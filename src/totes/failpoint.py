@@ -1,12 +1,12 @@
-"""Named places between steps, where tests make something happen."""
+"""Fail points: named places between steps, where tests run an action such as a crash."""
 
 from collections.abc import Callable
 
 actions: dict[str, Callable[[], None]] = {}
-"""What to do at a failpoint, by its name; empty outside tests."""
+"""The action of each fail point, by name; empty outside tests."""
 
 
 def reach(name: str) -> None:
-    """Say that the program is at failpoint `name`."""
+    """Run the action of the fail point `name`, if there is one."""
     if action := actions.get(name):
         action()

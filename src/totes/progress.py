@@ -1,22 +1,22 @@
-"""Progress of long work, as the stages tell it and the command line shows it."""
+"""Progress of long operations: stages report it, the command line shows it."""
 
 from typing import Protocol, override
 
 
 class Progress(Protocol):
-    """Told by a stage: what it does now, and how far it got."""
+    """Receives what a stage does and how many rows it has processed."""
 
     def start(self, what: str, total: int | None = None, batch: int | None = None) -> None:
-        """A new piece of work begins, of `total` rows and for `batch` where known."""
+        """Begin a new operation `what`, of `total` rows and for `batch` if these are known."""
         ...
 
     def advance(self, rows: int) -> None:
-        """So many more rows of the current piece of work are done."""
+        """Add `rows` to the processed rows of the current operation."""
         ...
 
 
-class Quiet(Progress):
-    """Progress that nobody watches."""
+class NoProgress(Progress):
+    """Discards all progress."""
 
     @override
     def start(self, what: str, total: int | None = None, batch: int | None = None) -> None: ...
@@ -25,4 +25,4 @@ class Quiet(Progress):
     def advance(self, rows: int) -> None: ...
 
 
-QUIET: Progress = Quiet()
+NO_PROGRESS: Progress = NoProgress()

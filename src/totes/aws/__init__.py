@@ -1,1 +1,1 @@
-"""On AWS: what Lambda calls."""
+"""The platform on AWS: the handlers of its Lambda functions."""

@@ -1,7 +1,7 @@
-"""What Lambda calls: one stage, all that is pending, watched from outside.
+"""The handlers of the Lambda functions: each runs one stage on all pending batches.
 
-The event is only a hint that something may be there to do: it is not looked at, so a lost one, a
-doubled one and a schedule's are all the same. Nothing is decided here but when to stop.
+The handlers ignore their event: it is only a hint that there may be work. So an event that is lost,
+or delivered twice, has no effect on the data.
 """
 
 import logging
@@ -18,23 +18,23 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from totes.alert import Alarm
-from totes.config.resources import Places
+from totes.alert import AlertTargets
+from totes.config.resources import Resources
 from totes.config.settings import load_settings
+from totes.error_policy import retry, retry_iterator
 from totes.lake.log import read_manifest
 from totes.lake.manifest import manifest_path
-from totes.operations.status import Freshness, freshness
-from totes.policy import persistently, steadily
+from totes.operations.status import Freshness, read_freshness
 from totes.stages.load import record_checked
-from totes.stages.runner import STAGES, Done, Health, steps, tell_refused
+from totes.stages.runner import STAGES, StageHealth, StepResult, alert_quarantined, run_stage
 
 RESERVE_SECONDS = 60.0
-LONGER = 1.5
-"""No batch is begun with less time left than a minute, or than 1.5 times the longest so far.
+LONGEST_BATCH_FACTOR = 1.5
+"""A batch is not started with less than a minute left, or 1.5 times the longest batch of the call.
 
-One that is cut off is done anew by the next call: nothing is lost but the time, which is paid for.
-Batches of one backlog are much alike, hence 1.5; the minute is for tries again, whose pauses and
-connections' patience add up to about that much.
+The next call repeats a batch that is cut off: only the time is lost. Batches of one backlog take
+similar times, hence 1.5. The minute is for retries: their pauses and connection timeouts add up to
+about that.
 """
 
 NAMESPACE = "totes"
@@ -43,35 +43,35 @@ log = logging.getLogger("totes.aws")
 
 logger = Logger(service="totes-lambda")
 
-_health: Mapping[str, Health] = {stage: Health() for stage in STAGES}
-"""Of the process, which Lambda keeps for many calls: so one thing that is wrong is told once."""
+_health: Mapping[str, StageHealth] = {stage: StageHealth() for stage in STAGES}
+"""Lambda keeps the process for many calls, so a failure that persists raises one alert."""
 
 
 class Context(Protocol):
-    """What Lambda says of a call, as far as it is asked here."""
+    """The part of Lambda's context that the handlers use."""
 
     def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until Lambda ends this invocation."""
         ...
 
 
-def ingest(event: object, context: Context) -> dict[str, Any]:  # noqa: ARG001  a hint
-    """Capture what changed in totesys."""
-    return _call("ingest", context)
+def ingest(event: object, context: Context) -> dict[str, Any]:  # noqa: ARG001  only a hint
+    """Capture the changes in totesys."""
+    return _run_call("ingest", context)
 
 
 def transform(event: object, context: Context) -> dict[str, Any]:  # noqa: ARG001
-    """Make the star's Parquet of pending batches."""
-    return _call("transform", context)
+    """Compute the star tables of pending batches."""
+    return _run_call("transform", context)
 
 
 def load(event: object, context: Context) -> dict[str, Any]:  # noqa: ARG001
-    """Load pending batches into the warehouse, and record how fresh it is."""
-    return _call("load", context)
+    """Load pending batches into the warehouse, and record its freshness."""
+    return _run_call("load", context)
 
 
 @dataclass
-class _Call:
+class _CallProgress:
     """What a call has done so far."""
 
     stage: str
@@ -83,17 +83,17 @@ class _Call:
     lag_seconds: float | None = None
     longest_seconds: float = 0.0
 
-    def add(self, done: Done, seconds: float) -> None:
+    def add(self, result: StepResult, seconds: float) -> None:
         self.longest_seconds = max(self.longest_seconds, seconds)
-        self.lag_seconds = _ago(done.at) if self.stage == "ingest" else None
-        if done.batch is not None:
-            self.batches.append(done.batch)
-            self.rows += done.rows
-            self.size_bytes += done.size_bytes
-            self.quarantined += sum(done.refused.values())
+        self.lag_seconds = _seconds_since(result.at) if self.stage == "ingest" else None
+        if result.batch is not None:
+            self.batches.append(result.batch)
+            self.rows += result.rows
+            self.size_bytes += result.size_bytes
+            self.quarantined += sum(result.refused.values())
 
     @property
-    def answer(self) -> dict[str, Any]:
+    def response(self) -> dict[str, Any]:
         return {
             "stage": self.stage,
             "batches": self.batches,
@@ -103,63 +103,70 @@ class _Call:
         }
 
 
-def _call(stage: str, context: Context) -> dict[str, Any]:
-    """All that is pending of one stage, or as much as there is time for."""
-    call, health = _Call(stage), _health[stage]
-    alarm = Alarm(topic=os.environ.get("TOTES_ALERT_TOPIC"))  # the settings may be what is wrong
-    with _logging(stage, context), _measured(call):
+def _run_call(stage: str, context: Context) -> dict[str, Any]:
+    """Run one stage on all pending batches, or on as many as there is time for."""
+    call, health = _CallProgress(stage), _health[stage]
+    alert_targets = AlertTargets(
+        topic=os.environ.get("TOTES_ALERT_TOPIC")
+    )  # reading the settings may fail
+    with _log_as_json(stage, context), _log_metrics(call):
         try:
-            with Places(load_settings()) as places:
-                alarm = places.alarm
-                _work(call, places, context)
-                _look(call, places)
+            with Resources(load_settings()) as resources:
+                alert_targets = resources.alert_targets
+                _run_pending(call, resources, context)
+                _measure_freshness(call, resources)
         except Exception as error:
-            health.failed(stage, error, alarm)
+            health.record_failure(stage, error, alert_targets)
             raise
-        health.works(stage)
-        log.info("%s is done.", stage, extra=call.answer)
-    return call.answer
+        health.record_success(stage)
+        log.info("%s is done.", stage, extra=call.response)
+    return call.response
 
 
-def _work(call: _Call, places: Places, context: Context) -> None:
+def _run_pending(call: _CallProgress, resources: Resources, context: Context) -> None:
     began = time.monotonic()
-    with closing(steadily(partial(steps, places, call.stage, progress=_Batches()))) as at_work:
-        for done in at_work:
+    with closing(
+        retry_iterator(partial(run_stage, resources, call.stage, progress=_BatchInLogLines()))
+    ) as results:
+        for result in results:
             now = time.monotonic()
-            call.add(done, now - began)
+            call.add(result, now - began)
             began = now
-            logger.set_correlation_id(str(done.batch) if done.batch else None)
-            if done.batch is not None:
-                log.info("%s: batch %d, %d rows.", call.stage, done.batch, done.rows)
-            tell_refused(places.alarm, done)
-            left = context.get_remaining_time_in_millis() / 1000
-            if left < max(RESERVE_SECONDS, LONGER * call.longest_seconds):
+            logger.set_correlation_id(str(result.batch) if result.batch else None)
+            if result.batch is not None:
+                log.info("%s: batch %d, %d rows.", call.stage, result.batch, result.rows)
+            alert_quarantined(resources.alert_targets, result)
+            remaining_seconds = context.get_remaining_time_in_millis() / 1000
+            needed_seconds = max(RESERVE_SECONDS, LONGEST_BATCH_FACTOR * call.longest_seconds)
+            if remaining_seconds < needed_seconds:
                 call.stopped_early = True
-                log.info("%.0f s are left: the next call goes on.", left)
+                log.info("%.0f s are left: the next call continues.", remaining_seconds)
                 return
 
 
-def _look(call: _Call, places: Places) -> None:
-    """How far behind the stage is, and what waits; load records it where analysts see it."""
+def _measure_freshness(call: _CallProgress, resources: Resources) -> None:
+    """Measure the stage's lag and the quarantine; load also records when the source was checked."""
     if call.stage == "transform":
-        after = call.batches[-1] + 1 if call.stopped_early else 0
-        pending = after and places.ingestion.exists(manifest_path(after))
-        oldest = read_manifest(places.ingestion, after)[0].captured_at if pending else None
-        call.lag_seconds = _ago(oldest) if oldest else 0.0
+        call.lag_seconds = 0.0
+        if call.stopped_early:
+            next_batch = call.batches[-1] + 1
+            if resources.ingestion.exists(manifest_path(next_batch)):
+                manifest, _ = read_manifest(resources.ingestion, next_batch)
+                call.lag_seconds = _seconds_since(manifest.captured_at)
     if call.stage == "load":
-        fresh: Freshness = persistently(partial(freshness, places.ingestion, places.warehouse))
+        fresh: Freshness = retry(partial(read_freshness, resources.ingestion, resources.warehouse))
         if fresh.checked_at is not None:
-            persistently(partial(record_checked, places.warehouse, fresh.checked_at))
+            retry(partial(record_checked, resources.warehouse, fresh.checked_at))
         call.lag_seconds = fresh.lag.total_seconds() if fresh.lag is not None else None
         call.quarantined = sum(count.rows for count in fresh.quarantine)
 
 
-def _ago(moment: datetime) -> float:
+def _seconds_since(moment: datetime) -> float:
     return max((datetime.now(UTC) - moment).total_seconds(), 0.0)
 
 
-class _Batches:
-    """Progress that tells each log line which batch it is about."""
+class _BatchInLogLines:
+    """Progress that adds the current batch to each log line."""
 
     def start(self, what: str, total: int | None = None, batch: int | None = None) -> None:  # noqa: ARG002
         logger.set_correlation_id(str(batch) if batch else None)
@@ -168,8 +175,8 @@ class _Batches:
 
 
 @contextmanager
-def _logging(stage: str, context: Context) -> Iterator[None]:
-    """Log lines as JSON objects: those of the whole package, each with its call and its batch."""
+def _log_as_json(stage: str, context: Context) -> Iterator[None]:
+    """Log the package's lines as JSON objects with stage, request and batch."""
     logger.structure_logs(service=stage, request_id=getattr(context, "aws_request_id", None))
     copy_config_to_registered_loggers(logger, include={"totes"})
     try:
@@ -179,8 +186,8 @@ def _logging(stage: str, context: Context) -> Iterator[None]:
 
 
 @contextmanager
-def _measured(call: _Call) -> Iterator[None]:
-    """One line of metrics for each call, whatever becomes of it; CloudWatch reads them there."""
+def _log_metrics(call: _CallProgress) -> Iterator[None]:
+    """Log one line of metrics for each call, also for one that fails; CloudWatch reads it."""
     began = time.monotonic()
     failed = True
     try:

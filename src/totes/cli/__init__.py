@@ -1,7 +1,6 @@
-"""The command `totes`.
+"""The command `totes`: parses arguments, calls the code of the other packages, and prints.
 
-Every command imports what it needs when it runs, so that `totes --help` is quick; nothing here
-decides anything: it turns arguments into calls, and values into lines.
+Each command imports what it needs when it runs, so that `totes --help` is quick.
 """
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
@@ -22,6 +21,7 @@ from totes.cli import (
     demo,
     erase,
     gc,
+    notifications,
     quarantine,
     settings,
     stages,
@@ -29,30 +29,34 @@ from totes.cli import (
     verify,
     warehouse,
 )
-from totes.errors import BUG, TotesError, UsageError
+from totes.errors import UNEXPECTED_ERROR_EXIT_CODE, TotesError, UsageError
 
 INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
 TERMINATED = 143
+"""Exit code after SIGTERM."""
 
 
 class _Commands(TyperGroup):
-    """What is said to a person becomes one line and an exit code."""
+    """Commands whose errors become one line on standard error and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except TotesError as error:
-            _say(error, str(error))
+            _print_error(error, str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _say(error: Exception, line: str) -> None:
-    from totes.cli.terminal import log, printable
+def _print_error(error: Exception, line: str) -> None:
+    from totes.cli.terminal import log
+    from totes.escape import escape_controls
 
     log.debug("", exc_info=error)
-    typer.echo(f"totes: {printable(line)}", err=True)
+    typer.echo(f"totes: {escape_controls(line)}", err=True)
 
 
 app = typer.Typer(
@@ -64,8 +68,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001  Typer's signature
-    if wanted:
+def _print_version(requested: bool) -> None:  # noqa: FBT001  Typer's signature
+    if requested:
         typer.echo(f"terrific-totes {__version__}")
         raise typer.Exit
 
@@ -76,12 +80,12 @@ def totes(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and debug lines.")
     ] = False,
-    version: Annotated[  # noqa: ARG001  its callback has done it
+    version: Annotated[  # noqa: ARG001  its callback handles it
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Every change of totesys, with full history, in a lake and a warehouse."""
+    """Every change of the source, with full history, in a lake and a warehouse."""
     from totes.cli.terminal import start_logging
 
     start_logging(debug=debug)
@@ -95,6 +99,8 @@ app.command()(stages.load)
 app.command()(stages.run)
 app.command()(status.status)
 app.command()(verify.verify)
+app.command()(notifications.alerts)
+app.command()(notifications.report)
 app.command()(stages.replay)
 app.command()(erase.erase)
 app.add_typer(quarantine.app)
@@ -106,22 +112,22 @@ app.command()(settings.settings)
 
 
 def main() -> None:
-    """The entry point; SIGTERM leaves through the same doors as any error."""
+    """Run the command; SIGTERM ends it with the same clean-up as an error."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    if isinstance(sys.stdout, TextIOWrapper):  # characters that its encoding lacks are escaped
+    if isinstance(sys.stdout, TextIOWrapper):  # escape characters that its encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="totes")
-    except Exception as error:  # noqa: BLE001  a person gets a line, whatever it is
+    except Exception as error:  # noqa: BLE001  any error becomes one line
         if isinstance(error, OSError) and _output_fails():
-            _say(error, f"Standard output can't be written: {error.strerror}.")
+            _print_error(error, f"Can't write to standard output: {error.strerror}.")
             sys.exit(UsageError.exit_code)
-        _say(error, f"{type(error).__name__}: {error} (unexpected error: --debug shows where)")
-        sys.exit(BUG)
+        _print_error(error, f"{type(error).__name__}: {error} (unexpected error, run with --debug)")
+        sys.exit(UNEXPECTED_ERROR_EXIT_CODE)
 
 
 def _output_fails() -> bool:
-    """Whether standard output can't be written, as on a full disk; it is then /dev/null."""
+    """Return whether standard output can't be written; if so, redirect it to /dev/null."""
     try:
         print(flush=True)  # noqa: T201  its buffer is empty after the first failure
     except OSError:

@@ -1,4 +1,4 @@
-"""`totes check`: tries databases, privileges, stores and clocks."""
+"""`totes check`: test databases, privileges, stores and clocks."""
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
@@ -14,23 +14,26 @@ if TYPE_CHECKING:
     from totes.operations.check import Finding
 
 FAILED = 1
-"""Exit code where something is missing."""
+"""Exit code if something is missing."""
 
 
 def check(*, as_json: Json = False) -> None:
-    """Try databases, privileges, stores and clocks.
+    """Test databases, privileges, stores and clocks.
 
-    Says what is missing and what helps; exits with 1 where something failed. Leaves one small
+    Prints what is missing and how to fix it; exits with 1 if a test fails. Leaves one small
     object, check/probe.txt, in each store.
     """
+    from itertools import chain
+
+    from totes.cli.notifications import check_config
     from totes.cli.terminal import out
-    from totes.config.resources import Places
+    from totes.config.resources import Resources
     from totes.config.settings import load_settings
-    from totes.operations.check import check as look
+    from totes.operations.check import check as run_checks
 
     found = []
-    with Places(load_settings()) as places:
-        for finding in look(places):
+    with Resources(load_settings()) as resources:
+        for finding in chain(run_checks(resources), check_config(resources.settings)):
             found.append(finding)
             if not as_json:
                 _show_finding(out(), finding)

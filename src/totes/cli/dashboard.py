@@ -1,4 +1,4 @@
-"""`totes dashboard`: the pages."""
+"""`totes dashboard`: serve the dashboard."""
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
@@ -6,40 +6,65 @@ from typing import Annotated
 
 import typer
 
-from totes.errors import UsageError
-
 
 def dashboard(
     *,
     port: Annotated[
-        int, typer.Option(min=1, max=65_535, help="Where to listen. [8501]", show_default=False)
+        int, typer.Option(min=1, max=65_535, help="Port to listen on. [8501]", show_default=False)
     ] = 8501,
     host: Annotated[
         str,
         typer.Option(
-            help="The address to listen at; 0.0.0.0 is every one. [127.0.0.1: this machine only]",
+            help="Address to listen on; 0.0.0.0 for all. [127.0.0.1: this machine only]",
             show_default=False,
         ),
     ] = "127.0.0.1",
+    without_sign_in: Annotated[
+        bool,
+        typer.Option(
+            "--without-sign-in",
+            help="Show all pages to everyone who reaches the address, such as the users of a "
+            "proxy that authenticates them.",
+        ),
+    ] = False,
 ) -> None:
-    """Serve the pages that say how the business does.
+    """Serve the dashboard until Ctrl-C.
 
-    They read the warehouse of TOTES_DASHBOARD_DSN, as a role that may only read, until Ctrl-C.
-    There is no login: put one before it where others can reach it.
+    Its pages show a copy of the warehouse of TOTES_DASHBOARD_DSN, which is read with a read-only
+    role. The copy is in TOTES_HOME/replica and follows the warehouse. Users sign in if
+    TOTES_DASHBOARD_OIDC_URL is set; addresses other than 127.0.0.1 need that, or
+    --without-sign-in.
     """
     from totes.cli.terminal import out
-    from totes.config.resources import Places
+    from totes.config.resources import Resources
     from totes.config.settings import load_settings
+    from totes.config.sign_in import sign_in
+    from totes.dashboard.packages import require_packages
+
+    require_packages()
     from totes.dashboard import server
+    from totes.dashboard.backends import Backends
+    from totes.dashboard.bookkeeping import refuse_writers
+    from totes.dashboard.config_file import load_config
+    from totes.dashboard.explore.saved import SavedViews
+    from totes.dashboard.preferences import Preferences, check_logo
+    from totes.dashboard.replica import open_replica, replica_folder
 
-    if not server.is_installed():
-        raise UsageError(server.NOT_INSTALLED)
-    from totes.dashboard.reading import refuse_writers
-    from totes.dashboard.served import Served
-
-    with Places(load_settings(), make=False) as places:
-        refuse_writers(places.dashboard)
-        what = Served(places.dashboard, places.ingestion)
-        server.refuse_taken(host, port)
-        out().print(f"The dashboard is at {server.url(host, port)} until Ctrl-C.", markup=False)
-        server.run(what, host, port)
+    settings = load_settings()
+    configured = None if without_sign_in else sign_in(settings)
+    if configured is None and not without_sign_in:
+        server.refuse_without_sign_in(host)
+    if settings.dashboard_logo is not None:
+        check_logo(settings.dashboard_logo)
+    preferences = Preferences.of(settings, configured)
+    goals = load_config(settings.dashboard_file).goal
+    with Resources(settings, create=False) as resources:
+        refuse_writers(resources.dashboard)
+        server.check_address(host, port)
+        folder = replica_folder(settings.home, resources.dashboard)
+        memory_mb = settings.dashboard_memory
+        with open_replica(folder, resources.dashboard, memory_mb=memory_mb) as replica:
+            out().print(f"The dashboard is at {server.url(host, port)} until Ctrl-C.", markup=False)
+            views = SavedViews(settings.home / "views")
+            backends = Backends(replica, resources.ingestion, views, goals)
+            server.run(backends, preferences, host, port)

@@ -1,4 +1,4 @@
-"""The commands that need no totesys of one's own: the demonstration, and the simulated business."""
+"""`totes demo` and `totes simulate`: the demonstration and the simulated business."""
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
@@ -17,7 +17,7 @@ Duration = Annotated[
 
 
 class Mix(StrEnum):
-    """What happens in the simulated business."""
+    """The kinds of changes in the simulated business."""
 
     USUAL = "usual"
     HOSTILE = "hostile"
@@ -27,40 +27,47 @@ def demo(
     *,
     length: Duration = None,
     no_dashboard: Annotated[
-        bool, typer.Option("--no-dashboard", help="Only the view in the terminal.")
+        bool, typer.Option("--no-dashboard", help="Show the terminal view only.")
     ] = False,
 ) -> None:
-    """Show a business and the pipeline at work.
+    """Run a simulated business, the pipeline and the dashboard.
 
-    Also answers from the warehouse, the dashboard beside it, and in the end the proof that it
-    equals its source. Ends after the given time, or with Ctrl-C. Needs nothing: its servers and
-    its lake live in TOTES_HOME.
+    Shows the business's changes, the batches, and answers from the warehouse. Ends after the given
+    time or with Ctrl-C, and then verifies that the warehouse equals its source. Needs no
+    installation: its database servers and its lake are in TOTES_HOME.
     """
     from functools import partial
     from logging import WARNING
 
-    from totes.cli.terminal import log, out, stopping
-    from totes.cli.verify import show_verdict
-    from totes.config.settings import duration, load_settings
-    from totes.dashboard import server
+    from totes.cli.terminal import log, out, stop_on_signals
+    from totes.cli.verify import show_result
+    from totes.config.settings import load_settings, parse_duration
+    from totes.dashboard.packages import NOT_INSTALLED, is_installed
     from totes.demo.dashboard import dashboard
     from totes.demo.run import run
 
-    seconds = duration(length, "--for").total_seconds() if length else None
+    seconds = parse_duration(length, "--for").total_seconds() if length else None
     settings = load_settings()
     console = out()
-    log.setLevel(WARNING)  # the picture says the rest
-    installed = server.is_installed()
-    pages = None
+    log.setLevel(WARNING)  # the view shows the rest
+    installed = is_installed()
+    serve_dashboard = None
     if installed and not no_dashboard:
-        pages = partial(dashboard, look=console.is_terminal)
-    with stopping() as stop:
-        run(settings, console, stop, seconds=seconds, show_verdict=show_verdict, pages=pages)
+        serve_dashboard = partial(dashboard, open_browser=console.is_terminal)
+    with stop_on_signals() as stop:
+        run(
+            settings,
+            console,
+            stop,
+            seconds=seconds,
+            show_result=show_result,
+            serve_dashboard=serve_dashboard,
+        )
     if not installed:
-        console.print(server.NOT_INSTALLED)
+        console.print(NOT_INSTALLED)
 
 
-def simulate(  # noqa: PLR0913  what a business is made of
+def simulate(  # noqa: PLR0913  one parameter for each option
     *,
     orders: Annotated[
         int | None,
@@ -68,46 +75,55 @@ def simulate(  # noqa: PLR0913  what a business is made of
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=0, help="Events a second; 0 for as fast as can be. [5]"),
+        typer.Option(min=0, help="Events per second; 0 for no limit. [5]"),
     ] = None,
     length: Duration = None,
-    seed: Annotated[int, typer.Option(help="One seed, one history.")] = 1,
+    seed: Annotated[
+        int,
+        typer.Option(help="Random seed; on the same day, the same seed makes the same orders."),
+    ] = 1,
     mix: Annotated[
-        Mix, typer.Option(help="As the live business behaves, or all that is legal.")
+        Mix, typer.Option(help="Usual changes only, or all that the schema allows.")
     ] = Mix.USUAL,
     log: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Add a line of JSON for each commit.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Append a line of JSON for each commit to this file."),
     ] = None,
     into: Annotated[
         str | None,
-        typer.Option(metavar="DSN", help="The totesys to write into, instead of the embedded one."),
+        typer.Option(metavar="DSN", help="Database to write to, instead of the embedded totesys."),
     ] = None,
 ) -> None:
-    """Make a totesys, or drive one.
+    """Fill totesys with a simulated business, or keep changing it.
 
-    Orders, payments, silent changes and more, until Ctrl-C. With --orders alone it is filled in
-    one go and left alone.
+    Makes orders, payments, changes without a timestamp and more until Ctrl-C: from the newest order
+    until now, and then at the time of each change. With --orders alone, it fills an empty totesys
+    with orders until yesterday, and exits.
     """
     from contextlib import ExitStack
+    from datetime import timedelta
 
-    from totes.cli.terminal import out, stopping
-    from totes.config.resources import Places
-    from totes.config.settings import dsn, duration, load_settings
+    from totes.cli.terminal import out, stop_on_signals
+    from totes.config.resources import Resources
+    from totes.config.settings import load_settings, parse_dsn, parse_duration
     from totes.demo import simulator
 
-    seconds = duration(length, "--for").total_seconds() if length else None
+    seconds = parse_duration(length, "--for").total_seconds() if length else None
     console = out()
-    with Places(load_settings()) as places, stopping() as stop, ExitStack() as work:
-        target = dsn(into, "--into") if into else places.business
-        work.enter_context(simulator.reported(target))
+    with Resources(load_settings()) as resources, stop_on_signals() as stop, ExitStack() as work:
+        target = parse_dsn(into, "--into") if into else resources.source_owner
+        work.enter_context(simulator.totesys_errors(target))
         if orders:
-            simulator.bulk(target, orders=orders, seed=seed)
+            yesterday = simulator.wall_clock().date() - timedelta(days=1)
+            simulator.bulk(target, orders=orders, seed=seed, last_day=yesterday)
             console.print(f"{orders:,} sales orders, with all that belongs to them, in {target}")
             if rate is None and seconds is None:
                 return
         simulator.prepare(target)
         kinds = simulator.HOSTILE if mix is Mix.HOSTILE else simulator.USUAL
-        with simulator.Simulator(target, seed=seed, mix=kinds, log=log) as business:
+        with simulator.Simulator(
+            target, seed=seed, mix=kinds, clock=simulator.wall_clock, log=log
+        ) as business:
             pace = 5.0 if rate is None else rate or None
             for event in business.run(rate=pace, seconds=seconds, stop=stop):
                 console.print(_line(event), markup=False)

@@ -1,4 +1,4 @@
-"""`totes erase`: a person's data, on an operator's word."""
+"""`totes erase`: remove a person's data."""
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
@@ -10,34 +10,37 @@ from totes.cli.report import Json, report
 
 
 def erase(
-    table: Annotated[str, typer.Argument(help="The table of totesys.")],
-    key: Annotated[list[str], typer.Argument(help="The row's primary key.")],
+    table: Annotated[str, typer.Argument(help="Source table.")],
+    key: Annotated[list[str], typer.Argument(help="Primary key of the row.")],
     *,
     columns: Annotated[
         str, typer.Option(metavar="NAMES", help="Columns to erase, comma-separated.")
     ],
     into: Annotated[
-        str, typer.Option(metavar="URL", help="A new, empty ingestion store: the old one stays.")
+        str,
+        typer.Option(
+            metavar="URL", help="A new, empty ingestion store; the old one is not changed."
+        ),
     ],
     as_json: Json = False,
 ) -> None:
-    """Write the ingestion store anew without a person's data.
+    """Copy the ingestion store without a person's data.
 
-    Earlier versions of the row get what the newest says in these columns: change it in totesys
-    and ingest first. What then remains to be done is in docs/guarantees.md.
+    In all earlier versions of the row, these columns get the newest version's values: first
+    overwrite them in the source and ingest that. docs/guarantees.md lists the steps that follow.
     """
-    from totes.cli.terminal import out, progress
-    from totes.config.resources import Places
-    from totes.config.settings import load_settings, location
+    from totes.cli.terminal import out, show_progress
+    from totes.config.resources import Resources
+    from totes.config.settings import load_settings, parse_path_or_url
     from totes.lake import open_store
     from totes.operations.erase import Erasure
     from totes.operations.erase import erase as rewrite
 
-    target = location(into, "--into")
-    wanted = Erasure(table, tuple(key), tuple(name.strip() for name in columns.split(",")))
-    with Places(load_settings(), make=False) as places, progress() as shown:
-        done = rewrite(places.ingestion, open_store(target), wanted, shown)
+    target = parse_path_or_url(into, "--into")
+    erasure = Erasure(table, tuple(key), tuple(name.strip() for name in columns.split(",")))
+    with Resources(load_settings(), create=False) as resources, show_progress() as progress:
+        result = rewrite(resources.ingestion, open_store(target), erasure, progress)
     if as_json:
-        report(done)
+        report(result)
         return
-    out().print(f"{done.batches} batches written, {done.versions} versions altered.")
+    out().print(f"{result.batches} batches written, {result.versions} versions altered.")

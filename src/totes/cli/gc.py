@@ -1,4 +1,4 @@
-"""`totes gc`: what killed attempts left in the lake."""
+"""`totes gc`: list and remove orphaned files in the lake."""
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
@@ -12,82 +12,91 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from totes.operations.gc import Orphan
+    from totes.operations.gc import OrphanedFile
 
 
 def gc(
     *,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove those that are old.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove those older than --older-than.")
+    ] = False,
     older_than: Annotated[
         str,
-        typer.Option(metavar="DURATION", help="How old, such as 48h; an hour at least."),
+        typer.Option(metavar="DURATION", help="Minimum age, such as 48h; at least 1h."),
     ] = "24h",
     as_json: Json = False,
 ) -> None:
-    """List files in the lake that no manifest names.
+    """List orphaned files in the lake: those that no manifest names.
 
-    Killed or overtaken attempts leave them. Nothing reads them, so they only cost room; with
-    --remove those that are old are removed, which is the one thing here that needs a right to
-    delete. What an attempt at work has written so far is neither listed nor removed.
+    Killed attempts, and those that lost a race, leave them. Nothing reads them; they only use
+    space. With --remove, old ones are removed; this is the only command that needs permission to
+    delete. Files that a running attempt has written so far are neither listed nor removed.
     """
     from datetime import UTC, datetime
 
-    from totes.config.settings import duration, load_settings
+    from totes.config.settings import load_settings, parse_duration
     from totes.errors import UsageError
-    from totes.lake import open_swept
-    from totes.operations.gc import SHORTEST, orphans
-    from totes.operations.gc import remove as sweep
+    from totes.lake import open_deletable_store
+    from totes.operations.gc import MIN_AGE, delete_orphaned_files, find_orphaned_files
 
     settings = load_settings()
-    age = duration(older_than, "--older-than")
-    if age < SHORTEST:
+    age = parse_duration(older_than, "--older-than")
+    if age < MIN_AGE:
         raise UsageError("Option --older-than must be 1h or more: younger files may be in use.")
     now = datetime.now(UTC)
-    found: list[Orphan] = []
-    removed: list[Orphan] = []
+    orphaned_files: list[OrphanedFile] = []
+    removed: set[OrphanedFile] = set()
     for url in (settings.ingestion, settings.processed):
-        store = open_swept(url)
-        here = list(orphans(store))
-        found += here
+        store = open_deletable_store(url)
+        in_store = list(find_orphaned_files(store))
+        orphaned_files += in_store
         if remove:
-            removed += sweep(store, here, age, now)
+            removed.update(delete_orphaned_files(store, in_store, age, now))
     if as_json:
-        report(_json(found, set(removed), now))
+        report(_to_json(orphaned_files, removed, now))
     else:
-        _show(found, removed, now, older_than)
+        _show(orphaned_files, removed, now, older_than)
 
 
-def _json(
-    found: "Sequence[Orphan]", removed: "set[Orphan]", now: "datetime"
+def _to_json(
+    orphaned_files: "Sequence[OrphanedFile]", removed: "set[OrphanedFile]", now: "datetime"
 ) -> list[dict[str, object]]:
     return [
         {
-            "store": one.url,
-            "key": one.key,
-            "size_bytes": one.size_bytes,
-            "modified_at": one.modified_at,
-            "age_seconds": round(one.age(now).total_seconds()),
-            "removed": one in removed,
+            "store": file.url,
+            "key": file.key,
+            "size_bytes": file.size_bytes,
+            "modified_at": file.modified_at,
+            "age_seconds": round(file.age(now).total_seconds()),
+            "removed": file in removed,
         }
-        for one in found
+        for file in orphaned_files
     ]
 
 
 def _show(
-    found: "Sequence[Orphan]", removed: "Sequence[Orphan]", now: "datetime", older_than: str
+    orphaned_files: "Sequence[OrphanedFile]",
+    removed: "set[OrphanedFile]",
+    now: "datetime",
+    older_than: str,
 ) -> None:
-    from totes.cli.terminal import age, out, table
+    from totes.cli.terminal import format_duration, out, table
 
     console = out()
-    if found:
-        rows = table("orphan", ">bytes", ">age", "")
-        gone = set(removed)
-        for one in found:
-            done = "removed" if one in gone else ""
-            rows.add_row(f"{one.url}/{one.key}", f"{one.size_bytes:,}", age(one.age(now)), done)
+    if orphaned_files:
+        rows = table("orphaned file", ">bytes", ">age", "")
+        for file in orphaned_files:
+            outcome = "removed" if file in removed else ""
+            rows.add_row(
+                f"{file.url}/{file.key}",
+                f"{file.size_bytes:,}",
+                format_duration(file.age(now)),
+                outcome,
+            )
         console.print(rows)
-    size_bytes = sum(one.size_bytes for one in found)
-    line = f"{len(found):,} orphan{'' if len(found) == 1 else 's'}, {size_bytes:,} bytes"
+    size_bytes = sum(file.size_bytes for file in orphaned_files)
+    count = len(orphaned_files)
+    line = f"{count:,} orphaned file{'' if count == 1 else 's'}, {size_bytes:,} bytes"
     if removed:
         line += f"; {len(removed):,} older than {older_than} removed"
     console.print(f"{line}.")

@@ -1,4 +1,4 @@
-"""`totes quarantine …`: rows that were refused, and how they get another chance."""
+"""`totes quarantine …`: list quarantined rows and try them again."""
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
@@ -10,81 +10,84 @@ import typer
 from totes.cli.report import Json, report
 
 if TYPE_CHECKING:
-    from totes.operations.unreadable import Value
+    from totes.operations.unreadable import UnreadableValue
 
 app = typer.Typer(name="quarantine", no_args_is_help=True)
 
 
 @app.callback()
 def quarantine() -> None:
-    """Rows that were set aside, and their release."""
+    """List quarantined rows, or try them again."""
 
 
 @app.command("list")
 def list_(*, as_json: Json = False) -> None:
-    """Count rows in quarantine, by table, column and reason.
+    """Count quarantined rows by table, column and reason.
 
-    Also values that can't be read in totesys.
+    Also counts values in the source that can't be read.
     """
     from totes.cli.terminal import cell, out, table
-    from totes.config.resources import Places
+    from totes.config.resources import Resources
     from totes.config.settings import load_settings
-    from totes.operations.unreadable import unreadable
-    from totes.warehouse.quarantine import Count, counts
+    from totes.operations.unreadable import list_unreadable_values
+    from totes.warehouse.quarantine import QuarantineCount, count_quarantined_rows
 
-    with Places(load_settings(), make=False) as places:
-        found = counts(places.warehouse)
-        values = unreadable(places.ingestion)
-    by_reason = Counter((_in_totesys(one), one.column, one.reason) for one in values)
-    found += [Count(rows, *group) for group, rows in sorted(by_reason.items())]
+    with Resources(load_settings(), create=False) as resources:
+        found = count_quarantined_rows(resources.warehouse)
+        values = list_unreadable_values(resources.ingestion)
+    by_reason = Counter((_in_source(one), one.column, one.reason) for one in values)
+    found += [QuarantineCount(rows, *group) for group, rows in sorted(by_reason.items())]
     if as_json:
         report(found)
         return
     if not found:
         out().print("Quarantine is empty.")
         return
-    shown = table(">rows", "table", "column", "reason")
+    rows = table(">rows", "table", "column", "reason")
     for one in found:
         cells = (f"{one.rows:,}", one.table, one.column or "", one.reason)
-        shown.add_row(*map(cell, cells))
-    out().print(shown)
+        rows.add_row(*map(cell, cells))
+    out().print(rows)
 
 
 @app.command()
 def show(
     star_table: Annotated[
-        str | None, typer.Argument(metavar="[TABLE]", help="Only rows of this star table.")
+        str | None, typer.Argument(metavar="[TABLE]", help="Show rows of this star table only.")
     ] = None,
     *,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """List rows in quarantine and the reasons, oldest first.
+    """List quarantined rows with their reasons, oldest first.
 
-    After them come values that can't be read in totesys.
+    Values in the source that can't be read follow at the end.
     """
     from totes.cli.terminal import cell, out, table
-    from totes.config.resources import Places
+    from totes.config.resources import Resources
     from totes.config.settings import load_settings
     from totes.errors import UsageError
-    from totes.operations.unreadable import unreadable
-    from totes.warehouse.quarantine import Refused, refused
+    from totes.operations.unreadable import list_unreadable_values
+    from totes.warehouse.quarantine import QuarantinedRow, list_quarantined_rows
 
-    with Places(load_settings(), make=False) as places:
-        if star_table is not None and star_table not in places.star.tables:
-            tables = ", ".join(places.star.tables)
-            raise UsageError(f"There is no star table {star_table}: {tables} are all.")
-        found = refused(places.warehouse, star_table, limit)
-        values = [] if star_table else unreadable(places.ingestion)
+    with Resources(load_settings(), create=False) as resources:
+        if star_table is not None and star_table not in resources.star.tables:
+            tables = ", ".join(resources.star.tables)
+            raise UsageError(f"There is no star table {star_table}. The star tables are {tables}.")
+        found = list_quarantined_rows(resources.warehouse, star_table, limit)
+        values = [] if star_table else list_unreadable_values(resources.ingestion)
     found += [
-        Refused(None, _in_totesys(one), one.key, one.column, None, one.reason) for one in values
+        QuarantinedRow(None, _in_source(one), one.key, one.column, None, one.reason)
+        for one in values
     ]
     del found[limit:]
     if as_json:
         report(found)
         return
     if not found:
-        out().print(f"No row of {star_table} waits." if star_table else "Quarantine is empty.")
+        out().print(
+            f"No row of {star_table} is in quarantine." if star_table else "Quarantine is empty."
+        )
         return
     rows = table("table", "key", "column", "value", ">batch", "reason")
     for row in found:
@@ -98,54 +101,54 @@ def show(
 @app.command()
 def release(
     batches: Annotated[
-        list[int] | None, typer.Argument(metavar="[BATCH]…", help="Only rows of these batches.")
+        list[int] | None, typer.Argument(metavar="[BATCH]…", help="Try rows of these batches only.")
     ] = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """Try refused rows again, with today's models.
+    """Try rejected rows again, with the current models.
 
-    The release is a batch of its own, which goes through all stages. Rows that wait for a
-    dimension row need no release: they enter by themselves. So do rows with a value that can't be
-    read in totesys, once it is corrected there.
+    The release is a new batch, which goes through all stages. Rows that wait for a dimension row
+    need no release: they are loaded when it arrives. Rows with a value that can't be read are
+    loaded once it is corrected in the source.
     """
-    from totes.cli.terminal import out, progress
-    from totes.config.resources import Places
+    from totes.cli.terminal import out, show_progress
+    from totes.config.resources import Resources
     from totes.config.settings import load_settings
     from totes.operations.release import release as publish
-    from totes.stages.runner import steps
-    from totes.warehouse.quarantine import refused_batches
+    from totes.stages.runner import run_stage
+    from totes.warehouse.quarantine import find_rejected_batches
 
-    with Places(load_settings(), make=False) as places, progress() as shown:
-        wanted = batches or refused_batches(places.warehouse)
-        batch, left, current = None, set[int](), set[int]()
-        if wanted:
-            batch = publish(places.ingestion, wanted).batch
+    with Resources(load_settings(), create=False) as resources, show_progress() as progress:
+        to_try = batches or find_rejected_batches(resources.warehouse)
+        batch, rejected_again, current = None, set[int](), set[int]()
+        if to_try:
+            batch = publish(resources.ingestion, to_try).batch
             for stage in ("transform", "load"):
-                for _ in steps(places.pipeline, stage, progress=shown):
+                for _ in run_stage(resources.pipeline, stage, progress=progress):
                     pass
-            tried = {*wanted, batch}
-            left = tried.intersection(refused_batches(places.warehouse))
-            current = tried.intersection(refused_batches(places.warehouse, history=False))
+            tried = {*to_try, batch}
+            rejected_again = tried.intersection(find_rejected_batches(resources.warehouse))
+            current = tried.intersection(find_rejected_batches(resources.warehouse, history=False))
     if as_json:
-        report({"batch": batch, "tried": wanted, "refused": sorted(current)})
+        report({"batch": batch, "tried": to_try, "refused": sorted(current)})
         return
     if batch is None:
         out().print("Quarantine is empty: there is nothing to release.")
         return
     if current:
-        fate = "some are refused still: `totes quarantine show`"
-    elif left:
-        fate = "what is refused still has been replaced by something newer"
+        outcome = "some are still rejected, see `totes quarantine show`"
+    elif rejected_again:
+        outcome = "those that are still rejected have been replaced by newer versions"
     else:
-        fate = "all were accepted"
-    out().print(f"Batch {batch} tried the refused rows of batch {_numbers(wanted)}: {fate}.")
+        outcome = "all were accepted"
+    out().print(f"Batch {batch} retried the rejected rows of batch {_numbers(to_try)}: {outcome}.")
 
 
 def _numbers(batches: list[int]) -> str:
     return ", ".join(map(str, batches))
 
 
-def _in_totesys(value: "Value") -> str:
-    """The source table of a value, as the tables of the quarantine are listed."""
-    return f"{value.table} in totesys"
+def _in_source(value: "UnreadableValue") -> str:
+    """Return the name of the value's table as quarantine lists show it."""
+    return f"{value.table} in the source"

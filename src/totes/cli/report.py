@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 JsonLines = Annotated[
-    bool, typer.Option("--json", help="As JSON: one object on one line for each step.")
+    bool, typer.Option("--json", help="Print JSON: one object per line for each step.")
 ]
 
 

@@ -1,4 +1,4 @@
-"""`totes settings`: every setting, its value and where it comes from."""
+"""`totes settings`: list the settings."""
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
@@ -6,18 +6,23 @@ from totes.cli.report import Json, report
 
 
 def settings(*, as_json: Json = False) -> None:
-    """Every setting, its value and where it is from."""
+    """List all settings with their values and origins."""
     from rich.text import Text
 
-    from totes.cli.terminal import out, printable
-    from totes.config.settings import listed, load_settings
+    from totes.cli.terminal import out
+    from totes.config.settings import list_settings, load_settings
+    from totes.escape import escape_controls
 
-    found = list(listed(load_settings()))
+    listed = list(list_settings(load_settings()))
     if as_json:
-        report(found)
+        report(listed)
         return
-    console = out()
-    for one in found:
-        value = printable(one.value) if one.value is not None else f"({one.default})"
-        console.print(Text.assemble((f"{one.name:<21}", "bold"), f" {value}  ({one.origin})"))
-        console.print(Text(f"{'':<21} {one.meaning}", "dim"))
+    console, width = out(), max(len(setting.name) for setting in listed)
+    for setting in listed:
+        value = (
+            escape_controls(setting.value) if setting.value is not None else f"({setting.default})"
+        )
+        console.print(
+            Text.assemble((f"{setting.name:<{width}}", "bold"), f" {value}  ({setting.origin})")
+        )
+        console.print(Text(f"{'':<{width}} {setting.meaning}", "dim"))

@@ -1,4 +1,4 @@
-"""The commands that move data: the three stages, all of them in a row, and a replay."""
+"""The commands that move data: `ingest`, `transform`, `load`, `run` and `replay`."""
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
@@ -11,16 +11,16 @@ from totes.cli.report import JsonLines, report_line
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from totes.alert import Alarm
-    from totes.stages.runner import Done
+    from totes.alert import AlertTargets
+    from totes.stages.runner import StepResult
 
 NewSource = Annotated[
     bool,
-    typer.Option("--accept-new-source", help="The source is another than last time, and is meant."),
+    typer.Option("--accept-new-source", help="Accept a changed source database."),
 ]
 Deletes = Annotated[
     bool,
-    typer.Option("--accept-deletes", help="More than half of a table vanished, and that is right."),
+    typer.Option("--accept-deletes", help="Allow deleting more than half of a table."),
 ]
 
 
@@ -30,65 +30,50 @@ def ingest(
     accept_deletes: Deletes = False,
     as_json: JsonLines = False,
 ) -> None:
-    """Capture what changed in totesys as a batch."""
-    from totes.cli.terminal import progress
-    from totes.config.resources import Places
+    """Capture the changes in the source as a batch."""
+    from totes.cli.terminal import show_progress
+    from totes.config.resources import Resources
     from totes.config.settings import load_settings
-    from totes.policy import persistently
-    from totes.stages.ingest import Accept
-    from totes.stages.ingest import ingest as take
-    from totes.stages.runner import ingested
+    from totes.error_policy import retry_iterator
+    from totes.stages.ingest import AcceptOptions
+    from totes.stages.runner import run_stage
 
-    accept = Accept(new_source=accept_new_source, deletes=accept_deletes)
-    with Places(load_settings()) as places, progress() as shown:
-        found = persistently(
-            lambda: take(
-                places.source,
-                places.ingestion,
-                places.scope,
-                rates=places.rates,
-                accept=accept,
-                progress=shown,
-            )
-        )
-    _show(ingested(found), as_json=as_json)
+    accept = AcceptOptions(new_source=accept_new_source, deletes=accept_deletes)
+    with Resources(load_settings()) as resources, show_progress() as progress:
+        for result in retry_iterator(lambda: run_stage(resources, "ingest", accept, progress)):
+            _show(result, as_json=as_json)
 
 
 def transform(*, as_json: JsonLines = False) -> None:
-    """Make the star's Parquet of pending batches."""
-    from totes.cli.terminal import progress
-    from totes.config.resources import Places
+    """Compute the star tables of pending batches, as Parquet."""
+    from totes.cli.terminal import show_progress
+    from totes.config.resources import Resources
     from totes.config.settings import load_settings
-    from totes.policy import steadily
-    from totes.stages.runner import tell_refused, transformed
-    from totes.stages.transform import transform as make
+    from totes.error_policy import retry_iterator
+    from totes.stages.runner import run_stage
 
-    with Places(load_settings()) as places, progress() as shown:
-        for made in steadily(
-            lambda: make(places.ingestion, places.processed, places.star, progress=shown)
-        ):
-            done = transformed(made)
-            _show(done, as_json=as_json)
-            tell_refused(places.alarm, done)
+    with Resources(load_settings()) as resources, show_progress() as progress:
+        results = retry_iterator(lambda: run_stage(resources, "transform", progress=progress))
+        _show_all(results, resources.alert_targets, as_json=as_json)
 
 
 def load(*, as_json: JsonLines = False) -> None:
     """Load pending batches into the warehouse."""
-    from totes.cli.terminal import progress
-    from totes.config.resources import Places
+    from totes.cli.terminal import show_progress
+    from totes.config.resources import Resources
     from totes.config.settings import load_settings
-    from totes.policy import steadily
-    from totes.stages.runner import steps
+    from totes.error_policy import retry_iterator
+    from totes.stages.runner import run_stage
 
-    with Places(load_settings()) as places, progress() as shown:
-        steps_taken = steadily(lambda: steps(places, "load", progress=shown))
-        _show_all(steps_taken, places.alarm, as_json=as_json)
+    with Resources(load_settings()) as resources, show_progress() as progress:
+        results = retry_iterator(lambda: run_stage(resources, "load", progress=progress))
+        _show_all(results, resources.alert_targets, as_json=as_json)
 
 
 def run(
     *,
     once: Annotated[
-        bool, typer.Option("--once", help="Bring the warehouse up to totesys and exit.")
+        bool, typer.Option("--once", help="Bring the warehouse up to date and exit.")
     ] = False,
     every: Annotated[
         str | None,
@@ -98,41 +83,54 @@ def run(
     accept_deletes: Deletes = False,
     as_json: JsonLines = False,
 ) -> None:
-    """Ingest, transform and load, again and again.
+    """Run ingest, transform and load continuously.
 
-    Ctrl-C and SIGTERM finish the batch in hand and stop; a second Ctrl-C stops at once. A stage
-    that fails is tried again after growing pauses while the others go on, and
-    TOTES_ALERT_COMMAND is told.
+    Ctrl-C and SIGTERM stop it after the current batch; a second Ctrl-C stops it at once. A stage
+    that fails is reported to TOTES_ALERT_COMMAND and retried after growing pauses, while the
+    others continue. Alert rules (see `totes alerts`) are checked after each batch, and the
+    scheduled report is sent when it is due.
     """
-    from functools import partial
-
-    from totes.cli.terminal import progress, stopping
-    from totes.config.resources import Places
-    from totes.config.settings import duration, load_settings
+    from totes.cli.terminal import show_progress, stop_on_signals
+    from totes.config.resources import Resources
+    from totes.config.settings import load_settings, parse_duration
     from totes.errors import UsageError
-    from totes.stages.ingest import Accept
+    from totes.notifications.background import Checker, checks_in_background
+    from totes.stages.ingest import AcceptOptions
     from totes.stages.runner import run as keep_running
 
     if once and every:
-        raise UsageError("--once and --every exclude each other.")
+        raise UsageError("Use either --once or --every, not both.")
     settings = load_settings()
-    pause = duration(every, "--every") if every else settings.every
-    accept = Accept(new_source=accept_new_source, deletes=accept_deletes)
-    with Places(settings) as places, progress() as shown:
+    pause = parse_duration(every, "--every") if every else settings.every
+    accept = AcceptOptions(new_source=accept_new_source, deletes=accept_deletes)
+    with Resources(settings) as resources, show_progress() as progress:
+        checker = Checker(settings, resources.warehouse, resources.alert_targets)
         if once:
             from totes.stages.runner import run_once
 
-            _show_all(run_once(places.pipeline, accept, shown), places.alarm, as_json=as_json)
+            _show_all(
+                run_once(resources.pipeline, accept, progress),
+                resources.alert_targets,
+                as_json=as_json,
+            )
+            checker.check()
             return
-        with stopping() as stop:
+        with stop_on_signals() as stop, checks_in_background(checker) as wake:
+
+            def on_result(result: "StepResult") -> None:
+                _show_if_batch(result, as_json=as_json)
+                if result.stage == "load":
+                    wake.set()
+
             keep_running(
-                places.pipeline,
+                resources.pipeline,
                 pause,
                 stop,
                 accept=accept,
-                alarm=places.alarm,
-                watch=partial(_show_news, as_json=as_json),
-                progress=shown,
+                alert_targets=resources.alert_targets,
+                on_result=on_result,
+                progress=progress,
+                source_share=settings.source_share,
             )
 
 
@@ -140,49 +138,52 @@ def replay(
     *,
     into: Annotated[
         str | None,
-        typer.Option(metavar="DSN", help="Another warehouse to build, instead of ours."),
+        typer.Option(metavar="DSN", help="Build this warehouse instead of TOTES_WAREHOUSE_DSN."),
     ] = None,
     to: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="The last batch to replay. [all]")
+        int | None, typer.Option(metavar="N", min=1, help="Last batch to replay. [all]")
     ] = None,
     as_json: JsonLines = False,
 ) -> None:
-    """Rebuild everything from the ingestion store.
+    """Rebuild processed data and warehouse from the ingestion store.
 
-    The new generation of processed data stands beside the old one and takes its place when it is
+    Writes a new generation of processed data beside the current one, and replaces that once it is
     complete.
     """
-    from totes.cli.terminal import progress
-    from totes.config.resources import Places
-    from totes.config.settings import dsn, load_settings
-    from totes.stages.replay import replay as again
+    from totes.cli.terminal import show_progress
+    from totes.config.resources import Resources
+    from totes.config.settings import load_settings, parse_dsn
+    from totes.stages.replay import replay as run_replay
 
-    target = dsn(into, "--into") if into else None
-    with Places(load_settings()) as places, progress() as shown:
-        steps = again(places.pipeline, into=target, upto=to, progress=shown)
-        _show_all(steps, places.alarm, as_json=as_json)
-
-
-def _show_all(steps: "Iterable[Done]", alarm: "Alarm", *, as_json: bool) -> None:
-    from totes.stages.runner import tell_refused
-
-    for done in steps:
-        _show(done, as_json=as_json)
-        tell_refused(alarm, done)
+    target = parse_dsn(into, "--into") if into else None
+    with Resources(load_settings()) as resources, show_progress() as progress:
+        steps = run_replay(resources.pipeline, into=target, last_batch=to, progress=progress)
+        _show_all(steps, resources.alert_targets, as_json=as_json)
 
 
-def _show_news(done: "Done", *, as_json: bool) -> None:
-    if done.batch is not None:
-        _show(done, as_json=as_json)
+def _show_all(
+    steps: "Iterable[StepResult]", alert_targets: "AlertTargets", *, as_json: bool
+) -> None:
+    from totes.stages.runner import alert_quarantined
+
+    for result in steps:
+        _show(result, as_json=as_json)
+        alert_quarantined(alert_targets, result)
 
 
-def _show(done: "Done", *, as_json: bool) -> None:
-    from totes.cli.terminal import moment, out
+def _show_if_batch(result: "StepResult", *, as_json: bool) -> None:
+    if result.batch is not None:
+        _show(result, as_json=as_json)
+
+
+def _show(result: "StepResult", *, as_json: bool) -> None:
+    from totes.cli.terminal import format_time, out
 
     if as_json:
-        report_line({**vars(done), "refused": dict(done.refused)})
-    elif done.batch is None:
-        out().print(f"{done.stage:<10} nothing new at {moment(done.at)}")
+        report_line({**vars(result), "refused": dict(result.refused)})
+    elif result.batch is None:
+        out().print(f"{result.stage:<10} nothing new at {format_time(result.at)}")
     else:
-        rows = f"{done.rows:,} row{'' if done.rows == 1 else 's'}"
-        out().print(f"{done.stage:<10} batch {done.batch:<6} {rows:>16}   as of {moment(done.at)}")
+        rows = f"{result.rows:,} row{'' if result.rows == 1 else 's'}"
+        line = f"{result.stage:<10} batch {result.batch:<6} {rows:>16}"
+        out().print(f"{line}   as of {format_time(result.at)}")

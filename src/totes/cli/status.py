@@ -1,4 +1,4 @@
-"""`totes status`: how far each stage is, and how fresh the data."""
+"""`totes status`: the progress of each stage and the age of the data."""
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
@@ -13,64 +13,72 @@ if TYPE_CHECKING:
 
 
 def status(*, as_json: Json = False) -> None:
-    """How far each stage is, and how fresh the data.
+    """Show the last batch of each stage and the age of the data.
 
-    Also what the last batch brought, changes of the source's schema, and what waits in quarantine.
+    Also shows the rows of the last batch, changes of the source's schema, and the quarantine.
     """
     from totes.cli.terminal import out
-    from totes.config.resources import Places
+    from totes.config.resources import Resources
     from totes.config.settings import load_settings
-    from totes.operations.status import status as look
+    from totes.operations.status import read_status
 
-    with Places(load_settings(), make=False) as places:
-        seen = look(places.ingestion, places.processed, places.warehouse)
+    with Resources(load_settings(), create=False) as resources:
+        current = read_status(resources.ingestion, resources.processed, resources.warehouse)
     if as_json:
-        report(seen.to_json())
+        report(current.to_json())
     else:
-        _show_status(out(), seen)
+        _show_status(out(), current)
 
 
-def _show_status(console: "Console", seen: "Status") -> None:
-    from totes.cli.terminal import age, cell, moment, printable, table
+def _show_status(console: "Console", current: "Status") -> None:
+    from totes.cli.terminal import cell, format_duration, format_time, table
+    from totes.escape import escape_controls
 
-    console.print(f"data to     {moment(seen.data_to)}")
-    ago = "" if seen.lag is None else f", {age(seen.lag)} ago"
-    console.print(f"checked at  {moment(seen.checked_at)}{ago}")
-    console.print(f"verified    {_verified(seen)}")
-    if seen.ahead:
+    console.print(f"data to     {format_time(current.data_to)}")
+    ago = "" if current.lag is None else f", {format_duration(current.lag)} ago"
+    console.print(f"checked at  {format_time(current.checked_at)}{ago}")
+    console.print(f"verified    {_verified(current)}")
+    if current.ahead:
         console.print(
-            f"That is {age(seen.ahead)} ahead of the warehouse's clock: a clock is or was wrong. "
-            "Compare the clocks: until then nobody can tell how fresh the data is, though "
-            "`totes verify` proves it."
+            f"That is {format_duration(current.ahead)} ahead of the warehouse's clock: a clock is "
+            "or was wrong. Until the clocks agree, the age of the data is unknown; `totes verify` "
+            "still compares the data itself."
         )
     console.print()
     stages = table("stage", ">batch", "as of", ">rows", ">pending")
-    for stage in seen.stages:
-        cells = (f"{stage.batch}", moment(stage.captured_at), f"{stage.rows:,}", f"{stage.pending}")
+    for stage in current.stages:
+        cells = (
+            f"{stage.batch}",
+            format_time(stage.captured_at),
+            f"{stage.rows:,}",
+            f"{stage.pending}",
+        )
         stages.add_row(stage.name, *cells)
     console.print(stages)
-    if seen.carried:
-        console.print(f"\nIn batch {seen.stages[0].batch}")
+    if current.captured:
+        console.print(f"\nIn batch {current.stages[0].batch}")
         rows = table("table", ">changed", ">deleted")
-        for carried in seen.carried:
-            rows.add_row(cell(carried.table), f"{carried.changed:,}", f"{carried.deleted:,}")
+        for captured in current.captured:
+            rows.add_row(cell(captured.table), f"{captured.changed:,}", f"{captured.deleted:,}")
         console.print(rows)
-    for source in seen.unreadable:
-        unreadable = printable(f"{source.table} of totesys: {source.values:,} values can't be read")
+    for source in current.unreadable:
+        unreadable = escape_controls(
+            f"{source.table} of the source: {source.values:,} values can't be read"
+        )
         console.print(f"\n{unreadable}, see `totes quarantine show`.", markup=False)
-    for change in seen.schema_changes:
-        told = printable(f"{change.table}: {change.what}")
-        console.print(f"\nSince batch {change.batch}, {told}", markup=False)
-    console.print("\nIn quarantine" if seen.quarantine else "\nQuarantine is empty.")
-    for waiting in seen.quarantine:
-        told = printable(f"{waiting.table}: {waiting.reason}")
-        console.print(f"{waiting.rows:>8,}  {told}", markup=False)
+    for change in current.schema_changes:
+        line = escape_controls(f"{change.table}: {change.what}")
+        console.print(f"\nSince batch {change.batch}, {line}", markup=False)
+    console.print("\nIn quarantine" if current.quarantine else "\nQuarantine is empty.")
+    for waiting in current.quarantine:
+        line = escape_controls(f"{waiting.table}: {waiting.reason}")
+        console.print(f"{waiting.rows:>8,}  {line}", markup=False)
 
 
-def _verified(seen: "Status") -> str:
-    from totes.cli.terminal import moment
+def _verified(current: "Status") -> str:
+    from totes.cli.terminal import format_time
 
-    if seen.verified is None:
+    if current.verified is None:
         return "never: run `totes verify`"
-    result = "equal" if seen.verified.equal else "it differed, `totes verify` names the keys"
-    return f"{moment(seen.verified.verified_at)}, batch {seen.verified.batch}: {result}"
+    result = "equal" if current.verified.equal else "different, `totes verify` lists the keys"
+    return f"{format_time(current.verified.verified_at)}, batch {current.verified.batch}: {result}"

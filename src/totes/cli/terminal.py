@@ -1,31 +1,26 @@
-"""What people see: two consoles, progress and log lines, moments and ages in words."""
+"""Terminal output: consoles, tables, progress bars, log lines, and the format of times."""
 
 import logging
 import os
 import signal
 import sys
 import time
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Event, Lock, Thread
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import Progress as Bars
-from rich.table import Table
 from rich.text import Text
 
-from totes.progress import Progress
+from totes.escape import escape_controls
+from totes.progress import Progress as ReportsProgress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.table import Table
 
 LOG_EVERY_SECONDS = 5.0
 
@@ -34,14 +29,14 @@ PIPED_COLUMNS = 100
 log = logging.getLogger("totes")
 
 
-_with_bar: list[Console] = []
-"""The console of standard output while a bar is drawn on it: `out()` must return the same."""
+_bar_consoles: list[Console] = []
+"""The console of standard output while a bar is drawn on it, which `out()` must return."""
 
 
 def out() -> Console:
-    """Standard output, for what was asked for."""
-    if _with_bar:
-        return _with_bar[-1]
+    """Return the console of standard output, for results."""
+    if _bar_consoles:
+        return _bar_consoles[-1]
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPED_COLUMNS
@@ -49,46 +44,32 @@ def out() -> Console:
 
 
 def err() -> Console:
-    """Standard error, for what happens meanwhile."""
+    """Return the console of standard error, for progress and log lines."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def table(*headings: str, **options: Any) -> Table:
-    """A table without lines; headings that begin with `>` are of numbers."""
-    made = Table(box=None, pad_edge=False, header_style="dim", **options)
+def table(*headings: str, **options: Any) -> "Table":
+    """Return a table without borders; a heading that begins with `>` aligns its column right."""
+    from rich.table import Table  # noqa: PLC0415  slow to import
+
+    result = Table(box=None, pad_edge=False, header_style="dim", **options)
     for heading in headings:
-        made.add_column(heading.lstrip(">"), justify="right" if heading[:1] == ">" else "left")
-    return made
-
-
-_TURNS_LINES = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
-
-
-def printable(text: str) -> str:
-    """Text of others as one line that a terminal shows and doesn't obey.
-
-    What moves the cursor, ends the line or turns it around is shown as Python escapes it.
-    """
-    return "".join(
-        ascii(character)[1:-1]
-        if unicodedata.category(character) in {"Cc", "Zl", "Zp"}
-        or unicodedata.bidirectional(character) in _TURNS_LINES
-        else character
-        for character in text
-    )
+        result.add_column(heading.lstrip(">"), justify="right" if heading[:1] == ">" else "left")
+    return result
 
 
 def cell(text: str) -> Text:
-    """Such a text in a table, whose cells may hold markup."""
-    return Text(printable(text))
+    """Return untrusted text as a table cell, without markup."""
+    return Text(escape_controls(text))
 
 
-def moment(at: datetime | None) -> str:
+def format_time(at: datetime | None) -> str:
+    """Format a time in UTC to the second, such as `2026-11-29 01:36:00 UTC`."""
     return "never" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def age(span: timedelta | None) -> str:
-    """`3 s`, `12 min`, `2.5 h`, `3 d`."""
+def format_duration(span: timedelta | None) -> str:
+    """Format a duration as `3 s`, `12 min`, `2.5 h` or `3 d`."""
     if span is None:
         return "never"
     seconds = max(span.total_seconds(), 0)
@@ -103,7 +84,7 @@ def age(span: timedelta | None) -> str:
 
 
 class LogLines:
-    """Progress where nobody looks on: a line now and then, and none for what is quickly done."""
+    """Progress as log lines, every few seconds; none for work that is done sooner."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -115,23 +96,25 @@ class LogLines:
         total: int | None = None,
         batch: int | None = None,  # noqa: ARG002  `what` names it
     ) -> None:
+        """Begin a piece of work of `total` rows."""
         self._what, self._total, self._rows = what, total, 0
-        self._told = time.monotonic()
+        self._logged_at = time.monotonic()
 
     def advance(self, rows: int) -> None:
+        """Count rows, and log the count if the last line is old enough."""
         with self._lock:
             self._rows += rows
-            if time.monotonic() - self._told < LOG_EVERY_SECONDS:
+            if time.monotonic() - self._logged_at < LOG_EVERY_SECONDS:
                 return
-            self._told = time.monotonic()
+            self._logged_at = time.monotonic()
             of = f" of {self._total:,}" if self._total else ""
             log.info("%s: %s%s rows", self._what, f"{self._rows:,}", of)
 
 
 class Bar:
-    """Progress on a terminal: one bar, for the work in hand."""
+    """Progress on a terminal: one bar, for the current piece of work."""
 
-    def __init__(self, bars: Bars) -> None:
+    def __init__(self, bars: "Bars") -> None:
         self._bars = bars
         self._task = bars.add_task("", total=None, visible=False)
 
@@ -141,22 +124,33 @@ class Bar:
         total: int | None = None,
         batch: int | None = None,  # noqa: ARG002  `what` names it
     ) -> None:
+        """Replace the bar by one for `total` rows."""
         self._bars.remove_task(self._task)
         self._task = self._bars.add_task(what, total=total)
 
     def advance(self, rows: int) -> None:
+        """Move the bar on by a number of rows."""
         self._bars.advance(self._task, rows)
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
-    """A bar on a terminal, log lines elsewhere; the bar is gone afterwards.
+def show_progress() -> Iterator[ReportsProgress]:
+    """Yield a progress bar on a terminal, or log lines elsewhere; the bar is removed at the end.
 
-    Where standard output is a terminal, too, the bar is drawn there, below what `out()` prints.
+    If standard output is a terminal, too, the bar is drawn there, below what `out()` prints.
     """
     if not err().is_interactive:
         yield LogLines()
         return
+    from rich.progress import (  # noqa: PLC0415  slow to import
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
     console = out() if out().is_interactive else err()
     columns = (
         SpinnerColumn(),
@@ -166,57 +160,57 @@ def progress() -> Iterator[Progress]:
         TextColumn("rows"),
         TimeElapsedColumn(),
     )
-    _with_bar.extend([] if console.stderr else [console])
+    _bar_consoles.extend([] if console.stderr else [console])
     try:
-        with Bars(*columns, console=console, transient=True) as bars:
+        with Progress(*columns, console=console, transient=True) as bars:
             yield Bar(bars)
     finally:
-        _with_bar.clear()
+        _bar_consoles.clear()
 
 
 class _Formatter(logging.Formatter):
-    """A message in one line, whatever names of the source it repeats."""
+    """Formats a message as one line, even with names of the source that contain line breaks."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging names it
-        record.message = printable(record.message)
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
+        record.message = escape_controls(record.message)
         return super().formatMessage(record)
 
 
-class _Lines(logging.Handler):
-    """Log records on standard error, whoever owns it just now (a bar takes it over)."""
+class _StderrHandler(logging.Handler):
+    """Prints log records to `sys.stderr`, which a progress bar replaces."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr)  # noqa: T201
 
 
 def start_logging(*, debug: bool) -> None:
-    """The platform's own log lines on standard error; with the time where nobody looks on."""
-    handler = _Lines()
-    form = "%(message)s" if sys.stderr.isatty() else "%(asctime)s %(levelname)s %(message)s"
-    handler.setFormatter(_Formatter(form))
+    """Log to standard error; with time and level unless that is a terminal."""
+    handler = _StderrHandler()
+    line_format = "%(message)s" if sys.stderr.isatty() else "%(asctime)s %(levelname)s %(message)s"
+    handler.setFormatter(_Formatter(line_format))
     log.handlers = [handler]
     log.setLevel(logging.DEBUG if debug else logging.INFO)
 
 
 @contextmanager
-def stopping() -> Iterator[Event]:
-    """An event that Ctrl-C or SIGTERM sets; asked once more, they interrupt."""
+def stop_on_signals() -> Iterator[Event]:
+    """Yield an event that Ctrl-C or SIGTERM sets; a second signal raises KeyboardInterrupt."""
     stop = Event()
-    asked = False
+    requested = False
 
-    def comply() -> None:
+    def request_stop() -> None:
         stop.set()
-        log.info("Stopping after the work in hand; ask again to stop at once.")
+        log.info("Stopping after the current batch; press Ctrl-C again to stop at once.")
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        nonlocal requested
+        if requested:
             raise KeyboardInterrupt
-        asked = True
-        # Not from here: the thread that is interrupted may hold the event's own lock.
-        Thread(target=comply).start()
+        requested = True
+        # In another thread: the interrupted one may hold the event's own lock.
+        Thread(target=request_stop).start()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

@@ -1,4 +1,4 @@
-"""`totes verify`: compares warehouse and totesys row by row."""
+"""`totes verify`: compare warehouse and source row by row."""
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
@@ -11,56 +11,57 @@ from totes.cli.report import Json, report
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from totes.operations.verify import TableVerdict, Verdict
+    from totes.operations.verify import TableResult, VerifyResult
 
 DIFFERS = 1
-"""Exit code where the two differ."""
+"""Exit code if they differ."""
 
 _KEYS_SHOWN = 10
 
 
 def verify(*, as_json: Json = False) -> None:
-    """Compare warehouse and totesys row by row.
+    """Compare warehouse and source row by row.
 
-    Within one snapshot of totesys: what was not captured yet is captured and loaded first. Exits
-    with 1 where they differ, and names table and keys.
+    First captures and loads pending changes, then compares within one snapshot of the source. Lists
+    the tables and keys that differ, and exits with 1 if there are any.
     """
-    from totes.cli.terminal import out, progress
-    from totes.config.resources import Places
+    from totes.cli.terminal import out, show_progress
+    from totes.config.resources import Resources
     from totes.config.settings import load_settings
+    from totes.error_policy import retry
     from totes.operations.verify import verify as compare
-    from totes.policy import persistently
 
-    with Places(load_settings(), make=False) as places, progress() as shown:
-        verdict = persistently(lambda: compare(places.pipeline, progress=shown))
+    with Resources(load_settings(), create=False) as resources, show_progress() as progress:
+        result = retry(lambda: compare(resources.pipeline, progress=progress))
     if as_json:
-        report(verdict.to_json())
+        report(result.to_json())
     else:
-        show_verdict(out(), verdict)
-    raise typer.Exit(0 if verdict.equal else DIFFERS)
+        show_result(out(), result)
+    raise typer.Exit(0 if result.equal else DIFFERS)
 
 
-def show_verdict(console: "Console", verdict: "Verdict") -> None:
+def show_result(console: "Console", result: "VerifyResult") -> None:
+    """Print the rows of each table, the keys that differ, and the verdict."""
     from totes.cli.terminal import table
 
-    rows = table("table", ">totesys", ">warehouse", "")
-    for star in verdict.tables:
+    rows = table("table", ">source", ">warehouse", "")
+    for star in result.tables:
         equal = "[green]equal[/]" if star.equal else "[bold red]differs[/]"
         rows.add_row(star.name, f"{star.source_rows:,}", f"{star.warehouse_rows:,}", equal)
     console.print(rows)
-    for star in verdict.tables:
+    for star in result.tables:
         _show_differences(console, star)
-    what = "equals totesys" if verdict.equal else "differs from totesys"
-    console.print(f"The warehouse {what} as of batch {verdict.batch}.")
+    what = "equals the source" if result.equal else "differs from the source"
+    console.print(f"The warehouse {what} as of batch {result.batch}.")
 
 
-def _show_differences(console: "Console", star: "TableVerdict") -> None:
-    from totes.cli.terminal import printable
+def _show_differences(console: "Console", star: "TableResult") -> None:
+    from totes.escape import escape_controls
 
-    for one in star.differing[:_KEYS_SHOWN]:
-        columns = f" in {', '.join(one.columns)}" if one.columns else ""
-        told = f"{star.name} {one.key}: {one.kind}{columns}"
-        console.print(printable(told), markup=False)
+    for difference in star.differing[:_KEYS_SHOWN]:
+        columns = f" in {', '.join(difference.columns)}" if difference.columns else ""
+        line = f"{star.name} {difference.key}: {difference.kind}{columns}"
+        console.print(escape_controls(line), markup=False)
     if hidden := len(star.differing[_KEYS_SHOWN:]):
         console.print(f"{star.name}: {hidden:,} more (--json names them)")
     if star.more:
@@ -68,5 +69,5 @@ def _show_differences(console: "Console", star: "TableVerdict") -> None:
     if star.quarantined:
         keys = ", ".join(star.quarantined[:_KEYS_SHOWN])
         more = " …" if star.quarantined[_KEYS_SHOWN:] else ""
-        told = f"{star.name}: {len(star.quarantined):,} in quarantine, not compared: {keys}{more}"
-        console.print(printable(told), markup=False)
+        line = f"{star.name}: {len(star.quarantined):,} in quarantine, not compared: {keys}{more}"
+        console.print(escape_controls(line), markup=False)

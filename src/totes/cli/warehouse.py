@@ -1,4 +1,4 @@
-"""`totes warehouse …`: its tables."""
+"""`totes warehouse …`: manage the warehouse's tables."""
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
@@ -11,22 +11,22 @@ app = typer.Typer(name="warehouse", no_args_is_help=True)
 
 @app.callback()
 def warehouse() -> None:
-    """The warehouse's own tables."""
+    """Manage the warehouse's tables."""
 
 
 @app.command()
 def migrate(*, as_json: Json = False) -> None:
     """Create or upgrade the warehouse's tables."""
     from totes.cli.terminal import out
-    from totes.config.resources import Places
+    from totes.config.resources import Resources
     from totes.config.settings import load_settings
-    from totes.policy import persistently
-    from totes.stages.runner import refuse_source
-    from totes.warehouse.schema import migrate as bring_up
+    from totes.error_policy import retry
+    from totes.stages.runner import check_is_not_source
+    from totes.warehouse.schema import migrate as migrate_warehouse
 
-    with Places(load_settings()) as places:
-        persistently(lambda: refuse_source(places.ingestion, places.warehouse))
-        applied = persistently(lambda: bring_up(places.warehouse, places.star))
+    with Resources(load_settings()) as resources:
+        retry(lambda: check_is_not_source(resources.ingestion, resources.warehouse))
+        applied = retry(lambda: migrate_warehouse(resources.warehouse, resources.star))
     if as_json:
         report({"applied": list(applied)})
         return

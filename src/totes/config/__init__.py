@@ -1,1 +1,1 @@
-"""Settings, DSNs and secrets, and the resources that they lead to."""
+"""Settings, DSNs and secrets, and the databases and stores that they name."""

@@ -1,44 +1,45 @@
-"""Where everything is: what the settings name, and embedded servers for what they leave open."""
+"""The databases and stores that the settings name; embedded servers where they name none."""
 
 from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from totes.alert import Alarm
-from totes.config.settings import PREFIX, Dsn, Settings, warn
-from totes.engine import use_memory
+from totes.alert import AlertTargets
+from totes.config.settings import PREFIX, Dsn, Settings, warn_without_tls
+from totes.duckdb_engine import set_memory_limit
 from totes.errors import (
-    SourceAway,
     SourceError,
+    SourceUnavailable,
     TotesError,
     UsageError,
-    WarehouseAway,
     WarehouseError,
+    WarehouseUnavailable,
 )
 from totes.lake import Store, open_store
 from totes.lake.manifest import RATES
-from totes.rates import Rates, rates_at
-from totes.source.catalogue import Scope
+from totes.rates import RateFeed, rate_feed
+from totes.source.catalogue import CaptureScope
 from totes.stages.runner import Pipeline
-from totes.star.definition import TOTESYS, Star, load_star
+from totes.star.folder import TOTESYS, Star, load_star
 
 if TYPE_CHECKING:
     from totes.embedded import servers
 
 
-class Places:
-    """Each place is opened when it is first asked for; use it with `with`.
+class Resources:
+    """Databases, stores and options of the settings; each is opened at first use.
 
-    An embedded server lives while one of the processes that use it does. Unless `make`, one that
-    was never made is an error: to look at something must not bring it into being.
+    A context manager: leaving it releases the embedded servers. An embedded server runs until the
+    last process that uses it ends. With `create=False`, an embedded server that was never
+    initialised raises SourceError or WarehouseError: read-only commands must not create a database.
     """
 
-    def __init__(self, settings: Settings, *, make: bool = True) -> None:
+    def __init__(self, settings: Settings, *, create: bool = True) -> None:
         self.settings = settings
-        use_memory(settings.memory)
-        self._make = make
-        self._open = ExitStack()
+        set_memory_limit(settings.memory)
+        self._create = create
+        self._servers = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -49,43 +50,47 @@ class Places:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._open.close()
+        self._servers.close()
 
     @cached_property
     def source(self) -> Dsn:
-        """Totesys, as the role that may only read it."""
-        return self._named("source", SourceAway) or self._embedded_source.reader
+        """The source database, with a role that can only read it."""
+        return self._configured_dsn("source", SourceUnavailable) or self._embedded_source.reader
 
     @cached_property
-    def business(self) -> Dsn:
-        """The embedded totesys, as the application that writes it."""
+    def source_owner(self) -> Dsn:
+        """The embedded source, with a role that can write; UsageError if it is not embedded."""
         if self.settings.source_dsn or self.settings.source_secret:
             raise UsageError(
-                "TOTES_SOURCE_DSN is only ever read: name the totesys to write into with --into."
+                "The platform only reads the database of TOTES_SOURCE_DSN: name the database to "
+                "write to with --into."
             )
         return self._embedded_source.owner
 
     @cached_property
     def warehouse(self) -> Dsn:
-        """The warehouse, as the role that loads it."""
-        return self._named("warehouse", WarehouseAway) or self._embedded_warehouse.loader
+        """The warehouse, with the role that loads it."""
+        return (
+            self._configured_dsn("warehouse", WarehouseUnavailable)
+            or self._embedded_warehouse.loader
+        )
 
     @cached_property
-    def analyst(self) -> Dsn:
-        """The embedded warehouse, as a role that may only read it."""
+    def warehouse_reader(self) -> Dsn:
+        """The embedded warehouse, with a role that can only read it."""
         return self._embedded_warehouse.reader
 
     @cached_property
     def dashboard(self) -> Dsn:
-        """The warehouse, as the dashboard's role that may only read it."""
+        """The warehouse, with the dashboard's read-only role; UsageError where none is set."""
         if self.settings.dashboard_dsn is not None:
             return self.settings.dashboard_dsn
         if self.settings.warehouse_dsn or self.settings.warehouse_secret:
             raise UsageError(
-                "Set TOTES_DASHBOARD_DSN to a login of the warehouse that has the role "
-                "totes_reader and no other: the dashboard never uses the loader's."
+                "TOTES_DASHBOARD_DSN is not set: set it to a login of the warehouse that has only "
+                "the role totes_reader. The dashboard does not use the loader's login."
             )
-        return self.analyst
+        return self.warehouse_reader
 
     @cached_property
     def ingestion(self) -> Store:
@@ -98,30 +103,30 @@ class Places:
         return open_store(self.settings.processed)
 
     @property
-    def scope(self) -> Scope:
+    def scope(self) -> CaptureScope:
         """Which tables of the source to ingest."""
-        return Scope(self.settings.source_schema, self.settings.exclude_tables)
+        return CaptureScope(self.settings.source_schema, self.settings.exclude_tables)
 
     @cached_property
     def star(self) -> Star:
-        """The star to build; UsageError where its declaration is wrong."""
+        """The star to build; UsageError where its declaration is invalid."""
         folder = self.settings.star
         return TOTESYS if folder is None else load_star(folder)
 
     @property
-    def rates(self) -> Rates | None:
-        """Exchange rates, unless they are switched off or no model reads them."""
-        wanted = self.settings.rates and RATES in self.star.models.tables
-        return rates_at(self.settings.rates_url) if wanted else None
+    def rates(self) -> RateFeed | None:
+        """The exchange rates; None if they are switched off or no model reads them."""
+        is_needed = self.settings.rates and RATES in self.star.models.tables
+        return rate_feed(self.settings.rates_url) if is_needed else None
 
     @property
-    def alarm(self) -> Alarm:
-        """Whom to tell when something needs a person."""
-        return Alarm(self.settings.alert_command, self.settings.alert_topic)
+    def alert_targets(self) -> AlertTargets:
+        """Where alerts are sent."""
+        return AlertTargets(self.settings.alert_command, self.settings.alert_topic)
 
     @property
     def pipeline(self) -> Pipeline:
-        """All of them."""
+        """All databases and stores that the stages use, opened."""
         return Pipeline(
             self.source,
             self.scope,
@@ -132,47 +137,47 @@ class Places:
             self.star,
         )
 
-    def _named(self, place: str, away: type[TotesError]) -> Dsn | None:
-        """What the settings say: a DSN, with the parts that are in a secret."""
-        dsn: Dsn | None = getattr(self.settings, f"{place}_dsn")
-        secret: str | None = getattr(self.settings, f"{place}_secret")
+    def _configured_dsn(self, database: str, unavailable: type[TotesError]) -> Dsn | None:
+        """Return the DSN from the settings and the secret; None if neither is set."""
+        dsn: Dsn | None = getattr(self.settings, f"{database}_dsn")
+        secret: str | None = getattr(self.settings, f"{database}_secret")
         if secret is None:
             return dsn
-        from totes.config.secrets import secret_dsn  # noqa: PLC0415  who has no secret needs no AWS
+        from totes.config.secrets import read_secret_dsn  # noqa: PLC0415  AWS is optional
 
-        setting = f"{PREFIX}{place.upper()}_SECRET"
-        made = secret_dsn(secret, setting, dsn, away)
-        warn(made, setting)
-        return made
+        setting = f"{PREFIX}{database.upper()}_SECRET"
+        secret_dsn = read_secret_dsn(secret, setting, dsn, unavailable)
+        warn_without_tls(secret_dsn, setting)
+        return secret_dsn
 
     @cached_property
     def _embedded_source(self) -> "servers.Source":
         from totes.embedded.servers import prepare_source, source_server  # noqa: PLC0415
 
         server = source_server(self.settings.home)
-        return prepare_source(self._run(server, "totesys", "TOTES_SOURCE_DSN", SourceError))
+        return prepare_source(self._start(server, "totesys", "TOTES_SOURCE_DSN", SourceError))
 
     @cached_property
     def _embedded_warehouse(self) -> "servers.Warehouse":
         from totes.embedded.servers import prepare_warehouse, warehouse_server  # noqa: PLC0415
 
         server = warehouse_server(self.settings.home)
-        dsn = self._run(server, "warehouse", "TOTES_WAREHOUSE_DSN", WarehouseError)
+        dsn = self._start(server, "warehouse", "TOTES_WAREHOUSE_DSN", WarehouseError)
         return prepare_warehouse(dsn)
 
-    def _run(
+    def _start(
         self, server: "servers.EmbeddedServer", name: str, setting: str, error: type[TotesError]
     ) -> Dsn:
-        from totes.embedded.servers import INSTALL, installed  # noqa: PLC0415
+        from totes.embedded.servers import INSTALL, is_installed  # noqa: PLC0415
 
-        if not installed():
+        if not is_installed():
             raise UsageError(
                 f"{setting} is not set and no embedded PostgreSQL is installed: "
                 f"set it, or {INSTALL}."
             )
-        if not self._make and not server.made:
+        if not self._create and not server.exists:
             raise error(
-                f"There is no {name} in {self.settings.home} yet: begin with `totes demo`, or set "
-                "TOTES_SOURCE_DSN and TOTES_WAREHOUSE_DSN and `totes run --once`."
+                f"There is no database {name} in {self.settings.home} yet: run `totes demo`, or "
+                "set TOTES_SOURCE_DSN and TOTES_WAREHOUSE_DSN and run `totes run --once`."
             )
-        return self._open.enter_context(server).dsn
+        return self._servers.enter_context(server).dsn

@@ -1,7 +1,7 @@
-"""Passwords out of AWS Secrets Manager: a secret's JSON as parts of a DSN."""
+"""DSN parts and other values from AWS Secrets Manager, where a secret is a JSON object."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -12,83 +12,99 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
 
 MAX_AGE_SECONDS = 300
-"""How long a process keeps a secret; one that is refused before is fetched anew at once."""
+"""How long a process caches a secret. If its password is rejected, it is fetched immediately."""
 
-_SAME = ("host", "port", "dbname", "user", "password", "sslmode", "sslrootcert")
-_PARTS = {part: part for part in _SAME} | {"username": "user"}
-"""A secret's keys, and libpq's for them; RDS writes more, which is nobody's business here."""
+_LIBPQ_KEYWORDS = ("host", "port", "dbname", "user", "password", "sslmode", "sslrootcert")
+_KEYWORD_OF_FIELD = {keyword: keyword for keyword in _LIBPQ_KEYWORDS} | {"username": "user"}
+"""The libpq keyword for each field of a secret. Other fields, which RDS writes, are ignored."""
 
-_NEEDED = ("host", "dbname", "user", "password")
+_REQUIRED_KEYWORDS = ("host", "dbname", "user", "password")
 
-_REFUSALS = {
+_PERMANENT_ERRORS = {
     "ResourceNotFoundException": "there is no such secret in this account and region",
     "AccessDeniedException": "these credentials may not read it: grant secretsmanager:"
-    "GetSecretValue, and kms:Decrypt where it has a key of its own",
+    "GetSecretValue, and kms:Decrypt if it has its own key",
     "DecryptionFailure": "its key can't be used: grant kms:Decrypt",
-    "InvalidRequestException": "it is to be deleted, or has no value yet",
-    "InvalidParameterException": "that is no name or ARN of a secret",
-    "ValidationException": "that is no name or ARN of a secret",
+    "InvalidRequestException": "it is scheduled for deletion, or has no value yet",
+    "InvalidParameterException": "this is not the name or ARN of a secret",
+    "ValidationException": "this is not the name or ARN of a secret",
     "UnrecognizedClientException": "the credentials are not valid",
     "InvalidClientTokenId": "the credentials are not valid",
     "ExpiredTokenException": "the credentials have expired",
 }
-"""AWS's codes that no later try mends, and what they mean to a person."""
+"""AWS error codes that a retry can't fix, and their explanation."""
 
 
-def secret_dsn(name: str, setting: str, dsn: Dsn | None, away: type[TotesError]) -> Dsn:
-    """The DSN whose parts are in secret `name`; `dsn` has the others, and yields to it.
+def read_secret_dsn(name: str, setting: str, dsn: Dsn | None, unavailable: type[TotesError]) -> Dsn:
+    """Return the DSN with the parts in secret `name`, which take precedence over those of `dsn`.
 
-    Fetched anew by itself where its password is refused. UsageError names the `TOTES_…_SECRET` in
-    `setting` where the secret can't be meant, `away` is raised where it can't be had just now.
+    The DSN fetches the secret again when its password is rejected. Raises UsageError, which names
+    `setting` (`TOTES_…_SECRET`), if the secret is invalid, and `unavailable` if it can't be read
+    temporarily.
     """
+    label = f"The secret {name} ({setting})"
 
-    def made(*, force: bool = False) -> Dsn:
-        where = f"The secret {name} ({setting})"
-        parts = _parts(_fetched(name, where, away, force=force), where)
+    def read(*, force: bool = False) -> Dsn:
+        parts = _parse(_fetch(name, label, unavailable, force=force), label, _KEYWORD_OF_FIELD)
         base = dsn or Dsn("")
-        lacking = [part for part in _NEEDED if part not in parts and not base.has(part)]
-        if lacking:
+        missing = [part for part in _REQUIRED_KEYWORDS if part not in parts and not base.has(part)]
+        if missing:
             raise UsageError(
-                f"{where} lacks {', '.join(lacking)}: put it there"
-                f"{'' if lacking == ['password'] else f', or into {_dsn_setting(setting)}'}."
+                f"{label} has no {', '.join(missing)}: add it to the secret"
+                f"{'' if missing == ['password'] else f' or to {_dsn_setting(setting)}'}."
             )
         try:
             return base.replace(**parts)
         except Exception:  # noqa: BLE001  the driver's message repeats the text
-            raise UsageError(f"{where} holds a part that libpq doesn't take.") from None
+            raise UsageError(f"{label} has a value that libpq rejects.") from None
 
-    return made().renewed_by(lambda: made(force=True))
+    return read().set_renewal(lambda: read(force=True))
+
+
+def read_secret_fields(name: str, setting: str, fields: Sequence[str]) -> dict[str, str]:
+    """Return those of the fields that secret `name` has, as texts.
+
+    Raises UsageError, which names `setting` (`TOTES_…_SECRET`), if the secret can't be read.
+    """
+    label = f"The secret {name} ({setting})"
+    text = _fetch(name, label, UsageError, force=False)
+    return _parse(text, label, {field: field for field in fields})
 
 
 def _dsn_setting(setting: str) -> str:
     return f"{setting.removesuffix('SECRET')}DSN"
 
 
-def _parts(text: str, where: str) -> dict[str, str]:
-    """Libpq's keywords; UsageError, which doesn't repeat the text, where it is no such JSON."""
+def _parse(text: str, label: str, names: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of the fields in `names`, by the name that it has for them.
+
+    Raises UsageError, without the text, if it is not a JSON object with such values.
+    """
     try:
-        found = json.loads(text)
+        fields = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        fields = None
+    if not isinstance(fields, dict):
         raise UsageError(
-            f'{where} is not a JSON object such as {{"username": "…", "password": "…"}}.'
+            f'{label} is not a JSON object such as {{"username": "…", "password": "…"}}.'
         )
-    parts = {_PARTS[key]: value for key, value in found.items() if key in _PARTS and value != ""}
-    if wrong := [key for key, value in parts.items() if not isinstance(value, str | int)]:
-        raise UsageError(f"{where} has a {wrong[0]} that is neither a text nor a number.")
+    parts = {
+        names[field]: value for field, value in fields.items() if field in names and value != ""
+    }
+    if invalid := [key for key, value in parts.items() if not isinstance(value, str | int)]:
+        raise UsageError(f"{label} has a {invalid[0]} that is neither a string nor a number.")
     return {key: str(value) for key, value in parts.items()}
 
 
-def _fetched(name: str, where: str, away: type[TotesError], *, force: bool) -> str:
-    from botocore.exceptions import (  # noqa: PLC0415  who has no secret needs no AWS
+def _fetch(name: str, label: str, unavailable: type[TotesError], *, force: bool) -> str:
+    from botocore.exceptions import (  # noqa: PLC0415  AWS is optional
         BotoCoreError,
         ClientError,
         NoCredentialsError,
         NoRegionError,
     )
 
-    provider = _provider(where)
+    provider = _provider(label)
     from aws_lambda_powertools.utilities.parameters.exceptions import (  # noqa: PLC0415
         GetParameterError,
     )
@@ -97,41 +113,40 @@ def _fetched(name: str, where: str, away: type[TotesError], *, force: bool) -> s
         value = provider.get(name, max_age=MAX_AGE_SECONDS, force_fetch=force)
     except GetParameterError as error:
         match error.__context__:
-            case ClientError(response={"Error": {"Code": str(code)}}) if code in _REFUSALS:
-                raise UsageError(f"{where} can't be read: {_REFUSALS[code]}.") from error
-            case NoCredentialsError() | NoRegionError() as lacking:
-                raise UsageError(f"{where} can't be read: {_line(lacking)}.") from error
+            case ClientError(response={"Error": {"Code": str(code)}}) if code in _PERMANENT_ERRORS:
+                raise UsageError(f"{label} can't be read: {_PERMANENT_ERRORS[code]}.") from error
+            case NoCredentialsError() | NoRegionError() as cause:
+                raise UsageError(f"{label} can't be read: {_one_line(cause)}.") from error
             case ClientError(response={"Error": {"Code": str(code)}}):
-                raise away(f"{where} can't be read just now: {code}.") from error
-            case BotoCoreError() as failed:
-                raise away(f"{where} can't be read just now: {_line(failed)}.") from error
+                raise unavailable(f"{label} is temporarily unavailable: {code}.") from error
+            case BotoCoreError() as cause:
+                raise unavailable(
+                    f"{label} is temporarily unavailable: {_one_line(cause)}."
+                ) from error
             case _:
                 raise
     return value if isinstance(value, str) else ""
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 
-_Provider = Callable[[], "SecretsProvider"]
-
-
-def _provider(where: str) -> "SecretsProvider":
+def _provider(label: str) -> "SecretsProvider":
     try:
-        return _kept_provider()
+        return _cached_provider()
     except ImportError:
         raise UsageError(
-            f"{where} can't be read: install terrific-totes[aws], which has what it takes."
+            f"{label} can't be read: install terrific-totes[aws], which has the AWS packages."
         ) from None
 
 
 @cache
-def _kept_provider() -> "SecretsProvider":
-    """One for the process: it keeps what it has fetched, and its connection."""
+def _cached_provider() -> "SecretsProvider":
+    """Return the provider of this process, which caches secrets and its connection."""
     from aws_lambda_powertools.utilities.parameters import SecretsProvider  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
 
-    # Of six seconds at most: a function that hangs here is paid for.
-    patience = Config(connect_timeout=2, read_timeout=4, retries={"total_max_attempts": 3})
-    return SecretsProvider(boto_config=patience)
+    # A Lambda function that waits here costs money: six seconds per attempt at most.
+    config = Config(connect_timeout=2, read_timeout=4, retries={"total_max_attempts": 3})
+    return SecretsProvider(boto_config=config)

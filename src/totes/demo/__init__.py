@@ -1,1 +1,1 @@
-"""Embedded PostgreSQL servers and a simulated business that writes to them."""
+"""The demo: a simulated business, the pipeline, and a view of both in the terminal."""

@@ -1,4 +1,4 @@
-"""The dashboard beside the demonstration: a process of its own, gone with the demonstration."""
+"""The demo's dashboard: a child process that ends with the demo."""
 
 import os
 import subprocess
@@ -15,25 +15,25 @@ from totes.dashboard.server import HOST, PORT, free_port, url
 
 STOP_SECONDS = 10
 
-BESIDE = "totes.demo.beside"
-"""`totes`, ending with whoever holds the other end of its input: also where that was killed."""
+BESIDE = "totes.demo.child_process"
+"""The module that runs `totes` as a child process that ends with its parent."""
 
-LOOK_EVERY_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 @contextmanager
-def dashboard(settings: Settings, *, look: bool) -> Iterator[str]:
-    """Serves the pages of the demonstration's warehouse; yields their address.
+def dashboard(settings: Settings, *, open_browser: bool) -> Iterator[str]:
+    """Serve the dashboard of the demo's warehouse; yield its address.
 
-    With `look` they are opened in a browser as soon as they are there, where there is a screen.
-    What the server says goes into TOTES_HOME/dashboard.log.
+    With `open_browser`, it is opened in a browser when it is ready, if there is a display. The
+    server's output is appended to TOTES_HOME/dashboard.log.
     """
     port = free_port(HOST, PORT)
     address = url(HOST, port)
     command = [sys.executable, "-m", BESIDE, "dashboard", "--port", str(port)]
     environment = os.environ | {f"{PREFIX}HOME": str(settings.home)}
     with (settings.home / "dashboard.log").open("ab") as log:
-        # A session of its own, so that Ctrl-C reaches the demonstration alone.
+        # In a new session, so that Ctrl-C interrupts only the demo.
         server = subprocess.Popen(  # noqa: S603
             command,
             env=environment,
@@ -42,13 +42,13 @@ def dashboard(settings: Settings, *, look: bool) -> Iterator[str]:
             stderr=log,
             start_new_session=True,
         )
-    over = Event()
-    if look and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        Thread(target=_open, args=[address, over], daemon=True).start()
+    stopped = Event()
+    if open_browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        Thread(target=_open_when_ready, args=[address, stopped], daemon=True).start()
     try:
         yield address
     finally:
-        over.set()
+        stopped.set()
         server.terminate()
         try:
             server.wait(STOP_SECONDS)
@@ -56,11 +56,11 @@ def dashboard(settings: Settings, *, look: bool) -> Iterator[str]:
             server.kill()
             server.wait()
         finally:
-            server.communicate()  # nothing to say: its input is closed
+            server.communicate()  # closes its input
 
 
-def _open(address: str, over: Event) -> None:
-    while not over.wait(LOOK_EVERY_SECONDS):
+def _open_when_ready(address: str, stopped: Event) -> None:
+    while not stopped.wait(POLL_SECONDS):
         try:
             urlopen(f"{address}/_stcore/health", timeout=1).close()  # noqa: S310  # nosec B310
         except (URLError, OSError):

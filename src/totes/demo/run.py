@@ -1,11 +1,12 @@
-"""The demonstration: a business at work, the pipeline behind it, and the warehouse's answers."""
+"""The demo: runs a simulated business and the pipeline, and shows results from the warehouse."""
 
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from importlib.resources import files
 from itertools import count
 from math import inf
 from pathlib import Path
@@ -18,33 +19,46 @@ from psycopg.conninfo import make_conninfo
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from totes.config.resources import Places
+from totes.alert import AlertTargets
+from totes.config.resources import Resources
 from totes.config.settings import PREFIX, Dsn, Settings
 from totes.demo import simulator
-from totes.demo.answers import Answers, ask
+from totes.demo.answers import Answers, query_answers
 from totes.demo.simulator import Kind
 from totes.demo.simulator.filling import connect
-from totes.demo.view import BATCHES, EVENTS, Scene, picture
-from totes.embedded.servers import binary
+from totes.demo.view import MAX_BATCHES, MAX_EVENTS, DemoState, render
+from totes.embedded.servers import program_path
 from totes.errors import UsageError
-from totes.operations.verify import Verdict, verify
-from totes.stages.runner import STAGES, Done, run_once
+from totes.notifications.background import Checker, checks_in_background
+from totes.operations.verify import VerifyResult, verify
+from totes.stages.runner import STAGES, StepResult, run_once
 from totes.stages.runner import run as keep_running
 
-ORDERS = 1_000
-"""Sales orders to begin with: eight weeks of business."""
+WEEKDAYS = 300
+"""Weekdays with orders before today: sixty weeks, so that last month has one a year earlier."""
 
-MIX = {**simulator.USUAL, Kind.SILENT: 8, Kind.ADDRESS: 1, Kind.TRANSFER: 1, Kind.SETTLE: 1}
-"""As usual, but with silent changes enough to watch, and somebody who goes after late payers."""
+MIX = {
+    Kind.SALE: 100,
+    Kind.PURCHASE: 40,
+    Kind.SILENT: 32,
+    Kind.DESIGN: 4,
+    Kind.ADDRESS: 4,
+    Kind.TRANSFER: 4,
+    Kind.SETTLE: 1,
+}
+"""Four times the usual events, more silent changes, and late payments that are settled."""
 
-RATE = 4.0
-"""Events a second: a day of business every ten seconds."""
+ORDERS = WEEKDAYS * MIX[Kind.SALE]
+"""Sales orders before today."""
+
+RATE = 1.0
+"""Events per second: in ten minutes, the sales of three weekdays."""
 
 EVERY = timedelta(seconds=1)
 
-FRAMES_A_SECOND = 5
+FRAMES_PER_SECOND = 5
 
-_PLACES = (
+_RESOURCE_SETTINGS = (
     "source_dsn",
     "warehouse_dsn",
     "source_secret",
@@ -52,139 +66,169 @@ _PLACES = (
     "ingestion_url",
     "processed_url",
 )
-"""Settings that name the places of a real pipeline."""
+"""Settings that name the databases and stores of another installation."""
 
 SEED = 1
 
 
-def run(  # noqa: PLR0913  what a demonstration is made of
+def run(  # noqa: PLR0913  the options of the demo
     settings: Settings,
     console: Console,
     stop: Event,
     *,
     seconds: float | None,
-    show_verdict: Callable[[Console, Verdict], None],
-    pages: Callable[[Settings], AbstractContextManager[str]] | None = None,
+    show_result: Callable[[Console, VerifyResult], None],
+    serve_dashboard: Callable[[Settings], AbstractContextManager[str]] | None = None,
 ) -> None:
-    """Show it for `seconds`, or until `stop`; then prove it and say what to try next.
+    """Run the demo for `seconds`, or until `stop`; then verify, and print commands to try.
 
-    `pages` serves the dashboard meanwhile and tells where.
+    `serve_dashboard` serves the dashboard meanwhile and yields its address.
     """
-    if named := [f"{PREFIX}{name.upper()}" for name in _PLACES if getattr(settings, name)]:
-        raise UsageError(
-            f"The demo makes a business of its own in TOTES_HOME: unset {', '.join(named)}."
-        )
-    with Places(settings) as places:
+    names = [name for name in _RESOURCE_SETTINGS if getattr(settings, name)]
+    if names:
+        variables = ", ".join(f"{PREFIX}{name.upper()}" for name in names)
+        raise UsageError(f"The demo creates its own databases in TOTES_HOME: unset {variables}.")
+    with Resources(settings) as resources:
         console.print(
-            f"Two PostgreSQL servers, a lake and eight weeks of business in {settings.home} …",
+            f"Creating two databases, a lake and sixty weeks of business in {settings.home} …",
             markup=False,
         )
-        show = _Show(console)
-        for _ in _opening(places, show, prove=pages is not None):
+        view = _View(console)
+        if serve_dashboard is not None:
+            _write_example_config(settings.home)
+        for _ in _prepare(resources, view, with_verify=serve_dashboard is not None):
             if stop.is_set():
-                console.print("Stopped; the next `totes demo` goes on from here.", markup=False)
+                console.print("Stopped; the next `totes demo` continues from here.", markup=False)
                 return
-        pipeline = places.pipeline
-        with ExitStack() as beside:
-            if pages is not None:
-                show.address = beside.enter_context(pages(settings))
-                console.print(f"The dashboard: {show.address}", markup=False)
-            _play(places, show, stop, seconds)
-        show.address = ""
-        for done in run_once(pipeline):
-            show.watch(done)
-        show.ask(places.analyst)
-        console.print(show.picture())
-        show_verdict(console, verify(pipeline))
-        console.print(_next(settings, places.analyst), markup=False)
+        pipeline = resources.pipeline
+        with ExitStack() as stack:
+            if serve_dashboard is not None:
+                view.address = stack.enter_context(serve_dashboard(settings))
+                console.print(f"The dashboard: {view.address}", markup=False)
+                checker = Checker(settings, resources.warehouse, AlertTargets())  # sends nothing
+                view.on_load = stack.enter_context(checks_in_background(checker)).set
+            _run_workers(resources, view, stop, seconds)
+        view.address = ""
+        for result in run_once(pipeline):
+            view.add_step(result)
+        view.refresh_answers(resources.warehouse_reader)
+        console.print(view.render())
+        show_result(console, verify(pipeline))
+        console.print(_suggest_commands(settings, resources.warehouse_reader), markup=False)
 
 
-def _opening(places: Places, show: "_Show", *, prove: bool) -> Iterator[None]:
-    """The steps before the show; it may be stopped after each."""
-    totesys = places.business
+def _write_example_config(home: Path) -> None:
+    """Write a configuration of the dashboard with goals and alert rules, unless there is one."""
+    file = home / "dashboard.toml"
+    if not file.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        file.write_bytes((files("totes.demo") / "dashboard.toml").read_bytes())
+
+
+def _prepare(resources: Resources, view: "_View", *, with_verify: bool) -> Iterator[None]:
+    """Start the servers, fill totesys and run the pipeline once; yield after each step."""
+    totesys = resources.source_owner
     yield
-    _begin(totesys)
+    yield from fill_until(totesys, simulator.wall_clock().date())
+    pipeline = resources.pipeline
     yield
-    pipeline = places.pipeline
-    yield
-    for done in run_once(pipeline):
-        show.watch(done)
+    for result in run_once(pipeline):
+        view.add_step(result)
         yield
-    if prove:
-        verify(pipeline)  # the dashboard tells when that was
+    if with_verify:
+        verify(pipeline)  # the dashboard shows the time of the last one
         yield
 
 
-def _begin(totesys: Dsn) -> None:
-    """Eight weeks of business that end about today, unless there is some already."""
+def fill_until(totesys: Dsn, today: date) -> Iterator[None]:
+    """Insert the business of the days before today; yield after each step.
+
+    These are sixty weeks if there are no orders, and otherwise the days since the newest order.
+    """
     with connect(totesys) as connection:
-        known = connection.execute("SELECT FROM sales_order LIMIT 1").fetchone()
-    if known is None:
-        first_day = datetime.now(UTC).date() - timedelta(weeks=9)
-        simulator.bulk(totesys, orders=ORDERS, seed=SEED, first_day=first_day, settled=True)
+        order = connection.execute("SELECT FROM sales_order LIMIT 1").fetchone()
+    if order is None:
+        yesterday = today - timedelta(days=1)
+        simulator.bulk(
+            totesys,
+            orders=ORDERS,
+            seed=SEED,
+            last_day=yesterday,
+            weekdays=WEEKDAYS,
+            settled=True,
+        )
+        yield
+    with simulator.Simulator(totesys, seed=SEED, mix=MIX) as business:
+        for _ in business.run(until=datetime.combine(today, time())):
+            yield
 
 
-class _Show:
-    """What there is to see, gathered from the threads that make it happen."""
+class _View:
+    """The recent events, batches and answers; worker threads add to them."""
 
     def __init__(self, console: Console) -> None:
         self.address = ""
+        self.on_load: Callable[[], None] = lambda: None
         self._console = console
-        self._events: deque[simulator.Event] = deque(maxlen=EVENTS)
-        self._steps: deque[Done] = deque(maxlen=len(STAGES) * BATCHES)
+        self._events: deque[simulator.Event] = deque(maxlen=MAX_EVENTS)
+        self._steps: deque[StepResult] = deque(maxlen=len(STAGES) * MAX_BATCHES)
         self._answers = Answers()
 
-    def happened(self, event: simulator.Event) -> None:
+    def add_event(self, event: simulator.Event) -> None:
         self._events.append(event)
-        self._say(f"{event.at:%a %d %b %H:%M}  {event.text}")
+        self._print_line(f"{event.at:%a %d %b %H:%M}  {event.text}")
 
-    def watch(self, done: Done) -> None:
-        if done.batch is not None:
-            self._steps.append(done)
-            self._say(f"batch {done.batch}: {done.stage}, {done.rows:,} rows")
+    def add_step(self, result: StepResult) -> None:
+        if result.stage == "load":
+            self.on_load()
+        if result.batch is not None:
+            self._steps.append(result)
+            self._print_line(f"batch {result.batch}: {result.stage}, {result.rows:,} rows")
 
-    def _say(self, line: str) -> None:
-        """Where no picture can move, a line says it."""
+    def _print_line(self, line: str) -> None:
+        """Print a line if the console can't show a live view."""
         if not self._console.is_interactive:
             self._console.print(line, markup=False)
 
-    def ask(self, warehouse: Dsn) -> None:
-        """Have the warehouse answer again, once it has anything."""
+    def refresh_answers(self, warehouse: Dsn) -> None:
+        """Query the warehouse again if it has been loaded."""
         if any(step.stage == "load" for step in tuple(self._steps)) or self._answers.data_to:
-            self._answers = ask(warehouse)
+            self._answers = query_answers(warehouse)
 
-    def picture(self, rows: int | None = None) -> RenderableType:
+    def render(self, rows: int | None = None) -> RenderableType:
         events, steps = tuple(self._events), tuple(self._steps)
-        scene = Scene(datetime.now(UTC), events, steps, self._answers, self.address)
-        return picture(scene, self._console.width, rows)
+        state = DemoState(datetime.now(UTC), events, steps, self._answers, self.address)
+        return render(state, self._console.width, rows)
 
     @contextmanager
     def live(self) -> Iterator[Callable[[], None]]:
-        """What to call for the next frame; the moving picture is gone afterwards."""
+        """Yield a function that draws the next frame; the view disappears after the block."""
         if not self._console.is_interactive:
             yield lambda: None
             return
         with Live(
             console=self._console, transient=True, auto_refresh=False, vertical_overflow="crop"
         ) as live:
-            yield lambda: live.update(self.picture(self._console.height - 1), refresh=True)
+            yield lambda: live.update(self.render(self._console.height - 1), refresh=True)
 
 
-def _play(places: Places, show: _Show, stop: Event, seconds: float | None) -> None:
-    """Business and pipeline, each in a thread; this one draws."""
-    until = inf if seconds is None else monotonic() + seconds
-    analyst, pipeline = places.analyst, places.pipeline
-    with ThreadPoolExecutor(2) as threads, show.live() as draw:
+def _run_workers(resources: Resources, view: _View, stop: Event, seconds: float | None) -> None:
+    """Run the business and the pipeline in two threads, and draw the view in this one."""
+    deadline = inf if seconds is None else monotonic() + seconds
+    reader, pipeline = resources.warehouse_reader, resources.pipeline
+    with ThreadPoolExecutor(2) as threads, view.live() as draw:
         workers = [
-            threads.submit(_work, places.business, show, stop),
-            threads.submit(keep_running, pipeline, EVERY, stop, watch=show.watch, rest=0),
+            threads.submit(_run_business, resources.source_owner, view, stop),
+            threads.submit(
+                keep_running, pipeline, EVERY, stop, on_result=view.add_step, source_share=100
+            ),
         ]
         try:
             for frame in count():
-                if frame % FRAMES_A_SECOND == 0:
-                    show.ask(analyst)
+                if frame % FRAMES_PER_SECOND == 0:
+                    view.refresh_answers(reader)
                 draw()
-                if stop.wait(1 / FRAMES_A_SECOND) or monotonic() >= until:
+                if stop.wait(1 / FRAMES_PER_SECOND) or monotonic() >= deadline:
                     break
                 if any(worker.done() for worker in workers):
                     break
@@ -194,32 +238,32 @@ def _play(places: Places, show: _Show, stop: Event, seconds: float | None) -> No
         worker.result()
 
 
-def _work(totesys: Dsn, show: _Show, stop: Event) -> None:
-    with simulator.Simulator(totesys, seed=SEED, mix=MIX) as business:
+def _run_business(totesys: Dsn, view: _View, stop: Event) -> None:
+    with simulator.Simulator(totesys, seed=SEED, mix=MIX, clock=simulator.wall_clock) as business:
         for event in business.run(rate=RATE, stop=stop):
-            show.happened(event)
+            view.add_event(event)
 
 
-def _next(settings: Settings, analyst: Dsn) -> str:
-    """What to try now; the servers run as long as somebody uses them."""
+def _suggest_commands(settings: Settings, reader: Dsn) -> str:
+    """Return a text with commands to try. A server runs while a command uses it."""
     totes = _command("totes", Path(sys.executable).with_name("totes"))
     if settings.home != Path(".totes"):
         totes = f"TOTES_HOME={quote(str(settings.home))} {totes}"
-    psql = _command("psql", binary("psql"))
-    parts = {name: str(analyst.parts[name]) for name in ("host", "dbname", "user")}
-    address = quote(make_conninfo("", **parts))
+    psql = _command("psql", program_path("psql"))
+    parts = {name: str(reader.parts[name]) for name in ("host", "dbname", "user")}
+    conninfo = quote(make_conninfo("", **parts))
     return f"""
-All of it stays in {settings.home}. Next:
-  {totes} status      how far each stage is, and how fresh the data
-  {totes} run         go on; then, in other terminals,
-  {totes} simulate    have more business,
-  {totes} dashboard   see the pages, and
-  {psql} {address}
+All data is kept in {settings.home}. Next:
+  {totes} status      show the last batch of each stage, and how fresh the data is
+  {totes} run         run the pipeline again; while it runs, in other terminals:
+  {totes} simulate    simulate more business
+  {totes} dashboard   serve the dashboard
+  {psql} {conninfo}
 """
 
 
-def _command(name: str, here: Path) -> str:
-    """`name` where a shell finds it, else its path, short if that can be, for a shell."""
+def _command(name: str, path: Path) -> str:
+    """Return `name` if the shell finds it, else its quoted path, relative if possible."""
     if which(name):
         return name
-    return quote(str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here))
+    return quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))

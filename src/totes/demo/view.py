@@ -1,4 +1,4 @@
-"""What the demonstration shows: one picture of everything, made from values."""
+"""The demo's view in the terminal, rendered from values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,89 +11,92 @@ from rich.text import Text
 
 from totes.demo.answers import Answers, Country, Overdue, Version
 from totes.demo.simulator import Event, Kind
-from totes.stages.runner import STAGES, Done
+from totes.stages.runner import STAGES, StepResult
 
-EVENTS = 8
-BATCHES = 8
+MAX_EVENTS = 8
+MAX_BATCHES = 8
 
-LEFT, RIGHT = 13, 7
-"""The shares of the width: what happens is told in longer lines than what is counted."""
+LEFT_SHARE, RIGHT_SHARE = 13, 7
+"""The ratio of the widths of two panels side by side."""
 
-LEAST_COLUMNS = 33
-"""The least width of a panel; where two don't fit side by side, the second is left out."""
+MIN_PANEL_COLUMNS = 33
+"""If two panels of this width don't fit side by side, the second is omitted."""
 
-FEWEST_ROWS, MOST_ROWS = 5, BATCHES + 3
-"""The height of a panel, its frame included."""
+MIN_PANEL_ROWS, MAX_PANEL_ROWS = 5, MAX_BATCHES + 3
+"""The height of a panel with its border."""
 
-VERSIONS = 3
-"""At least this many versions of an order are shown."""
+MIN_VERSIONS = 3
+"""At least so many versions of an order are shown."""
 
-_BAR = 18
-_NAME = 27
-_SILENT = "bold yellow"
+_MAX_BAR_LENGTH = 18
+_MAX_NAME_LENGTH = 27
+_SILENT_STYLE = "bold yellow"
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A moment of the demonstration; `events` and `steps` in the order of their happening.
+class DemoState:
+    """The values that are shown; `events` and `steps` are in the order of time.
 
-    `address` is the dashboard's, empty where there is none.
+    `address` is the dashboard's, empty without a dashboard.
     """
 
     now: datetime
     events: Sequence[Event] = ()
-    steps: Sequence[Done] = ()
+    steps: Sequence[StepResult] = ()
     answers: Answers = field(default_factory=Answers)
     address: str = ""
 
 
-def picture(scene: Scene, columns: int, rows: int | None = None) -> RenderableType:
-    """All of it, from top to bottom: about 30 lines of 100 columns, or what fits into `rows`.
+def render(state: DemoState, columns: int, rows: int | None = None) -> RenderableType:
+    """Return the view: about 30 lines of 100 columns, or what fits into `rows`.
 
-    The history of the silent change is the last to be left out, the answers are the first.
+    Without enough rows the answers are omitted first, the versions of the changed order last.
     """
-    head = [_freshness(scene)]
-    if scene.address:
-        head.append(Text(f" The dashboard: {scene.address}", no_wrap=True, overflow="ellipsis"))
-    versions = scene.answers.order
+    head = [_render_freshness(state)]
+    if state.address:
+        head.append(Text(f" The dashboard: {state.address}", no_wrap=True, overflow="ellipsis"))
+    versions = state.answers.order
     if rows is not None:
-        versions = versions[-max(VERSIONS, rows - len(head) - 2 * MOST_ROWS - _AROUND) :]
-    history = _history(versions)
-    left = 10 * MOST_ROWS if rows is None else rows - len(head) - len(versions) - _AROUND
+        free = rows - len(head) - 2 * MAX_PANEL_ROWS - _HISTORY_OTHER_ROWS
+        versions = versions[-max(MIN_VERSIONS, free) :]
+    history = _render_history(versions)
+    free = 10 * MAX_PANEL_ROWS
+    if rows is not None:
+        free = rows - len(head) - len(versions) - _HISTORY_OTHER_ROWS
     panels = []
     for pair in (
         (
-            ("totesys: the business", _events(scene.events)),
-            ("batches: rows by stage", _flow(scene.steps)),
+            ("totesys: the business", _render_events(state.events)),
+            ("batches: rows by stage", _render_batches(state.steps)),
         ),
         (
-            ("sales this month, by country", _sales(scene.answers.sales)),
-            ("overdue payments", _overdue(scene.answers.overdue)),
+            ("sales this month, by country", _render_sales(state.answers.sales)),
+            ("overdue payments", _render_overdue(state.answers.overdue)),
         ),
     ):
-        height = min(left, MOST_ROWS)
-        if height >= FEWEST_ROWS:
-            panels.append(_pair(*pair, columns, height))
-            left -= height
+        height = min(free, MAX_PANEL_ROWS)
+        if height >= MIN_PANEL_ROWS:
+            panels.append(_pair_panels(*pair, columns, height))
+            free -= height
     return Group(*head, *panels, history)
 
 
-_AROUND = 4
+_HISTORY_OTHER_ROWS = 4
 """The lines of the history's panel that are not versions."""
 
 
-def _pair(
-    one: tuple[str, RenderableType], other: tuple[str, RenderableType], columns: int, height: int
+def _pair_panels(
+    left: tuple[str, RenderableType], right: tuple[str, RenderableType], columns: int, height: int
 ) -> RenderableType:
-    """Two panels side by side, or the first alone where there is no room for both."""
-    right = max(LEAST_COLUMNS, columns * RIGHT // (LEFT + RIGHT))
+    """Return two panels side by side, or the left one if both don't fit."""
+    right_columns = max(MIN_PANEL_COLUMNS, columns * RIGHT_SHARE // (LEFT_SHARE + RIGHT_SHARE))
     pair = Table.grid(expand=True, padding=(0, 1))
     pair.add_column(ratio=1)
-    if columns - right < LEAST_COLUMNS:
-        pair.add_row(_panel(*one, height))
+    if columns - right_columns < MIN_PANEL_COLUMNS:
+        pair.add_row(_panel(*left, height))
         return pair
-    pair.add_column(width=right)
-    pair.add_row(_panel(*one, height), _panel(*other, height))
+    pair.add_column(width=right_columns)
+    pair.add_row(_panel(*left, height), _panel(*right, height))
     return pair
 
 
@@ -101,13 +104,13 @@ def _panel(title: str, content: RenderableType, height: int) -> Panel:
     return Panel(content, title=title, title_align="left", border_style="dim", height=height)
 
 
-def _freshness(scene: Scene) -> Text:
+def _render_freshness(state: DemoState) -> Text:
     return Text.assemble(
         (" Terrific Totes ", "bold reverse"),
         "   data to ",
-        (_ago(scene.now, scene.answers.data_to), "bold green"),
+        (_ago(state.now, state.answers.data_to), "bold green"),
         ", checked ",
-        (_ago(scene.now, scene.answers.checked_at), "bold green"),
+        (_ago(state.now, state.answers.checked_at), "bold green"),
         no_wrap=True,
         overflow="ellipsis",
     )
@@ -117,95 +120,95 @@ def _ago(now: datetime, at: datetime | None) -> str:
     return "…" if at is None else f"{max((now - at).total_seconds(), 0):.1f} s ago"
 
 
-def _events(events: Sequence[Event]) -> RenderableType:
+def _render_events(events: Sequence[Event]) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
-    lines.add_column(style="dim", no_wrap=True, min_width=len("Mon 08:00"))
+    lines.add_column(style="dim", no_wrap=True, min_width=len("Mon 08:00:00"))
     lines.add_column(no_wrap=True, overflow="ellipsis")
-    for event in events[-EVENTS:]:
-        style = _SILENT if event.kind is Kind.SILENT or "silently" in event.text else ""
+    for event in events[-MAX_EVENTS:]:
+        style = _SILENT_STYLE if event.kind is Kind.SILENT or "silently" in event.text else ""
         lines.add_row(
-            f"{event.at:%a %H:%M}", Text(event.text, style, no_wrap=True, overflow="ellipsis")
+            f"{event.at:%a %H:%M:%S}", Text(event.text, style, no_wrap=True, overflow="ellipsis")
         )
     return lines
 
 
-def _flow(steps: Sequence[Done]) -> RenderableType:
-    """The last batches, and which stages they have passed."""
-    rows: dict[int, dict[str, int]] = {}
+def _render_batches(steps: Sequence[StepResult]) -> RenderableType:
+    """Return the last batches, with their rows in each stage that is complete."""
+    rows_by_batch: dict[int, dict[str, int]] = {}
     for step in steps:
         if step.batch is not None:
-            rows.setdefault(step.batch, {})[step.stage] = step.rows
+            rows_by_batch.setdefault(step.batch, {})[step.stage] = step.rows
     lines = Table.grid(padding=(0, 1), expand=True)
     for _ in ("batch", *STAGES):
         lines.add_column(justify="right", no_wrap=True)
     lines.add_row(*(Text(name, "dim") for name in ("batch", "ingest", "transform", "load")))
-    for batch in sorted(rows)[-EVENTS:]:
-        passed = rows[batch]
-        marks = [
-            Text(f"{passed[stage]:,}", "green") if stage in passed else Text("·", "dim")
+    for batch in sorted(rows_by_batch)[-MAX_BATCHES:]:
+        rows = rows_by_batch[batch]
+        cells = [
+            Text(f"{rows[stage]:,}", "green") if stage in rows else Text("·", "dim")
             for stage in STAGES[:2]
         ]
         lines.add_row(
-            str(batch), *marks, Text("✓", "green") if "load" in passed else Text("·", "dim")
+            str(batch), *cells, Text("✓", "green") if "load" in rows else Text("·", "dim")
         )
     return lines
 
 
-def _sales(countries: Sequence[Country]) -> RenderableType:
+def _render_sales(countries: Sequence[Country]) -> RenderableType:
     lines = Table.grid(padding=(0, 1))
-    lines.add_column(no_wrap=True, max_width=_NAME, overflow="ellipsis")
+    lines.add_column(no_wrap=True, max_width=_MAX_NAME_LENGTH, overflow="ellipsis")
     lines.add_column(justify="right", min_width=9)
     lines.add_column()
     lines.add_row(Text(""), Text("bags", "dim"), Text(""))
     most = max((country.bags for country in countries), default=1)
     for country in countries:
-        bar = "█" * max(1, round(_BAR * country.bags / most))
+        bar = "█" * max(1, round(_MAX_BAR_LENGTH * country.bags / most))
         lines.add_row(country.country, f"{country.bags:,}", Text(bar, "cyan"))
     return lines
 
 
-def _overdue(overdue: Sequence[Overdue]) -> RenderableType:
-    if not overdue:
+def _render_overdue(currencies: Sequence[Overdue]) -> RenderableType:
+    if not currencies:
         return Text("none", "dim")
     lines = Table.grid(padding=(0, 2))
     lines.add_column()
     lines.add_column(justify="right")
     lines.add_column(justify="right")
     lines.add_row(*(Text(name, "dim") for name in ("", "payments", "amount")))
-    for one in overdue:
-        lines.add_row(one.currency_code, f"{one.payments:,}", f"{one.amount:,.2f}")
+    for currency in currencies:
+        lines.add_row(currency.currency_code, f"{currency.payments:,}", f"{currency.amount:,.2f}")
     return lines
 
 
-def _history(versions: Sequence[Version]) -> RenderableType:
-    """An order's versions below each other, what changed marked."""
+def _render_history(versions: Sequence[Version]) -> RenderableType:
+    """Return the versions of an order, with changed values marked."""
     if not versions:
-        return _titled("no order was changed in silence yet", Text(""))
+        return _history_panel("no order was changed silently yet", Text(""))
     lines = Table.grid(padding=(0, 2))
     for _ in range(5):
         lines.add_column(no_wrap=True, overflow="ellipsis")
     lines.add_row(
-        *(Text(name, "dim") for name in ("seen at", "sold by", "design", "delivery", "to"))
+        *(Text(name, "dim") for name in ("valid from", "sold by", "design", "delivery", "to"))
     )
-    before: tuple[str, ...] = ()
+    previous: tuple[str, ...] = ()
     for version in versions:
         cells = (version.sold_by, version.design, str(version.delivery), version.city)
-        was = before or cells
         marked = [
-            Text(cell, "" if cell == old else _SILENT) for cell, old in zip(cells, was, strict=True)
+            Text(cell, "" if cell == old else _SILENT_STYLE)
+            for cell, old in zip(cells, previous or cells, strict=True)
         ]
         lines.add_row(f"{version.valid_from:%H:%M:%S}", *marked)
-        before = cells
+        previous = cells
     last = versions[-1]
-    said = Text(
-        f"totesys says it was last updated {last.last_updated:%Y-%m-%d %H:%M:%S}, all along.",
+    note = Text(
+        f"last_updated in totesys is {last.last_updated:%Y-%m-%d %H:%M:%S} in every version.",
         "dim",
         no_wrap=True,
         overflow="ellipsis",
     )
-    title = f"the history of sale {last.sales_order_id}, which changed in silence"
-    return _titled(title, Group(lines, said))
+    title = f"the history of sale {last.sales_order_id}, which was changed silently"
+    return _history_panel(title, Group(lines, note))
 
 
-def _titled(title: str, content: RenderableType) -> Panel:
+def _history_panel(title: str, content: RenderableType) -> Panel:
     return Panel(content, title=title, title_align="left", border_style="dim")

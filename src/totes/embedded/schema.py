@@ -7,6 +7,6 @@ _CHECKOUT = Path(__file__).parents[3] / "data" / "totesys.sql"
 
 
 def totesys_sql() -> str:
-    """The script that creates totesys in an empty database, as one string of many statements."""
-    shipped = files("totes.embedded") / "totesys.sql"
-    return (shipped if shipped.is_file() else _CHECKOUT).read_text(encoding="utf-8")
+    """Return the SQL script that creates totesys in an empty database."""
+    in_package = files("totes.embedded") / "totesys.sql"
+    return (in_package if in_package.is_file() else _CHECKOUT).read_text(encoding="utf-8")

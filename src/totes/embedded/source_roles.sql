@@ -1,4 +1,4 @@
--- The roles around totesys: the application, and the platform, which may only read.
+-- The roles of totesys: the application, and the platform, which may only read.
 DO $$
 BEGIN
     IF to_regrole('totesys_app') IS NULL THEN

@@ -1,4 +1,4 @@
--- Who may enter the warehouse. The loader owns the database, makes its schemas and grants SELECT.
+-- Access to the warehouse. The loader owns the database, creates its schemas and grants SELECT.
 REVOKE ALL ON DATABASE {database} FROM PUBLIC;
 GRANT CONNECT ON DATABASE {database} TO totes_reader;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;

@@ -1,4 +1,4 @@
--- The roles around the warehouse: the loader, and those who may only read, the dashboard one.
+-- The roles of the warehouse: the loader, readers, and the dashboard, which is a reader.
 DO $$
 BEGIN
     IF to_regrole('totes_loader') IS NULL THEN
@@ -12,5 +12,5 @@ BEGIN
     END IF;
 END
 $$;
--- Its loads check foreign keys set-wise, not row by row (docs/decisions/0012).
+-- The loader checks foreign keys set-wise, not row by row (docs/decisions/0012).
 GRANT SET ON PARAMETER session_replication_role TO totes_loader;

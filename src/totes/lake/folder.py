@@ -1,4 +1,4 @@
-"""A folder as a store: durable, and safe between processes of one machine."""
+"""A store in a local folder: durable, and safe for concurrent processes of one machine."""
 
 import errno
 import os
@@ -14,80 +14,84 @@ from typing import BinaryIO, override
 
 from totes.errors import LakeError, ObjectMissing
 from totes.failpoint import reach
-from totes.lake.key import checked, checked_prefix
-from totes.lake.store import Object, SweptStore
+from totes.lake.key import validate_key, validate_prefix
+from totes.lake.store import DeletableStore, ObjectInfo
 
-INCOMING = ".incoming"
-"""Where objects are written before they get their name; what a killed process left is harmless."""
+INCOMPLETE = ".incoming"
+"""Folder of incomplete objects; files that a killed process left there are harmless."""
 
 CHUNK_BYTES = 1 << 20
-READ_ONLY = 0o444
+READ_ONLY_MODE = 0o444
 
 
-class FolderStore(SweptStore):
-    """Objects are read-only files below one folder, which is made by the first write."""
+class FolderStore(DeletableStore):
+    """Objects are read-only files below one folder, which the first write creates."""
 
     def __init__(self, path: Path) -> None:
         self._root = path.resolve()
-        self._settled: set[Path] = set()
+        self._durable_folders: set[Path] = set()
         self.url = str(self._root)
 
     @override
     def get(self, key: str) -> bytes:
-        with self._open(key) as content, self._failing(f"{key} can't be read from"):
+        with self._open(key) as content, self._convert_errors(f"{key} can't be read from"):
             return content.read()
 
     @override
     def fetch(self, key: str, path: Path) -> None:
         with (
             self._open(key) as content,
-            self._failing(f"{key} can't be copied to {path} from"),
+            self._convert_errors(f"{key} can't be copied to {path} from"),
             path.open("wb") as copy,
         ):
             shutil.copyfileobj(content, copy, CHUNK_BYTES)
 
     @override
     def put(self, key: str, path: Path) -> None:
-        with self._failing(f"{key} can't be written to"), path.open("rb") as content:
+        with self._convert_errors(f"{key} can't be written to"), path.open("rb") as content:
             if not self._publish(key, content):
-                raise LakeError(f"{key} in {self.url} exists already with another content.")
+                raise LakeError(f"{key} in {self.url} already exists with a different content.")
 
     @override
     def create(self, key: str, data: bytes) -> bool:
-        with self._failing(f"{key} can't be written to"):
+        with self._convert_errors(f"{key} can't be written to"):
             return self._publish(key, BytesIO(data))
 
     @override
     def exists(self, key: str) -> bool:
-        with self._failing(f"{key} can't be found in"):
+        with self._convert_errors(f"{key} can't be read in"):
             return self._path(key).is_file()
 
     @override
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
-        folder = checked_prefix(prefix, self.url)
-        after = after and checked(after, self.url)
-        with self._failing(f"{prefix or 'Everything'} can't be listed in"):
-            if (self._path(folder) if folder else self._checked_root()).is_dir():
+        folder = validate_prefix(prefix, self.url)
+        after = after and validate_key(after, self.url)
+        with self._convert_errors(f"{prefix or 'All objects'} can't be listed in"):
+            if (self._path(folder) if folder else self._root_folder()).is_dir():
                 yield from self._walk(folder and f"{folder}/", after)
 
     @override
-    def objects(self) -> Iterator[Object]:
-        with self._failing("The files can't be listed in"):
-            incoming = sorted((self._root / INCOMING).glob("*"))
-        for key in chain((f"{INCOMING}/{path.name}" for path in incoming), self.list("")):
-            with self._failing(f"{key} can't be looked at in"), suppress(FileNotFoundError):
-                found = (self._root / key).stat(follow_symlinks=False)
-                yield Object(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+    def list_objects(self) -> Iterator[ObjectInfo]:
+        with self._convert_errors("Incomplete objects can't be listed in"):
+            incomplete = sorted((self._root / INCOMPLETE).glob("*"))
+        for key in chain((f"{INCOMPLETE}/{path.name}" for path in incomplete), self.list("")):
+            with self._convert_errors(f"{key} can't be read in"), suppress(FileNotFoundError):
+                status = (self._root / key).stat(follow_symlinks=False)
+                yield ObjectInfo(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     @override
-    def remove(self, key: str) -> None:
-        name = key.removeprefix(f"{INCOMING}/")
-        path = self._path(name) if name == key else self._root / INCOMING / checked(name, self.url)
-        with self._failing(f"{key} can't be removed from"):
+    def delete(self, key: str) -> None:
+        name = key.removeprefix(f"{INCOMPLETE}/")
+        path = (
+            self._path(name)
+            if name == key
+            else self._root / INCOMPLETE / validate_key(name, self.url)
+        )
+        with self._convert_errors(f"{key} can't be deleted from"):
             path.unlink(missing_ok=True)
 
     def _walk(self, folder: str, after: str) -> Iterator[str]:
-        """Keys in the order of their characters: a folder sorts as its name and the slash."""
+        """Yield sorted keys; a folder sorts as its name with the slash."""
         with os.scandir(self._root / folder) as entries:
             names = sorted(
                 f"{folder}{entry.name}{'/' if entry.is_dir(follow_symlinks=False) else ''}"
@@ -102,77 +106,78 @@ class FolderStore(SweptStore):
                 yield from self._walk(name, after)
 
     def _publish(self, key: str, content: BinaryIO) -> bool:
-        """Write, make durable, then make visible; False when another content has the key."""
+        """Write durably, then make visible; return False if the key has a different content."""
         path = self._path(key)
-        incoming = self._root / INCOMING / f"{os.getpid()}-{secrets.token_hex(8)}"
-        self._settle(incoming.parent)
-        self._settle(path.parent)
+        incomplete = self._root / INCOMPLETE / f"{os.getpid()}-{secrets.token_hex(8)}"
+        self._make_durable_folder(incomplete.parent)
+        self._make_durable_folder(path.parent)
         try:
-            handle = os.open(incoming, os.O_CREAT | os.O_EXCL | os.O_WRONLY, READ_ONLY)
+            handle = os.open(incomplete, os.O_CREAT | os.O_EXCL | os.O_WRONLY, READ_ONLY_MODE)
             with os.fdopen(handle, "wb") as file:
                 shutil.copyfileobj(content, file, CHUNK_BYTES)
                 file.flush()
                 os.fsync(handle)
             reach("folder.written")
             try:
-                os.link(incoming, path)  # never replaces: exactly one rival succeeds
+                os.link(incomplete, path)  # never replaces: only one of several writers succeeds
             except FileExistsError:
-                if not _same(incoming, path):
+                if not _have_same_content(incomplete, path):
                     return False
             reach("folder.linked")
-            _sync(path.parent)
+            _sync_folder(path.parent)
         finally:
-            incoming.unlink(missing_ok=True)
+            incomplete.unlink(missing_ok=True)
         return True
 
-    def _settle(self, folder: Path) -> None:
-        """Make `folder` and see to it that its entry survives a power cut.
+    def _make_durable_folder(self, folder: Path) -> None:
+        """Create `folder`, and sync its parent so that its entry survives a power failure.
 
-        Also where it exists already: its maker may have died before making it durable.
+        An existing folder is synced too: the process that created it may have been killed before.
         """
-        if folder in self._settled:
+        if folder in self._durable_folders:
             return
         parent = folder.parent
         if parent.is_relative_to(self._root) or not parent.is_dir():
-            self._settle(parent)
+            self._make_durable_folder(parent)
         folder.mkdir(exist_ok=True)
-        _sync(parent)
-        self._settled.add(folder)
+        _sync_folder(parent)
+        self._durable_folders.add(folder)
 
     def _path(self, key: str) -> Path:
-        path = self._checked_root() / checked(key, self.url)
+        path = self._root_folder() / validate_key(key, self.url)
         if any(part.is_symlink() for part in (path, *path.parents[: key.count("/")])):
             raise LakeError(
-                f"{key} in {self.url} leads through a symbolic link: put the object itself there."
+                f"{key} in {self.url} is reached by a symbolic link: replace the link by a copy of "
+                "its target."
             )
         return path
 
-    def _checked_root(self) -> Path:
-        """The folder, not yet there or there; everything below may then be plainly missing."""
+    def _root_folder(self) -> Path:
+        """Return the root, which may be missing; OSError if it is not a folder."""
         if self._root.exists() and not self._root.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         return self._root
 
     def _open(self, key: str) -> BinaryIO:
-        with self._failing(f"{key} can't be read from"):
+        with self._convert_errors(f"{key} can't be read from"):
             path = self._path(key)
             try:
                 return path.open("rb")
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-                raise ObjectMissing(f"There is no {key} in {self.url}.") from error
+                raise ObjectMissing(f"There is no object {key} in {self.url}.") from error
 
     @contextmanager
-    def _failing(self, what: str) -> Iterator[None]:
+    def _convert_errors(self, failure: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise LakeError(
-                f"{what} {self.url} ({error.strerror}): see that it is a folder this user may "
-                "read and write, on a disk with room."
+                f"{failure} {self.url} ({error.strerror}): check that it is a folder that this "
+                "user may read and write, on a disk with free space."
             ) from error
 
 
-def _sync(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -180,7 +185,7 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _same(one: Path, other: Path) -> bool:
+def _have_same_content(one: Path, other: Path) -> bool:
     with one.open("rb") as left, other.open("rb") as right:
         while chunk := left.read(CHUNK_BYTES):
             if chunk != right.read(CHUNK_BYTES):

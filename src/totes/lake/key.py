@@ -1,12 +1,12 @@
-"""Keys: what may name an object, the same in every store."""
+"""Validation of keys, the names of objects; the same rules for every store."""
 
 from totes.errors import LakeError
 
 
-def is_key(name: str) -> bool:
-    """Whether it is a plain relative path, which stays within a store and names one thing.
+def is_valid_key(name: str) -> bool:
+    """Return whether a name is a plain relative path, which can't leave the store.
 
-    A first segment with a leading dot is for the store's own use and hidden from lists.
+    Names that begin with a dot are reserved for the store's own files and not listed.
     """
     return not (
         any(segment in {"", ".", ".."} for segment in name.split("/"))
@@ -16,13 +16,13 @@ def is_key(name: str) -> bool:
     )
 
 
-def checked(key: str, url: str) -> str:
-    """`key` itself; LakeError where it can't be one in the store `url`."""
-    if not is_key(key):
+def validate_key(key: str, url: str) -> str:
+    """Return `key`; LakeError, which names the store `url`, if it is not valid."""
+    if not is_valid_key(key):
         raise LakeError(f"{key!r} can't be a key in {url}: it must be a plain relative path.")
     return key
 
 
-def checked_prefix(prefix: str, url: str) -> str:
-    """`prefix` without its closing slash; a prefix is whole segments of a key, or empty."""
-    return prefix and checked(prefix.removesuffix("/"), url)
+def validate_prefix(prefix: str, url: str) -> str:
+    """Return `prefix` without its trailing slash; it must be empty or whole segments of a key."""
+    return prefix and validate_key(prefix.removesuffix("/"), url)

@@ -1,4 +1,4 @@
-"""The log of batches: gap-free numbered objects, and the files they name, checked when read."""
+"""Reads numbered objects such as manifests, and verifies the files that they name."""
 
 import hashlib
 from collections.abc import Callable
@@ -9,91 +9,93 @@ from totes.lake.manifest import (
     File,
     Manifest,
     ProcessedManifest,
-    digest,
     generation_path,
     manifest_path,
     processed_manifest_path,
+    sha256_hex,
 )
 from totes.lake.store import Store
 
-_AHEAD = (1, 2, 4, 8, 64)
-"""Where later objects are looked for: the first tells one that was lost, the others more."""
+_OFFSETS = (1, 2, 4, 8, 64)
+"""Offsets at which later objects are searched: one or several objects may be missing."""
 
 
-def newest(store: Store, path_of: Callable[[int], str], at_least: int = 0) -> int:
-    """The highest number that has an object; all from 1 to it have one, 0 is none.
+def find_newest_number(store: Store, path_of: Callable[[int], str], at_least: int = 0) -> int:
+    """Return the highest number that has an object, 0 if there is none.
 
-    `at_least` is known to exist: the next are sought in about 2·log2(new) questions.
+    Numbers have no gaps, and `at_least` exists if it is not 0. This takes about 2·log2(n) requests
+    for n numbers above `at_least`.
     """
-    found, missing = at_least, at_least + 1
+    existing, missing = at_least, at_least + 1
     while store.exists(path_of(missing)):
-        found, missing = missing, 2 * missing - at_least
-    while missing - found > 1:
-        middle = (found + missing) // 2
+        existing, missing = missing, 2 * missing - at_least
+    while missing - existing > 1:
+        middle = (existing + missing) // 2
         if store.exists(path_of(middle)):
-            found = middle
+            existing = middle
         else:
             missing = middle
-    return found
+    return existing
 
 
-def check_unused(store: Store, path_of: Callable[[int], str], number: int) -> None:
-    """LakeError where `number` was lost, as later ones are there: it must not be given again."""
-    for ahead in _AHEAD:
-        if store.exists(path_of(number + ahead)) and not store.exists(path_of(number)):
+def check_number_unused(store: Store, path_of: Callable[[int], str], number: int) -> None:
+    """Raise LakeError if an object with a higher number exists: the one with `number` was lost."""
+    for offset in _OFFSETS:
+        later = path_of(number + offset)
+        if store.exists(later) and not store.exists(path_of(number)):
             raise LakeError(
-                f"{path_of(number)} is missing in {store.url}, though {path_of(number + ahead)} "
-                "is there: restore it from a backup."
+                f"{path_of(number)} is missing in {store.url}, although {later} exists: restore it "
+                "from a backup."
             )
 
 
-def current_generation(store: Store) -> int:
-    """The generation of the processed store that readers follow; the first needs no pointer."""
-    return newest(store, generation_path, at_least=1)
+def find_current_generation(store: Store) -> int:
+    """Return the current generation of the processed store, 1 if it has no pointer."""
+    return find_newest_number(store, generation_path, at_least=1)
 
 
 def read_manifest(store: Store, batch: int) -> tuple[Manifest, str]:
-    """A batch's manifest, and the SHA-256 of its bytes."""
+    """Return a batch's manifest and its SHA-256; ObjectMissing, or LakeError if it is damaged."""
     path = manifest_path(batch)
     data = store.get(path)
     manifest = Manifest.from_json(data, path)
     _check_number(path, store, manifest.batch, batch)
-    return manifest, digest(data)
+    return manifest, sha256_hex(data)
 
 
 def read_processed_manifest(
     store: Store, generation: int, batch: int
 ) -> tuple[ProcessedManifest, str]:
-    """A batch's manifest in one generation, and the SHA-256 of its bytes."""
+    """Return a batch's manifest in one generation and its SHA-256; errors as `read_manifest`."""
     path = processed_manifest_path(generation, batch)
     data = store.get(path)
     manifest = ProcessedManifest.from_json(data, path)
     _check_number(path, store, manifest.batch, batch)
     _check_number(path, store, manifest.generation, generation)
-    return manifest, digest(data)
+    return manifest, sha256_hex(data)
 
 
-def fetch_checked(store: Store, file: File, path: Path) -> None:
-    """Copy an object to the local `path`; LakeError where it is not what its manifest says."""
+def fetch_verified(store: Store, file: File, path: Path) -> None:
+    """Copy an object to the local file `path`; LakeError if size or SHA-256 are not `file`'s."""
     store.fetch(file.path, path)
     size = path.stat().st_size
     if size != file.bytes:
         raise LakeError(
-            f"{file.path} in {store.url} is damaged, it has {size} bytes instead of {file.bytes}: "
-            "restore it from a backup."
+            f"{file.path} in {store.url} is damaged: it has {size} bytes instead of {file.bytes}. "
+            "Restore it from a backup."
         )
     with path.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
-    if found != file.sha256:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    if sha256 != file.sha256:
         raise LakeError(
-            f"{file.path} in {store.url} is damaged, its SHA-256 is not the manifest's: "
-            "restore it from a backup."
+            f"{file.path} in {store.url} is damaged: its SHA-256 differs from the manifest's. "
+            "Restore it from a backup."
         )
 
 
-def _check_number(path: str, store: Store, found: int, expected: int) -> None:
-    if found != expected:
+def _check_number(path: str, store: Store, number: int, expected: int) -> None:
+    if number != expected:
         raise LakeError(
-            f"{path} in {store.url} is the manifest of {found}, not of {expected}: "
+            f"{path} in {store.url} is the manifest of number {number}, not {expected}: "
             "restore it from a backup."
         )

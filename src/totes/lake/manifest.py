@@ -1,7 +1,7 @@
-"""Batches: the manifests that publish them and the names of things in the lake.
+"""The manifests that publish batches, and the names of objects in the lake.
 
-Frozen values, no I/O. A manifest is a public format (`docs/manifest.schema.json`): fields are
-added, never given another meaning, and unknown ones are ignored when read.
+Frozen values, no I/O. Manifests are a public format (`docs/manifest.schema.json`): fields can be
+added, the meaning of a field never changes, and a reader ignores unknown fields.
 """
 
 import hashlib
@@ -24,71 +24,72 @@ from pydantic import (
 from totes import __version__
 from totes.errors import LakeError
 
+_RESTORE = "Restore it from a backup."
+
 FORMAT = 1
-"""Version of the manifests this program writes, and the newest it reads."""
+"""The format version that this program writes, and the newest that it reads."""
 
-ERASURES = "erasures"
-"""Prefix of the notes of what an operator has erased."""
+ERASURES_PREFIX = "erasures"
+"""Prefix of the records of erased rows."""
 
-RESERVED = frozenset(
-    {"batches", "generations", "heartbeats", "keys", "repeats", "unreadable", ERASURES}
+RESERVED_PREFIXES = frozenset(
+    {"batches", "generations", "heartbeats", "keys", "repeats", "unreadable", ERASURES_PREFIX}
 )
-"""Top-level prefixes of the ingestion store that are not tables."""
+"""Top-level prefixes of the ingestion store that are not table folders."""
 
-LONGEST_LINE_BYTES = 1 << 27
-"""The longest line of an ingestion file. Of a longer row the longest values are unreadable."""
+MAX_LINE_BYTES = 1 << 27
+"""Maximum line length in ingestion files; the longest values of a longer row are unreadable."""
 
-UNREADABLE = "unreadable"
-"""Key of the reason in the JSON object that replaces a value that could not be read."""
-
+UNREADABLE_FIELD = "unreadable"
+"""Field with the reason in the JSON object that replaces an unreadable value."""
 
 RATES = "ecb_exchange_rate"
-"""The table of exchange rates, which is not the source's: no source table may have its name."""
+"""The table of exchange rates, a name that no source table can have."""
 
-LONGEST_CARRY = timedelta(days=366)
-"""How far beyond the last day published rates are carried: a clock that jumped fills no lake."""
+MAX_CARRY_FORWARD = timedelta(days=366)
+"""How long published rates are carried forward: limits the effect of a wrong clock."""
 
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
-"""As many as every reader of JSON can count exactly."""
+"""An integer that every JSON parser represents exactly."""
 
 Batch = Annotated[int, Field(ge=1, lt=1 << 40)]
 
-_YEARS = range(1970, 9999)
-"""What a clock may say without any sum of moments running out of the calendar."""
+VALID_YEARS = range(1970, 9999)
+"""Years in which adding a time span does not overflow a datetime."""
 
 
-def _possible(moment: datetime) -> datetime:
-    if moment.year not in _YEARS:
+def _check_year(moment: datetime) -> datetime:
+    if moment.year not in VALID_YEARS:
         raise ValueError(f"can't be in the year {moment.year}")
     return moment
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_possible)]
+Moment = Annotated[AwareDatetime, AfterValidator(_check_year)]
 
 
-class _Value(BaseModel):
+class _FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class File(_Value):
-    """One immutable object of a store, and what must be found in it."""
+class File(_FrozenModel):
+    """One immutable object of a store, and its expected content."""
 
     path: str
     rows: Count = Field(description="lines or records in the file")
     deletes: Count = Field(default=0, description="how many of the rows are deletions")
     unreadable: Count = Field(
         default=0,
-        description="how many of the rows have a value that could not be read; an object replaces "
-        'it: {"unreadable": reason, "hex": first bytes of the value where they are known}',
+        description="how many of the rows have an unreadable value; an object replaces it: "
+        '{"unreadable": reason, "hex": first bytes of the value if they are known}',
     )
     bytes: Count
     unpacked_bytes: Count | None = Field(
-        default=None, description="size once unpacked, of a file that is gzipped"
+        default=None, description="uncompressed size of a gzipped file"
     )
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
     @model_validator(mode="after")
-    def _deletes_are_rows(self) -> Self:
+    def _check_counts(self) -> Self:
         if self.deletes > self.rows:
             raise ValueError(f"{self.path} can't have more deletes than rows")
         if self.unreadable > self.rows:
@@ -97,17 +98,17 @@ class File(_Value):
 
 
 class KeyFile(File):
-    """Parquet of keys: a table's whole live set (`base`), or what one batch did to it.
+    """Parquet file of keys: all live keys of a table (`base`), or the changes of one batch.
 
-    Columns: the key columns in order (BIGINT where the source has an integer, else VARCHAR),
-    and in a `change` file `_live` BOOLEAN, false where the key was deleted.
+    Columns: the key columns in order (BIGINT if the source column is an integer, else VARCHAR), and
+    in a `change` file `_live` BOOLEAN, false if the key was deleted.
     """
 
     kind: Literal["base", "change"]
 
 
-class Column(_Value):
-    """A source column: `type` is PostgreSQL's own spelling, `kind` how JSON holds it."""
+class Column(_FrozenModel):
+    """A source column: `type` is its name in PostgreSQL, `kind` its representation in JSON."""
 
     name: str
     type: str
@@ -115,8 +116,8 @@ class Column(_Value):
     nullable: bool
 
 
-class Identity(_Value):
-    """Which server and database a batch came from."""
+class Identity(_FrozenModel):
+    """The server and database that a batch came from."""
 
     system_identifier: str
     database_oid: int
@@ -124,101 +125,113 @@ class Identity(_Value):
     database: str
 
 
-class Quote(_Value):
-    """The last known rate of a currency, in units of it for one euro, in the publisher's digits."""
+class Quote(_FrozenModel):
+    """The last published rate of a currency: its units per euro, with the publisher's digits."""
 
     currency: str = Field(pattern="^[A-Z]{3}$")
     day: date
     rate: str = Field(pattern=r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,6})?$")
     source: str
-    missed: Count = Field(default=0, description="days published since then without the currency")
+    missed: Count = Field(default=0, description="days published since `day` without the currency")
 
 
-class RatesRead(_Value):
-    """How far the exchange rates are: what the next batch goes on from."""
+class RatesState(_FrozenModel):
+    """The exchange rates stored so far; the next batch continues from here."""
 
     through: date = Field(description="the last day with rates")
-    actual: date = Field(description="the last day published; those after it are carried forward")
-    quotes: tuple[Quote, ...] = Field(description="of each currency that has not ended")
+    actual: date = Field(description="the last published day; rates after it are carried forward")
+    quotes: tuple[Quote, ...] = Field(description="of each currency that still has rates")
 
     @model_validator(mode="after")
-    def _is_possible(self) -> Self:
+    def _check_days(self) -> Self:
         codes = {quote.currency for quote in self.quotes}
-        if len(codes) < len(self.quotes) or self.actual.year not in _YEARS:
-            raise ValueError("rates can't have a currency twice, or be of another age")
-        if not timedelta() <= self.through - self.actual <= LONGEST_CARRY:
-            raise ValueError(f"rates of {self.actual} can't be known through {self.through}")
+        if len(codes) < len(self.quotes):
+            raise ValueError("rates can't have a currency twice")
+        if self.actual.year not in VALID_YEARS:
+            raise ValueError(f"rates can't be from the year {self.actual.year}")
+        if not timedelta() <= self.through - self.actual <= MAX_CARRY_FORWARD:
+            raise ValueError(f"rates of {self.actual} can't be carried forward to {self.through}")
         return self
 
 
-class Table(_Value):
-    """One source table in one batch: its shape, what the batch carries, what is live after it."""
+class Table(_FrozenModel):
+    """One source table in one batch: columns, key, changes, and the live keys after it."""
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...] = Field(description="primary key columns, empty without one")
-    fingerprint: str = Field(description="digest of everything that can alter rows unwritten")
-    whole: bool = Field(description="the files hold every row of the table, not only changes")
-    files: tuple[File, ...] = Field(description="gzipped JSON Lines; empty where nothing changed")
+    fingerprint: str = Field(
+        description="digest of all catalogue entries that can change rows without writing them"
+    )
+    whole: bool = Field(description="the files contain all rows of the table, not only changes")
+    files: tuple[File, ...] = Field(description="gzipped JSON Lines; empty if nothing changed")
     rows: Count = Field(description="rows in the source table as of this batch")
     keys: tuple[KeyFile, ...] = Field(default=(), description="the live keys, base first")
     repeats: File | None = Field(
-        default=None, description="Parquet of key and _xid: rows the next capture will see again"
+        default=None,
+        description="Parquet of key and _xid: rows that the next capture will read again",
     )
     unreadable: File | None = Field(
         default=None,
-        description="Parquet of all values that can't be read in the source as of this batch: key "
-        "columns as in `keys`, then `column` and `reason`",
+        description="Parquet of all unreadable values of the source as of this batch: key columns "
+        "as in `keys`, then `column` and `reason`",
     )
-    content: str | None = Field(default=None, description="digest of a table without a key")
-    rates: RatesRead | None = Field(
-        default=None, description=f"of {RATES}, the one table that is not the source's"
+    content: str | None = Field(
+        default=None, description="digest of the rows of a table without a key"
+    )
+    rates: RatesState | None = Field(
+        default=None, description=f"only of {RATES}, the one table that is not from the source"
     )
 
     @model_validator(mode="after")
-    def _columns_are_distinct_and_hold_the_key(self) -> Self:
+    def _check_columns(self) -> Self:
         names = [column.name for column in self.columns]
         if len(set(names)) < len(names) or not set(self.key) <= set(names):
-            raise ValueError(f"table {self.name} has a column twice or a key of other columns")
+            raise ValueError(
+                f"table {self.name} has a column twice, or a key column that is missing"
+            )
         return self
 
     def column(self, name: str) -> Column:
-        """The column of this name; StopIteration if there is none."""
+        """Return the column with this name; StopIteration if there is none."""
         return next(column for column in self.columns if column.name == name)
 
 
-class Former(_Value):
-    """A primary key that the source has no more, and what was live when it was last seen.
+class FormerTable(_FrozenModel):
+    """A table that the source no longer has with this primary key, and its last live keys.
 
-    Held until a table of that name has that key again: what was deleted meanwhile is told then.
+    It is kept until a table of that name has that key again, to find rows deleted in between.
     """
 
-    table: Table = Field(description="as it was last, without files")
+    table: Table = Field(description="as of the last batch that had it, without files")
     since: Batch = Field(description="the first batch without it")
     reason: Literal["absent", "excluded", "key"] = Field(
-        description="no such table, left out by a setting, or it has another primary key"
+        description="no such table, excluded by a setting, or it has a different primary key"
     )
 
 
-class _Published(_Value):
+class _BaseManifest(_FrozenModel):
     format: int = FORMAT
     batch: Batch
     previous: str | None = Field(description="SHA-256 of the previous manifest's bytes")
-    captured_at: Moment = Field(description="the source's clock; valid_from of its rows")
+    captured_at: Moment = Field(description="time of the source's clock; valid_from of its rows")
     program: str = Field(
         default_factory=lambda: __version__, description="version of terrific-totes that wrote it"
     )
 
     def to_json(self) -> bytes:
+        """Return the manifest as it is stored."""
         return self.model_dump_json(indent=1).encode()
 
     @classmethod
     def from_json(cls, data: bytes, path: str) -> Self:
-        """The manifest in `data`; LakeError names `path` where it can't be understood."""
+        """Return the manifest in `data`; LakeError, which names `path`, if it is not valid."""
         try:
-            version = _Version.model_validate_json(data).format
+            version = _FormatVersion.model_validate_json(data).format
         except ValidationError as error:
-            raise LakeError(f"{path} is not a manifest: {_first(error)}.") from error
+            raise LakeError(
+                f"{path} is not a manifest: {_first_detail(error)}. {_RESTORE}"
+            ) from error
         if version > FORMAT:
             raise LakeError(
                 f"{path} has format {version}, this program reads up to {FORMAT}: "
@@ -227,14 +240,14 @@ class _Published(_Value):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            raise LakeError(f"{path} is damaged: {_first(error)}.") from error
+            raise LakeError(f"{path} is damaged: {_first_detail(error)}. {_RESTORE}") from error
 
 
-class _Version(_Value):
+class _FormatVersion(_FrozenModel):
     format: int
 
 
-class Manifest(_Published):
+class Manifest(_BaseManifest):
     """Publishes a batch in the ingestion store, at `manifest_path(batch)`."""
 
     snapshot: str = Field(
@@ -243,99 +256,105 @@ class Manifest(_Published):
     identity: Identity
     tables: tuple[Table, ...]
     released: tuple[Batch, ...] = Field(
-        default=(), description="earlier batches whose refused rows are to be tried again"
+        default=(),
+        description="earlier batches whose quarantined rows are released: transform retries them",
     )
-    former: tuple[Former, ...] = Field(
-        default=(), description="tables and primary keys that earlier batches had"
+    former: tuple[FormerTable, ...] = Field(
+        default=(),
+        description="tables and primary keys of earlier batches that the source no longer has",
     )
     left_out: dict[str, str] = Field(
         default_factory=dict, description="relations of the source that are not captured, and why"
     )
 
     @model_validator(mode="after")
-    def _tables_are_distinct(self) -> Self:
+    def _check_tables(self) -> Self:
         names = [table.name for table in self.tables]
         if len(set(names)) < len(names):
-            raise ValueError("a table is there twice")
+            raise ValueError("a table occurs twice")
         if any(table.rates and table.name != RATES for table in self.tables):
             raise ValueError(f"only {RATES} has rates")
         return self
 
     @property
-    def captured(self) -> tuple[Table, ...]:
-        """The source's own tables: all but the exchange rates."""
+    def source_tables(self) -> tuple[Table, ...]:
+        """The tables of the source: all except the exchange rates."""
         return tuple(table for table in self.tables if table.rates is None)
 
     @property
     def rates(self) -> Table | None:
-        """The table of exchange rates."""
+        """The table of exchange rates, if there is one."""
         return next((table for table in self.tables if table.rates), None)
 
     def table(self, name: str) -> Table | None:
-        """What the batch holds of this source table; None if the table was not captured."""
+        """Return the table with this name; None if the batch does not have it."""
         return next((table for table in self.tables if table.name == name), None)
 
-    def known(self, name: str, key: tuple[str, ...]) -> Table | None:
-        """What is known of a table that now has this key: by that key if it ever had it."""
+    def last_table(self, name: str, key: tuple[str, ...]) -> Table | None:
+        """Return the last state of a table with this primary key, else that of its current key."""
         table = self.table(name)
         if table is not None and table.key == key:
             return table
-        names = [former.table for former in self.former if former.table.name == name]
-        return next((known for known in names if known.key == key), table)
+        former_tables = [former.table for former in self.former if former.table.name == name]
+        return next((former for former in former_tables if former.key == key), table)
 
     @property
     def rows(self) -> int:
-        """Rows in all files: upserts and deletes."""
+        """The number of rows in all files: upserts and deletes."""
         return sum(file.rows for table in self.tables for file in table.files)
 
 
 class StarFile(File):
-    """Parquet of one star table: its contract's columns, then `valid_from` and `_op`."""
+    """Parquet file of one star table: the contract's columns, then `valid_from` and `_op`."""
 
     table: str
 
 
-class ProcessedManifest(_Published):
+class ProcessedManifest(_BaseManifest):
     """Publishes a batch in the processed store, at `processed_manifest_path(generation, batch)`."""
 
     generation: Batch
-    ingested: str = Field(description="SHA-256 of the ingestion manifest it was made from")
+    ingested: str = Field(description="SHA-256 of the ingestion manifest that it was made from")
     files: tuple[StarFile, ...]
-    refused: tuple[StarFile, ...] = Field(default=(), description="quarantined rows, see contract")
+    refused: tuple[StarFile, ...] = Field(
+        default=(), description="quarantined rows, which break the contract"
+    )
     state: dict[str, tuple[File, ...]] = Field(
         default_factory=dict,
         description="source tables that models join: Parquet of current rows, base first; "
-        "star tables made of star tables: their files so far",
+        "star tables whose models read star tables: all their files",
     )
-    models: str = Field(description="digest of the models and the contract that made it")
+    models: str = Field(
+        description="digest of the models and the declaration that it was made with"
+    )
     waiting: dict[str, Batch] = Field(
         default_factory=dict,
-        description="models that could not run since that batch, but can on a later one",
+        description="models that skip batches since that one, and can run on a later one",
     )
 
     @property
     def rows(self) -> int:
-        """Rows in all files: upserts and deletes."""
+        """The number of rows in all files: upserts and deletes."""
         return sum(file.rows for file in self.files)
 
 
-class Heartbeat(_Value):
-    """Says that the source was looked at and had nothing new since `batch`."""
+class Heartbeat(_FrozenModel):
+    """Records that the source was checked and had no changes since `batch`."""
 
     batch: Batch
     checked_at: Moment
 
     @classmethod
     def from_json(cls, data: bytes, path: str) -> Self:
-        """The heartbeat in `data`; LakeError names `path` where it is none."""
+        """Return the heartbeat in `data`; LakeError, which names `path`, if it is not valid."""
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            raise LakeError(f"{path} is damaged: {_first(error)}.") from error
+            raise LakeError(f"{path} is damaged: {_first_detail(error)}. {_RESTORE}") from error
 
 
 def manifest_schema() -> str:
-    """The JSON Schema of both manifests, as `docs/manifest.schema.json` has it."""
+    """Return the JSON Schema of both manifests, the content of `docs/manifest.schema.json`."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Manifest of a batch in the ingestion store or in the processed store",
@@ -345,53 +364,53 @@ def manifest_schema() -> str:
 
 
 def manifest_path(batch: int) -> str:
-    """Key of a batch's manifest, zero-padded so that keys sort by batch."""
+    """Return the key of a batch's manifest, zero-padded so that keys sort by batch."""
     return f"batches/{batch:012d}.json"
 
 
 def generation_path(generation: int) -> str:
-    """The pointer that makes `generation` the current one; generation 1 needs none."""
+    """Return the key of the pointer that makes `generation` current; generation 1 has none."""
     return f"generations/{generation:06d}.json"
 
 
 def processed_manifest_path(generation: int, batch: int) -> str:
-    """Key of a batch's manifest in one generation of processed data."""
+    """Return the key of a batch's manifest in one generation of processed data."""
     return f"generation={generation}/{manifest_path(batch)}"
 
 
 def data_path(table: str, captured_at: datetime, name: str, prefix: str = "") -> str:
-    """`sales_order/year=2026/month=11/day=22/NAME`, below `prefix` where given."""
+    """Return a key such as `sales_order/year=2026/month=11/day=22/NAME`, below `prefix`."""
     at = captured_at.astimezone(UTC)
     folder = f"{prefix}{table_folder(table)}"
     return f"{folder}/year={at.year:04d}/month={at.month:02d}/day={at.day:02d}/{name}"
 
 
 def heartbeat_prefix(day: datetime) -> str:
-    """Prefix of all heartbeats of the UTC day that `day` falls on."""
+    """Return the prefix of all heartbeats of the UTC day of `day`."""
     at = day.astimezone(UTC)
     return f"heartbeats/year={at.year:04d}/month={at.month:02d}/day={at.day:02d}/"
 
 
-def heartbeat_path(beat: Heartbeat) -> str:
-    """Key of a heartbeat: its time in UTC to the microsecond, then its batch."""
-    at = beat.checked_at.astimezone(UTC)
-    return f"{heartbeat_prefix(at)}{at:%H%M%S%f}-{beat.batch:012d}.json"
+def heartbeat_path(heartbeat: Heartbeat) -> str:
+    """Return the key of a heartbeat: its UTC time to the microsecond, then its batch."""
+    at = heartbeat.checked_at.astimezone(UTC)
+    return f"{heartbeat_prefix(at)}{at:%H%M%S%f}-{heartbeat.batch:012d}.json"
 
 
 def table_folder(table: str) -> str:
-    """A table's name as one safe path segment, never one of the reserved prefixes."""
+    """Return a table's name as one safe path segment that is not a reserved prefix."""
     folder = quote(table, safe="")
-    if folder in RESERVED or folder.startswith("."):
+    if folder in RESERVED_PREFIXES or folder.startswith("."):
         folder = f"%{ord(folder[0]):02X}{folder[1:]}"
     return folder
 
 
-def digest(data: bytes) -> str:
-    """SHA-256 in hexadecimal."""
+def sha256_hex(data: bytes) -> str:
+    """Return the SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
-def _first(error: ValidationError) -> str:
+def _first_detail(error: ValidationError) -> str:
     detail = error.errors()[0]
     where = ".".join(str(part) for part in detail["loc"]) or "content"
     return f"{where}: {detail['msg']}"

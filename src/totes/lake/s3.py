@@ -1,7 +1,7 @@
-"""An S3 prefix as a store, by boto3: credentials, region and endpoint come from AWS's own settings.
+"""A store in an S3 prefix, using boto3.
 
-These are the variables (`AWS_…`), the profiles of ~/.aws with single sign-on, and the roles of the
-machine, container or function.
+Credentials, region and endpoint come from the standard AWS configuration: the variables `AWS_…`,
+the profiles in ~/.aws including single sign-on, or the role of the machine, container or function.
 """
 
 import os
@@ -18,32 +18,32 @@ from boto3.session import Session
 from botocore import exceptions as aws
 from botocore.config import Config
 
-from totes.errors import LakeAway, LakeError, ObjectMissing
+from totes.errors import LakeError, LakeUnavailable, ObjectMissing
 from totes.failpoint import reach
-from totes.lake.key import checked, checked_prefix, is_key
-from totes.lake.store import Object
+from totes.lake.key import is_valid_key, validate_key, validate_prefix
+from totes.lake.store import ObjectInfo
 
 PART_BYTES = 5 << 20
-"""Larger files are uploaded in parts of at least this size, the smallest that S3 accepts."""
+"""Larger files are uploaded in parts of at least this size, the minimum of S3."""
 
-PARTS_AT_ONCE = 2
-"""So many parts are in memory."""
+CONCURRENT_PARTS = 2
+"""How many parts are uploaded concurrently, and are in memory."""
 
-MOST_PARTS = 10_000
-"""S3's limit."""
+MAX_PARTS = 10_000
+"""The maximum number of parts of an S3 upload."""
 
 CHUNK_BYTES = 1 << 20
 
-ATTEMPTS = 8
-"""Of a request, and of a download that breaks off."""
+MAX_ATTEMPTS = 8
+"""Maximum attempts of a request, and of a download that is interrupted."""
 
-_BROKEN_OFF = (aws.HTTPClientError, aws.IncompleteReadError)
+_INTERRUPTIONS = (aws.HTTPClientError, aws.IncompleteReadError)
 
 _CONFIG = Config(
     connect_timeout=5,
     read_timeout=30,
-    retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
-    # What every S3-compatible store understands.
+    retries={"total_max_attempts": MAX_ATTEMPTS, "mode": "standard"},
+    # Settings that every S3-compatible service supports.
     s3={"addressing_style": "path"},
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
@@ -52,17 +52,17 @@ _CONFIG = Config(
 
 @cache
 def _client() -> Any:
-    """One for the process: threads may share it, and it takes 0.1 s to make."""
+    """Return the client of this process: threads can share it, and creating one takes 0.1 s."""
     try:
-        # AWS_REGION is every SDK's but boto3's, which knows the other sources of a region.
+        # boto3 ignores AWS_REGION, which all other AWS SDKs read.
         region = os.environ.get("AWS_REGION") or None
         return Session().client("s3", region_name=region, config=_CONFIG)
-    except ValueError as error:  # boto3 has no type for a malformed endpoint
+    except ValueError as error:  # raised by boto3 for a malformed endpoint
         raise aws.InvalidConfigError(error_msg=str(error)) from error
 
 
 class S3Store:
-    """Objects below `s3://bucket/prefix`; who writes needs no right to delete."""
+    """Objects below `s3://bucket/prefix`. Writing needs no permission to delete."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -70,110 +70,123 @@ class S3Store:
         self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
 
     def get(self, key: str) -> bytes:
-        with self._failing(f"{key} can't be read from", key):
-            return b"".join(self._content(key))
+        """Return the object's content; ObjectMissing if there is none."""
+        with self._convert_errors(f"{key} can't be read from", key):
+            return b"".join(self._read_chunks(key))
 
     def fetch(self, key: str, path: Path) -> None:
-        with self._failing(f"{key} can't be copied to {path} from", key):
-            content = self._content(key)
-            first = next(content, b"")  # before there is a file: the object may be missing
-            with path.open("wb") as copy:
-                copy.writelines(chain([first], content))
+        """Copy the object to the local file `path`, in constant memory; ObjectMissing."""
+        with self._convert_errors(f"{key} can't be copied to {path} from", key):
+            content = self._read_chunks(key)
+            first = next(content, b"")  # the object may be missing: do not create the file then
+            with path.open("wb") as file:
+                file.writelines(chain([first], content))
 
     def put(self, key: str, path: Path) -> None:
-        with self._failing(f"{key} can't be written to"):
-            large = path.stat().st_size > PART_BYTES
-            data = b"" if large else path.read_bytes()
-        if large:
-            stored = self._stored(
-                key, partial(self._put_parts, key, path), partial(self._holds, key, path)
+        """Store a local file under a key that no other process uses, in constant memory."""
+        with self._convert_errors(f"{key} can't be written to"):
+            is_large = path.stat().st_size > PART_BYTES
+            data = b"" if is_large else path.read_bytes()
+        if is_large:
+            is_stored = self._store(
+                key, partial(self._put_parts, key, path), partial(self._has_content, key, path)
             )
         else:
-            stored = self.create(key, data)
-        if not stored:
-            raise LakeError(f"{key} in {self.url} exists already with another content.")
+            is_stored = self.create(key, data)
+        if not is_stored:
+            raise LakeError(f"{key} in {self.url} already exists with a different content.")
 
     def create(self, key: str, data: bytes) -> bool:
-        return self._stored(key, partial(self._put, key, data), lambda: self.get(key) == data)
+        """Store `data` if `key` does not exist; return False if it has a different content."""
+        return self._store(key, partial(self._put, key, data), lambda: self.get(key) == data)
 
     def exists(self, key: str) -> bool:
-        # Not HEAD: its answer has no body, so a missing bucket would look like a missing object.
-        with suppress(ObjectMissing), self._failing(f"{key} can't be found in", key):
+        """Return whether there is an object with this key."""
+        # Not HEAD: its response has no body, so a missing bucket would look like a missing object.
+        with suppress(ObjectMissing), self._convert_errors(f"{key} can't be read from", key):
             try:
-                answer = _client().get_object(**self._address(key), Range="bytes=0-0")
-                with closing(answer["Body"]) as body:
+                response = _client().get_object(**self._address(key), Range="bytes=0-0")
+                with closing(response["Body"]) as body:
                     body.read()
             except aws.ClientError as error:
-                if _code(error) != "InvalidRange":  # an empty object has no first byte
+                if _code(error) != "InvalidRange":  # the object is empty
                     raise
             return True
         return False
 
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
-        folder = checked_prefix(prefix, self.url)
+        """Yield the keys below `prefix` that follow `after`, in ascending order, page by page."""
+        folder = validate_prefix(prefix, self.url)
         start = {"StartAfter": self._address(after)["Key"]} if after else {}
-        with self._failing(f"{folder or 'everything'} can't be listed in"):
-            for one in self._objects(folder, **start):
-                if is_key(one.key):  # not the folders that AWS's console makes
-                    yield one.key
+        with self._convert_errors(f"{folder or 'All objects'} can't be listed in"):
+            for info in self._list_objects(folder, **start):
+                if is_valid_key(info.key):  # the AWS console creates keys that end with a slash
+                    yield info.key
 
-    def objects(self) -> Iterator[Object]:
-        with self._failing("Everything can't be listed in"):
-            yield from self._objects()
+    def list_objects(self) -> Iterator[ObjectInfo]:
+        """Yield all objects in the order of their keys."""
+        with self._convert_errors("All objects can't be listed in"):
+            yield from self._list_objects()
 
-    def remove(self, key: str) -> None:
-        with self._failing(f"{key} can't be removed from"):
+    def delete(self, key: str) -> None:
+        """Delete an object; no error if it does not exist."""
+        with self._convert_errors(f"{key} can't be deleted from"):
             _client().delete_object(**self._address(key))
 
     def _address(self, key: str) -> dict[str, str]:
-        whole = "/".join(filter(None, (self._prefix, checked(key, self.url))))
-        return {"Bucket": self._bucket, "Key": whole}
+        full_key = "/".join(filter(None, (self._prefix, validate_key(key, self.url))))
+        return {"Bucket": self._bucket, "Key": full_key}
 
-    def _content(self, key: str) -> Iterator[bytes]:
-        """The object in chunks; where the connection breaks, it goes on at the same byte."""
+    def _read_chunks(self, key: str) -> Iterator[bytes]:
+        """Yield the object in chunks; after an interruption, continue at the same byte."""
         read_bytes, failures = 0, 0
         while True:
-            rest = {"Range": f"bytes={read_bytes}-"} if read_bytes else {}
-            body = _client().get_object(**self._address(key), **rest)["Body"]
+            remaining = {"Range": f"bytes={read_bytes}-"} if read_bytes else {}
+            body = _client().get_object(**self._address(key), **remaining)["Body"]
             try:
                 with closing(body):
                     for chunk in body.iter_chunks(CHUNK_BYTES):
                         read_bytes += len(chunk)
                         yield chunk
-            except _BROKEN_OFF:
+            except _INTERRUPTIONS:
                 failures += 1
-                if failures == ATTEMPTS:
+                if failures == MAX_ATTEMPTS:
                     raise
             else:
                 return
 
-    def _objects(self, folder: str = "", **start: str) -> Iterator[Object]:
-        outer = f"{self._prefix}/" if self._prefix else ""
-        inner = f"{folder}/" if folder else ""
+    def _list_objects(self, folder: str = "", **start: str) -> Iterator[ObjectInfo]:
+        store_prefix = f"{self._prefix}/" if self._prefix else ""
+        prefix = store_prefix + (f"{folder}/" if folder else "")
         pages = _client().get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=self._bucket, Prefix=outer + inner, **start):
-            for one in page.get("Contents", ()):
-                yield Object(one["Key"].removeprefix(outer), one["Size"], one["LastModified"])
+        for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, **start):
+            for item in page.get("Contents", ()):
+                key = item["Key"].removeprefix(store_prefix)
+                yield ObjectInfo(key, item["Size"], item["LastModified"])
 
-    def _stored(self, key: str, store: Callable[[], None], holds: Callable[[], bool]) -> bool:
-        """Whether `key` has the content that `store` uploads; `holds` compares them."""
+    def _store(self, key: str, upload: Callable[[], None], has_content: Callable[[], bool]) -> bool:
+        """Run `upload`; return False if `key` has a different content afterwards.
+
+        After an error, `has_content` compares the stored object with the uploaded content.
+        """
         try:
-            with self._failing(f"{key} can't be written to"):
-                store()
+            with self._convert_errors(f"{key} can't be written to"):
+                upload()
         except _DeniedError:
-            raise  # also where the object is there: this attempt did not write it
-        except LakeError as refused:
-            # Whatever the answer was: if the object is there, ours or a rival's came through.
+            raise  # even if the object exists: this attempt did not write it
+        except LakeError as upload_error:
+            # The object may exist despite the error: the response was lost, or another process
+            # has written it.
             try:
-                return holds()
+                return has_content()
             except LakeError:
-                raise refused from refused.__cause__
+                raise upload_error from upload_error.__cause__
         return True
 
-    def _holds(self, key: str, path: Path) -> bool:
-        with self._failing(f"{key} can't be read from", key), path.open("rb") as file:
-            same = all(file.read(len(chunk)) == chunk for chunk in self._content(key))
-            return same and not file.read(1)
+    def _has_content(self, key: str, path: Path) -> bool:
+        with self._convert_errors(f"{key} can't be read from", key), path.open("rb") as file:
+            is_equal = all(file.read(len(chunk)) == chunk for chunk in self._read_chunks(key))
+            return is_equal and not file.read(1)
 
     def _put(self, key: str, data: bytes) -> None:
         reach("s3.before-object")
@@ -181,19 +194,19 @@ class S3Store:
         reach("s3.object-stored")
 
     def _put_parts(self, key: str, path: Path) -> None:
-        """In constant memory; what fails is removed again, as far as the service allows it."""
+        """Upload a file in parts, in constant memory."""
         size_bytes = path.stat().st_size
-        part_bytes = max(PART_BYTES, -(-size_bytes // MOST_PARTS))
+        part_bytes = max(PART_BYTES, -(-size_bytes // MAX_PARTS))
         numbers = range(1, -(-size_bytes // part_bytes) + 1)
         with self._upload(key) as upload:
             reach("s3.before-parts")
-            with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+            with ThreadPoolExecutor(CONCURRENT_PARTS) as pool:
                 part = partial(_put_part, upload, path, part_bytes)
-                parts = list(pool.map(part, numbers))  # a failure cancels those not yet begun
+                parts = list(pool.map(part, numbers))  # a failure cancels parts not yet started
             _client().complete_multipart_upload(
                 **upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
             )
-            reach("s3.parts-joined")
+            reach("s3.upload-completed")
 
     @contextmanager
     def _upload(self, key: str) -> Iterator[dict[str, str]]:
@@ -203,81 +216,96 @@ class S3Store:
         try:
             yield upload
         except BaseException:
-            # Not when the process is killed: a lifecycle rule of the bucket ends those.
+            # After a kill, a lifecycle rule of the bucket aborts the upload.
             with suppress(aws.BotoCoreError, aws.ClientError):
                 _client().abort_multipart_upload(**upload)
             raise
 
     @contextmanager
-    def _failing(self, what: str, key: str = "") -> Iterator[None]:
-        """Any failure as one sentence; S3's own answer, which may show much, stays its cause."""
+    def _convert_errors(self, failure: str, key: str = "") -> Iterator[None]:
+        """Raise a LakeError of one sentence; S3's response, which can be long, is its cause.
+
+        ObjectMissing is raised only with `key`, for an object that is expected to exist.
+        """
         try:
             yield
         except (aws.BotoCoreError, aws.ClientError) as error:
-            meaning = _meaning(error)
-            if key and meaning is _MISSING:
-                raise ObjectMissing(f"There is no {key} in {self.url}.") from error
-            kind = {_RIVAL: LakeAway, _DENIED: _DeniedError}.get(meaning, LakeError)
-            raise kind(f"{what} {self.url}, {meaning.reason}: {meaning.advice}.") from error
+            explanation = _explain(error)
+            if key and explanation is _MISSING:
+                raise ObjectMissing(f"There is no object {key} in {self.url}.") from error
+            error_class = _ERROR_CLASSES.get(explanation, LakeError)
+            raise error_class(
+                f"{failure} {self.url}, {explanation.reason}: {explanation.advice}."
+            ) from error
         except OSError as error:
-            raise LakeError(f"{what} {self.url}: {error.strerror} on this machine.") from error
+            raise LakeError(f"{failure} {self.url}: {error.strerror} on this machine.") from error
 
 
 def _put_part(upload: dict[str, str], path: Path, part_bytes: int, number: int) -> dict[str, Any]:
     with path.open("rb") as file:
         file.seek((number - 1) * part_bytes)
-        stored = _client().upload_part(**upload, PartNumber=number, Body=file.read(part_bytes))
-    return {"PartNumber": number, "ETag": stored["ETag"]}
+        response = _client().upload_part(**upload, PartNumber=number, Body=file.read(part_bytes))
+    return {"PartNumber": number, "ETag": response["ETag"]}
 
 
 class _DeniedError(LakeError):
-    """The credentials lack a right."""
+    """The credentials lack a permission."""
 
 
-class _Meaning(NamedTuple):
-    """What a failure means to a person."""
+class _Explanation(NamedTuple):
+    """The reason of a failure, and what to do."""
 
     reason: str
     advice: str
 
 
-_MISSING = _Meaning("there is no such object", "look whether something else deletes there")
-_RIVAL = _Meaning("another process is writing it at this moment", "run again")
-_REGION = _Meaning("the bucket is in another region", "set AWS_REGION to the bucket's own")
-_INVALID = _Meaning(
-    "the credentials are not valid",
-    "renew AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, where used, AWS_SESSION_TOKEN",
+_MISSING = _Explanation(
+    "there is no such object", "check whether another program deletes objects there"
 )
-_UNKNOWN = _Meaning("the service failed", "run again; --debug shows its answer")
+_CONFLICT = _Explanation("another process is writing it", "run again")
+_REGION = _Explanation("the bucket is in another region", "set AWS_REGION to the bucket's region")
+_INVALID = _Explanation(
+    "the credentials are not valid",
+    "renew AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if used, AWS_SESSION_TOKEN",
+)
+_UNKNOWN = _Explanation("the service failed", "run again; --debug shows its response")
 
-_DENIED = _Meaning(
+_DENIED = _Explanation(
     "the credentials do not allow it",
     "grant them s3:GetObject, s3:PutObject and s3:ListBucket there",
 )
 
-_ANSWERS: dict[str | int, _Meaning] = {
-    "NoSuchBucket": _Meaning("there is no such bucket", "create it or correct the URL"),
+_ERROR_CLASSES: dict[_Explanation, type[LakeError]] = {
+    _CONFLICT: LakeUnavailable,
+    _DENIED: _DeniedError,
+}
+
+_EXPLANATIONS: dict[str | int, _Explanation] = {
+    "NoSuchBucket": _Explanation("there is no such bucket", "create it or correct the URL"),
     "InvalidAccessKeyId": _INVALID,
     "SignatureDoesNotMatch": _INVALID,
     "ExpiredToken": _INVALID,
     "InvalidToken": _INVALID,
     "PermanentRedirect": _REGION,
     "AuthorizationHeaderMalformed": _REGION,
-    "RequestTimeTooSkewed": _Meaning("this machine's clock is wrong", "set it"),
-    "InvalidObjectState": _Meaning("the object is archived", "restore it in S3 first"),
+    "RequestTimeTooSkewed": _Explanation("this machine's clock is wrong", "synchronize it"),
+    "InvalidObjectState": _Explanation(
+        "the object is archived",
+        "restore it in S3, and exclude this prefix from the lifecycle rule",
+    ),
     403: _DENIED,
     404: _MISSING,
-    409: _RIVAL,
-    412: _RIVAL,
-    501: _Meaning(
-        "the service can't do what the lake needs",
-        "use one that knows conditional writes (`If-None-Match`)",
+    409: _CONFLICT,
+    412: _CONFLICT,
+    501: _Explanation(
+        "the service does not support conditional writes (`If-None-Match`)",
+        "use a service that supports them",
     ),
 }
-"""By the error code of S3's answer, else by its HTTP status."""
+"""Explanations by the error code of S3's response, else by its HTTP status."""
 
-_FAILURES: dict[tuple[type[Exception], ...], _Meaning] = {
-    (aws.NoCredentialsError, aws.PartialCredentialsError): _Meaning(
+_CLIENT_ERRORS: dict[tuple[type[Exception], ...], _Explanation] = {
+    (aws.NoCredentialsError, aws.PartialCredentialsError): _Explanation(
         "no credentials were found",
         "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give this machine"
         " a role",
@@ -288,9 +316,9 @@ _FAILURES: dict[tuple[type[Exception], ...], _Meaning] = {
         aws.RefreshWithMFAUnsupportedError,
         aws.SSOError,
         aws.TokenRetrievalError,
-    ): _Meaning(
-        "the credentials can't be had",
-        "sign in again (`aws sso login`), or see what AWS_PROFILE leads to",
+    ): _Explanation(
+        "the credentials can't be loaded",
+        "sign in again (`aws sso login`), or check the profile that AWS_PROFILE names",
     ),
     (
         aws.ConfigNotFound,
@@ -299,28 +327,28 @@ _FAILURES: dict[tuple[type[Exception], ...], _Meaning] = {
         aws.InvalidConfigError,
         aws.InvalidRegionError,
         aws.ProfileNotFound,
-    ): _Meaning(
+    ): _Explanation(
         "AWS's settings are not valid",
         "correct AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL or ~/.aws",
     ),
-    (aws.ParamValidationError,): _Meaning("S3 allows no such name", "correct the URL"),
-    (aws.SSLError,): _Meaning(
+    (aws.ParamValidationError,): _Explanation("S3 does not allow this name", "correct the URL"),
+    (aws.SSLError,): _Explanation(
         "no secure connection can be made",
-        "correct AWS_ENDPOINT_URL, or name the file of its authority's certificate in"
-        " AWS_CA_BUNDLE",
+        "correct AWS_ENDPOINT_URL, or set AWS_CA_BUNDLE to the certificate file of its authority",
     ),
-    (aws.ConnectionError, *_BROKEN_OFF): _Meaning(
-        "the service can't be reached", "check the network and, where used, AWS_ENDPOINT_URL"
+    (aws.ConnectionError, *_INTERRUPTIONS): _Explanation(
+        "the service can't be reached", "check the network and, if used, AWS_ENDPOINT_URL"
     ),
 }
-"""By the type of a failure without an answer, the first that fits."""
+"""Explanations by the class of an error without a response; the first that matches."""
 
 
-def _meaning(error: aws.BotoCoreError | aws.ClientError) -> _Meaning:
+def _explain(error: aws.BotoCoreError | aws.ClientError) -> _Explanation:
     if isinstance(error, aws.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return _ANSWERS.get(_code(error)) or _ANSWERS.get(status) or _UNKNOWN
-    return next((found for kinds, found in _FAILURES.items() if isinstance(error, kinds)), _UNKNOWN)
+        return _EXPLANATIONS.get(_code(error)) or _EXPLANATIONS.get(status) or _UNKNOWN
+    matches = (text for classes, text in _CLIENT_ERRORS.items() if isinstance(error, classes))
+    return next(matches, _UNKNOWN)
 
 
 def _code(error: aws.ClientError) -> str:

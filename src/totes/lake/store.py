@@ -1,13 +1,13 @@
-"""The store: one small contract, with a folder or an S3 prefix behind it.
+"""The interface of a store, implemented by a folder and by an S3 prefix.
 
-Promises of every implementation, held by `tests/test_store.py` over both:
-- Objects are immutable: nothing here overwrites or deletes one.
-- An object is seen whole or not at all, and what a `put` or `create` returned from is durable.
-- `create` is the only arbiter between rivals: for one key exactly one content ever wins.
-- A listing is fresh: `list`, `exists` and `get` see every object whose `put` or `create` returned
-  before they were asked, whoever wrote it (so does S3 since 2020). What is older than that does no
-  harm: it can cost an attempt, and neither loses nor doubles anything.
-- Any failure but a missing object is a LakeError that names the object and the store.
+Guarantees of every implementation, tested by `tests/integration/test_store.py` for both:
+- Objects are immutable: no method of `Store` overwrites or deletes one.
+- Readers see an object completely or not at all; it is durable once `put` or `create` returns.
+- If several writers call `create` for one key, exactly one content is stored.
+- Reads are consistent: `list`, `exists` and `get` see every object whose `put` or `create` returned
+  before the call, whichever process wrote it (S3 guarantees this since 2020). A stale listing would
+  cost a retry, but neither lose nor duplicate data.
+- Every failure except a missing object is a LakeError that names the object and the store.
 """
 
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from typing import Protocol
 
 
 class Store(Protocol):
-    """Keys are relative paths with forward slashes, values are bytes."""
+    """Objects by key: keys are relative paths with forward slashes, values are bytes."""
 
     url: str
-    """Where it is, fit to be shown (no secret in it)."""
+    """The location, without secrets."""
 
     def get(self, key: str) -> bytes:
-        """The object; raises ObjectMissing where there is none."""
+        """Return the object's content; ObjectMissing if there is none."""
         ...
 
     def fetch(self, key: str, path: Path) -> None:
@@ -32,41 +32,42 @@ class Store(Protocol):
         ...
 
     def put(self, key: str, path: Path) -> None:
-        """Store the local file under a key that nobody else uses, in constant memory."""
+        """Store a local file under a key that no other process uses, in constant memory."""
         ...
 
     def create(self, key: str, data: bytes) -> bool:
-        """Store `data` unless `key` exists; False when it exists with another content.
+        """Store `data` if `key` does not exist; return False if it has a different content.
 
-        True also when it exists with this content: the answer to an earlier try was lost.
+        Return True also if it already has this content: the response to an earlier attempt was
+        lost.
         """
         ...
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object of this key."""
+        """Return whether there is an object with this key."""
         ...
 
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
-        """Keys below `prefix` in ascending order, those after `after`, a page at a time."""
+        """Yield the keys below `prefix` that follow `after`, in ascending order, page by page."""
         ...
 
 
 @dataclass(frozen=True)
-class Object:
-    """What a sweeper is told of an object."""
+class ObjectInfo:
+    """Key, size and modification time of an object."""
 
     key: str
     size_bytes: int
     modified_at: datetime
 
 
-class SweptStore(Store, Protocol):
-    """A Store that can also be rid of something: for `totes gc` alone, no stage may ask for it."""
+class DeletableStore(Store, Protocol):
+    """A Store that can delete objects; only for `totes gc`, not for the stages."""
 
-    def objects(self) -> Iterator[Object]:
-        """Everything in it in the order of keys, what was left half written included."""
+    def list_objects(self) -> Iterator[ObjectInfo]:
+        """Yield all objects in the order of their keys, including incomplete ones."""
         ...
 
-    def remove(self, key: str) -> None:
-        """Remove one of them; one that is gone already is removed."""
+    def delete(self, key: str) -> None:
+        """Delete an object; no error if it does not exist."""
         ...

@@ -1,1 +1,1 @@
-"""What an operator does beside the stages: check, status, verify, release, erase, gc."""
+"""Operations besides the stages: check, status, verify, release, erase, gc."""

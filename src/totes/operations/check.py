@@ -1,44 +1,44 @@
-"""Check: is everything there that the platform needs, and what to do where it is not."""
+"""Check databases, privileges, stores and clocks, and say how to correct what is missing."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 
-import psycopg
 from psycopg import Connection, sql
+from psycopg.rows import class_row
 
-from totes.config.resources import Places
+from totes.config.resources import Resources
 from totes.errors import SourceError, TotesError
 from totes.lake.manifest import RATES
 from totes.lake.store import Store
-from totes.rates import place, published_at
-from totes.rates.ecb import UNREADABLE
+from totes.rates import fetch_published, host_name
+from totes.rates.ecb import READ_ERRORS
 from totes.source import session
-from totes.source.catalogue import Catalogue, Scope, read_catalogue
-from totes.source.snapshot import missing_grants, open_snapshot
-from totes.stages.ingest import another_source, is_another_source, newest_batch
-from totes.star.definition import Star
+from totes.source.catalogue import CaptureScope, Catalogue, read_catalogue
+from totes.source.snapshot import find_missing_grants, open_snapshot
+from totes.stages.ingest import different_source_message, is_different_source, read_newest_manifest
+from totes.star.folder import Star
 from totes.warehouse import connection as warehouse_session
-from totes.warehouse.dependents import obstacles
-from totes.warehouse.schema import READER, is_made
-from totes.warehouse.schema import check as check_contract
+from totes.warehouse.dependents import find_blocking_objects
+from totes.warehouse.schema import READER, check_schema, has_tables
 
 PROBE = "check/probe.txt"
-"""Nothing in a store can be removed again, so the check leaves one object, always the same."""
+"""Objects in a store are never deleted, so each check writes the same one."""
 
 _PROBE_CONTENT = b"`totes check` writes this to see whether it can. It may stay.\n"
 
-_OTHER_CONTENT = b"This must not replace what another process has written.\n"
-"""Two processes may publish the same batch: a store that lets the second overwrite it loses one."""
+_OTHER_CONTENT = b"This must not replace an object that another process has written.\n"
+"""If a store overwrites objects, one of two processes that publish the same batch loses it."""
 
-CLOCKS_APART = timedelta(seconds=5)
-"""How far clocks may differ before "so many seconds ago" misleads."""
+MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)
+"""With a larger difference between clocks, the reported lag is wrong."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: what was found, and where it is not `ok`, what to do about it."""
+    """The result of one check: its subject, what was found, and the advice if it is not `ok`."""
 
     what: str
     found: str
@@ -50,104 +50,102 @@ def _failed(what: str, found: str, advice: str = "") -> Finding:
     return Finding(what, found, advice, ok=False)
 
 
-def check(places: Places) -> Iterator[Finding]:
-    """Look at everything, whatever fails; changes nothing but the probe in each store."""
+def check(resources: Resources) -> Iterator[Finding]:
+    """Yield the results of all checks, even if some fail; writes only the probe in each store."""
     clocks: dict[str, timedelta] = {}
-    yield from _guarded("source", lambda: _source(places, clocks))
-    yield from _guarded("ingestion store", lambda: _store("ingestion store", places.ingestion))
-    yield from _guarded("processed store", lambda: _store("processed store", places.processed))
-    yield from _guarded("warehouse", lambda: _warehouse(places, clocks))
-    yield from _clocks(clocks)
-    if places.settings.rates and places.settings.rates_url:
-        yield _rates(places.settings.rates_url)
+    yield from _with_errors("source", lambda: _check_source(resources, clocks))
+    yield from _with_errors(
+        "ingestion store", lambda: _check_store("ingestion store", resources.ingestion)
+    )
+    yield from _with_errors(
+        "processed store", lambda: _check_store("processed store", resources.processed)
+    )
+    yield from _with_errors("warehouse", lambda: _check_warehouse(resources, clocks))
+    yield from _check_clocks(clocks)
+    if resources.settings.rates and resources.settings.rates_url:
+        yield _check_rates(resources.settings.rates_url)
 
 
-def _guarded(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """What `look` finds, until an error ends it, which is then a finding too."""
+def _with_errors(what: str, run_check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Yield the findings of a check; an error that ends it becomes a finding."""
     try:
-        yield from look()
+        yield from run_check()
     except TotesError as error:
         yield _failed(what, str(error))
 
 
-def _source(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding]:
-    scope = places.scope
-    with session.connect(places.source) as connection:
-        clocks["source"] = _clock(connection)
-        yield Finding("source", f"{places.source}, {_version(connection)}")
-        yield from _encoding(connection)
+def _check_source(resources: Resources, clocks: dict[str, timedelta]) -> Iterator[Finding]:
+    scope = resources.scope
+    with session.connect(resources.source) as connection:
+        clocks["source"] = _measure_clock_difference(connection)
+        yield Finding("source", f"{resources.source}, {_server_version(connection)}")
+        yield from _check_encoding(connection)
         catalogue = read_catalogue(connection, scope)
-        rights = list(_source_rights(connection, scope, catalogue))
-        lacking = list(_lacking(connection, scope, catalogue, places.star))
-    yield from rights
-    needed = places.star.models.tables
-    for name, reason in catalogue.left_out:
+        privileges = list(_check_source_privileges(connection, scope, catalogue))
+        missing_tables = list(_find_missing_tables(connection, scope, catalogue, resources.star))
+    yield from privileges
+    needed = resources.star.models.tables
+    for name, reason in catalogue.excluded:
         if name in needed:
-            advice = "the models need it: make it a regular table with that name."
-            yield _failed("source left out", f"{name}: {reason}", advice)
+            advice = "a model reads it: make it a regular table with that name."
+            yield _failed("source table not captured", f"{name}: {reason}", advice)
         else:
-            yield Finding("source left out", f"{name}: {reason}")
-    if not all(finding.ok for finding in rights):
+            yield Finding("source table not captured", f"{name}: {reason}")
+    if not all(finding.ok for finding in privileges):
         return
-    with open_snapshot(places.source, scope) as snapshot:
+    with open_snapshot(resources.source, scope) as snapshot:
         keyless = [table.name for table in snapshot.catalogue.tables if not table.key]
         yield Finding("source snapshot", "all tables can be locked and read in one snapshot")
-        last = newest_batch(places.ingestion)
-        if last and is_another_source(last[0], snapshot):
-            yield _failed("source identity", another_source(last[0], snapshot))
-    yield from lacking
+        last = read_newest_manifest(resources.ingestion)
+        if last and is_different_source(last[0], snapshot):
+            yield _failed("source identity", different_source_message(last[0], snapshot))
+    yield from missing_tables
     if keyless:
         text = f"{', '.join(keyless)}: captured whole whenever they change"
         yield Finding("source tables without a primary key", text)
 
 
-def _lacking(
-    connection: Connection[Any], scope: Scope, catalogue: Catalogue, star: Star
+def _find_missing_tables(
+    connection: Connection[Any], scope: CaptureScope, catalogue: Catalogue, star: Star
 ) -> Iterator[Finding]:
-    """Tables that the models need and the schema does not have."""
-    there = {table.name for table in catalogue.tables} | {name for name, _ in catalogue.left_out}
-    for name in sorted(star.models.tables - there - {RATES}):
-        elsewhere = connection.execute(
-            "SELECT format('%%I.%%I', nspname, relname) FROM pg_class"
-            " JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-            " WHERE relname = %s AND relkind IN ('r', 'p', 'v', 'm', 'f')"
-            " AND nspname NOT LIKE ALL (ARRAY['pg_%%', 'information_schema']) ORDER BY 1",
-            [name],
-        ).fetchall()
-        found = f"schema {scope.schema} has no table {name}, which the models need"
+    """Yield the tables that models read and the schema does not have."""
+    present = {table.name for table in catalogue.tables} | {name for name, _ in catalogue.excluded}
+    for name in sorted(star.models.tables - present - {RATES}):
+        others = connection.execute(_read_query("other_schemas"), {"name": name}).fetchall()
+        found = f"schema {scope.schema} has no table {name}, which a model reads"
         advice = "restore it, or correct TOTES_SOURCE_SCHEMA."
-        if elsewhere:
-            found += f"; there is {', '.join(other for (other,) in elsewhere)}"
+        if others:
+            found += f"; there is {', '.join(other for (other,) in others)}"
             advice = "move all tables into one schema, and set TOTES_SOURCE_SCHEMA to it."
         yield _failed("source tables", found, advice)
 
 
-def _encoding(connection: Connection[Any]) -> Iterator[Finding]:
-    """A warning where text of the source may have no equivalent in UTF-8."""
+def _check_encoding(connection: Connection[Any]) -> Iterator[Finding]:
+    """Warn if text of the source may not be valid UTF-8."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding == "SQL_ASCII":
         yield Finding(
             "source encoding",
             "SQL_ASCII: the server doesn't check that text is UTF-8",
-            "Values that are not UTF-8 are set aside: `totes quarantine show` lists them.",
+            "Values that are not UTF-8 are not captured: `totes quarantine show` lists them.",
         )
     elif encoding != "UTF8":
         yield Finding("source encoding", f"{encoding}: text is converted to UTF-8")
 
 
-def _source_rights(
-    connection: Connection[Any], scope: Scope, catalogue: Catalogue
+def _check_source_privileges(
+    connection: Connection[Any], scope: CaptureScope, catalogue: Catalogue
 ) -> Iterator[Finding]:
-    """What the role may read; SourceError ends the look where it may not enter the schema."""
+    """Check what the role may read; raises SourceError if the schema does not exist."""
     user = connection.info.user
     schema = sql.Identifier(scope.schema).as_string(connection)
     role = sql.Identifier(user).as_string(connection)
-    [(known, usage)] = connection.execute(
+    [(exists, usage)] = connection.execute(
         "SELECT to_regnamespace(%(name)s) IS NOT NULL,"
         " coalesce(has_schema_privilege(to_regnamespace(%(name)s), 'USAGE'), false)",
         {"name": schema},
     ).fetchall()
-    if not known:
+    if not exists:
         raise SourceError(f"There is no schema {schema}: correct TOTES_SOURCE_SCHEMA.")
     oids = [table.oid for table in catalogue.tables]
     denied = connection.execute(
@@ -156,71 +154,71 @@ def _source_rights(
         [oids],
     ).fetchall()
     if not usage:
-        lacking = f"{user} may not enter schema {schema}"
-        yield _failed("source schema", lacking, f"GRANT USAGE ON SCHEMA {schema} TO {role};")
+        found = f"{user} may not use schema {schema}"
+        yield _failed("source schema", found, f"GRANT USAGE ON SCHEMA {schema} TO {role};")
     for (name,) in denied:
         table = sql.Identifier(scope.schema, name).as_string(connection)
-        lacking = f"{user} may not read {name}"
-        yield _failed("source privileges", lacking, f"GRANT SELECT ON {table} TO {role};")
-    for function in missing_grants(connection):
-        lacking = f"{user} may not execute a function that a capture needs"
-        yield _failed("source privileges", lacking, function)
+        found = f"{user} may not read {name}"
+        yield _failed("source privileges", found, f"GRANT SELECT ON {table} TO {role};")
+    for grant in find_missing_grants(connection):
+        found = f"{user} may not execute a function that a capture needs"
+        yield _failed("source privileges", found, grant)
     hidden = connection.execute(
         "SELECT relname FROM pg_class WHERE oid = ANY(%s) AND row_security_active(oid) ORDER BY 1",
         [oids],
     ).fetchall()
     for (name,) in hidden:
-        lacking = f"row-level security may hide rows of {name} from {user}"
+        found = f"row-level security may hide rows of {name} from {user}"
         advice = f"ALTER ROLE {role} BYPASSRLS; or exclude it with TOTES_EXCLUDE_TABLES."
-        yield _failed("source privileges", lacking, advice)
+        yield _failed("source privileges", found, advice)
     if usage and not denied and not hidden and catalogue.tables:
         yield Finding("source privileges", f"{user} may read all {len(catalogue.tables)} tables")
 
 
-def _store(what: str, store: Store) -> Iterator[Finding]:
-    """Write, read back, list and try to overwrite; where the store fails, LakeError says so."""
+def _check_store(what: str, store: Store) -> Iterator[Finding]:
+    """Write, read, list and try to overwrite an object; raises LakeError if the store fails."""
     store.create(PROBE, _PROBE_CONTENT)
     if store.get(PROBE) != _PROBE_CONTENT or PROBE not in store.list("check/"):
         advice = "use a store that keeps what is written."
-        yield _failed(what, f"{store.url} gives back something else than was written", advice)
+        yield _failed(what, f"{store.url} does not return what was written", advice)
     elif store.create(PROBE, _OTHER_CONTENT) or store.get(PROBE) != _PROBE_CONTENT:
-        store.create(PROBE, _PROBE_CONTENT)  # which the next check expects
+        store.create(PROBE, _PROBE_CONTENT)  # the next check expects this content
         found = f"{store.url} overwrites objects that it should only create"
         yield _failed(what, found, "use a store that supports conditional writes (If-None-Match).")
     else:
-        yield Finding(what, f"{store.url} can be written, read and listed, and overwrites nothing")
+        yield Finding(what, f"{store.url} can be written, read and listed, and does not overwrite")
 
 
-def _warehouse(places: Places, clocks: dict[str, timedelta]) -> Iterator[Finding]:
-    with warehouse_session.connect(places.warehouse) as connection:
-        clocks["warehouse"] = _clock(connection)
-        yield Finding("warehouse", f"{places.warehouse}, {_version(connection)}")
-        last = newest_batch(places.ingestion)
+def _check_warehouse(resources: Resources, clocks: dict[str, timedelta]) -> Iterator[Finding]:
+    with warehouse_session.connect(resources.warehouse) as connection:
+        clocks["warehouse"] = _measure_clock_difference(connection)
+        yield Finding("warehouse", f"{resources.warehouse}, {_server_version(connection)}")
+        last = read_newest_manifest(resources.ingestion)
         if last and warehouse_session.is_database(connection, last[0].identity):
             advice = "name another database in TOTES_WAREHOUSE_DSN."
-            yield _failed("warehouse", "it is the database that is ingested", advice)
-        yield from _writable(connection)
-        [(ours, owner)] = connection.execute(
+            yield _failed("warehouse", "it is the source database", advice)
+        yield from _check_writable(connection)
+        [(may_use, owner)] = connection.execute(
             "SELECT coalesce(has_schema_privilege(to_regnamespace('totes'), 'USAGE'), true),"
             " (SELECT quote_ident(pg_get_userbyid(nspowner)) FROM pg_namespace"
             " WHERE nspname = 'totes')"
         ).fetchall()
-        if not ours:
+        if not may_use:
             yield _failed(
                 "warehouse privileges",
                 *_not_owner(connection, "schema totes and its tables belong", owner),
             )
             return
-        if not is_made(connection):
-            yield from _empty_warehouse(connection, places.star)
+        if not has_tables(connection):
+            yield from _check_new_warehouse(connection, resources.star)
         else:
-            check_contract(connection, places.star)
-            yield Finding("warehouse tables", "as the contract says")
-            rights = list(_loader_rights(connection, places.star))
-            yield from rights or _dependents(connection, places.star)
+            check_schema(connection, resources.star)
+            yield Finding("warehouse tables", "as declared")
+            failures = list(_check_loader_privileges(connection, resources.star))
+            yield from failures or _check_blocking_objects(connection, resources.star)
 
 
-def _writable(connection: Connection[Any]) -> Iterator[Finding]:
+def _check_writable(connection: Connection[Any]) -> Iterator[Finding]:
     [(standby, read_only)] = connection.execute(
         "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::bool"
     ).fetchall()
@@ -232,93 +230,82 @@ def _writable(connection: Connection[Any]) -> Iterator[Finding]:
         yield _failed("warehouse", "it is read-only", advice)
 
 
-_EMPTY = """
-WITH place AS (
-    SELECT coalesce(
-        current_schema(),
-        -- The path has a schema that this role may not use.
-        (SELECT min(nspname::text) FROM pg_namespace WHERE nspname = ANY (
-            string_to_array(translate(current_setting('search_path'), '" ', ''), ',')))
-    ) AS name
-)
-SELECT
-    quote_ident(current_database()),
-    quote_ident(name),
-    current_setting('search_path'),
-    has_database_privilege(current_database(), 'CREATE'),
-    has_database_privilege(current_database(), 'TEMPORARY'),
-    coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
-    to_regrole(%(reader)s) IS NOT NULL
-        OR (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user),
-    ARRAY(
-        SELECT format(
-            'schema %%I already has %%s', nspname, string_agg(relname, ', ' ORDER BY relname)
-        )
-        FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
-        WHERE (nspname = place.name AND relname = ANY (%(stars)s))
-            OR (nspname = 'totes' AND relname <> 'migrations' AND relkind NOT IN ('i', 'S'))
-        GROUP BY nspname
-        ORDER BY 1
-    )
-FROM place
-"""
+@dataclass(frozen=True)
+class _NewWarehouse:
+    """A row of `queries/new_warehouse.sql`."""
+
+    database: str
+    schema: str | None
+    search_path: str
+    can_create_schema: bool
+    can_create_temporary_tables: bool
+    can_create_tables: bool
+    can_create_reader: bool
+    conflicts: list[str]
 
 
-def _empty_warehouse(connection: Connection[Any], star: Star) -> Iterator[Finding]:
-    """May the loader make what is not there yet?"""
+def _check_new_warehouse(connection: Connection[Any], star: Star) -> Iterator[Finding]:
+    """Check whether the loader may create the warehouse's tables."""
     user = connection.info.user
     role = sql.Identifier(user).as_string(connection)
-    [(database, schema, path, may_create, may_copy, may_enter, reader, taken)] = connection.execute(
-        _EMPTY, {"reader": READER, "stars": list(star.tables)}
-    ).fetchall()
-    if schema is None:
-        found = f"no schema of search_path exists; search_path is {path or 'empty'}"
+    with connection.cursor(row_factory=class_row(_NewWarehouse)) as cursor:
+        parameters = {"reader": READER, "stars": list(star.tables)}
+        [warehouse] = cursor.execute(_read_query("new_warehouse"), parameters).fetchall()
+    if warehouse.schema is None:
+        path = warehouse.search_path or "empty"
+        found = f"no schema of search_path exists; search_path is {path}"
         yield _failed("warehouse schema", found, "CREATE SCHEMA, or correct search_path.")
         return
-    for found in taken:
+    for conflict in warehouse.conflicts:
         advice = "drop or rename them, or use another database or schema (search_path)."
-        text = f"{found}, not created by the platform"
-        yield _failed("warehouse tables", text, advice)
-    for allowed, lacking, remedy in (
-        (
-            may_create,
-            f"{user} may not make schema totes in database {database}",
-            f"GRANT CREATE ON DATABASE {database} TO {role};",
-        ),
-        (may_copy, *_no_temporary_tables(user, database, role)),
-        (
-            may_enter,
-            f"{user} may not make tables in schema {schema}",
-            f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};",
-        ),
-        (reader, f"role {READER} is missing and {user} may not make it", f"CREATE ROLE {READER};"),
-    ):
-        if not allowed:
-            yield _failed("warehouse privileges", lacking, remedy)
-    if may_create and may_copy and may_enter and reader and not taken:
-        yield Finding("warehouse tables", "none yet: the first `totes run` makes them")
+        found = f"{conflict}, not created by the platform"
+        yield _failed("warehouse tables", found, advice)
+    failures = [
+        (found, remedy)
+        for is_allowed, found, remedy in (
+            (
+                warehouse.can_create_schema,
+                f"{user} may not create schema totes in database {warehouse.database}",
+                f"GRANT CREATE ON DATABASE {warehouse.database} TO {role};",
+            ),
+            (
+                warehouse.can_create_temporary_tables,
+                *_no_temporary_tables(user, warehouse.database, role),
+            ),
+            (
+                warehouse.can_create_tables,
+                f"{user} may not create tables in schema {warehouse.schema}",
+                f"GRANT USAGE, CREATE ON SCHEMA {warehouse.schema} TO {role};",
+            ),
+            (
+                warehouse.can_create_reader,
+                f"role {READER} is missing and {user} may not create it",
+                f"CREATE ROLE {READER};",
+            ),
+        )
+        if not is_allowed
+    ]
+    for found, remedy in failures:
+        yield _failed("warehouse privileges", found, remedy)
+    if not failures and not warehouse.conflicts:
+        yield Finding("warehouse tables", "none yet: the first `totes run` creates them")
 
 
-def _loader_rights(connection: Connection[Any], star: Star) -> Iterator[Finding]:
-    """May the loader write what is there? Only owners can migrate and replay, so it must be one."""
+def _check_loader_privileges(connection: Connection[Any], star: Star) -> Iterator[Finding]:
+    """Check whether the loader owns the tables, as migrations and replays need it."""
     user = connection.info.user
     role = sql.Identifier(user).as_string(connection)
-    [(database, may_copy, owners)] = connection.execute(
-        "SELECT quote_ident(current_database()),"
-        " has_database_privilege(current_database(), 'TEMPORARY'),"
-        " ARRAY(SELECT DISTINCT quote_ident(pg_get_userbyid(relowner)) FROM pg_class"
-        " WHERE relkind IN ('r', 'p') AND NOT pg_has_role(relowner, 'USAGE')"
-        " AND (relnamespace = 'totes'::regnamespace OR oid = ANY ("
-        "SELECT to_regclass(quote_ident(star)) FROM unnest(%s::text[]) AS star)) ORDER BY 1)",
-        [list(star.tables)],
+    [(database, can_create_temporary_tables, other_owners)] = connection.execute(
+        _read_query("loader_privileges"), {"stars": list(star.tables)}
     ).fetchall()
-    for owner in owners:
+    for owner in other_owners:
         yield _failed("warehouse privileges", *_not_owner(connection, "tables belong", owner))
-    if not may_copy:
+    if not can_create_temporary_tables:
         yield _failed("warehouse privileges", *_no_temporary_tables(user, database, role))
 
 
 def _not_owner(connection: Connection[Any], what: str, owner: str) -> tuple[str, str]:
+    """Return what was found, and the advice, if `what` belong to another role."""
     user = connection.info.user
     role = sql.Identifier(user).as_string(connection)
     return (
@@ -327,48 +314,56 @@ def _not_owner(connection: Connection[Any], what: str, owner: str) -> tuple[str,
     )
 
 
-def _dependents(connection: Connection[Any], star: Star) -> Iterator[Finding]:
-    """Objects that users built on the tables and that stop a load or a rebuild."""
-    for obstacle in obstacles(connection, star):
-        stops = "stops every rebuild" if obstacle.only_rebuild else "stops every load"
-        yield _failed("warehouse tables", f"{obstacle.found}: {stops}", f"{obstacle.remedy}.")
+def _check_blocking_objects(connection: Connection[Any], star: Star) -> Iterator[Finding]:
+    """Yield objects that users created on the tables and that block loads or rebuilds."""
+    for blocking in find_blocking_objects(connection, star):
+        blocked = "rebuild" if blocking.blocks_only_rebuilds else "load"
+        found = f"{blocking.description}: blocks every {blocked}"
+        yield _failed("warehouse tables", found, f"{blocking.remedy}.")
 
 
 def _no_temporary_tables(user: str, database: str, role: str) -> tuple[str, str]:
+    """Return what was found, and the advice, if the role may not create temporary tables."""
     return (
-        f"{user} may not make temporary tables in database {database}",
+        f"{user} may not create temporary tables in database {database}",
         f"GRANT TEMPORARY ON DATABASE {database} TO {role};",
     )
 
 
-def _rates(url: str) -> Finding:
-    """Can the rates be had that TOTES_RATES_URL names? Without them, those known go on."""
+def _check_rates(url: str) -> Finding:
+    """Check whether exchange rates can be read from TOTES_RATES_URL."""
     try:
-        days = published_at(url)
-    except UNREADABLE as error:
-        found = f"none from {place(url)}: {str(error)[:200] or type(error).__name__}"
+        days = fetch_published(url)
+    except READ_ERRORS as error:
+        found = f"none from {host_name(url)}: {str(error)[:200] or type(error).__name__}"
         return _failed("exchange rates", found, "correct TOTES_RATES_URL, or leave it out.")
-    return Finding("exchange rates", f"from {place(url)}, up to {max(days)}")
+    return Finding("exchange rates", f"from {host_name(url)}, up to {max(days)}")
 
 
-def _clocks(ahead: dict[str, timedelta]) -> Iterator[Finding]:
-    for what, by in ahead.items():
-        seconds = abs(by).total_seconds()
-        if abs(by) <= CLOCKS_APART:
-            yield Finding(f"{what} clock", f"{seconds:.1f} s from this machine's")
+def _check_clocks(differences: dict[str, timedelta]) -> Iterator[Finding]:
+    for server, difference in differences.items():
+        seconds = abs(difference).total_seconds()
+        if abs(difference) <= MAX_CLOCK_DIFFERENCE:
+            yield Finding(f"{server} clock", f"{seconds:.1f} s from this machine's")
         else:
-            found = f"{seconds:.0f} s {'ahead of' if by > timedelta() else 'behind'} this machine's"
-            yield _failed(f"{what} clock", found, "set both by NTP.")
+            direction = "ahead of" if difference > timedelta() else "behind"
+            found = f"{seconds:.0f} s {direction} this machine's"
+            yield _failed(f"{server} clock", found, "synchronize both clocks with NTP.")
 
 
-def _clock(connection: psycopg.Connection[Any]) -> timedelta:
-    """How far the server's clock is ahead of this machine's."""
-    asked = datetime.now(UTC)
-    row = connection.execute("SELECT clock_timestamp()").fetchone()
-    there: datetime = row[0] if row else asked
-    return there - (asked + (datetime.now(UTC) - asked) / 2)
+def _measure_clock_difference(connection: Connection[Any]) -> timedelta:
+    """Return by how much the server's clock is ahead of this machine's clock."""
+    before = datetime.now(UTC)
+    [(server_time,)] = connection.execute("SELECT clock_timestamp()").fetchall()
+    difference: timedelta = server_time - (before + (datetime.now(UTC) - before) / 2)
+    return difference
 
 
-def _version(connection: psycopg.Connection[Any]) -> str:
+def _read_query(name: str) -> bytes:
+    """Return the text of `queries/{name}.sql`."""
+    return (files("totes.operations") / "queries" / f"{name}.sql").read_bytes()
+
+
+def _server_version(connection: Connection[Any]) -> str:
     version = connection.info.server_version
     return f"PostgreSQL {version // 10000}.{version % 100}"

@@ -1,8 +1,8 @@
-"""Erase: what an operator does about a person's data in a lake that is never changed.
+"""Erase a person's data from a lake whose objects are never changed.
 
-It isn't changed here either: a new ingestion store is written, batch by batch, in which every
-earlier version of one row says in the chosen columns what the newest one says. Who runs it needs
-read access to the old store and a new, empty one; removing the old store is the operator's act.
+A new ingestion store is written, batch by batch. In it, all versions of one row have the values of
+the newest version in the given columns. This needs read access to the old store, and an empty
+store. The operator deletes the old store afterwards.
 """
 
 import hashlib
@@ -15,24 +15,25 @@ from pathlib import Path
 
 from isal import igzip
 
-from totes.engine import open_engine, scratch_folder
+from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import UsageError
-from totes.lake.log import fetch_checked, newest, read_manifest
-from totes.lake.manifest import ERASURES, File, Manifest, Table, manifest_path
+from totes.lake.line import is_upsert
+from totes.lake.log import fetch_verified, find_newest_number, read_manifest
+from totes.lake.manifest import ERASURES_PREFIX, File, Manifest, Table, manifest_path
 from totes.lake.store import Store
-from totes.progress import QUIET, Progress
+from totes.progress import NO_PROGRESS, Progress
 from totes.star.contract import literal
 from totes.star.relation import unpack
 
 log = logging.getLogger(__name__)
 
 ERASED = "erased"
-"""What stands in place of a value whose row the source has no more."""
+"""Replaces a value if its row, table or column no longer exists in the source."""
 
 
 @dataclass(frozen=True)
 class Erasure:
-    """Which values go: those of `columns`, of the row of `table` with this key."""
+    """The values to erase: `columns` of the row of `table` with this key."""
 
     table: str
     key: tuple[str, ...]
@@ -40,31 +41,33 @@ class Erasure:
 
 
 @dataclass(frozen=True)
-class Erased:
-    """What was written: batches in all, and versions of the row that were altered."""
+class ErasureResult:
+    """The numbers of batches that were written and of versions that were altered."""
 
     batches: int
     versions: int
 
 
-def erase(ingestion: Store, into: Store, erasure: Erasure, progress: Progress = QUIET) -> Erased:
-    """Write the ingestion store anew into an empty one, with the erasure.
+def erase(
+    ingestion: Store, into: Store, erasure: Erasure, progress: Progress = NO_PROGRESS
+) -> ErasureResult:
+    """Copy an ingestion store into an empty one, with the erasure.
 
-    UsageError where there is no such row with such columns, or `into` has batches already.
+    Raises UsageError if there is no such row or column, or if `into` has batches.
     """
-    last = newest(ingestion, manifest_path)
+    last = find_newest_number(ingestion, manifest_path)
     if last and into.exists(manifest_path(1)):
         raise UsageError(f"{into.url} has batches already: erase into an empty store.")
     with scratch_folder("totes-erase-") as scratch:
-        work = _Work(ingestion, into, erasure, scratch)
-        key, values = work.newest(last)
+        rewriter = _Rewriter(ingestion, into, erasure, scratch)
+        key, values = rewriter.find_newest_values(last)
         digest, altered = None, 0
         progress.start("erase", last)
         for batch in range(1, last + 1):
             manifest, _ = read_manifest(ingestion, batch)
-            versions, anew = work.rewritten(manifest, key, values)
+            versions, new_manifest = rewriter.rewrite(manifest, key, values)
             altered += versions
-            content = anew.model_copy(update={"previous": digest}).to_json()
+            content = new_manifest.model_copy(update={"previous": digest}).to_json()
             into.create(manifest_path(batch), content)
             digest = hashlib.sha256(content).hexdigest()
             progress.advance(1)
@@ -77,87 +80,87 @@ def erase(ingestion: Store, into: Store, erasure: Erasure, progress: Progress = 
         "batches": last,
         "versions": altered,
     }
-    into.create(f"{ERASURES}/{now:%Y%m%d%H%M%S%f}.json", json.dumps(note, indent=1).encode())
+    into.create(f"{ERASURES_PREFIX}/{now:%Y%m%d%H%M%S%f}.json", json.dumps(note, indent=1).encode())
     log.info("Erased: %s", json.dumps(note))
     if not altered:
-        log.warning("Nothing was altered: every version says what the newest says.")
-    return Erased(last, altered)
+        log.warning("Nothing was altered: all versions have the values of the newest.")
+    return ErasureResult(last, altered)
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Rewriter:
     ingestion: Store
     into: Store
     erasure: Erasure
     scratch: Path
-    listed: dict[str, File | None] = field(default_factory=dict)
+    unreadable_files: dict[str, File | None] = field(default_factory=dict)
     """The new lists of the table's unreadable values, by the path of the old ones."""
 
-    def newest(self, last: int) -> tuple[tuple[str, ...], dict[str, object]]:
-        """The table's key, and what the newest version of the row says in the columns.
+    def find_newest_values(self, last: int) -> tuple[tuple[str, ...], dict[str, object]]:
+        """Return the table's key, and the values of the newest version of the row.
 
-        ERASED where the row was deleted, or totesys has the table or the column no more.
+        A value is ERASED if the row was deleted, or if the table or column no longer exists.
         """
-        key, is_there = self._key(last)
+        key, table_exists = self._find_key(last)
         for batch in range(last, 0, -1):
-            table = self._table(batch)
-            for line in self._lines(table) if table else ():
-                found = _row(key, self.erasure.key, line)
-                if found is not None:
-                    said = found if is_there and found["_op"] == "upsert" else {}
-                    return key, {name: said.get(name, ERASED) for name in self.erasure.columns}
+            table = self._read_table(batch)
+            for line in self._read_lines(table) if table else ():
+                row = _parse_if_row(key, self.erasure.key, line)
+                if row is not None:
+                    values = row if table_exists and is_upsert(row) else {}
+                    return key, {name: values.get(name, ERASED) for name in self.erasure.columns}
         raise UsageError(
             f"No batch of {self.ingestion.url} has a row {', '.join(self.erasure.key)} of table "
             f"{self.erasure.table}."
         )
 
-    def _key(self, last: int) -> tuple[tuple[str, ...], bool]:
-        """The key that the table has or had last, and whether it is still there.
+    def _find_key(self, last: int) -> tuple[tuple[str, ...], bool]:
+        """Return the table's latest key, and whether the table still exists.
 
-        UsageError where the erasure can't be meant, or an earlier shape has rows that this key
-        doesn't tell: nobody must believe that these were erased.
+        Raises UsageError if the erasure does not fit the table. Also if the table had no such key
+        in an earlier batch: its rows there could not be found, and would not be erased.
         """
         newest: Table | None = None
-        shapes: dict[str, Table] = {}
+        versions: dict[str, Table] = {}
         for batch in range(1, last + 1):
-            if table := self._table(batch):
-                newest = shapes[table.fingerprint] = table
+            if table := self._read_table(batch):
+                newest = versions[table.fingerprint] = table
         if newest is None:
             return (), False
-        columns = [column for table in shapes.values() for column in table.columns]
-        texts = {column.name for column in columns if column.kind == "text"} - {*newest.key}
-        if len(newest.key) != len(self.erasure.key) or not set(self.erasure.columns) <= texts:
+        columns = [column for table in versions.values() for column in table.columns]
+        erasable = {column.name for column in columns if column.kind == "text"} - {*newest.key}
+        if len(newest.key) != len(self.erasure.key) or not set(self.erasure.columns) <= erasable:
             raise UsageError(
-                f"Table {newest.name} is known by ({', '.join(newest.key)}), and what can be "
-                f"erased is {', '.join(sorted(texts)) or 'nothing'}."
+                f"Table {newest.name} has the key ({', '.join(newest.key)}), and the columns that "
+                f"can be erased are: {', '.join(sorted(erasable)) or 'none'}."
             )
-        for table in shapes.values():
-            if lacking := {*newest.key} - {column.name for column in table.columns}:
+        for table in versions.values():
+            if missing := {*newest.key} - {column.name for column in table.columns}:
                 raise UsageError(
-                    f"Table {table.name} once had no {', '.join(sorted(lacking))}: which of its "
-                    "rows of that time are meant can't be told."
+                    f"Table {table.name} had no column {', '.join(sorted(missing))} in earlier "
+                    "batches, so the row can't be identified there."
                 )
-        return newest.key, self._table(last) is not None
+        return newest.key, self._read_table(last) is not None
 
-    def _table(self, batch: int) -> Table | None:
+    def _read_table(self, batch: int) -> Table | None:
         return read_manifest(self.ingestion, batch)[0].table(self.erasure.table)
 
-    def rewritten(
+    def rewrite(
         self, manifest: Manifest, key: tuple[str, ...], values: dict[str, object]
     ) -> tuple[int, Manifest]:
-        """A batch with all its files stored anew, and how many versions were altered."""
+        """Write a batch's files; return the number of altered versions and the new manifest."""
         altered, tables = 0, []
         for table in manifest.tables:
             files = []
             for file in table.files:
                 count = 0
                 if table.name == self.erasure.table:
-                    count, file = self._erased(table, file, key, values)  # noqa: PLW2901
+                    count, file = self._erase(table, file, key, values)  # noqa: PLW2901
                 if not count:
                     self._copy(file)
                 files.append(file)
                 altered += count
-            unreadable = self._unreadable(table)
+            unreadable = self._rewrite_unreadable(table)
             tables.append(
                 table.model_copy(update={"files": tuple(files), "unreadable": unreadable})
             )
@@ -166,69 +169,72 @@ class _Work:
                 self._copy(file)
         return altered, manifest.model_copy(update={"tables": tuple(tables)})
 
-    def _erased(
+    def _erase(
         self, table: Table, file: File, key: tuple[str, ...], values: dict[str, object]
     ) -> tuple[int, File]:
-        path, count, size = self.scratch / "anew", 0, 0
+        """Write a file with the erasure if it has the row; return how many lines were altered."""
+        path, count, size = self.scratch / "rewritten", 0, 0
         with igzip.open(path, "wb", 1) as packed:  # type: ignore[no-untyped-call]
-            for line in self._lines(table.model_copy(update={"files": (file,)})):
-                found, content = _row(key, self.erasure.key, line), line
-                if found is not None and found["_op"] == "upsert":
-                    there = {name: value for name, value in values.items() if name in found}
-                    text = json.dumps(found | there, ensure_ascii=False, separators=(",", ":"))
+            for line in self._read_lines(table.model_copy(update={"files": (file,)})):
+                row, content = _parse_if_row(key, self.erasure.key, line), line
+                if row is not None and is_upsert(row):
+                    present = {name: value for name, value in values.items() if name in row}
+                    text = json.dumps(row | present, ensure_ascii=False, separators=(",", ":"))
                     content = text.encode() + b"\n"
                     count += content != line
                 size += packed.write(content)
         if count:
-            with path.open("rb") as anew:
-                sha256 = hashlib.file_digest(anew, "sha256").hexdigest()
-            known = {"bytes": path.stat().st_size, "unpacked_bytes": size, "sha256": sha256}
+            with path.open("rb") as rewritten:
+                sha256 = hashlib.file_digest(rewritten, "sha256").hexdigest()
+            fields = {"bytes": path.stat().st_size, "unpacked_bytes": size, "sha256": sha256}
             self.into.put(file.path, path)
-            return count, file.model_copy(update=known)
+            return count, file.model_copy(update=fields)
         return 0, file
 
-    def _unreadable(self, table: Table) -> File | None:
-        """The list of a table's unreadable values without this row's: reasons may quote values."""
+    def _rewrite_unreadable(self, table: Table) -> File | None:
+        """Write the list of unreadable values without this row: a reason may quote its value."""
         file = table.unreadable
         if file is None or table.name != self.erasure.table:
             return file
-        if file.path not in self.listed:
-            known, left = self.scratch / "known.parquet", self.scratch / "left.parquet"
-            fetch_checked(self.ingestion, file, known)
-            of_row = " and ".join(f"k{n}::varchar = ?" for n in range(len(table.key)))
+        if file.path not in self.unreadable_files:
+            old, new = self.scratch / "old.parquet", self.scratch / "new.parquet"
+            fetch_verified(self.ingestion, file, old)
+            is_row = " and ".join(f"k{n}::varchar = ?" for n in range(len(table.key)))
             with open_engine(self.scratch) as engine:
                 [(rows,)] = engine.execute(
-                    f"copy (select * from read_parquet({literal(str(known))})"
-                    f" where not ({of_row})) to {literal(str(left))} (format parquet)",
+                    f"copy (select * from read_parquet({literal(str(old))})"
+                    f" where not ({is_row})) to {literal(str(new))} (format parquet)",
                     list(self.erasure.key),
                 ).fetchall()
-            with left.open("rb") as content:
+            with new.open("rb") as content:
                 sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-            counted = {"rows": rows, "bytes": left.stat().st_size, "sha256": sha256}
+            fields = {"rows": rows, "bytes": new.stat().st_size, "sha256": sha256}
             if rows:
-                self.into.put(file.path, left)
-            self.listed[file.path] = file.model_copy(update=counted) if rows else None
-        return self.listed[file.path]
+                self.into.put(file.path, new)
+            self.unreadable_files[file.path] = file.model_copy(update=fields) if rows else None
+        return self.unreadable_files[file.path]
 
     def _copy(self, file: File) -> None:
-        """A file as it is; several batches may name it."""
+        """Copy a file unaltered, unless it is copied already: several batches may name it."""
         if not self.into.exists(file.path):
             path = self.scratch / "copy"
-            fetch_checked(self.ingestion, file, path)
+            fetch_verified(self.ingestion, file, path)
             self.into.put(file.path, path)
 
-    def _lines(self, table: Table) -> Iterator[bytes]:
-        """The lines of a table's files, checked to be what their manifest says."""
+    def _read_lines(self, table: Table) -> Iterator[bytes]:
+        """Yield the lines of a table's files, which are checked against their manifest."""
         for file in table.files:
             path = self.scratch / "fetched"
-            fetch_checked(self.ingestion, file, path)
+            fetch_verified(self.ingestion, file, path)
             one = table.model_copy(update={"files": (file,)})
             [unpacked] = unpack(one, [path], self.ingestion.url, read=None).paths
             with unpacked.open("rb") as content:
                 yield from content
 
 
-def _row(names: tuple[str, ...], key: tuple[str, ...], line: bytes) -> dict[str, object] | None:
-    """The line, if it is of the row with this key; a deletion by another key tells nothing."""
-    found: dict[str, object] = json.loads(line)
-    return found if key == tuple(str(found.get(name)) for name in names) else None
+def _parse_if_row(
+    names: tuple[str, ...], key: tuple[str, ...], line: bytes
+) -> dict[str, object] | None:
+    """Return the line's values if it belongs to the row with this key, otherwise None."""
+    values: dict[str, object] = json.loads(line)
+    return values if key == tuple(str(values.get(name)) for name in names) else None

@@ -1,8 +1,8 @@
-"""Orphans: files of attempts that were killed or came second, which no manifest names.
+"""Find and delete orphaned files: files of interrupted or failed attempts that no manifest names.
 
-They cost room and nothing else, for readers see only what a manifest names. A data file bears the
-number of the batch it was made for, so once that batch is published without it, it is an orphan
-for good; before that it may belong to an attempt at work, and is left alone whatever its age.
+They only take up space, as readers see only files that a manifest names. The name of a data file
+has the number of its batch. Once that batch is published without the file, it is orphaned. Before
+that, it may belong to an attempt that is running, and is not deleted, whatever its age.
 """
 
 import re
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from totes.lake.folder import INCOMING
-from totes.lake.log import newest, read_manifest, read_processed_manifest
+from totes.lake.folder import INCOMPLETE
+from totes.lake.log import find_newest_number, read_manifest, read_processed_manifest
 from totes.lake.manifest import (
     File,
     Manifest,
@@ -20,10 +20,10 @@ from totes.lake.manifest import (
     manifest_path,
     processed_manifest_path,
 )
-from totes.lake.store import Object, SweptStore
+from totes.lake.store import DeletableStore, ObjectInfo
 
-SHORTEST = timedelta(hours=1)
-"""Nothing younger is ever removed."""
+MIN_AGE = timedelta(hours=1)
+"""Files that are younger are never deleted."""
 
 _ATTEMPT = re.compile(
     r"(?:(?:keys|repeats|unreadable)/[^/]+"
@@ -31,12 +31,12 @@ _ATTEMPT = re.compile(
     r"[^/]+/year=\d{4}/month=\d\d/day=\d\d)"
     r"/(?P<batch>\d{12})-[0-9a-f]{8}-\d+\.(?:jsonl\.gz|parquet)"
 )
-"""A whole key as the stages make it: what lies deeper may be of another store, inside this one."""
+"""The keys of data files. A longer key with this suffix may belong to a store inside this one."""
 
 
 @dataclass(frozen=True)
-class Orphan:
-    """An object of the store at `url` that nothing names and nothing ever will."""
+class OrphanedFile:
+    """An object of the store at `url` that no manifest names or will name."""
 
     url: str
     key: str
@@ -44,57 +44,63 @@ class Orphan:
     modified_at: datetime
 
     def age(self, now: datetime) -> timedelta:
-        """How long ago the object was written; negative if the clocks disagree."""
+        """Return how long ago the object was written; negative if clocks differ."""
         return now - self.modified_at
 
 
-def orphans(store: SweptStore) -> Iterator[Orphan]:
-    """All orphans of an ingestion or processed store, in the order of their keys.
+def find_orphaned_files(store: DeletableStore) -> Iterator[OrphanedFile]:
+    """Yield all orphaned files of an ingestion or processed store in the order of their keys.
 
-    Every manifest is read: LakeError where one can't be, and then nothing is known to be an orphan.
+    Reads every manifest; raises LakeError if one can't be read.
     """
-    found = list(store.objects())  # before the manifests, so that none is published in between
+    objects = list(
+        store.list_objects()
+    )  # before the manifests, so that none is published in between
     published: dict[int, _Published] = {}
-    for one in found:
-        if one.key.startswith(f"{INCOMING}/"):
-            yield _orphan(store, one)
-        elif attempt := _ATTEMPT.fullmatch(one.key):
+    for item in objects:
+        if item.key.startswith(f"{INCOMPLETE}/"):
+            yield _orphaned_file(store, item)
+        elif attempt := _ATTEMPT.fullmatch(item.key):
             generation = int(attempt["generation"] or 0)
             if generation not in published:
-                published[generation] = _published(store, generation)
-            batches, named = published[generation]
-            if int(attempt["batch"]) <= batches and one.key not in named:
-                yield _orphan(store, one)
+                published[generation] = _read_published(store, generation)
+            batches, named_keys = published[generation]
+            if int(attempt["batch"]) <= batches and item.key not in named_keys:
+                yield _orphaned_file(store, item)
 
 
-def remove(
-    store: SweptStore, found: Iterable[Orphan], older_than: timedelta, now: datetime | None = None
-) -> Iterator[Orphan]:
-    """Remove those of `found` that are older, and older than SHORTEST; those that were."""
+def delete_orphaned_files(
+    store: DeletableStore,
+    orphaned_files: Iterable[OrphanedFile],
+    older_than: timedelta,
+    now: datetime | None = None,
+) -> Iterator[OrphanedFile]:
+    """Delete the files that are older than `older_than` and MIN_AGE; yield the deleted ones."""
     now = now or datetime.now(UTC)
-    for orphan in found:
-        if orphan.age(now) > max(older_than, SHORTEST):
-            store.remove(orphan.key)
-            yield orphan
+    for file in orphaned_files:
+        if file.age(now) > max(older_than, MIN_AGE):
+            store.delete(file.key)
+            yield file
 
 
 type _Published = tuple[int, frozenset[str]]
-"""How many batches there are, and all paths that their manifests name."""
+"""The newest batch, and the keys of all files that manifests name."""
 
 
-def _published(store: SweptStore, generation: int) -> _Published:
-    """Of one generation of the processed store, or of the ingestion store, which is no. 0."""
+def _read_published(store: DeletableStore, generation: int) -> _Published:
+    """Return the files of one generation of the processed store; 0 is the ingestion store."""
     if generation:
-        return _named(
-            newest(store, lambda batch: processed_manifest_path(generation, batch)),
+        return _collect_keys(
+            find_newest_number(store, lambda batch: processed_manifest_path(generation, batch)),
             lambda batch: _files_of_processed(read_processed_manifest(store, generation, batch)[0]),
         )
-    return _named(
-        newest(store, manifest_path), lambda batch: _files(read_manifest(store, batch)[0])
+    return _collect_keys(
+        find_newest_number(store, manifest_path),
+        lambda batch: _files(read_manifest(store, batch)[0]),
     )
 
 
-def _named(batches: int, files: Callable[[int], Iterable[File]]) -> _Published:
+def _collect_keys(batches: int, files: Callable[[int], Iterable[File]]) -> _Published:
     return batches, frozenset(file.path for batch in range(1, batches + 1) for file in files(batch))
 
 
@@ -109,5 +115,5 @@ def _files_of_processed(manifest: ProcessedManifest) -> Iterator[File]:
     return chain(manifest.files, manifest.refused, *manifest.state.values())
 
 
-def _orphan(store: SweptStore, found: Object) -> Orphan:
-    return Orphan(store.url, found.key, found.size_bytes, found.modified_at)
+def _orphaned_file(store: DeletableStore, item: ObjectInfo) -> OrphanedFile:
+    return OrphanedFile(store.url, item.key, item.size_bytes, item.modified_at)

@@ -1,6 +1,6 @@
-"""Release: have refused rows tried again, with the models as they are now.
+"""Release: try rejected rows again with the current models.
 
-A release is itself a batch, so it moves through the stages, and through a replay, as any other.
+A release is a batch, so stages and replays process it like any other.
 """
 
 from collections.abc import Collection
@@ -8,42 +8,46 @@ from datetime import timedelta
 
 from totes.errors import UsageError
 from totes.failpoint import reach
-from totes.lake.log import check_unused
+from totes.lake.log import check_number_unused
 from totes.lake.manifest import Manifest, manifest_path
 from totes.lake.store import Store
-from totes.stages.ingest import newest_batch
+from totes.stages.ingest import read_newest_manifest
 
 _TICK = timedelta(microseconds=1)
 
 
 def release(store: Store, batches: Collection[int]) -> Manifest:
-    """Publish a batch that brings nothing new and names `batches` to be tried again.
+    """Publish a batch without files that names `batches` whose rejected rows are tried again.
 
-    UsageError where one of them doesn't exist.
+    Raises UsageError if one of them does not exist.
     """
-    wanted = tuple(sorted(set(batches)))
+    released = tuple(sorted(set(batches)))
     while True:
-        newest = newest_batch(store)
-        if not wanted or newest is None or not 1 <= wanted[0] <= wanted[-1] <= newest[0].batch:
+        newest = read_newest_manifest(store)
+        if (
+            not released
+            or newest is None
+            or not 1 <= released[0] <= released[-1] <= newest[0].batch
+        ):
             raise UsageError(
-                f"There are no such batches to release: {', '.join(map(str, wanted)) or 'none'}. "
-                "See `totes quarantine list`."
+                f"There are no such batches to release: {', '.join(map(str, released)) or 'none'}. "
+                "See `totes quarantine show`."
             )
         last, digest = newest
         manifest = Manifest(
             batch=last.batch + 1,
             previous=digest,
-            captured_at=last.captured_at + _TICK,  # it looked at nothing: the data is no fresher
+            captured_at=last.captured_at + _TICK,  # nothing was captured: the data is not fresher
             snapshot=last.snapshot,
             identity=last.identity,
             tables=tuple(
                 table.model_copy(update={"files": (), "whole": False}) for table in last.tables
             ),
-            released=wanted,
+            released=released,
             former=last.former,
             left_out=last.left_out,
         )
-        check_unused(store, manifest_path, manifest.batch)
+        check_number_unused(store, manifest_path, manifest.batch)
         reach("release.before-manifest")
         if store.create(manifest_path(manifest.batch), manifest.to_json()):
             reach("release.published")

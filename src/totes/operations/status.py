@@ -1,4 +1,4 @@
-"""Status: how far each stage has come, how fresh the warehouse is, and what waits for a person."""
+"""Status: last batches, freshness, quarantine, and changes of the source's schema."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -7,24 +7,29 @@ from functools import cache
 from typing import Any
 
 from totes.config.settings import Dsn
-from totes.lake.log import current_generation, newest, read_manifest, read_processed_manifest
-from totes.lake.manifest import Former, Manifest, Table, manifest_path, processed_manifest_path
+from totes.lake.log import (
+    find_current_generation,
+    find_newest_number,
+    read_manifest,
+    read_processed_manifest,
+)
+from totes.lake.manifest import FormerTable, Manifest, Table, manifest_path, processed_manifest_path
 from totes.lake.store import Store
-from totes.stages.ingest import last_heartbeat
-from totes.warehouse import quarantine
+from totes.stages.ingest import find_last_heartbeat
 from totes.warehouse.connection import connect
+from totes.warehouse.quarantine import QuarantineCount, count_quarantined_rows
 from totes.warehouse.schema import check_migrations
 
-CHANGES = 5
-"""How many changes of the source's schema are told, the newest first."""
+MAX_SCHEMA_CHANGES = 5
+"""The number of changes of the source's schema that are reported, the newest first."""
 
-CLOCKS_DIFFER = timedelta(minutes=1)
-"""By how much the clocks of totesys and the warehouse may differ without a word."""
+MAX_CLOCK_DIFFERENCE = timedelta(minutes=1)
+"""A larger difference between the clocks of the source and the warehouse is reported."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How far a stage has come: its last batch (0: none), captured when, and how many wait."""
+    """The last batch of a stage (0: none), and the number of batches it has not processed."""
 
     name: str
     batch: int
@@ -34,8 +39,8 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Carried:
-    """What the last batch brought of one source table."""
+class CapturedRows:
+    """The numbers of changed and deleted rows of a source table in the last batch."""
 
     table: str
     changed: int
@@ -43,8 +48,8 @@ class Carried:
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """How many values of a source table can't be read, as of the last batch."""
+class UnreadableCount:
+    """The number of values of a source table that can't be read, as of the last batch."""
 
     table: str
     values: int
@@ -52,7 +57,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class SchemaChange:
-    """What was altered in a source table, seen first in `batch`."""
+    """A change of a source table's schema; `batch` is the first batch that has it."""
 
     batch: int
     captured_at: datetime
@@ -61,8 +66,8 @@ class SchemaChange:
 
 
 @dataclass(frozen=True)
-class Verified:
-    """The last `totes verify`: when (the warehouse's clock), of which batch, with which result."""
+class Verification:
+    """The last `totes verify`: time by the warehouse's clock, batch, and result."""
 
     verified_at: datetime
     batch: int
@@ -71,43 +76,43 @@ class Verified:
 
 @dataclass(frozen=True)
 class Freshness:
-    """The warehouse as it was at `now`, by its clock.
+    """The freshness of the warehouse at `now`, by its clock.
 
-    It shows totesys as of `data_to`, and nothing newer was there at `checked_at`.
+    It has the data of the source as of `data_to`; at `checked_at`, the source had no newer data.
     """
 
     now: datetime
     data_to: datetime | None
     checked_at: datetime | None
-    quarantine: tuple[quarantine.Count, ...]
+    quarantine: tuple[QuarantineCount, ...]
 
     @property
     def lag(self) -> timedelta | None:
-        """How long ago the warehouse was known to hold everything; None where nobody can tell."""
+        """Time since the warehouse last had all data of the source; None if it is not known."""
         if self.checked_at is None or self.ahead:
             return None
         return max(self.now - self.checked_at, timedelta())
 
     @property
     def ahead(self) -> timedelta | None:
-        """By how much the last check lies in the future, where that is more than clocks differ."""
+        """By how much `checked_at` is in the future, if more than MAX_CLOCK_DIFFERENCE."""
         ahead = self.checked_at - self.now if self.checked_at else timedelta()
-        return ahead if ahead > CLOCKS_DIFFER else None
+        return ahead if ahead > MAX_CLOCK_DIFFERENCE else None
 
 
 @dataclass(frozen=True)
 class Status(Freshness):
-    """The whole platform."""
+    """The status of all stages, with quarantine and changes of the source's schema."""
 
     stages: tuple[Stage, ...]
     loaded_at: datetime | None
-    verified: Verified | None
-    carried: tuple[Carried, ...]
-    unreadable: tuple[Unreadable, ...]
+    verified: Verification | None
+    captured: tuple[CapturedRows, ...]
+    unreadable: tuple[UnreadableCount, ...]
     schema_changes: tuple[SchemaChange, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Moments as `datetime`, lag and ahead in seconds."""
+        """Return the fields as `totes status --json` prints them; times are `datetime`."""
         return asdict(self) | {
             "lag_seconds": self.lag and self.lag.total_seconds(),
             "ahead_seconds": self.ahead and self.ahead.total_seconds(),
@@ -115,94 +120,106 @@ class Status(Freshness):
 
 
 @dataclass(frozen=True)
-class _Loaded:
-    """What the warehouse says of itself."""
+class _WarehouseState:
+    """The bookkeeping of the warehouse."""
 
     now: datetime
-    waiting: tuple[quarantine.Count, ...] = ()
+    quarantine: tuple[QuarantineCount, ...] = ()
     batch: int = 0
     captured_at: datetime | None = None
     loaded_at: datetime | None = None
     rows: int = 0
     checked_at: datetime | None = None
-    verified: Verified | None = None
+    verified: Verification | None = None
 
 
-def freshness(ingestion: Store, warehouse: Dsn) -> Freshness:
-    """Look at the warehouse alone, and at what the lake tells of the newest look at totesys."""
-    loaded = _loaded(warehouse)
-    return Freshness(loaded.now, loaded.captured_at, _checked_at(ingestion, loaded), loaded.waiting)
+def read_freshness(ingestion: Store, warehouse: Dsn) -> Freshness:
+    """Return the freshness, from the warehouse and the last heartbeat in the lake."""
+    state = _read_warehouse(warehouse)
+    checked_at = _checked_at(ingestion, state)
+    return Freshness(state.now, state.captured_at, checked_at, state.quarantine)
 
 
-def status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:
-    """Look at both stores and the warehouse; totesys itself is left alone.
+def read_status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:
+    """Return the status, from both stores and the warehouse; does not connect to the source.
 
-    Costs some forty small reads of the lake however long its history is.
+    Reads about forty small objects of the lake, regardless of the number of batches.
     """
-    loaded = _loaded(warehouse)
-    ingested = newest(ingestion, manifest_path, at_least=loaded.batch)
+    state = _read_warehouse(warehouse)
+    ingested = find_newest_number(ingestion, manifest_path, at_least=state.batch)
     manifest = read_manifest(ingestion, ingested)[0] if ingested else None
-    transformed, made = _transformed(processed)
+    transformed, transformed_at, transformed_rows = _read_transformed(processed)
     return Status(
-        now=loaded.now,
+        now=state.now,
         stages=(
-            Stage("ingest", ingested, *_brought(manifest), 0),
-            Stage("transform", transformed, *made, ingested - transformed),
+            Stage("ingest", ingested, *_captured_at_and_rows(manifest), 0),
             Stage(
-                "load", loaded.batch, loaded.captured_at, loaded.rows, transformed - loaded.batch
+                "transform", transformed, transformed_at, transformed_rows, ingested - transformed
+            ),
+            Stage(
+                "load",
+                state.batch,
+                state.captured_at,
+                state.rows,
+                transformed - state.batch,
             ),
         ),
-        data_to=loaded.captured_at,
-        checked_at=_checked_at(ingestion, loaded),
-        loaded_at=loaded.loaded_at,
-        verified=loaded.verified,
-        carried=tuple(_carried(manifest)) if manifest else (),
+        data_to=state.captured_at,
+        checked_at=_checked_at(ingestion, state),
+        loaded_at=state.loaded_at,
+        verified=state.verified,
+        captured=tuple(_captured_rows(manifest)) if manifest else (),
         unreadable=tuple(
-            Unreadable(table.name, table.unreadable.rows)
-            for table in (manifest.captured if manifest else ())
+            UnreadableCount(table.name, table.unreadable.rows)
+            for table in (manifest.source_tables if manifest else ())
             if table.unreadable
         ),
-        quarantine=loaded.waiting,
+        quarantine=state.quarantine,
         schema_changes=tuple(
-            schema_changes(lambda batch: read_manifest(ingestion, batch)[0], ingested)
+            find_schema_changes(lambda batch: read_manifest(ingestion, batch)[0], ingested)
         ),
     )
 
 
-def _brought(manifest: Manifest | None) -> tuple[datetime | None, int]:
+def _captured_at_and_rows(manifest: Manifest | None) -> tuple[datetime | None, int]:
     return (manifest.captured_at, manifest.rows) if manifest else (None, 0)
 
 
-def _transformed(store: Store) -> tuple[int, tuple[datetime | None, int]]:
-    generation = current_generation(store)
-    batch = newest(store, lambda number: processed_manifest_path(generation, number))
+def _read_transformed(store: Store) -> tuple[int, datetime | None, int]:
+    """Return the newest processed batch, its capture time and its rows."""
+    generation = find_current_generation(store)
+    batch = find_newest_number(store, lambda number: processed_manifest_path(generation, number))
     if not batch:
-        return 0, (None, 0)
-    made, _ = read_processed_manifest(store, generation, batch)
-    return batch, (made.captured_at, made.rows)
+        return 0, None, 0
+    manifest, _ = read_processed_manifest(store, generation, batch)
+    return batch, manifest.captured_at, manifest.rows
 
 
-def _checked_at(store: Store, loaded: _Loaded) -> datetime | None:
-    """A heartbeat counts too, when nothing but the loaded batches was there."""
-    beat = last_heartbeat(store, loaded.now)
-    known = [loaded.checked_at, beat.checked_at if beat and beat.batch <= loaded.batch else None]
-    return max((moment for moment in known if moment), default=None)
+def _checked_at(store: Store, state: _WarehouseState) -> datetime | None:
+    """Return the time of the last check: the warehouse's, or that of a later heartbeat."""
+    heartbeat = find_last_heartbeat(store, state.now)
+    times = [state.checked_at]
+    if heartbeat and heartbeat.batch <= state.batch:
+        times.append(heartbeat.checked_at)
+    return max((moment for moment in times if moment), default=None)
 
 
-def _carried(manifest: Manifest) -> Iterator[Carried]:
+def _captured_rows(manifest: Manifest) -> Iterator[CapturedRows]:
     for table in manifest.tables:
         if table.files:
             deleted = sum(file.deletes for file in table.files)
-            yield Carried(table.name, sum(file.rows for file in table.files) - deleted, deleted)
+            yield CapturedRows(
+                table.name, sum(file.rows for file in table.files) - deleted, deleted
+            )
 
 
-def _loaded(warehouse: Dsn) -> _Loaded:
+def _read_warehouse(warehouse: Dsn) -> _WarehouseState:
     with connect(warehouse) as connection:
-        [(now, ledger)] = connection.execute(
+        [(now, migrations)] = connection.execute(
             "SELECT clock_timestamp(), to_regclass('totes.migrations')"
         ).fetchall()
-        if ledger is None:
-            return _Loaded(now)
+        if migrations is None:
+            return _WarehouseState(now)
         check_migrations(connection)
         last = connection.execute(
             "SELECT batch, captured_at, loaded_at, rows, freshness.checked_at"
@@ -211,72 +228,72 @@ def _loaded(warehouse: Dsn) -> _Loaded:
         verified = connection.execute(
             "SELECT verified_at, batch, equal FROM totes.verifications"
         ).fetchone()
-    waiting = quarantine.counts(warehouse)
-    loaded = _Loaded(now, tuple(waiting), *last or ())
-    return replace(loaded, verified=Verified(*verified)) if verified else loaded
+    counts = count_quarantined_rows(warehouse)
+    state = _WarehouseState(now, tuple(counts), *last or ())
+    return replace(state, verified=Verification(*verified)) if verified else state
 
 
-def schema_changes(
-    read: Callable[[int], Manifest], last: int, most: int = CHANGES
+def find_schema_changes(
+    read: Callable[[int], Manifest], last: int, limit: int = MAX_SCHEMA_CHANGES
 ) -> Iterator[SchemaChange]:
-    """The newest changes of the tables' shapes: sought 1, 2, 4, 8 … batches back, then bisected.
+    """Yield the newest changes of source tables: go back 1, 2, 4, 8 … batches, then bisect.
 
-    So a history of n batches costs some 3·log2(n) manifests; a change that was undone between
-    two of those looked at is not seen.
+    `read` returns the manifest of a batch. This reads about 3·log2(n) of n manifests; a change that
+    was reverted between two of these manifests is not found.
     """
     read = cache(read)
-    newer, step, told = last, 1, 0
-    while newer > 1 and told < most:
+    newer, step, count = last, 1, 0
+    while newer > 1 and count < limit:
         older = max(newer - step, 1)
-        if _shapes(read(older)) == _shapes(read(newer)):
+        if _fingerprints(read(older)) == _fingerprints(read(newer)):
             newer, step = older, 2 * step
             continue
         while newer - older > 1:
             middle = (older + newer) // 2
-            if _shapes(read(middle)) == _shapes(read(newer)):
+            if _fingerprints(read(middle)) == _fingerprints(read(newer)):
                 newer = middle
             else:
                 older = middle
-        yield from _altered(read(older), read(newer))
-        newer, step, told = older, 1, told + 1
+        yield from _compare(read(older), read(newer))
+        newer, step, count = older, 1, count + 1
 
 
-def _shapes(manifest: Manifest) -> Mapping[str, str]:
-    return {table.name: table.fingerprint for table in manifest.captured}
+def _fingerprints(manifest: Manifest) -> Mapping[str, str]:
+    return {table.name: table.fingerprint for table in manifest.source_tables}
 
 
-def _altered(before: Manifest, after: Manifest) -> Iterator[SchemaChange]:
-    """Table by table; one that came anew with another source counts as altered too."""
-    names = {table.name for manifest in (before, after) for table in manifest.captured}
+def _compare(before: Manifest, after: Manifest) -> Iterator[SchemaChange]:
+    """Yield the differences between two batches, including those after a change of the source."""
+    names = {table.name for manifest in (before, after) for table in manifest.source_tables}
     for name in sorted(names):
-        was, now = before.table(name), after.table(name)
-        if was is None:
-            what = "table is back" if _known(before, name) else "table added"
-        elif now is None:
-            excluded = any(known.reason == "excluded" for known in _known(after, name))
-            what = "table left out (TOTES_EXCLUDE_TABLES)" if excluded else "table dropped"
+        old, new = before.table(name), after.table(name)
+        if old is None:
+            what = "table restored" if _former_tables(before, name) else "table added"
+        elif new is None:
+            excluded = any(former.reason == "excluded" for former in _former_tables(after, name))
+            what = "table excluded (TOTES_EXCLUDE_TABLES)" if excluded else "table dropped"
         else:
-            what = _difference(was, now)
+            what = _describe_changes(old, new)
         if what:
             yield SchemaChange(after.batch, after.captured_at, name, what)
 
 
-def _known(manifest: Manifest, name: str) -> list[Former]:
+def _former_tables(manifest: Manifest, name: str) -> list[FormerTable]:
     return [former for former in manifest.former if former.table.name == name]
 
 
-def _difference(before: Table, after: Table) -> str:
+def _describe_changes(before: Table, after: Table) -> str:
     if before.fingerprint == after.fingerprint:
         return ""
-    was = {column.name: column for column in before.columns}
-    now = {column.name: column for column in after.columns}
-    told = [f"{name} added ({now[name].type})" for name in now if name not in was]
-    told += [f"{name} dropped" for name in was if name not in now]
-    told += [
-        f"{name} retyped from {was[name].type} to {now[name].type}"
-        for name in now
-        if name in was and now[name].type != was[name].type
+    old = {column.name: column for column in before.columns}
+    new = {column.name: column for column in after.columns}
+    changes = [f"{name} added ({new[name].type})" for name in new if name not in old]
+    changes += [f"{name} dropped" for name in old if name not in new]
+    changes += [
+        f"type of {name} changed from {old[name].type} to {new[name].type}"
+        for name in new
+        if name in old and new[name].type != old[name].type
     ]
     if before.key != after.key:
-        told.append(f"primary key is now ({', '.join(after.key)})")
-    return ", ".join(told) or "altered, with the same columns"
+        changes.append(f"primary key is now ({', '.join(after.key)})")
+    return ", ".join(changes) or "altered, with the same columns"

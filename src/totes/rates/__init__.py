@@ -1,13 +1,13 @@
-"""Exchange rates: the European Central Bank's daily euro reference rates, of every calendar day.
+"""Exchange rates: the European Central Bank's daily euro reference rates, for every calendar day.
 
-The ECB publishes a rate for some thirty currencies on each business day, in units of the currency
-for one euro. A day without one takes the last before it, until the real one is known. Known are
-those that come with the program, and newer ones where a URL names the ECB's file.
+The ECB publishes rates of some thirty currencies on each business day, in units of the currency per
+euro. A day without a rate has the last one before it, carried forward until its own is published.
+Rates come from a file in the package, and from the ECB's file at a URL if one is set.
 
-What a batch brings is worked out from values (`news`); `totes.rates.ecb` reads files and asks.
+`find_update` computes what a batch adds, without I/O. `totes.rates.ecb` reads files and URLs.
 """
 
-# ruff: noqa: PLC0415  most runs have nothing to read or to ask
+# ruff: noqa: PLC0415  most runs read no rates: the imports would only cost time
 
 import json
 import logging
@@ -20,25 +20,37 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from totes.lake.manifest import LONGEST_CARRY, RATES, Column, File, Quote, RatesRead, Table, digest
+from totes.lake.line import DELETE_WITHOUT_XID, UPSERT_WITHOUT_XID
+from totes.lake.manifest import (
+    MAX_CARRY_FORWARD,
+    RATES,
+    Column,
+    File,
+    Quote,
+    RatesState,
+    Table,
+    sha256_hex,
+)
 
 log = logging.getLogger(__name__)
 
 FIRST_DAY = date(2022, 1, 1)
-"""Totesys begins in November 2022; its dates don't lie much before."""
+"""The first day with rates. The data of totesys begins in November 2022."""
 
-ENDED_AFTER = 14
-"""A currency that was not among so many published days has ended."""
+ENDED_AFTER_DAYS = 14
+"""A currency that is missing from this many published days in a row has ended."""
 
-AGAIN_SECONDS = 600.0
-"""How long a URL is left alone once it was asked."""
+REQUEST_INTERVAL_SECONDS = 600.0
+"""The shortest time between two requests to the URL."""
 
 BUNDLED = "ECB bundled"
-DEFINITION = "definition"
-"""Where the rates of the euro itself come from."""
+"""The source of rates from the file in the package."""
 
-BEFORE = FIRST_DAY - timedelta(days=31)
-"""No day up to this one is read: the first days have the rates of the month before."""
+DEFINITION = "definition"
+"""The source of the euro's own rate."""
+
+READ_AFTER = FIRST_DAY - timedelta(days=31)
+"""Days after this one are read: the first days may carry a rate forward from the month before."""
 
 _DAY = timedelta(days=1)
 
@@ -52,119 +64,126 @@ _COLUMNS = (
 )
 
 
-class Published(NamedTuple):
-    """What was published on one day: where it was read, and a rate for each currency."""
+class PublishedRates(NamedTuple):
+    """The rates published on one day, by currency, and the source they were read from."""
 
     source: str
     rates: Mapping[str, str]
 
 
 class Rate(NamedTuple):
-    """The rate of a currency on a day, in the ECB's own digits: a row of the table."""
+    """A row of the table: a currency's rate on a day, with the digits that the ECB published."""
 
     day: date
     currency: str
     rate: str
     source: str
-    carried: bool
+    is_carried_forward: bool
 
     @property
     def key(self) -> str:
-        """The key of the row in the lake: day and currency."""
+        """The row's key in the lake: day and currency."""
         return f"{self.day} {self.currency}"
 
-    def line(self) -> str:
-        """The row as a JSON line of an ingestion file, without the line break."""
+    def to_line(self) -> str:
+        """Return the row as a JSON line of an ingestion file."""
         return (
-            f'{{"_op":"upsert","_xid":null,"rate_id":"{self.key}","rate_date":"{self.day}",'
+            f'{UPSERT_WITHOUT_XID}"rate_id":"{self.key}","rate_date":"{self.day}",'
             f'"currency_code":"{self.currency}","rate":"{self.rate}",'
             f'"source":{json.dumps(self.source)},'
-            f'"carried_forward":{"true" if self.carried else "false"}}}\n'
+            f'"carried_forward":{"true" if self.is_carried_forward else "false"}}}\n'
         )
 
 
 @dataclass(frozen=True)
-class News:
-    """What a batch brings of the rates, how many there are after it, and what it goes on from."""
+class RatesUpdate:
+    """The rows that a batch changes in the table of rates.
+
+    `deletes` are keys: days to which a currency was carried forward before it had ended. `added` is
+    the number of upserts with a new key. `state` is what the next update starts from.
+    """
 
     upserts: tuple[Rate, ...]
     deletes: tuple[str, ...]
-    """Keys of days that a currency was carried to, before it was known to have ended."""
     added: int
-    read: RatesRead
+    state: RatesState
 
     @property
     def rows(self) -> int:
-        """Lines in the file: upserts and deletes."""
+        """The number of lines in the file: upserts and deletes."""
         return len(self.upserts) + len(self.deletes)
 
     def write(self, path: Path) -> None:
-        """As JSON Lines."""
+        """Write the rows as JSON Lines."""
         with path.open("w", encoding="utf-8") as lines:
-            lines.writelines(rate.line() for rate in self.upserts)
-            gone = '{{"_op":"delete","_xid":null,"rate_id":"{}"}}\n'
-            lines.writelines(gone.format(key) for key in self.deletes)
+            lines.writelines(rate.to_line() for rate in self.upserts)
+            lines.writelines(f'{DELETE_WITHOUT_XID}"rate_id":"{key}"}}\n' for key in self.deletes)
 
-    def table(self, before: Table | None, *written: File) -> Table:
-        """The table in this batch."""
-        known = before.rows if before else 0
+    def to_table(self, previous: Table | None, *files: File) -> Table:
+        """Return the table's manifest entry, from that of the last batch and the written files."""
         return Table(
             name=RATES,
             columns=_COLUMNS,
             key=("rate_id",),
-            fingerprint=digest(repr(_COLUMNS).encode()),
-            whole=before is None,
-            files=written,
-            rows=known + self.added - len(self.deletes),
-            rates=self.read,
+            fingerprint=sha256_hex(repr(_COLUMNS).encode()),
+            whole=previous is None,
+            files=files,
+            rows=(previous.rows if previous else 0) + self.added - len(self.deletes),
+            rates=self.state,
         )
 
 
-def news(read: RatesRead | None, published: Mapping[date, Published], today: date) -> News | None:
-    """What is to be told on `today`, after what the lake has (`read`); None where nothing is.
+def find_update(
+    state: RatesState | None, published: Mapping[date, PublishedRates], today: date
+) -> RatesUpdate | None:
+    """Return what a batch on `today` changes in the table; None if nothing.
 
-    Through whatever batches it comes, the rates are the same in the end: those of all days to the
-    last published one are for good, and what was carried beyond it is replaced.
+    `state` describes the table in the lake; None if it is empty. However the days are divided into
+    batches, the table is the same in the end: rates of days up to the last published one never
+    change, and rates carried forward beyond it are replaced.
     """
-    quotes = {quote.currency: quote for quote in read.quotes} if read else {}
-    first = read.actual + _DAY if read else BEFORE
-    last = max(today, read.through) if read else today
-    days = {day: found for day, found in published.items() if first <= day <= last}
-    actual = max(days, default=read.actual if read else None)
+    quotes = {quote.currency: quote for quote in state.quotes} if state else {}
+    first = state.actual + _DAY if state else READ_AFTER
+    last = max(today, state.through) if state else today
+    new_days = {day: rates for day, rates in published.items() if first <= day <= last}
+    actual = max(new_days, default=state.actual if state else None)
     if actual is None or last < FIRST_DAY:
         return None
-    through = min(last, actual + LONGEST_CARRY)
-    told: dict[str, Rate] = {}
-    if read is not None:
-        through = max(through, read.through)
-        told = {rate.key: rate for rate in _series(dict(quotes), {}, first, read.through)}
-    rates = {rate.key: rate for rate in _series(quotes, days, first, through)}
-    upserts = tuple(rate for key, rate in rates.items() if told.get(key) != rate)
-    deletes = tuple(key for key in told if key not in rates)
+    through = min(last, actual + MAX_CARRY_FORWARD)
+    stored: dict[str, Rate] = {}
+    if state is not None:
+        through = max(through, state.through)
+        stored = {rate.key: rate for rate in _fill_days(dict(quotes), {}, first, state.through)}
+    rates = {rate.key: rate for rate in _fill_days(quotes, new_days, first, through)}
+    upserts = tuple(rate for key, rate in rates.items() if stored.get(key) != rate)
+    deletes = tuple(key for key in stored if key not in rates)
     if not upserts and not deletes:
         return None
-    known = RatesRead(
+    new_state = RatesState(
         through=through,
         actual=actual,
         quotes=tuple(quotes[currency] for currency in sorted(quotes)),
     )
-    added = sum(rate.key not in told for rate in upserts)
-    return News(upserts, deletes, added, known)
+    added = sum(rate.key not in stored for rate in upserts)
+    return RatesUpdate(upserts, deletes, added, new_state)
 
 
-def _series(
-    quotes: dict[str, Quote], published: Mapping[date, Published], first: date, last: date
+def _fill_days(
+    quotes: dict[str, Quote], published: Mapping[date, PublishedRates], first: date, last: date
 ) -> Iterator[Rate]:
-    """The rates of all days from `first` to `last`; `quotes` are those before, and go along."""
-    for ahead in range((last - first).days + 1):
-        day = first + ahead * _DAY
+    """Yield the rates of all days from `first` to `last`.
+
+    `quotes` are the last rates before `first`; they are updated to the last ones on `last`.
+    """
+    for number in range((last - first).days + 1):
+        day = first + number * _DAY
         if day in published:
             source, rates = published[day]
             for quote in [*quotes.values()]:
                 if quote.currency not in rates:
                     missed = quote.model_copy(update={"missed": quote.missed + 1})
                     quotes[quote.currency] = missed
-                    if missed.missed >= ENDED_AFTER:
+                    if missed.missed >= ENDED_AFTER_DAYS:
                         del quotes[quote.currency]
             for currency, rate in rates.items():
                 quotes[currency] = Quote.model_construct(
@@ -172,85 +191,96 @@ def _series(
                 )
         if day < FIRST_DAY:
             continue
-        yield Rate(day, "EUR", "1", DEFINITION, carried=False)
+        yield Rate(day, "EUR", "1", DEFINITION, is_carried_forward=False)
         for quote in quotes.values():
-            yield Rate(day, quote.currency, quote.rate, quote.source, carried=quote.day != day)
+            is_carried_forward = quote.day != day
+            yield Rate(
+                day,
+                quote.currency,
+                quote.rate,
+                quote.source,
+                is_carried_forward=is_carried_forward,
+            )
 
 
-class Rates:
-    """What is known of the ECB's rates: those that came with the program, and those of a URL."""
+class RateFeed:
+    """The published rates: those in the package, and those last fetched from a URL."""
 
-    def __init__(self, url: str | None = None, bundle: Path | None = None) -> None:
+    def __init__(self, url: str | None = None, bundled_file: Path | None = None) -> None:
         self._url = url
-        self._bundle = bundle
-        self._fetched: dict[date, Published] = {}
-        self._asked_at: float | None = None
+        self._bundled_file = bundled_file
+        self._fetched: dict[date, PublishedRates] = {}
+        self._requested_at: float | None = None
 
-    def refresh(self, read: RatesRead | None, now: datetime | None = None) -> None:
-        """Ask the URL, where newer rates than the lake's can be expected there.
+    def refresh(self, state: RatesState | None, now: datetime | None = None) -> None:
+        """Fetch the URL if newer rates than those in the lake are expected there.
 
-        A failure is a warning, and everything stays as it is. It may take its time: not for while
-        the source is locked.
+        If this fails, a warning is logged. It may take TIMEOUT_SECONDS: don't call it while the
+        source's tables are locked.
         """
         if self._url is None:
             return
-        from totes.rates.ecb import UNREADABLE, expected
+        from totes.rates.ecb import READ_ERRORS, newest_expected_day
 
-        known = max([*self._fetched, read.actual if read else date.min])
-        if known >= expected(now or datetime.now(UTC)):
+        newest_day = max([*self._fetched, state.actual if state else date.min])
+        if newest_day >= newest_expected_day(now or datetime.now(UTC)):
             return
-        if self._asked_at is not None and time.monotonic() - self._asked_at < AGAIN_SECONDS:
+        clock = time.monotonic()
+        if self._requested_at is not None and clock - self._requested_at < REQUEST_INTERVAL_SECONDS:
             return
-        self._asked_at = time.monotonic()
+        self._requested_at = clock
         try:
-            found = published_at(self._url)
-            if min(found) > (read.actual if read else FIRST_DAY):
-                raise ValueError("what is there begins too late to go on with")
-            self._fetched = found
-        except UNREADABLE as error:
+            days = fetch_published(self._url)
+            if min(days) > (state.actual if state else FIRST_DAY):
+                raise ValueError(f"it begins on {min(days)}, after a gap")
+            self._fetched = days
+        except READ_ERRORS as error:
             log.warning(
-                "No newer exchange rates from %s (%s): those known are kept. If this lasts, check "
-                "TOTES_RATES_URL.",
-                place(self._url),
+                "No newer exchange rates from %s (%s): the present ones stay in use. If this "
+                "continues, check TOTES_RATES_URL.",
+                host_name(self._url),
                 str(error)[:200] or type(error).__name__,
             )
 
-    def news(self, read: RatesRead | None, today: date) -> News | None:
-        """What a batch of `today` brings, None where it brings nothing; see `news`."""
-        newer = read is None or any(day > read.actual for day in self._fetched)
-        if not newer and read is not None and read.through == today:
-            return None  # the day has its rates: the next one looks at the bundle again
-        since = read.actual if read else BEFORE
-        return news(read, self._fetched | _bundled(self._bundle, since), today)
+    def find_update(self, state: RatesState | None, today: date) -> RatesUpdate | None:
+        """Return what a batch on `today` changes in the table; see the function `find_update`."""
+        has_newer = state is None or any(day > state.actual for day in self._fetched)
+        if not has_newer and state is not None and state.through == today:
+            return None  # today's rates are in the table already
+        since = state.actual if state else READ_AFTER
+        return find_update(state, self._fetched | _read_bundled(self._bundled_file, since), today)
 
 
-def place(url: str) -> str:
-    """What may be told of a URL of rates."""
+def host_name(url: str) -> str:
+    """Return the part of a URL that may be logged; `file` for a file."""
     return urlsplit(url).hostname or "file"
 
 
-def published_at(url: str) -> dict[date, Published]:
-    """The days that a URL has; one of `ecb.UNREADABLE` where it can't be read or has none."""
+def fetch_published(url: str) -> dict[date, PublishedRates]:
+    """Return the published days at a URL.
+
+    Raises one of `ecb.READ_ERRORS` if it can't be read, or has no day.
+    """
     from totes.rates.ecb import fetch, parse
 
-    days = parse(fetch(url), place(url), BEFORE)
+    days = parse(fetch(url), host_name(url), READ_AFTER)
     if not days:
-        raise ValueError(f"it has no day after {BEFORE}")
+        raise ValueError(f"it has no day after {READ_AFTER}")
     return days
 
 
 @cache
-def rates_at(url: str | None) -> Rates:
-    """The same ones for the whole process, whoever asks: so is what it remembers of the URL."""
-    return Rates(url)
+def rate_feed(url: str | None) -> RateFeed:
+    """Return the process's only RateFeed for a URL, which remembers what it fetched and when."""
+    return RateFeed(url)
 
 
 @lru_cache(maxsize=1)
-def _bundled(bundle: Path | None, since: date) -> dict[date, Published]:
-    from totes.rates.ecb import UNREADABLE, bundled, parse
+def _read_bundled(bundled_file: Path | None, since: date) -> dict[date, PublishedRates]:
+    from totes.rates.ecb import READ_ERRORS, bundled_path, parse
 
     try:
-        return parse((bundle or bundled()).read_bytes(), BUNDLED, since)
-    except UNREADABLE as error:
-        log.warning("The exchange rates that come with the program can't be read: %s.", error)
+        return parse((bundled_file or bundled_path()).read_bytes(), BUNDLED, since)
+    except READ_ERRORS as error:
+        log.warning("The exchange rates in the package can't be read: %s.", error)
         return {}

@@ -1,4 +1,4 @@
-"""What the European Central Bank publishes, and when: its file of all rates, read and checked."""
+"""The European Central Bank's file of all rates: fetch it, parse it, know when it is updated."""
 
 import http.client
 import io
@@ -17,79 +17,84 @@ from urllib.parse import unquote, urlsplit
 from dateutil.easter import easter
 
 from totes import __version__
-from totes.rates import Published
+from totes.rates import PublishedRates
 
 PUBLISHED_UTC_HOUR = 15
-"""The ECB publishes at about 16:00 of its own time."""
+"""The ECB publishes at about 16:00 Central European Time."""
 
 TIMEOUT_SECONDS = 10.0
 
-MOST_BYTES = 32_000_000
-"""More is no file of rates, packed or not: all since 1999 have 2 MB."""
+MAX_BYTES = 32_000_000
+"""The most bytes that are read, zipped or not: the file of all rates since 1999 has 2 MB."""
 
-UNREADABLE = (OSError, ValueError, http.client.HTTPException)
-"""What `fetch` and `parse` raise."""
+READ_ERRORS = (OSError, ValueError, http.client.HTTPException)
+"""The errors that `fetch` and `parse` raise."""
 
 _DAY = timedelta(days=1)
 _CODE = re.compile("[A-Z]{3}")
 _RATE = re.compile(r"(?=.*[1-9])(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?")
-_NONE = frozenset({"", "N/A"})
+_NO_RATE = frozenset({"", "N/A"})
 
 
-def bundled() -> Traversable:
-    """The file that comes with the program, made by `make rates`."""
+def bundled_path() -> Traversable:
+    """Return the path of the file in the package, which `make rates` writes."""
     return files("totes.rates") / "eurofxref.csv"
 
 
-def parse(content: bytes, source: str, since: date) -> dict[date, Published]:
-    """The days after `since` of the ECB's CSV, zipped or not; ValueError where it is none."""
+def parse(content: bytes, source: str, since: date) -> dict[date, PublishedRates]:
+    """Return the days after `since` in the ECB's CSV, zipped or not.
+
+    Raises ValueError if it has another format.
+    """
     try:
-        text = _unzipped(content).decode("ascii")
+        text = _unzip(content).decode("ascii")
     except UnicodeDecodeError:
-        raise ValueError("it is no CSV") from None
+        raise ValueError("it is not a CSV file") from None
     if not text.endswith("\n"):
-        raise ValueError("its last line has no end")
+        raise ValueError("its last line is incomplete")
     lines = iter(text.splitlines())
-    heading, *codes = _cells(next(lines, ""))
-    distinct = len(set(codes)) == len(codes) and "EUR" not in codes
-    if heading != "Date" or not codes or not distinct or not all(map(_CODE.fullmatch, codes)):
-        raise ValueError("its first line doesn't name currencies")
-    days: dict[date, Published] = {}
-    later = date.max
+    heading, *codes = _split_cells(next(lines, ""))
+    are_distinct = len(set(codes)) == len(codes) and "EUR" not in codes
+    if heading != "Date" or not codes or not are_distinct or not all(map(_CODE.fullmatch, codes)):
+        raise ValueError("its first line is not a list of currencies")
+    days: dict[date, PublishedRates] = {}
+    previous_day = date.max
     for line in lines:
-        written, *cells = _cells(line)
-        day = date.fromisoformat(written)
-        if str(day) != written or day >= later or len(cells) != len(codes):
-            raise ValueError(f"the line of {day} has no place there")
+        day_text, *cells = _split_cells(line)
+        day = date.fromisoformat(day_text)
+        if str(day) != day_text or day >= previous_day or len(cells) != len(codes):
+            raise ValueError(f"the line of {day} is not in order, or incomplete")
         if day <= since:
             break
-        rates = {code: cell for code, cell in zip(codes, cells, strict=True) if cell not in _NONE}
+        rates = {
+            code: cell for code, cell in zip(codes, cells, strict=True) if cell not in _NO_RATE
+        }
         for code, rate in rates.items():
             if not _RATE.fullmatch(rate):
                 raise ValueError(f"the rate of {code} on {day} is {rate[:20]!r}")
         if rates:
-            days[day] = Published(source, rates)
-        later = day
+            days[day] = PublishedRates(source, rates)
+        previous_day = day
     return days
 
 
-def _cells(line: str) -> list[str]:
-    """A line's values; the ECB ends it with a comma."""
+def _split_cells(line: str) -> list[str]:
+    """Return the values of a line, which ends with a comma in the ECB's file."""
     return line.removesuffix(",").split(",")
 
 
-def _unzipped(content: bytes) -> bytes:
+def _unzip(content: bytes) -> bytes:
     if not content.startswith(b"PK"):
         return content
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = archive.namelist()
             if len(names) != 1:
-                raise ValueError("it has more than one file, or none")
+                raise ValueError(f"the zip has {len(names)} files instead of one")
             with archive.open(names[0]) as file:
                 return _read(cast("_Readable", file))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"it is no zip ({error})") from error
+        raise ValueError(f"the zip can't be read ({error})") from error
 
 
 class _Readable(Protocol):
@@ -97,45 +102,46 @@ class _Readable(Protocol):
 
 
 def _read(file: _Readable) -> bytes:
-    """All of it, within bounds of size and time."""
-    content, end = bytearray(), time.monotonic() + TIMEOUT_SECONDS
+    """Return the content; raise an error beyond MAX_BYTES or TIMEOUT_SECONDS."""
+    content, deadline = bytearray(), time.monotonic() + TIMEOUT_SECONDS
     while chunk := file.read1(1 << 16):
         content += chunk
-        if len(content) > MOST_BYTES:
-            raise ValueError(f"it has more than {MOST_BYTES} bytes")
-        if time.monotonic() > end:
-            raise TimeoutError("it comes too slowly")
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it took longer than {TIMEOUT_SECONDS:.0f} seconds")
     return bytes(content)
 
 
 def fetch(url: str) -> bytes:
-    """What a URL of https, http or a local file gives."""
+    """Return the content of an https, http or file URL."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         with Path(unquote(parts.path)).open("rb") as file:
             return _read(file)
-    # Nothing but http and https: the setting takes no other, and a redirect leads to no file.
+    # Only http and https: the setting accepts no other, and urllib redirects to no file URL.
     request = urllib.request.Request(  # noqa: S310
         url, headers={"User-Agent": f"terrific-totes/{__version__}"}
     )
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310  # nosec B310
-        content = _read(answer)
-        if answer.length:  # what is cut off is not told by `read1`
-            raise http.client.IncompleteRead(b"", answer.length)
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310  # nosec B310
+        content = _read(response)
+        if response.length:  # `read1` raises no error if the connection ends early
+            raise http.client.IncompleteRead(b"", response.length)
         return content
 
 
-def expected(now: datetime) -> date:
-    """The newest day whose rates must be out by now."""
-    at = now.astimezone(UTC)
-    day = at.date() if at.hour >= PUBLISHED_UTC_HOUR else at.date() - _DAY
+def newest_expected_day(now: datetime) -> date:
+    """Return the newest day whose rates are published by now."""
+    now_utc = now.astimezone(UTC)
+    day = now_utc.date() if now_utc.hour >= PUBLISHED_UTC_HOUR else now_utc.date() - _DAY
     while not _is_business_day(day):
         day -= _DAY
     return day
 
 
 def _is_business_day(day: date) -> bool:
-    """Not a weekend, nor one of the six days a year on which the ECB's payments rest, too."""
+    """Whether the ECB publishes: not on weekends and the six holidays of its payment system."""
     from_easter = (day - easter(day.year)).days
-    closed = (day.month, day.day) in {(1, 1), (5, 1), (12, 25), (12, 26)} or from_easter in {-2, 1}
-    return day.isoweekday() <= 5 and not closed  # noqa: PLR2004  Friday
+    is_fixed_holiday = (day.month, day.day) in {(1, 1), (5, 1), (12, 25), (12, 26)}
+    is_holiday = is_fixed_holiday or from_easter in {-2, 1}  # Good Friday, Easter Monday
+    return day.isoweekday() <= 5 and not is_holiday  # noqa: PLR2004  Friday

@@ -1,0 +1,1 @@
+"""Reading totesys: catalogue, snapshot, changed rows, deletions."""

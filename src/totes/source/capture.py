@@ -1,7 +1,7 @@
-"""What changed in every table since the last batch, as files in the ingestion store.
+"""Capture: writes what changed in each table since the last batch into the ingestion store.
 
-A table is scanned once, in pieces; what belongs to the table as a whole (deletions, live keys)
-is worked out when all of its pieces are there.
+Each table is scanned once, in pieces. Deletions and live keys are computed after all pieces of the
+table have been read.
 """
 
 import logging
@@ -14,6 +14,7 @@ from typing import Literal
 import duckdb
 import psycopg
 
+from totes.duckdb_engine import first_line
 from totes.errors import LakeError, SourceError
 from totes.lake.manifest import File, KeyFile, Manifest, Table
 from totes.postgres.sqlstate import is_caused_by_value
@@ -22,21 +23,21 @@ from totes.source.catalogue import SourceTable
 from totes.source.changes import Horizon
 from totes.source.files import BatchFiles
 from totes.source.keys import TableKeys
-from totes.source.scan import CONNECTIONS, Part, Piece, Plan, Reader, Scan
-from totes.source.snapshot import Snapshot, oldest_running
+from totes.source.scan import CONNECTIONS, Plan, Reader, Scan, StoredLines, TablePiece
+from totes.source.snapshot import Snapshot, snapshot_xmin
 
 log = logging.getLogger(__name__)
 
-_MOST_CHANGE_FILES = 16
-_MOST_CHANGED_SHARE = 0.1
-"""Key changes beyond either make the batch write a table's live keys anew."""
+_MAX_CHANGE_FILES = 16
+_MAX_CHANGED_SHARE = 0.1
+"""With more change files, or a larger share of changed keys, a new base file is written."""
 
-_SMALL_TABLE = 100
-"""Up to so many rows a table may lose most of them without being asked about."""
+_SMALL_TABLE_ROWS = 100
+"""A table with more rows may lose more than half of them only with `--accept-deletes`."""
 
 
 class Capture:
-    """Reads the tables of a snapshot into the store for one batch."""
+    """Writes the files of one batch: the changed rows of a snapshot's tables."""
 
     def __init__(
         self,
@@ -51,71 +52,75 @@ class Capture:
         self._accept_deletes = accept_deletes
         self._progress = progress
 
-    def tables(self, before: Manifest | None, *, everything: bool) -> tuple[Table, ...]:
-        """Every table in scope, with the files that hold what changed since `before`."""
+    def capture_tables(self, last: Manifest | None, *, everything: bool) -> tuple[Table, ...]:
+        """Return all tables in scope, with the files of what changed since the batch `last`.
+
+        With `everything`, all rows are captured.
+        """
         plans = [
-            self._plan(table, before, everything=everything)
+            self._plan_table(table, last, everything=everything)
             for table in self._snapshot.catalogue.tables
         ]
         with ExitStack() as stack:
             scan = Scan(self._snapshot, self._files, self._progress, stack)
-            pool = stack.enter_context(_pool())
+            pool = stack.enter_context(_open_pool())
             tables: dict[str, Table] = {}
             while plans:
-                found = self._read(pool, scan, plans)
-                tables |= {table.name: table for table in found if table is not None}
-                plans = [plan.whole() for plan in plans if plan.table.name not in tables]
+                captured = self._read_tables(pool, scan, plans)
+                tables |= {table.name: table for table in captured if table is not None}
+                plans = [plan.for_all_rows() for plan in plans if plan.table.name not in tables]
         return tuple(tables[name] for name in sorted(tables))
 
-    def _plan(self, table: SourceTable, before: Manifest | None, *, everything: bool) -> Plan:
-        if before is None:
+    def _plan_table(self, table: SourceTable, last: Manifest | None, *, everything: bool) -> Plan:
+        if last is None:
             return Plan(table, None, horizon=None)
-        known = before.table(table.name)
-        if known is None or known.key != table.key or everything:
-            # Whoever had this key before and hasn't now was deleted, however long ago that was.
-            return Plan(table, before.known(table.name, table.key), horizon=None)
-        if known.fingerprint != table.fingerprint:
-            log.info(
-                "Table %s was altered since batch %d: captured whole.", table.name, before.batch
-            )
-            return Plan(table, known, horizon=None)
-        repeats = self._files.fetch(known.repeats) if known.repeats else None
-        horizon = Horizon(oldest_running(before.snapshot), self._snapshot.xmax)
-        return Plan(table, known, horizon, repeats)
+        previous = last.table(table.name)
+        if previous is None or previous.key != table.key or everything:
+            # Keys of an earlier batch that are missing now were deleted, however long ago.
+            return Plan(table, last.last_table(table.name, table.key), horizon=None)
+        if previous.fingerprint != table.fingerprint:
+            log.info("Table %s was altered since batch %d: captured whole.", table.name, last.batch)
+            return Plan(table, previous, horizon=None)
+        overlap = self._files.fetch(previous.repeats) if previous.repeats else None
+        horizon = Horizon(snapshot_xmin(last.snapshot), self._snapshot.xmax)
+        return Plan(table, previous, horizon, overlap)
 
-    def _read(
+    def _read_tables(
         self, pool: ThreadPoolExecutor, scan: Scan, plans: Sequence[Plan]
     ) -> Iterator[Table | None]:
-        pieces = [list(scan.pieces(plan)) for plan in plans]  # before the pool has the connection
-        reading = [
-            [pool.submit(scan.read, plan, piece) for piece in of_table]
-            for plan, of_table in zip(plans, pieces, strict=True)
+        # Computed before the pool's threads use the connection.
+        row_ranges = [list(scan.split_table(plan)) for plan in plans]
+        futures = [
+            [pool.submit(scan.read_piece, plan, piece_ranges) for piece_ranges in table_ranges]
+            for plan, table_ranges in zip(plans, row_ranges, strict=True)
         ]
-        read = [[future.result() for future in of_table] for of_table in reading]
-        return pool.map(lambda plan, pieces: self._finish(scan, plan, pieces), plans, read)
+        pieces = [[future.result() for future in table_futures] for table_futures in futures]
+        return pool.map(
+            lambda plan, table_pieces: self._finish_table(scan, plan, table_pieces), plans, pieces
+        )
 
-    def _finish(self, scan: Scan, plan: Plan, pieces: Iterable[Piece]) -> Table | None:
-        """The table in this batch, or None where it must be read again, whole."""
+    def _finish_table(self, scan: Scan, plan: Plan, pieces: Iterable[TablePiece]) -> Table | None:
+        """Return the table's manifest entry; None if all of its rows must be read again."""
         rows = sum(piece.rows for piece in pieces)
         changed = sum(piece.changed for piece in pieces)
         content = None
         if plan.horizon is None and not plan.table.key:
-            content = str(sum(piece.content for piece in pieces))
-        if plan.before is not None and _stood_still(plan, plan.before, rows, changed, content):
-            return plan.before.model_copy(update={"files": (), "whole": False, "repeats": None})
+            content = str(sum(piece.content_hash for piece in pieces))
+        if plan.previous is not None and _is_unchanged(plan, plan.previous, rows, changed, content):
+            return plan.previous.model_copy(update={"files": (), "whole": False, "repeats": None})
         if not plan.table.key and plan.horizon is not None:
             return None
-        with scan.reader() as reader, self._known_keys(plan):
+        with scan.reader() as reader, self._key_errors(plan):
             parts = [part for piece in pieces for part in piece.parts]
-            rest = scan.new_rows()
+            remainder = scan.new_rows()
             for piece in pieces:
-                if piece.rest.count:
-                    rest.move_from(piece.rest)
-            if rest.count:
-                parts.append(scan.publish(reader, plan, rest))
+                if piece.remainder.count:
+                    remainder.move_from(piece.remainder)
+            if remainder.count:
+                parts.append(scan.store_rows(reader, plan, remainder))
             table = Table(
                 name=plan.table.name,
-                columns=tuple(column.published() for column in plan.table.columns),
+                columns=tuple(column.to_manifest() for column in plan.table.columns),
                 key=plan.table.key,
                 fingerprint=plan.table.fingerprint,
                 whole=plan.horizon is None,
@@ -124,118 +129,130 @@ class Capture:
                 content=content,
             )
             if plan.table.key:
-                return self._with_keys(reader, plan, table, parts)
+                return self._add_keys(reader, plan, table, parts)
             keys = TableKeys(reader.engine, plan.table)
-            return table.model_copy(update={"unreadable": self._unreadable(table, keys, parts)})
+            unreadable = self._write_unreadable(table, keys, parts)
+            return table.model_copy(update={"unreadable": unreadable})
 
     @contextmanager
-    def _known_keys(self, plan: Plan) -> Iterator[None]:
-        """LakeError where what earlier batches left of a table's keys can't be read."""
+    def _key_errors(self, plan: Plan) -> Iterator[None]:
+        """Raise LakeError where DuckDB can't read a table's keys of earlier batches."""
         try:
             yield
         except duckdb.Error as error:
+            reason = first_line(error)
+            if files := self._key_files(plan):
+                raise LakeError(
+                    f"The live keys of table {plan.table.name} can't be read ({reason}): restore "
+                    f"{', '.join(files)} from a backup."
+                ) from error
             raise LakeError(
-                f"The known keys of table {plan.table.name} can't be compared "
-                f"({str(error).splitlines()[0]}): restore {', '.join(self._known_files(plan))} "
-                "from a backup."
+                f"The keys of table {plan.table.name} can't be written ({reason}): free space in "
+                "the temporary folder."
             ) from error
 
     @staticmethod
-    def _known_files(plan: Plan) -> list[str]:
-        known = plan.before
-        if known is None:
-            return ["the disk's room"]
-        side_files = filter(None, [known.repeats, known.unreadable])
-        return [file.path for file in (*known.keys, *side_files)]
+    def _key_files(plan: Plan) -> list[str]:
+        previous = plan.previous
+        if previous is None:
+            return []
+        side_files = filter(None, [previous.repeats, previous.unreadable])
+        return [file.path for file in (*previous.keys, *side_files)]
 
-    def _with_keys(
-        self, reader: Reader, plan: Plan, table: Table, parts: list[Part]
+    def _add_keys(
+        self, reader: Reader, plan: Plan, table: Table, parts: list[StoredLines]
     ) -> Table | None:
-        """Add deletions and what the next capture must know of the keys."""
+        """Add deletions and the key files for the next capture; None as in `_finish_table`."""
         keys = TableKeys(reader.engine, plan.table)
-        keys.carry([part.keys for part in parts if part.keys])
-        known = plan.before if plan.before and plan.before.key == table.key else None
-        before = known.keys if known else ()
-        keys.open_live(
-            [self._files.fetch(file) for file in before if file.kind == "base"],
-            [self._files.fetch(file) for file in before if file.kind == "change"],
+        keys.define_captured([part.keys for part in parts if part.keys])
+        previous = plan.previous if plan.previous and plan.previous.key == table.key else None
+        key_files = previous.keys if previous else ()
+        keys.define_live(
+            [self._files.fetch(file) for file in key_files if file.kind == "base"],
+            [self._files.fetch(file) for file in key_files if file.kind == "change"],
         )
-        live = known.rows if known else 0
-        if plan.table.inherited:
-            keys.check_unique(reader.connection, live, whole=table.whole)
-        same_types = _key_types(known) == _key_types(table)
-        gone = (
-            keys.gone_from_carried(same_types=same_types)
+        live_rows = previous.rows if previous else 0
+        if plan.table.has_children:
+            keys.check_unique(reader.connection, live_rows, whole=table.whole)
+        same_types = _key_types(previous) == _key_types(table)
+        deleted = (
+            keys.find_deleted(same_types=same_types)
             if table.whole
-            else self._find_gone(reader, keys, table, live)
+            else self._find_deleted(reader, keys, table, live_rows)
         )
-        if gone is None:
+        if deleted is None:
             return None
         files = table.files
-        if gone:
-            self._check_deletes(table.name, gone, live)
-            lines = self._files.local("jsonl")
+        if deleted:
+            self._check_deletes(table.name, deleted, live_rows)
+            lines = self._files.new_path("jsonl")
             keys.write_deletes(lines)
-            files += (self._files.put_lines(table.name, lines, rows=gone, deletes=gone),)
-        changes = table.rows - live + 2 * gone  # what was added, and what is gone
+            files += (self._files.put_lines(table.name, lines, rows=deleted, deletes=deleted),)
+        changes = table.rows - live_rows + 2 * deleted  # added and deleted keys
+        reusable = key_files if same_types else ()
         return table.model_copy(
             update={
                 "files": files,
-                "keys": self._live_keys(table, keys, before if same_types else (), changes),
-                "repeats": self._repeats(table, keys),
-                "unreadable": self._unreadable(table, keys, parts, known),
+                "keys": self._write_live_keys(table, keys, reusable, changes),
+                "repeats": self._write_overlap(table, keys),
+                "unreadable": self._write_unreadable(table, keys, parts, previous),
             }
         )
 
-    def _find_gone(self, reader: Reader, keys: TableKeys, table: Table, live: int) -> int | None:
-        """How many live keys the source has no more; None where the count doesn't add up.
+    def _find_deleted(
+        self, reader: Reader, keys: TableKeys, table: Table, live_rows: int
+    ) -> int | None:
+        """Return the number of deleted keys; None if the table's rows don't match its keys.
 
-        The live keys and the carried ones together are as many as the table has rows: then
-        nothing was deleted, and no key is read.
+        Nothing was deleted if the table has as many rows as there are live and captured keys
+        together. Then no key is read.
         """
-        expected = live + keys.added()
+        expected = live_rows + keys.count_added()
         if expected == table.rows:
-            keys.none_gone()
+            keys.set_none_deleted()
             return 0
         if expected > table.rows:
             try:
                 with reader.connection.transaction():
-                    gone = keys.gone_by_buckets(reader.connection, live, self._files)
+                    deleted = keys.find_deleted_by_buckets(
+                        reader.connection, live_rows, self._files
+                    )
             except psycopg.Error as error:
                 if not is_caused_by_value(error):
                     raise
-                return None  # a key can't be read: then the whole table is read
-            if gone == expected - table.rows:
-                return gone
+                return None  # a key can't be read: all rows are captured without that value
+            if deleted == expected - table.rows:
+                return deleted
         log.warning(
-            "Table %s has %d rows where its known keys and changes make %d: captured whole.",
+            "Table %s has %d rows, but %d were expected from its live keys and its changes: "
+            "captured whole.",
             table.name,
             table.rows,
             expected,
         )
         return None
 
-    def _check_deletes(self, table: str, gone: int, rows: int) -> None:
-        if rows > _SMALL_TABLE and gone > rows / 2 and not self._accept_deletes:
+    def _check_deletes(self, table: str, deleted: int, rows: int) -> None:
+        if rows > _SMALL_TABLE_ROWS and deleted > rows / 2 and not self._accept_deletes:
             raise SourceError(
-                f"Table {table} lost {gone} of its {rows} rows since the last batch: "
-                "nothing was captured. If that is meant, run `totes ingest --accept-deletes`."
+                f"Table {table} lost {deleted} of its {rows} rows since the last batch: nothing "
+                "was captured. If this is expected, run `totes ingest --accept-deletes`."
             )
 
-    def _live_keys(
-        self, table: Table, keys: TableKeys, before: tuple[KeyFile, ...], changes: int
+    def _write_live_keys(
+        self, table: Table, keys: TableKeys, previous: tuple[KeyFile, ...], changes: int
     ) -> tuple[KeyFile, ...]:
-        if before and not changes:
-            return before
-        path = self._files.local("parquet")
+        if previous and not changes:
+            return previous
+        path = self._files.new_path("parquet")
         if table.whole:
-            return (self._put_keys(table, "base", path, keys.write_carried(path)),)
-        changed = [file for file in before if file.kind == "change"]
-        base = sum(file.rows for file in before if file.kind == "base")
-        total = changes + sum(file.rows for file in changed)
-        if len(changed) >= _MOST_CHANGE_FILES or total > _MOST_CHANGED_SHARE * base:
+            return (self._put_keys(table, "base", path, keys.write_captured(path)),)
+        change_files = [file for file in previous if file.kind == "change"]
+        base_rows = sum(file.rows for file in previous if file.kind == "base")
+        total = changes + sum(file.rows for file in change_files)
+        if len(change_files) >= _MAX_CHANGE_FILES or total > _MAX_CHANGED_SHARE * base_rows:
             return (self._put_keys(table, "base", path, keys.write_base(path)),)
-        return (*before, self._put_keys(table, "change", path, keys.write_changes(path)))
+        return (*previous, self._put_keys(table, "change", path, keys.write_changes(path)))
 
     def _put_keys(
         self, table: Table, kind: Literal["base", "change"], path: Path, rows: int
@@ -243,34 +260,34 @@ class Capture:
         file = self._files.put_parquet(table.name, "keys", path, rows)
         return KeyFile(kind=kind, **file.model_dump())
 
-    def _unreadable(
-        self, table: Table, keys: TableKeys, parts: list[Part], known: Table | None = None
+    def _write_unreadable(
+        self, table: Table, keys: TableKeys, parts: list[StoredLines], previous: Table | None = None
     ) -> File | None:
-        """All values that can't be read in the table: found now, or known of rows not read now."""
-        before = known.unreadable if known and not table.whole else None
-        found = [part.unreadable for part in parts if part.unreadable]
-        if not (before or found):
+        """Store the table's unreadable values, including those of rows not captured now."""
+        last_file = previous.unreadable if previous and not table.whole else None
+        new = [part.unreadable for part in parts if part.unreadable]
+        if not (last_file or new):
             return None
-        lines, path = self._files.local("jsonl"), self._files.local("parquet")
+        lines, path = self._files.new_path("jsonl"), self._files.new_path("parquet")
         with lines.open("wb") as file:
-            for one in found:
-                file.write(one.read_bytes())
-                one.unlink()
-        fetched = self._files.fetch(before) if before else None
+            for part_lines in new:
+                file.write(part_lines.read_bytes())
+                part_lines.unlink()
+        fetched = self._files.fetch(last_file) if last_file else None
         rows = keys.write_unreadable(lines, fetched, path)
         return self._files.put_parquet(table.name, "unreadable", path, rows) if rows else None
 
-    def _repeats(self, table: Table, keys: TableKeys) -> File | None:
+    def _write_overlap(self, table: Table, keys: TableKeys) -> File | None:
         if self._snapshot.xmin == self._snapshot.xmax:
-            return None  # no transaction was running: nothing will come up again
-        path = self._files.local("parquet")
-        rows = keys.write_repeats(self._snapshot.xmin, path)
+            return None  # no transaction is running: the next capture reads no row again
+        path = self._files.new_path("parquet")
+        rows = keys.write_overlap(self._snapshot.xmin, path)
         return self._files.put_parquet(table.name, "repeats", path, rows) if rows else None
 
 
 @contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads for the readers; after an error, what has not begun never begins."""
+def _open_pool() -> Iterator[ThreadPoolExecutor]:
+    """Yield threads for the readers; after an error, waiting tasks are cancelled."""
     pool = ThreadPoolExecutor(CONNECTIONS)
     try:
         yield pool
@@ -278,11 +295,13 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _stood_still(plan: Plan, before: Table, rows: int, changed: int, content: str | None) -> bool:
-    """Whether the table is as the last batch knew it."""
-    if before.rows != rows or before.fingerprint != plan.table.fingerprint:
+def _is_unchanged(
+    plan: Plan, previous: Table, rows: int, changed: int, content: str | None
+) -> bool:
+    """Whether the table has not changed since the last batch."""
+    if previous.rows != rows or previous.fingerprint != plan.table.fingerprint:
         return False
-    return changed == 0 if plan.horizon else content is not None and content == before.content
+    return changed == 0 if plan.horizon else content is not None and content == previous.content
 
 
 def _key_types(table: Table | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""What there is to ingest: the tables of a schema, found in PostgreSQL's catalogue."""
+"""The tables to ingest: those of one schema, found in PostgreSQL's catalogue."""
 
 import hashlib
 import json
@@ -10,17 +10,21 @@ from typing import Any, Literal
 import psycopg
 
 from totes.errors import SourceError
+from totes.lake.line import RESERVED_NAMES
 from totes.lake.manifest import Column
 
 _QUERY = files(__package__).joinpath("catalogue.sql").read_text()
 
-RESERVED_COLUMNS = frozenset({"_op", "_xid"})
-"""Members of the ingestion files' lines that are not of the source."""
+_UNLOGGED = (
+    "unlogged, and would be empty after a crash of the server: run ALTER TABLE … SET LOGGED to "
+    "capture it"
+)
 
-_UNLOGGED = "unlogged, so that a crash empties it: it can be captured after ALTER TABLE SET LOGGED"
+INTEGER_TYPES = frozenset({"int2", "int4", "int8"})
 
-_INTEGERS = frozenset({"int2", "int4"})
-_UNFOLLOWED = {
+_LITERAL_TYPES = INTEGER_TYPES - {"int8"}
+"""Integers that are literals in JSON: all programs read them exactly."""
+_EXCLUDED_KINDS = {
     "v": "it is a view, and only tables are captured",
     "m": "it is a materialized view, and only tables are captured",
     "f": "it is a foreign table, whose rows are on another server",
@@ -28,8 +32,8 @@ _UNFOLLOWED = {
 
 
 @dataclass(frozen=True)
-class Scope:
-    """Which tables to ingest."""
+class CaptureScope:
+    """The schema whose tables are ingested, and the names of those that are not."""
 
     schema: str = "public"
     exclude: tuple[str, ...] = ("_prisma_migrations",)
@@ -37,7 +41,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class SourceColumn:
-    """A column; `base` is the built-in type below its domains, empty for other types."""
+    """A column. `base` is its built-in type, below any domains; empty for other types."""
 
     name: str
     type: str
@@ -46,21 +50,23 @@ class SourceColumn:
 
     @property
     def kind(self) -> Literal["integer", "boolean", "text"]:
-        """How JSON holds its values."""
-        if self.base in _INTEGERS:
+        """The JSON type of its values."""
+        if self.base in _LITERAL_TYPES:
             return "integer"
         return "boolean" if self.base == "bool" else "text"
 
-    def published(self) -> Column:
+    def to_manifest(self) -> Column:
+        """Return the column as the manifest describes it."""
         return Column(name=self.name, type=self.type, kind=self.kind, nullable=self.nullable)
 
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table to ingest. `fingerprint` changes with all that can alter its rows unwritten.
+    """A table to ingest.
 
-    `members` are the OIDs of the other tables whose rows belong to it: its partitions, or the
-    tables that inherit from it.
+    `fingerprint` changes when a schema change may have altered values without writing the rows.
+    `members` are the OIDs of the tables whose rows it includes: its partitions, or the tables that
+    inherit from it.
     """
 
     schema: str
@@ -74,42 +80,48 @@ class SourceTable:
     fingerprint: str
 
     @property
-    def inherited(self) -> bool:
-        """Whether other tables inherit from it: then its key need not be unique in all of them."""
+    def has_children(self) -> bool:
+        """Whether other tables inherit from it; its key need not be unique across them."""
         return bool(self.members) and not self.partitioned
 
     @property
+    def has_integer_key(self) -> bool:
+        """Whether the table has a primary key whose columns are all integers."""
+        return bool(self.key) and all(c.base in INTEGER_TYPES for c in self.key_columns)
+
+    @property
     def key_columns(self) -> tuple[SourceColumn, ...]:
+        """The columns of the primary key, in the key's order."""
         by_name = {column.name: column for column in self.columns}
         return tuple(by_name[name] for name in self.key)
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The tables in scope, by name, and what was left out and why."""
+    """The tables to ingest, by name, and the name of each excluded table with the reason."""
 
     tables: tuple[SourceTable, ...]
-    left_out: tuple[tuple[str, str], ...]
+    excluded: tuple[tuple[str, str], ...]
 
 
-def read_catalogue(connection: psycopg.Connection, scope: Scope) -> Catalogue:
-    """The catalogue as the connection's transaction sees it."""
+def read_catalogue(connection: psycopg.Connection, scope: CaptureScope) -> Catalogue:
+    """Return the catalogue as the connection's transaction sees it."""
     rows = connection.execute(_QUERY, {"schema": scope.schema}).fetchall()
     relations = {str(relation["name"]): relation for (relation,) in rows}
-    tables, left_out = [], []
+    tables, excluded = [], []
     for name, relation in relations.items():
-        reason = _reason_to_leave_out(relation, scope)
-        if not reason and (parent := _captured_with(relation, relations, scope)):
+        reason = _exclusion_reason(relation, scope)
+        if not reason and (parent := _find_captured_parent(relation, relations, scope)):
             reason = f"it inherits from {parent}, and its rows are captured with that table"
         if reason:
-            left_out.append((name, reason))
+            excluded.append((name, reason))
         else:
-            tables.append(_table(scope.schema, relation))
-    return Catalogue(tuple(tables), tuple(left_out))
+            tables.append(_make_table(scope.schema, relation))
+    return Catalogue(tuple(tables), tuple(excluded))
 
 
-def require_tables(catalogue: Catalogue, scope: Scope, user: str) -> None:
-    """SourceError unless there is something to read and all of it can be carried."""
+def require_tables(catalogue: Catalogue, scope: CaptureScope, user: str) -> None:
+    """Raise SourceError if there are no tables, or if one can't be read or stored."""
     if not catalogue.tables:
         raise SourceError(
             f"Schema {scope.schema!r} of the source has no tables to ingest: "
@@ -117,36 +129,36 @@ def require_tables(catalogue: Catalogue, scope: Scope, user: str) -> None:
         )
     if denied := [table.name for table in catalogue.tables if not table.readable]:
         raise SourceError(
-            f"Role {user!r} may not read {', '.join(denied)} of the source. "
-            f"Its owner can run: {grant(scope.schema, denied, user)}"
+            f"Role {user!r} may not read {', '.join(denied)} in the source. "
+            f"Their owner can run: {grant_statements(scope.schema, denied, user)}"
         )
     for table in catalogue.tables:
         for column in table.columns:
-            if column.name in RESERVED_COLUMNS:
+            if column.name in RESERVED_NAMES:
                 raise SourceError(
-                    f"Table {table.name} of the source has a column {column.name}, a name the "
-                    "platform needs for itself: exclude the table (TOTES_EXCLUDE_TABLES)."
+                    f"Table {table.name} of the source has a column {column.name}, a name that "
+                    "the platform reserves: exclude the table (TOTES_EXCLUDE_TABLES)."
                 )
 
 
-def grant(schema: str, tables: list[str], user: str) -> str:
-    """The GRANTs that let `user` read `tables`, to be run by their owner."""
-    names = ", ".join(f"{_quoted(schema)}.{_quoted(name)}" for name in tables)
+def grant_statements(schema: str, tables: list[str], user: str) -> str:
+    """Return the GRANT statements that let `user` read `tables`."""
+    names = ", ".join(f"{_quote(schema)}.{_quote(name)}" for name in tables)
     return (
-        f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {_quoted(user)}; "
-        f"GRANT SELECT ON {names} TO {_quoted(user)};"
+        f"GRANT USAGE ON SCHEMA {_quote(schema)} TO {_quote(user)}; "
+        f"GRANT SELECT ON {names} TO {_quote(user)};"
     )
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _reason_to_leave_out(relation: dict[str, Any], scope: Scope) -> str | None:
+def _exclusion_reason(relation: dict[str, Any], scope: CaptureScope) -> str | None:
     if relation["name"] in scope.exclude:
         return "excluded by TOTES_EXCLUDE_TABLES"
-    if relation["kind"] in _UNFOLLOWED:
-        return _UNFOLLOWED[relation["kind"]]
+    if relation["kind"] in _EXCLUDED_KINDS:
+        return _EXCLUDED_KINDS[relation["kind"]]
     if relation["persistence"] == "u":
         return f"it is {_UNLOGGED}"
     for member in relation["members"]:
@@ -157,24 +169,24 @@ def _reason_to_leave_out(relation: dict[str, Any], scope: Scope) -> str | None:
     return None
 
 
-def _captured_with(
-    relation: dict[str, Any], relations: Mapping[str, dict[str, Any]], scope: Scope
+def _find_captured_parent(
+    relation: dict[str, Any], relations: Mapping[str, dict[str, Any]], scope: CaptureScope
 ) -> str | None:
-    """The captured table that this one inherits from and that has all of its columns, if any.
+    """Return the captured table that this one inherits from, if that has all of its columns.
 
-    A child with further columns is also captured separately.
+    A child with more columns than its parent is captured as a table of its own, too.
     """
     for name in relation["parents"]:
         parent = relations[name]
-        same = len(parent["columns"]) == len(relation["columns"])
-        if same and not _reason_to_leave_out(parent, scope):
-            return _captured_with(parent, relations, scope) or name
+        has_all_columns = len(parent["columns"]) == len(relation["columns"])
+        if has_all_columns and not _exclusion_reason(parent, scope):
+            return _find_captured_parent(parent, relations, scope) or name
     return None
 
 
-def _table(schema: str, relation: dict[str, Any]) -> SourceTable:
-    shape = {part: relation[part] for part in ("oid", "kind", "columns", "key", "types")}
-    shape["members"] = [(member["oid"], member["generated"]) for member in relation["members"]]
+def _make_table(schema: str, relation: dict[str, Any]) -> SourceTable:
+    definition = {part: relation[part] for part in ("oid", "kind", "columns", "key", "types")}
+    definition["members"] = [(member["oid"], member["generated"]) for member in relation["members"]]
     return SourceTable(
         schema=schema,
         name=relation["name"],
@@ -187,5 +199,5 @@ def _table(schema: str, relation: dict[str, Any]) -> SourceTable:
         partitioned=relation["kind"] == "p",
         members=tuple(member["oid"] for member in relation["members"]),
         readable=relation["readable"],
-        fingerprint=hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest(),
+        fingerprint=hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest(),
     )

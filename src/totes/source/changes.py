@@ -1,11 +1,11 @@
-"""The statements that read a table's rows: which changed, as JSON Lines, in one scan.
+"""SQL that reads a table: its changed rows as JSON Lines, in one scan.
 
-PostgreSQL stamps every row version with the transaction that wrote it, `xmin`. The rows written
-by transactions at or after a horizon are what changed, whatever the application's own columns
-say. `xmin` has 32 bits and wraps around, so it is widened against the snapshot's xmax: a visible
-row was written before xmax, and its distance to it modulo 2^32 tells by how much.
+PostgreSQL stores with every row version the id of the transaction that wrote it, `xmin`. Rows
+written by transactions at or after a horizon have changed, whatever the application's own columns
+contain. `xmin` has 32 bits and wraps around, so it is widened to 64 bits with the snapshot's xmax:
+a visible row was written before xmax, and its distance from xmax modulo 2^32 gives the 64-bit id.
 
-Values are composed as literals, not bound: a name of the source may hold a `%`.
+Values are composed as literals, not bound: a name in the source may contain a `%`.
 """
 
 import json
@@ -17,123 +17,126 @@ from typing import LiteralString, NamedTuple, Self
 import psycopg
 from psycopg import sql
 
-from totes.source.catalogue import SourceColumn, SourceTable
+from totes.lake.line import UPSERT, XID
+from totes.source.catalogue import INTEGER_TYPES, SourceColumn, SourceTable
 from totes.source.unreadable import is_utf8, replace_unreadable
 
-_Part = str | sql.Composable
-"""Of what concat() puts together: text as it is, or an expression."""
+_ConcatArgument = str | sql.Composable
+"""An argument of concat(): literal text, or an expression."""
 
 _WRAP = 1 << 32
 
-_FARTHEST = 1 << 30
-"""Transactions back to which age() is trusted: it counts from now, not from the snapshot, and its
-sign turns at 2^31."""
+_MAX_TRUSTED_AGE = 1 << 30
+"""The largest distance, in transactions, for which age() is used: it counts from now, not from the
+snapshot, and is negative beyond 2^31."""
 
-_ITEMS = 1 << 16
-"""More than the rows of any block."""
+_BLOCK_STRIDE = 1 << 16
+"""The positions reserved for each block: more than the rows a block can have."""
 
-DISTANCE = "(({current} - {xmin}) & 4294967295)"
-"""How many transactions before `current` a row was written, in PostgreSQL and in DuckDB."""
-
-XID = "_xid"
+DISTANCE_SQL = "(({xmax} - {xmin}) & 4294967295)"
+"""SQL, for PostgreSQL and DuckDB: how many transactions before `xmax` a row was written."""
 
 _BUCKET_BITS = 6
 
-_ARGUMENTS = 96
-"""How many arguments one call of concat() may have (PostgreSQL's limit is 100)."""
+_MAX_ARGUMENTS = 96
+"""The most arguments for one call of concat() (PostgreSQL's limit is 100)."""
 
-_UNESCAPED = frozenset(
+_UNESCAPED_TYPES = frozenset(
     {"int8", "numeric", "float4", "float8", "timestamp", "timestamptz", "date", "time", "timetz"}
     | {"uuid", "oid"}
 )
-"""Types whose text never holds a character that JSON escapes."""
+"""Types whose text never contains a character that JSON escapes."""
 
-INTEGERS = frozenset({"int2", "int4", "int8"})
+_STRING_TYPES = frozenset({"text", "varchar", "bpchar"})
+"""Types that to_json() prints unchanged; a cast to text would trim bpchar's blanks."""
 
-_STRINGS = frozenset({"text", "varchar", "bpchar"})
-"""Types that to_json() prints as they are; a cast to text would cut bpchar's blanks."""
-
-_FIXED = _UNESCAPED | INTEGERS | {"bool"}
-"""Types whose values are never long."""
+_SHORT_TYPES = _UNESCAPED_TYPES | INTEGER_TYPES | {"bool"}
+"""Types whose values are always short."""
 
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Horizon:
-    """Rows written by transaction `oldest` or later have changed; `current` is the snapshot's xmax.
+    """Rows written by transaction `oldest_xid` or later have changed; `xmax` is the snapshot's.
 
-    Both are 64-bit transaction numbers.
+    Both are 64-bit transaction ids.
     """
 
-    oldest: int
-    current: int
+    oldest_xid: int
+    xmax: int
 
     @property
     def distance(self) -> int:
-        return self.current - self.oldest
+        """The number of transactions from `oldest_xid` to `xmax`."""
+        return self.xmax - self.oldest_xid
 
 
 @dataclass(frozen=True)
-class Span:
-    """A range of a table's row addresses, block * 2^16 + item, `end` exclusive.
+class RowRange:
+    """A range of row positions in a table: block * 2^16 + row number in the block.
 
-    The `last` one of a table has no end: a storage of another kind may count rows its own way.
-    `wide`: its rows may be longer than a block (TOAST). `part` is the OID of the only partition or
-    child to read, since all have rows at the same addresses; None means all of them.
+    `end` is exclusive. The `last` range of a table has no upper bound, because another table access
+    method may number rows differently. `has_toast`: rows may be longer than a block. `table_oid`
+    is the only partition or child table to read; None means all of them, which have rows at the
+    same positions.
     """
 
     start: int
     end: int
     last: bool = False
-    wide: bool = False
-    part: int | None = None
+    has_toast: bool = False
+    table_oid: int | None = None
 
     @property
     def block(self) -> int:
         """The first block."""
-        return self.start // _ITEMS
+        return self.start // _BLOCK_STRIDE
 
     @property
     def blocks(self) -> int:
-        """The number of blocks, the last of which may be in part."""
-        return (self.end - 1) // _ITEMS - self.block + 1
+        """The number of blocks; the last one may be incomplete."""
+        return (self.end - 1) // _BLOCK_STRIDE - self.block + 1
 
-    def halves(self) -> tuple["Span", "Span"]:
-        return self.split((self.block + self.blocks // 2) * _ITEMS)
+    def halves(self) -> tuple["RowRange", "RowRange"]:
+        """Return two ranges with half of the blocks each."""
+        return self.split((self.block + self.blocks // 2) * _BLOCK_STRIDE)
 
-    def split(self, position: int) -> tuple["Span", "Span"]:
+    def split(self, position: int) -> tuple["RowRange", "RowRange"]:
+        """Return the range up to `position`, and the range from there."""
         return replace(self, end=position, last=False), replace(self, start=position)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What one range held: all its rows counted, the changed ones as JSON Lines.
+    """The rows of one range: all of them counted, the changed ones as JSON Lines.
 
-    `keys` are the key and the `xmin` of the same rows in the same order, empty without a key.
+    `keys` has a line with key and `xmin` for each row in `lines`, in the same order: integers
+    separated by commas if `has_integer_key`, otherwise JSON. It is empty where the table has no
+    primary key.
     """
 
     rows: int
     changed: int
     lines: bytes
     keys: bytes
-    content: int
-    """Order-free sum of row hashes, for a table without a key."""
+    content_hash: int
+    """For a table without a primary key: the sum of its rows' hashes, else 0."""
 
     unreadable: bytes = b""
-    """JSON Lines of values that could not be read: key columns, `column` and `reason`."""
+    """A JSON line for each value that could not be read: key columns, `column` and `reason`."""
 
 
-class Size(NamedTuple):
-    """Blocks of a table (of its largest partition), bytes in all, and whether TOAST has some."""
+class TableSize(NamedTuple):
+    """A table's size: blocks of its largest partition, total bytes, and whether it has TOAST."""
 
     blocks: int
     size_bytes: int
-    wide: bool
+    has_toast: bool
 
 
-def table_size(connection: psycopg.Connection, table: SourceTable) -> Size:
-    """How large a table is now."""
+def read_table_size(connection: psycopg.Connection, table: SourceTable) -> TableSize:
+    """Return the present size of a table."""
     ((blocks, size_bytes, toast_bytes),) = connection.execute(
         """
         SELECT coalesce(max(pg_relation_size(relid)), 0)
@@ -145,153 +148,174 @@ def table_size(connection: psycopg.Connection, table: SourceTable) -> Size:
         """,
         [[table.oid, *table.members]],
     ).fetchall()
-    return Size(blocks, size_bytes, toast_bytes > 0)
+    return TableSize(blocks, size_bytes, toast_bytes > 0)
 
 
-def split(blocks: int, step: int, *, wide: bool = False) -> Iterator[Span]:
-    """The whole table in ranges of `step` blocks."""
+def split_blocks(blocks: int, step: int, *, has_toast: bool = False) -> Iterator[RowRange]:
+    """Yield ranges of `step` blocks that cover a table of `blocks` blocks."""
     blocks = max(blocks, 1)
     for start in range(0, blocks, step):
         end = min(start + step, blocks)
-        yield Span(start * _ITEMS, end * _ITEMS, last=end == blocks, wide=wide)
+        yield RowRange(
+            start * _BLOCK_STRIDE, end * _BLOCK_STRIDE, last=end == blocks, has_toast=has_toast
+        )
 
 
-def read_range(  # noqa: PLR0913  a table, which of its rows, and what of them
+def read_range(  # noqa: PLR0913  one parameter for each part of the statement
     connection: psycopg.Connection,
     table: SourceTable,
-    current: int,
+    xmax: int,
     horizon: Horizon | None,
-    span: Span,
+    row_range: RowRange,
     *,
-    most_bytes: int,
+    max_bytes: int,
     unreadable: Mapping[str, str] = NO_COLUMNS,
 ) -> Chunk:
-    """Read a range of rows by one statement; all count as changed where `horizon` is None.
+    """Read a range with one statement; all rows count as changed if `horizon` is None.
 
-    `unreadable` has, by column, the JSON to take in place of the values. Raises
-    ProgramLimitExceeded where the rows have more than `most_bytes` as JSON.
+    `unreadable` maps columns to the JSON that replaces their values. Raises ProgramLimitExceeded if
+    the rows have more than `max_bytes` as JSON.
     """
     # Text in SQL_ASCII may be any bytes. It is fetched as bytea and checked here; in binary format,
-    # as the text format of bytea is twice as long.
+    # because the text format of bytea is twice as long.
     raw = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
-    query = _query(table, current, horizon, span, unreadable, raw=raw)
-    sent = sql.SQL(
+    query = _query(table, xmax, horizon, row_range, unreadable, raw=raw)
+    limited = sql.SQL(
         "SELECT rows, changed, octet_length(lines)::text,"
         " CASE WHEN octet_length(lines) <= {} THEN lines END, keys, content FROM ({}) AS found"
-    ).format(most_bytes, query)
-    rows, changed, size, lines, keys, content = _bytes(connection.execute(sent, binary=True))
-    if int(size or 0) > most_bytes:
+    ).format(max_bytes, query)
+    rows, changed, size, lines, keys, content = _fetch_bytes(
+        connection.execute(limited, binary=True)
+    )
+    if int(size or 0) > max_bytes:
         raise psycopg.errors.ProgramLimitExceeded(f"{int(size)} bytes as JSON")
-    found = b""
+    unreadable_lines = b""
     if unreadable or not (is_utf8(lines) and is_utf8(keys)):
-        lines, keys, found = replace_unreadable(lines, keys)
-    return Chunk(int(rows), int(changed), lines, keys, int(content or 0), found)
+        if table.has_integer_key:
+            as_json = _integers_as_json(table, keys)
+            lines, _, unreadable_lines = replace_unreadable(lines, as_json)
+        else:
+            lines, keys, unreadable_lines = replace_unreadable(lines, keys)
+    return Chunk(int(rows), int(changed), lines, keys, int(content or 0), unreadable_lines)
 
 
-def _query(  # noqa: PLR0913  as read_range
+def _integers_as_json(table: SourceTable, keys: bytes) -> bytes:
+    names = [*key_names(table), "xmin"]
+    rows = ([int(text) if text else None for text in line.split(b",")] for line in keys.split())
+    return b"\n".join(json.dumps(dict(zip(names, row, strict=True))).encode() for row in rows)
+
+
+def _query(  # noqa: PLR0913  the parameters of read_range
     table: SourceTable,
-    current: int,
+    xmax: int,
     horizon: Horizon | None,
-    span: Span,
+    row_range: RowRange,
     unreadable: Mapping[str, str],
     *,
     raw: bool,
 ) -> sql.Composed:
-    names = {"table": relation(table), "within": _within(span)}
+    names = {"table": from_item(table), "within": _row_range_condition(row_range)}
     rows, where = sql.SQL("count(*)"), sql.SQL("{within}")
     if horizon:
-        # Counted apart: a FILTER on each aggregate would judge each row once more.
+        # Counted separately: a FILTER on each aggregate would test each row again.
         rows = sql.SQL("(SELECT count(*) FROM {table} AS t WHERE {within})")
         where = sql.SQL("{within} AND {changed}")
-        names["changed"] = _changed(horizon)
+        names["changed"] = _changed_condition(horizon)
     aggregate = sql.SQL(
         "string_agg(convert_to({}, 'SQL_ASCII'), decode('0a', 'hex'))"
         if raw
         else "string_agg({}, E'\\n')"
     )
-    nothing = sql.SQL("NULL::text")
+    null = sql.SQL("NULL::text")
     return sql.SQL(
         "SELECT {rows}::text AS rows, count(*)::text AS changed, {lines} AS lines, {keys} AS keys,"
         " {content} AS content FROM {table} AS t WHERE {where}"
     ).format(
         rows=rows.format(**names),
-        lines=aggregate.format(_line(table, current, unreadable)),
-        keys=aggregate.format(_key(table, unreadable)) if table.key else nothing,
-        content=nothing if table.key else _content(table, unreadable),
+        lines=aggregate.format(_line_sql(table, xmax, unreadable)),
+        keys=aggregate.format(_key_sql(table, unreadable)) if table.key else null,
+        content=null if table.key else _content_hash_sql(table, unreadable),
         table=names["table"],
         where=where.format(**names),
     )
 
 
-def wide_rows(
+def find_wide_rows(
     connection: psycopg.Connection,
     table: SourceTable,
     horizon: Horizon | None,
-    span: Span,
-    least_bytes: int,
+    row_range: RowRange,
+    min_bytes: int,
 ) -> list[tuple[int, int, int]]:
-    """Position, number and size of the rows in a range with more than `least_bytes` stored.
+    """Return position, number and total bytes of the rows with more than `min_bytes` stored.
 
     No value is fetched. Rows of several partitions may have the same position.
     """
-    where = [_within(span), *([_changed(horizon)] if horizon else [])]
+    where = [_row_range_condition(row_range), *([_changed_condition(horizon)] if horizon else [])]
     rows = connection.execute(
         sql.SQL(
             "SELECT stored.ctid::text, count(*), sum(width)::bigint"
             " FROM (SELECT t.ctid, {width} AS width FROM {table} AS t WHERE {where}) AS stored"
             " WHERE width > {least} GROUP BY stored.ctid ORDER BY stored.ctid"
         ).format(
-            width=sql.SQL(" + ").join([sql.SQL("0"), *map(stored_bytes, table.columns)]),
-            table=relation(table),
+            width=sql.SQL(" + ").join([sql.SQL("0"), *map(stored_bytes_sql, table.columns)]),
+            table=from_item(table),
             where=sql.SQL(" AND ").join(where),
-            least=least_bytes,
+            least=min_bytes,
         )
     ).fetchall()
     return [(_position(address), count, width) for address, count, width in rows]
 
 
-def positions(
-    connection: psycopg.Connection, table: SourceTable, span: Span
+def find_row_positions(
+    connection: psycopg.Connection, table: SourceTable, row_range: RowRange
 ) -> list[tuple[int, int]]:
-    """Table (or partition) OID and position of each row in a range."""
+    """Return the OID of the table or partition, and the position, of each row in a range."""
     query = sql.SQL("SELECT t.tableoid::bigint, t.ctid::text FROM {} AS t WHERE {}")
-    rows = connection.execute(query.format(relation(table), _within(span))).fetchall()
-    return sorted((part, _position(address)) for part, address in rows)
+    rows = connection.execute(
+        query.format(from_item(table), _row_range_condition(row_range))
+    ).fetchall()
+    return sorted((table_oid, _position(address)) for table_oid, address in rows)
 
 
-def of_row(
-    connection: psycopg.Connection, table: SourceTable, span: Span, value: sql.Composable
+def evaluate_for_row(
+    connection: psycopg.Connection,
+    table: SourceTable,
+    row_range: RowRange,
+    expression: sql.Composable,
 ) -> object:
-    """An expression's value for the only row of a range."""
-    query = sql.SQL("SELECT {} FROM {} AS t WHERE {}")
-    [(found,)] = connection.execute(query.format(value, relation(table), _within(span))).fetchall()
-    return found
+    """Return the value of an expression for the only row of a range."""
+    query = sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(
+        expression, from_item(table), _row_range_condition(row_range)
+    )
+    [(value,)] = connection.execute(query).fetchall()
+    return value
 
 
-def stored_bytes(column: SourceColumn) -> sql.Composable:
-    """A lower bound of a value's length as text, without fetching what TOAST stores."""
+def stored_bytes_sql(column: SourceColumn) -> sql.Composable:
+    """Return SQL for a lower bound of a value's bytes as text; it does not read TOAST tables."""
     name = sql.Identifier("t", column.name)
-    if column.base in _FIXED:
+    if column.base in _SHORT_TYPES:
         return sql.SQL("0")
-    if column.base in _STRINGS:
+    if column.base in _STRING_TYPES:
         return sql.SQL("coalesce(octet_length({}), 0)::bigint").format(name)
     if column.base == "bytea":
         return sql.SQL("coalesce(octet_length({}), 0)::bigint * 2").format(name)
     return sql.SQL("coalesce(pg_column_size({}), 0)::bigint").format(name)
 
 
-def printed_bytes(column: SourceColumn) -> sql.Composable:
-    """The length of a value as JSON in UTF-8; raises the error that reading it would raise."""
+def printed_bytes_sql(column: SourceColumn) -> sql.Composable:
+    """Return SQL for the bytes of a value as JSON in UTF-8; it fails as reading the value fails."""
     value = sql.SQL("concat({})").format(
         sql.SQL(", ").join(
-            sql.Literal(part) if isinstance(part, str) else part for part in _json(column)
+            sql.Literal(part) if isinstance(part, str) else part for part in _json_parts(column)
         )
     )
     return sql.SQL("octet_length(convert_to({}, 'UTF8'))::bigint").format(value)
 
 
-def first_bytes(column: SourceColumn, most: int) -> sql.Composable:
-    """The first bytes of a value's text in the database's encoding, in hex."""
+def first_bytes_sql(column: SourceColumn, most: int) -> sql.Composable:
+    """Return SQL for the first `most` bytes of a value's text, unconverted, in hex."""
     return sql.SQL(
         "encode(substr(decode(replace(concat({}), E'\\\\', E'\\\\\\\\'), 'escape'), 1, {}), 'hex')"
     ).format(sql.Identifier("t", column.name), most)
@@ -299,231 +323,252 @@ def first_bytes(column: SourceColumn, most: int) -> sql.Composable:
 
 @dataclass(frozen=True)
 class Bucketing:
-    """Keys dealt into buckets, alike by PostgreSQL and by DuckDB.
+    """A function from keys to buckets, the same in PostgreSQL and in DuckDB.
 
-    Integers go by runs of 64, which lie together in the table and so are counted at a stretch;
-    any other key by the first digits of its text's MD5.
+    A bucket holds runs of 64 consecutive integers, whose rows are usually stored together. Other
+    keys are assigned by the first digits of their text's MD5.
     """
 
     integer: bool
     buckets: int
 
     @classmethod
-    def of(cls, table: SourceTable, rows: int) -> Self:
-        """Buckets of about 64 keys: few to read for one deletion, and still a short list."""
-        integer = len(table.key) == 1 and table.key_columns[0].base in INTEGERS
+    def for_table(cls, table: SourceTable, rows: int) -> Self:
+        """Return buckets of about 64 keys: few keys to read for a deletion, and a short list."""
+        integer = len(table.key) == 1 and table.key_columns[0].base in INTEGER_TYPES
         return cls(integer, min(max(rows >> _BUCKET_BITS, 1), 1 << 16))
 
     @property
-    def type(self) -> LiteralString:
-        """A bucket's type in SQL."""
+    def sql_type(self) -> LiteralString:
+        """The SQL type of a bucket's id."""
         return "bigint" if self.integer else "text"
 
-    def of_keys(self, keys: Sequence[str]) -> str:
-        """The bucket of a key whose columns are the SQL expressions `keys`."""
+    def bucket_sql(self, keys: Sequence[str]) -> str:
+        """Return SQL for the bucket's id of a key whose columns are the SQL expressions `keys`."""
         if self.integer:
             return f"cast(({keys[0]} >> {_BUCKET_BITS}) % {self.buckets} AS bigint)"
         digits = (self.buckets.bit_length() + 3) // 4
         return f"left(md5(concat_ws(chr(31), {', '.join(keys)})), {digits})"
 
 
-def bucket_counts(
+def count_by_bucket(
     connection: psycopg.Connection, table: SourceTable, bucketing: Bucketing
 ) -> dict[str | int, int]:
-    """How many keys the source has in each bucket."""
+    """Return the number of keys that the source has in each bucket."""
     cursor = connection.execute(
         sql.SQL("SELECT {bucket}, count(*) FROM {table} AS t GROUP BY 1").format(
-            bucket=_bucket(table, bucketing), table=relation(table)
+            bucket=_bucket_expression(table, bucketing), table=from_item(table)
         )
     )
     return dict(cursor.fetchall())
 
 
-def keys_in_buckets(
+def read_keys_in_buckets(
     connection: psycopg.Connection,
     table: SourceTable,
     bucketing: Bucketing,
-    chosen: list[str | int],
-    span: Span,
+    bucket_ids: list[str | int],
+    row_range: RowRange,
 ) -> bytes:
-    """The keys of the chosen buckets in a range of rows, as in Chunk but without `xmin`."""
+    """Return the keys of some buckets in a range, as in Chunk but without `xmin`."""
     cursor = connection.execute(
         sql.SQL(
             "SELECT string_agg({keys}, E'\\n') FROM {table} AS t"
-            " WHERE {within} AND {bucket} = ANY({chosen}::{buckets})"
+            " WHERE {within} AND {bucket} = ANY({bucket_ids}::{array_type})"
         ).format(
-            keys=_object(_key_members(table)),
-            within=_within(span),
-            table=relation(table),
-            bucket=_bucket(table, bucketing),
-            chosen=sql.Literal(chosen),
-            buckets=sql.SQL(bucketing.type) + sql.SQL("[]"),
+            keys=_integers_sql(table)
+            if table.has_integer_key
+            else _json_object_sql(_key_values(table)),
+            within=_row_range_condition(row_range),
+            table=from_item(table),
+            bucket=_bucket_expression(table, bucketing),
+            bucket_ids=sql.Literal(bucket_ids),
+            array_type=sql.SQL(bucketing.sql_type) + sql.SQL("[]"),
         )
     )
-    return _bytes(cursor)[0]
+    return _fetch_bytes(cursor)[0]
 
 
 def find_shared_key(
     connection: psycopg.Connection,
     table: SourceTable,
     bucketing: Bucketing,
-    chosen: list[str | int],
+    bucket_ids: list[str | int],
 ) -> tuple[str, list[str]] | None:
-    """A key in the chosen buckets that several rows have, as JSON, and the tables of these rows."""
+    """Return a key in these buckets that several rows have, as JSON, and the rows' tables."""
     return connection.execute(
         sql.SQL(
             "SELECT {key}, array_agg(DISTINCT t.tableoid::regclass::text) FROM {table} AS t"
-            " WHERE {bucket} = ANY({chosen}::{buckets}) GROUP BY 1 HAVING count(*) > 1 LIMIT 1"
+            " WHERE {bucket} = ANY({bucket_ids}::{array_type})"
+            " GROUP BY 1 HAVING count(*) > 1 LIMIT 1"
         ).format(
-            key=_object([(column.name, _json(column)) for column in table.key_columns]),
-            table=relation(table),
-            bucket=_bucket(table, bucketing),
-            chosen=sql.Literal(chosen),
-            buckets=sql.SQL(bucketing.type) + sql.SQL("[]"),
+            key=_json_object_sql(
+                [(column.name, _json_parts(column)) for column in table.key_columns]
+            ),
+            table=from_item(table),
+            bucket=_bucket_expression(table, bucketing),
+            bucket_ids=sql.Literal(bucket_ids),
+            array_type=sql.SQL(bucketing.sql_type) + sql.SQL("[]"),
         )
     ).fetchone()
 
 
-def _bucket(table: SourceTable, bucketing: Bucketing) -> sql.Composable:
-    # The text must be the one that _json() puts into the lines; concat_ws() prints by itself.
+def _bucket_expression(table: SourceTable, bucketing: Bucketing) -> sql.Composable:
+    # The text must be the same as in _json_parts(). concat_ws() converts other types itself.
     columns = [
         sql.SQL("t.{}::text" if column.kind == "boolean" else "t.{}").format(
             sql.Identifier(column.name)
         )
         for column in table.key_columns
     ]
-    return sql.SQL(bucketing.of_keys(["{}"] * len(columns))).format(*columns)
+    return sql.SQL(bucketing.bucket_sql(["{}"] * len(columns))).format(*columns)
 
 
-def _bytes(cursor: psycopg.Cursor) -> list[bytes]:
-    """The only row as it came: decoding megabytes of JSON would cost more than the gzip."""
+def _fetch_bytes(cursor: psycopg.Cursor) -> list[bytes]:
+    """Return the only row, not decoded: to decode JSON takes longer than to compress it."""
     result = cursor.pgresult
     if result is None:  # only after close()
         raise AssertionError
     values = [result.get_value(0, column) or b"" for column in range(result.nfields)]
-    result.clear()  # not when the next one has come
+    result.clear()  # frees its memory before the next result arrives
     return values
 
 
-def relation(table: SourceTable) -> sql.Composable:
-    """The table in FROM or LOCK, with the rows of its members.
+def from_item(table: SourceTable) -> sql.Composable:
+    """Return the table as an item of FROM or LOCK TABLE, with the rows of its members.
 
-    ONLY where it has none, since temporary children of other sessions may be locked.
+    A table without members is read with ONLY, because temporary children of other sessions may be
+    locked.
     """
     name = sql.Identifier(table.schema, table.name)
     return name if table.members else sql.SQL("ONLY {}").format(name)
 
 
-def _within(span: Span) -> sql.Composable:
-    start = sql.SQL("t.ctid >= {}::tid").format(_address(span.start))
-    if span.part is not None:
-        start = sql.SQL("t.tableoid = {}::oid AND {}").format(span.part, start)
-    if span.last:
+def _row_range_condition(row_range: RowRange) -> sql.Composable:
+    start = sql.SQL("t.ctid >= {}::tid").format(_address(row_range.start))
+    if row_range.table_oid is not None:
+        start = sql.SQL("t.tableoid = {}::oid AND {}").format(row_range.table_oid, start)
+    if row_range.last:
         return start
-    return sql.SQL("{} AND t.ctid < {}::tid").format(start, _address(span.end))
+    return sql.SQL("{} AND t.ctid < {}::tid").format(start, _address(row_range.end))
 
 
 def _address(position: int) -> str:
-    return f"({position // _ITEMS},{position % _ITEMS})"
+    return f"({position // _BLOCK_STRIDE},{position % _BLOCK_STRIDE})"
 
 
 def _position(address: str) -> int:
-    block, item = address.strip("()").split(",")
-    return int(block) * _ITEMS + int(item)
+    block, row = address.strip("()").split(",")
+    return int(block) * _BLOCK_STRIDE + int(row)
 
 
-def _changed(horizon: Horizon) -> sql.Composable:
+def _changed_condition(horizon: Horizon) -> sql.Composable:
     exact = _changed_exactly(horizon)
-    if horizon.distance >= _FARTHEST:
+    if horizon.distance >= _MAX_TRUSTED_AGE:
         return exact
-    # Four times cheaper than the exact test alone, and lets through what it must (rows whose
-    # age has wrapped to a negative number are for the exact test to judge). A subquery, as age()
-    # of the horizon is not a constant to PostgreSQL: this way it is asked once, not for each row.
-    oldest = str(horizon.oldest % _WRAP)
-    return sql.SQL("age(t.xmin) <= (SELECT age({}::xid)) AND {}").format(oldest, exact)
+    # Four times cheaper than the exact test alone. It never excludes a changed row: a row whose age
+    # has wrapped to a negative number passes, and the exact test decides. A subquery, because
+    # PostgreSQL would otherwise compute the horizon's age() for each row.
+    oldest_xid = str(horizon.oldest_xid % _WRAP)
+    return sql.SQL("age(t.xmin) <= (SELECT age({}::xid)) AND {}").format(oldest_xid, exact)
 
 
 def _changed_exactly(horizon: Horizon) -> sql.Composable:
-    return sql.SQL("{} <= {}").format(_distance(horizon.current), horizon.distance)
+    return sql.SQL("{} <= {}").format(_distance_sql(horizon.xmax), horizon.distance)
 
 
-def _distance(current: int) -> sql.Composable:
-    return sql.SQL(DISTANCE).format(
-        current=sql.Literal(current), xmin=sql.SQL("t.xmin::text::bigint")
+def _distance_sql(xmax: int) -> sql.Composable:
+    return sql.SQL(DISTANCE_SQL).format(
+        xmax=sql.Literal(xmax), xmin=sql.SQL("t.xmin::text::bigint")
     )
 
 
-def _line(table: SourceTable, current: int, unreadable: Mapping[str, str]) -> sql.Composable:
-    """A row as one line of JSON. row_to_json() says the same at twice the cost."""
-    columns = [(column.name, _json(column, unreadable)) for column in table.columns]
-    return _object([(XID, ['"', _written_by(current), '"']), *columns], opening='{"_op":"upsert",')
+def _line_sql(table: SourceTable, xmax: int, unreadable: Mapping[str, str]) -> sql.Composable:
+    """Return SQL for a row as one line of JSON; row_to_json() would take twice as long."""
+    columns = [(column.name, _json_parts(column, unreadable)) for column in table.columns]
+    return _json_object_sql([(XID, ['"', _xid_sql(xmax), '"']), *columns], opening=f"{UPSERT},")
 
 
-def _key(table: SourceTable, unreadable: Mapping[str, str]) -> sql.Composable:
-    # Half of what this costs would be the widening: left to where the keys are read.
-    return _object([*_key_members(table, unreadable), ("xmin", [sql.SQL("t.xmin")])])
+def _key_sql(table: SourceTable, unreadable: Mapping[str, str]) -> sql.Composable:
+    # `xmin` is widened where the keys are read: here it would double the cost.
+    if table.has_integer_key:
+        return _integers_sql(table, "xmin")
+    return _json_object_sql([*_key_values(table, unreadable), ("xmin", [sql.SQL("t.xmin")])])
 
 
-def _key_members(
+def _integers_sql(table: SourceTable, *others: str) -> sql.Composable:
+    names = (sql.Identifier("t", name) for name in (*table.key, *others))
+    return sql.SQL("concat({})").format(sql.SQL(", ',', ").join(names))  # NULL is empty
+
+
+def _key_values(
     table: SourceTable, unreadable: Mapping[str, str] = NO_COLUMNS
-) -> list[tuple[str, list[_Part]]]:
+) -> list[tuple[str, list[_ConcatArgument]]]:
     names = key_names(table)
-    return [(n, _json(c, unreadable)) for n, c in zip(names, table.key_columns, strict=True)]
+    return [(n, _json_parts(c, unreadable)) for n, c in zip(names, table.key_columns, strict=True)]
 
 
 def key_names(table: SourceTable) -> list[str]:
-    """What key columns are called outside the source: k0, k1, … in the key's order."""
+    """Return the names of key columns in files and DuckDB: k0, k1, … in the key's order."""
     return [f"k{position}" for position in range(len(table.key))]
 
 
-def _written_by(current: int) -> sql.Composable:
-    return sql.SQL("{} - {}").format(sql.Literal(current), _distance(current))
+def _xid_sql(xmax: int) -> sql.Composable:
+    return sql.SQL("{} - {}").format(sql.Literal(xmax), _distance_sql(xmax))
 
 
-def _content(table: SourceTable, unreadable: Mapping[str, str]) -> sql.Composable:
-    row = _object([(column.name, _json(column, unreadable)) for column in table.columns])
+def _content_hash_sql(table: SourceTable, unreadable: Mapping[str, str]) -> sql.Composable:
+    row = _json_object_sql(
+        [(column.name, _json_parts(column, unreadable)) for column in table.columns]
+    )
     return sql.SQL("sum(hashtextextended({}, 0)::numeric)::text").format(row)
 
 
-def _object(members: list[tuple[str, list[_Part]]], opening: str = "{") -> sql.Composable:
-    parts: list[sql.Composable] = []
+def _json_object_sql(
+    fields: list[tuple[str, list[_ConcatArgument]]], opening: str = "{"
+) -> sql.Composable:
+    arguments: list[sql.Composable] = []
     text = opening
-    for name, value in members:
-        # A literal: to_json() of the name would be evaluated anew for every row.
-        for piece in (f"{json.dumps(name, ensure_ascii=False)}:", *value, ","):
-            if isinstance(piece, str):
-                text += piece
+    for name, value in fields:
+        # A literal, because to_json() of the name would be evaluated for every row.
+        for part in (f"{json.dumps(name, ensure_ascii=False)}:", *value, ","):
+            if isinstance(part, str):
+                text += part
             else:
-                parts += [sql.Literal(text), piece]
+                arguments += [sql.Literal(text), part]
                 text = ""
-    parts.append(sql.Literal(text.removesuffix(",") + "}"))
-    while len(parts) > 1:
-        groups = [parts[i : i + _ARGUMENTS] for i in range(0, len(parts), _ARGUMENTS)]
-        parts = [sql.SQL("concat({})").format(sql.SQL(", ").join(group)) for group in groups]
-    return parts[0]
+    arguments.append(sql.Literal(text.removesuffix(",") + "}"))
+    while len(arguments) > 1:
+        groups = [
+            arguments[i : i + _MAX_ARGUMENTS] for i in range(0, len(arguments), _MAX_ARGUMENTS)
+        ]
+        arguments = [sql.SQL("concat({})").format(sql.SQL(", ").join(group)) for group in groups]
+    return arguments[0]
 
 
-def _json(column: SourceColumn, unreadable: Mapping[str, str] = NO_COLUMNS) -> list[_Part]:
-    """A column's value as JSON text: a literal for small integers and booleans, else a string.
+def _json_parts(
+    column: SourceColumn, unreadable: Mapping[str, str] = NO_COLUMNS
+) -> list[_ConcatArgument]:
+    """Return a column's value as JSON: a literal for small integers and booleans, else a string.
 
-    A string holds PostgreSQL's own text of the value, which is lossless for every type.
+    The string is the value's text in PostgreSQL, which is lossless for every type.
     """
     if column.name in unreadable:
         return [unreadable[column.name]]
     name = sql.Identifier("t", column.name)
     if column.kind == "integer" and not column.nullable:
         return [name]
-    if column.base in _UNESCAPED and not column.nullable:
-        return ['"', name, '"']  # concat() prints it, with no value in between
+    if column.base in _UNESCAPED_TYPES and not column.nullable:
+        return ['"', name, '"']  # concat() converts it without an intermediate text value
     if column.kind in {"integer", "boolean"}:
         value = sql.SQL("{}::text").format(name)
-    elif column.base in _UNESCAPED:
+    elif column.base in _UNESCAPED_TYPES:
         value = sql.SQL("""'"' || {}::text || '"'""").format(name)
-    elif column.base in _STRINGS:
+    elif column.base in _STRING_TYPES:
         value = sql.SQL("to_json({})::text").format(name)
     else:
-        # A cast to text may be the source's own function; concat() prints as the type does.
+        # A cast to text may be defined by the user; concat() calls the type's output function.
         text = "CASE WHEN {0} IS DISTINCT FROM NULL THEN concat({0}) END"
-        printed = sql.SQL(text if column.nullable else "concat({0})").format(name)
-        value = sql.SQL("to_json({})::text").format(printed)
+        output = sql.SQL(text if column.nullable else "concat({0})").format(name)
+        value = sql.SQL("to_json({})::text").format(output)
     return [sql.SQL("coalesce({}, 'null')").format(value) if column.nullable else value]

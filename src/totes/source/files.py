@@ -1,4 +1,4 @@
-"""The files of one attempt at a batch: made in a scratch folder, put into the ingestion store."""
+"""The files of one batch: written in a local folder, then stored in the ingestion store."""
 
 import hashlib
 import itertools
@@ -10,13 +10,16 @@ from pathlib import Path
 from isal import igzip
 
 from totes.failpoint import reach
-from totes.lake.log import fetch_checked
+from totes.lake.log import fetch_verified
 from totes.lake.manifest import File, data_path, table_folder
 from totes.lake.store import Store
 
 
 class BatchFiles:
-    """Names no rival uses: the batch's number, an id of this attempt, and a running number."""
+    """Writes files under unique names: batch number, id of this attempt, and a counter.
+
+    Another process that captures the same batch never uses the same names.
+    """
 
     def __init__(self, store: Store, scratch: Path, batch: int, captured_at: datetime) -> None:
         self.scratch = scratch
@@ -25,33 +28,35 @@ class BatchFiles:
         self._attempt = f"{batch:012d}-{secrets.token_hex(4)}"
         self._numbers = itertools.count()
 
-    def local(self, suffix: str) -> Path:
-        """A new file in the scratch folder."""
+    def new_path(self, suffix: str) -> Path:
+        """Return the path for a new local file."""
         return self.scratch / f"{secrets.token_hex(8)}.{suffix}"
 
     def fetch(self, file: File) -> Path:
-        """A Parquet file of an earlier batch, checked; the path of its local copy."""
-        path = self.local("parquet")
-        fetch_checked(self._store, file, path)
+        """Copy a Parquet file of an earlier batch, check it, and return the copy's path."""
+        path = self.new_path("parquet")
+        fetch_verified(self._store, file, path)
         return path
 
     def put_lines(
         self, table: str, lines: Path, *, rows: int, deletes: int = 0, unreadable: int = 0
     ) -> File:
-        """Compress a local file of JSON Lines into the store, and remove it."""
-        packed = self.local("gz")
-        # Level 1 of igzip keeps up with the source; higher levels would be the bottleneck.
+        """Store a local file of JSON Lines, compressed, and delete it; return its manifest entry.
+
+        The numbers are those of its lines, its delete lines and its lines with unreadable values.
+        """
+        packed = self.new_path("gz")
+        # Level 1 of igzip is as fast as the source; a higher level would be the bottleneck.
         with lines.open("rb") as plain, igzip.open(packed, "wb", 1) as compressed:  # type: ignore[no-untyped-call]
             shutil.copyfileobj(plain, compressed, 1 << 20)
         unpacked_bytes = lines.stat().st_size
         lines.unlink()
         key = data_path(table, self._captured_at, self._name("jsonl.gz"))
         file = self._put(key, packed, rows, deletes)
-        counted = {"unpacked_bytes": unpacked_bytes, "unreadable": unreadable}
-        return file.model_copy(update=counted)
+        return file.model_copy(update={"unpacked_bytes": unpacked_bytes, "unreadable": unreadable})
 
     def put_parquet(self, table: str, prefix: str, path: Path, rows: int) -> File:
-        """Put a local Parquet file below `prefix`, and remove it."""
+        """Store a local Parquet file below `prefix`, and delete it; return its manifest entry."""
         return self._put(f"{prefix}/{table_folder(table)}/{self._name('parquet')}", path, rows)
 
     def _name(self, suffix: str) -> str:

@@ -1,7 +1,7 @@
-"""Reading a range of a table's rows, usually by one statement.
+"""Read the rows of a range, usually with one statement.
 
-Wide rows are read a few at a time, so that memory stays flat. Where a value can't be read, its row
-is found by halving the range, and captured without that value.
+Wide rows are read a few at a time to bound memory. If a value can't be read, its row is found by
+halving the range, and captured without that value.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,22 +11,22 @@ import psycopg
 from psycopg import sql
 
 from totes.errors import SourceError
-from totes.lake.manifest import LONGEST_LINE_BYTES
+from totes.lake.manifest import MAX_LINE_BYTES
 from totes.postgres.sqlstate import (
     is_caused_by_encoding,
     is_caused_by_value,
     may_pass_with_fewer_rows,
 )
 from totes.source import changes
-from totes.source.catalogue import SourceColumn, SourceTable
-from totes.source.changes import Chunk, Horizon, Span
+from totes.source.catalogue import INTEGER_TYPES, SourceColumn, SourceTable
+from totes.source.changes import Chunk, Horizon, RowRange
 from totes.source.unreadable import BYTES_KEPT, reason, replacement
 
 _WIDE_BYTES = 1 << 13
 """A row with more bytes than this is a wide row."""
 
 _STEP_BYTES = 16 << 20
-"""At most this many bytes of wide rows are read by one statement, unless a single row has more."""
+"""The most bytes of wide rows that one statement reads, unless a single row has more."""
 
 _ADVICE = "repair the table, or exclude it (TOTES_EXCLUDE_TABLES)"
 
@@ -34,158 +34,167 @@ _ADVICE = "repair the table, or exclude it (TOTES_EXCLUDE_TABLES)"
 def read_changes(
     connection: psycopg.Connection,
     table: SourceTable,
-    current: int,
+    xmax: int,
     horizon: Horizon | None,
-    span: Span,
+    row_range: RowRange,
 ) -> Iterator[Chunk]:
-    """Read a range of rows; all of them count as changed where `horizon` is None.
+    """Yield the rows of a range; all of them count as changed if `horizon` is None.
 
-    SourceError where a row's key or a whole block can't be read: which rows there are is unknown.
+    Raises SourceError if a row's key or a whole block can't be read.
     """
-    reading = _Reading(connection, table, current, horizon)
-    for step, too_long in reading.steps(span):
-        if too_long:  # PostgreSQL would work on it for minutes, and fail
-            yield reading.row(step)
+    reader = _SpanReader(connection, table, xmax, horizon)
+    for step, is_too_long in reader.split_by_size(row_range):
+        if is_too_long:  # to print it whole would take minutes and fail
+            yield reader.read_row(step)
         else:
-            yield from reading.chunks(step)
+            yield from reader.read_chunks(step)
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _SpanReader:
     connection: psycopg.Connection
     table: SourceTable
-    current: int
+    xmax: int
     horizon: Horizon | None
 
-    def steps(self, span: Span) -> Iterator[tuple[Span, bool]]:
-        """The range in parts of about _STEP_BYTES, and of each whether it is a row too long."""
+    def split_by_size(self, row_range: RowRange) -> Iterator[tuple[RowRange, bool]]:
+        """Yield ranges of about _STEP_BYTES, and whether it is a single row that is too long."""
         total = 0
-        for position, count, width in self._wide_rows(span) if span.wide else ():
-            if total + width > _STEP_BYTES:
-                step, span = span.split(position)
+        for position, count, size_bytes in (
+            self._find_wide_rows(row_range) if row_range.has_toast else ()
+        ):
+            if total + size_bytes > _STEP_BYTES:
+                step, row_range = row_range.split(position)
                 if step.start < step.end:
                     yield step, False
                 total = 0
-            if width > _STEP_BYTES:
-                row, span = span.split(position + 1)
-                yield row, count == 1 and width > LONGEST_LINE_BYTES
+            if size_bytes > _STEP_BYTES:
+                row, row_range = row_range.split(position + 1)
+                yield row, count == 1 and size_bytes > MAX_LINE_BYTES
             else:
-                total += width
-        yield span, False
+                total += size_bytes
+        yield row_range, False
 
-    def _wide_rows(self, span: Span) -> list[tuple[int, int, int]]:
+    def _find_wide_rows(self, row_range: RowRange) -> list[tuple[int, int, int]]:
         try:
             with self.connection.transaction():
-                return changes.wide_rows(
-                    self.connection, self.table, self.horizon, span, _WIDE_BYTES
+                return changes.find_wide_rows(
+                    self.connection, self.table, self.horizon, row_range, _WIDE_BYTES
                 )
         except psycopg.Error as error:
             if not may_pass_with_fewer_rows(error):
                 raise
-            return []  # reading the rows will raise it again
+            return []  # the statement that reads the rows raises it again
 
-    def chunks(self, span: Span) -> Iterator[Chunk]:
-        """The rows of a range; where one statement can't read them, by several."""
+    def read_chunks(self, row_range: RowRange) -> Iterator[Chunk]:
+        """Yield the rows of a range, in smaller ranges where one statement can't read them."""
         try:
-            chunk = self._read(span)
+            chunk = self._read(row_range)
         except psycopg.Error as error:
             if not may_pass_with_fewer_rows(error):
                 raise
-            parts = self._halves(span, error)
-            if not parts and not is_caused_by_value(error):
+            smaller_ranges = self._split(row_range, error)
+            if not smaller_ranges and not is_caused_by_value(error):
                 raise
         else:
             yield chunk
             return
-        if not parts:
-            yield self.row(span)
-        for part in parts:
-            yield from self.chunks(part)
+        if not smaller_ranges:
+            yield self.read_row(row_range)
+        for smaller_range in smaller_ranges:
+            yield from self.read_chunks(smaller_range)
 
-    def _read(self, span: Span, unreadable: Mapping[str, str] = changes.NO_COLUMNS) -> Chunk:
-        with self.connection.transaction():  # a savepoint, to go on from after an error
+    def _read(
+        self, row_range: RowRange, unreadable: Mapping[str, str] = changes.NO_COLUMNS
+    ) -> Chunk:
+        with self.connection.transaction():  # a savepoint: the snapshot survives an error
             return changes.read_range(
                 self.connection,
                 self.table,
-                self.current,
+                self.xmax,
                 self.horizon,
-                span,
-                most_bytes=LONGEST_LINE_BYTES,
+                row_range,
+                max_bytes=MAX_LINE_BYTES,
                 unreadable=unreadable,
             )
 
-    def _halves(self, span: Span, error: psycopg.Error) -> tuple[Span, ...]:
-        """Two halves of the blocks, or of a single block's rows; nothing where it is one row."""
-        if span.blocks > 1:
-            return span.halves()
+    def _split(self, row_range: RowRange, error: psycopg.Error) -> tuple[RowRange, ...]:
+        """Return halves of the blocks, or of a single block's rows; empty for a single row."""
+        if row_range.blocks > 1:
+            return row_range.halves()
         try:
             with self.connection.transaction():
-                rows = changes.positions(self.connection, self.table, span)
-        except psycopg.Error as damage:
-            if not is_caused_by_value(damage):
+                rows = changes.find_row_positions(self.connection, self.table, row_range)
+        except psycopg.Error as block_error:
+            if not is_caused_by_value(block_error):
                 raise
             raise SourceError(
-                f"Block {span.block} of table {self.table.name} can't be read ({reason(damage)}), "
-                f"so its rows are unknown, and nothing was captured: {_ADVICE}."
-            ) from damage
+                f"Block {row_range.block} of table {self.table.name} can't be read "
+                f"({reason(block_error)}), so its rows are unknown, and nothing was captured: "
+                f"{_ADVICE}."
+            ) from block_error
         if not rows:
             raise error
-        parts = sorted({part for part, _ in rows})
-        if len(parts) > 1:
-            return tuple(replace(span, part=part) for part in parts)
-        return span.split(rows[len(rows) // 2][1]) if len(rows) > 1 else ()
+        table_oids = sorted({table_oid for table_oid, _ in rows})
+        if len(table_oids) > 1:
+            return tuple(replace(row_range, table_oid=table_oid) for table_oid in table_oids)
+        return row_range.split(rows[len(rows) // 2][1]) if len(rows) > 1 else ()
 
-    def row(self, span: Span) -> Chunk:
-        """The only row of a range, without the values that can't be read."""
-        unreadable = self._unreadable(span)
+    def read_row(self, row_range: RowRange) -> Chunk:
+        """Read the only row of a range, without the values that can't be read."""
+        unreadable = self._replace_unreadable(row_range)
         for column in self.table.key_columns:
-            if column.name in unreadable and column.base in changes.INTEGERS:
-                raise self._key_unreadable(span, unreadable[column.name])
+            if column.name in unreadable and column.base in INTEGER_TYPES:
+                raise self._unreadable_key_error(row_range, unreadable[column.name])
         try:
-            return self._read(span, unreadable)
-        except psycopg.Error as again:
-            if not is_caused_by_value(again):
+            return self._read(row_range, unreadable)
+        except psycopg.Error as error:
+            if not is_caused_by_value(error):
                 raise
-            raise self._key_unreadable(span, reason(again)) from again
+            raise self._unreadable_key_error(row_range, reason(error)) from error
 
-    def _key_unreadable(self, span: Span, why: str) -> SourceError:
+    def _unreadable_key_error(self, row_range: RowRange, cause: str) -> SourceError:
         return SourceError(
-            f"The key of a row in block {span.block} of table {self.table.name} can't be read "
-            f"({why}), and nothing was captured: {_ADVICE}."
+            f"The key of a row in block {row_range.block} of table {self.table.name} can't be read "
+            f"({cause}), and nothing was captured: {_ADVICE}."
         )
 
-    def _unreadable(self, span: Span) -> dict[str, str]:
-        """By column, the JSON objects that replace the row's unreadable values."""
-        found: dict[str, str] = {}
+    def _replace_unreadable(self, row_range: RowRange) -> dict[str, str]:
+        """Return the JSON objects that replace the row's unreadable values, by column."""
+        replacements: dict[str, str] = {}
         sizes: dict[str, int] = {}
         for column in self.table.columns:
-            size = self._evaluate(span, changes.stored_bytes(column))
-            if isinstance(size, int) and size <= LONGEST_LINE_BYTES:
-                size = self._evaluate(span, changes.printed_bytes(column))
+            size = self._evaluate(row_range, changes.stored_bytes_sql(column))
+            if isinstance(size, int) and size <= MAX_LINE_BYTES:
+                size = self._evaluate(row_range, changes.printed_bytes_sql(column))
             if isinstance(size, int):
                 sizes[column.name] = size
             elif isinstance(size, psycopg.Error):
-                found[column.name] = replacement(reason(size), self._hex(span, column, size))
-        while (total := sum(sizes.values())) > LONGEST_LINE_BYTES:
+                replacements[column.name] = replacement(
+                    reason(size), self._first_bytes(row_range, column, size)
+                )
+        while (total := sum(sizes.values())) > MAX_LINE_BYTES:
             longest = max(sizes, key=sizes.__getitem__)
-            found[longest] = replacement(
+            replacements[longest] = replacement(
                 f"{sizes.pop(longest)} bytes as JSON in a row of {total}, and a row may have "
-                f"at most {LONGEST_LINE_BYTES}"
+                f"at most {MAX_LINE_BYTES}"
             )
-        return found
+        return replacements
 
-    def _hex(self, span: Span, column: SourceColumn, error: psycopg.Error) -> str | None:
-        """The first bytes of a value that can't be converted to UTF-8."""
+    def _first_bytes(
+        self, row_range: RowRange, column: SourceColumn, error: psycopg.Error
+    ) -> str | None:
+        """Return the first bytes, in hex, of a value that can't be converted to UTF-8."""
         if not is_caused_by_encoding(error):
             return None
-        in_hex = self._evaluate(span, changes.first_bytes(column, BYTES_KEPT))
+        in_hex = self._evaluate(row_range, changes.first_bytes_sql(column, BYTES_KEPT))
         return in_hex if isinstance(in_hex, str) else None
 
-    def _evaluate(self, span: Span, value: sql.Composable) -> object:
-        """An expression's value for the only row of a range, or the error that it raises."""
+    def _evaluate(self, row_range: RowRange, expression: sql.Composable) -> object:
+        """Return an expression's value for the only row of a range, or the error it raises."""
         try:
             with self.connection.transaction():
-                return changes.of_row(self.connection, self.table, span, value)
+                return changes.evaluate_for_row(self.connection, self.table, row_range, expression)
         except psycopg.Error as error:
             if not is_caused_by_value(error):
                 raise

@@ -1,6 +1,7 @@
-"""Scan: a table read in pieces, which two connections on one snapshot share.
+"""Scan: reads a table in pieces, over two connections to one snapshot.
 
-Each piece leaves files of JSON Lines in the store, and what is too little for a file of its own.
+Rows are stored as files of JSON Lines of at least _PART_BYTES. The rows that remain from all
+pieces are stored together at the end.
 """
 
 import shutil
@@ -13,11 +14,11 @@ from queue import SimpleQueue
 import duckdb
 import psycopg
 
-from totes.engine import open_engine
+from totes.duckdb_engine import open_engine
 from totes.lake.manifest import File, Table
 from totes.progress import Progress
 from totes.source.catalogue import SourceTable
-from totes.source.changes import Chunk, Horizon, Span, split, table_size
+from totes.source.changes import Chunk, Horizon, RowRange, read_table_size, split_blocks
 from totes.source.files import BatchFiles
 from totes.source.keys import TableKeys
 from totes.source.reading import read_changes
@@ -25,40 +26,42 @@ from totes.source.snapshot import Snapshot
 from totes.source.unreadable import is_unreadable
 
 CONNECTIONS = 2
-"""Connections that read one snapshot at a time."""
+"""The connections that read one snapshot in parallel."""
 
 _CHUNK_BYTES = 1 << 20
-"""Table bytes read by one statement when all of its rows are wanted (three times that as JSON)."""
+"""Bytes of a table that one statement reads if all rows are captured (as JSON three times that)."""
 
 _SPARSE_CHUNK_BYTES = 8 << 20
-"""The same when few of them are."""
+"""The same if only changed rows are captured."""
 
 _CHUNKS_PER_PIECE = 24
 
 _PART_BYTES = 48 << 20
-"""JSON beyond this is published as a file of its own; less waits for the rest of its table."""
+"""A piece with at least this much JSON stores it as a file."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to read one table: what the last batch knew of it, and rows from which horizon up.
+    """How to capture one table: its entry in the last batch, and the horizon.
 
-    Without a horizon all of its rows are read. `repeats` are rows of the last batch that the
-    horizon brings up again.
+    Without a horizon all of its rows are captured. `overlap` is a Parquet file with key and `_xid`
+    of rows that the last batch captured and that are above the horizon, too: `repeats` in the
+    manifest.
     """
 
     table: SourceTable
-    before: Table | None
+    previous: Table | None
     horizon: Horizon | None
-    repeats: Path | None = None
+    overlap: Path | None = None
 
-    def whole(self) -> "Plan":
-        return replace(self, horizon=None, repeats=None)
+    def for_all_rows(self) -> "Plan":
+        """Return a plan that captures all rows of the table."""
+        return replace(self, horizon=None, overlap=None)
 
 
 @dataclass
 class Rows:
-    """Local files that grow: rows as JSON Lines, line by line their keys, and unreadable values."""
+    """Local files that rows are appended to: JSON Lines, their keys, and unreadable values."""
 
     lines: Path
     keys: Path
@@ -67,6 +70,7 @@ class Rows:
     size_bytes: int = 0
 
     def append(self, chunk: Chunk) -> None:
+        """Append the rows of a chunk."""
         contents = [(self.lines, chunk.lines), (self.keys, chunk.keys)]
         if chunk.unreadable:
             contents.append((self.unreadable, chunk.unreadable))
@@ -78,22 +82,23 @@ class Rows:
         self.size_bytes += len(chunk.lines)
 
     def move_from(self, other: "Rows") -> None:
+        """Append the rows of `other`, and delete its files."""
         paths = [(self.lines, other.lines), (self.keys, other.keys)]
         if other.unreadable.exists():
             paths.append((self.unreadable, other.unreadable))
-        for path, rest in paths:
-            with path.open("ab") as file, rest.open("rb") as content:
+        for path, other_path in paths:
+            with path.open("ab") as file, other_path.open("rb") as content:
                 shutil.copyfileobj(content, file, 1 << 20)
-            rest.unlink()
+            other_path.unlink()
         self.count += other.count
         self.size_bytes += other.size_bytes
 
 
 @dataclass(frozen=True)
-class Part:
-    """A file of JSON Lines in the store (none if all were repeats).
+class StoredLines:
+    """A file of JSON Lines in the store; None if all of its rows were in the overlap.
 
-    Beside it, local, the keys of its rows and the values that could not be read.
+    `keys` and `unreadable` are local: the keys of its rows, and the values that could not be read.
     """
 
     file: File | None
@@ -102,24 +107,26 @@ class Part:
 
 
 @dataclass
-class Piece:
-    """What one piece of a table held; `rest` is what is too little for a part of its own."""
+class TablePiece:
+    """The rows of one piece of a table; `remainder` has those that are not stored yet."""
 
-    rest: Rows
+    remainder: Rows
     rows: int = 0
     changed: int = 0
-    content: int = 0
-    parts: list[Part] = field(default_factory=list)
+    content_hash: int = 0
+    parts: list[StoredLines] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Reader:
+    """A connection to the snapshot, and a DuckDB for the keys of the rows read over it."""
+
     connection: psycopg.Connection
     engine: duckdb.DuckDBPyConnection
 
 
 class Scan:
-    """The readers of one snapshot, and how they read."""
+    """Reads the tables of one snapshot in pieces."""
 
     def __init__(
         self, snapshot: Snapshot, files: BatchFiles, progress: Progress, stack: ExitStack
@@ -127,82 +134,90 @@ class Scan:
         self._snapshot = snapshot
         self._files = files
         self._progress = progress
+        self._error: BaseException | None = None
         self._readers: SimpleQueue[Reader] = SimpleQueue()
-        others = (snapshot.another_connection() for _ in range(CONNECTIONS - 1))
+        others = (snapshot.second_connection() for _ in range(CONNECTIONS - 1))
         for connection in (snapshot.connection, *map(stack.enter_context, others)):
-            # An engine each: two big sets in one would starve each other of its memory.
+            # One engine each: two large sets in one engine would compete for its memory.
             engine = stack.enter_context(open_engine(files.scratch, share=CONNECTIONS))
-            engine.execute("SET preserve_insertion_order = true")  # keys stay beside their lines
+            # Keys must have the same order as their lines.
+            engine.execute("SET preserve_insertion_order = true")
             self._readers.put(Reader(connection, engine))
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
-        """A reader that nobody else uses meanwhile."""
+        """Yield a reader for exclusive use; raise an error of an earlier use again."""
         reader = self._readers.get()
         try:
+            if self._error:
+                raise self._error  # noqa: TRY301  the rest would be read for nothing
             yield reader
+        except BaseException as error:
+            self._error = error
+            raise
         finally:
             self._readers.put(reader)
 
-    def pieces(self, plan: Plan) -> Iterator[list[Span]]:
-        """The table in pieces, each a list of ranges to be read by one statement each."""
-        size = table_size(self._snapshot.connection, plan.table)
+    def split_table(self, plan: Plan) -> Iterator[list[RowRange]]:
+        """Yield the ranges of each piece of a table; one statement reads one range."""
+        size = read_table_size(self._snapshot.connection, plan.table)
         chunk_bytes = _CHUNK_BYTES if plan.horizon is None else _SPARSE_CHUNK_BYTES
         step = max(1, size.blocks * chunk_bytes // max(size.size_bytes, 1))
-        spans = list(split(size.blocks, step, wide=size.wide))
-        for start in range(0, len(spans), _CHUNKS_PER_PIECE):
-            yield spans[start : start + _CHUNKS_PER_PIECE]
+        row_ranges = list(split_blocks(size.blocks, step, has_toast=size.has_toast))
+        for start in range(0, len(row_ranges), _CHUNKS_PER_PIECE):
+            yield row_ranges[start : start + _CHUNKS_PER_PIECE]
 
-    def read(self, plan: Plan, spans: list[Span]) -> Piece:
-        """Read one piece, and publish what fills a part."""
-        piece = Piece(self.new_rows())
+    def read_piece(self, plan: Plan, row_ranges: list[RowRange]) -> TablePiece:
+        """Read one piece, and store files of at least _PART_BYTES."""
+        piece = TablePiece(self.new_rows())
         with self.reader() as reader:
-            for span in spans:
+            for row_range in row_ranges:
                 for chunk in read_changes(
-                    reader.connection, plan.table, self._snapshot.xmax, plan.horizon, span
+                    reader.connection, plan.table, self._snapshot.xmax, plan.horizon, row_range
                 ):
-                    self._take(reader, plan, piece, chunk)
+                    self._add(reader, plan, piece, chunk)
                     del chunk  # frees its memory before the next one is read
         return piece
 
-    def _take(self, reader: Reader, plan: Plan, piece: Piece, chunk: Chunk) -> None:
+    def _add(self, reader: Reader, plan: Plan, piece: TablePiece, chunk: Chunk) -> None:
         piece.rows += chunk.rows
         piece.changed += chunk.changed
-        piece.content += chunk.content
+        piece.content_hash += chunk.content_hash
         self._progress.advance(chunk.changed)
         if chunk.changed:
-            piece.rest.append(chunk)
-        if piece.rest.size_bytes >= _PART_BYTES:
-            piece.parts.append(self.publish(reader, plan, piece.rest))
-            piece.rest = self.new_rows()
+            piece.remainder.append(chunk)
+        if piece.remainder.size_bytes >= _PART_BYTES:
+            piece.parts.append(self.store_rows(reader, plan, piece.remainder))
+            piece.remainder = self.new_rows()
 
     def new_rows(self) -> Rows:
-        lines, keys, unreadable = map(self._files.local, ("jsonl", "keys", "unreadable"))
+        """Return Rows without any row."""
+        lines, keys, unreadable = map(self._files.new_path, ("jsonl", "keys", "unreadable"))
         return Rows(lines, keys, unreadable)
 
-    def publish(self, reader: Reader, plan: Plan, rows: Rows) -> Part:
-        """Put local rows, less the repeats among them, into the store."""
-        count, carried = rows.count, None
+    def store_rows(self, reader: Reader, plan: Plan, rows: Rows) -> StoredLines:
+        """Store local rows as a file, except those in the overlap with the last batch."""
+        count, key_file = rows.count, None
         unreadable = rows.unreadable if rows.unreadable.exists() else None
         if plan.table.key:
             keys = TableKeys(reader.engine, plan.table)
-            carried = self._files.local("parquet")
-            keys.extract(rows.keys, carried, self._snapshot.xmax)
-            if plan.repeats:
-                fresh = self._files.local("jsonl")
-                count = _copy_fresh(rows.lines, fresh, keys.freshness(carried, plan.repeats))
-                fresh.replace(rows.lines)
+            key_file = self._files.new_path("parquet")
+            keys.extract_keys(rows.keys, key_file, self._snapshot.xmax)
+            if plan.overlap:
+                new = self._files.new_path("jsonl")
+                count = _copy_new_rows(rows.lines, new, keys.flag_new_rows(key_file, plan.overlap))
+                new.replace(rows.lines)
         rows.keys.unlink()
         if not count:
             rows.lines.unlink()
-            return Part(None, carried, unreadable)
+            return StoredLines(None, key_file, unreadable)
         file = self._files.put_lines(
             plan.table.name,
             rows.lines,
             rows=count,
             unreadable=_count_unreadable(rows.lines) if unreadable else 0,
         )
-        return Part(file, carried, unreadable)
+        return StoredLines(file, key_file, unreadable)
 
 
 def _count_unreadable(lines: Path) -> int:
@@ -210,11 +225,11 @@ def _count_unreadable(lines: Path) -> int:
         return sum(map(is_unreadable, content))
 
 
-def _copy_fresh(lines: Path, into: Path, freshness: Iterator[bool]) -> int:
+def _copy_new_rows(lines: Path, into: Path, are_new: Iterator[bool]) -> int:
     count = 0
-    with lines.open("rb") as all_lines, into.open("wb") as fresh_lines:
-        for line, fresh in zip(all_lines, freshness, strict=True):
-            if fresh:
-                fresh_lines.write(line)
+    with lines.open("rb") as all_lines, into.open("wb") as new_lines:
+        for line, is_new in zip(all_lines, are_new, strict=True):
+            if is_new:
+                new_lines.write(line)
                 count += 1
     return count

@@ -1,4 +1,4 @@
-"""Connections to the source: read-only, with settings under which every value prints losslessly."""
+"""Connections to the source: read-only, with settings under which values print without loss."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,11 +7,13 @@ import psycopg
 from psycopg import errors
 
 from totes.config.settings import Dsn
-from totes.errors import SourceAway, SourceError
-from totes.postgres.session import SOURCE, is_raised_by, open_session
+from totes.errors import SourceError, SourceUnavailable
+from totes.postgres.session import SOURCE, is_raised_by, use_session
 from totes.postgres.sqlstate import (
     is_caused_by_encoding,
+    is_caused_by_value,
     is_row_security,
+    meaning,
     message,
     message_with_advice,
 )
@@ -20,23 +22,23 @@ SETTINGS = {
     "default_transaction_read_only": "on",
     "row_security": "off",  # a policy then raises an error instead of hiding rows
     "search_path": "pg_catalog",
-    "lock_timeout": "900ms",  # below deadlock_timeout: a schema change is never the victim
+    "lock_timeout": "900ms",  # below deadlock_timeout, so no schema change is cancelled for us
     "statement_timeout": "15min",
 }
-"""In addition to those of every session."""
+"""Settings in addition to those of all sessions (`totes.postgres.session`)."""
 
-OLDEST = 140000
-"""PostgreSQL 14: the first that reads a range of blocks without reading the whole table."""
+OLDEST_VERSION = 140000
+"""PostgreSQL 14, the first that reads a range of blocks without a scan of the whole table."""
 
 
 @contextmanager
 def connect(dsn: Dsn) -> Iterator[psycopg.Connection]:
-    """A connection in autocommit; psycopg's errors inside the block become SourceErrors."""
+    """Yield an autocommit connection; its errors in the block become SourceErrors."""
     with (
         source_errors(dsn),
-        open_session(dsn, SOURCE, SETTINGS, application_name="totes ingest") as connection,
+        use_session(dsn, SOURCE, SETTINGS, application_name="totes ingest") as connection,
     ):
-        if connection.info.server_version < OLDEST:
+        if connection.info.server_version < OLDEST_VERSION:
             raise SourceError(
                 f"The source {dsn} is older than PostgreSQL 14, the oldest supported."
             )
@@ -45,30 +47,43 @@ def connect(dsn: Dsn) -> Iterator[psycopg.Connection]:
 
 @contextmanager
 def source_errors(dsn: Dsn) -> Iterator[None]:
-    """Turn what the source's sessions raise into one sentence and what to do next."""
+    """Turn the expected errors of the source's sessions into SourceErrors.
+
+    Expected are errors in the table of SQLSTATEs, those that a value in the source causes, and
+    statements that fail because another thread's statement on the connection has failed.
+    """
     try:
         yield
     except psycopg.Error as error:
-        if not is_raised_by(SOURCE, error):
+        is_expected = (
+            meaning(error) is not None
+            or is_caused_by_value(error)
+            or isinstance(error, errors.InFailedSqlTransaction)
+        )
+        if not is_raised_by(SOURCE, error) or not is_expected:
             raise
-        raise _failure(dsn, error) from error
+        raise _source_error(dsn, error) from error
 
 
-def _failure(dsn: Dsn, error: psycopg.Error) -> SourceError:
+def _source_error(dsn: Dsn, error: psycopg.Error) -> SourceError:
     if isinstance(error, errors.LockNotAvailable):
-        return SourceAway(
+        return SourceUnavailable(
             f"A table of the source {dsn} stayed locked for {SETTINGS['lock_timeout']} "
-            "(a schema change in progress?): nothing was captured, try again."
+            "(a schema change in progress, or a transaction left open after one?): nothing was "
+            "captured, try again."
         )
     if is_row_security(error):
         return SourceError(
-            f"The source {dsn} refuses: {message(error)}. Rows would be hidden from the platform: "
-            "give its role BYPASSRLS, or exclude the table (TOTES_EXCLUDE_TABLES)."
+            f"Row-level security in the source {dsn} hides rows from the platform "
+            f"({message(error)}): give its role BYPASSRLS, or exclude the table "
+            "(TOTES_EXCLUDE_TABLES)."
         )
     if is_caused_by_encoding(error):
-        # Unreadable values are set aside, so it is a name that the catalogue query reads.
+        # Unreadable values are replaced, so this is a name that the catalogue query reads.
         return SourceError(
             f"A name in the catalogue of the source {dsn} can't be read as UTF-8 "
             f"({message(error)}): rename the table, column or label."
         )
-    return SOURCE.kind(error)(f"The source {dsn} can't be read: {message_with_advice(error)}.")
+    return SOURCE.error_class(error)(
+        f"The source {dsn} can't be read: {message_with_advice(error)}."
+    )

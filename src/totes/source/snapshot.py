@@ -1,9 +1,9 @@
-"""One look at the source: a snapshot over all tables that no schema change can slip under.
+"""One snapshot of all source tables, protected against concurrent schema changes.
 
-The order matters. A rewrite or TRUNCATE that commits between a snapshot and a scan shows the
-older snapshot an empty table; so every table is locked first (ACCESS SHARE, for which SELECT is
-enough), then the snapshot is taken, then the catalogue is compared with what was locked. Only a
-change to a locked table ends the capture; other tables may be created and dropped meanwhile.
+If a table is rewritten or truncated between the snapshot and its scan, the snapshot sees it as
+empty. So all tables are locked first (ACCESS SHARE, for which the SELECT privilege is enough), then
+the snapshot is taken, then the catalogue is read again and compared. Only a change to a locked
+table ends the capture. Other tables may be created and dropped at any time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,23 +15,23 @@ import psycopg
 from psycopg import errors, sql
 
 from totes.config.settings import Dsn
-from totes.errors import SourceAway, SourceError
+from totes.errors import SourceError, SourceUnavailable
 from totes.failpoint import reach
 from totes.lake.manifest import Identity
 from totes.source.catalogue import (
+    CaptureScope,
     Catalogue,
-    Scope,
     SourceTable,
     read_catalogue,
     require_tables,
 )
-from totes.source.changes import relation
+from totes.source.changes import from_item
 from totes.source.session import connect
 
-ATTEMPTS = 5
-"""How often a schema that changes under the capture's feet is tried again."""
+MAX_ATTEMPTS = 5
+"""How often to start again when the schema changes before the snapshot is taken."""
 
-FUNCTIONS = (
+REQUIRED_FUNCTIONS = (
     "pg_control_system()",
     "pg_control_checkpoint()",
     "pg_current_snapshot()",
@@ -42,34 +42,36 @@ FUNCTIONS = (
     "pg_table_size(regclass)",
     "pg_walfile_name(pg_lsn)",
 )
-"""Functions that a capture calls. An administrator may have revoked them from PUBLIC."""
+"""Functions that a capture calls. An administrator may have revoked EXECUTE from PUBLIC."""
 
-_LOOK = """
+_SNAPSHOT_QUERY = """
 SELECT pg_current_snapshot()::text,
        pg_export_snapshot(),
        clock_timestamp(),
        (SELECT system_identifier FROM pg_control_system())::text,
        (SELECT oid FROM pg_database WHERE datname = current_database())::bigint,
        current_database(),
-       -- A standby cannot name its WAL file; its last restart point knows the timeline.
+       -- A standby can't name its WAL file; its last restart point has the timeline.
        CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END
 """
 
 
 class _SchemaChanged(Exception):
-    """A table changed between the look at the catalogue and the lock, or a new one appeared."""
+    """A table was altered, or a new one created, after the catalogue was read."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An open REPEATABLE READ transaction that sees and locks every table in scope.
+    """An open REPEATABLE READ transaction that holds a lock on every table in scope.
 
-    `xmin` and `xmax` are 64-bit: the oldest transaction still running, and the first not started.
+    `text` is its pg_current_snapshot(). `xmin` and `xmax` are the 64-bit ids of the oldest
+    transaction that was still running, and of the next one. `exported` is the name under which
+    other sessions can use the snapshot. `taken_at` is the source's clock.
     """
 
     dsn: Dsn
-    scope: Scope
+    scope: CaptureScope
     connection: psycopg.Connection
     catalogue: Catalogue
     text: str
@@ -80,68 +82,74 @@ class Snapshot:
     identity: Identity
 
     @contextmanager
-    def another_connection(self) -> Iterator[psycopg.Connection]:
-        """A second connection that sees the same snapshot; this one's locks protect it."""
+    def second_connection(self) -> Iterator[psycopg.Connection]:
+        """Yield another connection to the same snapshot, which the first one's locks protect."""
         with connect(self.dsn) as other, other.transaction():
             other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             other.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self.exported)))
             yield other
 
-    def confirm(self) -> None:
-        """Check after the scan that what needs no table lock (an enum's labels) stood still."""
-        with connect(self.dsn) as fresh:
-            now = read_catalogue(fresh, self.scope).tables
-        if changed := set(self.catalogue.tables).difference(now):
+    def check_unchanged(self) -> None:
+        """Raise SourceUnavailable if the schema has changed in a way that needs no table lock.
+
+        For example, an enum's label was renamed. Call this after the scan.
+        """
+        with connect(self.dsn) as connection:
+            tables_now = read_catalogue(connection, self.scope).tables
+        if changed := set(self.catalogue.tables).difference(tables_now):
             names = ", ".join(sorted(table.name for table in changed))
-            raise SourceAway(
+            raise SourceUnavailable(
                 f"The schema of {names} changed during the capture: nothing was published, "
-                "the next run captures it anew."
+                "the next run captures it again."
             )
 
 
-def missing_grants(connection: psycopg.Connection) -> list[str]:
-    """GRANTs for the functions that a capture calls and that this role may not execute."""
+def find_missing_grants(connection: psycopg.Connection) -> list[str]:
+    """Return GRANT statements for the functions that a capture needs and this role lacks."""
     denied = connection.execute(
         "SELECT name FROM unnest(%s::text[]) AS name"
         " WHERE NOT has_function_privilege('pg_catalog.' || name, 'EXECUTE')",
-        [list(FUNCTIONS)],
+        [list(REQUIRED_FUNCTIONS)],
     ).fetchall()
     role = sql.Identifier(connection.info.user).as_string(connection)
     return [f"GRANT EXECUTE ON FUNCTION pg_catalog.{name} TO {role};" for (name,) in denied]
 
 
-def oldest_running(snapshot: str) -> int:
-    """The `xmin` of a pg_current_snapshot() printed as text, `xmin:xmax:xip,…`."""
+def snapshot_xmin(snapshot: str) -> int:
+    """Return the xmin of a pg_current_snapshot() as text: `xmin:xmax:xip,…`."""
     return int(snapshot.split(":", maxsplit=1)[0])
 
 
-def next_transaction(snapshot: str) -> int:
-    """The `xmax` of a pg_current_snapshot() printed as text."""
+def snapshot_xmax(snapshot: str) -> int:
+    """Return the xmax of a pg_current_snapshot() as text: `xmin:xmax:xip,…`."""
     return int(snapshot.split(":")[1])
 
 
 @contextmanager
-def open_snapshot(dsn: Dsn, scope: Scope) -> Iterator[Snapshot]:
-    """A Snapshot, closed (and its locks released) at the end of the block."""
+def open_snapshot(dsn: Dsn, scope: CaptureScope) -> Iterator[Snapshot]:
+    """Yield a Snapshot; the end of the block closes it and releases its locks."""
     with connect(dsn) as connection:
-        if grants := missing_grants(connection):
+        if grants := find_missing_grants(connection):
             raise SourceError(
-                f"Role {connection.info.user!r} may not execute functions of the source that a "
+                f"Role {connection.info.user!r} may not execute functions in the source that a "
                 f"capture needs. A superuser can run: {' '.join(grants)}"
             )
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             expected = read_catalogue(connection, scope)
             require_tables(expected, scope, connection.info.user)
             reach("source.catalogue-read")
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
-                snapshot = _look(dsn, scope, connection, expected, strict=attempt < ATTEMPTS)
+                snapshot = _take_snapshot(
+                    dsn, scope, connection, expected, strict=attempt < MAX_ATTEMPTS
+                )
             except _SchemaChanged as error:
                 connection.rollback()
-                if attempt == ATTEMPTS:
-                    raise SourceAway(
-                        f"The source's schema changed {ATTEMPTS} times while it was being locked "
-                        f"({error}): nothing was captured, try again when it is quiet."
+                if attempt == MAX_ATTEMPTS:
+                    raise SourceUnavailable(
+                        f"The source's schema changed {MAX_ATTEMPTS} times while its tables were "
+                        f"being locked ({error}): nothing was captured, try again after the schema "
+                        "changes."
                     ) from error
                 continue
             yield snapshot
@@ -150,10 +158,10 @@ def open_snapshot(dsn: Dsn, scope: Scope) -> Iterator[Snapshot]:
 
 
 def _lock(connection: psycopg.Connection, tables: Sequence[SourceTable]) -> list[SourceTable]:
-    """Lock tables with their members; returns those that still exist."""
-    names = sql.SQL(", ").join(map(relation, tables))
+    """Lock tables with their members; return those that still exist."""
+    names = sql.SQL(", ").join(map(from_item, tables))
     try:
-        with connection.transaction():  # a savepoint, to go on from after the error
+        with connection.transaction():  # a savepoint: the transaction survives the error
             connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
     except (errors.UndefinedTable, errors.WrongObjectType):
         middle = len(tables) // 2
@@ -162,23 +170,30 @@ def _lock(connection: psycopg.Connection, tables: Sequence[SourceTable]) -> list
     return list(tables)
 
 
-def _look(
-    dsn: Dsn, scope: Scope, connection: psycopg.Connection, expected: Catalogue, *, strict: bool
+def _take_snapshot(
+    dsn: Dsn,
+    scope: CaptureScope,
+    connection: psycopg.Connection,
+    expected: Catalogue,
+    *,
+    strict: bool,
 ) -> Snapshot:
-    """Lock the tables and take the snapshot; _SchemaChanged unless the tables are as expected.
+    """Lock the tables and take the snapshot; raise _SchemaChanged if a table was altered.
 
-    New tables are an error only if `strict`; otherwise the next capture has them.
+    A new table raises it only if `strict`; else the next capture includes the table.
     """
     locked = _lock(connection, expected.tables)
     reach("source.locked")
-    (row,) = connection.execute(_LOOK).fetchall()
+    (row,) = connection.execute(_SNAPSHOT_QUERY).fetchall()
     text, exported, taken_at, system, database_oid, database, timeline = row
     reach("source.snapshot-taken")
-    seen = read_catalogue(connection, scope)
-    known = {table.name for table in expected.tables}
-    changed = set(locked).difference(seen.tables)
+    catalogue = read_catalogue(connection, scope)
+    expected_names = {table.name for table in expected.tables}
+    changed = set(locked).difference(catalogue.tables)
     changed |= {
-        table for table in set(seen.tables).difference(locked) if strict or table.name in known
+        table
+        for table in set(catalogue.tables).difference(locked)
+        if strict or table.name in expected_names
     }
     if changed or not locked:
         raise _SchemaChanged(", ".join(sorted({table.name for table in changed})) or "all tables")
@@ -186,10 +201,10 @@ def _look(
         dsn=dsn,
         scope=scope,
         connection=connection,
-        catalogue=replace(seen, tables=tuple(locked)),
+        catalogue=replace(catalogue, tables=tuple(locked)),
         text=text,
-        xmin=oldest_running(text),
-        xmax=next_transaction(text),
+        xmin=snapshot_xmin(text),
+        xmax=snapshot_xmax(text),
         exported=exported,
         taken_at=taken_at,
         identity=Identity(

@@ -1,6 +1,6 @@
 """Lines of rows with values that PostgreSQL can't return.
 
-In the line, a JSON object replaces such a value: {"unreadable": reason, "hex": first bytes}.
+A JSON object replaces such a value in the line: {"unreadable": reason, "hex": first bytes}.
 """
 
 import json
@@ -9,32 +9,37 @@ from typing import Any
 
 import psycopg
 
-from totes.lake.manifest import UNREADABLE
+from totes.lake.manifest import UNREADABLE_FIELD
+from totes.postgres.sqlstate import primary_message
 
 BYTES_KEPT = 4096
-"""How many of a value's first bytes are kept as hex: more than any key has."""
+"""How many of a value's first bytes are stored as hex: more than any key has."""
 
-_LONGEST_REASON = 500
+_MAX_REASON_CHARACTERS = 500
 """Characters. Some messages of PostgreSQL quote the whole value, however long it is."""
 
-_REPLACED = b':{"%b":' % UNREADABLE.encode()
-"""Inside a JSON string the quotes would be escaped, so this is always such an object."""
+_REPLACEMENT_START = b':{"%b":' % UNREADABLE_FIELD.encode()
+"""Quotes in a JSON string are escaped, so these bytes occur only in a replacement."""
 
 
 def reason(error: psycopg.Error) -> str:
-    """PostgreSQL's message about the value, on one line, cut where it is long."""
-    message = " ".join((error.diag.message_primary or str(error)).split())
-    return message if len(message) <= _LONGEST_REASON else f"{message[:_LONGEST_REASON]} […]"
+    """Return PostgreSQL's message on one line, truncated to _MAX_REASON_CHARACTERS."""
+    message = " ".join(primary_message(error).split())
+    return (
+        message
+        if len(message) <= _MAX_REASON_CHARACTERS
+        else f"{message[:_MAX_REASON_CHARACTERS]} […]"
+    )
 
 
-def replacement(why: str, in_hex: str | None = None) -> str:
-    """The JSON object that replaces a value."""
-    return _dump({UNREADABLE: why} | ({"hex": in_hex} if in_hex else {}))
+def replacement(cause: str, in_hex: str | None = None) -> str:
+    """Return the JSON object that replaces a value."""
+    return _dump({UNREADABLE_FIELD: cause} | ({"hex": in_hex} if in_hex else {}))
 
 
 def is_utf8(content: bytes) -> bool:
     """Whether the bytes are valid UTF-8, which readers of the lake expect."""
-    if content.isascii():  # quicker, and makes no copy
+    if content.isascii():  # faster, without a copy
         return True
     try:
         content.decode()
@@ -45,46 +50,47 @@ def is_utf8(content: bytes) -> bool:
 
 def is_unreadable(line: bytes) -> bool:
     """Whether a line has a value that could not be read."""
-    return _REPLACED in line
+    return _REPLACEMENT_START in line
 
 
 def replace_unreadable(lines: bytes, keys: bytes) -> tuple[bytes, bytes, bytes]:
-    """Lines and keys in UTF-8, and a JSON line for each value that could not be read.
+    """Return lines and keys in UTF-8, and a JSON line for each value that could not be read.
 
-    In keys the object is a text with NUL before it, since no text of PostgreSQL has that character.
+    In keys, the object is a string that starts with NUL, a character that no text in PostgreSQL
+    has.
     """
     rows, row_keys = lines.split(b"\n"), keys.split(b"\n") if keys else repeat(b"{}")
-    new_rows, new_keys, found = [], [], []
+    new_rows, new_keys, unreadable = [], [], []
     for row, key in zip(rows, row_keys, strict=bool(keys)):
         if is_utf8(row) and not is_unreadable(row):
             new_rows.append(row)
             new_keys.append(key)
             continue
-        values, in_key = _values(row), _values(key)
-        known = {name: _as_key(value) for name, value in in_key.items()}
+        values = _parse_line(row)
+        key_values = {name: _as_key(value) for name, value in _parse_line(key).items()}
         new_rows.append(_dump(values).encode())
-        new_keys.append(_dump(known).encode())
+        new_keys.append(_dump(key_values).encode())
         for column, value in values.items():
             if isinstance(value, dict):
-                record = known | {"column": column, "reason": value[UNREADABLE]}
-                found.append(_dump(record).encode())
-    return b"\n".join(new_rows), b"\n".join(new_keys) if keys else b"", b"\n".join(found)
+                record = key_values | {"column": column, "reason": value[UNREADABLE_FIELD]}
+                unreadable.append(_dump(record).encode())
+    return b"\n".join(new_rows), b"\n".join(new_keys) if keys else b"", b"\n".join(unreadable)
 
 
-def _values(line: bytes) -> dict[str, Any]:
+def _parse_line(line: bytes) -> dict[str, Any]:
     values = json.loads(line.decode(errors="surrogateescape"))
-    return {name: _value(value) for name, value in values.items()}
+    return {name: _replace_invalid_utf8(value) for name, value in values.items()}
 
 
-def _value(value: Any) -> Any:
+def _replace_invalid_utf8(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     raw = value.encode(errors="surrogateescape")
     try:
         raw.decode()
     except UnicodeDecodeError as error:
-        why = f'invalid byte sequence for encoding "UTF8": 0x{raw[error.start]:02x}'
-        return {UNREADABLE: why, "hex": raw[:BYTES_KEPT].hex()}
+        cause = f'invalid byte sequence for encoding "UTF8": 0x{raw[error.start]:02x}'
+        return {UNREADABLE_FIELD: cause, "hex": raw[:BYTES_KEPT].hex()}
     return value
 
 

@@ -1,88 +1,99 @@
-"""Ingest: one capture of the source becomes one batch in the ingestion store.
+"""Ingest: writes one capture of the source as one batch to the ingestion store.
 
-Data files first, the manifest last and create-only: a batch exists when its manifest does.
+Data files are stored first and the manifest last, with a create-only put: a batch exists when its
+manifest exists.
 """
+
+# ruff: noqa: PLC0415  most captures of a quiet source find no work: imports would only cost time
 
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from totes.config.settings import Dsn
-from totes.engine import scratch_folder
+from totes.duckdb_engine import scratch_folder
 from totes.errors import SourceError
 from totes.failpoint import reach
-from totes.lake.log import check_unused, newest, read_manifest
+from totes.lake.log import check_number_unused, find_newest_number, read_manifest
 from totes.lake.manifest import (
     RATES,
-    Former,
+    FormerTable,
     Heartbeat,
     Manifest,
-    RatesRead,
+    RatesState,
     Table,
     heartbeat_path,
     heartbeat_prefix,
     manifest_path,
 )
 from totes.lake.store import Store
-from totes.progress import QUIET, Progress
-from totes.rates import News, Rates
-from totes.source.capture import Capture
-from totes.source.catalogue import Scope, SourceTable
-from totes.source.files import BatchFiles
-from totes.source.snapshot import Snapshot, next_transaction, open_snapshot
+from totes.progress import NO_PROGRESS, Progress
+from totes.rates import RateFeed, RatesUpdate
+from totes.source.catalogue import CaptureScope, SourceTable
+from totes.source.snapshot import Snapshot, open_snapshot, snapshot_xmax
+
+if TYPE_CHECKING:
+    from totes.source.files import BatchFiles
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_EVERY = timedelta(minutes=10)
+HEARTBEAT_INTERVAL = timedelta(minutes=10)
 
 _TICK = timedelta(microseconds=1)
 
+_seen: dict[str, str] = {}
+"""The newest snapshot that had no changes after a batch, by the digest of the batch's manifest."""
+
 
 @dataclass(frozen=True)
-class Accept:
-    """What an operator has allowed this once."""
+class AcceptOptions:
+    """The changes of the source that an operator accepts for one capture."""
 
     new_source: bool = False
     deletes: bool = False
 
 
 @dataclass(frozen=True)
-class Ingested:
-    """What a look at the source found: a new batch, or none, as of `checked_at`."""
+class IngestResult:
+    """A new batch, or None if the source had no changes at `checked_at`."""
 
     batch: Manifest | None
     checked_at: datetime
 
 
-def ingest(  # noqa: PLR0913  what is read, where it goes, and what an operator chooses
+def ingest(  # noqa: PLR0913  source, store and the options of the command
     source: Dsn,
     store: Store,
-    scope: Scope,
+    scope: CaptureScope,
     *,
-    rates: Rates | None = None,
-    accept: Accept = Accept(),
-    progress: Progress = QUIET,
-) -> Ingested:
-    """Publish what changed in the source since the newest batch, and new exchange rates, if any."""
+    rates: RateFeed | None = None,
+    accept: AcceptOptions = AcceptOptions(),
+    progress: Progress = NO_PROGRESS,
+) -> IngestResult:
+    """Publish all changes of the source, and new exchange rates, since the newest batch.
+
+    Raises SourceError if the source can't be read, or if it needs an option of `accept`.
+    """
     while True:
-        # Read before the snapshot is taken: a source whose clock is behind the batch's is then
-        # another source, and not a snapshot older than a rival's batch.
-        last = newest_batch(store)
+        # Read before the snapshot: a source whose clock is behind the batch's is then a different
+        # source, and not a snapshot that is older than a concurrent batch.
+        previous = read_newest_manifest(store)
         if rates:
-            rates.refresh(_read(last[0]) if last else None)
+            rates.refresh(_rates_state(previous[0]) if previous else None)
         with open_snapshot(source, scope) as snapshot:
-            ingested = capture_batch(
-                snapshot, store, last, rates=rates, accept=accept, progress=progress
+            result = capture_batch(
+                snapshot, store, previous, rates=rates, accept=accept, progress=progress
             )
-        if ingested is not None:
-            return ingested
-        log.info("Another ingest published the next batch first: starting again behind it.")
+        if result is not None:
+            return result
+        log.info("Another ingest has published the next batch: starting again after that batch.")
 
 
-def newest_batch(store: Store) -> tuple[Manifest, str] | None:
-    """The newest manifest and its digest, None in an empty store."""
-    number = newest(store, manifest_path)
+def read_newest_manifest(store: Store) -> tuple[Manifest, str] | None:
+    """Return the newest manifest and its digest; None for an empty store."""
+    number = find_newest_number(store, manifest_path)
     return read_manifest(store, number) if number else None
 
 
@@ -91,27 +102,36 @@ def capture_batch(  # noqa: PLR0913  as `ingest`
     store: Store,
     last: tuple[Manifest, str] | None,
     *,
-    rates: Rates | None = None,
-    accept: Accept = Accept(),
-    progress: Progress = QUIET,
-) -> Ingested | None:
-    """Publish the batch after `last` from an open snapshot; None where a rival was first."""
-    before, digest = last or (None, None)
-    batch = before.batch + 1 if before else 1
+    rates: RateFeed | None = None,
+    accept: AcceptOptions = AcceptOptions(),
+    progress: Progress = NO_PROGRESS,
+) -> IngestResult | None:
+    """Publish the batch after `last` from an open snapshot.
+
+    Return None if another process published that batch first.
+    """
+    previous, digest = last or (None, None)
+    batch = previous.batch + 1 if previous else 1
     progress.start("ingest", batch=batch)
-    everything = before is not None and is_another_source(before, snapshot)
-    if before and everything and not accept.new_source:
-        raise SourceError(another_source(before, snapshot))
-    _check_name(snapshot)
+    is_different = previous is not None and is_different_source(previous, snapshot)
+    if previous and is_different and not accept.new_source:
+        raise SourceError(different_source_message(previous, snapshot))
+    _check_rates_name(snapshot)
     captured_at = (
-        max(snapshot.taken_at, before.captured_at + _TICK) if before else snapshot.taken_at
+        max(snapshot.taken_at, previous.captured_at + _TICK) if previous else snapshot.taken_at
     )
     today = captured_at.astimezone(UTC).date()
-    news = rates.news(_read(before) if before else None, today) if rates else None
-    if before and not everything and not news and _stood_still(before, snapshot):
-        return _nothing_new(store, before, snapshot)
-    if before is None or _altered(before, snapshot):
-        for name, reason in snapshot.catalogue.left_out:
+    update = (
+        rates.find_update(_rates_state(previous) if previous else None, today) if rates else None
+    )
+    can_be_empty = previous is not None and not is_different and not update
+    if previous and can_be_empty and _is_unchanged(previous, _seen.get(digest or ""), snapshot):
+        return _record_no_changes(store, previous, snapshot)
+    from totes.source.capture import Capture
+    from totes.source.files import BatchFiles
+
+    if previous is None or _has_altered_tables(previous, snapshot):
+        for name, reason in snapshot.catalogue.excluded:
             log.info("%s is left out: %s.", name, reason)
     with scratch_folder("totes-ingest-") as scratch:
         files = BatchFiles(store, scratch, batch, captured_at)
@@ -121,143 +141,160 @@ def capture_batch(  # noqa: PLR0913  as `ingest`
             accept_deletes=accept.deletes,
             progress=progress,
         )
-        tables = capture.tables(before, everything=everything)
-        of_rates = _rates(before.rates if before else None, news, files)
+        tables = capture.capture_tables(previous, everything=is_different)
+        rates_tables = _store_rates(previous.rates if previous else None, update, files)
     reach("ingest.captured")
-    snapshot.confirm()
-    if before and not everything and not news and not _is_news(before, tables):
-        return _nothing_new(store, before, snapshot)
+    snapshot.check_unchanged()
+    if previous and digest and can_be_empty and not _has_changes(previous, tables):
+        _seen.clear()
+        _seen[digest] = snapshot.text
+        return _record_no_changes(store, previous, snapshot)
     manifest = Manifest(
         batch=batch,
         previous=digest,
         captured_at=captured_at,
         snapshot=snapshot.text,
         identity=snapshot.identity,
-        tables=(*tables, *of_rates),
-        former=tuple(_former(before, tables, snapshot, batch)) if before else (),
-        left_out=dict(snapshot.catalogue.left_out),
+        tables=(*tables, *rates_tables),
+        former=tuple(_former_tables(previous, tables, snapshot, batch)) if previous else (),
+        left_out=dict(snapshot.catalogue.excluded),
     )
-    check_unused(store, manifest_path, batch)
+    check_number_unused(store, manifest_path, batch)
     reach("ingest.before-manifest")
     if not store.create(manifest_path(batch), manifest.to_json()):
         return None
     reach("ingest.published")
-    return Ingested(manifest, captured_at)
+    return IngestResult(manifest, captured_at)
 
 
-def last_heartbeat(store: Store, now: datetime) -> Heartbeat | None:
-    """The newest heartbeat of the day before `now` or later."""
+def find_last_heartbeat(store: Store, now: datetime) -> Heartbeat | None:
+    """Return the newest heartbeat of the UTC day of `now` or the day before; None without one."""
     for day in (now, now - timedelta(days=1)):
         if keys := list(store.list(heartbeat_prefix(day))):
             return Heartbeat.from_json(store.get(keys[-1]), keys[-1])
     return None
 
 
-def _nothing_new(store: Store, before: Manifest, snapshot: Snapshot) -> Ingested:
-    """Leave a heartbeat now and then, so that a quiet source is told from a dead platform."""
+def _record_no_changes(store: Store, previous: Manifest, snapshot: Snapshot) -> IngestResult:
+    """Store a heartbeat, at most every HEARTBEAT_INTERVAL: it shows that the source was checked."""
     now = snapshot.taken_at
-    beat = last_heartbeat(store, now)
-    told = max(before.captured_at, beat.checked_at) if beat else before.captured_at
-    if now - told >= HEARTBEAT_EVERY:
-        beat = Heartbeat(batch=before.batch, checked_at=now)
+    heartbeat = find_last_heartbeat(store, now)
+    last_checked_at = (
+        max(previous.captured_at, heartbeat.checked_at) if heartbeat else previous.captured_at
+    )
+    if now - last_checked_at >= HEARTBEAT_INTERVAL:
+        heartbeat = Heartbeat(batch=previous.batch, checked_at=now)
         reach("ingest.before-heartbeat")
-        store.create(heartbeat_path(beat), beat.model_dump_json().encode())
-        reach("ingest.heartbeat-left")
-    return Ingested(None, now)
+        store.create(heartbeat_path(heartbeat), heartbeat.model_dump_json().encode())
+        reach("ingest.heartbeat-stored")
+    return IngestResult(None, now)
 
 
-def _read(batch: Manifest) -> RatesRead | None:
-    """How far a batch is with the exchange rates."""
+def _rates_state(batch: Manifest) -> RatesState | None:
+    """Return which exchange rates the batches up to this one contain."""
     return batch.rates.rates if batch.rates else None
 
 
-def _check_name(snapshot: Snapshot) -> None:
-    """SourceError where the source has a table of the exchange rates' name."""
+def _check_rates_name(snapshot: Snapshot) -> None:
+    """Raise SourceError if the source has a table with the reserved name of the exchange rates."""
     if any(table.name == RATES for table in snapshot.catalogue.tables):
         raise SourceError(
-            f"The source has a table {RATES}, a name that exchange rates have in the lake: exclude "
-            "it (TOTES_EXCLUDE_TABLES), or rename it."
+            f"The source has a table {RATES}, a name that the lake reserves for exchange rates: "
+            "exclude it with TOTES_EXCLUDE_TABLES, or rename it."
         )
 
 
-def _rates(before: Table | None, news: News | None, files: BatchFiles) -> tuple[Table, ...]:
-    """The table of exchange rates, where there are any: stored, or as it was."""
-    if news is None:
-        return (before.model_copy(update={"files": (), "whole": False}),) if before else ()
-    lines = files.local("jsonl")
-    news.write(lines)
-    stored = files.put_lines(RATES, lines, rows=news.rows, deletes=len(news.deletes))
-    return (news.table(before, stored),)
+def _store_rates(
+    previous: Table | None, update: RatesUpdate | None, files: "BatchFiles"
+) -> tuple[Table, ...]:
+    """Store new exchange rates; return their table, unchanged without new rates, or nothing."""
+    if update is None:
+        return (previous.model_copy(update={"files": (), "whole": False}),) if previous else ()
+    path = files.new_path("jsonl")
+    update.write(path)
+    stored = files.put_lines(RATES, path, rows=update.rows, deletes=len(update.deletes))
+    return (update.to_table(previous, stored),)
 
 
-def _former(
-    before: Manifest, tables: tuple[Table, ...], snapshot: Snapshot, batch: int
-) -> Iterator[Former]:
-    """The primary keys that the source had and has no more, so that none of their rows is lost."""
-    now = {table.name: table.key for table in tables}
-    unread = {"files": (), "whole": False, "repeats": None, "unreadable": None}
-    lost = [
-        Former(table=table.model_copy(update=unread), since=batch, reason="key")
-        for table in before.captured
+def _former_tables(
+    previous: Manifest, tables: tuple[Table, ...], snapshot: Snapshot, batch: int
+) -> Iterator[FormerTable]:
+    """Yield tables that the source no longer has with that primary key.
+
+    Their live keys are needed if the key comes back: rows deleted in between are found then.
+    """
+    current_keys = {table.name: table.key for table in tables}
+    without_files = {"files": (), "whole": False, "repeats": None, "unreadable": None}
+    candidates = [
+        FormerTable(table=table.model_copy(update=without_files), since=batch, reason="key")
+        for table in previous.source_tables
         if table.key
     ]
     excluded = snapshot.scope.exclude
-    for former in (*before.former, *lost):
+    for former in (*previous.former, *candidates):
         name = former.table.name
-        if name == RATES or now.get(name) == former.table.key:
+        if name == RATES or current_keys.get(name) == former.table.key:
             continue
-        reason = "key" if name in now else "excluded" if name in excluded else "absent"
+        reason = "key" if name in current_keys else "excluded" if name in excluded else "absent"
         yield former.model_copy(update={"reason": reason})
 
 
-def _stood_still(before: Manifest, snapshot: Snapshot) -> bool:
-    """No transaction began or ended since, and no table was altered: there is nothing to scan.
+def _is_unchanged(previous: Manifest, seen: str | None, snapshot: Snapshot) -> bool:
+    """Return whether no transaction began or ended since, and no table was altered.
 
-    With one running this can't be told: a standby's snapshot doesn't name those between.
+    `seen` is a later snapshot without changes. While a transaction runs this is unknown: a
+    standby's snapshot does not list all transactions.
     """
-    idle = snapshot.xmin == snapshot.xmax
-    return idle and before.snapshot == snapshot.text and not _altered(before, snapshot)
+    is_idle = snapshot.xmin == snapshot.xmax
+    is_same = is_idle and snapshot.text in {previous.snapshot, seen}
+    return is_same and not _has_altered_tables(previous, snapshot)
 
 
-def _is_news(before: Manifest, tables: tuple[Table, ...]) -> bool:
-    # A table without a key that was emptied is whole and has no files.
-    return _shapes(before.captured) != _shapes(tables) or any(
+def _has_changes(previous: Manifest, tables: tuple[Table, ...]) -> bool:
+    # A table without a primary key that was emptied is captured whole, and has no files.
+    return _fingerprints(previous.source_tables) != _fingerprints(tables) or any(
         table.files or table.whole for table in tables
     )
 
 
-def _altered(before: Manifest, snapshot: Snapshot) -> bool:
-    return _shapes(before.captured) != _shapes(snapshot.catalogue.tables)
+def _has_altered_tables(previous: Manifest, snapshot: Snapshot) -> bool:
+    return _fingerprints(previous.source_tables) != _fingerprints(snapshot.catalogue.tables)
 
 
-def _shapes(tables: Iterable[Table | SourceTable]) -> dict[str, str]:
+def _fingerprints(tables: Iterable[Table | SourceTable]) -> dict[str, str]:
     return {table.name: table.fingerprint for table in tables}
 
 
-def is_another_source(before: Manifest, snapshot: Snapshot) -> bool:
-    """Whether a snapshot is of another database than a batch, or of an earlier state of it."""
-    same_database = snapshot.identity.model_copy(update={"database": ""}) == (
-        before.identity.model_copy(update={"database": ""})
+def is_different_source(previous: Manifest, snapshot: Snapshot) -> bool:
+    """Return whether a snapshot is from a different database, or from an older state of it."""
+    is_same_database = snapshot.identity.model_copy(update={"database": ""}) == (
+        previous.identity.model_copy(update={"database": ""})
     )
-    return not same_database or snapshot.xmax < next_transaction(before.snapshot)
+    return not is_same_database or snapshot.xmax < snapshot_xmax(previous.snapshot)
 
 
-def another_source(before: Manifest, snapshot: Snapshot) -> str:
-    """What makes it another source, and what to do."""
-    was, now = before.identity, snapshot.identity
-    if now.system_identifier != was.system_identifier:
-        reason = f"its server is {now.system_identifier}, batch {before.batch} came from "
-        reason += was.system_identifier
-    elif now.database_oid != was.database_oid:
-        reason = f"its database is {now.database!r} (OID {now.database_oid}), batch "
-        reason += f"{before.batch} came from {was.database!r} (OID {was.database_oid})"
-    elif now.timeline != was.timeline:
-        reason = f"its timeline is {now.timeline}, batch {before.batch} came from {was.timeline} "
-        reason += "(a standby was promoted, or a backup restored)"
+def different_source_message(previous: Manifest, snapshot: Snapshot) -> str:
+    """Return an error message: how the source differs from the last batch's, and what to do."""
+    old, new = previous.identity, snapshot.identity
+    batch = f"batch {previous.batch}"
+    if new.system_identifier != old.system_identifier:
+        reason = f"its server is {new.system_identifier}, {batch} came from {old.system_identifier}"
+    elif new.database_oid != old.database_oid:
+        reason = (
+            f"its database is {new.database!r} (OID {new.database_oid}), {batch} came from "
+            f"{old.database!r} (OID {old.database_oid})"
+        )
+    elif new.timeline != old.timeline:
+        reason = (
+            f"its timeline is {new.timeline}, {batch} came from {old.timeline} (a standby was "
+            "promoted, or a backup restored)"
+        )
     else:
-        reason = f"its transaction counter is behind batch {before.batch}'s (a backup restored, "
-        reason += "or a standby that lags)"
+        reason = (
+            f"its transaction counter is behind that of {batch} (a backup was restored, or a "
+            "standby lags)"
+        )
     return (
-        f"The source {snapshot.dsn} is not the one of the last batch: {reason}. If that is meant, "
-        "run `totes ingest --accept-new-source`, which captures everything anew."
+        f"The source {snapshot.dsn} is not the database of the last batch: {reason}. Correct the "
+        "DSN, or run `totes ingest --accept-new-source`, which captures everything again."
     )

@@ -1,8 +1,10 @@
-"""Processed store to warehouse: one transaction for each batch, so each arrives once.
+"""Load: copies batches from the processed store into the warehouse, one transaction per batch.
 
-The warehouse itself records the batches it has. A batch at or below that record is skipped, one
-that is not the next is refused, and an advisory lock keeps two loaders apart.
+The warehouse records the batches that it has. A recorded batch is skipped, a batch that is not the
+next one is an error, and an advisory lock prevents two concurrent loads.
 """
+
+# ruff: noqa: PLC0415  most runs find no batch to load: imports would only cost time
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,68 +12,76 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 from psycopg import Connection
 from psycopg.rows import class_row
 
 from totes.config.settings import Dsn
-from totes.engine import fitting, open_engine, scratch_folder
+from totes.duckdb_engine import convert_memory_errors, first_line, open_engine, scratch_folder
 from totes.errors import LakeError, ObjectMissing, WarehouseError
 from totes.failpoint import reach
-from totes.lake.log import current_generation, fetch_checked, read_processed_manifest
+from totes.lake.log import fetch_verified, find_current_generation, read_processed_manifest
 from totes.lake.manifest import ProcessedManifest, StarFile
 from totes.lake.store import Store
-from totes.progress import QUIET, Progress
-from totes.star.definition import TOTESYS, Star
-from totes.warehouse import dependents, merge
+from totes.progress import NO_PROGRESS, Progress
+from totes.star.folder import TOTESYS, Star
+from totes.warehouse import dependents
 from totes.warehouse.connection import connect
-from totes.warehouse.schema import check
+from totes.warehouse.schema import check_schema
+from totes.warehouse.statement import statement
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far the warehouse is: the newest batch it has."""
+    """The newest batch in the warehouse: its generation, number, and ingestion digest."""
 
     generation: int
     batch: int
     ingested: str
 
 
-_NOTHING = Position(generation=0, batch=0, ingested="")
+KEPT_CHANGES = 500_000
+"""How many rows of totes.changes are kept."""
+
+_EMPTY = Position(generation=0, batch=0, ingested="")
 
 
 def load(
-    processed: Store, warehouse: Dsn, star: Star = TOTESYS, *, progress: Progress = QUIET
+    processed: Store, warehouse: Dsn, star: Star = TOTESYS, *, progress: Progress = NO_PROGRESS
 ) -> Iterator[ProcessedManifest]:
-    """Load every pending batch, giving each one's manifest once it is committed.
+    """Load all pending batches; yield each manifest once it is committed.
 
-    Follows the processed store to a new generation: the warehouse is then rebuilt from it.
+    If the processed store has a new generation, the warehouse is rebuilt from it first. Raises
+    LakeError if a file is missing or damaged, and WarehouseError if the warehouse has batches of
+    another lake or can't be loaded.
     """
-    generation = current_generation(processed)
+    generation = find_current_generation(processed)
     with connect(warehouse) as connection:
-        check(connection, star)
-        position = _position(connection)
-        _check_lineage(processed, generation, position)
+        check_schema(connection, star)
+        position = _read_position(connection)
+        _check_same_origin(processed, generation, position)
         if position.batch and position.generation != generation:
             newest = rebuild(processed, warehouse, star, generation=generation, progress=progress)
-            yield from islice(_manifests(processed, generation), newest)
-            position = _position(connection)
-        pending = _manifests(processed, generation, position.batch + 1)
+            yield from islice(_read_manifests(processed, generation), newest)
+            position = _read_position(connection)
+        pending = _read_manifests(processed, generation, position.batch + 1)
         if (first := next(pending, None)) is None:
             return
-        dependents.refuse(connection, star, rebuild=False)
-        with _workshop() as (engine, scratch):
+        dependents.check_no_blocking_objects(connection, star, rebuild=False)
+        with _open_scratch_engine() as (engine, scratch):
             for manifest in chain([first], pending):
                 progress.start(f"load batch {manifest.batch}", manifest.rows, manifest.batch)
-                fetched = _fetched(processed, engine, star, manifest, scratch)
-                with fetched as local, connection.transaction():
+                fetched = _fetch_files(processed, engine, star, manifest, scratch)
+                with fetched as paths, connection.transaction():
                     reach("load.fetched")
-                    loaded = _load(connection, engine, star, manifest, local, progress)
+                    is_new = _load_batch(connection, engine, star, manifest, paths, progress)
                     reach("load.before-commit")
                 reach("load.committed")
-                if loaded:
+                if is_new:
                     yield manifest
 
 
@@ -81,34 +91,34 @@ def rebuild(
     star: Star = TOTESYS,
     *,
     generation: int,
-    progress: Progress = QUIET,
+    progress: Progress = NO_PROGRESS,
 ) -> int:
-    """Empty the warehouse and load all batches of `generation`, in one transaction.
+    """Empty the warehouse, load all batches of `generation`, and return the newest batch.
 
-    Readers wait while it is exchanged. Returns the newest batch.
+    This is one transaction. Readers wait until it is committed.
     """
     with (
         connect(warehouse) as connection,
-        _workshop() as (engine, scratch),
+        _open_scratch_engine() as (engine, scratch),
         connection.transaction(),
     ):
-        check(connection, star)
-        dependents.refuse(connection, star, rebuild=True)
-        _lock(connection)
-        added = dependents.empty(connection, star)
-        for manifest in _manifests(processed, generation):
+        check_schema(connection, star)
+        dependents.check_no_blocking_objects(connection, star, rebuild=True)
+        _lock_loads(connection)
+        user_columns = dependents.delete_all_rows(connection, star)
+        for manifest in _read_manifests(processed, generation):
             progress.start(f"load batch {manifest.batch}", manifest.rows, manifest.batch)
-            with _fetched(processed, engine, star, manifest, scratch) as local:
-                _load(connection, engine, star, manifest, local, progress)
-        dependents.restore(connection, star, added)
-        newest = _position(connection).batch
+            with _fetch_files(processed, engine, star, manifest, scratch) as paths:
+                _load_batch(connection, engine, star, manifest, paths, progress)
+        dependents.restore_user_columns(connection, star, user_columns)
+        newest = _read_position(connection).batch
         reach("rebuild.before-commit")
     reach("rebuild.committed")
     return newest
 
 
 def record_checked(warehouse: Dsn, checked_at: datetime) -> None:
-    """Record that at `checked_at` the source held nothing newer than the warehouse."""
+    """Record that the warehouse had all changes of the source at `checked_at`."""
     with connect(warehouse) as connection, connection.transaction():
         connection.execute(
             "INSERT INTO totes.checks AS c (checked_at) VALUES (%s) ON CONFLICT (one)"
@@ -119,31 +129,35 @@ def record_checked(warehouse: Dsn, checked_at: datetime) -> None:
     reach("checked.committed")
 
 
-def _load(  # noqa: PLR0913, PLR0917  as `merge.apply`
+def _load_batch(  # noqa: PLR0913, PLR0917  as `merge.load_rows`
     connection: Connection[Any],
-    engine: duckdb.DuckDBPyConnection,
+    engine: "duckdb.DuckDBPyConnection",
     star: Star,
     manifest: ProcessedManifest,
-    local: dict[str, Path],
+    paths: dict[str, Path],
     progress: Progress,
 ) -> bool:
-    """Load one batch within the caller's transaction; false where another loader was quicker."""
-    _lock(connection)
-    position = _position(connection)
+    """Load one batch in the caller's transaction; return False if it has been loaded already."""
+    import duckdb
+
+    from totes.warehouse import merge
+
+    _lock_loads(connection)
+    position = _read_position(connection)
     if manifest.batch <= position.batch:
         return False
     was_rebuilt = position.batch and position.generation != manifest.generation
     if manifest.batch != position.batch + 1 or was_rebuilt:
         raise WarehouseError(
             f"Batch {manifest.batch} does not follow batch {position.batch}, the newest in the "
-            "warehouse: something else has changed it meanwhile, run `totes load` again."
+            "warehouse: another process has changed it in the meantime, run `totes load` again."
         )
     try:
-        with fitting(f"Loading batch {manifest.batch}"):
-            merge.apply(connection, engine, star, manifest, local, progress)
+        with convert_memory_errors(f"Loading batch {manifest.batch}"):
+            merge.load_rows(connection, engine, star, manifest, paths, progress)
     except duckdb.Error as error:
-        said = str(error).splitlines()[0]
-        raise LakeError(f"A file of batch {manifest.batch} can't be read: {said}") from error
+        reason = first_line(error)
+        raise LakeError(f"A file of batch {manifest.batch} can't be read: {reason}") from error
     connection.execute(
         "INSERT INTO totes.batches (batch, generation, ingested, captured_at, rows)"
         " VALUES (%s, %s, %s, %s, %s)",
@@ -155,84 +169,91 @@ def _load(  # noqa: PLR0913, PLR0917  as `merge.apply`
             manifest.rows,
         ],
     )
+    connection.execute(statement("remove_changes", kept_rows=KEPT_CHANGES))
     return True
 
 
-def _lock(connection: Connection[Any]) -> None:
-    """One loader at a time, until the end of the transaction."""
+def _lock_loads(connection: Connection[Any]) -> None:
+    """Wait for other loaders; the lock lasts until the end of the transaction."""
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('totes.load', 0))")
 
 
-def _position(connection: Connection[Any]) -> Position:
+def _read_position(connection: Connection[Any]) -> Position:
     with connection.cursor(row_factory=class_row(Position)) as cursor:
         newest = "SELECT generation, batch, ingested FROM totes.batches ORDER BY batch DESC LIMIT 1"
-        return cursor.execute(newest).fetchone() or _NOTHING
+        return cursor.execute(newest).fetchone() or _EMPTY
 
 
-def _check_lineage(processed: Store, generation: int, position: Position) -> None:
-    """WarehouseError where the newest batch in the warehouse is not this lake's."""
-    if position == _NOTHING:
+def _check_same_origin(processed: Store, generation: int, position: Position) -> None:
+    """Raise WarehouseError if the newest batch in the warehouse is from another lake."""
+    if position == _EMPTY:
         return
-    # A new generation may not have come so far yet; the old one is still there, unless it was lost.
+    # A new generation may have fewer batches; the old one has this batch unless it was deleted.
     for candidate in (generation, position.generation):
-        for manifest in islice(_manifests(processed, candidate, position.batch), 1):
+        for manifest in islice(_read_manifests(processed, candidate, position.batch), 1):
             if manifest.ingested == position.ingested:
                 return
     raise WarehouseError(
-        f"Batch {position.batch}, the newest in the warehouse, is not that of {processed.url}: "
-        "check TOTES_PROCESSED_URL and TOTES_WAREHOUSE_DSN."
+        f"Batch {position.batch}, the newest in the warehouse, is not batch {position.batch} in "
+        f"{processed.url}: check TOTES_PROCESSED_URL and TOTES_WAREHOUSE_DSN."
     )
 
 
-def _manifests(processed: Store, generation: int, first: int = 1) -> Iterator[ProcessedManifest]:
-    """The batches of a generation from `first` on, in order."""
-    before: tuple[ProcessedManifest, str] | None = None
+def _read_manifests(
+    processed: Store, generation: int, first: int = 1
+) -> Iterator[ProcessedManifest]:
+    """Yield the manifests of a generation from batch `first`; LakeError if one is out of order."""
+    previous: tuple[ProcessedManifest, str] | None = None
     for batch in count(first):
         try:
-            found = read_processed_manifest(processed, generation, batch)
+            manifest, digest = read_processed_manifest(processed, generation, batch)
         except ObjectMissing:
             return
-        if before is not None and (
-            found[0].previous != before[1] or found[0].captured_at <= before[0].captured_at
+        if previous is not None and (
+            manifest.previous != previous[1] or manifest.captured_at <= previous[0].captured_at
         ):
             raise LakeError(
                 f"Batch {batch} of generation {generation} in {processed.url} does not follow "
-                f"batch {batch - 1} there: restore its manifest from a backup, or run totes replay."
+                f"batch {batch - 1}: restore its manifest from a backup, or run totes replay."
             )
-        before = found
-        yield found[0]
+        previous = manifest, digest
+        yield manifest
 
 
 @contextmanager
-def _workshop() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
-    """DuckDB, and a folder for what is fetched."""
+def _open_scratch_engine() -> Iterator[tuple["duckdb.DuckDBPyConnection", Path]]:
+    """Open DuckDB and a folder for fetched files."""
     with scratch_folder("totes-load-") as scratch, open_engine(scratch) as engine:
         yield engine, scratch
 
 
 @contextmanager
-def _fetched(
+def _fetch_files(
     store: Store,
-    engine: duckdb.DuckDBPyConnection,
+    engine: "duckdb.DuckDBPyConnection",
     star: Star,
     manifest: ProcessedManifest,
     scratch: Path,
 ) -> Iterator[dict[str, Path]]:
-    """Checked local copies of a batch's files, by their paths in the store."""
+    """Fetch and check a batch's files; yield their local paths by path in the store."""
+    from totes.warehouse import merge
+
     files: tuple[StarFile, ...] = (*manifest.files, *manifest.refused)
-    local = {file.path: scratch / f"{number}.parquet" for number, file in enumerate(files)}
+    paths = {file.path: scratch / f"{number}.parquet" for number, file in enumerate(files)}
     try:
         for file in files:
-            fetch_checked(store, file, local[file.path])
-            refused = file in manifest.refused
+            fetch_verified(store, file, paths[file.path])
+            is_quarantine = file in manifest.refused
             try:
-                merge.check_file(engine, star, manifest, file, local[file.path], refused=refused)
-            except merge.UntrueError as error:
+                merge.check_file(
+                    engine, star, manifest, file, paths[file.path], is_quarantine=is_quarantine
+                )
+            except merge.ContentMismatchError as error:
                 raise LakeError(
-                    f"{file.path} in {store.url} is not what its manifest says: {error}. "
+                    f"{file.path} in {store.url} differs from its manifest: {error}. "
                     "Restore both from a backup, or run totes replay."
                 ) from error
-        yield local
+        yield paths
     finally:
-        for path in local.values():
+        for path in paths.values():
             path.unlink(missing_ok=True)

@@ -1,31 +1,38 @@
-"""Replay: processed data and warehouse made anew from the ingestion store.
+"""Replay: rebuilds processed data and warehouse from the ingestion store.
 
-A new generation is written beside the current one, and published with one create-only pointer when
-it is complete; `load` then rebuilds the warehouse from it. Whatever is killed on the way: before
-the pointer, the next replay goes on with the unpublished generation; behind it, the next load does
-the rest.
+A replay writes a new generation beside the current one and publishes it, once complete, with one
+create-only pointer; `load` then rebuilds the warehouse from it. If the process is killed before the
+pointer is stored, the next replay continues the unpublished generation; if later, the next load
+completes the work.
 """
 
 import json
 from collections.abc import Iterator
 
 from totes.config.settings import Dsn
-from totes.engine import scratch_folder
+from totes.duckdb_engine import scratch_folder
 from totes.errors import LakeError, UsageError, WarehouseError
 from totes.failpoint import reach
 from totes.lake.folder import FolderStore
-from totes.lake.log import current_generation, newest, read_processed_manifest
+from totes.lake.log import find_current_generation, find_newest_number, read_processed_manifest
 from totes.lake.manifest import (
     generation_path,
     manifest_path,
     processed_manifest_path,
 )
 from totes.lake.store import Store
-from totes.progress import QUIET, Progress
+from totes.progress import NO_PROGRESS, Progress
 from totes.stages.load import load
-from totes.stages.runner import Done, Pipeline, loaded, refuse_source, steps, transformed
+from totes.stages.runner import (
+    Pipeline,
+    StepResult,
+    check_is_not_source,
+    load_step,
+    run_stage,
+    transform_step,
+)
 from totes.stages.transform import write_generation
-from totes.star.definition import Star
+from totes.star.folder import Star
 from totes.star.models import Models
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import migrate
@@ -35,75 +42,84 @@ def replay(
     pipeline: Pipeline,
     *,
     into: Dsn | None = None,
-    upto: int | None = None,
-    progress: Progress = QUIET,
-) -> Iterator[Done]:
-    """Make our batches anew, or those of a new warehouse `into`; all, or those up to `upto`.
+    last_batch: int | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> Iterator[StepResult]:
+    """Replay all batches, or those up to `last_batch`; yield the result of each step.
 
-    Without `into`, the pipeline goes on with batch `upto` + 1 on its next run. With it, the lake
-    stays as it is, and WarehouseError refuses a database that has batches already.
+    Without `into`, a new generation replaces the current one, and the next run of the pipeline
+    continues with the batch that follows. With `into`, an empty database, only that warehouse is
+    built and the lake is not changed. Raises UsageError if there is no such batch, and
+    WarehouseError if `into` already has batches.
     """
-    last = newest(pipeline.ingestion, manifest_path)
-    if not last or (upto or 0) > last:
+    newest = find_newest_number(pipeline.ingestion, manifest_path)
+    if not newest or (last_batch or 0) > newest:
         raise UsageError(
-            f"There is no batch {upto or 1} to replay in {pipeline.ingestion.url}, "
-            f"{f'the newest is {last}' if last else 'it is empty'}."
+            f"There is no batch {last_batch or 1} to replay in {pipeline.ingestion.url}, "
+            f"{f'the newest is {newest}' if newest else 'it is empty'}."
         )
     if into is None:
-        yield from _anew(pipeline, upto, progress)
+        yield from _replace_generation(pipeline, last_batch, progress)
     else:
-        yield from _elsewhere(pipeline.ingestion, into, pipeline.star, upto, progress)
+        yield from _build_other_warehouse(
+            pipeline.ingestion, into, pipeline.star, last_batch, progress
+        )
 
 
-def _anew(pipeline: Pipeline, upto: int | None, progress: Progress) -> Iterator[Done]:
+def _replace_generation(
+    pipeline: Pipeline, last_batch: int | None, progress: Progress
+) -> Iterator[StepResult]:
     processed, models = pipeline.processed, pipeline.star.models
-    generation = current_generation(processed) + 1
-    _check_begun(processed, generation, models, upto)
-    for made in write_generation(
-        pipeline.ingestion, processed, generation, models, upto=upto, progress=progress
+    generation = find_current_generation(processed) + 1
+    _check_can_continue(processed, generation, models, last_batch)
+    for manifest in write_generation(
+        pipeline.ingestion, processed, generation, models, last_batch=last_batch, progress=progress
     ):
-        yield transformed(made)
-    _check_begun(processed, generation, models, upto)  # a rival may have made some of it
+        yield transform_step(manifest)
+    # A concurrent replay may have written some of it.
+    _check_can_continue(processed, generation, models, last_batch)
     reach("replay.before-pointer")
     pointer = json.dumps({"generation": generation, "models": models.digest}).encode()
     processed.create(generation_path(generation), pointer)
     reach("replay.published")
-    if upto is None:  # what was ingested meanwhile: the warehouse must not fall behind
-        yield from steps(pipeline, "transform", progress=progress)
-    yield from steps(pipeline, "load", progress=progress)
+    if last_batch is None:  # batches ingested in the meantime: the warehouse must not lose them
+        yield from run_stage(pipeline, "transform", progress=progress)
+    yield from run_stage(pipeline, "load", progress=progress)
 
 
-def _elsewhere(
-    ingestion: Store, into: Dsn, star: Star, upto: int | None, progress: Progress
-) -> Iterator[Done]:
-    refuse_source(ingestion, into)
+def _build_other_warehouse(
+    ingestion: Store, into: Dsn, star: Star, last_batch: int | None, progress: Progress
+) -> Iterator[StepResult]:
+    check_is_not_source(ingestion, into)
     migrate(into, star)
     with connect(into) as connection:
         if connection.execute("SELECT FROM totes.batches LIMIT 1").fetchone() is not None:
             raise WarehouseError(
-                f"{into} has batches already: replay into an empty database. If it is what an "
-                "interrupted replay left, drop it and create it anew."
+                f"{into} already has batches: replay into an empty database. If an interrupted "
+                "replay wrote them, drop the database and create it again."
             )
     with scratch_folder("totes-replay-") as folder:
         processed = FolderStore(folder)
-        for made in write_generation(
-            ingestion, processed, 1, star.models, upto=upto, progress=progress
+        for manifest in write_generation(
+            ingestion, processed, 1, star.models, last_batch=last_batch, progress=progress
         ):
-            yield transformed(made)
-            for taken in load(processed, into, star, progress=progress):
-                yield loaded(taken)
+            yield transform_step(manifest)
+            for loaded_manifest in load(processed, into, star, progress=progress):
+                yield load_step(loaded_manifest)
 
 
-def _check_begun(processed: Store, generation: int, models: Models, upto: int | None) -> None:
-    """LakeError where an unfinished generation is not what this replay would have made."""
-    done = newest(processed, lambda batch: processed_manifest_path(generation, batch))
-    if not done:
+def _check_can_continue(
+    processed: Store, generation: int, models: Models, last_batch: int | None
+) -> None:
+    """Raise LakeError if this replay can't continue an unfinished generation."""
+    newest = find_newest_number(processed, lambda batch: processed_manifest_path(generation, batch))
+    if not newest:
         return
-    made, _ = read_processed_manifest(processed, generation, done)
-    if made.models != models.digest or done > (upto or done):
+    manifest, _ = read_processed_manifest(processed, generation, newest)
+    if manifest.models != models.digest or newest > (last_batch or newest):
         raise LakeError(
-            f"A replay has begun generation {generation} in {processed.url} and not finished it: "
-            f"it has batch {done}, made by terrific-totes {made.program} with other models than "
-            "these or beyond the batch asked for. Once no other replay runs, delete "
-            f"generation={generation}/ there, which nothing reads, and replay again."
+            f"Generation {generation} in {processed.url} is the unfinished result of another "
+            f"replay: its newest batch {newest} was made by terrific-totes {manifest.program}, "
+            "with other models or beyond the last batch requested. Ensure that no other replay "
+            f"runs, delete generation={generation}/ there, which no reader uses, and replay again."
         )

@@ -1,4 +1,4 @@
-"""The three stages in a row: once, or again and again until told to stop."""
+"""Runs the three stages in order: once, or continuously until stopped."""
 
 import logging
 import time
@@ -11,48 +11,50 @@ from threading import Event
 from types import MappingProxyType
 from typing import Protocol
 
-from totes.alert import Alarm, alert
-from totes.config.settings import Dsn
+from totes.alert import AlertTargets, send_alert
+from totes.config.settings import DEFAULT_SOURCE_SHARE, Dsn
+from totes.error_policy import backoff_seconds, exit_code, find_policy, retry, retry_iterator
 from totes.errors import TotesError, UsageError, WarehouseError
 from totes.lake.manifest import File, ProcessedManifest
 from totes.lake.store import Store
-from totes.policy import exit_code, persistently, policy, steadily
-from totes.progress import QUIET, Progress
-from totes.rates import Rates
-from totes.source.catalogue import Scope
-from totes.stages.ingest import Accept, Ingested, ingest, newest_batch
+from totes.postgres.session import keep_sessions
+from totes.progress import NO_PROGRESS, Progress
+from totes.rates import RateFeed
+from totes.source.catalogue import CaptureScope
+from totes.stages.ingest import AcceptOptions, IngestResult, ingest, read_newest_manifest
 from totes.stages.load import load, record_checked
 from totes.stages.transform import transform
-from totes.star.definition import TOTESYS, Star
+from totes.star.folder import TOTESYS, Star
 from totes.warehouse.connection import connect, is_database
-from totes.warehouse.quarantine import set_aside
+from totes.warehouse.quarantine import count_waiting_rows
 from totes.warehouse.schema import migrate
 
 log = logging.getLogger(__name__)
 
-REST = 10
-"""The pause after a capture is at least so many times its length: the source has other work."""
+MAX_REST_SECONDS = 60.0
+"""The longest time for which the source is spared after a capture: data must not become old."""
 
-LONGEST_PAUSE_SECONDS = 60.0
+FIRST_RETRY_PAUSE_SECONDS = 2.0
+MAX_RETRY_PAUSE_SECONDS = 60.0
 
-NOTHING = Accept()
+ACCEPT_NOTHING = AcceptOptions()
 
-NOBODY = Alarm()
+NO_ALERTS = AlertTargets()
 
-NONE: Mapping[str, int] = MappingProxyType({})
+NO_ROWS: Mapping[str, int] = MappingProxyType({})
 
 
-class Located(Protocol):
-    """Where everything is; each stage asks only for what it needs."""
+class PipelineResources(Protocol):
+    """The databases, stores and options of a pipeline; a stage reads only those that it needs."""
 
     @property
     def source(self) -> Dsn:
-        """Totesys, as the role that may only read it."""
+        """The source database, with a role that can only read it."""
         ...
 
     @property
-    def scope(self) -> Scope:
-        """Which tables of it to ingest."""
+    def scope(self) -> CaptureScope:
+        """Which tables of the source to ingest."""
         ...
 
     @property
@@ -67,12 +69,12 @@ class Located(Protocol):
 
     @property
     def warehouse(self) -> Dsn:
-        """The warehouse, as the role that loads it."""
+        """The warehouse, with the role that loads it."""
         ...
 
     @property
-    def rates(self) -> Rates | None:
-        """Exchange rates; with None, batches bring none."""
+    def rates(self) -> RateFeed | None:
+        """The exchange rates; with None, batches contain none."""
         ...
 
     @property
@@ -83,25 +85,25 @@ class Located(Protocol):
 
 @dataclass(frozen=True)
 class Pipeline:
-    """All the places, known beforehand."""
+    """PipelineResources as plain values."""
 
     source: Dsn
-    scope: Scope
+    scope: CaptureScope
     ingestion: Store
     processed: Store
     warehouse: Dsn
-    rates: Rates | None = None
-    """With None, batches bring no exchange rates."""
+    rates: RateFeed | None = None
+    """With None, batches contain no exchange rates."""
     star: Star = TOTESYS
 
 
 @dataclass(frozen=True)
-class Done:
-    """One step: the stage that took it, the batch (None: nothing new), its rows and their files.
+class StepResult:
+    """One batch in one stage: its rows and the size of its files; `batch` is None without changes.
 
-    `refused` counts the rows that were set aside: by ingest those of each source table with a value
-    that can't be read, and of each star table by transform those that break the contract, by load
-    those that wait for a row of a dimension.
+    `refused` counts quarantined rows by table. ingest: rows of a source table that have an
+    unreadable value. transform: rows of a star table that break the contract. load: rows of a star
+    table that wait for a dimension row.
     """
 
     stage: str
@@ -112,12 +114,18 @@ class Done:
     size_bytes: int = 0
 
 
-def steps(
-    pipeline: Located, stage: str, accept: Accept = NOTHING, progress: Progress = QUIET
-) -> Iterator[Done]:
-    """All that one stage has to do, batch by batch; stopping between two of them is safe."""
+def run_stage(
+    pipeline: PipelineResources,
+    stage: str,
+    accept: AcceptOptions = ACCEPT_NOTHING,
+    progress: Progress = NO_PROGRESS,
+) -> Iterator[StepResult]:
+    """Process all pending batches of one stage and yield each result.
+
+    The caller can stop after any batch; the next call continues with the batch that follows.
+    """
     if stage == "ingest":
-        found = ingest(
+        result = ingest(
             pipeline.source,
             pipeline.ingestion,
             pipeline.scope,
@@ -125,83 +133,96 @@ def steps(
             accept=accept,
             progress=progress,
         )
-        yield ingested(found)
+        yield ingest_step(result)
     elif stage == "transform":
-        for made in transform(
+        for manifest in transform(
             pipeline.ingestion, pipeline.processed, pipeline.star, progress=progress
         ):
-            yield transformed(made)
+            yield transform_step(manifest)
     else:
-        if not _migrate_new(pipeline):
+        if not _migrate_empty_warehouse(pipeline):
             return
-        for made in load(pipeline.processed, pipeline.warehouse, pipeline.star, progress=progress):
-            yield loaded(made, set_aside(pipeline.warehouse, made.batch))
+        for manifest in load(
+            pipeline.processed, pipeline.warehouse, pipeline.star, progress=progress
+        ):
+            yield load_step(manifest, count_waiting_rows(pipeline.warehouse, manifest.batch))
 
 
-def ingested(found: Ingested) -> Done:
-    """A capture as a step."""
-    if found.batch is None:
-        return Done("ingest", None, 0, found.checked_at)
-    files = [file for table in found.batch.tables for file in table.files]
-    unreadable = Counter[str]()
-    for table in found.batch.tables:
-        unreadable[table.name] += sum(file.unreadable for file in table.files)
-    return Done(
+def ingest_step(result: IngestResult) -> StepResult:
+    """Return the result of a capture as a step."""
+    if result.batch is None:
+        return StepResult("ingest", None, 0, result.checked_at)
+    files = [file for table in result.batch.tables for file in table.files]
+    unreadable_rows = Counter[str]()
+    for table in result.batch.tables:
+        unreadable_rows[table.name] += sum(file.unreadable for file in table.files)
+    return StepResult(
         "ingest",
-        found.batch.batch,
-        found.batch.rows,
-        found.checked_at,
-        refused=+unreadable,
+        result.batch.batch,
+        result.batch.rows,
+        result.checked_at,
+        refused=+unreadable_rows,
         size_bytes=_size_bytes(files),
     )
 
 
-def transformed(made: ProcessedManifest) -> Done:
-    """A batch of the star as a step."""
-    rows: Counter[str] = Counter()
-    for file in made.refused:
-        rows[file.table] += file.rows
-    size_bytes = _size_bytes((*made.files, *made.refused))
-    return Done("transform", made.batch, made.rows, made.captured_at, rows, size_bytes)
+def transform_step(manifest: ProcessedManifest) -> StepResult:
+    """Return a transformed batch as a step."""
+    rejected_rows: Counter[str] = Counter()
+    for file in manifest.refused:
+        rejected_rows[file.table] += file.rows
+    return _processed_step("transform", manifest, rejected_rows)
 
 
-def loaded(made: ProcessedManifest, waiting: Mapping[str, int] = NONE) -> Done:
-    """A batch that is in the warehouse as a step; `waiting` rows of it, for a dimension's."""
-    size_bytes = _size_bytes((*made.files, *made.refused))
-    return Done("load", made.batch, made.rows, made.captured_at, waiting, size_bytes)
+def load_step(manifest: ProcessedManifest, waiting_rows: Mapping[str, int] = NO_ROWS) -> StepResult:
+    """Return a loaded batch as a step; `waiting_rows` by star table wait for a dimension row."""
+    return _processed_step("load", manifest, waiting_rows)
+
+
+def _processed_step(
+    stage: str, manifest: ProcessedManifest, quarantined_rows: Mapping[str, int]
+) -> StepResult:
+    size_bytes = _size_bytes((*manifest.files, *manifest.refused))
+    return StepResult(
+        stage, manifest.batch, manifest.rows, manifest.captured_at, quarantined_rows, size_bytes
+    )
 
 
 def _size_bytes(files: Iterable[File]) -> int:
     return sum(file.bytes for file in files)
 
 
-def _migrate_new(pipeline: Located) -> bool:
-    """Make the tables of a warehouse that never had a batch; an older one waits for a person.
+def _migrate_empty_warehouse(pipeline: PipelineResources) -> bool:
+    """Create the tables of a warehouse that has no batch, also after an interrupted creation.
 
-    Also where its making was interrupted. False before the first capture: there is nothing to load
-    yet, nor is it known which database must not be written to.
+    A warehouse with batches is only migrated by `totes warehouse migrate`. Return False before the
+    first capture: there is nothing to load, and the source, which must not be written to, is not
+    known yet.
     """
     with connect(pipeline.warehouse) as connection:
-        made = connection.execute("SELECT to_regclass('totes.batches')").fetchone() != (None,)
-        if made and connection.execute("SELECT FROM totes.batches LIMIT 1").fetchone() is not None:
+        has_tables = connection.execute("SELECT to_regclass('totes.batches')").fetchone() != (None,)
+        if (
+            has_tables
+            and connection.execute("SELECT FROM totes.batches LIMIT 1").fetchone() is not None
+        ):
             return True
-    if newest_batch(pipeline.ingestion) is None:
+    if read_newest_manifest(pipeline.ingestion) is None:
         return False
-    refuse_source(pipeline.ingestion, pipeline.warehouse)
+    check_is_not_source(pipeline.ingestion, pipeline.warehouse)
     migrate(pipeline.warehouse, pipeline.star)
     return True
 
 
-def refuse_source(ingestion: Store, warehouse: Dsn) -> None:
-    """WarehouseError where a database to be made a warehouse is the one that is ingested."""
-    captured = newest_batch(ingestion)
-    if captured is None:
+def check_is_not_source(ingestion: Store, warehouse: Dsn) -> None:
+    """Raise WarehouseError if the warehouse is the database that the newest batch came from."""
+    newest = read_newest_manifest(ingestion)
+    if newest is None:
         return
     with connect(warehouse) as connection:
-        if is_database(connection, captured[0].identity):
+        if is_database(connection, newest[0].identity):
             raise WarehouseError(
-                f"The warehouse {warehouse} is the database that is ingested, which is only ever "
-                "read: name another database."
+                f"The warehouse {warehouse} is the source database, which is only read: name "
+                "another database."
             )
 
 
@@ -209,93 +230,104 @@ STAGES = ("ingest", "transform", "load")
 
 
 def run_once(
-    pipeline: Pipeline, accept: Accept = NOTHING, progress: Progress = QUIET
-) -> Iterator[Done]:
-    """Bring the warehouse up to the source; the first error that doesn't pass ends it."""
+    pipeline: Pipeline,
+    accept: AcceptOptions = ACCEPT_NOTHING,
+    progress: Progress = NO_PROGRESS,
+) -> Iterator[StepResult]:
+    """Run each stage once and yield each result; temporary errors are retried, others raised."""
     checked_at = None
-    for stage in STAGES:
-        for done in steadily(partial(steps, pipeline, stage, accept, progress)):
-            if stage == "ingest":
-                checked_at = done.at
-            yield done
-    if checked_at is not None:
-        persistently(partial(record_checked, pipeline.warehouse, checked_at))
+    with keep_sessions():
+        for stage in STAGES:
+            for result in retry_iterator(partial(run_stage, pipeline, stage, accept, progress)):
+                if stage == "ingest":
+                    checked_at = result.at
+                yield result
+        if checked_at is not None:
+            retry(partial(record_checked, pipeline.warehouse, checked_at))
 
 
-def run(  # noqa: PLR0913  what an operator chooses
+def run(  # noqa: PLR0913  options of the command
     pipeline: Pipeline,
     every: timedelta,
     stop: Event,
     *,
-    accept: Accept = NOTHING,
-    alarm: Alarm = NOBODY,
-    watch: Callable[[Done], None] | None = None,
-    progress: Progress = QUIET,
-    rest: int = REST,
+    accept: AcceptOptions = ACCEPT_NOTHING,
+    alert_targets: AlertTargets = NO_ALERTS,
+    on_result: Callable[[StepResult], None] | None = None,
+    progress: Progress = NO_PROGRESS,
+    source_share: int = DEFAULT_SOURCE_SHARE,
 ) -> None:
-    """Run until `stop` is set, which is looked at between batches and while pausing.
+    """Run all stages until `stop` is set, which is checked between batches and during pauses.
 
-    The pause lasts for `every`, or `rest` times as long as the capture where that is longer.
-    `accept` holds for the first capture that succeeds, and no longer.
+    The pause lasts for `every`, and longer if captures would take more than `source_share` percent
+    of the time; it ends at the latest MAX_REST_SECONDS after the capture.
+    `accept` applies only to the first capture that succeeds. A stage that fails is retried after
+    growing pauses, while the others continue; only UsageError is raised.
     """
-    runner = _Runner(pipeline, stop, accept, alarm, watch, progress)
-    while not stop.is_set():
-        capture_seconds = runner.round()
-        stop.wait(max(every.total_seconds(), rest * capture_seconds))
+    runner = _Runner(pipeline, stop, accept, alert_targets, on_result, progress)
+    with keep_sessions():
+        while not stop.is_set():
+            began = time.monotonic()
+            captured = runner.run_stages()
+            rest_seconds = min((captured - began) * (100 / source_share - 1), MAX_REST_SECONDS)
+            stop.wait(max(every.total_seconds(), captured + rest_seconds - time.monotonic()))
 
 
 @dataclass
-class Health:
-    """How a stage has fared, and of what a person was told meanwhile."""
+class StageHealth:
+    """The current failures of one stage, and the messages that were sent as alerts."""
 
     failures: int = 0
     retry_at: float = 0.0
-    told: set[str] = field(default_factory=set)
+    alerted_messages: set[str] = field(default_factory=set)
 
-    def failed(self, stage: str, error: Exception, alarm: Alarm, then: str = "") -> None:
-        """Count and log a failure; a person is told when the policy says so, and once of each."""
+    def record_failure(
+        self, stage: str, error: Exception, alert_targets: AlertTargets, action: str = ""
+    ) -> None:
+        """Log a failure, and send an alert if its policy requires one; each message once."""
         self.failures += 1
-        known = isinstance(error, TotesError)
-        text = str(error) if known else f"{type(error).__name__}: {error}"
-        log.error("%s failed%s: %s", stage, then, text, exc_info=None if known else error)
-        if self.failures >= policy(error).alarm_after and text not in self.told:
-            self.told.add(text)  # once for each thing that is wrong, not for each try
+        is_expected = isinstance(error, TotesError)
+        message = str(error) if is_expected else f"{type(error).__name__}: {error}"
+        log.error(
+            "%s failed%s: %s", stage, action, message, exc_info=None if is_expected else error
+        )
+        is_due = self.failures >= find_policy(error).alert_after
+        if is_due and message not in self.alerted_messages:
+            self.alerted_messages.add(message)
             code = exit_code(type(error))
-            alert(alarm, {"stage": stage, "message": text, "exit_code": code})
+            send_alert(alert_targets, {"stage": stage, "message": message, "exit_code": code})
 
-    def works(self, stage: str) -> None:
-        """Whatever was wrong is over, and worth telling should it come again."""
+    def record_success(self, stage: str) -> None:
+        """Reset the failures, so that the same messages can be sent again."""
         if self.failures:
             log.info("%s works again.", stage)
-            self.failures, self.told = 0, set()
+            self.failures, self.alerted_messages = 0, set()
 
 
 @dataclass
 class _Runner:
     pipeline: Pipeline
     stop: Event
-    accept: Accept
-    alarm: Alarm
-    watch: Callable[[Done], None] | None
+    accept: AcceptOptions
+    alert_targets: AlertTargets
+    on_result: Callable[[StepResult], None] | None
     progress: Progress
-    health: Mapping[str, Health] = field(
-        default_factory=lambda: {stage: Health() for stage in STAGES}
+    health: Mapping[str, StageHealth] = field(
+        default_factory=lambda: {stage: StageHealth() for stage in STAGES}
     )
     checked_at: datetime | None = None
-    """When this round's capture looked at the source, while every stage has done its part."""
+    """Time of the last capture; None once a stage fails or is skipped after it."""
 
-    def round(self) -> float:
-        """Each stage once; the seconds the capture took."""
-        began = time.monotonic()
-        capture_seconds = 0.0
+    def run_stages(self) -> float:
+        """Run each stage once; return when the capture ended, by `time.monotonic()`."""
         self.checked_at = None
-        for stage in STAGES:
-            self._attempt(stage)
-            if stage == "ingest":
-                capture_seconds = time.monotonic() - began
-        return capture_seconds
+        self._try_stage("ingest")
+        captured = time.monotonic()
+        for stage in STAGES[1:]:
+            self._try_stage(stage)
+        return captured
 
-    def _attempt(self, stage: str) -> None:
+    def _try_stage(self, stage: str) -> None:
         health = self.health[stage]
         if self.stop.is_set():
             return
@@ -303,43 +335,51 @@ class _Runner:
             self.checked_at = None
             return
         try:
-            self._advance(stage)
+            self._run_stage(stage)
         except UsageError:
             raise
-        except Exception as error:  # noqa: BLE001  a full disk or a bug must not end it either
+        except Exception as error:  # noqa: BLE001  a full disk or a bug must not end the run either
             self.checked_at = None
-            self._failed(stage, error)
+            self._postpone(stage, error)
             return
-        health.works(stage)
+        health.record_success(stage)
 
-    def _advance(self, stage: str) -> None:
-        for done in steps(self.pipeline, stage, self.accept, self.progress):
+    def _run_stage(self, stage: str) -> None:
+        for result in run_stage(self.pipeline, stage, self.accept, self.progress):
             if stage == "ingest":
-                self.checked_at, self.accept = done.at, NOTHING
-            if self.watch:
-                self.watch(done)
-            tell_refused(self.alarm, done)
+                self.checked_at, self.accept = result.at, ACCEPT_NOTHING
+            if self.on_result:
+                self.on_result(result)
+            alert_quarantined(self.alert_targets, result)
             if self.stop.is_set():
                 return
         if stage == "load" and self.checked_at is not None:
             record_checked(self.pipeline.warehouse, self.checked_at)
 
-    def _failed(self, stage: str, error: Exception) -> None:
-        """A failing stage waits longer and longer, the others go on."""
+    def _postpone(self, stage: str, error: Exception) -> None:
+        """Record a failure; each further one doubles the pause before the next attempt."""
         health = self.health[stage]
-        pause = min(2.0 ** (health.failures + 1), LONGEST_PAUSE_SECONDS)
-        health.retry_at = time.monotonic() + pause
-        health.failed(stage, error, self.alarm, f", trying again in {pause:.0f} s")
+        pause_seconds = backoff_seconds(
+            health.failures + 1, FIRST_RETRY_PAUSE_SECONDS, MAX_RETRY_PAUSE_SECONDS
+        )
+        health.retry_at = time.monotonic() + pause_seconds
+        action = f", retrying in {pause_seconds:.0f} s"
+        health.record_failure(stage, error, self.alert_targets, action)
 
 
-def tell_refused(alarm: Alarm, done: Done) -> None:
-    """Tell a person that rows were set aside, where any were."""
-    if not done.refused:
+def alert_quarantined(alert_targets: AlertTargets, result: StepResult) -> None:
+    """Log and send an alert if a step quarantined rows."""
+    if not result.refused:
         return
-    rows = ", ".join(f"{count} of {table}" for table, count in sorted(done.refused.items()))
-    text = f"Batch {done.batch}: rows set aside, {rows}. See `totes quarantine show`."
-    log.warning(text)
-    alert(
-        alarm,
-        {"stage": done.stage, "batch": done.batch, "message": text, "refused": dict(done.refused)},
+    rows = ", ".join(f"{count} of {table}" for table, count in sorted(result.refused.items()))
+    message = f"Batch {result.batch}: rows quarantined: {rows}. See `totes quarantine show`."
+    log.warning(message)
+    send_alert(
+        alert_targets,
+        {
+            "stage": result.stage,
+            "batch": result.batch,
+            "message": message,
+            "refused": dict(result.refused),
+        },
     )

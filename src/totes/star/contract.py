@@ -1,8 +1,8 @@
-"""The star's contract: its tables, columns, types and keys, once; and what proves a value.
+"""The contract of the star: tables, columns, types and keys, and the SQL that checks values.
 
-Models hand over text. A type takes a text only in canonical form and proves it by rendering the
-typed value back: what does not come out as it went in was rounded, cut or guessed, and its row is
-refused. The checks are DuckDB SQL, so they run over sets.
+Models return text. A type accepts a text only in its canonical form: the text is cast, the value is
+cast back to text, and a result that differs from the original was rounded, truncated or guessed, so
+its row is rejected. The checks are DuckDB SQL and run on whole sets of rows.
 """
 
 from collections.abc import Mapping
@@ -11,85 +11,88 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 FIRST_YEAR, LAST_YEAR = 1900, 2200
-"""Dates outside are typing errors, not business."""
+"""Dates outside these years are rejected as typing errors."""
 
-
-LONGEST_TEXT_BYTES = 1 << 20
-"""Longer texts are refused. It is the same on every machine: a replay must refuse the same rows."""
+MAX_TEXT_BYTES = 1 << 20
+"""Longer texts are rejected. A constant, not a setting: a replay must reject the same rows."""
 
 
 @dataclass(frozen=True)
 class Type:
-    """A type of the star, and the SQL that takes a text for one.
+    """A column type, with the DuckDB SQL that casts text to it and checks the result.
 
-    `read` makes the value of `{text}`, NULL where it can't; `canonical` says whether `{text}` is a
-    canonical form of `{value}`, and is not true where one of them is NULL. `form` says it in words.
-    `name` is the type in Parquet, `postgres` the one in the warehouse.
+    `name` is the type in DuckDB and Parquet, `postgres` the type in the warehouse. `cast` is an
+    expression for the value of `{text}`, NULL if the text has none. `canonical` is true if `{text}`
+    is a canonical form of `{value}`, and false or NULL otherwise. `description` completes the
+    message "is not …".
     """
 
     name: str
-    read: str
+    cast: str
     canonical: str
-    form: str
+    description: str
     postgres: str
 
 
-def _rendered(name: str, form: str, *, within: str = "", postgres: str = "") -> Type:
-    """A type with one canonical form: the text that its value is rendered as."""
-    canonical = f"cast({{value}} as varchar) = {{text}}{within}"
-    return Type(name, f"try_cast({{text}} as {name})", canonical, form, postgres or name.lower())
+def _text_form_type(
+    name: str, description: str, *, condition: str = "", postgres: str = ""
+) -> Type:
+    """Return a type whose only canonical form is DuckDB's text of the value."""
+    canonical = f"cast({{value}} as varchar) = {{text}}{condition}"
+    cast = f"try_cast({{text}} as {name})"
+    return Type(name, cast, canonical, description, postgres or name.lower())
 
 
-def _decimal(precision: int, scale: int, postgres: str) -> Type:
-    """So many fraction digits; further ones may be zeros, and zeros may be left out."""
+def _decimal_type(precision: int, scale: int, postgres: str) -> Type:
+    """Return a decimal type; trailing zeros of the fraction may be added or omitted."""
     canonical = (
         "rpad(cast({value} as varchar), cast(length({text}) as integer), '0') = {text}"
         " and {text} not like '%.'"
     )
     name = f"DECIMAL({precision},{scale})"
-    form = f"a number with at most {precision - scale} digits before the point and "
-    form += f"{_WORDS[scale]} after it"
-    return Type(name, f"try_cast({{text}} as {name})", canonical, form, postgres)
+    description = (
+        f"a number with at most {precision - scale} digits before the decimal point and "
+        f"{scale} after it"
+    )
+    return Type(name, f"try_cast({{text}} as {name})", canonical, description, postgres)
 
 
-_WORDS = {2: "two", 6: "six"}
-
-INTEGER = _rendered("INTEGER", "a whole number of 32 bits")
-BIGINT = _rendered("BIGINT", "a whole number of 64 bits")
-BOOLEAN = _rendered("BOOLEAN", "true or false")
-DATE = _rendered(
+INTEGER = _text_form_type("INTEGER", "a 32-bit integer")
+BIGINT = _text_form_type("BIGINT", "a 64-bit integer")
+BOOLEAN = _text_form_type("BOOLEAN", "true or false")
+DATE = _text_form_type(
     "DATE",
     f"a date yyyy-mm-dd from {FIRST_YEAR} to {LAST_YEAR}",
-    within=f" and {{value}} between date '{FIRST_YEAR}-01-01' and date '{LAST_YEAR}-12-31'",
+    condition=f" and {{value}} between date '{FIRST_YEAR}-01-01' and date '{LAST_YEAR}-12-31'",
 )
-TIME = _rendered(
+TIME = _text_form_type(
     "TIME",
     "a time hh:mm:ss with at most six fraction digits",
-    within=" and {value} < time '24:00:00'",
+    condition=" and {value} < time '24:00:00'",
     postgres="time without time zone",
 )
-MARK = "chr(0)"
-"""SQL: a character that no text of PostgreSQL has.
+UNREADABLE_MARK = "chr(0)"
+"""SQL: the character NUL, which text in PostgreSQL can't contain.
 
-A value that could not be read becomes a text: mark, bytes in hex, mark, reason.
+A value that can't be read in the source is represented as mark, bytes in hex, mark, reason.
 """
 
 VARCHAR = Type(
     "VARCHAR",
     "{text}",
-    f"(strlen({{text}}) <= {LONGEST_TEXT_BYTES} and not contains({{text}}, {MARK}))",
-    f"a text of at most {LONGEST_TEXT_BYTES} bytes",
+    f"(strlen({{text}}) <= {MAX_TEXT_BYTES} and not contains({{text}}, {UNREADABLE_MARK}))",
+    f"a text of at most {MAX_TEXT_BYTES} bytes",
     "character varying",
 )
-MONEY = _decimal(10, 2, "numeric(10,2)")
-AMOUNT = _decimal(18, 2, "numeric")
-_ANY_RATE = _decimal(18, 6, "numeric")
+MONEY = _decimal_type(10, 2, "numeric(10,2)")
+AMOUNT = _decimal_type(18, 2, "numeric")
+_ANY_RATE = _decimal_type(18, 6, "numeric")
 RATE = replace(
     _ANY_RATE,
     canonical=f"({_ANY_RATE.canonical} and {{value}} > 0)",
-    form=f"{_ANY_RATE.form}, above zero",
+    description=f"{_ANY_RATE.description}, above zero",
 )
-"""What amounts are divided by."""
+"""An exchange rate: amounts are divided by it, so it is positive."""
 
 TYPES: Mapping[str, Type] = MappingProxyType(
     {
@@ -104,77 +107,78 @@ TYPES: Mapping[str, Type] = MappingProxyType(
         "rate": RATE,
     }
 )
-"""Types by the names that a declaration gives them."""
+"""Types by their names in a declaration."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a star table; `references` is the dimension whose key it holds."""
+    """A column of a star table; `references` is the dimension that it refers to."""
 
     name: str
     type: Type
     nullable: bool = False
     references: str | None = None
     missing: str = "is missing"
-    """Why a NULL is refused."""
+    """The reason in quarantine if a value is NULL and `nullable` is false."""
     comment: str = ""
 
     @property
     def quoted(self) -> str:
-        """The name as an SQL identifier."""
+        """SQL: the name as a quoted identifier."""
         return quote(self.name)
 
     @property
     def value(self) -> str:
-        """SQL: the name of the typed value beside the text, see `read`."""
+        """SQL: the name that `cast` gives the typed value."""
         return quote(f"{self.name}:value")
 
     @property
-    def read(self) -> str:
-        """SQL: the typed value of the model's text, NULL where there is none."""
-        return f"{self.type.read.format(text=self.quoted)} as {self.value}"
+    def cast(self) -> str:
+        """SQL: the typed value of the model's text, NULL if the text has none."""
+        return f"{self.type.cast.format(text=self.quoted)} as {self.value}"
 
     @property
-    def accepted(self) -> str:
-        """SQL: true where the contract takes the text, else false or NULL."""
+    def is_accepted(self) -> str:
+        """SQL: true if the contract accepts the text, otherwise false or NULL."""
         canonical = self.type.canonical.format(text=self.quoted, value=self.value)
         return f"({self.quoted} is null or {canonical})" if self.nullable else f"({canonical})"
 
     @property
-    def proven(self) -> str:
-        """SQL: the typed value, or an error that ends the query where it is refused."""
-        refusal = f"error({literal(REFUSED)})"
-        return f"case when {self.accepted} then {self.value} else {refusal} end as {self.quoted}"
+    def value_or_error(self) -> str:
+        """SQL: the typed value; if it is rejected, an error that ends the query."""
+        error = f"error({literal(REJECTED)})"
+        return f"case when {self.is_accepted} then {self.value} else {error} end as {self.quoted}"
 
     @property
-    def reason(self) -> str:
-        """SQL: why a text that is not accepted is refused."""
-        broken = literal(f"is not {self.type.form}")
-        unreadable = f"'can''t be read in totesys: ' || split_part({self.quoted}, {MARK}, 3)"
+    def rejection_reason(self) -> str:
+        """SQL: the reason why a text that is not accepted is rejected."""
+        malformed = literal(f"is not {self.type.description}")
+        error = f"split_part({self.quoted}, {UNREADABLE_MARK}, 3)"
+        unreadable = f"'can''t be read in the source: ' || {error}"
         return (
             f"case when {self.quoted} is null then {literal(self.missing)}"
             f" when {self._unreadable} then {unreadable}"
-            f" when strlen({self.quoted}) > {LONGEST_TEXT_BYTES}"
-            f" then 'is longer than {LONGEST_TEXT_BYTES} bytes' else {broken} end"
+            f" when strlen({self.quoted}) > {MAX_TEXT_BYTES}"
+            f" then 'is longer than {MAX_TEXT_BYTES} bytes' else {malformed} end"
         )
 
     @property
-    def shown(self) -> str:
-        """SQL: the text; of a value that could not be read, its bytes, or NULL where not known."""
-        in_hex = f"'\\x' || nullif(split_part({self.quoted}, {MARK}, 2), '')"
+    def display_text(self) -> str:
+        """SQL: the text; for a value that can't be read in the source, its bytes in hex or NULL."""
+        in_hex = f"'\\x' || nullif(split_part({self.quoted}, {UNREADABLE_MARK}, 2), '')"
         return f"case when {self._unreadable} then {in_hex} else {self.quoted} end"
 
     @property
     def _unreadable(self) -> str:
-        return f"contains({self.quoted}, {MARK})"
+        return f"contains({self.quoted}, {UNREADABLE_MARK})"
 
 
-REFUSED = "refused by the contract"
-"""The message of the error that a proven value raises."""
+REJECTED = "rejected by the contract"
+"""The message of the error that `Column.value_or_error` raises."""
 
 
-class Named(NamedTuple):
-    """A surrogate, view or function that belongs to a fact."""
+class NamedObject(NamedTuple):
+    """A surrogate column, view or function of a fact, with its comment."""
 
     name: str
     comment: str
@@ -182,45 +186,45 @@ class Named(NamedTuple):
 
 @dataclass(frozen=True)
 class StarTable:
-    """A star table as it is declared. One with a surrogate is a fact, the others are dimensions."""
+    """A declared star table: a fact if it has a surrogate key, otherwise a dimension."""
 
     name: str
     columns: tuple[Column, ...]
     key_names: tuple[str, ...]
     comment: str = ""
-    surrogate: Named | None = None
-    current_view: Named | None = None
-    all_view: Named | None = None
-    """A view of all versions without their times, under another name."""
-    as_of_function: Named | None = None
+    surrogate: NamedObject | None = None
+    current_view: NamedObject | None = None
+    all_view: NamedObject | None = None
+    """A view of all versions under a second name, without `valid_from` and `valid_to`."""
+    as_of_function: NamedObject | None = None
     indexes: tuple[tuple[str, str], ...] = ()
-    """Further indexes: the name of each, and what follows `ON table` in CREATE INDEX."""
+    """Additional indexes: name, and the part of CREATE INDEX after `ON table`."""
     in_source: bool = True
-    """Whether its rows come from the source database and can be compared with it."""
+    """Whether its rows come from the source database, so that verify can compare them."""
 
     @property
     def key(self) -> tuple[Column, ...]:
-        """The natural key."""
+        """The columns of the natural key."""
         by_name = {column.name: column for column in self.columns}
         return tuple(by_name[name] for name in self.key_names)
 
     @property
-    def no_rows(self) -> str:
-        """SQL: the empty table."""
-        names = (f"cast(null as {c.type.name}) as {c.quoted}" for c in self.columns)
-        return f"select {', '.join(names)} where false"
+    def empty_query(self) -> str:
+        """SQL: a query with the columns of the table and no rows."""
+        nulls = (f"cast(null as {c.type.name}) as {c.quoted}" for c in self.columns)
+        return f"select {', '.join(nulls)} where false"
 
     @property
     def is_fact(self) -> bool:
-        """Whether the table keeps every version of a row, which a surrogate key numbers."""
+        """Whether the table keeps every version of a row, each with a surrogate key."""
         return self.surrogate is not None
 
 
 def quote(name: str) -> str:
-    """An SQL identifier, for DuckDB and PostgreSQL alike."""
+    """Return a quoted SQL identifier for DuckDB or PostgreSQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """An SQL string, for DuckDB and PostgreSQL alike."""
+    """Return an SQL string literal for DuckDB or PostgreSQL."""
     return "'" + text.replace("'", "''") + "'"

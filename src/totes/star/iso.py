@@ -1,4 +1,4 @@
-"""The currencies of ISO 4217, which the source knows by code only."""
+"""The currency names of ISO 4217; the source has only the codes."""
 
 import duckdb
 import pycountry
@@ -7,7 +7,7 @@ from totes.star.lineage import ISO_CURRENCY
 
 
 def define_iso_currency(engine: duckdb.DuckDBPyConnection) -> None:
-    """Make the relation `iso_currency` (code, name)."""
+    """Create the temporary table `iso_currency` (code, name)."""
     names = {currency.alpha_3: currency.name for currency in pycountry.currencies}
     engine.execute(
         f"create or replace temp table {ISO_CURRENCY} as"

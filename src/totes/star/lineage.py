@@ -1,4 +1,4 @@
-"""What a model reads, found in its SQL with SQLGlot."""
+"""Find the tables and columns that a model reads, by parsing its SQL with SQLGlot."""
 
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from sqlglot.optimizer.scope import Scope
 
 CHANGED = "_changed"
-"""The flag that every relation has beside its source table's columns."""
+"""The flag column that every relation has in addition to the source table's columns."""
 
 ISO_CURRENCY = "iso_currency"
-"""A relation that is no source table: `code` and `name` of the currencies of ISO 4217."""
+"""A relation that is not a source table: `code` and `name` of the currencies of ISO 4217."""
 
 
 class RowIdentity(BaseModel):
-    """The source table, and its columns that a model hands through as its natural key."""
+    """The source table and columns that a model selects unaltered as its natural key."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,10 +27,10 @@ class RowIdentity(BaseModel):
 
 
 class Lineage(BaseModel):
-    """What a model reads.
+    """The tables and columns that a model reads.
 
-    `sources` are columns by source table, `stars` are star tables, `joins` are the source tables
-    that are joined with others. `key` is None where the natural key is computed.
+    `sources` are columns by source table, `stars` are star tables, `joins` are source tables that
+    are joined with other source tables. `key` is None if the natural key is computed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,11 +43,12 @@ class Lineage(BaseModel):
 
 
 def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[str]) -> Lineage:
-    """What the SQL of a model reads; ModelError where it can't be understood.
+    """Return the tables and columns that a model's SQL reads.
 
     `key` are the columns of its star table's natural key, `stars` the names of all star tables.
+    Raises ModelError if the SQL can't be parsed or is ambiguous.
     """
-    # SQLGlot takes most of a second to import; what the packaged models read is kept beside them.
+    # Importing SQLGlot takes most of a second; lineage.json avoids it for the packaged models.
     from sqlglot import parse_one  # noqa: PLC0415
     from sqlglot.errors import SqlglotError  # noqa: PLC0415
     from sqlglot.optimizer.scope import traverse_scope  # noqa: PLC0415
@@ -61,7 +62,7 @@ def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[
     reads: dict[str, set[str]] = {}
     joins: set[str] = set()
     for scope in scopes:
-        tables = _tables(scope)
+        tables = _tables_by_alias(scope)
         for name in tables.values():
             reads.setdefault(name, set())
         if len(joined := set(tables.values()) - {ISO_CURRENCY, *stars}) > 1:
@@ -76,9 +77,9 @@ def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[
         for name, columns in sorted(reads.items())
         if name not in stars and name != ISO_CURRENCY
     }
-    origins = [_origin(scopes[-1], column, model) for column in key]
+    origins = [_find_origin(scopes[-1], column, model) for column in key]
     tables_of_key = {origin[0] for origin in origins if origin}
-    handed_through = None not in origins and len(tables_of_key) == 1
+    is_unaltered = None not in origins and len(tables_of_key) == 1
     return Lineage(
         sources=sources,
         stars=tuple(sorted(reads.keys() & set(stars))),
@@ -87,13 +88,13 @@ def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[
         key=RowIdentity(
             table=tables_of_key.pop(), columns=tuple(origin[1] for origin in origins if origin)
         )
-        if handed_through
+        if is_unaltered
         else None,
     )
 
 
-def _tables(scope: "Scope") -> dict[str, str]:
-    """The tables of the scope's own FROM and JOINs, by the names they have there."""
+def _tables_by_alias(scope: "Scope") -> dict[str, str]:
+    """Return the tables in FROM and JOIN of this scope by alias."""
     from sqlglot import exp  # noqa: PLC0415
 
     return {
@@ -104,20 +105,20 @@ def _tables(scope: "Scope") -> dict[str, str]:
 
 
 def _only_source(scope: "Scope", model: str) -> str:
-    """Where an unqualified column comes from."""
+    """Return the alias that an unqualified column belongs to."""
     if len(scope.selected_sources) > 1:
         raise ModelError(f"Model {model} joins tables: write every column as table.column.")
     return next(iter(scope.selected_sources), "")
 
 
-def _origin(scope: "Scope", name: str, model: str) -> tuple[str, str] | None:
-    """The source table and column that an output column is handed through from, unaltered."""
+def _find_origin(scope: "Scope", name: str, model: str) -> tuple[str, str] | None:
+    """Return the source table and column that an output column selects unaltered, or None."""
     from sqlglot import exp  # noqa: PLC0415
     from sqlglot.optimizer.scope import Scope  # noqa: PLC0415
 
     query = scope.expression
     if not isinstance(query, exp.Select) or query.args.get("distinct") or query.args.get("group"):
-        return None  # its rows are not rows of one table
+        return None  # output rows do not correspond to rows of one table
     selected = {item.alias_or_name: item.unalias() for item in query.selects}
     column = selected.get(name)
     if not isinstance(column, exp.Column):
@@ -125,12 +126,14 @@ def _origin(scope: "Scope", name: str, model: str) -> tuple[str, str] | None:
     alias = column.table or _only_source(scope, model)
     _, source = scope.selected_sources[alias]
     if isinstance(source, Scope):
-        return _origin(source, column.name, model)
-    return (_tables(scope)[alias], column.name) if alias in _tables(scope) else None
+        return _find_origin(source, column.name, model)
+    return (
+        (_tables_by_alias(scope)[alias], column.name) if alias in _tables_by_alias(scope) else None
+    )
 
 
 def column_sources(sql: str, column: str, stars: Collection[str]) -> tuple[str, ...]:
-    """The source columns that an output column of a model comes from, as `table.column`."""
+    """Return the source columns that a model's output column is computed from: `table.column`."""
     import sqlglot.lineage  # noqa: PLC0415
     from sqlglot import exp  # noqa: PLC0415
 

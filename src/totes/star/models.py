@@ -1,4 +1,4 @@
-"""The models: one SQL file for each star table, and what each of them reads."""
+"""The models: one SQL file for each star table, with the tables and columns that it reads."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from importlib.resources.abc import Traversable
 from pydantic import TypeAdapter
 
 from totes.errors import ModelError
-from totes.lake.manifest import Manifest, digest
+from totes.lake.manifest import Manifest, sha256_hex
 from totes.star.contract import StarTable
 from totes.star.lineage import Lineage, find_lineage
 
 LINEAGE_FILE = "lineage.json"
 
 LINEAGES = TypeAdapter(dict[str, Lineage])
-"""What models read, by the digest of their SQL."""
+"""Lineage of models by the SHA-256 of their SQL."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """The SQL that makes the text of a star table's rows."""
+    """The SQL that returns the rows of a star table, as text."""
 
     star: StarTable
     sql: str
@@ -27,20 +27,21 @@ class Model:
 
     @property
     def name(self) -> str:
-        """Name of the star table that the model makes."""
+        """Name of the model and of its star table."""
         return self.star.name
 
     @property
     def can_backfill(self) -> bool:
-        """Whether it can make up for batches it left out.
+        """Whether the model can be backfilled for batches in which it could not run.
 
-        It can where the rows of all it reads are kept, or its only table is captured whole again.
+        It can if the current rows of all its tables are kept, or if it reads only one table, which
+        is then captured whole.
         """
         sources = self.lineage.sources
         return len(sources) == 1 or sources.keys() <= set(self.lineage.joins)
 
     def identifies_deletes(self, manifest: Manifest) -> bool:
-        """Whether a batch's deleted source rows can be identified by the model's natural key."""
+        """Return whether the model's natural key identifies a batch's deleted source rows."""
         key = self.lineage.key
         if key is None:
             return False
@@ -48,18 +49,18 @@ class Model:
         return table is not None and set(table.key) == set(key.columns)
 
     def check(self, manifest: Manifest) -> None:
-        """ModelError where a batch's source lacks what the model needs."""
-        if obstacle := self.obstacle(manifest):
-            raise ModelError(obstacle)
+        """Raise ModelError if a table or column that the model reads is missing in a batch."""
+        if message := self.missing_input_message(manifest):
+            raise ModelError(message)
 
-    def obstacle(self, manifest: Manifest) -> str | None:
-        """What a batch's source lacks that the model needs, in a sentence; None if nothing."""
+    def missing_input_message(self, manifest: Manifest) -> str | None:
+        """Return an error message if a batch lacks a table or column that the model reads."""
         failing = f"Model {self.name} can't run on batch {manifest.batch}"
-        remedy = "Restore it there, or change the model: the next run continues with this batch."
+        remedy = "Restore it, or change the model; the next run continues with this batch."
         for name, columns in self.lineage.sources.items():
             table = manifest.table(name)
             if table is None and (reason := manifest.left_out.get(name)):
-                return f"{failing}: {name} of the source is left out: {reason}. {remedy}"
+                return f"{failing}: source table {name} is not captured: {reason}. {remedy}"
             if table is None:
                 return f"{failing}: the source has no table {name}. {remedy}"
             present = {column.name for column in table.columns}
@@ -68,17 +69,17 @@ class Model:
                     return f"{failing}: the source has no column {name}.{column}. {remedy}"
             key = self.lineage.key
             if key and key.table == name and set(table.key) != set(key.columns):
-                found = f"is ({', '.join(table.key)})" if table.key else "was dropped"
+                current = f"is ({', '.join(table.key)})" if table.key else "was dropped"
                 return (
                     f"{failing}: it identifies rows by {name}.{', '.join(key.columns)}, but the "
-                    f"primary key of that table {found}. {remedy}"
+                    f"primary key of that table {current}. {remedy}"
                 )
         return None
 
 
 @dataclass(frozen=True)
 class Models:
-    """All models, in the order of the declaration."""
+    """All models, in the order of the declared tables."""
 
     all: tuple[Model, ...]
     digest: str
@@ -86,52 +87,52 @@ class Models:
 
     @property
     def tables(self) -> frozenset[str]:
-        """Source tables that models read."""
+        """The source tables that models read."""
         return frozenset(table for model in self.all for table in model.lineage.sources)
 
     @property
-    def joined(self) -> frozenset[str]:
-        """Source tables whose current rows are kept, because a model joins them."""
+    def joined_tables(self) -> frozenset[str]:
+        """The source tables that a model joins; their current rows are kept in the lake."""
         return frozenset(table for model in self.all for table in model.lineage.joins)
 
     def columns(self, table: str) -> frozenset[str]:
-        """The columns of a source table that models read."""
+        """Return the columns of a source table that models read."""
         return frozenset(
             name for model in self.all for name in model.lineage.sources.get(table, ())
         )
 
-    def reading_star(self, tables: Iterable[str]) -> tuple[Model, ...]:
-        """The models that read any of these star tables."""
+    def find_dependents(self, tables: Iterable[str]) -> tuple[Model, ...]:
+        """Return the models that read any of these star tables."""
         names = frozenset(tables)
         return tuple(model for model in self.all if names & set(model.lineage.stars))
 
 
 def load_models(folder: Traversable, tables: Mapping[str, StarTable]) -> Models:
-    """The models in `folder`; ModelError names one that is missing or can't be parsed."""
-    kept = folder / LINEAGE_FILE
-    known = LINEAGES.validate_json(kept.read_bytes()) if kept.is_file() else {}
-    models = tuple(_load(table, tables, folder, known) for table in tables.values())
+    """Return the models in `folder`; raises ModelError if one is missing or can't be parsed."""
+    file = folder / LINEAGE_FILE
+    cached = LINEAGES.validate_json(file.read_bytes()) if file.is_file() else {}
+    models = tuple(_load_model(table, tables, folder, cached) for table in tables.values())
     content = repr([(model.star, model.sql) for model in models])
-    return Models(models, digest(content.encode()))
+    return Models(models, sha256_hex(content.encode()))
 
 
-def lineages(models: Models) -> bytes:
-    """The content of `lineage.json`, which saves the packaged models SQLGlot's import."""
-    found = {digest(model.sql.encode()): model.lineage for model in models.all}
-    return LINEAGES.dump_json(found, indent=1) + b"\n"
+def dump_lineages(models: Models) -> bytes:
+    """Return the content of `lineage.json`, which makes importing SQLGlot unnecessary."""
+    by_digest = {sha256_hex(model.sql.encode()): model.lineage for model in models.all}
+    return LINEAGES.dump_json(by_digest, indent=1) + b"\n"
 
 
-def _load(
+def _load_model(
     table: StarTable,
     tables: Mapping[str, StarTable],
     folder: Traversable,
-    known: Mapping[str, Lineage],
+    cached: Mapping[str, Lineage],
 ) -> Model:
     file = folder / f"{table.name}.sql"
     if not file.is_file():
-        raise ModelError(f"Model {table.name} is missing: there is no {file}.")
+        raise ModelError(f"Model {table.name} is missing: create the file {file}.")
     sql = file.read_text(encoding="utf-8")
-    lineage = known.get(digest(sql.encode())) or find_lineage(
+    lineage = cached.get(sha256_hex(sql.encode())) or find_lineage(
         table.name, sql, key=table.key_names, stars=tables.keys()
     )
     return Model(table, sql, lineage)

@@ -1,8 +1,8 @@
-"""Which of a model's rows the contract takes: SQL that writes them, and what it sets aside.
+"""SQL that checks a model's rows against the contract and separates accepted and rejected rows.
 
-A model's text rows and the deleted keys of its driving table are checked together. `proven` writes
-them in one pass and fails at the first refused value, which is rare; then `accepted` and `refused`
-share the rows out in two passes.
+A model's text rows and the deleted keys of its table are checked together. `accept_or_fail` reads
+them in one pass and fails at the first rejected value, which is rare. Only then `accepted_rows` and
+`rejected_rows` read them in one pass each.
 """
 
 from collections.abc import Iterable
@@ -13,49 +13,48 @@ from totes.star.contract import Column, StarTable, literal
 from totes.star.relation import parquet
 
 
-def proven(star: StarTable, model: str, deletes: str | None, valid_from: datetime) -> str:
-    """SQL: the star's rows, or the error `contract.REFUSED`."""
-    values = ", ".join(column.proven for column in star.columns)
-    since = _since(valid_from)
-    rows = f"select {values}, {since}, 'upsert' as _op from ({_read(star.columns, model)})"
+def accept_or_fail(star: StarTable, model: str, deletes: str | None, valid_from: datetime) -> str:
+    """Return SQL for the star's rows; it fails with `contract.REJECTED` at a rejected value."""
+    values = ", ".join(column.value_or_error for column in star.columns)
+    moment = _valid_from(valid_from)
+    rows = f"select {values}, {moment}, 'upsert' as _op from ({_with_values(star.columns, model)})"
     if deletes is None:
         return rows
-    keys = ", ".join(column.proven for column in star.key)
-    deleted = (
-        f"select {keys}, {_since(valid_from)}, 'delete' as _op from ({_read(star.key, deletes)})"
-    )
+    keys = ", ".join(column.value_or_error for column in star.key)
+    deleted = f"select {keys}, {moment}, 'delete' as _op from ({_with_values(star.key, deletes)})"
     return f"{rows} union all by name {deleted}"
 
 
-def accepted(star: StarTable, model: str, deletes: str | None, valid_from: datetime) -> str:
-    """SQL: the star's rows, less those that break the contract."""
+def accepted_rows(star: StarTable, model: str, deletes: str | None, valid_from: datetime) -> str:
+    """Return SQL for the star's rows that meet the contract."""
     values = ", ".join(f"{column.value} as {column.quoted}" for column in star.columns)
     checked = _checked(star, model, deletes)
-    return f"select {values}, {_since(valid_from)}, _op from ({checked}) where _broken is null"
+    moment = _valid_from(valid_from)
+    return f"select {values}, {moment}, _op from ({checked}) where _rejected_column is null"
 
 
-def refused(star: StarTable, model: str, deletes: str | None, valid_from: datetime) -> str:
-    """SQL: a record for each row that breaks the contract, with the first column that does."""
+def rejected_rows(star: StarTable, model: str, deletes: str | None, valid_from: datetime) -> str:
+    """Return SQL for one record per rejected row, with the first column that is rejected."""
     values = " ".join(f"when {literal(c.name)} then {_excerpt(c)}" for c in star.columns)
-    reasons = " ".join(f"when {literal(c.name)} then {c.reason}" for c in star.columns)
+    reasons = " ".join(f"when {literal(c.name)} then {c.rejection_reason}" for c in star.columns)
     row = ", ".join(f"{literal(c.name)}, {_excerpt(c)}" for c in star.columns)
     return (
         f"select {literal(star.name)} as star_table, {_key(star)} as key,"
-        f" _broken as column_name, case _broken {values} end as value,"
-        f" case _broken {reasons} end as reason,"
-        f" cast(json_object({row}, '_op', _op) as varchar) as row, {_since(valid_from)}"
-        f" from ({_checked(star, model, deletes)}) where _broken is not null"
+        f" _rejected_column as column_name, case _rejected_column {values} end as value,"
+        f" case _rejected_column {reasons} end as reason,"
+        f" cast(json_object({row}, '_op', _op) as varchar) as row, {_valid_from(valid_from)}"
+        f" from ({_checked(star, model, deletes)}) where _rejected_column is not null"
     )
 
 
-def among(star: StarTable, rows: str, file: Path) -> str:
-    """SQL: those of a model's rows whose key a quarantine file holds."""
+def filter_by_keys(star: StarTable, rows: str, file: Path) -> str:
+    """Return SQL for the model's rows whose key is in a quarantine file."""
     keys = f"select key from {parquet(file)}"
     return f"select * from (\n{rows}\n) where {_key(star)} in ({keys})"
 
 
 def _key(star: StarTable) -> str:
-    """SQL: the natural key as one text, a JSON array of several columns."""
+    """Return SQL for the natural key as one text; a composite key is a JSON array."""
     parts = ", ".join(map(_excerpt, star.key))
     return (
         f"coalesce({parts}, '(null)')"
@@ -64,52 +63,52 @@ def _key(star: StarTable) -> str:
     )
 
 
-_LONGEST_VALUE_BYTES = 2400
-"""An index of PostgreSQL takes no more than 2704."""
+_MAX_VALUE_BYTES = 2400
+"""An entry of a PostgreSQL index has at most 2704 bytes."""
 
 
 def _excerpt(column: Column) -> str:
-    """SQL: a value as the quarantine shows it: of a long text, the beginning and the end."""
-    text = f"({column.shown})"
+    """Return SQL for a value as quarantine stores it; a long text is shortened in the middle."""
+    text = f"({column.display_text})"
     return (
-        f"case when strlen({text}) > {_LONGEST_VALUE_BYTES}"
+        f"case when strlen({text}) > {_MAX_VALUE_BYTES}"
         f" then left({text}, 450) || ' […] ' || right({text}, 100) else {text} end"
     )
 
 
-def without_known(star: StarTable, rows: str, files: Iterable[Path]) -> str:
-    """SQL: those of a model's rows that are in none of the star table's earlier Parquet files."""
+def exclude_earlier_rows(star: StarTable, rows: str, files: Iterable[Path]) -> str:
+    """Return SQL for the model's rows that are in none of the star table's earlier files."""
     columns = ", ".join(column.quoted for column in star.columns)
     texts = ", ".join(f"cast({column.quoted} as varchar)" for column in star.columns)
-    known = " union all ".join(f"select {texts} from {parquet(file)}" for file in files)
-    return f"select {columns} from (\n{rows}\n) except ({known})"
+    earlier = " union all ".join(f"select {texts} from {parquet(file)}" for file in files)
+    return f"select {columns} from (\n{rows}\n) except ({earlier})"
 
 
-def _read(columns: Iterable[Column], rows: str, also: str = "") -> str:
-    """SQL: texts and, beside each, its typed value."""
-    selected = ", ".join(f"{column.quoted}, {column.read}" for column in columns)
+def _with_values(columns: Iterable[Column], rows: str, also: str = "") -> str:
+    """Return SQL for the text of each column and its typed value."""
+    selected = ", ".join(f"{column.quoted}, {column.cast}" for column in columns)
     return f"select {selected}{also} from (\n{rows}\n)"
 
 
 def _checked(star: StarTable, model: str, deletes: str | None) -> str:
-    """SQL: texts and values with `_op`, and in `_broken` the first column that is refused."""
-    rows = _read(star.columns, model, also=", 'upsert' as _op")
+    """Return SQL for texts and values with `_op` and `_rejected_column`, the first one rejected."""
+    rows = _with_values(star.columns, model, also=", 'upsert' as _op")
     if deletes is not None:
-        rows += f" union all by name {_read(star.key, deletes, also=", 'delete' as _op")}"
+        rows += f" union all by name {_with_values(star.key, deletes, also=", 'delete' as _op")}"
     others = (column for column in star.columns if column not in star.key)
-    broken = " ".join(
+    rejected_column = " ".join(
         [
-            *map(_refusal, star.key),
+            *map(_rejection, star.key),
             "when _op = 'delete' then null",
-            *map(_refusal, others),
+            *map(_rejection, others),
         ]
     )
-    return f"select *, case {broken} end as _broken from ({rows})"
+    return f"select *, case {rejected_column} end as _rejected_column from ({rows})"
 
 
-def _refusal(column: Column) -> str:
-    return f"when {column.accepted} is not true then {literal(column.name)}"
+def _rejection(column: Column) -> str:
+    return f"when {column.is_accepted} is not true then {literal(column.name)}"
 
 
-def _since(valid_from: datetime) -> str:
+def _valid_from(valid_from: datetime) -> str:
     return f"timestamptz {literal(valid_from.astimezone(UTC).isoformat())} as valid_from"

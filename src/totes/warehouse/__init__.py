@@ -1,0 +1,1 @@
+"""The warehouse: its schema, loads into it, and its connections."""

@@ -1,10 +1,10 @@
-"""Rows from DuckDB into PostgreSQL through binary COPY, which costs the server half of text.
+"""Copy rows from DuckDB into PostgreSQL with binary COPY, which costs the server half of text COPY.
 
-DuckDB composes each row's bytes itself, so Python only passes blocks on. A cast to BIT and on to
-BLOB gives an integer's bytes in network order, which is what PostgreSQL's binary format is made of.
+DuckDB computes the bytes of each row in SQL, and Python only forwards blocks. Casting an integer to
+BIT and then to BLOB returns its bytes in network order, as PostgreSQL's binary format has them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
@@ -18,54 +18,63 @@ from totes.star.contract import quote
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 ROWS_PER_BLOCK = 4096
-"""At most so many rows at a time are in Python's memory."""
+"""The maximum number of rows in Python's memory."""
 
 
-def copy_in(  # noqa: PLR0913  two ends, what goes from one to the other, and who watches
+def copy_in(
     connection: Connection[Any],
-    engine: duckdb.DuckDBPyConnection,
     *,
     table: sql.Composable,
+    columns: Iterable[str],
+    blocks: Iterable[tuple[bytes, int]],
+    progress: Progress,
+) -> None:
+    """Append rows to `table`: blocks in PostgreSQL's binary format, with their numbers of rows."""
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        table, sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    with connection.cursor().copy(statement) as copy:
+        copy.write(_HEADER)
+        for block, rows in blocks:
+            copy.write(block)
+            progress.advance(rows)
+        copy.write(_TRAILER)
+
+
+def read_blocks(
+    engine: duckdb.DuckDBPyConnection,
     columns: Mapping[str, str],
     rows: str,
-    progress: Progress,
     block_rows: int = ROWS_PER_BLOCK,
-) -> None:
-    """Append the result of DuckDB's query `rows` to `table`; `columns` are names and DuckDB types.
+) -> Iterator[tuple[bytes, int]]:
+    """Yield the result of DuckDB's query `rows` as blocks; `columns` are names and DuckDB types.
 
-    `block_rows` are taken at a time, where rows are wide fewer than ROWS_PER_BLOCK.
+    `block_rows` is how many rows are read at a time: fewer than ROWS_PER_BLOCK if rows are wide.
 
     Types: INTEGER, BIGINT, BOOLEAN, DATE, TIME, TIMESTAMPTZ, VARCHAR, DECIMAL(10,2),
     DECIMAL(18,2), DECIMAL(18,6).
     """
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        table, sql.SQL(", ").join(map(sql.Identifier, columns))
-    )
     result = engine.execute(f"select {_row(columns)} from ({rows})")
-    with connection.cursor().copy(statement) as copy:
-        copy.write(_HEADER)
-        while block := result.fetchmany(block_rows):
-            copy.write(b"".join(map(itemgetter(0), block)))
-            progress.advance(len(block))
-        copy.write(_TRAILER)
+    while block := result.fetchmany(block_rows):
+        yield b"".join(map(itemgetter(0), block)), len(block)
 
 
 def _row(columns: Mapping[str, str]) -> str:
-    """DuckDB SQL: one row in PostgreSQL's binary format."""
+    """Return DuckDB SQL for one row in PostgreSQL's binary format."""
     count = _literal(len(columns).to_bytes(2))
-    return _concatenated([count, *(_field(quote(n), kind) for n, kind in columns.items())])
+    return _concat([count, *(_field(quote(n), kind) for n, kind in columns.items())])
 
 
 def _field(value: str, kind: str) -> str:
     return f"coalesce({_ENCODERS[kind](value)}, {_NULL})"
 
 
-def _concatenated(parts: Sequence[str]) -> str:
-    """Pairs of pairs: a chain of `||` would copy its beginning once for each part."""
+def _concat(parts: Sequence[str]) -> str:
+    """Concatenate in a balanced tree: a chain of `||` would copy its first part for each part."""
     if len(parts) == 1:
         return parts[0]
     middle = len(parts) // 2
-    return f"({_concatenated(parts[:middle])} || {_concatenated(parts[middle:])})"
+    return f"({_concat(parts[:middle])} || {_concat(parts[middle:])})"
 
 
 def _bytes(integer: str) -> str:
@@ -82,7 +91,7 @@ def _length(size_bytes: int) -> str:
 
 
 def _int4(value: str) -> str:
-    """Length and value in one integer of eight bytes."""
+    """Return length and value as one 8-byte integer."""
     return _bytes(f"((cast({value} as bigint) & {0xFFFFFFFF}) + {4 << 32})")
 
 
@@ -99,9 +108,9 @@ def _varchar(value: str) -> str:
 
 
 def _decimal(value: str, precision: int, scale: int) -> str:
-    """Digits in base 10000: as many as the precision needs before the point, and the scale after.
+    """Return a numeric with a fixed number of base-10000 digits before and after the decimal point.
 
-    The fraction has no whole number of them, so what is missing is made up with zeros.
+    The fraction is padded with zeros to a multiple of four decimal digits.
     """
     before, after = -(-(precision - scale) // 4), -(-scale // 4)
     whole = f"cast(trunc(abs({value})) as bigint)"
@@ -111,7 +120,7 @@ def _decimal(value: str, precision: int, scale: int) -> str:
     head = sizes + (before + after).to_bytes(2) + (before - 1).to_bytes(2)
     ends = scale.to_bytes(2)
     positive, negative = (_literal(head + sign + ends) for sign in (b"\0\0", b"\x40\0"))
-    return _concatenated(
+    return _concat(
         [
             f"case when {value} < 0 then {negative} else {positive} end",
             *_digits(whole, before),
@@ -121,22 +130,22 @@ def _decimal(value: str, precision: int, scale: int) -> str:
 
 
 def _digits(integer: str, places: int) -> Iterator[str]:
-    """An integer's bytes in base 10000, the highest place first, in as few pieces as it goes."""
+    """Yield an integer's base-10000 digits as bytes, highest first, in as few pieces as fit."""
     while places:
-        together = max(size for size in _INTEGERS if size <= places)
-        lowest = places - together
+        count = max(size for size in _INTEGERS if size <= places)
+        lowest = places - count
         digits = " + ".join(
             f"({integer} // {10000 ** (lowest + place)} % 10000 << {16 * place})"
-            for place in range(together)
+            for place in range(count)
         )
-        yield _bytes(f"cast({digits} as {_INTEGERS[together]})")
+        yield _bytes(f"cast({digits} as {_INTEGERS[count]})")
         places = lowest
 
 
 _NULL = _length(-1)
 
 _INTEGERS = MappingProxyType({1: "smallint", 2: "integer", 4: "bigint"})
-"""DuckDB's integers by how many digits in base 10000 they hold."""
+"""DuckDB's integer types by the number of base-10000 digits that they hold."""
 
 _ENCODERS: Mapping[str, Callable[[str], str]] = MappingProxyType(
     {

@@ -1,4 +1,4 @@
--- The columns of the star's tables as they are, in order: each with its table's primary key.
+-- The columns of the star tables in the warehouse, each with its table's primary key.
 -- Params: tables.
 SELECT
     c.relname::text AS table_name,
@@ -19,6 +19,7 @@ SELECT
         JOIN pg_class AS t ON t.oid = f.confrelid
         WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conkey = ARRAY[a.attnum]
             AND f.convalidated AND t.relname = ANY(%(tables)s)
+        ORDER BY 1
         LIMIT 1
     ) AS reference
 FROM pg_class AS c

@@ -1,8 +1,8 @@
-"""The DDL of a declared star, and what an existing warehouse lacks of it.
+"""The DDL of a declared star, and the comparison of a warehouse with the declaration.
 
-A warehouse is only ever added to: tables, nullable columns, indexes, views, functions. Comments are
-set when an object is created, so that those which users wrote since then are kept.
-Whatever else differs from the declaration is a `Mismatch`, which a person must resolve.
+Upgrades only add objects: tables, nullable columns, indexes, views, functions. Comments are set
+when an object is created, so comments that users change later are kept.
+Any other difference from the declaration is a `Mismatch`, which a person must resolve.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -14,17 +14,17 @@ from psycopg import sql
 
 from totes.star.contract import StarTable
 
-VALID_FROM = "When the platform first saw this version in the source."
+VALID_FROM = "Capture time of the first batch that had this version."
 VALID_TO = (
-    "When it stopped being true: the next version's valid_from, or the moment the row was seen "
-    "deleted; NULL while it is true."
+    "End of the version: valid_from of the next version, or capture time of the deletion; NULL in "
+    "the current version."
 )
-MOMENT = "timestamp with time zone"
+TIMESTAMPTZ = "timestamp with time zone"
 
 
 @dataclass(frozen=True)
 class WarehouseColumn:
-    """A column as the declaration wants it, or as the warehouse's catalogue has it."""
+    """A column, from the declaration or from the warehouse's catalogue."""
 
     name: str
     type: str
@@ -40,7 +40,7 @@ class WarehouseColumn:
 
 @dataclass(frozen=True)
 class WarehouseTable:
-    """A table as the catalogue has it: columns in their order, and its primary key."""
+    """A table from the warehouse's catalogue: its columns in order, and its primary key."""
 
     columns: dict[str, WarehouseColumn]
     key: tuple[str, ...]
@@ -48,14 +48,14 @@ class WarehouseTable:
 
 @dataclass(frozen=True)
 class Addition:
-    """Something the warehouse lacks: its name, and the statements that add it."""
+    """An object that the warehouse lacks: kind and name, and the statements that add it."""
 
     what: str
     statements: tuple[sql.Composed, ...]
 
     @property
     def is_loaded(self) -> bool:
-        """Whether loads write to it: a table or a column, and no index, view or function."""
+        """Whether loads write to it: true for a table or column."""
         return self.what.startswith(("table ", "column "))
 
     @property
@@ -66,27 +66,28 @@ class Addition:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Something that the warehouse has in another way than declared."""
+    """A difference between warehouse and declaration that an upgrade does not resolve."""
 
-    found: str
-    expected: str
+    actual: str
+    declared: str
 
 
 def compare(
     star: StarTable, table: WarehouseTable | None, names: frozenset[str], reader: str
 ) -> Iterator[Addition | Mismatch]:
-    """What the warehouse lacks of a star table, in the order to add it, and where it differs.
+    """Yield the differences between the declaration and the warehouse, additions in order.
 
-    `table` is what the warehouse has of this name, `names` are those of its indexes, views and
-    functions. `reader` is the role that may read everything.
+    `table` is the warehouse's table of this name, `names` are all its indexes, views and functions.
+    `reader` is the role that gets SELECT.
     """
     declared = {column.name: column for column in warehouse_columns(star)}
     if table is None:
         parts = [
-            *_create(star, declared.values(), reader),
+            *_create_table(star, declared.values(), reader),
             *indexes(star).values(),
+            *triggers(star).values(),
             *chain.from_iterable(
-                view.statements for view in _derived(star, declared.values(), reader)
+                view.statements for view in _views_and_function(star, declared.values(), reader)
             ),
         ]
         yield Addition(f"table {star.name}", tuple(parts))
@@ -95,11 +96,14 @@ def compare(
     for name, definition in indexes(star).items():
         if name not in names:
             yield Addition(f"index {name}", (definition,))
-    # A view that exists can only get further columns at its end, as a table does.
+    for name, definition in triggers(star).items():
+        if name not in names:
+            yield Addition(f"trigger {name}", (definition,))
+    # As in a table, columns can be added to an existing view only at its end.
     in_order = dict.fromkeys(name for name in (*table.columns, *declared) if name in declared)
-    grown = not declared.keys() <= table.columns.keys()
-    for addition in _derived(star, [declared[name] for name in in_order], reader):
-        if grown or addition.name not in names:
+    has_new_columns = not declared.keys() <= table.columns.keys()
+    for addition in _views_and_function(star, [declared[name] for name in in_order], reader):
+        if has_new_columns or addition.name not in names:
             yield addition
 
 
@@ -110,16 +114,16 @@ def _compare_columns(
         yield Mismatch(
             *(f"PRIMARY KEY ({', '.join(key)})" for key in (table.key, primary_key(star)))
         )
-    for name, want in declared.items():
-        have = table.columns.get(name)
-        if have is None and want.nullable:
-            yield Addition(f"column {star.name}.{name}", tuple(_add_column(star, want)))
-        elif have != want:
-            yield Mismatch(str(have or f"no column {name}"), str(want))
+    for name, column in declared.items():
+        actual = table.columns.get(name)
+        if actual is None and column.nullable:
+            yield Addition(f"column {star.name}.{name}", tuple(_add_column(star, column)))
+        elif actual != column:
+            yield Mismatch(str(actual or f"no column {name}"), str(column))
 
 
 def warehouse_columns(star: StarTable) -> Iterator[WarehouseColumn]:
-    """All columns of a star table in the warehouse, those that the platform adds among them."""
+    """Yield all columns of a star table in the warehouse, including those the platform adds."""
     if star.surrogate:
         name, comment = star.surrogate
         yield WarehouseColumn(name, "integer", nullable=False, comment=comment)
@@ -132,18 +136,18 @@ def warehouse_columns(star: StarTable) -> Iterator[WarehouseColumn]:
             comment=column.comment,
         )
     if star.surrogate:
-        yield WarehouseColumn("valid_from", MOMENT, nullable=False, comment=VALID_FROM)
-        yield WarehouseColumn("valid_to", MOMENT, nullable=True, comment=VALID_TO)
+        yield WarehouseColumn("valid_from", TIMESTAMPTZ, nullable=False, comment=VALID_FROM)
+        yield WarehouseColumn("valid_to", TIMESTAMPTZ, nullable=True, comment=VALID_TO)
 
 
 def primary_key(star: StarTable) -> tuple[str, ...]:
-    """The primary key's columns in the warehouse: a fact's surrogate, a dimension's own key."""
+    """Return the primary key in the warehouse: a fact's surrogate, or a dimension's natural key."""
     return (star.surrogate.name,) if star.surrogate else star.key_names
 
 
 def indexes(star: StarTable) -> dict[str, sql.Composed]:
-    """CREATE INDEX statements by the index's name."""
-    found: dict[str, sql.Composed] = {}
+    """Return CREATE INDEX statements by name of the index."""
+    statements: dict[str, sql.Composed] = {}
     if star.surrogate:
         keys = _identifiers(star.key_names)
         for suffix, definition in (
@@ -151,10 +155,10 @@ def indexes(star: StarTable) -> dict[str, sql.Composed]:
             ("current", sql.SQL("({}) WHERE valid_to IS NULL").format(keys)),
         ):
             name = f"{star.name}_{suffix}"
-            found[name] = _index("CREATE UNIQUE INDEX", name, star, definition)
+            statements[name] = _index("CREATE UNIQUE INDEX", name, star, definition)
     for name, text in star.indexes:
-        found[name] = _index("CREATE INDEX", name, star, _trusted(text))
-    return found
+        statements[name] = _index("CREATE INDEX", name, star, _trusted(text))
+    return statements
 
 
 def _index(
@@ -165,11 +169,46 @@ def _index(
     )
 
 
-def _create(
+def triggers(star: StarTable) -> dict[str, sql.Composed]:
+    """CREATE TRIGGER statements by `table.trigger`: they record the keys of changed rows."""
+    return {
+        f"{star.name}.totes_{event.lower()}": sql.SQL(
+            "CREATE OR REPLACE TRIGGER {trigger} AFTER {event} ON {table} REFERENCING {rows}"
+            " FOR EACH STATEMENT EXECUTE FUNCTION totes.record_changes({key});"
+            # a loader's session_replication_role may be replica
+            " ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}"
+        ).format(
+            trigger=sql.Identifier(f"totes_{event.lower()}"),
+            event=sql.SQL(event),
+            table=sql.Identifier(star.name),
+            rows=sql.SQL(rows),
+            key=key_text(primary_key(star)).as_string(),
+        )
+        for event, rows in _CHANGED_ROWS.items()
+    }
+
+
+_CHANGED_ROWS: Mapping[LiteralString, LiteralString] = {
+    "INSERT": "NEW TABLE AS changed",
+    "UPDATE": "OLD TABLE AS previous NEW TABLE AS changed",
+    "DELETE": "OLD TABLE AS changed",
+}
+
+
+def key_text(columns: Iterable[str], relation: str | None = None) -> sql.Composed:
+    """SQL: a key as the bookkeeping has it: one text, a JSON array of several columns."""
+    qualifier = (relation,) if relation else ()
+    parts = [sql.SQL("{}::text").format(sql.Identifier(*qualifier, name)) for name in columns]
+    if len(parts) == 1:
+        return sql.Composed(parts)
+    return sql.SQL("jsonb_build_array({})::text").format(sql.SQL(", ").join(parts))
+
+
+def _create_table(
     star: StarTable, columns: Collection[WarehouseColumn], reader: str
 ) -> Iterator[sql.Composed]:
-    """CREATE TABLE with its key and references, and who may read it."""
-    lines = [_definition(star, column) for column in columns]
+    """Yield CREATE TABLE with keys, and its comments and grant."""
+    lines = [_column_definition(star, column) for column in columns]
     lines.append(sql.SQL("PRIMARY KEY ({})").format(_identifiers(primary_key(star))))
     yield sql.SQL("CREATE TABLE {} ({})").format(
         sql.Identifier(star.name), sql.SQL(", ").join(lines)
@@ -182,12 +221,12 @@ def _create(
 
 def _add_column(star: StarTable, column: WarehouseColumn) -> Iterator[sql.Composed]:
     yield sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(
-        sql.Identifier(star.name), _definition(star, column)
+        sql.Identifier(star.name), _column_definition(star, column)
     )
     yield _column_comment(star.name, column)
 
 
-def _definition(star: StarTable, column: WarehouseColumn) -> sql.Composed:
+def _column_definition(star: StarTable, column: WarehouseColumn) -> sql.Composed:
     surrogate = star.surrogate is not None and column.name == star.surrogate.name
     return sql.SQL("{} {}{}{}").format(
         sql.Identifier(column.name),
@@ -199,10 +238,10 @@ def _definition(star: StarTable, column: WarehouseColumn) -> sql.Composed:
     )
 
 
-def _derived(
+def _views_and_function(
     star: StarTable, columns: Iterable[WarehouseColumn], reader: str
 ) -> Iterator[Addition]:
-    """A fact's views and function, with the columns of the table in their order there."""
+    """Yield a fact's views and function; `columns` are in the order of the table."""
     if star.current_view is None or star.as_of_function is None:
         return
     shown = [column for column in columns if column.name not in {"valid_from", "valid_to"}]
@@ -265,5 +304,5 @@ def _identifiers(names: Iterable[str]) -> sql.Composed:
 
 
 def _trusted(text: str) -> sql.SQL:
-    """SQL out of the declaration, which whoever runs the program has written."""
+    """Return SQL from the declaration, which is as trusted as the program itself."""
     return sql.SQL(text)

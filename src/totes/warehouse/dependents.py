@@ -1,8 +1,8 @@
-"""Objects that users build on the warehouse: no load fails because of them, and none loses them.
+"""Objects that users create on the warehouse's tables: loads keep them, or report which ones block.
 
-Tables, primary keys and views are never dropped, so most objects are safe. A rebuild replaces rows
-that users' foreign keys refer to, and that have values in users' columns: it keeps both. Objects
-with which PostgreSQL allows no load are named before the load begins.
+Tables, primary keys and views are never dropped, so most objects are not affected. A rebuild
+replaces all rows; it keeps the values of columns that users added, and users' foreign keys. Objects
+with which PostgreSQL does not allow a load are reported before the load begins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,106 +13,110 @@ from psycopg import Connection, errors, sql
 from totes.errors import WarehouseError
 from totes.postgres.sqlstate import is_row_security, message
 from totes.star.contract import StarTable
-from totes.star.definition import Star
-from totes.warehouse import daily
+from totes.star.folder import Star
 from totes.warehouse.ddl import warehouse_columns
-from totes.warehouse.statement import read, statement
+from totes.warehouse.statement import read_statement, statement
 
-_BOOKKEEPING = ("batches", "checks", "verifications", "quarantine", "deleted_dimension_rows")
-
-
-def tables_of(star: Star) -> list[str]:
-    """Every table that a load writes, those that pages read first at the beginning."""
-    return [*(f"totes.{name}" for name in (*_BOOKKEEPING, *daily.NAMES)), *star.tables]
+_BOOKKEEPING = ("batches", "checks", "quarantine", "deleted_dimension_rows")
 
 
-Added = Mapping[str, Sequence[str]]
+def loaded_tables(star: Star) -> list[str]:
+    """Return every table that a load writes, in the order in which dashboard pages read them.
+
+    `totes.verifications` is not among them: the result of the last verify survives a rebuild.
+    """
+    return [*(f"totes.{name}" for name in _BOOKKEEPING), *star.tables]
+
+
+UserColumns = Mapping[str, Sequence[str]]
 """Columns whose values a rebuild keeps, by star table."""
 
 
-class Obstacle(NamedTuple):
-    """An object that stops a load, or `only_rebuild`, and what to do about it."""
+class BlockingObject(NamedTuple):
+    """An object that blocks loads, or only rebuilds, with the remedy."""
 
-    found: str
+    description: str
     remedy: str
-    only_rebuild: bool = False
+    blocks_only_rebuilds: bool = False
 
 
-def obstacles(connection: Connection[Any], star: Star) -> list[Obstacle]:
-    """The objects that stop a load or a rebuild. Changes nothing."""
+def find_blocking_objects(connection: Connection[Any], star: Star) -> list[BlockingObject]:
+    """Return the objects that block loads or rebuilds; changes nothing."""
     with connection.transaction(force_rollback=True):
-        connection.execute(read("tune"))
+        connection.execute(read_statement("transaction_settings"))
         query = statement(
-            "obstacles",
-            tables=tables_of(star),
+            "blocking_objects",
+            tables=loaded_tables(star),
             stars=list(star.tables),
             facts=[table.name for table in star.tables.values() if table.is_fact],
-            columns=_known_columns(star),
+            columns=_declared_columns(star),
         )
-        found = [Obstacle(*row) for row in connection.execute(query)]
-        return found + _refused_by_explain(connection, star)
+        objects = [BlockingObject(*row) for row in connection.execute(query)]
+        return objects + _find_by_explain(connection, star)
 
 
-def refuse(connection: Connection[Any], star: Star, *, rebuild: bool) -> None:
-    """WarehouseError where an object stops a load, or a rebuild."""
-    for obstacle in obstacles(connection, star):
-        if rebuild or not obstacle.only_rebuild:
+def check_no_blocking_objects(connection: Connection[Any], star: Star, *, rebuild: bool) -> None:
+    """Raise WarehouseError if an object blocks a load, or a rebuild."""
+    for blocking in find_blocking_objects(connection, star):
+        if rebuild or not blocking.blocks_only_rebuilds:
             raise WarehouseError(
-                f"The warehouse can't be {'rebuilt' if rebuild else 'loaded'}: {obstacle.found}. "
-                f"{obstacle.remedy}; then run again. `totes check` lists such objects."
+                f"The warehouse can't be {'rebuilt' if rebuild else 'loaded'}: "
+                f"{blocking.description}. {blocking.remedy}; then run again. "
+                "`totes check` lists such objects."
             )
 
 
-def empty(connection: Connection[Any], star: Star) -> Added:
-    """Delete all rows, within the caller's transaction; returns what `restore` needs afterwards.
+def delete_all_rows(connection: Connection[Any], star: Star) -> UserColumns:
+    """Delete all rows in the caller's transaction; return the columns for `restore_user_columns`.
 
-    Batches come first since the dashboard's pages read them first, too: in the same order, the two
-    can't deadlock.
+    Tables are locked in the order in which dashboard pages read them, so the two can't deadlock.
     """
-    connection.execute(read("tune"))
-    added = _keep(connection, star)
-    tables = sql.SQL(", ").join(map(_identifier, tables_of(star)))
-    if connection.execute(_references(star)).fetchone() is None:
-        identity = sql.SQL("CONTINUE" if added else "RESTART")
+    connection.execute(read_statement("transaction_settings"))
+    user_columns = _save_user_columns(connection, star)
+    tables = sql.SQL(", ").join(map(_identifier, loaded_tables(star)))
+    if connection.execute(_user_foreign_keys(star)).fetchone() is None:
+        identity = sql.SQL("CONTINUE" if user_columns else "RESTART")
         connection.execute(sql.SQL("TRUNCATE {} {} IDENTITY").format(tables, identity))
-        return added
+        return user_columns
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
-    for table in reversed(tables_of(star)):  # facts before the dimensions that they refer to
+    for table in reversed(loaded_tables(star)):  # facts before the dimensions that they refer to
         connection.execute(sql.SQL("DELETE FROM {}").format(_identifier(table)))
-    return added
+    return user_columns
 
 
-def restore(connection: Connection[Any], star: Star, added: Added) -> None:
-    """Put the values of users' columns back, and check users' foreign keys."""
-    for name, columns in added.items():
-        key = _key(star.tables[name])
+def restore_user_columns(
+    connection: Connection[Any], star: Star, user_columns: UserColumns
+) -> None:
+    """Restore the values of users' columns, and check users' foreign keys."""
+    for name, columns in user_columns.items():
+        key = _key_columns(star.tables[name])
         connection.execute(
             statement(
-                "restore_added",
+                "restore_user_columns",
                 star=sql.Identifier(name),
-                kept=_kept(name),
-                added=_list(columns),
-                values=_list(columns, "kept"),
-                made_key=_list(key, "made"),
-                kept_key=_list(key, "kept"),
+                saved=_saved_table(name),
+                user_columns=_join_columns(columns),
+                values=_join_columns(columns, "saved"),
+                rebuilt_key=_join_columns(key, "rebuilt"),
+                saved_key=_join_columns(key, "saved"),
             )
         )
-    check_references(connection, star)
+    check_user_foreign_keys(connection, star)
 
 
-def check_references(connection: Connection[Any], star: Star) -> None:
-    """WarehouseError where a user's foreign key refers to a row that no longer exists."""
-    for name, theirs, ours, unmatched in connection.execute(_references(star)).fetchall():
-        if connection.execute(unmatched).fetchone() is not None:
+def check_user_foreign_keys(connection: Connection[Any], star: Star) -> None:
+    """Raise WarehouseError if a user's foreign key refers to a row that no longer exists."""
+    for name, table, referenced, query in connection.execute(_user_foreign_keys(star)).fetchall():
+        if connection.execute(query).fetchone() is not None:
             raise WarehouseError(
-                f"Foreign key {name} of {theirs} would refer to rows of {ours} that no longer "
+                f"Foreign key {name} of {table} would refer to rows of {referenced} that no longer "
                 "exist: delete its rows, or drop the constraint, then run again."
             )
 
 
-def _refused_by_explain(connection: Connection[Any], star: Star) -> list[Obstacle]:
-    """The first statement on the tables that PostgreSQL would refuse, with its message."""
-    query = statement("explain_changes", tables=tables_of(star))
+def _find_by_explain(connection: Connection[Any], star: Star) -> list[BlockingObject]:
+    """Return the first statement that PostgreSQL does not allow, with its message."""
+    query = statement("explain_changes", tables=loaded_tables(star))
     [(script,)] = connection.execute(query).fetchall()
     try:
         with connection.transaction():
@@ -124,12 +128,12 @@ def _refused_by_explain(connection: Connection[Any], star: Star) -> list[Obstacl
         errors.ObjectNotInPrerequisiteState,
     ) as error:
         if isinstance(error, errors.InsufficientPrivilege) and not is_row_security(error):
-            raise  # a privilege is missing: no object stops the load
-        if isinstance(error, errors.InvalidColumnReference):  # it does not name the publication
+            raise  # a missing privilege, not an object that blocks the load
+        if isinstance(error, errors.InvalidColumnReference):  # without the publication's name
             [(remedy,)] = connection.execute(_PUBLICATIONS).fetchall()
         else:
             remedy = error.diag.message_hint or "Drop or alter that object"
-        return [Obstacle(message(error), remedy.rstrip("."))]
+        return [BlockingObject(message(error), remedy.rstrip("."))]
     return []
 
 
@@ -144,34 +148,34 @@ FROM pg_publication_tables WHERE rowfilter IS NOT NULL
 """
 
 
-def _keep(connection: Connection[Any], star: Star) -> Added:
+def _save_user_columns(connection: Connection[Any], star: Star) -> UserColumns:
     query = statement(
-        "added_columns",
-        tables=tables_of(star),
+        "user_columns",
+        tables=loaded_tables(star),
         stars=list(star.tables),
-        columns=_known_columns(star),
+        columns=_declared_columns(star),
         surrogates=[table.surrogate.name for table in star.tables.values() if table.surrogate],
     )
-    added = dict(connection.execute(query).fetchall())
-    for name, columns in added.items():
+    user_columns = dict(connection.execute(query).fetchall())
+    for name, columns in user_columns.items():
         connection.execute(
             statement(
-                "keep_added",
-                kept=_kept(name),
+                "save_user_columns",
+                saved=_saved_table(name),
                 star=sql.Identifier(name),
-                key=_list(_key(star.tables[name])),
-                added=_list(columns),
+                key=_join_columns(_key_columns(star.tables[name])),
+                user_columns=_join_columns(columns),
             )
         )
-    return added
+    return user_columns
 
 
-def _references(star: Star) -> sql.Composed:
-    return statement("references", tables=tables_of(star))
+def _user_foreign_keys(star: Star) -> sql.Composed:
+    return statement("user_foreign_keys", tables=loaded_tables(star))
 
 
-def _known_columns(star: Star) -> list[str]:
-    """`table.column` of all that is declared."""
+def _declared_columns(star: Star) -> list[str]:
+    """Return `table.column` for all declared columns."""
     return [
         f"{table.name}.{column.name}"
         for table in star.tables.values()
@@ -179,7 +183,7 @@ def _known_columns(star: Star) -> list[str]:
     ]
 
 
-def _key(star: StarTable) -> list[str]:
+def _key_columns(star: StarTable) -> list[str]:
     return [*star.key_names, "valid_from"] if star.is_fact else [*star.key_names]
 
 
@@ -187,10 +191,10 @@ def _identifier(table: str) -> sql.Identifier:
     return sql.Identifier(*table.split("."))
 
 
-def _kept(name: str) -> sql.Identifier:
-    return sql.Identifier(f"kept_{name}")
+def _saved_table(name: str) -> sql.Identifier:
+    return sql.Identifier(f"saved_{name}")
 
 
-def _list(columns: Sequence[str], relation: str = "") -> sql.Composed:
+def _join_columns(columns: Sequence[str], relation: str = "") -> sql.Composed:
     qualifier = (relation,) if relation else ()
     return sql.SQL(", ").join(sql.Identifier(*qualifier, column) for column in columns)

@@ -1,13 +1,12 @@
-"""A batch's rows into the star: upserts of dimensions, versions of facts into their history.
+"""Load a batch's rows into the star: upsert dimensions, insert versions of facts.
 
-A fact's history is a row of versions on one line of time. A version usually goes to its end; one
-that comes late (it was in quarantine) goes between its neighbours by the same statements, which
-treat one moment of `valid_from` after another.
+The versions of a fact are ordered by time. A new version is usually the last; a version released
+from quarantine goes between earlier and later ones. A batch may have many versions of a row: the
+same statements place all of them, once per table.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,19 +14,23 @@ from typing import Any, NamedTuple
 import duckdb
 from psycopg import Connection, errors, sql
 
-from totes.engine import fitting
+from totes.duckdb_engine import convert_memory_errors, first_line
 from totes.lake.manifest import ProcessedManifest, StarFile
 from totes.progress import Progress
-from totes.star.contract import StarTable, literal
-from totes.star.definition import TOTESYS, Star
-from totes.warehouse import daily, dependents
-from totes.warehouse.binary import ROWS_PER_BLOCK, copy_in
-from totes.warehouse.statement import read, statement
+from totes.star.contract import StarTable, literal, quote
+from totes.star.folder import Star
+from totes.warehouse import dependents
+from totes.warehouse.binary import ROWS_PER_BLOCK, copy_in, read_blocks
+from totes.warehouse.ddl import key_text
+from totes.warehouse.statement import read_statement, statement
 
 BULK_ROWS = 10_000
-"""From here on an empty table is filled without its keys, which are then made set-wise."""
+"""From this size, keys and indexes of an empty table are dropped and created after filling it."""
 
-_REFUSED = {
+NUMPY_ROWS = 100_000
+"""From this number of rows, NumPy composes them: it saves more time than its import takes."""
+
+_QUARANTINE_COLUMNS = {
     "star_table": "VARCHAR",
     "key": "VARCHAR",
     "column_name": "VARCHAR",
@@ -38,137 +41,140 @@ _REFUSED = {
 }
 
 
-_MOMENT = {"valid_from": "TIMESTAMPTZ", "_op": "VARCHAR"}
-"""What a file of a star has beside its contract's columns."""
+_VERSION_COLUMNS = {"valid_from": "TIMESTAMPTZ", "_op": "VARCHAR"}
+"""The columns of a star table's files in addition to the declared ones."""
 
-_LONG = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
-"""Types that DuckDB takes by one name and tells by another."""
+_DESCRIBED_TYPES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
+"""Types that DESCRIBE returns under another name."""
 
 _DESCRIBE = "select column_name as name, column_type as type from (describe select * from {})"
 
 
-def apply(  # noqa: PLR0913, PLR0917  two ends, what goes from one to the other, and who watches
+def load_rows(  # noqa: PLR0913, PLR0917  both databases, the batch, and the progress
     connection: Connection[Any],
     engine: duckdb.DuckDBPyConnection,
     star: Star,
     manifest: ProcessedManifest,
-    local: Mapping[str, Path],
+    local_paths: Mapping[str, Path],
     progress: Progress,
 ) -> None:
-    """Bring the batch's rows into the warehouse, within the caller's transaction.
+    """Load a batch's rows into the warehouse in the caller's transaction.
 
-    `local` has the local copy of each object that the manifest's `files` and `refused` name.
+    `local_paths` maps each path in the manifest's `files` and `refused` to a local copy.
     """
-    connection.execute(read("tune"))
-    _Batch(connection, engine, star, manifest, local, progress).apply()
+    connection.execute(read_statement("transaction_settings"))
+    _BatchLoad(connection, engine, star, manifest, local_paths, progress).load()
 
 
-class UntrueError(Exception):
-    """What a file has instead of what its manifest says."""
+class ContentMismatchError(Exception):
+    """The content of a file differs from its manifest."""
 
 
-def check_file(  # noqa: PLR0913  a file, and all that says what must be in it
+def check_file(  # noqa: PLR0913  the file, and the expected content
     engine: duckdb.DuckDBPyConnection,
     star: Star,
     manifest: ProcessedManifest,
     file: StarFile,
     path: Path,
     *,
-    refused: bool,
+    is_quarantine: bool,
 ) -> None:
-    """UntrueError unless a file has the columns, types, rows and moments it must have."""
-    if not refused and file.table not in star.tables:
-        raise UntrueError(f"there is no star table {file.table}")
-    expected = _REFUSED if refused else _columns(star.tables[file.table]) | _MOMENT
+    """Raise ContentMismatchError unless a file has the expected columns, types, rows and times."""
+    if not is_quarantine and file.table not in star.tables:
+        raise ContentMismatchError(f"there is no star table {file.table}")
+    expected = (
+        _QUARANTINE_COLUMNS
+        if is_quarantine
+        else _column_types(star.tables[file.table]) | _VERSION_COLUMNS
+    )
     rows = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
     try:
-        with fitting(f"Reading {file.table} of batch {manifest.batch}"):
-            found = dict(
+        with convert_memory_errors(f"Reading {file.table} of batch {manifest.batch}"):
+            actual = dict(
                 engine.execute(f"select name, type from ({_DESCRIBE.format(rows)})").fetchall()
             )
-            if found != {name: _LONG.get(kind, kind) for name, kind in expected.items()}:
-                raise UntrueError(
-                    f"its columns are not those of {'the quarantine' if refused else file.table}"
+            if actual != {n: _DESCRIBED_TYPES.get(kind, kind) for n, kind in expected.items()}:
+                raise ContentMismatchError(
+                    f"its columns are not those of {'quarantine' if is_quarantine else file.table}"
                 )
-            op = "'upsert'" if refused else "_op"
-            counted = engine.execute(
+            op = "'upsert'" if is_quarantine else "_op"
+            counts = engine.execute(
                 f"select count(*), count(*) filter ({op} = 'delete'),"
                 f" coalesce(bool_and({op} in ('upsert', 'delete') and valid_from <= ?), true)"
                 f" from {rows}",
                 [manifest.captured_at],
             ).fetchone()
     except duckdb.Error as error:
-        raise UntrueError(str(error).splitlines()[0]) from error
-    if counted != (file.rows, file.deletes, True):
-        raise UntrueError(f"it has other rows than its {file.rows}, or {file.deletes} deletes")
+        raise ContentMismatchError(first_line(error)) from error
+    if counts != (file.rows, file.deletes, True):
+        raise ContentMismatchError(
+            f"its rows are not {file.rows} with {file.deletes} deletes, or one has a wrong time"
+        )
 
 
 class _Definition(NamedTuple):
-    """A key or index of a table, as the statements that drop and create it."""
+    """The statements that drop and create a key or index of a table."""
 
     table_name: str
-    take_down: str
-    put_up: str
+    drop_sql: str
+    create_sql: str
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _BatchLoad:
     connection: Connection[Any]
     engine: duckdb.DuckDBPyConnection
     star: Star
     manifest: ProcessedManifest
-    local: Mapping[str, Path]
+    local_paths: Mapping[str, Path]
     progress: Progress
 
-    def apply(self) -> None:
-        self._refuse()
-        in_bulk = [table for table in self.star.tables.values() if self._is_bulk(table)]
-        definitions = self._take_down(in_bulk)
-        changes = daily.Changes(self.connection)
+    def load(self) -> None:
+        self._quarantine_rejected()
+        to_fill = [table for table in self.star.tables.values() if self._can_fill(table)]
+        definitions = self._drop_keys_and_indexes(to_fill)
         for star in self.star.tables.values():
-            if star in in_bulk:
+            if star in to_fill:
                 self._fill(star)
             else:
-                self._merge(star, changes)
-        thinned = self._put_up(definitions)
-        for star in in_bulk:
+                self._merge(star)
+        self._create_keys_and_indexes(definitions)
+        for star in to_fill:
             self.connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(star.name)))
-        filled = {
-            star.name: None if star.name in thinned else self._parquet(self._files(star))
-            for star in in_bulk
-        }
-        changes.settle(filled.keys())
-        if self.star == TOTESYS:
-            daily.fill(self.connection, self.engine, filled)
-        self.connection.execute(statement("forget_earlier", batch=self.manifest.batch))
+        self.connection.execute(statement("delete_earlier_rejections", batch=self.manifest.batch))
 
-    def _refuse(self) -> None:
-        """Quarantine what the contract refused."""
+    def _quarantine_rejected(self) -> None:
+        """Quarantine the rows that the contract rejected."""
         if not self.manifest.refused:
             return
         columns = sql.SQL(", ").join(
             sql.SQL("{} {}").format(
                 sql.Identifier(name), sql.SQL("timestamptz" if name == "valid_from" else "text")
             )
-            for name in _REFUSED
+            for name in _QUARANTINE_COLUMNS
         )
-        staged = sql.Identifier("staged_refused")
+        staged = sql.Identifier("staged_rejected")
         self.connection.execute(
             sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS").format(
                 staged, columns
             )
         )
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
-        self._copy(staged, _REFUSED, self.manifest.refused)
+        self._copy(staged, _QUARANTINE_COLUMNS, self.manifest.refused)
         composite = [table.name for table in self.star.tables.values() if len(table.key) > 1]
         self.connection.execute(
-            statement("refuse", staged=staged, batch=self.manifest.batch, composite=composite)
+            statement(
+                "quarantine_rejected",
+                staged=staged,
+                batch=self.manifest.batch,
+                composite=composite,
+            )
         )
 
-    # A first load: straight into empty tables.
+    # Empty tables are filled directly.
 
-    def _is_bulk(self, star: StarTable) -> bool:
-        """Whether the star is empty and gets many rows, all of them of this moment."""
+    def _can_fill(self, star: StarTable) -> bool:
+        """Return whether the table is empty and gets many rows, all captured by this batch."""
         files = self._files(star)
         if sum(file.rows for file in files) < BULK_ROWS or any(file.deletes for file in files):
             return False
@@ -182,137 +188,162 @@ class _Batch:
         late = f"from ({self._parquet(files)}) where valid_from <> timestamptz {moment} limit 1"
         return self.engine.execute(f"select 1 {late}").fetchone() is None
 
-    def _take_down(self, stars: Sequence[StarTable]) -> list[_Definition]:
+    def _drop_keys_and_indexes(self, stars: Sequence[StarTable]) -> list[_Definition]:
         if not stars:
             return []
-        found = self.connection.execute(
+        rows = self.connection.execute(
             statement(
-                "definitions", tables=[star.name for star in stars], stars=list(self.star.tables)
+                "keys_and_indexes",
+                tables=[star.name for star in stars],
+                stars=list(self.star.tables),
+                valid=self._find_valid_keys(stars),
             )
         )
-        definitions = [_Definition(*row) for row in found]
+        definitions = [_Definition(*row) for row in rows]
         for definition in reversed(definitions):
-            self.connection.execute(definition.take_down.encode())
+            self.connection.execute(definition.drop_sql.encode())
         return definitions
 
+    def _find_valid_keys(self, stars: Iterable[StarTable]) -> list[str]:
+        """Return the foreign keys that the batch's files fulfil, as `table: definition`.
+
+        They can stay while the table is filled, if PostgreSQL does not check them row by row.
+        """
+        role = self.connection.execute("SHOW session_replication_role").fetchone()
+        if role != ("replica",):
+            return []
+        return [
+            f"{star.name}: FOREIGN KEY ({column.name})"
+            f" REFERENCES {dimension.name}({dimension.key_names[0]})"
+            for star in stars
+            for dimension in self._dimensions(star)
+            for column in star.columns
+            if column.references == dimension.name
+            and self._has_all_rows(dimension, star, column.name)
+        ]
+
+    def _has_all_rows(self, dimension: StarTable, star: StarTable, column: str) -> bool:
+        """Return whether the batch has all rows of `dimension` that a column refers to."""
+        if not (files := self._files(dimension)):
+            return False
+        unmatched = (
+            f"select 1 from ({self._parquet(self._files(star))}) as f"
+            f" anti join ({self._parquet(files)}) as d"
+            f" on f.{quote(column)} = d.{quote(dimension.key_names[0])} and d._op = 'upsert'"
+            f" where f.{quote(column)} is not null limit 1"
+        )
+        return self.engine.execute(unmatched).fetchone() is None
+
     def _fill(self, star: StarTable) -> None:
-        columns = _columns(star) | ({"valid_from": "TIMESTAMPTZ"} if star.is_fact else {})
+        columns = _column_types(star) | ({"valid_from": "TIMESTAMPTZ"} if star.is_fact else {})
         self._copy(sql.Identifier(star.name), columns, self._files(star))
 
-    def _put_up(self, definitions: Iterable[_Definition]) -> set[str]:
-        """Put keys and indexes up; the tables that lost rows to quarantine by it."""
-        thinned = set()
-        for table_name, _, put_up in definitions:
+    def _create_keys_and_indexes(self, definitions: Iterable[_Definition]) -> None:
+        """Create keys and indexes again; quarantine rows that violate a foreign key."""
+        for table_name, _, create_sql in definitions:
             try:
                 with self.connection.transaction():
-                    self.connection.execute(put_up.encode())
+                    self.connection.execute(create_sql.encode())
             except errors.ForeignKeyViolation:
-                star = self.star.tables[table_name]
-                self._set_aside(star, sql.Identifier(star.name))
-                thinned.add(star.name)
-                self.connection.execute(put_up.encode())
-        return thinned
+                self._quarantine_unmatched(self.star.tables[table_name], sql.Identifier(table_name))
+                self.connection.execute(create_sql.encode())
 
-    # Every other load: staged first.
+    # Rows for tables that are not empty are staged first.
 
-    def _merge(self, star: StarTable, changes: daily.Changes) -> None:
+    def _merge(self, star: StarTable) -> None:
         staged = sql.Identifier(f"staged_{star.name}")
         columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in star.columns)
         names = {"staged": staged, "star": sql.Identifier(star.name), "columns": columns}
         files = self._files(star)
-        if not (files or self._is_awaited(star)):
+        if not (files or self._has_waiting_versions(star)):
             return
-        self.connection.execute(statement("stage", **names))
+        self.connection.execute(statement("create_staging_table", **names))
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
         if files:
-            self._copy(staged, _columns(star) | _MOMENT, files)
+            self._copy(staged, _column_types(star) | _VERSION_COLUMNS, files)
         if star.is_fact:
-            self._free(star, staged)
+            self._stage_waiting(star, staged)
             self.connection.execute(sql.SQL("ANALYZE {}").format(staged))
-            self._set_aside(star, staged)
+            self._quarantine_unmatched(star, staged)
         else:
             self.connection.execute(sql.SQL("ANALYZE {}").format(staged))
-        moments = sql.SQL("SELECT DISTINCT valid_from FROM {} ORDER BY 1").format(staged)
-        if self.star == TOTESYS:
-            changes.touch(star, staged)
-        for (moment,) in self.connection.execute(moments).fetchall():
-            self._place(star, names, moment)
+        self._merge_staged(star, names)
 
-    def _is_awaited(self, star: StarTable) -> bool:
-        """Whether versions of the star wait for a dimension's row."""
+    def _has_waiting_versions(self, star: StarTable) -> bool:
+        """Return whether versions in quarantine wait for a dimension row."""
         query = (
             "SELECT EXISTS (SELECT FROM totes.quarantine"
             " WHERE star_table = %s AND waits_for IS NOT NULL AND released_at IS NULL)"
         )
         return self.connection.execute(query, [star.name]).fetchone() == (True,)
 
-    def _free(self, star: StarTable, staged: sql.Identifier) -> None:
-        """Stage the versions that waited for a dimension row of this batch."""
+    def _stage_waiting(self, star: StarTable, staged: sql.Identifier) -> None:
+        """Stage the quarantined versions that waited for a dimension row of this batch."""
         for dimension in self._dimensions(star):
             if self._files(dimension):
                 self.connection.execute(
                     statement(
-                        "free_waiting",
+                        "stage_waiting",
                         staged=staged,
                         name=star.name,
-                        same=_same_key(star, "known", "entered"),
-                        **_reference(dimension),
+                        same_key=_same_key(star, "s", "version"),
+                        **_reference_parts(dimension),
                         key_type=sql.SQL(dimension.key[0].type.postgres),
                     )
                 )
 
-    def _set_aside(self, star: StarTable, relation: sql.Identifier) -> None:
-        """Quarantine those rows of `relation` whose dimension rows are missing."""
+    def _quarantine_unmatched(self, star: StarTable, relation: sql.Identifier) -> None:
+        """Quarantine the rows of `relation` that refer to a missing dimension row."""
         for column in star.columns:
             if column.references:
                 self.connection.execute(
                     statement(
-                        "set_aside",
+                        "quarantine_unmatched",
                         relation=relation,
                         name=star.name,
                         batch=self.manifest.batch,
-                        key=_key_text(star, "w"),
-                        columns=_qualified("w", [c.name for c in star.columns]),
+                        key=_key_text(star, "u"),
+                        columns=_qualified("u", [c.name for c in star.columns]),
                         column=sql.Identifier(column.name),
                         column_name=column.name,
-                        **_reference(self.star.tables[column.references]),
+                        **_reference_parts(self.star.tables[column.references]),
                     )
                 )
 
-    def _place(
-        self, star: StarTable, names: Mapping[str, sql.Composable], moment: datetime
-    ) -> None:
-        """Bring the staged rows of one moment into the star."""
+    def _merge_staged(self, star: StarTable, names: Mapping[str, sql.Composable]) -> None:
+        """Merge the staged rows into the star table, whatever moments they have."""
         columns = [column.name for column in star.columns]
         parts = {
             **names,
+            "actions": sql.Identifier(f"actions_{star.name}"),
             "name": star.name,
-            "key": _names(star.key_names),
+            "surrogate": sql.Identifier(star.surrogate.name if star.surrogate else ""),
+            "key": _join_names(star.key_names),
             "key_text": _key_text(star, "s"),
-            "fact_key_text": _key_text(star, "f"),
-            "same_as_fact": _same_key(star, "f", "s"),
-            "same_as_earlier": _same_key(star, "f", "earlier"),
-            "same_as_joined": _same_key(star, "f", "joined"),
-            "same_as_dimension": _same_key(star, "d", "s"),
-            "same_as_entered": _same_key(star, "e", "s"),
-            "joined_key": _qualified("f", star.key_names),
-            "moment": moment,
+            "fact_and_first": _same_key(star, "f", "first"),
+            "fact_and_staged": _same_key(star, "f", "s"),
+            "dimension_and_staged": _same_key(star, "d", "s"),
+            "inserted_and_staged": _same_key(star, "i", "s"),
+            "later_and_staged": _same_key(star, "later", "s"),
+            "action_and_staged": _same_key(star, "a", "s"),
+            "keys_of_fact": _qualified("f", star.key_names),
+            "keys_of_staged": _qualified("s", star.key_names),
+            "columns_of_fact": _qualified("f", columns),
+            "columns_of_staged": _qualified("s", columns),
             "batch": self.manifest.batch,
             "captured_at": self.manifest.captured_at,
-            "of_fact": _qualified("f", columns),
-            "of_earlier": _qualified("earlier", columns),
-            "of_staged": _qualified("s", columns),
             "current": _qualified("d", columns),
             "excluded": _qualified("excluded", columns),
         }
-        late = moment < self.manifest.captured_at
-        for step in _STEPS[star.is_fact, late]:
+        late = sql.SQL("SELECT EXISTS (SELECT FROM {staged} WHERE valid_from < {captured_at})")
+        is_late = self.connection.execute(late.format(**parts)).fetchone() == (True,)
+        for step in _STEPS[star.is_fact, is_late]:
             self.connection.execute(statement(step, **parts))
-        if star.is_fact and late:  # join_equal deletes versions
-            dependents.check_references(self.connection, self.star)
+        if star.is_fact and is_late:  # delete_versions may have deleted some
+            dependents.check_user_foreign_keys(self.connection, self.star)
 
     def _dimensions(self, star: StarTable) -> list[StarTable]:
-        """The dimensions that a fact refers to, each once."""
+        """Return the dimensions that a fact refers to, each once."""
         names = dict.fromkeys(column.references for column in star.columns)
         return [self.star.tables[name] for name in names if name]
 
@@ -324,26 +355,34 @@ class _Batch:
         return f"select * from read_parquet([{paths}], hive_partitioning = false)"
 
     def _paths(self, files: Iterable[StarFile]) -> list[str]:
-        return [str(self.local[file.path]) for file in files]
+        return [str(self.local_paths[file.path]) for file in files]
 
     def _copy(
         self, table: sql.Identifier, columns: Mapping[str, str], files: Sequence[StarFile]
     ) -> None:
-        with fitting(f"Loading {files[0].table} of batch {self.manifest.batch}"):
+        with convert_memory_errors(f"Loading {files[0].table} of batch {self.manifest.batch}"):
             copy_in(
                 self.connection,
-                self.engine,
                 table=table,
                 columns=columns,
-                rows=self._parquet(files),
+                blocks=self._blocks(columns, files),
                 progress=self.progress,
-                block_rows=self._block_rows(files),
             )
 
-    def _block_rows(self, files: Iterable[StarFile]) -> int:
-        """How many rows take as little memory as the row groups that transform made of them.
+    def _blocks(
+        self, columns: Mapping[str, str], files: Sequence[StarFile]
+    ) -> Iterable[tuple[bytes, int]]:
+        """Return the files' rows for `copy_in`."""
+        if "VARCHAR" in columns.values() or sum(file.rows for file in files) < NUMPY_ROWS:
+            return read_blocks(self.engine, columns, self._parquet(files), self._block_rows(files))
+        from totes.warehouse import records  # noqa: PLC0415  imports NumPy
 
-        A file's last group may have few rows of any width.
+        return records.read_blocks(self.engine, columns, self._paths(files))
+
+    def _block_rows(self, files: Iterable[StarFile]) -> int:
+        """Return how many rows to read at a time: the smallest row group in the files.
+
+        Row groups are limited by bytes. A file's last group is ignored: it may have few rows.
         """
         smallest = self.engine.execute(
             "select min(row_group_num_rows) from ("
@@ -354,26 +393,39 @@ class _Batch:
         return min(ROWS_PER_BLOCK, (smallest and smallest[0]) or ROWS_PER_BLOCK)
 
 
-_OF_FACT = ("supersede", "drop_known", "close_versions", "insert_versions")
-_OF_DIMENSION = ("supersede", "delete_dimension", "upsert_dimension")
-_OF_LATE = ("end_superseded", "release")
+_RELEASE_STEPS = ("set_valid_to_of_superseded", "release_quarantined", "supersede_quarantined")
+_DIMENSION_STEPS = ("upsert_dimension", "remove_deletions", "record_deleted_dimension")
 
 _STEPS: Mapping[tuple[bool, bool], tuple[str, ...]] = MappingProxyType(
     {
-        (True, False): _OF_FACT,
-        (True, True): (*_OF_LATE, *_OF_FACT, "join_equal"),
-        (False, False): _OF_DIMENSION,
-        (False, True): (*_OF_LATE, "insert_ended_dimension", *_OF_DIMENSION),
+        (True, False): (
+            "supersede_quarantined",
+            "create_actions_table",
+            "find_latest_actions",
+            "end_versions",
+            "insert_versions",
+        ),
+        (True, True): (
+            *_RELEASE_STEPS,
+            "stage_continued",
+            "create_actions_table",
+            "find_actions",
+            "delete_versions",
+            "end_versions",
+            "insert_versions",
+        ),
+        (False, False): ("supersede_quarantined", *_DIMENSION_STEPS),
+        (False, True): (*_RELEASE_STEPS, *_DIMENSION_STEPS, "insert_deleted_dimension"),
     }
 )
-"""What places a moment's rows: of a fact or not, late (they were in quarantine) or not."""
+"""The statements that merge staged rows, by: is a fact, has rows from before the capture."""
 
 
-def _columns(star: StarTable) -> dict[str, str]:
+def _column_types(star: StarTable) -> dict[str, str]:
     return {column.name: column.type.name for column in star.columns}
 
 
-def _reference(dimension: StarTable) -> dict[str, str | sql.Identifier]:
+def _reference_parts(dimension: StarTable) -> dict[str, str | sql.Identifier]:
     return {
         "dimension": sql.Identifier(dimension.name),
         "dimension_name": dimension.name,
@@ -381,20 +433,16 @@ def _reference(dimension: StarTable) -> dict[str, str | sql.Identifier]:
     }
 
 
-def _names(columns: Iterable[str]) -> sql.Composed:
+def _join_names(columns: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, columns))
 
 
 def _key_text(star: StarTable, alias: str) -> sql.Composed:
-    """SQL: the natural key as bookkeeping has it: one text, a JSON array of several columns."""
-    parts = [sql.SQL("{}::text").format(sql.Identifier(alias, name)) for name in star.key_names]
-    if len(parts) == 1:
-        return sql.Composed(parts)
-    return sql.SQL("jsonb_build_array({})::text").format(sql.SQL(", ").join(parts))
+    return key_text(star.key_names, alias)
 
 
 def _same_key(star: StarTable, one: str, other: str) -> sql.Composed:
-    """SQL: whether two relations' rows have the same natural key."""
+    """Return SQL that is true if two relations' rows have the same natural key."""
     return sql.SQL("({}) = ({})").format(
         _qualified(one, star.key_names), _qualified(other, star.key_names)
     )

@@ -1,6 +1,6 @@
-"""Quarantine, as the warehouse holds it: versions that were refused and that nothing has replaced.
+"""Queries on quarantine: rejected versions that are neither superseded nor released.
 
-What superseded or released rows say is history; it stays in the table `totes.quarantine`.
+Superseded and released versions remain in the table `totes.quarantine` as history.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from totes.warehouse.schema import check_migrations
 
 
 @dataclass(frozen=True)
-class Count:
-    """How many rows of a star table wait, for one reason."""
+class QuarantineCount:
+    """The number of quarantined rows of a star table with the same column and reason."""
 
     rows: int
     table: str
@@ -27,10 +27,10 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A version in quarantine: the star table, its natural key there, and the reason.
+class QuarantinedRow:
+    """A version in quarantine: star table, natural key, and reason.
 
-    Also a value that can't be read in the source: `batch` is None, `table` a table of the source.
+    Or a value that can't be read in the source: `batch` is None, and `table` a source table.
     """
 
     batch: int | None
@@ -42,18 +42,18 @@ class Refused:
 
 
 @contextmanager
-def _migrated(warehouse: Dsn) -> Iterator[Connection[Any]]:
-    """A session of a warehouse that has its tables; WarehouseError where it has not."""
+def _connect(warehouse: Dsn) -> Iterator[Connection[Any]]:
+    """Yield a session; raises WarehouseError if the warehouse has no tables yet."""
     with connect(warehouse) as connection:
         check_migrations(connection)
         yield connection
 
 
-def counts(warehouse: Dsn) -> list[Count]:
-    """By table, column and reason."""
+def count_quarantined_rows(warehouse: Dsn) -> list[QuarantineCount]:
+    """Return the numbers of quarantined rows by table, column and reason."""
     with (
-        _migrated(warehouse) as connection,
-        connection.cursor(row_factory=class_row(Count)) as rows,
+        _connect(warehouse) as connection,
+        connection.cursor(row_factory=class_row(QuarantineCount)) as rows,
     ):
         return rows.execute(
             'SELECT count(*) AS rows, star_table AS "table", column_name AS "column", reason'
@@ -62,10 +62,10 @@ def counts(warehouse: Dsn) -> list[Count]:
         ).fetchall()
 
 
-def refused(warehouse: Dsn, table: str | None, limit: int) -> list[Refused]:
-    """The oldest `limit` of them, of one star table or of all."""
-    with _migrated(warehouse) as connection:
-        cursor = connection.cursor(row_factory=class_row(Refused))
+def list_quarantined_rows(warehouse: Dsn, table: str | None, limit: int) -> list[QuarantinedRow]:
+    """Return the oldest `limit` quarantined rows of one star table, or of all if it is None."""
+    with _connect(warehouse) as connection:
+        cursor = connection.cursor(row_factory=class_row(QuarantinedRow))
         return cursor.execute(
             'SELECT batch, star_table AS "table", key, column_name AS "column", value, reason'
             " FROM totes.quarantine WHERE released_at IS NULL AND superseded_at IS NULL"
@@ -75,12 +75,12 @@ def refused(warehouse: Dsn, table: str | None, limit: int) -> list[Refused]:
         ).fetchall()
 
 
-def refused_batches(warehouse: Dsn, *, history: bool = True) -> list[int]:
-    """The batches with rows that the contract refused, and a release can try again.
+def find_rejected_batches(warehouse: Dsn, *, history: bool = True) -> list[int]:
+    """Return the batches with rows that the contract rejected, which a release can try again.
 
-    Those of the `history` too, which something newer has replaced: they belong between others.
+    With `history`, also batches with superseded rows: they belong between other versions.
     """
-    with _migrated(warehouse) as connection:
+    with _connect(warehouse) as connection:
         rows = connection.execute(
             "SELECT DISTINCT batch FROM totes.quarantine WHERE waits_for IS NULL"
             " AND released_at IS NULL AND (%s OR superseded_at IS NULL) ORDER BY batch",
@@ -89,8 +89,8 @@ def refused_batches(warehouse: Dsn, *, history: bool = True) -> list[int]:
         return [batch for (batch,) in rows]
 
 
-def set_aside(warehouse: Dsn, batch: int) -> dict[str, int]:
-    """Rows of a batch that wait for a row of a dimension, by star table."""
+def count_waiting_rows(warehouse: Dsn, batch: int) -> dict[str, int]:
+    """Return how many rows of a batch wait for a dimension row, by star table."""
     with connect(warehouse) as connection:
         rows = connection.execute(
             "SELECT star_table, count(*) FROM totes.quarantine WHERE batch = %s"

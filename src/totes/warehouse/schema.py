@@ -1,6 +1,6 @@
-"""The warehouse's schema: created, upgraded, and compared with the declaration of the star.
+"""Create, upgrade and check the warehouse's schema.
 
-The star's tables come from its declaration, the bookkeeping in schema `totes` from migrations.
+The star tables are created from the declaration, the tables in schema `totes` by migrations.
 """
 
 from collections.abc import Iterator
@@ -13,139 +13,177 @@ from psycopg.rows import dict_row
 from totes.config.settings import Dsn
 from totes.errors import WarehouseError, WarehouseOutdated
 from totes.failpoint import reach
-from totes.star.definition import TOTESYS, Star
+from totes.postgres.sqlstate import message
+from totes.star.folder import TOTESYS, Star
 from totes.warehouse.connection import connect, require_default_schema
-from totes.warehouse.ddl import Addition, Mismatch, WarehouseColumn, WarehouseTable, compare
+from totes.warehouse.ddl import (
+    Addition,
+    Mismatch,
+    WarehouseColumn,
+    WarehouseTable,
+    compare,
+    warehouse_columns,
+)
 
 READER = "totes_reader"
-"""The role that may read everything here and change nothing."""
+"""The role that may read the whole warehouse and write nothing."""
 
-OLDEST_SERVER = 150000
+MIN_SERVER_VERSION = 150000
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('totes.migrate', 0))"
 
 
 def migrate(dsn: Dsn, star: Star = TOTESYS) -> list[str]:
-    """Create the warehouse's tables, or add what this program's need; what was added, in words.
+    """Create the warehouse's tables, or add what is missing; return descriptions of the additions.
 
-    Raises WarehouseError, and adds nothing to the star, where it differs in another way.
+    Raises WarehouseError, and changes no star table, if the warehouse differs in any other way.
     """
     with connect(dsn) as connection:
-        if connection.info.server_version < OLDEST_SERVER:
+        if connection.info.server_version < MIN_SERVER_VERSION:
             raise WarehouseError("The warehouse needs PostgreSQL 15 or newer.")
         require_default_schema(connection)
         with connection.transaction():
             connection.execute(_LOCK)
-            _ensure_reader(connection)
-            connection.execute(_sql("ledger.sql"))
-            reach("migrate.before-ledger")
-            if not _applied(connection):
-                _refuse_taken_names(connection, star)
-        reach("migrate.ledger-made")
-        applied = [f"migration {name}" for name in _migrations() if _apply(connection, name)]
-        return [*applied, *_add(connection, star)]
+            _create_reader_role(connection)
+            connection.execute(_read_sql("migrations_table.sql"))
+            reach("migrate.before-migrations-table")
+            if not _read_applied(connection):
+                _check_names_are_free(connection, star)
+        reach("migrate.migrations-table-created")
+        applied = [
+            f"migration {name}" for name in _list_migrations() if _apply_migration(connection, name)
+        ]
+        return [*applied, *_add_missing(connection, star)]
 
 
-def check(connection: Connection[Any], star: Star = TOTESYS) -> None:
-    """WarehouseError where the warehouse is older or newer than the program, or was altered."""
+def check_schema(connection: Connection[Any], star: Star = TOTESYS) -> None:
+    """Raise WarehouseError if the schema is older or newer than the program, or was altered."""
     check_migrations(connection)
-    for addition in _differences(connection, star):
+    for addition in _find_additions(connection, star):
         if addition.is_loaded:
             raise WarehouseOutdated(
-                f"The warehouse lacks {addition.what}: run `totes warehouse migrate`."
+                f"The warehouse has no {addition.what}: run `totes warehouse migrate`."
             )
 
 
-def is_made(connection: Connection[Any]) -> bool:
-    """Whether any migration was applied: a first one that failed leaves an empty ledger."""
-    return bool(_applied(connection))
+def has_tables(connection: Connection[Any]) -> bool:
+    """Return whether any migration was applied; if the first one failed, the table is empty."""
+    return bool(_read_applied(connection))
 
 
 def check_migrations(connection: Connection[Any]) -> None:
-    """WarehouseError where the warehouse is older or newer than the program."""
+    """Raise WarehouseError if the warehouse's migrations are older or newer than the program."""
     require_default_schema(connection)
-    applied = _applied(connection)
-    _refuse_newer(applied)
+    applied = _read_applied(connection)
+    _check_not_newer(applied)
     if not applied:
-        raise WarehouseOutdated("The warehouse has no tables yet: `totes run --once` makes them.")
-    if missing := sorted(set(_migrations()) - applied):
+        raise WarehouseOutdated("The warehouse has no tables yet: run `totes run --once`.")
+    if missing := sorted(set(_list_migrations()) - applied):
         raise WarehouseOutdated(
-            f"The warehouse has not had migration {missing[0]}: run `totes warehouse migrate`."
+            f"The warehouse lacks migration {missing[0]}: run `totes warehouse migrate`."
         )
 
 
-def _add(connection: Connection[Any], star: Star) -> list[str]:
-    """Add what the star's declaration has and the warehouse has not, in one transaction."""
+def _add_missing(connection: Connection[Any], star: Star) -> list[str]:
+    """Add everything declared that the warehouse does not have, in one transaction."""
     with connection.transaction():
         connection.execute(_LOCK)
-        additions = list(_differences(connection, star))
+        additions = list(_find_additions(connection, star))
         for addition in additions:
             for statement in addition.statements:
                 connection.execute(statement)
         connection.execute(star.functions.encode())
+        connection.execute(
+            "INSERT INTO totes.star_columns"
+            " SELECT * FROM unnest(%(tables)s::text[], %(columns)s::text[]) ON CONFLICT DO NOTHING",
+            _declared_columns(star),
+        )
         reach("migrate.before-star")
-    reach("migrate.star-made")
+    reach("migrate.star-created")
     return [addition.what for addition in additions]
 
 
-def _refuse_taken_names(connection: Connection[Any], star: Star) -> None:
-    """WarehouseError where a warehouse that is new to the platform has relations of these names.
+def _check_names_are_free(connection: Connection[Any], star: Star) -> None:
+    """Raise WarehouseError if a new warehouse already has relations with names of star tables.
 
-    They are somebody else's, even if they look like the star's.
+    The platform did not create them, even if they have the same columns.
     """
     query = (
         "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND relkind NOT IN ('i', 'I')"
         " AND relnamespace = quote_ident(current_schema())::regnamespace ORDER BY 1"
     )
-    taken = [name for (name,) in connection.execute(query, [list(star.tables)])]
-    if taken:
+    existing = [name for (name,) in connection.execute(query, [list(star.tables)])]
+    if existing:
         raise WarehouseError(
-            f"The warehouse already has {', '.join(taken)}, not created by the platform: drop or "
-            "rename what has that name, or use a database or schema without it."
+            f"The warehouse already has {', '.join(existing)}, not created by the platform: drop "
+            "or rename them, or use another database or schema."
         )
 
 
-def _differences(connection: Connection[Any], star: Star) -> Iterator[Addition]:
-    """What the warehouse lacks of the star; WarehouseError where it differs in another way."""
-    found = _tables(connection, star)
-    names = frozenset(name for (name,) in connection.execute(_sql("names.sql")))
+def _declared_columns(star: Star) -> dict[str, list[str]]:
+    """Return two lists with an element for each column of the star in the warehouse."""
+    pairs = [(t.name, column.name) for t in star.tables.values() for column in warehouse_columns(t)]
+    return {
+        "tables": [table for table, _ in pairs],
+        "columns": [column for _, column in pairs],
+    }
+
+
+def _check_nothing_removed(connection: Connection[Any], star: Star) -> None:
+    """Raise WarehouseError if a table or column was removed from the declaration, or renamed.
+
+    Columns that users added to star tables are not recorded, and not the platform's concern.
+    """
+    query = connection.execute(_read_sql("removed.sql"), _declared_columns(star))
+    for table, column, is_table_declared in query:
+        what = f"column {table}.{column}" if is_table_declared else f"table {table}"
+        raise WarehouseError(
+            f"The warehouse has {what}, which is no longer declared: no data would reach it. "
+            "Declare it again, or migrate an empty database and run `totes replay`."
+        )
+
+
+def _find_additions(connection: Connection[Any], star: Star) -> Iterator[Addition]:
+    """Yield what the warehouse lacks; raises WarehouseError if it differs in any other way."""
+    _check_nothing_removed(connection, star)
+    existing = _read_tables(connection, star)
+    names = frozenset(name for (name,) in connection.execute(_read_sql("names.sql")))
     for table in star.tables.values():
-        for difference in compare(table, found.get(table.name), names, READER):
+        for difference in compare(table, existing.get(table.name), names, READER):
             if isinstance(difference, Mismatch):
                 raise WarehouseError(
-                    f"Table {table.name} of the warehouse has {difference.found}, but "
-                    f"{difference.expected} is declared. "
+                    f"Table {table.name} of the warehouse has {difference.actual}, but "
+                    f"{difference.declared} is declared. "
                     "Restore it, or migrate an empty database and run `totes replay`."
                 )
             yield difference
 
 
-def _tables(connection: Connection[Any], star: Star) -> dict[str, WarehouseTable]:
-    """The star's tables that the warehouse has, by name."""
-    found: dict[str, WarehouseTable] = {}
+def _read_tables(connection: Connection[Any], star: Star) -> dict[str, WarehouseTable]:
+    """Return the star tables that the warehouse has, by name."""
+    tables: dict[str, WarehouseTable] = {}
     with connection.cursor(row_factory=dict_row) as cursor:
-        for row in cursor.execute(_sql("catalogue.sql"), {"tables": list(star.tables)}):
+        for row in cursor.execute(_read_sql("catalogue.sql"), {"tables": list(star.tables)}):
             name, key = row.pop("table_name"), row.pop("key")
-            table = found.setdefault(name, WarehouseTable({}, tuple(key)))
+            table = tables.setdefault(name, WarehouseTable({}, tuple(key)))
             table.columns[row["name"]] = WarehouseColumn(**row)
-    return found
+    return tables
 
 
-def _apply(connection: Connection[Any], name: str) -> bool:
-    """Apply one migration in a transaction of its own; false where it was there already."""
+def _apply_migration(connection: Connection[Any], name: str) -> bool:
+    """Apply one migration in a transaction; return false if it was applied before."""
     with connection.transaction():
         connection.execute(_LOCK)
-        applied = _applied(connection)
-        _refuse_newer(applied)
+        applied = _read_applied(connection)
+        _check_not_newer(applied)
         if name in applied:
             return False
         try:
-            connection.execute(_sql(f"migrations/{name}"))
+            connection.execute(_read_sql(f"migrations/{name}"))
         except errors.DependentObjectsStillExist as error:
-            dependents = (error.diag.message_detail or "").replace("\n", ", ")
             raise WarehouseError(
-                f"Migration {name} failed: {error.diag.message_primary} ({dependents}). "
-                "Drop what depends on it, run `totes warehouse migrate` again, and create it anew."
+                f"Migration {name} failed: {message(error)}. "
+                "Drop the dependent objects, run `totes warehouse migrate`, and create them again."
             ) from error
         connection.execute("INSERT INTO totes.migrations (name) VALUES (%s)", [name])
         reach("migrate.before-commit")
@@ -153,22 +191,22 @@ def _apply(connection: Connection[Any], name: str) -> bool:
     return True
 
 
-def _applied(connection: Connection[Any]) -> set[str]:
+def _read_applied(connection: Connection[Any]) -> set[str]:
     if connection.execute("SELECT to_regclass('totes.migrations')").fetchone() == (None,):
         return set()
     return {name for (name,) in connection.execute("SELECT name FROM totes.migrations")}
 
 
-def _refuse_newer(applied: set[str]) -> None:
-    if unknown := sorted(applied - set(_migrations())):
+def _check_not_newer(applied: set[str]) -> None:
+    if unknown := sorted(applied - set(_list_migrations())):
         raise WarehouseError(
-            f"The warehouse has had migration {unknown[-1]}, which this program does not know: "
+            f"Migration {unknown[-1]} of the warehouse is newer than this program: "
             "upgrade terrific-totes."
         )
 
 
-def _ensure_reader(connection: Connection[Any]) -> None:
-    if _known_role(connection):
+def _create_reader_role(connection: Connection[Any]) -> None:
+    if _has_reader_role(connection):
         return
     try:
         with connection.transaction():
@@ -179,18 +217,18 @@ def _ensure_reader(connection: Connection[Any]) -> None:
             f"run `CREATE ROLE {READER}` as a superuser, then try again."
         ) from None
     except (errors.DuplicateObject, errors.UniqueViolation):
-        return  # another warehouse of this server was quicker
+        return  # created at the same time for another database of this server
 
 
-def _known_role(connection: Connection[Any]) -> bool:
+def _has_reader_role(connection: Connection[Any]) -> bool:
     return connection.execute("SELECT to_regrole(%s)", [READER]).fetchone() != (None,)
 
 
-def _migrations() -> list[str]:
-    """Names of the migrations this program knows, in order."""
+def _list_migrations() -> list[str]:
+    """Return the names of this program's migrations in order."""
     folder = files("totes.warehouse") / "migrations"
     return sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
 
 
-def _sql(path: str) -> bytes:
+def _read_sql(path: str) -> bytes:
     return (files("totes.warehouse") / path).read_bytes()

@@ -1,4 +1,4 @@
-"""The loader's SQL, one file for each statement."""
+"""The SQL of loads: one file for each statement."""
 
 from functools import cache
 from importlib.resources import files
@@ -7,10 +7,11 @@ from psycopg import sql
 
 
 def statement(name: str, /, **parts: object) -> sql.Composed:
-    """The statement of that file: values become literals, identifiers are composed."""
-    return sql.SQL(read(name)).format(**parts)
+    """Return the statement in `statements/{name}.sql`; values become literals."""
+    return sql.SQL(read_statement(name)).format(**parts)
 
 
 @cache
-def read(name: str) -> str:
+def read_statement(name: str) -> str:
+    """Return the text of `statements/{name}.sql`."""
     return (files("totes.warehouse") / "statements" / f"{name}.sql").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A few questions that the demonstration asks the warehouse, and their answers."""
+"""The queries that the demo runs in the warehouse, and their results."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -15,7 +15,7 @@ from totes.warehouse.connection import connect
 
 @dataclass(frozen=True)
 class Country:
-    """This month's sales to one country."""
+    """The sales of this month to one country."""
 
     country: str
     orders: int
@@ -24,7 +24,7 @@ class Country:
 
 @dataclass(frozen=True)
 class Overdue:
-    """Unpaid payments past their date, in one currency."""
+    """The overdue payments in one currency."""
 
     currency_code: str
     payments: int
@@ -33,7 +33,7 @@ class Overdue:
 
 @dataclass(frozen=True)
 class Version:
-    """An order as it was from `valid_from` on; `last_updated` is what totesys says."""
+    """A version of an order, valid from `valid_from`; `last_updated` is the column in totesys."""
 
     sales_order_id: int
     valid_from: datetime
@@ -46,10 +46,10 @@ class Version:
 
 @dataclass(frozen=True)
 class Answers:
-    """`order` is one that was changed in silence, version by version; empty before there is one.
+    """The results of all queries.
 
-    All that totesys had committed at `checked_at` is in them; the newest of it was seen at
-    `data_to`.
+    They include every change that was committed at `checked_at`; the newest was captured at
+    `data_to`. `order` has the versions of an order that was changed silently; empty without one.
     """
 
     data_to: datetime | None = None
@@ -59,8 +59,8 @@ class Answers:
     order: tuple[Version, ...] = ()
 
 
-def ask(warehouse: Dsn) -> Answers:
-    """Put the questions to the warehouse."""
+def query_answers(warehouse: Dsn) -> Answers:
+    """Run all queries in the warehouse."""
     with connect(warehouse) as connection:
         freshness = "SELECT data_to, checked_at FROM totes.freshness"
         [(data_to, checked_at)] = connection.execute(freshness).fetchall()
@@ -73,7 +73,7 @@ def ask(warehouse: Dsn) -> Answers:
         )
 
 
-def _rows[T](connection: Connection[Any], kind: type[T], question: str) -> tuple[T, ...]:
-    query = (files(__package__) / f"{question}.sql").read_bytes()
-    with connection.cursor(row_factory=class_row(kind)) as cursor:
+def _rows[T](connection: Connection[Any], row_class: type[T], name: str) -> tuple[T, ...]:
+    query = (files(__package__) / f"{name}.sql").read_bytes()
+    with connection.cursor(row_factory=class_row(row_class)) as cursor:
         return tuple(cursor.execute(query))

@@ -1,4 +1,4 @@
--- What should have been paid before the business's today and was not.
+-- Unpaid payments that were due before the current day of the business.
 SELECT currency.currency_code, count(*) AS payments, sum(payment.payment_amount) AS amount
 FROM current_payment AS payment
 JOIN dim_currency AS currency USING (currency_id)

@@ -1,5 +1,4 @@
--- This month's sales by country. The month is that of the newest order: the simulated business has
--- a clock of its own.
+-- Sales by country in the month of the newest order: last month, until this month has an order.
 SELECT location.country, count(*) AS orders, sum(sale.units_sold) AS bags
 FROM current_sales_order AS sale
 JOIN dim_location AS location ON location.location_id = sale.agreed_delivery_location_id

@@ -1,4 +1,4 @@
--- Every version of the order that changed last although its last_updated stood still.
+-- All versions of the last changed order whose last_updated is the same in every version.
 WITH changed AS (
     SELECT sales_order_id
     FROM fact_sales_order

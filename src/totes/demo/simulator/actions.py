@@ -1,6 +1,6 @@
-"""Does what `business` decides: one function for each kind of event, inside a transaction.
+"""The events that `business` plans, written to the database: a function for each kind.
 
-An action gives the line that tells of it, or None where there was nothing to do.
+Each function returns the text of the event, or None if there was nothing to do.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,33 +16,33 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from totes.demo.simulator import business, reference, words
-from totes.demo.simulator.business import DEALS, PURCHASE, SALE, Deal, Kind, Known
+from totes.demo.simulator.business import ORDER_TYPES, PURCHASE, SALE, Kind, OrderType, ReferenceIds
 from totes.demo.simulator.filling import insert
 from totes.demo.simulator.reference import Row
 
-RECENT = 500
-"""How far back, in ids, an order is likely to be touched again."""
+RECENT_ORDERS = 500
+"""An order that is changed is among so many of the newest ones."""
 
 
 @dataclass
-class Work:
-    """A transaction at work: whose it is, when it happens, and the rows it has touched."""
+class Writer:
+    """Writes rows in one database transaction, at a time of the business's clock."""
 
     connection: psycopg.Connection
     random: Random
     at: datetime
-    known: Known
-    touched: dict[tuple[str, int], None] = field(default_factory=dict)
-    """Table and id, in the order of touching."""
+    reference_ids: ReferenceIds
+    written_rows: dict[tuple[str, int], None] = field(default_factory=dict)
+    """Table and id of the rows that were inserted, updated or deleted, in this order."""
 
     def insert(self, table: str, row: Row) -> int:
         """Insert a row and return its id."""
         key = insert(self.connection, table, row)
-        self.touched[table, key] = None
+        self.written_rows[table, key] = None
         return key
 
     def update(self, table: str, key: int, row: Row) -> None:
-        """Set the given columns of one row."""
+        """Set the columns in `row` of the row with the id `key`."""
         assignments = sql.SQL(", ").join(
             sql.SQL("{} = {}").format(sql.Identifier(column), sql.Placeholder()) for column in row
         )
@@ -51,7 +51,7 @@ class Work:
         )
 
     def delete(self, table: str, key: int) -> None:
-        """Delete one row."""
+        """Delete the row with the id `key`."""
         self._change(sql.SQL("DELETE FROM {table} WHERE {id} = %s"), table, key)
 
     def _change(
@@ -66,231 +66,240 @@ class Work:
             table=sql.Identifier(table), id=sql.Identifier(f"{table}_id"), to=to
         )
         self.connection.execute(composed, [*(row or {}).values(), key])
-        self.touched[table, key] = None
+        self.written_rows[table, key] = None
 
     def row(self, table: str, key: int) -> dict[str, Any]:
-        """The row with this id, or the first after it."""
+        """Return the row with this id, or the one with the next higher id."""
         query = sql.SQL("SELECT * FROM {table} WHERE {id} >= %s ORDER BY {id} LIMIT 1").format(
             table=sql.Identifier(table), id=sql.Identifier(f"{table}_id")
         )
         with self.connection.cursor(row_factory=dict_row) as cursor:
             row = cursor.execute(query, [key]).fetchone()
-        assert row is not None  # noqa: S101  ids come from the database
+        assert row is not None  # noqa: S101  the id was read from the table
         return row
 
-    def recent(self, deal: Deal) -> dict[str, Any] | None:
-        """One of the newest orders, if there are any."""
+    def choose_recent_order(self, order_type: OrderType) -> dict[str, Any] | None:
+        """Return one of the newest orders, or None if there are none."""
         query = sql.SQL("SELECT min({id}), max({id}) FROM {table}").format(
-            table=sql.Identifier(deal.order), id=sql.Identifier(f"{deal.order}_id")
+            table=sql.Identifier(order_type.table), id=sql.Identifier(f"{order_type.table}_id")
         )
         first, last = self.connection.execute(query).fetchone() or (None, None)
         if last is None:
             return None
-        return self.row(deal.order, self.random.randint(max(first, last - RECENT + 1), last))
+        first_recent = max(first, last - RECENT_ORDERS + 1)
+        return self.row(order_type.table, self.random.randint(first_recent, last))
 
     @contextmanager
     def savepoint(self, *, keep: bool) -> Iterator[None]:
-        """Run in a savepoint; with `keep` false it is rolled back at the end."""
-        before = dict(self.touched)
+        """Run the block in a savepoint, which is rolled back at its end unless `keep`."""
+        before = dict(self.written_rows)
         with self.connection.transaction():
             yield
             if not keep:
-                self.touched = before
+                self.written_rows = before
                 raise psycopg.Rollback
 
 
 def script(name: str) -> sql.SQL:
-    """The statement in the file of this name, beside this module."""
+    """Return the SQL in the file of this name beside this module."""
     return sql.SQL((files("totes.demo.simulator") / f"{name}.sql").read_text(encoding="utf-8"))
 
 
-def _deal(work: Work, deal: Deal) -> str:
-    row = business.order(work.random, deal, work.at, work.known)
-    order_id = work.insert(deal.order, row)
-    transaction_id = work.insert("transaction", business.transaction(deal, work.at, order_id))
-    work.insert("payment", business.payment(work.random, deal, work.at, row, transaction_id))
-    code = work.known.currency[row["currency_id"]]
-    return f"{deal.kind} {order_id}: {row[deal.quantity]:,} at {row[deal.price]:.2f} {code}"
+def _place_order(writer: Writer, order_type: OrderType) -> str:
+    row = business.order(writer.random, order_type, writer.at, writer.reference_ids)
+    order_id = writer.insert(order_type.table, row)
+    transaction_id = writer.insert(
+        "transaction", business.transaction(order_type, writer.at, order_id)
+    )
+    writer.insert(
+        "payment", business.payment(writer.random, order_type, writer.at, row, transaction_id)
+    )
+    code = writer.reference_ids.currency[row["currency_id"]]
+    quantity, price = row[order_type.quantity_column], row[order_type.price_column]
+    return f"{order_type.kind} {order_id}: {quantity:,} at {price:.2f} {code}"
 
 
-def sale(work: Work) -> str:
-    """A sales order with its transaction and payment."""
-    return _deal(work, SALE)
+def sale(writer: Writer) -> str:
+    """Insert a sales order with its transaction and payment."""
+    return _place_order(writer, SALE)
 
 
-def purchase(work: Work) -> str:
-    """A purchase order with its transaction and payment."""
-    return _deal(work, PURCHASE)
+def purchase(writer: Writer) -> str:
+    """Insert a purchase order with its transaction and payment."""
+    return _place_order(writer, PURCHASE)
 
 
-def pay(work: Work) -> str | None:
-    """All that is due today, in one statement and one millisecond."""
-    paid = work.connection.execute(script("pay"), {"at": work.at}).fetchall()
-    work.touched.update({("payment", key): None for (key,) in paid})
+def pay(writer: Writer) -> str | None:
+    """Mark all payments due today as paid, in one statement and at the same millisecond."""
+    paid = writer.connection.execute(script("pay"), {"at": writer.at}).fetchall()
+    writer.written_rows.update({("payment", key): None for (key,) in paid})
     return f"{len(paid)} payments settled" if paid else None
 
 
-def settle(work: Work) -> str | None:
-    """What `pay` has left behind, by hand and some days late."""
-    paid = work.connection.execute(script("settle"), {"at": work.at}).fetchall()
-    work.touched.update({("payment", key): None for (key,) in paid})
+def settle(writer: Writer) -> str | None:
+    """Mark payments that `pay` has skipped as paid, some days late."""
+    paid = writer.connection.execute(script("settle"), {"at": writer.at}).fetchall()
+    writer.written_rows.update({("payment", key): None for (key,) in paid})
     return f"{len(paid)} late payments settled by hand" if paid else None
 
 
-def silent(work: Work) -> str | None:
-    """One row changed without its last_updated."""
-    deal = work.random.choice([*DEALS, None])
-    if deal is None:
-        design = work.row("design", work.random.choice(work.known.design))
-        folder = business.other(work.random, set(words.FOLDERS), design["file_location"])
-        work.update("design", design["design_id"], {"file_location": folder})
+def silent(writer: Writer) -> str | None:
+    """Change a row without its last_updated."""
+    order_type = writer.random.choice([*ORDER_TYPES, None])
+    if order_type is None:
+        design = writer.row("design", writer.random.choice(writer.reference_ids.design))
+        folder = business.choose_other(writer.random, set(words.FOLDERS), design["file_location"])
+        writer.update("design", design["design_id"], {"file_location": folder})
         return f"design {design['design_id']} silently moved to {folder}"
-    if (order := work.recent(deal)) is None:
+    if (order := writer.choose_recent_order(order_type)) is None:
         return None
-    order_id = order[f"{deal.order}_id"]
-    change = business.silent_change(work.random, deal, order, work.known)
-    work.update(deal.order, order_id, change)
-    return f"{deal.kind} {order_id}: silently changed {', '.join(change)}"
+    order_id = order[f"{order_type.table}_id"]
+    change = business.silent_change(writer.random, order_type, order, writer.reference_ids)
+    writer.update(order_type.table, order_id, change)
+    return f"{order_type.kind} {order_id}: silently changed {', '.join(change)}"
 
 
-def design(work: Work) -> str:
-    """A new design."""
-    row = reference.design(work.random, work.at)
-    return f"design {work.insert('design', row)}: {row['file_name']}"
+def design(writer: Writer) -> str:
+    """Insert a design."""
+    row = reference.design(writer.random, writer.at)
+    return f"design {writer.insert('design', row)}: {row['file_name']}"
 
 
-def correct(work: Work) -> str | None:
-    """Another quantity and price, and the payment's amount with them."""
-    deal = work.random.choice(DEALS)
-    if (found := _with_payment(work, deal)) is None:
+def correct(writer: Writer) -> str | None:
+    """Change quantity and price of an order, and the amount of its payment."""
+    order_type = writer.random.choice(ORDER_TYPES)
+    if (rows := _order_with_payment(writer, order_type)) is None:
         return None
-    order, payment = found
-    order_id = order[f"{deal.order}_id"]
-    change = {
-        deal.quantity: business.quantity(work.random, deal),
-        deal.price: business.price(work.random, deal),
-    }
-    work.update(deal.order, order_id, {**change, "last_updated": work.at})
-    amount = business.amount(deal, {**order, **change})
-    work.update(
+    order, payment = rows
+    order_id = order[f"{order_type.table}_id"]
+    quantity = business.quantity(writer.random, order_type)
+    price = business.price(writer.random, order_type)
+    change = {order_type.quantity_column: quantity, order_type.price_column: price}
+    writer.update(order_type.table, order_id, {**change, "last_updated": writer.at})
+    amount = business.amount(order_type, {**order, **change})
+    writer.update(
         "payment",
         payment["payment_id"],
-        {"payment_amount": amount, "last_updated": work.at},
+        {"payment_amount": amount, "last_updated": writer.at},
     )
-    return (
-        f"{deal.kind} {order_id} corrected: {change[deal.quantity]:,} at {change[deal.price]:.2f}"
-    )
+    return f"{order_type.kind} {order_id} corrected: {quantity:,} at {price:.2f}"
 
 
-def cancel(work: Work) -> str | None:
-    """Delete an order: with its payment and transaction, or, once paid, against a refund."""
-    deal = work.random.choice(DEALS)
-    if (found := _with_payment(work, deal)) is None:
+def cancel(writer: Writer) -> str | None:
+    """Delete an order, and either its unpaid payment and transaction, or insert a refund."""
+    order_type = writer.random.choice(ORDER_TYPES)
+    if (rows := _order_with_payment(writer, order_type)) is None:
         return None
-    order, payment = found
-    order_id = order[f"{deal.order}_id"]
+    order, payment = rows
+    order_id = order[f"{order_type.table}_id"]
     transaction_id = payment["transaction_id"]
     if payment["paid"]:
-        back = work.insert("transaction", business.transaction(deal, work.at, None))
-        work.insert("payment", business.refund(deal, work.at, payment, back))
-        work.delete(deal.order, order_id)
-        work.touched["transaction", transaction_id] = None  # ON DELETE SET NULL
-        return f"{deal.kind} {order_id} cancelled, {payment['payment_amount']:,} to be refunded"
-    work.delete("payment", payment["payment_id"])
-    work.delete("transaction", transaction_id)
-    work.delete(deal.order, order_id)
-    return f"{deal.kind} {order_id} cancelled"
+        refund_id = writer.insert("transaction", business.transaction(order_type, writer.at, None))
+        writer.insert("payment", business.refund(order_type, writer.at, payment, refund_id))
+        writer.delete(order_type.table, order_id)
+        writer.written_rows["transaction", transaction_id] = None  # ON DELETE SET NULL
+        return (
+            f"{order_type.kind} {order_id} cancelled, {payment['payment_amount']:,} to be refunded"
+        )
+    writer.delete("payment", payment["payment_id"])
+    writer.delete("transaction", transaction_id)
+    writer.delete(order_type.table, order_id)
+    return f"{order_type.kind} {order_id} cancelled"
 
 
-def _with_payment(work: Work, deal: Deal) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """A recent order and its payment."""
-    if (order := work.recent(deal)) is None:
+def _order_with_payment(
+    writer: Writer, order_type: OrderType
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return a recent order and its payment, or None if there is none."""
+    if (order := writer.choose_recent_order(order_type)) is None:
         return None
-    query = script("payment_of").format(order_id=sql.Identifier(f"{deal.order}_id"))
-    with work.connection.cursor(row_factory=dict_row) as cursor:
-        payment = cursor.execute(query, [order[f"{deal.order}_id"]]).fetchone()
+    query = script("payment_of").format(order_id=sql.Identifier(f"{order_type.table}_id"))
+    with writer.connection.cursor(row_factory=dict_row) as cursor:
+        payment = cursor.execute(query, [order[f"{order_type.table}_id"]]).fetchone()
     return None if payment is None else (order, payment)
 
 
-def currency(work: Work) -> str | None:
-    """A currency that the business hasn't used yet; None if there is no other."""
-    new = set(words.NEW_CURRENCIES) - set(work.known.currency.values())
+def currency(writer: Writer) -> str | None:
+    """Insert a currency that the business hasn't used yet; None if it has used all."""
+    new = set(words.NEW_CURRENCIES) - set(writer.reference_ids.currency.values())
     if not new:
         return None
-    code = work.random.choice(sorted(new))
-    work.insert("currency", reference.currency(code, work.at))
+    code = writer.random.choice(sorted(new))
+    writer.insert("currency", reference.currency(code, writer.at))
     return f"currency {code}"
 
 
-def counterparty(work: Work) -> str:
-    """One whose name and legal address are far from ASCII."""
-    place = {
-        **reference.address(work.random, work.at, work.random.randrange(15)),
-        "city": work.random.choice(words.FOREIGN_CITIES),
-        "country": work.random.choice(words.FOREIGN_COUNTRIES),
+def counterparty(writer: Writer) -> str:
+    """Insert a counterparty whose name and legal address are not ASCII."""
+    legal_address = {
+        **reference.address(writer.random, writer.at, writer.random.randrange(15)),
+        "city": writer.random.choice(words.FOREIGN_CITIES),
+        "country": writer.random.choice(words.FOREIGN_COUNTRIES),
     }
-    name = work.random.choice(words.FOREIGN_COMPANIES)
-    address_id = work.insert("address", place)
-    row = reference.counterparty(work.random, work.at, address_id)
-    key = work.insert("counterparty", {**row, "counterparty_legal_name": name})
+    name = writer.random.choice(words.FOREIGN_COMPANIES)
+    address_id = writer.insert("address", legal_address)
+    row = reference.counterparty(writer.random, writer.at, address_id)
+    key = writer.insert("counterparty", {**row, "counterparty_legal_name": name})
     return f"counterparty {key}: {name}"
 
 
-def staff(work: Work) -> str:
-    """A new member of staff, with a name that isn't ASCII."""
-    first = work.random.choice(words.FOREIGN_FIRST_NAMES)
-    last = work.random.choice(words.FOREIGN_LAST_NAMES)
-    key = work.insert("staff", reference.staff(first, last, work.random, work.at))
+def staff(writer: Writer) -> str:
+    """Insert a member of staff whose name is not ASCII."""
+    first = writer.random.choice(words.FOREIGN_FIRST_NAMES)
+    last = writer.random.choice(words.FOREIGN_LAST_NAMES)
+    key = writer.insert("staff", reference.staff(first, last, writer.random, writer.at))
     return f"staff {key}: {first} {last}"
 
 
-def transfer(work: Work) -> str:
-    """A member of staff moves to another department."""
-    staff_id = work.random.choice(work.known.staff)
-    present = work.row("staff", staff_id)["department_id"]
-    department_id = business.other(work.random, set(work.known.department), present)
-    work.update("staff", staff_id, {"department_id": department_id, "last_updated": work.at})
-    return f"staff {staff_id} goes to department {department_id}"
+def transfer(writer: Writer) -> str:
+    """Move a member of staff to another department."""
+    staff_id = writer.random.choice(writer.reference_ids.staff)
+    present = writer.row("staff", staff_id)["department_id"]
+    department_id = business.choose_other(
+        writer.random, set(writer.reference_ids.department), present
+    )
+    writer.update("staff", staff_id, {"department_id": department_id, "last_updated": writer.at})
+    return f"staff {staff_id} moved to department {department_id}"
 
 
-def department(work: Work) -> str:
-    """A department gets another name, manager or location."""
-    key = work.random.choice(work.known.department)
-    return _reform(work, "department", key, business.department_change)
+def department(writer: Writer) -> str:
+    """Change the name, manager or location of a department."""
+    key = writer.random.choice(writer.reference_ids.department)
+    return _change_row(writer, "department", key, business.department_change)
 
 
-def address(work: Work) -> str:
-    """An address is corrected."""
-    key = work.random.choice(work.known.address)
-    return _reform(work, "address", key, business.address_change)
+def address(writer: Writer) -> str:
+    """Change a column of an address."""
+    key = writer.random.choice(writer.reference_ids.address)
+    return _change_row(writer, "address", key, business.address_change)
 
 
-def _reform(work: Work, table: str, key: int, change: Callable[[Random, Row], Row]) -> str:
-    changed = change(work.random, work.row(table, key))
-    work.update(table, key, {**changed, "last_updated": work.at})
+def _change_row(writer: Writer, table: str, key: int, change: Callable[[Random, Row], Row]) -> str:
+    changed = change(writer.random, writer.row(table, key))
+    writer.update(table, key, {**changed, "last_updated": writer.at})
     return f"{table} {key}: {', '.join(f'{name} is {value}' for name, value in changed.items())}"
 
 
-def retire(work: Work) -> str | None:
+def retire(writer: Writer) -> str | None:
     """Delete the newest design that no order uses."""
-    unused = work.connection.execute(script("unused_design")).fetchone()
+    unused = writer.connection.execute(script("unused_design")).fetchone()
     if unused is None:
         return None
-    work.delete("design", unused[0])
+    writer.delete("design", unused[0])
     return f"design {unused[0]} retired"
 
 
-def savepoint(work: Work) -> str:
-    """Two deals stay, one was taken back between them."""
-    with work.savepoint(keep=True):
-        first = sale(work)
-    with work.savepoint(keep=False):
-        purchase(work)
-    with work.savepoint(keep=True):
-        return f"{first}; {purchase(work)}"
+def savepoint(writer: Writer) -> str:
+    """Insert a sale and a purchase in savepoints, and roll back another purchase in between."""
+    with writer.savepoint(keep=True):
+        first = sale(writer)
+    with writer.savepoint(keep=False):
+        purchase(writer)
+    with writer.savepoint(keep=True):
+        return f"{first}; {purchase(writer)}"
 
 
-ACTIONS: Mapping[Kind, Callable[[Work], str | None]] = {
+ACTIONS: Mapping[Kind, Callable[[Writer], str | None]] = {
     Kind.SALE: sale,
     Kind.PURCHASE: purchase,
     Kind.PAY: pay,

@@ -1,8 +1,9 @@
--- {orders} sales and {purchases} purchase orders with their transactions and payments, made by
--- sets. Row n of every set is a function of n and {seed} alone (hashes), so a seed is a history.
--- Keys and foreign keys are taken off and put back: checking them set-wise is many times faster.
+-- Insert {orders} sales and {purchases} purchase orders with their transactions and payments.
+-- A deal is an order with its transaction and payment. Each value of deal n is a hash of n and
+-- {seed}, so the same seed gives the same rows. Constraints are dropped and added again: one check
+-- of a whole table is many times faster than one of each row.
 
-CREATE TEMPORARY TABLE set_aside ON COMMIT DROP AS
+CREATE TEMPORARY TABLE dropped_constraint ON COMMIT DROP AS
 SELECT
     conrelid::regclass AS of_table, conname AS name, contype AS kind,
     pg_get_constraintdef(oid) AS definition
@@ -15,21 +16,22 @@ WHERE contype IN ('p', 'u', 'f')
 
 DO $$
 DECLARE
-    aside record;
+    dropped record;
 BEGIN
-    FOR aside IN SELECT * FROM set_aside ORDER BY kind = 'f' DESC LOOP
-        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', aside.of_table, aside.name);
+    FOR dropped IN SELECT * FROM dropped_constraint ORDER BY kind = 'f' DESC LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', dropped.of_table, dropped.name);
     END LOOP;
 END
 $$;
 
--- A number from 0 up to `below`, the same for the same row and column of the same seed.
+-- A number from 0 to `below` - 1, determined by row, field and seed.
 CREATE FUNCTION pg_temp.draw(row_number bigint, field integer, below bigint) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (hashint8extended(row_number, {seed} * 100 + field) & 9223372036854775807) % below;
 
--- One row for each deal, in the order of time: 08:00 to 18:59, Monday to Friday. The purchases
--- are spread evenly among the sales, so that the ids of both are gap-free.
+-- One row for each deal, in order of time, at equal intervals from 08:00 to 18:59 of {weekdays}
+-- weekdays. The last of them is {weekdays_after} weekdays before {friday}.
+-- Purchases are distributed evenly among sales. The ids of both have no gaps.
 CREATE TEMPORARY TABLE deal ON COMMIT DROP AS
 SELECT
     n,
@@ -56,15 +58,19 @@ FROM (
         n,
         n * {purchases} / {deals} AS purchases,
         (n - 1) * {purchases} / {deals} AS purchases_before,
-        date_trunc(
-            'milliseconds',
-            {monday}::timestamp + (day / 5 * 7 + day % 5) * interval '1 day'
-            + interval '8 hours' + nth * (interval '11 hours' / per_day)
+        (
+            {friday}::timestamp - (weekdays_before / 5 * 7 + weekdays_before % 5) * interval '1 day'
+            + interval '8 hours' + open_ms % 39600000 * interval '1 millisecond'
         )::timestamp(3) AS created_at
     FROM (
-        SELECT n, (n - 1) / per_day AS day, (n - 1) % per_day AS nth, per_day
-        FROM generate_series(1::bigint, {deals}) AS n,
-            (SELECT greatest(35, ({deals} + {days} - 1) / {days}) AS per_day) AS pace
+        SELECT
+            n, open_ms,
+            {weekdays_after} + {weekdays} - 1 - open_ms / 39600000 AS weekdays_before
+        FROM (
+            -- milliseconds of office hours before the deal: 11 hours on a weekday
+            SELECT n, (n - 1) * {weekdays} * 39600000 / {deals} AS open_ms
+            FROM generate_series(1::bigint, {deals}) AS n
+        ) AS paced
     ) AS placed
 ) AS timed;
 
@@ -80,7 +86,7 @@ ORDER BY n;
 INSERT INTO purchase_order
 SELECT
     order_id, created_at, created_at, staff_id, counterparty_id,
-    -- one code in a hundred is all digits
+    -- one code in a hundred has only digits
     CASE WHEN pg_temp.draw(n, 10, 100) = 0 THEN lpad(pg_temp.draw(n, 11, 10000000)::text, 7, '0')
         ELSE upper(substr(to_hex(hashint8extended(n, {seed})), 1, 6)) || 'X'
     END,
@@ -107,8 +113,8 @@ BEGIN
 END
 $$;
 
--- Due on a weekday after the day of the deal, and that day has come: paid at 07:55:11, all of a
--- day in one millisecond.
+-- A payment is paid if it was due on a weekday after the day of its deal, and not after the last
+-- deal: at 07:55:11, all payments of a day at the same millisecond.
 INSERT INTO payment
 SELECT
     n, created_at,
@@ -139,11 +145,11 @@ SELECT
 
 DO $$
 DECLARE
-    aside record;
+    dropped record;
 BEGIN
-    FOR aside IN SELECT * FROM set_aside ORDER BY kind = 'f', of_table, name LOOP
+    FOR dropped IN SELECT * FROM dropped_constraint ORDER BY kind = 'f', of_table, name LOOP
         EXECUTE format(
-            'ALTER TABLE %s ADD CONSTRAINT %I %s', aside.of_table, aside.name, aside.definition
+            'ALTER TABLE %s ADD CONSTRAINT %I %s', dropped.of_table, dropped.name, dropped.definition
         );
     END LOOP;
 END

@@ -1,6 +1,6 @@
-"""Decides what the business does: which events a day has, and the rows they write. Pure.
+"""Plans what the business does: the events of each day, and the rows they write. No I/O.
 
-Everything is drawn from the `random.Random` that is handed in, so a seed is a history.
+All values are drawn from the given `random.Random`, so the same seed gives the same events.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,16 +13,16 @@ from random import Random
 from typing import Any
 
 from totes.demo.simulator import words
-from totes.demo.simulator.reference import Row, stamped
+from totes.demo.simulator.reference import Row, timestamps
 
 
 class Kind(StrEnum):
-    """What may happen. The live source has seen the first five only; all of it is legal."""
+    """A kind of event. The live totesys has had only the first five; totesys allows all of them."""
 
     SALE = "sale"
     PURCHASE = "purchase"
     PAY = "pay"
-    SILENT = "silent"
+    SILENT = "silent_columns"
     DESIGN = "design"
 
     CORRECT = "correct"
@@ -41,17 +41,17 @@ class Kind(StrEnum):
 
 
 type Mix = Mapping[Kind, float]
-"""How often each kind happens on a weekday, on average, in quarters. PAY is always once."""
+"""The average number of events of each kind per weekday, in steps of 0.25; PAY is always one."""
 
 USUAL: Mix = {Kind.SALE: 25, Kind.PURCHASE: 10, Kind.SILENT: 2, Kind.DESIGN: 1}
-"""As the live source behaves."""
+"""The events of the live totesys."""
 
 HOSTILE: Mix = {**dict.fromkeys(Kind, 2), **USUAL, Kind.PAY: 0}
-"""Everything that is legal besides."""
+"""All kinds of events."""
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedEvent:
     """An event that is due at a time of the business's clock."""
 
     at: datetime
@@ -59,52 +59,52 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class Deal:
-    """The two sides of the business, which differ in names and sizes only."""
+class OrderType:
+    """The table, columns and sizes of sales orders or purchase orders."""
 
     kind: Kind
-    order: str
-    quantity: str
-    price: str
-    quantities: tuple[int, int]
-    prices: tuple[int, int]
+    table: str
+    quantity_column: str
+    price_column: str
+    quantity_range: tuple[int, int]
+    price_range_hundredths: tuple[int, int]
     transaction_type: str
-    payment_type: int
-    refund_type: int
-    silent: tuple[str, ...]
-    """The columns that the live application changes without moving last_updated."""
+    payment_type_id: int
+    refund_type_id: int
+    silent_columns: tuple[str, ...]
+    """The columns that the live application changes without changing last_updated."""
 
 
-SALE = Deal(
+SALE = OrderType(
     kind=Kind.SALE,
-    order="sales_order",
-    quantity="units_sold",
-    price="unit_price",
-    quantities=(1001, 99_973),
-    prices=(200, 400),
+    table="sales_order",
+    quantity_column="units_sold",
+    price_column="unit_price",
+    quantity_range=(1001, 99_973),
+    price_range_hundredths=(200, 400),
     transaction_type="SALE",
-    payment_type=1,
-    refund_type=2,
-    silent=("staff_id", "design_id", "agreed_delivery_date", "agreed_delivery_location_id"),
+    payment_type_id=1,
+    refund_type_id=2,
+    silent_columns=("staff_id", "design_id", "agreed_delivery_date", "agreed_delivery_location_id"),
 )
-PURCHASE = Deal(
+PURCHASE = OrderType(
     kind=Kind.PURCHASE,
-    order="purchase_order",
-    quantity="item_quantity",
-    price="item_unit_price",
-    quantities=(1, 999),
-    prices=(300, 100_000),
+    table="purchase_order",
+    quantity_column="item_quantity",
+    price_column="item_unit_price",
+    quantity_range=(1, 999),
+    price_range_hundredths=(300, 100_000),
     transaction_type="PURCHASE",
-    payment_type=3,
-    refund_type=4,
-    silent=("staff_id", "item_code", "agreed_delivery_date", "agreed_delivery_location_id"),
+    payment_type_id=3,
+    refund_type_id=4,
+    silent_columns=("staff_id", "item_code", "agreed_delivery_date", "agreed_delivery_location_id"),
 )
-DEALS = (SALE, PURCHASE)
+ORDER_TYPES = (SALE, PURCHASE)
 
 
 @dataclass(frozen=True)
-class Known:
-    """The ids an order may refer to, in order; currencies with their codes."""
+class ReferenceIds:
+    """The ids that a new row may refer to, in ascending order; currencies with their codes."""
 
     design: tuple[int, ...]
     staff: tuple[int, ...]
@@ -114,79 +114,95 @@ class Known:
     currency: Mapping[int, str]
 
 
-def history(random: Random, start: datetime, mix: Mix) -> Iterator[Planned]:
-    """What happens after `start`, day by day, without end."""
+def is_weekday(day: date) -> bool:
+    """Return whether the day is from Monday to Friday."""
+    return day.isoweekday() < 6  # noqa: PLR2004  Saturday
+
+
+def plan_events(random: Random, start: datetime, mix: Mix) -> Iterator[PlannedEvent]:
+    """Yield the events after `start`, day by day, without end."""
     for day in (start.date() + timedelta(days=number) for number in count()):
-        yield from (planned for planned in plan(random, day, mix) if planned.at > start)
+        yield from (event for event in plan_day(random, day, mix) if event.at > start)
 
 
-def plan(random: Random, day: date, mix: Mix) -> list[Planned]:
-    """A weekday's events in order of time: the payments at 07:55:11, the rest 08:00 to 18:59."""
-    if day.isoweekday() > 5:  # noqa: PLR2004  Saturday and Sunday
+def plan_day(random: Random, day: date, mix: Mix) -> list[PlannedEvent]:
+    """Return a weekday's events in order: payments at 07:55:11, the rest from 08:00 to 18:59."""
+    if not is_weekday(day):
         return []
-    payments = datetime.combine(day, time(7, 55, 11, random.randrange(1000) * 1000))
-    opening = datetime.combine(day, time(8))
-    office_ms = 11 * 3600 * 1000
+    paid_at = datetime.combine(day, time(7, 55, 11, random.randrange(1000) * 1000))
+    opens_at = datetime.combine(day, time(8))
+    open_ms = 11 * 3600 * 1000
     events = [
-        Planned(opening + timedelta(milliseconds=random.randrange(office_ms)), kind)
+        PlannedEvent(opens_at + timedelta(milliseconds=random.randrange(open_ms)), kind)
         for kind, mean in mix.items()
         for _ in range(random.binomialvariate(round(mean * 4), 0.25))
     ]
-    return [Planned(payments, Kind.PAY), *sorted(events, key=lambda event: (event.at, event.kind))]
+    return [
+        PlannedEvent(paid_at, Kind.PAY),
+        *sorted(events, key=lambda event: (event.at, event.kind)),
+    ]
 
 
-def order(random: Random, deal: Deal, at: datetime, known: Known) -> Row:
-    """A new order: its row without the id."""
-    shared = {
-        **stamped(at),
-        "staff_id": random.choice(known.staff),
-        "counterparty_id": random.choice(known.counterparty),
-        deal.quantity: quantity(random, deal),
-        deal.price: price(random, deal),
-        "currency_id": random.choice(list(known.currency)),
-        "agreed_delivery_date": _soon(random, at),
-        "agreed_payment_date": _soon(random, at),
-        "agreed_delivery_location_id": random.choice(known.address),
+def order(random: Random, order_type: OrderType, at: datetime, reference_ids: ReferenceIds) -> Row:
+    """Return a row of an order, without its id."""
+    common_columns = {
+        **timestamps(at),
+        "staff_id": random.choice(reference_ids.staff),
+        "counterparty_id": random.choice(reference_ids.counterparty),
+        order_type.quantity_column: quantity(random, order_type),
+        order_type.price_column: price(random, order_type),
+        "currency_id": random.choice(list(reference_ids.currency)),
+        "agreed_delivery_date": _date_within_a_week(random, at),
+        "agreed_payment_date": _date_within_a_week(random, at),
+        "agreed_delivery_location_id": random.choice(reference_ids.address),
     }
-    if deal is SALE:
-        return {**shared, "design_id": random.choice(known.design)}
-    return {**shared, "item_code": item_code(random)}
+    if order_type is SALE:
+        return {**common_columns, "design_id": random.choice(reference_ids.design)}
+    return {**common_columns, "item_code": item_code(random)}
 
 
-def quantity(random: Random, deal: Deal) -> int:
-    """Units of an order, within the range of its kind."""
-    return random.randint(*deal.quantities)
+def quantity(random: Random, order_type: OrderType) -> int:
+    """Return the units of an order, within the range of its type."""
+    return random.randint(*order_type.quantity_range)
 
 
-def price(random: Random, deal: Deal) -> Decimal:
-    """Price of one unit, in the order's currency."""
-    return Decimal(random.randint(*deal.prices)) / 100
+def price(random: Random, order_type: OrderType) -> Decimal:
+    """Return the price of one unit, in the order's currency."""
+    return Decimal(random.randint(*order_type.price_range_hundredths)) / 100
 
 
-def _soon(random: Random, at: datetime) -> str:
+def _date_within_a_week(random: Random, at: datetime) -> str:
     return str(at.date() + timedelta(days=random.randrange(7)))
 
 
 def item_code(random: Random) -> str:
-    """Seven signs; one code in fifty is all digits."""
-    signs = "0123456789" if random.randrange(50) == 0 else "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-    return "".join(random.choices(signs, k=7))
+    """Return a code of seven characters; one in fifty has only digits."""
+    characters = (
+        "0123456789" if random.randrange(50) == 0 else "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+    )
+    return "".join(random.choices(characters, k=7))
 
 
-def transaction(deal: Deal, at: datetime, order_id: int | None) -> Row:
-    """The transaction of an order; without one (`order_id` None) that of a refund."""
-    return {"transaction_type": deal.transaction_type, f"{deal.order}_id": order_id, **stamped(at)}
-
-
-def payment(random: Random, deal: Deal, at: datetime, order: Row, transaction_id: int) -> Row:
-    """What an order costs, due on its agreed_payment_date, in its currency."""
+def transaction(order_type: OrderType, at: datetime, order_id: int | None) -> Row:
+    """Return the row of an order's transaction; of a refund if `order_id` is None."""
     return {
-        **stamped(at),
+        "transaction_type": order_type.transaction_type,
+        f"{order_type.table}_id": order_id,
+        **timestamps(at),
+    }
+
+
+def payment(
+    random: Random, order_type: OrderType, at: datetime, order: Row, transaction_id: int
+) -> Row:
+    """Return the row of an order's payment, due on its agreed_payment_date."""
+    return {
+        **timestamps(at),
         "transaction_id": transaction_id,
         "counterparty_id": order["counterparty_id"],
-        "payment_amount": amount(deal, order),
+        "payment_amount": amount(order_type, order),
         "currency_id": order["currency_id"],
-        "payment_type_id": deal.payment_type,
+        "payment_type_id": order_type.payment_type_id,
         "paid": False,
         "payment_date": order["agreed_payment_date"],
         "company_ac_number": random.randint(10_000_000, 99_999_999),
@@ -194,45 +210,47 @@ def payment(random: Random, deal: Deal, at: datetime, order: Row, transaction_id
     }
 
 
-def refund(deal: Deal, at: datetime, paid: Row, transaction_id: int) -> Row:
-    """The payment `paid` once more, the other way and due today."""
+def refund(order_type: OrderType, at: datetime, paid: Row, transaction_id: int) -> Row:
+    """Return the row of a refund for the payment `paid`, due today."""
     return {
         **{name: value for name, value in paid.items() if name != "payment_id"},
-        **stamped(at),
+        **timestamps(at),
         "transaction_id": transaction_id,
-        "payment_type_id": deal.refund_type,
+        "payment_type_id": order_type.refund_type_id,
         "paid": False,
         "payment_date": str(at.date()),
     }
 
 
-def amount(deal: Deal, order: Row) -> Decimal:
-    """Quantity times price, in the order's currency."""
-    return Decimal(order[deal.quantity] * order[deal.price])
+def amount(order_type: OrderType, order: Row) -> Decimal:
+    """Return quantity times price, in the order's currency."""
+    return Decimal(order[order_type.quantity_column] * order[order_type.price_column])
 
 
-def silent_change(random: Random, deal: Deal, order: Row, known: Known) -> Row:
-    """New values for one or two of the columns that change without a trace."""
+def silent_change(
+    random: Random, order_type: OrderType, order: Row, reference_ids: ReferenceIds
+) -> Row:
+    """Return new values for one or two of the columns that change without last_updated."""
     days = {str(order["created_at"].date() + timedelta(days=number)) for number in range(7)}
     choices: dict[str, set[Any]] = {
-        "staff_id": set(known.staff),
-        "design_id": set(known.design),
+        "staff_id": set(reference_ids.staff),
+        "design_id": set(reference_ids.design),
         "agreed_delivery_date": days,
-        "agreed_delivery_location_id": set(known.address),
+        "agreed_delivery_location_id": set(reference_ids.address),
         "item_code": {item_code(random)},
     }
-    columns = random.sample(deal.silent, random.randint(1, 2))
-    return {column: other(random, choices[column], order[column]) for column in columns}
+    columns = random.sample(order_type.silent_columns, random.randint(1, 2))
+    return {column: choose_other(random, choices[column], order[column]) for column in columns}
 
 
-def other(random: Random, choices: set[Any], present: object) -> Any:
-    """One of `choices`, not the `present` one."""
+def choose_other(random: Random, choices: set[Any], present: object) -> Any:
+    """Return one of `choices` that is different from `present`."""
     return random.choice(sorted(choices - {present}, key=str))
 
 
 def department_change(random: Random, department: Row) -> Row:
-    """The column of a department that changes, with its new value."""
-    return _one_of(
+    """Return a new value for one column of a department."""
+    return _change_one_column(
         random,
         department,
         {
@@ -244,8 +262,8 @@ def department_change(random: Random, department: Row) -> Row:
 
 
 def address_change(random: Random, address: Row) -> Row:
-    """The column of an address that changes, with its new value."""
-    return _one_of(
+    """Return a new value for one column of an address."""
+    return _change_one_column(
         random,
         address,
         {
@@ -257,7 +275,7 @@ def address_change(random: Random, address: Row) -> Row:
     )
 
 
-def _one_of(random: Random, row: Row, choices: Mapping[str, set[Any]]) -> Row:
-    """Another value for one of the columns in `choices`."""
+def _change_one_column(random: Random, row: Row, choices: Mapping[str, set[Any]]) -> Row:
+    """Return a new value for one of the columns in `choices`."""
     column = random.choice(list(choices))
-    return {column: other(random, choices[column], row[column])}
+    return {column: choose_other(random, choices[column], row[column])}

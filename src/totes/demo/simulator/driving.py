@@ -1,10 +1,10 @@
-"""Drives a totesys: one business event after the other, each in a transaction of its own."""
+"""Writes business events to a totesys, one after another, each in its own transaction."""
 
 import json
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -16,14 +16,31 @@ import psycopg
 from psycopg import sql
 
 from totes.config.settings import Dsn
-from totes.demo.simulator.actions import ACTIONS, Work, script
-from totes.demo.simulator.business import USUAL, Kind, Known, Mix, Planned, history
+from totes.demo.simulator.actions import ACTIONS, Writer, script
+from totes.demo.simulator.business import (
+    USUAL,
+    Kind,
+    Mix,
+    PlannedEvent,
+    ReferenceIds,
+    is_weekday,
+    plan_events,
+)
 from totes.demo.simulator.filling import connect, seed_reference
-from totes.demo.simulator.reference import FOUNDED
+from totes.demo.simulator.reference import FIRST_ROW_AT
 from totes.errors import UsageError
 
-OPEN_AT_MOST = 3
-"""Late transactions at a time."""
+MAX_LATE_TRANSACTIONS = 3
+"""The most late transactions that are open at the same time."""
+
+type Clock = Callable[[], datetime]
+"""Returns the current time in UTC without a time zone, as the columns of totesys have it."""
+
+
+def wall_clock() -> datetime:
+    """Return the current time in UTC, in milliseconds."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 @dataclass(frozen=True)
@@ -36,9 +53,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Event:
-    """What just happened at the business's time `at`; without changes, nothing was committed.
+    """An event at the time `at` of the business's clock; without changes, nothing was committed.
 
-    LATE comes twice: when the transaction opens, without changes, and when it commits.
+    A LATE transaction has two events: when it begins, without changes, and when it commits.
     """
 
     kind: Kind
@@ -48,52 +65,62 @@ class Event:
 
     @property
     def table(self) -> str | None:
-        """Table of the first row that was changed."""
+        """The table of the first changed row."""
         return self.changes[0].table if self.changes else None
 
     @property
     def key(self) -> int | None:
-        """Id of the first row that was changed."""
+        """The id of the first changed row."""
         return self.changes[0].key if self.changes else None
 
 
 @dataclass
-class _Open:
-    """A transaction that has written and will commit after `steps` more."""
+class _LateTransaction:
+    """A transaction that has written rows and will commit after `steps` more events."""
 
-    work: Work
+    writer: Writer
     text: str
     steps: int
 
 
 class Simulator:
-    """A business at work. The same seed on the same database makes the same history.
+    """A simulated business. The same seed on the same database makes the same changes.
 
-    It seeds empty reference tables first. Its clock is the business's own: it starts at `start`,
-    or after the newest order, and goes from event to event. With `log`, a line of JSON is added
-    for each commit: {"kind", "at", "text", "changes": [{"table", "key", "row"}]}, where a row is
-    PostgreSQL's row_to_json as of the commit, and null if it was deleted.
+    First it fills empty reference tables. Events are planned from `start` or the newest order on,
+    in office hours, and each happens at its planned time. With `clock`, no event is later than the
+    clock: an event that is planned later happens at the clock's time, at night and on weekends too.
+    Without orders, the plan then starts at the clock's time.
+
+    With `log`, each commit appends a line of JSON to that file:
+    {"kind", "at", "text", "changes": [{"table", "key", "row"}]}. A row is PostgreSQL's
+    row_to_json() at the commit, or null if the row was deleted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  options of the business
         self,
         dsn: Dsn,
         *,
         seed: int,
         mix: Mix = USUAL,
         start: datetime | None = None,
+        clock: Clock | None = None,
         log: Path | None = None,
     ) -> None:
         self._dsn = dsn
-        self._random = Random(seed)  # noqa: S311  a game, no secrets
-        self._open: list[_Open] = []
-        self._log = _writable(log) if log else None
+        self._clock = clock
+        self._random = Random(seed)  # noqa: S311  no secrets
+        self._late: list[_LateTransaction] = []
+        self._log = _create_log(log) if log else None
         self._connection = connect(dsn)
         try:
             if self._connection.execute("SELECT FROM currency LIMIT 1").fetchone() is None:
                 seed_reference(self._connection, seed)
-            self._known = _known(self._connection)
-            self._plan = history(self._random, start or _newest(self._connection), mix)
+            self._reference_ids = _read_reference_ids(self._connection)
+            self._last_at = (
+                start or _read_newest_time(self._connection) or (clock() if clock else FIRST_ROW_AT)
+            )
+            self._plan = plan_events(self._random, self._last_at, mix)
+            self._next: PlannedEvent | None = None
             self._connection.commit()
         except psycopg.Error:
             self._connection.close()
@@ -111,27 +138,29 @@ class Simulator:
         self.close()
 
     def close(self) -> None:
-        """Commit what is still open, and leave."""
+        """Commit the late transactions, and close all connections."""
         try:
             self.finish()
         finally:
-            for connection in (self._connection, *(late.work.connection for late in self._open)):
+            for connection in (self._connection, *(late.writer.connection for late in self._late)):
                 connection.close()
 
     def finish(self) -> list[Event]:
-        """Commit the late transactions that are still open."""
-        return [self._commit_late(late) for late in list(self._open)]
+        """Commit the late transactions; return their events."""
+        return [self._commit_late(late) for late in list(self._late)]
 
     def run(
         self,
         *,
         rate: float | None = None,
         seconds: float | None = None,
+        until: datetime | None = None,
         stop: threading.Event | None = None,
     ) -> Iterator[Event]:
-        """Events as they happen: `rate` a second or as fast as can be, for `seconds` or always.
+        """Yield events as they happen: for `seconds`, those planned before `until`, or without end.
 
-        Setting `stop` ends it at once, between two events.
+        `rate` is the number of events per second; None is as fast as possible. `stop` ends it
+        between two events.
         """
         stop = stop or threading.Event()
         started = monotonic()
@@ -141,58 +170,90 @@ class Simulator:
                 return
             if stop.wait(max(0.0, due - monotonic())):
                 return
-            yield self.step()
+            if (event := self._step(until)) is None:
+                return
+            yield event
 
     def step(self) -> Event:
-        """The next business event, done and committed."""
-        for late in self._open:
-            late.steps -= 1
-        if due := next((late for late in self._open if late.steps <= 0), None):
-            return self._commit_late(due)
-        return next(event for event in map(self._perform, self._plan) if event is not None)
+        """Execute the next event and return it."""
+        event = self._step(until=None)
+        assert event is not None  # noqa: S101  the plan has no end
+        return event
 
-    def _perform(self, planned: Planned) -> Event | None:
-        """None where there was nothing to do."""
+    def _step(self, until: datetime | None) -> Event | None:
+        """Execute the next event and return it; None if it is planned at `until` or later."""
+        if due := next((late for late in self._late if late.steps <= 0), None):
+            event: Event | None = self._commit_late(due)
+        else:
+            event = self._execute_next(until)
+        if event is not None:
+            for late in self._late:
+                late.steps -= 1
+        return event
+
+    def _execute_next(self, until: datetime | None) -> Event | None:
+        """Execute planned events up to the first with something to do."""
+        while True:
+            planned = self._next or next(self._plan)
+            if until is not None and planned.at >= until:
+                self._next = planned
+                return None
+            self._next = None
+            if event := self._execute(planned):
+                return event
+
+    def _execute(self, planned: PlannedEvent) -> Event | None:
+        """Execute a planned event; return None if there was nothing to do."""
+        if self._clock and (now := self._clock()) < planned.at:
+            # Payments are made once a day, before orders.
+            if is_weekday(now.date()) and now.date() > self._last_at.date():
+                self._next = planned if planned.kind is not Kind.PAY else None
+                planned = PlannedEvent(now, Kind.PAY)
+            elif planned.kind is Kind.PAY:
+                return None
+            else:
+                planned = replace(planned, at=now)
+        self._last_at = planned.at
         if planned.kind is Kind.LATE:
             return self._begin_late(planned)
-        work = Work(self._connection, self._random, planned.at, self._known)
-        text = ACTIONS[planned.kind](work)
+        writer = Writer(self._connection, self._random, planned.at, self._reference_ids)
+        text = ACTIONS[planned.kind](writer)
         if text is None or planned.kind is Kind.ROLLBACK:
             self._connection.rollback()
             if text is None:
                 return None
             return Event(planned.kind, planned.at, f"{text}, rolled back", ())
-        return self._commit(work, planned.kind, text)
+        return self._commit(writer, planned.kind, text)
 
-    def _begin_late(self, planned: Planned) -> Event:
-        if len(self._open) == OPEN_AT_MOST:
-            return self._commit_late(self._open[0])
-        work = Work(connect(self._dsn), self._random, planned.at, self._known)
-        text = ACTIONS[Kind.LATE](work) or ""
-        self._open.append(_Open(work, text, self._random.randint(2, 40)))
+    def _begin_late(self, planned: PlannedEvent) -> Event:
+        if len(self._late) == MAX_LATE_TRANSACTIONS:
+            return self._commit_late(self._late[0])
+        writer = Writer(connect(self._dsn), self._random, planned.at, self._reference_ids)
+        text = ACTIONS[Kind.LATE](writer) or ""
+        self._late.append(_LateTransaction(writer, text, self._random.randint(2, 40)))
         return Event(Kind.LATE, planned.at, f"{text}, still open", ())
 
-    def _commit_late(self, late: _Open) -> Event:
-        event = self._commit(late.work, Kind.LATE, f"{late.text}, committed late")
-        self._open.remove(late)
-        late.work.connection.close()
+    def _commit_late(self, late: _LateTransaction) -> Event:
+        event = self._commit(late.writer, Kind.LATE, f"{late.text}, committed late")
+        self._late.remove(late)
+        late.writer.connection.close()
         return event
 
-    def _commit(self, work: Work, kind: Kind, text: str) -> Event:
-        changes = tuple(Change(table, key) for table, key in work.touched)
-        images = [_image(work.connection, change) for change in changes] if self._log else []
-        if any(change.table in vars(self._known) for change in changes):
-            self._known = _known(work.connection)
-        work.connection.commit()
-        event = Event(kind, work.at, text, changes)
+    def _commit(self, writer: Writer, kind: Kind, text: str) -> Event:
+        changes = tuple(Change(table, key) for table, key in writer.written_rows)
+        images = [_read_image(writer.connection, change) for change in changes] if self._log else []
+        if any(change.table in vars(self._reference_ids) for change in changes):
+            self._reference_ids = _read_reference_ids(writer.connection)
+        writer.connection.commit()
+        event = Event(kind, writer.at, text, changes)
         if self._log:
             with self._log.open("a", encoding="utf-8") as log:
-                log.write(_line(event, images))
+                log.write(_log_line(event, images))
         return event
 
 
-def _writable(log: Path) -> Path:
-    """The log, begun if need be; UsageError before there is anything to log."""
+def _create_log(log: Path) -> Path:
+    """Create the log if it doesn't exist; raise UsageError if it can't be written."""
     try:
         log.open("a", encoding="utf-8").close()
     except OSError as error:
@@ -200,13 +261,13 @@ def _writable(log: Path) -> Path:
     return log
 
 
-def _line(event: Event, images: list[str]) -> str:
-    """The images are spliced in as they are: a float would not hold every number."""
+def _log_line(event: Event, images: list[str]) -> str:
+    """Return the log's line of an event; images are inserted as text, to keep numbers exact."""
     head = {"kind": event.kind, "at": event.at.isoformat(sep=" "), "text": event.text}
     return f'{json.dumps(head, ensure_ascii=False)[:-1]}, "changes": [{", ".join(images)}]}}\n'
 
 
-def _image(connection: psycopg.Connection, change: Change) -> str:
+def _read_image(connection: psycopg.Connection, change: Change) -> str:
     query = script("image").format(
         table=sql.Identifier(change.table), id=sql.Identifier(f"{change.table}_id")
     )
@@ -215,12 +276,12 @@ def _image(connection: psycopg.Connection, change: Change) -> str:
     return str(row[0])
 
 
-def _known(connection: psycopg.Connection) -> Known:
-    row = connection.execute(script("known")).fetchone()
+def _read_reference_ids(connection: psycopg.Connection) -> ReferenceIds:
+    row = connection.execute(script("reference_ids")).fetchone()
     assert row is not None  # noqa: S101  a SELECT without FROM
     *tables, currencies = row
     design, staff, counterparty, address, department = map(tuple, tables)
-    return Known(
+    return ReferenceIds(
         design=design,
         staff=staff,
         counterparty=counterparty,
@@ -230,7 +291,7 @@ def _known(connection: psycopg.Connection) -> Known:
     )
 
 
-def _newest(connection: psycopg.Connection) -> datetime:
-    """When the business stopped: at the newest deal."""
-    newest = connection.execute(script("newest")).fetchone()
-    return newest[0] if newest else FOUNDED
+def _read_newest_time(connection: psycopg.Connection) -> datetime | None:
+    """Return when the newest order was created; None without orders."""
+    row = connection.execute(script("newest")).fetchone()
+    return row[0] if row else None

@@ -1,4 +1,4 @@
--- A row as it stands, for the log; null where it is gone.
+-- A changed row for the log; null if it was deleted.
 SELECT json_build_object(
     'table', %(table)s::text,
     'key', %(key)s::integer,

@@ -1,2 +1,2 @@
--- When the newest deal was made.
+-- When the newest order was created.
 SELECT created_at FROM "transaction" ORDER BY transaction_id DESC LIMIT 1

@@ -1,5 +1,5 @@
--- The paying batch: what is due on the day of %(at)s. It looks at no other day, early in the
--- morning of weekdays, so what falls due on a weekend, or on the day it is made, is never paid.
+-- Mark the payments due on the day of %(at)s as paid. This runs on weekdays before orders are
+-- placed, so payments due on a weekend, or on the day of their order, stay open.
 UPDATE payment
 SET paid = true, last_updated = %(at)s
 WHERE NOT paid

@@ -1,5 +1,5 @@
--- Payments that the payment run left open are paid by hand by the day of %(at)s: most within four
--- days of the due date, one in forty after forty-five days. payment_date is the day of payment.
+-- Mark payments that pay.sql skipped as paid: most within four days of the due date, one in forty
+-- after forty-five days, if that is before %(at)s. payment_date is set to the day of payment.
 UPDATE payment
 SET
     paid = true,

@@ -1,4 +1,4 @@
-"""The words the simulated business is made of: plain ones, as seen live, and hostile ones."""
+"""The words in the simulated rows: those of the live totesys, and non-ASCII ones."""
 
 FIRST_NAMES = (
     "Jeremie", "Deron", "Ana", "Magdalena", "Korey", "Raphael", "Oswaldo", "Brody", "Jazmyn",
@@ -33,7 +33,7 @@ DEPARTMENTS = (
     ("Sales", "Manchester", "Richard Roma"),
     ("Purchasing", "Manchester", "Naomi Lapaglia"),
     ("Production", "Leeds", "Chester Ming"),
-    ("Dispatch", "Leds", "Mark Hanna"),  # the live one's typo, which must survive
+    ("Dispatch", "Leds", "Mark Hanna"),  # a typo in the live totesys, which is kept
     ("Finance", "Manchester", "Jordan Belfort"),
     ("Facilities", "Manchester", "Shelley Levene"),
     ("Communications", "Leeds", "Ann Blake"),

@@ -1,215 +1,254 @@
-"""Transform: batches of the ingestion store become batches of the star, in Parquet.
+"""Transform: computes star rows from the batches of the ingestion store, as Parquet.
 
-For every ingestion batch after the newest processed one: fetch and check its files, run the models
-that read a table that changed, prove their rows against the contract, store the Parquet, and last
-of all the manifest, which publishes the batch or, where another transform was first, nothing.
+For each pending batch: fetch and verify its files, run the models that read a changed table, check
+the rows against the contract, store the Parquet files, and create the manifest, which publishes the
+batch. If another process has created the manifest first, its batch is used.
 """
+
+# ruff: noqa: PLC0415  most runs find no batch to transform: imports would only cost time
 
 import secrets
 from collections.abc import Collection, Iterator, Mapping
 from itertools import count, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from totes.engine import open_engine, scratch_folder
+from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import LakeError, ModelError, ObjectMissing
 from totes.failpoint import reach
 from totes.lake.log import (
-    current_generation,
-    fetch_checked,
-    newest,
+    fetch_verified,
+    find_current_generation,
+    find_newest_number,
     read_manifest,
     read_processed_manifest,
 )
 from totes.lake.manifest import (
     Manifest,
     ProcessedManifest,
-    digest,
     manifest_path,
     processed_manifest_path,
+    sha256_hex,
 )
 from totes.lake.store import Store
-from totes.progress import QUIET, Progress
-from totes.stages.transform.build import Build, Built, Site, unpacking
-from totes.star.definition import TOTESYS, Star
+from totes.progress import NO_PROGRESS, Progress
+from totes.star.folder import TOTESYS, Star
 from totes.star.models import Models
+
+if TYPE_CHECKING:
+    from totes.stages.transform.build import BatchBuild, BuildContext, ModelOutput
 
 
 def transform(
-    ingestion: Store, processed: Store, star: Star = TOTESYS, *, progress: Progress = QUIET
+    ingestion: Store, processed: Store, star: Star = TOTESYS, *, progress: Progress = NO_PROGRESS
 ) -> Iterator[ProcessedManifest]:
-    """Make what is pending in the current generation; a manifest for each batch published.
+    """Transform all pending batches in the current generation; yield each published manifest.
 
-    Raises LakeError naming a file that is missing or damaged, and ModelError naming the model and
-    the batch it can't run on. Neither publishes anything, and the next call goes on there.
+    Raises LakeError if a file is missing or damaged, and ModelError if a model can't run on a
+    batch. The batch is then not published, and the next call retries it.
     """
-    generation = current_generation(processed)
+    generation = find_current_generation(processed)
     yield from write_generation(ingestion, processed, generation, star.models, progress=progress)
 
 
-def write_generation(  # noqa: PLR0913  what a replay chooses
+def write_generation(  # noqa: PLR0913  a replay selects generation, models and batches
     ingestion: Store,
     processed: Store,
     generation: int,
     models: Models,
     *,
-    upto: int | None = None,
-    progress: Progress = QUIET,
+    last_batch: int | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Iterator[ProcessedManifest]:
-    """Make the batches that `generation` lacks, none beyond `upto`, with these models."""
+    """Transform the batches that `generation` lacks, at most up to `last_batch`; as `transform`."""
 
     def path(batch: int) -> str:
         return processed_manifest_path(generation, batch)
 
-    def pending(batch: int) -> bool:
-        return (upto is None or batch <= upto) and ingestion.exists(manifest_path(batch))
+    def is_pending(batch: int) -> bool:
+        is_requested = last_batch is None or batch <= last_batch
+        return is_requested and ingestion.exists(manifest_path(batch))
 
-    done = newest(processed, path)
-    last = read_processed_manifest(processed, generation, done) if done else None
-    if last is not None:
-        _check_lineage(ingestion, processed, last[0])
-    if not pending(done + 1):
+    newest = find_newest_number(processed, path)
+    previous = read_processed_manifest(processed, generation, newest) if newest else None
+    if previous is not None:
+        _check_same_origin(ingestion, processed, previous[0])
+    if not is_pending(newest + 1):
         return
+    from totes.stages.transform.build import BuildContext
+
     with scratch_folder("totes-") as scratch, open_engine(scratch) as engine:
-        site = Site(ingestion, processed, generation, models, engine, scratch)
-        for batch in takewhile(pending, count(done + 1)):
-            made = _build(site, batch, last, progress)
-            content = made.to_json()
+        context = BuildContext(ingestion, processed, generation, models, engine, scratch)
+        for batch in takewhile(is_pending, count(newest + 1)):
+            manifest = _build_batch(context, batch, previous, progress)
+            content = manifest.to_json()
             reach("transform.before-manifest")
             if processed.create(path(batch), content):
                 reach("transform.published")
-                last = made, digest(content)
-                yield made
-            else:  # another transform was first: go on from its batch
-                last = read_processed_manifest(processed, generation, batch)
+                previous = manifest, sha256_hex(content)
+                yield manifest
+            else:  # another transform was first: continue from its batch
+                previous = read_processed_manifest(processed, generation, batch)
 
 
-def _check_lineage(ingestion: Store, processed: Store, last: ProcessedManifest) -> None:
-    """LakeError where the newest processed batch was made from another ingestion store.
+def _check_same_origin(ingestion: Store, processed: Store, last: ProcessedManifest) -> None:
+    """Raise LakeError if the newest processed batch was made from another ingestion store.
 
-    Said also when nothing is pending: a wrong store would otherwise look like a quiet source.
+    Also checked if nothing is pending: a wrong store would otherwise look like a source without
+    changes.
     """
     try:
-        _, ingested = read_manifest(ingestion, last.batch)
+        _, digest = read_manifest(ingestion, last.batch)
     except ObjectMissing:
-        ingested = None
-    if ingested != last.ingested:
+        digest = None
+    if digest != last.ingested:
         raise LakeError(
-            f"Batch {last.batch}, the newest in {processed.url}, was not made from that of "
-            f"{ingestion.url}: see that the two stores belong together."
+            f"Batch {last.batch}, the newest in {processed.url}, was not made from batch "
+            f"{last.batch} in {ingestion.url}: check TOTES_INGESTION_URL and TOTES_PROCESSED_URL."
         )
 
 
-def _build(
-    site: Site, number: int, last: tuple[ProcessedManifest, str] | None, progress: Progress
+def _build_batch(
+    context: "BuildContext",
+    number: int,
+    previous: tuple[ProcessedManifest, str] | None,
+    progress: Progress,
 ) -> ProcessedManifest:
-    """Store all of a batch but its manifest; `last` is the processed one before, and its digest."""
-    source, ingested = read_manifest(site.ingestion, number)
-    if last is not None and source.previous != last[0].ingested:
-        raise LakeError(
-            f"Batch {number} in {site.ingestion.url} does not follow the batch {number - 1} that "
-            f"{site.processed.url} was made from: see that the two stores belong together."
-        )
-    if last is not None and source.captured_at <= last[0].captured_at:
-        raise LakeError(
-            f"Batch {number} in {site.ingestion.url} was captured before the batch {number - 1} "
-            "that it follows: restore its manifest from a backup."
-        )
+    """Store the files of a batch and return its manifest, which is not stored.
+
+    `previous` is the previous processed manifest and its digest.
+    """
+    from totes.stages.transform.build import BatchBuild, unpack_tables
+
+    source, source_digest = read_manifest(context.ingestion, number)
+    if previous is not None:
+        _check_follows(context, source, previous[0])
     changed = {table.name for table in source.tables if table.files}
-    waited = last[0].waiting if last else {}
-    waiting = _waiting(site, source, changed, waited)
+    waiting_before = previous[0].waiting if previous else {}
+    waiting = _find_waiting_models(context, source, changed, waiting_before)
     progress.start(f"transform batch {number}", source.rows, number)
     attempt = f"{number:012d}-{secrets.token_hex(4)}"
     with (
-        TemporaryDirectory(dir=site.scratch) as folder,
-        unpacking(site, source, site.models.tables, Path(folder)) as lines,
+        TemporaryDirectory(dir=context.scratch) as folder,
+        unpack_tables(context, source, context.models.tables, Path(folder)) as lines,
     ):
-        build = Build(site, source, Path(folder), f"{attempt}-0.parquet", lines)
-        before = last[0].state if last else {}
-        kept = build.keep(before if last else None)
-        built: list[Built] = []
-        for model in site.models.all:
+        build = BatchBuild(context, source, Path(folder), f"{attempt}-0.parquet", lines)
+        state_before = previous[0].state if previous else {}
+        state = build.update_state(state_before if previous else None)
+        outputs: list[ModelOutput] = []
+        for model in context.models.all:
             if model.lineage.stars:
                 continue
             if model.name in waiting:
                 if model.identifies_deletes(source):
-                    built.append(build.run(model, kept, deletes_only=True))
-            elif model.name in waited or changed & model.lineage.sources.keys():
-                built.append(build.run(model, kept, since=waited.get(model.name)))
-                progress.advance(built[-1].rows)
-        for part, earlier in enumerate(source.released, start=1):
-            built += _retry(build, earlier, f"{attempt}-{part}.parquet")
-        following = site.models.reading_star(one.model.name for one in built if one.taken)
-        build.define_stars(following, built)
-        stars = {
-            model.name: before.get(model.name, ())
-            for model in site.models.all
+                    outputs.append(build.run_model(model, state, deletes_only=True))
+            elif model.name in waiting_before or changed & model.lineage.sources.keys():
+                since = waiting_before.get(model.name)
+                outputs.append(build.run_model(model, state, since=since))
+                progress.advance(outputs[-1].rows)
+        for part, batch in enumerate(source.released, start=1):
+            outputs += _rerun_rejected(build, batch, f"{attempt}-{part}.parquet")
+        dependents = context.models.find_dependents(
+            output.model.name for output in outputs if output.accepted
+        )
+        build.define_star_tables(dependents, outputs)
+        star_files = {
+            model.name: state_before.get(model.name, ())
+            for model in context.models.all
             if model.lineage.stars
         }
-        made = [build.run(model, stars) for model in following]
-        stars |= {one.model.name: (*stars[one.model.name], one.taken) for one in made if one.taken}
-        built += made
-        build.store()
+        dependent_outputs = [build.run_model(model, star_files) for model in dependents]
+        for output in dependent_outputs:
+            if output.accepted:
+                star_files[output.model.name] += (output.accepted,)
+        outputs += dependent_outputs
+        build.store_outputs()
     return ProcessedManifest(
         batch=number,
-        previous=last[1] if last else None,
+        previous=previous[1] if previous else None,
         captured_at=source.captured_at,
-        generation=site.generation,
-        ingested=ingested,
-        files=tuple(one.taken for one in built if one.taken),
-        refused=tuple(one.refused for one in built if one.refused),
-        state={**kept, **{name: files for name, files in stars.items() if files}},
-        models=site.models.digest,
+        generation=context.generation,
+        ingested=source_digest,
+        files=tuple(output.accepted for output in outputs if output.accepted),
+        refused=tuple(output.rejected for output in outputs if output.rejected),
+        state={**state, **{name: files for name, files in star_files.items() if files}},
+        models=context.models.digest,
         waiting=waiting,
     )
 
 
-def _waiting(
-    site: Site, source: Manifest, changed: Collection[str], waited: Mapping[str, int]
-) -> dict[str, int]:
-    """The models that leave this batch out, and since which they do.
+def _check_follows(context: "BuildContext", source: Manifest, previous: ProcessedManifest) -> None:
+    """Raise LakeError if a batch does not follow the one that `previous` was made from."""
+    if source.previous != previous.ingested:
+        raise LakeError(
+            f"Batch {source.batch} in {context.ingestion.url} does not follow the batch "
+            f"{previous.batch} that {context.processed.url} was made from: check "
+            "TOTES_INGESTION_URL and TOTES_PROCESSED_URL."
+        )
+    if source.captured_at <= previous.captured_at:
+        raise LakeError(
+            f"Batch {source.batch} in {context.ingestion.url} was captured before batch "
+            f"{previous.batch}, which it follows: restore its manifest from a backup."
+        )
 
-    What a model needs is gone from the source in this batch, and there again in the newest: its
-    table was captured whole then, so the model can make up for what it left out. Where it isn't
-    there in the newest either, ModelError: the batch waits until source or model are mended.
+
+def _find_waiting_models(
+    context: "BuildContext",
+    source: Manifest,
+    changed: Collection[str],
+    waiting_before: Mapping[str, int],
+) -> dict[str, int]:
+    """Return the models that skip this batch, each with the first batch that it skips.
+
+    A model skips a batch that lacks a table or column it reads, if the newest batch has them again:
+    the table was then captured whole, so that the model can be backfilled. Otherwise this raises
+    ModelError, and the batch waits until the source or the model is fixed.
     """
     absent = {former.table.name for former in source.former if former.reason == "absent"}
     waiting = {}
-    for model in site.models.all:
-        concerned = model.name in waited or (set(changed) | absent) & model.lineage.sources.keys()
-        if not concerned or (obstacle := model.obstacle(source)) is None:
+    for model in context.models.all:
+        is_affected = (
+            model.name in waiting_before or (set(changed) | absent) & model.lineage.sources.keys()
+        )
+        if not is_affected or (message := model.missing_input_message(source)) is None:
             continue
-        later = newest(site.ingestion, manifest_path, at_least=source.batch)
-        mended = model.obstacle(read_manifest(site.ingestion, later)[0]) is None
-        if not (mended and model.can_backfill):
-            raise ModelError(obstacle)
-        waiting[model.name] = waited.get(model.name, source.batch)
+        newest = find_newest_number(context.ingestion, manifest_path, at_least=source.batch)
+        newest_manifest, _ = read_manifest(context.ingestion, newest)
+        is_fixed_later = model.missing_input_message(newest_manifest) is None
+        if not (is_fixed_later and model.can_backfill):
+            raise ModelError(message)
+        waiting[model.name] = waiting_before.get(model.name, source.batch)
     return waiting
 
 
-def _retry(build: Build, number: int, name: str) -> Iterator[Built]:
-    """The rows that batch `number` refused, as of that batch, through the models of today."""
-    site = build.site
-    source, _ = read_manifest(site.ingestion, number)
-    made, _ = read_processed_manifest(site.processed, site.generation, number)
-    models = {model.name: model for model in site.models.all}
-    for file in made.refused:
+def _rerun_rejected(build: "BatchBuild", number: int, name: str) -> Iterator["ModelOutput"]:
+    """Run the current models on the rows that were rejected in batch `number`, as of that batch."""
+    from totes.stages.transform.build import BatchBuild, unpack_tables
+
+    context = build.context
+    source, _ = read_manifest(context.ingestion, number)
+    processed, _ = read_processed_manifest(context.processed, context.generation, number)
+    models = {model.name: model for model in context.models.all}
+    for file in processed.refused:
         if file.table not in models:
             raise LakeError(
-                f"Batch {number} in {site.processed.url} refused rows of {file.table}, "
-                "which is no star table: restore its manifest from a backup."
+                f"Batch {number} in {context.processed.url} has rejected rows of {file.table}, "
+                "which is not a star table: restore its manifest from a backup."
             )
-    refused = [(models[file.table], file) for file in made.refused]
-    tables = {table for model, _ in refused for table in model.lineage.sources}
+    rejected = [(models[file.table], file) for file in processed.refused]
+    tables = {table for model, _ in rejected for table in model.lineage.sources}
     folder = build.folder / name
     folder.mkdir()
-    with unpacking(site, source, tables, folder) as lines:
-        earlier = Build(site, source, folder, name, lines, build.made)
-        for model, file in refused:
+    with unpack_tables(context, source, tables, folder) as lines:
+        rerun = BatchBuild(context, source, folder, name, lines, build.outputs)
+        for model, file in rejected:
             if not model.lineage.stars:
                 keys = folder / f"{model.name}.keys.parquet"
-                fetch_checked(site.processed, file, keys)
-                lacking = model.name in made.waiting
-                if not lacking:
+                fetch_verified(context.processed, file, keys)
+                was_waiting = model.name in processed.waiting
+                if not was_waiting:
                     model.check(source)
-                yield earlier.run(model, made.state, only=keys, deletes_only=lacking)
+                yield rerun.run_model(
+                    model, processed.state, only_keys=keys, deletes_only=was_waiting
+                )

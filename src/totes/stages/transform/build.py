@@ -1,6 +1,6 @@
-"""Building the star rows of one batch on local scratch: its lines, through the models, to Parquet.
+"""Computes the star rows of one batch: from JSON Lines, through the models, to Parquet.
 
-Nothing is stored before all of it is made.
+All files are written to a local scratch folder first, and stored when all are complete.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -12,36 +12,40 @@ from pathlib import Path
 
 import duckdb
 
-from totes.engine import fitting, limit_memory
+from totes.duckdb_engine import convert_memory_errors, first_line, limit_memory
 from totes.errors import LakeError, ModelError
 from totes.failpoint import reach
-from totes.lake.log import fetch_checked
-from totes.lake.manifest import File, Manifest, StarFile, Table, data_path, digest
+from totes.lake.line import OPERATION
+from totes.lake.log import fetch_verified
+from totes.lake.manifest import File, Manifest, StarFile, Table, data_path, sha256_hex
 from totes.lake.store import Store
-from totes.star import quarantine, state
-from totes.star.contract import REFUSED, literal, quote
+from totes.star import current_rows, quarantine
+from totes.star.contract import REJECTED, literal, quote
 from totes.star.models import Model, Models
-from totes.star.relation import Lines, no_rows, parquet, unpack
+from totes.star.relation import JsonLines, empty_relation, parquet, unpack
 
-LONG_BYTES = 8_000_000
-COPIES = 12
-"""How often DuckDB may hold a long line on its way from JSON to Parquet."""
+LONG_LINE_BYTES = 8_000_000
+COPIES_IN_MEMORY = 12
+"""How many copies of a long line DuckDB holds while it converts JSON to Parquet."""
 
-PARQUET = "format parquet, preserve_order true, row_group_size_bytes '4MB'"
-"""Row groups have few bytes, however wide their rows are.
+PARQUET_OPTIONS = "format parquet, preserve_order true, row_group_size_bytes '4MB'"
+"""Limits the bytes of a row group, also with wide rows.
 
-DuckDB collects up to 2048 rows of any width in memory, unless it has to keep their order.
+Without `preserve_order`, DuckDB collects up to 2048 rows of any width in memory.
 """
 
 State = Mapping[str, tuple[File, ...]]
-"""Files of kept rows, by table, as a processed manifest names them: current rows of source tables
-that models join, and all rows of star tables that are made of star tables.
+"""Files by table, as a processed manifest lists them: the current rows of source tables that models
+join, and all rows of star tables whose models read star tables.
 """
 
 
 @dataclass(frozen=True)
-class Site:
-    """Where batches are built, and by what; local files of current rows stay in `scratch`."""
+class BuildContext:
+    """What all batches of one run share: stores, models, and the engine.
+
+    `scratch` caches the files of current rows from one batch to the next.
+    """
 
     ingestion: Store
     processed: Store
@@ -52,69 +56,73 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Built:
-    """What the contract took of a model's rows, locally at `path`, and what it refused."""
+class ModelOutput:
+    """The rows of one model: accepted rows in the local file `path`, and rejected rows."""
 
     model: Model
     path: Path
-    taken: StarFile | None
-    refused: StarFile | None
+    accepted: StarFile | None
+    rejected: StarFile | None
 
     @property
     def rows(self) -> int:
-        """How many rows were made, refused ones among them."""
-        return sum(file.rows for file in (self.taken, self.refused) if file)
+        """The number of accepted and rejected rows."""
+        return sum(file.rows for file in (self.accepted, self.rejected) if file)
 
 
 @contextmanager
-def unpacking(
-    site: Site, source: Manifest, tables: Collection[str], folder: Path
-) -> Iterator[dict[str, Future[Lines]]]:
-    """Fetch, check and unpack the files of `tables` in the background, the smallest first."""
-    work = sorted(
+def unpack_tables(
+    context: BuildContext, source: Manifest, tables: Collection[str], folder: Path
+) -> Iterator[dict[str, Future[JsonLines]]]:
+    """Fetch, verify and unpack the files of `tables` in a thread, the smallest table first."""
+    pending = sorted(
         (table for table in source.tables if table.name in tables and table.files),
         key=lambda table: sum(file.bytes for file in table.files),
     )
     pool = ThreadPoolExecutor(max_workers=1)
     try:
-        yield {table.name: pool.submit(_unpack, site, table, folder) for table in work}
+        yield {table.name: pool.submit(_unpack, context, table, folder) for table in pending}
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _unpack(site: Site, table: Table, folder: Path) -> Lines:
-    store = site.ingestion
-    packed = [folder / digest(file.path.encode()) for file in table.files]
+def _unpack(context: BuildContext, table: Table, folder: Path) -> JsonLines:
+    store = context.ingestion
+    packed = [folder / sha256_hex(file.path.encode()) for file in table.files]
     for file, path in zip(table.files, packed, strict=True):
-        fetch_checked(store, file, path)
-    read = site.models.columns(table.name) | {*table.key, "_op"}
-    return unpack(table, packed, store.url, read=read)
+        fetch_verified(store, file, path)
+    columns = context.models.columns(table.name) | {*table.key, OPERATION}
+    return unpack(table, packed, store.url, read=columns)
 
 
 @dataclass(frozen=True)
-class Build:
-    """One batch in work: `lines` are its source rows, `name` is the end of its files' paths."""
+class BatchBuild:
+    """Builds one batch; `lines` are its source rows by table, `name` is the last part of paths."""
 
-    site: Site
+    context: BuildContext
     source: Manifest
     folder: Path
     name: str
-    lines: Mapping[str, Future[Lines]]
-    made: dict[str, Path] = field(default_factory=dict)
-    """The files to store: their paths in the store, and where they are."""
+    lines: Mapping[str, Future[JsonLines]]
+    outputs: dict[str, Path] = field(default_factory=dict)
+    """The local file for each path in the processed store."""
 
-    def store(self) -> None:
-        """Put all files of `made` into the processed store."""
-        for path, local in self.made.items():
+    def store_outputs(self) -> None:
+        """Put all files of `outputs` into the processed store."""
+        for path, local_path in self.outputs.items():
             reach("transform.before-file")
-            self.site.processed.put(path, local)
+            self.context.processed.put(path, local_path)
             reach("transform.file-stored")
 
-    def keep(self, before: State | None) -> State:
-        """The current rows of joined tables after this batch; `before` is None at the first."""
-        kept: dict[str, tuple[File, ...]] = {}
+    def update_state(self, before: State | None) -> State:
+        """Return the current rows of joined tables after this batch.
+
+        `before` is the state after the previous batch, None for the first one. Raises ModelError if
+        it lacks a table that a model joins.
+        """
+        state: dict[str, tuple[File, ...]] = {}
         for table in self.source.tables:
-            if table.name not in self.site.models.joined:
+            if table.name not in self.context.models.joined_tables:
                 continue
             if before is None or table.whole:
                 files: tuple[File, ...] = ()
@@ -122,182 +130,196 @@ class Build:
                 files = before[table.name]
             else:
                 raise ModelError(
-                    f"A model joins table {table.name}, whose rows were not kept before batch "
-                    f"{self.source.batch}: run totes replay."
+                    f"A model joins table {table.name}, whose current rows were not kept before "
+                    f"batch {self.source.batch}: run totes replay."
                 )
-            kept[table.name] = self._keep(table, files) if table.name in self.lines else files
-        return kept
+            has_changes = table.name in self.lines
+            state[table.name] = self._update_table(table, files) if has_changes else files
+        return state
 
-    def _keep(self, table: Table, before: tuple[File, ...]) -> tuple[File, ...]:
-        staying = state.settled(before, sum(file.rows for file in table.files))
-        merged = before[staying:]
-        read = self.site.models.columns(table.name) | {*table.key}
-        present = [column.name for column in table.columns if column.name in read]
-        columns = state.distinct(present, read)
-        sql = state.change(self._open(table.name), columns, self.source.batch)
+    def _update_table(self, table: Table, before: tuple[File, ...]) -> tuple[File, ...]:
+        unmerged = current_rows.count_unmerged(before, sum(file.rows for file in table.files))
+        merged = before[unmerged:]
+        needed = self.context.models.columns(table.name) | {*table.key}
+        present = [column.name for column in table.columns if column.name in needed]
+        columns = current_rows.distinct_names(present, needed)
+        sql = current_rows.batch_rows(self._get_lines(table.name), columns, self.source.batch)
         path = self.folder / "state.parquet"
-        with self._failing(f"Table {table.name} can't be kept"), self._having_columns(table.name):
+        failure = f"The current rows of table {table.name} can't be updated"
+        with self._convert_errors(failure), self._convert_missing_column(table.name):
             if merged:
                 change = self.folder / "change.parquet"
-                self._write(sql, change)
-                sql = state.newest([*map(self._current, merged), change], columns, table.key)
-            rows = self._write(sql if staying else state.live(sql), path)
-        for old in merged:  # a long replay would fill the disk
-            self._local(old).unlink()
+                self._write_parquet(sql, change)
+                paths = [*map(self._fetch_cached, merged), change]
+                sql = current_rows.newest_rows(paths, columns, table.key)
+            rows = self._write_parquet(sql if unmerged else current_rows.live_rows(sql), path)
+        for file in merged:  # a long replay would fill the disk
+            self._cache_path(file).unlink()
         if not rows:
-            return before[:staying]
-        file = self._file(path, "state/", table.name, rows)
-        self.made[file.path] = path.rename(self._local(file))
-        return (*before[:staying], file)
+            return before[:unmerged]
+        file = self._describe_file(path, "state/", table.name, rows)
+        self.outputs[file.path] = path.rename(self._cache_path(file))
+        return (*before[:unmerged], file)
 
-    def run(
+    def run_model(
         self,
         model: Model,
-        kept: State,
+        state: State,
         *,
-        only: Path | None = None,
+        only_keys: Path | None = None,
         since: int | None = None,
         deletes_only: bool = False,
-    ) -> Built:
-        """Make a model's rows.
+    ) -> ModelOutput:
+        """Compute a model's rows and write them to a local file.
 
-        `only` is a quarantine file: its rows are tried again, and those refused again stay there.
-        `since` is the first of the batches that the model left out, when it makes up for them;
-        `deletes_only` is for such a batch: the source lacks what the model needs of other rows.
+        only_keys: a quarantine file; only rows with its keys are computed, and rows that are
+            rejected again stay in quarantine.
+        since: the first batch to backfill, if the model could not run on the batches before.
+        deletes_only: the source lacks a table or column, so that only deletions can be computed.
         """
-        moment = self.source.captured_at
-        sql, deletes = model.sql, self._deletes(model)
-        if model.lineage.stars and (earlier := kept.get(model.name)):
-            sql = quarantine.without_known(model.star, sql, map(self._current, earlier))
-        if only is not None:
-            sql = quarantine.among(model.star, sql, only)
-            deletes = deletes and quarantine.among(model.star, deletes, only)
+        valid_from = self.source.captured_at
+        sql, deletes = model.sql, self._deletes_sql(model)
+        if model.lineage.stars and (earlier := state.get(model.name)):
+            paths = map(self._fetch_cached, earlier)
+            sql = quarantine.exclude_earlier_rows(model.star, sql, paths)
+        if only_keys is not None:
+            sql = quarantine.filter_by_keys(model.star, sql, only_keys)
+            deletes = deletes and quarantine.filter_by_keys(model.star, deletes, only_keys)
         path = self.folder / f"{model.name}.parquet"
-        with self._failing(f"Model {model.name} can't run"):
-            self._define(model, kept, since or self.source.batch, nothing=deletes_only)
+        with self._convert_errors(f"Model {model.name} can't run"):
+            first_batch = since or self.source.batch
+            self._define_sources(model, state, first_batch, empty=deletes_only)
             try:
-                rows = self._write(quarantine.proven(model.star, sql, deletes, moment), path)
-                refused = None
+                rows = self._write_parquet(
+                    quarantine.accept_or_fail(model.star, sql, deletes, valid_from), path
+                )
+                rejected = None
             except duckdb.InvalidInputException as error:
-                if REFUSED not in str(error):
+                if REJECTED not in str(error):
                     raise
-                rows = self._write(quarantine.accepted(model.star, sql, deletes, moment), path)
-                refusals = quarantine.refused(model.star, sql, deletes, moment)
-                refused = None if only else self._refused(model, refusals)
-            taken = self._star_file(path, "", model, rows) if rows else None
-        return Built(model, path, taken, refused)
+                rows = self._write_parquet(
+                    quarantine.accepted_rows(model.star, sql, deletes, valid_from), path
+                )
+                rejects_sql = quarantine.rejected_rows(model.star, sql, deletes, valid_from)
+                rejected = None if only_keys else self._write_rejects(model, rejects_sql)
+            accepted = self._add_output(path, "", model, rows) if rows else None
+        return ModelOutput(model, path, accepted, rejected)
 
-    def _refused(self, model: Model, sql: str) -> StarFile:
-        path = self.folder / f"{model.name}.refused.parquet"
-        return self._star_file(path, "quarantine/", model, self._write(sql, path))
+    def _write_rejects(self, model: Model, sql: str) -> StarFile:
+        path = self.folder / f"{model.name}.rejected.parquet"
+        return self._add_output(path, "quarantine/", model, self._write_parquet(sql, path))
 
-    def _star_file(self, path: Path, below: str, model: Model, rows: int) -> StarFile:
-        deleted = f"select count(*) from {parquet(path)} where _op = 'delete'"
-        deletes = 0 if below else self._number(deleted)
-        file = self._file(path, below, model.name, rows, deletes)
-        self.made[file.path] = path
+    def _add_output(self, path: Path, prefix: str, model: Model, rows: int) -> StarFile:
+        count_deletes = f"select count(*) from {parquet(path)} where _op = 'delete'"
+        deletes = 0 if prefix else self._query_int(count_deletes)
+        file = self._describe_file(path, prefix, model.name, rows, deletes)
+        self.outputs[file.path] = path
         return StarFile(table=model.name, **dict(file))
 
-    def _deletes(self, model: Model) -> str | None:
-        """SQL: the natural keys whose source rows were deleted; None where there are none."""
+    def _deletes_sql(self, model: Model) -> str | None:
+        """Return SQL for the natural keys of deleted source rows; None if there are none."""
         key = model.lineage.key
         if key is None or key.table not in self.lines:
             return None
-        lines = self._open(key.table)
+        lines = self._get_lines(key.table)
         names = dict(zip(key.columns, model.star.key_names, strict=True))
         return lines.deleted(names) if lines.deletes else None
 
-    def _define(self, model: Model, kept: State, since: int, *, nothing: bool) -> None:
-        """Give a model the relations of the source that it reads, or as many without rows."""
+    def _define_sources(self, model: Model, state: State, since: int, *, empty: bool) -> None:
+        """Define the source tables that a model reads as views; without rows if `empty`."""
         if model.lineage.reads_iso_currency:
             from totes.star.iso import define_iso_currency  # noqa: PLC0415  slow to import
 
-            define_iso_currency(self.site.engine)
+            define_iso_currency(self.context.engine)
         for name, columns in model.lineage.sources.items():
             table = self.source.table(name)
-            if nothing:
-                rows = no_rows(columns)
-            elif name in kept and table is not None:
-                files = [self._current(file) for file in kept[name]]
-                rows = state.current(files, columns, table.key, since)
+            if empty:
+                rows = empty_relation(columns)
+            elif name in state and table is not None:
+                files = [self._fetch_cached(file) for file in state[name]]
+                rows = current_rows.current_rows(files, columns, table.key, since)
             elif name in self.lines:
-                rows = self._open(name).changed(columns)
+                rows = self._get_lines(name).changed(columns)
             else:
-                rows = no_rows(columns)
-            with self._having_columns(name):
+                rows = empty_relation(columns)
+            with self._convert_missing_column(name):
                 self._define_view(name, rows)
 
     @contextmanager
-    def _having_columns(self, table: str) -> Iterator[None]:
-        """ModelError where a table's kept rows lack a column, since no model read it before."""
+    def _convert_missing_column(self, table: str) -> Iterator[None]:
+        """Raise ModelError if a table's current rows lack a column that no model read before."""
         try:
             yield
         except duckdb.BinderException as error:
             raise ModelError(
-                f"Models read a column of table {table} that was not kept before batch "
+                f"A model reads a column of table {table} that was not kept before batch "
                 f"{self.source.batch}: run totes replay."
             ) from error
 
-    def define_stars(self, models: Iterable[Model], built: Collection[Built]) -> None:
-        """Give models the rows made so far of the star tables they read."""
-        tables = {model.name: model.star for model in self.site.models.all}
+    def define_star_tables(self, models: Iterable[Model], outputs: Collection[ModelOutput]) -> None:
+        """Define the star tables that `models` read as views of this batch's accepted rows."""
+        tables = {model.name: model.star for model in self.context.models.all}
         for name in frozenset[str]().union(*(model.lineage.stars for model in models)):
-            paths = [one.path for one in built if one.model.name == name and one.taken]
+            paths = [
+                output.path for output in outputs if output.model.name == name and output.accepted
+            ]
             rows = [f"from {parquet(path)} where _op = 'upsert'" for path in paths]
-            self._define_view(name, " union all by name ".join([tables[name].no_rows, *rows]))
+            self._define_view(name, " union all by name ".join([tables[name].empty_query, *rows]))
 
     def _define_view(self, name: str, sql: str) -> None:
-        self.site.engine.execute(f"create or replace temp view {quote(name)} as {sql}")
+        self.context.engine.execute(f"create or replace temp view {quote(name)} as {sql}")
 
-    def _write(self, sql: str, path: Path) -> int:
-        """Write a query's rows to a local Parquet file; how many there are."""
-        return self._number(f"copy ({sql}) to {literal(str(path))} ({PARQUET})")
+    def _write_parquet(self, sql: str, path: Path) -> int:
+        """Write a query's rows to a local Parquet file; return their number."""
+        return self._query_int(f"copy ({sql}) to {literal(str(path))} ({PARQUET_OPTIONS})")
 
-    def _number(self, sql: str) -> int:
-        [(number,)] = self.site.engine.execute(sql).fetchall()
+    def _query_int(self, sql: str) -> int:
+        [(number,)] = self.context.engine.execute(sql).fetchall()
         return int(number)
 
-    def _open(self, table: str) -> Lines:
-        """The lines of a table, with room for the longest of them."""
+    def _get_lines(self, table: str) -> JsonLines:
+        """Wait for the lines of a table; raise the memory limit for its longest line."""
         lines = self.lines[table].result()
-        if lines.longest_bytes > LONG_BYTES:
-            more_mb = COPIES * lines.longest_bytes // 1_000_000
-            limit_memory(self.site.engine, more_mb=more_mb)
+        if lines.longest_bytes > LONG_LINE_BYTES:
+            extra_mb = COPIES_IN_MEMORY * lines.longest_bytes // 1_000_000
+            limit_memory(self.context.engine, extra_mb=extra_mb)
         return lines
 
-    def _file(self, path: Path, below: str, table: str, rows: int, deletes: int = 0) -> File:
-        prefix = f"generation={self.site.generation}/{below}"
+    def _describe_file(
+        self, path: Path, prefix: str, table: str, rows: int, deletes: int = 0
+    ) -> File:
+        store_prefix = f"generation={self.context.generation}/{prefix}"
         with path.open("rb") as content:
             sha256 = file_digest(content, "sha256").hexdigest()
         return File(
-            path=data_path(table, self.source.captured_at, self.name, prefix),
+            path=data_path(table, self.source.captured_at, self.name, store_prefix),
             rows=rows,
             deletes=deletes,
             bytes=path.stat().st_size,
             sha256=sha256,
         )
 
-    def _current(self, file: File) -> Path:
-        path = self._local(file)
+    def _fetch_cached(self, file: File) -> Path:
+        path = self._cache_path(file)
         if not path.exists():
-            fetch_checked(self.site.processed, file, path)
+            fetch_verified(self.context.processed, file, path)
         return path
 
-    def _local(self, file: File) -> Path:
-        """Where a file of current rows stays for the batches that follow."""
-        return self.site.scratch / f"{file.sha256}.parquet"
+    def _cache_path(self, file: File) -> Path:
+        return self.context.scratch / f"{file.sha256}.parquet"
 
     @contextmanager
-    def _failing(self, what: str) -> Iterator[None]:
+    def _convert_errors(self, failure: str) -> Iterator[None]:
         try:
-            with fitting(f"{what} on batch {self.source.batch}: it"):
+            with convert_memory_errors(f"{failure} on batch {self.source.batch}: it"):
                 yield
         except duckdb.Error as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             for file in (file for table in self.source.tables for file in table.files):
-                if digest(file.path.encode()) in reason:  # no model is to blame
-                    said = reason.partition('.jsonl", ')[2]
+                if sha256_hex(file.path.encode()) in reason:  # not the model's error
+                    detail = reason.partition('.jsonl", ')[2].rstrip(".")
                     raise LakeError(
-                        f"{file.path} in {self.site.ingestion.url} is damaged: {said}"
+                        f"{file.path} in {self.context.ingestion.url} is damaged: {detail}. "
+                        "Restore it from a backup."
                     ) from error
-            raise ModelError(f"{what} on batch {self.source.batch}: {reason}") from error
+            raise ModelError(f"{failure} on batch {self.source.batch}: {reason}") from error

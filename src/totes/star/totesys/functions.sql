@@ -1,8 +1,8 @@
--- Functions of this star beyond those that every fact has. `totes warehouse migrate` runs this file
--- each time, so each statement replaces what is there.
+-- Functions of this star in addition to the functions that every fact has. Each
+-- `totes warehouse migrate` runs this file, so statements must be repeatable.
 
--- A plain SELECT without STRICT: the planner inlines it into the query that uses it.
--- 24 fraction digits keep about twenty significant digits of the smallest factor.
+-- The planner inlines a single SELECT that is not STRICT into the calling query.
+-- With 24 fraction digits, the smallest factor has about 20 significant digits.
 CREATE OR REPLACE FUNCTION exchange_rate_to(reporting text) RETURNS TABLE (
     rate_date date, currency_code varchar, rate numeric, source varchar, carried_forward boolean
 )
@@ -24,5 +24,5 @@ JOIN fact_exchange_rate AS t ON t.rate_date = r.rate_date
 WHERE r.valid_to IS NULL AND t.valid_to IS NULL AND t.currency_code = reporting;
 END;
 COMMENT ON FUNCTION exchange_rate_to(text) IS
-    'For every day and currency what an amount is multiplied by, to have it in the reporting '
-    'currency, such as exchange_rate_to(''GBP''); no row where no rate is known.';
+    'The factor for each day and currency that converts an amount into the reporting currency, '
+    'such as exchange_rate_to(''GBP''). There is no row if there is no rate.';

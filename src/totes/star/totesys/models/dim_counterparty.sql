@@ -1,9 +1,9 @@
 -- One row for each counterparty, with its legal address.
--- A row changes when the counterparty or the address does.
+-- A row changes if the counterparty or the address changes.
 
 with
 
-counterparties_at_addresses as (
+counterparties_with_addresses as (
 
     select
         counterparty.counterparty_id,
@@ -32,5 +32,5 @@ select
     counterparty_legal_postal_code,
     counterparty_legal_country,
     counterparty_legal_phone_number
-from counterparties_at_addresses
+from counterparties_with_addresses
 where _changed

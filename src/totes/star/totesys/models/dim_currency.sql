@@ -1,5 +1,5 @@
--- One row for each currency. Its name is the one ISO 4217 gives to the code, which the source
--- does not hold; a code that ISO does not know gets no name here and is refused.
+-- One row for each currency. The source has only the code; the name comes from ISO 4217.
+-- A code that ISO 4217 does not have gets no name, so the contract rejects its row.
 
 select
     currency.currency_id,

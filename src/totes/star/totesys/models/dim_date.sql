@@ -1,5 +1,5 @@
--- One row for each day of the years in use, and of one year before and after them.
--- A year is in use when one of this batch's facts has a date in it.
+-- One row for each day of the years in use and of one year before and after each of them.
+-- A year is in use if a fact of this batch has a date in it.
 
 with
 

@@ -1,4 +1,4 @@
--- One row for each address that goods may be delivered to.
+-- One row for each address that orders can be delivered to.
 
 select
     address_id as location_id,

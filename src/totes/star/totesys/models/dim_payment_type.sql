@@ -1,4 +1,4 @@
--- One row for each kind of payment.
+-- One row for each payment type.
 
 select
     payment_type_id,

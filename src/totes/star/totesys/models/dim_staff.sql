@@ -1,9 +1,9 @@
 -- One row for each member of staff, with the department they work in.
--- A row changes when the person or the department does.
+-- A row changes if the member of staff or the department changes.
 
 with
 
-staff_in_departments as (
+staff_with_departments as (
 
     select
         staff.staff_id,
@@ -26,5 +26,5 @@ select
     department_name,
     location,
     email_address
-from staff_in_departments
+from staff_with_departments
 where _changed

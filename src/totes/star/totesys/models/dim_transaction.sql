@@ -1,4 +1,4 @@
--- One row for each transaction: a sale or a purchase, with the order it belongs to.
+-- One row for each transaction: a sale or a purchase, with the id of its order.
 
 select
     transaction_id,

@@ -1,5 +1,5 @@
--- One row for each new version of a currency's rate on a day: what was carried forward to it is
--- replaced once the day's own rate is known.
+-- One row for each new version of a currency's rate on a day. A rate that was carried forward from
+-- an earlier day is replaced when the rate of the day is published.
 
 select
     rate_id,

@@ -1,2 +1,2 @@
--- Designs as the warehouse must show them.
+-- The expected rows of dim_design.
 SELECT design_id, design_name, file_location, file_name FROM design

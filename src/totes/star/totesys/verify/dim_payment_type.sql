@@ -1,2 +1,2 @@
--- Payment types as the warehouse must show them.
+-- The expected rows of dim_payment_type.
 SELECT payment_type_id, payment_type_name FROM payment_type

@@ -1,4 +1,4 @@
--- Staff with their department as the warehouse must show them.
+-- The expected rows of dim_staff: staff with their department.
 SELECT
     s.staff_id, s.first_name, s.last_name,
     (SELECT d.department_name FROM department AS d WHERE d.department_id = s.department_id),

@@ -1,4 +1,4 @@
--- Payments as the warehouse must show them now.
+-- The expected current versions in fact_payment.
 SELECT
     payment_id,
     created_at::date, created_at::time,

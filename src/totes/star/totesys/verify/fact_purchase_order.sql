@@ -1,4 +1,4 @@
--- Purchase orders as the warehouse must show them now.
+-- The expected current versions in fact_purchase_order.
 SELECT
     purchase_order_id,
     created_at::date, created_at::time,

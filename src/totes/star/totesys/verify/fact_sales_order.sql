@@ -1,4 +1,4 @@
--- Sales orders as the warehouse must show them now.
+-- The expected current versions in fact_sales_order.
 SELECT
     sales_order_id,
     created_at::date, created_at::time,

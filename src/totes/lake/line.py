@@ -1,0 +1,33 @@
+"""The lines of ingestion files: a JSON object per row, which begins with these two fields.
+
+`_op` is `upsert`, with all columns of the row, or `delete`, with the columns of the key. `_xid` is
+the 64-bit id of the transaction that wrote the row, as a string; null where there is none.
+Writers print UPSERT or DELETE, then `_xid`, then the columns, without spaces in between. Readers
+count lines by their first bytes, so every line begins like this.
+"""
+
+from collections.abc import Mapping
+
+OPERATION = "_op"
+XID = "_xid"
+
+RESERVED_NAMES = frozenset({OPERATION, XID})
+"""Names that no column of the source may have."""
+
+UPSERT = f'{{"{OPERATION}":"upsert"'
+DELETE = f'{{"{OPERATION}":"delete"'
+"""The first bytes of a line."""
+
+DELETE_WITHOUT_XID = f'{DELETE},"{XID}":null,'
+UPSERT_WITHOUT_XID = f'{UPSERT},"{XID}":null,'
+"""The same with `_xid`, up to the first column."""
+
+
+def is_delete(line: Mapping[str, object]) -> bool:
+    """Whether a line has only the key of a deleted row."""
+    return line[OPERATION] == "delete"
+
+
+def is_upsert(line: Mapping[str, object]) -> bool:
+    """Whether a line has all columns of an inserted or updated row."""
+    return line[OPERATION] == "upsert"

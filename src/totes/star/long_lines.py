@@ -1,0 +1,118 @@
+"""Reduce long JSON lines to the columns that models read, in constant memory."""
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterator
+
+from totes.star.contract import MAX_TEXT_BYTES
+
+_NAME = re.compile(rb'[{,]"(?:[^"\\\n]|\\.)*+":')
+_IN_TEXT = re.compile(rb'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+')
+_OTHER = re.compile(rb'[^"{\[,}\s]++|\{(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+\}')
+"""A number or literal, or the flat object that replaces an unreadable value."""
+
+_MAX_TOKEN_BYTES = 1 << 15
+"""No column name, number or object in place of an unreadable value is longer."""
+
+_MAX_ESCAPE_BYTES = 6
+"""The size in JSON of one byte of text, if it is escaped."""
+
+
+class NotAnObject(ValueError):
+    """A line is not a flat JSON object."""
+
+
+def reduce_line(
+    partial_line: bytes, chunks: Iterator[bytes], read: Collection[str]
+) -> tuple[bytes, bytes]:
+    """Return a line with null in every column that is not in `read`, and the bytes after the line.
+
+    The line begins with `partial_line` and continues in `chunks`. A text of more than
+    `MAX_TEXT_BYTES`, which the contract rejects, is truncated and gets the SHA-256 of the whole
+    text, so that different texts stay different. Raises NotAnObject.
+    """
+    rest = _Remaining(partial_line, chunks)
+    members = []
+    while name := rest.take(_NAME):
+        members.append(name[1:] + _parse_value(rest, is_read=json.loads(name[1:-1]) in read))
+    if not (members and rest.skip(b"}\n")):
+        raise NotAnObject
+    return b"{" + b",".join(members) + b"}\n", rest.buffer[rest.at :]
+
+
+def _parse_value(rest: "_Remaining", *, is_read: bool) -> bytes:
+    if not rest.skip(b'"'):
+        other = rest.take(_OTHER)
+        if not other:
+            raise NotAnObject
+        return other if is_read else b"null"
+    content, size_bytes, sha256 = bytearray(), 0, hashlib.sha256()
+    for piece in rest.text():
+        if is_read:
+            size_bytes += len(piece)
+            sha256.update(piece)
+            if len(content) <= _MAX_ESCAPE_BYTES * MAX_TEXT_BYTES:
+                content += piece
+    if not is_read:
+        return b"null"
+    if size_bytes > MAX_TEXT_BYTES:
+        text = json.loads(b'"%b"' % content.decode(errors="ignore").encode()).encode(
+            errors="ignore"
+        )
+        if len(text) > MAX_TEXT_BYTES:
+            beginning = text[:MAX_TEXT_BYTES].decode(errors="ignore")
+            return json.dumps(
+                f"{beginning}… (SHA-256 of the text: {sha256.hexdigest()})",
+                ensure_ascii=False,
+            ).encode()
+    return b'"%b"' % bytes(content)
+
+
+class _Remaining:
+    """The part of a line that is not parsed yet: `buffer` from position `at`, then `chunks`."""
+
+    def __init__(self, buffer: bytes, chunks: Iterator[bytes]) -> None:
+        self.buffer = buffer
+        self.at = 0
+        self._chunks = chunks
+
+    def take(self, token: re.Pattern[bytes]) -> bytes:
+        """Return the next token and move past it; return b"" if it does not match."""
+        self._fill_buffer()
+        if (found := token.match(self.buffer, self.at)) is None:
+            return b""
+        self.at = found.end()
+        return found[0]
+
+    def skip(self, token: bytes) -> bool:
+        """Move past this token; return false if the next token is a different one."""
+        self._fill_buffer()
+        found = self.buffer.startswith(token, self.at)
+        self.at += found * len(token)
+        return found
+
+    def text(self) -> Iterator[bytes]:
+        """Yield the pieces of a text up to its closing quote; none ends within an escape."""
+        while True:
+            found = _IN_TEXT.match(self.buffer, self.at)
+            if found is None:  # impossible: it also matches the empty string
+                raise NotAnObject
+            self.at = found.end()
+            yield found[0]
+            if self.at < len(self.buffer) - 1 or self.buffer.endswith(b'"', self.at):
+                break
+            if not self._read_chunk():
+                raise NotAnObject
+        if not self.skip(b'"'):
+            raise NotAnObject
+
+    def _fill_buffer(self) -> None:
+        """Read until the buffer has the whole next token."""
+        while len(self.buffer) - self.at < _MAX_TOKEN_BYTES and self._read_chunk():
+            pass
+
+    def _read_chunk(self) -> bool:
+        chunk = next(self._chunks, b"")
+        self.buffer, self.at = self.buffer[self.at :] + chunk, 0
+        return bool(chunk)

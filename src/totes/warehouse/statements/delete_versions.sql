@@ -1,0 +1,4 @@
+-- Delete the versions that equal the version before them, since what was between was released.
+DELETE FROM {star} AS f
+USING {actions} AS a
+WHERE a._action = 'delete' AND f.{surrogate} = a.{surrogate}

@@ -1,0 +1,60 @@
+-- Find the actions that place the staged versions in the history, whatever moments they have. Each
+-- staged key has a line of events: beginnings and ends of versions in the table and in this batch,
+-- and rejected versions. Of several events at one moment, one of the first kind counts. A version
+-- that equals the one before it is left out, unless a rejected version lies between. Every other
+-- event ends the version before it.
+INSERT INTO {actions}
+WITH first AS (
+    SELECT {key}, min(valid_from) AS valid_from FROM {staged} GROUP BY {key} ORDER BY {key}
+),
+
+event AS (
+    SELECT {keys_of_fact}, event.*
+    FROM first
+    JOIN {star} AS f ON {fact_and_first} AND (f.valid_to IS NULL OR f.valid_to > first.valid_from)
+    CROSS JOIN
+        LATERAL (
+            VALUES
+            (1, f.valid_from, f.valid_to, f.{surrogate}, row({columns_of_fact})),
+            (3, f.valid_to, NULL, NULL, NULL)
+        ) AS event (_kind, valid_from, valid_to, {surrogate}, _version)
+    WHERE event.valid_from IS NOT NULL
+    UNION ALL
+    SELECT {key}, 2, valid_from, NULL, NULL, row({columns}) FROM {staged} WHERE _op = 'upsert'
+    UNION ALL
+    SELECT {key}, 3, valid_from, NULL, NULL, NULL FROM {staged} WHERE _op = 'delete'
+    UNION ALL
+    SELECT {key}, 3, valid_to, NULL, NULL, NULL FROM {staged} WHERE valid_to IS NOT NULL
+    UNION ALL
+    SELECT {key}, 4, q.valid_from, NULL, NULL, NULL
+    FROM first AS s
+    JOIN totes.quarantine AS q
+        ON q.star_table = {name} AND q.key = {key_text} AND q.released_at IS NULL
+),
+
+chosen AS (
+    SELECT DISTINCT ON ({key}, valid_from) * FROM event ORDER BY {key}, valid_from, _kind
+),
+
+compared AS (
+    SELECT
+        *,
+        (
+            _version IS NOT DISTINCT FROM lag(_version) OVER line
+            AND (_kind = 4) IS NOT DISTINCT FROM (lag(_kind = 4) OVER line)
+        ) AS _same
+    FROM chosen
+    WINDOW line AS (PARTITION BY {key} ORDER BY valid_from)
+),
+
+placed AS (
+    SELECT *, lead(valid_from) OVER (PARTITION BY {key}, _same ORDER BY valid_from) AS _end
+    FROM compared
+    WHERE _kind < 4
+)
+
+SELECT
+    CASE _kind WHEN 2 THEN 'insert' ELSE CASE WHEN _same THEN 'delete' ELSE 'update' END END,
+    {surrogate}, {key}, valid_from, _end
+FROM placed
+WHERE CASE _kind WHEN 1 THEN _same OR _end IS DISTINCT FROM valid_to WHEN 2 THEN NOT _same END

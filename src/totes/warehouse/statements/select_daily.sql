@@ -1,5 +1,0 @@
--- The totals of all lines.
-SELECT {keys}, {sums}
-FROM ({lines}) AS line
-WHERE {only}
-GROUP BY {keys}
