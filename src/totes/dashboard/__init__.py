@@ -1,1 +1,1 @@
-"""The dashboard: what the business wants to know, read from the warehouse alone."""
+"""The dashboard: figures of the business and of the pipeline, on pages in a browser."""

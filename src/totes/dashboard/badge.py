@@ -1,132 +1,155 @@
-"""How fresh the page is, on every page, and what brings it up to date by itself."""
+"""The freshness line of every page, and the automatic reload when there is newer data."""
 
 import logging
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 import streamlit as st
 
 from totes.dashboard import text
+from totes.dashboard.backends import backends
+from totes.dashboard.bookkeeping import open_bookkeeping
 from totes.dashboard.metrics import pipeline
 from totes.dashboard.metrics.pipeline import Freshness
-from totes.dashboard.reading import open_reading
-from totes.dashboard.served import served
-from totes.dashboard.view import draw_again
-from totes.errors import TotesError, WarehouseAway, WarehouseLocked, WarehouseOutdated
+from totes.dashboard.replica import State
+from totes.dashboard.view import rerun_page
+from totes.errors import TotesError, WarehouseLocked, WarehouseOutdated, WarehouseUnavailable
 
 EVERY = timedelta(seconds=4)
-"""How often the warehouse is asked for something newer: within 10 s of landing it is shown."""
+"""Interval at which the warehouse is checked for newer data, which is shown within 10 s."""
 
-LOOKING = "This page looks every few seconds, and goes on by itself."
+WAIT_SECONDS = 2
+"""How long a page waits for a refresh of the replica before it shows the previous state."""
 
-TOLD = "trouble-told"
-"""Whether the session's page has broken off, and says so itself."""
+RETRYING = "This page retries every few seconds and reloads automatically."
+
+INTERRUPTED = "page-interrupted"
+"""Key of the session state: whether the page has already reported that it is incomplete."""
 
 DEADLINE_SECONDS = 30 * 60
-"""By when a change of totesys must be here."""
+"""Time within which a change of totesys must be in the warehouse."""
 
 
 LOG = logging.getLogger(__name__)
 
 
-class Trouble(NamedTuple):
-    """What keeps the warehouse from answering, in words that tell nothing of where it is."""
+class Problem(NamedTuple):
+    """Why the warehouse can't be read, for users: without host, role or database."""
 
     title: str
-    what: str
+    advice: str
 
 
-def trouble(error: TotesError) -> Trouble:
-    """The error itself goes into the log: it names host, role and database."""
+def problem(error: TotesError) -> Problem:
+    """Return the description of an error for users; the error itself goes into the log."""
     if isinstance(error, WarehouseLocked):
-        return Trouble(
-            "The warehouse is locked just now",
-            "It is being rebuilt, or its tables are held by somebody's session. A rebuild takes "
-            "a few minutes; `totes status` says how far it is.",
+        return Problem(
+            "The warehouse is locked",
+            "Another session has locked its tables, such as `totes replay`, which takes a few "
+            "minutes. `totes status` shows its progress.",
         )
-    if isinstance(error, WarehouseAway):
-        return Trouble(
+    if isinstance(error, WarehouseUnavailable):
+        return Problem(
             "The warehouse can't be reached",
-            "Nobody answers where it should be. `totes check` says what is wrong; "
-            "`TOTES_DASHBOARD_DSN` names the warehouse that these pages read.",
+            "No server answers at its address. `totes check` shows the cause; "
+            "`TOTES_DASHBOARD_DSN` names the warehouse that the dashboard reads.",
         )
     if isinstance(error, WarehouseOutdated):
-        return Trouble(
-            "The warehouse is of another version",
-            "It has not had all migrations: run `totes warehouse migrate`.",
+        return Problem(
+            "The warehouse needs a migration",
+            "Its tables are missing or older than this program: run `totes warehouse migrate`.",
         )
-    return Trouble(
+    return Problem(
         "The warehouse can't be read",
-        "It refuses, or is not as this program knows it. `totes check` says what is wrong, and "
-        "the dashboard's log has the words of the database.",
+        "A query failed. `totes check` shows the cause, and the dashboard's log has the "
+        "database's message.",
     )
 
 
 @st.fragment(run_every=EVERY)
-def badge(drawn: datetime | None, *, past: bool) -> None:
-    """Up to when the data is, when that was checked, when it was proven.
+def badge(state: State, *, past: bool) -> None:
+    """Show how current the data is, when it was checked and when it was verified.
 
-    `drawn` is what the page around it shows. Where there is something newer, the whole page is
-    drawn again with its filters and choices; one that shows the `past` stays as it is.
+    `state` is that of the page. If the warehouse has newer data, the whole page is drawn again
+    with the same filters, except for a page that shows the `past`.
     """
     try:
-        with open_reading(served().warehouse) as reading:
-            fresh = pipeline.freshness(reading)
+        backends().replica.refresh_within(WAIT_SECONDS)
+        with open_bookkeeping(backends().warehouse) as bookkeeping:
+            fresh = pipeline.freshness(bookkeeping)
     except TotesError as error:
         LOG.warning("a page's badge: %s", error)
-        if not st.session_state.get(TOLD):
-            found = trouble(error)
-            st.error(f"**{found.title}.** What is shown below is from before. {found.what}")
-            st.text(LOOKING)
+        if not st.session_state.get(INTERRUPTED):
+            found = problem(error)
+            st.error(
+                f"**{found.title}.** The data below is that of batch {state.batch}, as of "
+                f"{text.moment(state.captured_at)}. {found.advice}"
+            )
+            st.text(RETRYING)
         return
-    if fresh.data_to != drawn and not past:
-        draw_again()
-    st.text(f"Now: {told(fresh)}" if past else told(fresh))
-    if warning := stale(fresh):
+    newest = backends().replica.state or state
+    if (newest.batch, newest.captured_at) != (state.batch, state.captured_at) and not past:
+        rerun_page()
+    line = freshness_text(fresh, newest)
+    st.text(f"Now: {line}" if past else line)
+    if warning := staleness_warning(fresh):
         st.warning(warning, icon=":material/schedule:")
 
 
-def until_back() -> None:
-    """Draws the page again, not at once, when the warehouse answers."""
-    _until_back(time.monotonic())
+def reload_when_available() -> None:
+    """Draw the page again once the warehouse answers, but not immediately."""
+    _reload_when_available(time.monotonic())
 
 
 @st.fragment(run_every=EVERY)
-def _until_back(since: float) -> None:
+def _reload_when_available(since: float) -> None:
     if time.monotonic() - since > EVERY.total_seconds() / 2:  # not while the page is being drawn
         try:
-            with open_reading(served().warehouse) as reading:
-                known = pipeline.freshness(reading).data_to is not None
+            is_current = backends().replica.refresh_within(WAIT_SECONDS)
         except TotesError:
-            known = False
-        if known:
-            draw_again()
-    st.text(LOOKING)
+            is_current = False
+        state = backends().replica.state
+        if is_current and state and state.captured_at:
+            rerun_page()
+    st.text(copy_progress() or RETRYING)
 
 
-def told(fresh: Freshness) -> str:
-    """`data to 14:02 UTC, checked 6 s ago, verified 13:55 UTC`."""
-    if fresh.data_to is None:
-        return "no data yet"
-    parts = [f"Data to {text.clock(fresh.data_to, fresh.now)}"]
+def copy_progress() -> str:
+    """Return the progress of the first copy of the warehouse; empty if it is not running."""
+    copied = backends().replica.copied
+    if backends().replica.state or not copied.rows:
+        return ""
+    total = f" of about {copied.total:,}" if copied.total > copied.rows else ""
+    return f"Copied {copied.rows:,}{total} rows of the warehouse."
+
+
+def freshness_text(fresh: Freshness, state: State) -> str:
+    """Return such as `Data as of 14:02 UTC, batch 12. Up to date: totesys checked 6 s ago. …`."""
+    if state.captured_at is None:
+        return "No data yet"
+    parts = [f"Data as of {text.clock(state.captured_at, fresh.now)}, batch {state.batch}"]
     lag = fresh.lag_seconds
-    parts.append("not checked since" if lag is None else f"checked {text.ago(lag)}")
-    if fresh.verified_at is None:
-        parts.append("never verified")
-    elif fresh.verified_equal:
-        parts.append(f"verified {text.clock(fresh.verified_at, fresh.now)}")
+    if lag is None:
+        parts.append("totesys not checked yet")
     else:
-        parts.append(f"found to differ at {text.clock(fresh.verified_at, fresh.now)}")
-    return ", ".join(parts)
+        verdict = "Up to date" if lag <= DEADLINE_SECONDS else "Out of date"
+        parts.append(f"{verdict}: totesys checked {text.ago(lag)}")
+    if fresh.verified_at is None:
+        parts.append("Not verified yet")
+    else:
+        result = "equal to" if fresh.verified_equal else "different from"
+        when = text.clock(fresh.verified_at, fresh.now)
+        parts.append(f"Verified at {when}: {result} totesys")
+    return ". ".join(parts) + "."
 
 
-def stale(fresh: Freshness) -> str | None:
-    """What to do where the data may be older than the deadline; None where it isn't."""
+def staleness_warning(fresh: Freshness) -> str | None:
+    """Return what to do if the data may be older than the deadline; None if it is not."""
     lag = fresh.lag_seconds
     if lag is None or lag <= DEADLINE_SECONDS:
         return None
     return (
-        f"Nobody has looked at totesys since {text.moment(fresh.checked_at)}: what happened after "
-        "that is missing here. Is `totes run` running? `totes status` says how far each stage is."
+        f"Out of date: totesys was last checked at {text.moment(fresh.checked_at)}, and later "
+        "changes are missing. Is `totes run` running? `totes status` shows the state of each stage."
     )

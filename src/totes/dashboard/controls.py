@@ -1,97 +1,106 @@
-"""The choices beside every page. The URL alone remembers them: a widget shows what it says."""
+"""The sidebar of filters. The URL holds their values; a widget shows what the URL says."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from functools import partial
 from typing import Any
 
 import streamlit as st
 
 from totes.dashboard import text
-from totes.dashboard.filters import PRESET_LABELS, PRESETS, Choices, Filter
-from totes.dashboard.view import PAGES, Query, address, choice, go, link_to, slot
+from totes.dashboard.filters import COMPARISONS, PRESET_LABELS, Choices, Filter, offered_periods
+from totes.dashboard.preferences import local, preferences
+from totes.dashboard.view import PAGES, Query, changed_value, go, link_to, page_query, widget_key
 
-FREE = "free"
-"""The choice of days of one's own."""
+CUSTOM = "custom"
+"""The option of the period for days that no preset has."""
 
 ICONS = {
     "overview": ":material/home:",
     "sales": ":material/sell:",
     "purchases": ":material/shopping_cart:",
     "payments": ":material/payments:",
-    "history": ":material/history:",
+    "changes": ":material/difference:",
+    "history": ":material/search:",
+    "explore": ":material/query_stats:",
+    "report": ":material/summarize:",
+    "alerts": ":material/notifications:",
     "pipeline": ":material/conversion_path:",
     "dictionary": ":material/menu_book:",
 }
 
-MEANT = {
-    "currencies": "What orders and payments were made in.",
+FILTER_HELP = {
+    "currencies": "The currency of the order or payment.",
     "countries": (
-        "Of sales, where they are delivered. Of purchases and payments, where the supplier, the "
-        "payer or the payee has its legal address."
+        "Delivery country of sales; for purchases and payments, the country of the "
+        "counterparty's legal address."
     ),
     "departments": (
-        "That of the member of staff who made the order; of payments, who made the order that "
-        "they are for."
+        "Department of the member of staff who made the order; for payments, the order that "
+        "they belong to."
     ),
 }
-"""What a choice narrows: not the same of all that a page shows."""
+"""What a filter compares with, where that differs between the numbers of a page."""
 
 FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2200, 12, 31)
 
 
 def navigation(query: Query) -> None:
-    """Links to all pages that keep the filter, also when opened in another tab."""
+    """Show links to all pages that keep the filter, also when opened in another tab."""
     for page, title in PAGES.items():
         link_to(page, title, query, ICONS[page])
 
 
-def controls(chosen: Filter, choices: Choices) -> None:
-    """The widgets, showing `chosen`; a change of one goes into the URL."""
-    _period(chosen, choices)
-    _several(chosen, choices, "currencies", "Currency", text.plain)
-    _countries(chosen, choices)
-    _several(chosen, choices, "departments", "Department", text.plain)
-    _several(
-        chosen,
+def controls(criteria: Filter, choices: Choices, *, has_comparison: bool) -> None:
+    """Show the widgets of a filter; a change of one changes the URL."""
+    _period(criteria, choices)
+    _multiselect(criteria, choices, "currencies", "Currency", text.plain)
+    _countries(criteria, choices)
+    _multiselect(criteria, choices, "departments", "Department", text.plain)
+    _multiselect(
+        criteria,
         choices,
         "counterparties",
         "Counterparty",
-        lambda key: f"{text.plain(choices.counterparties.get(key, ''))} ({key})",
+        lambda key: f"{text.plain(choices.counterparties.get(key, ''))} (id {key})",
     )
-    key = slot("in", chosen.reporting)
+    key = widget_key("in", criteria.reporting)
     st.selectbox(
-        "All sums in",
-        sorted({*choices.reporting, chosen.reporting}),
+        "Reporting currency",
+        sorted({*choices.reporting, criteria.reporting}),
         key=key,
-        on_change=_put(lambda now, value: replace(now, reporting=value), "in", key, choices),
-        help="Every amount is converted at the European Central Bank's rate of its own day.",
+        on_change=_on_change(lambda now, value: replace(now, reporting=value), "in", key, choices),
+        help=(
+            "Amounts are converted at the European Central Bank's rate of the day of each order "
+            "or payment."
+        ),
     )
-    _moment(chosen, choices)
-    if chosen.is_narrowed or chosen.as_of is not None:
-        fresh = Filter.of(choices)
+    if has_comparison:
+        _comparison(criteria, choices)
+    _as_of(criteria, choices)
+    if criteria.is_narrowed or criteria.as_of is not None:
+        default = Filter.of(choices)
         st.button(
             "Clear all filters",
             icon=":material/filter_alt_off:",
-            on_click=partial(go, replace(fresh, reporting=chosen.reporting)),
+            on_click=partial(go, replace(default, reporting=criteria.reporting)),
         )
 
 
-def _period(chosen: Filter, choices: Choices) -> None:
-    def picked(now: Filter, name: str) -> Filter:
-        return replace(now, period="") if name == FREE else now.in_period(name, choices)
+def _period(criteria: Filter, choices: Choices) -> None:
+    def change_period(now: Filter, name: str) -> Filter:
+        return replace(now, period="") if name == CUSTOM else now.in_period(name, choices)
 
-    key = slot("period", chosen.period or FREE)
+    key = widget_key("period", criteria.period or CUSTOM)
     st.selectbox(
         "Period",
-        [*PRESETS, FREE],
-        format_func=lambda name: PRESET_LABELS.get(name, "Days of your choice"),
+        [*offered_periods(criteria.period), CUSTOM],
+        format_func=lambda name: PRESET_LABELS.get(name, "Custom"),
         key=key,
-        on_change=_put(picked, "period", key, choices),
+        on_change=_on_change(change_period, "period", key, choices),
     )
-    for column, name, label, change in zip(
-        st.columns(2),
+    for name, label, change in zip(
         ("from", "to"),
         ("From", "To"),
         (
@@ -100,41 +109,40 @@ def _period(chosen: Filter, choices: Choices) -> None:
         ),
         strict=True,
     ):
-        key = slot(name, chosen.since if name == "from" else chosen.until)
-        with column:
-            st.date_input(
-                label,
-                key=key,
-                format="YYYY-MM-DD",
-                min_value=FIRST_DAY,
-                max_value=LAST_DAY,
-                on_change=_put(change, name, key, choices),
-            )
+        key = widget_key(name, criteria.since if name == "from" else criteria.until)
+        st.date_input(
+            label,
+            key=key,
+            format="YYYY-MM-DD",
+            min_value=FIRST_DAY,
+            max_value=LAST_DAY,
+            on_change=_on_change(change, name, key, choices),
+        )
 
 
-def _several(
-    chosen: Filter, choices: Choices, name: str, label: str, shown: Callable[[Any], str]
+def _multiselect(
+    criteria: Filter, choices: Choices, name: str, label: str, shown: Callable[[Any], str]
 ) -> None:
-    """Several of what there is, or, with none chosen, all of it."""
-
     def change(now: Filter, values: list[Any]) -> Filter:
         narrowed: dict[str, Any] = {name: tuple(values)}
         return replace(now, **narrowed)
 
-    known, now = getattr(choices, name), getattr(chosen, name)
-    _choice_of(known, now, choices, name=name, label=label, shown=shown, change=change)
+    options, values = getattr(choices, name), getattr(criteria, name)
+    _multiselect_widget(
+        options, values, choices, name=name, label=label, shown=shown, change=change
+    )
 
 
-def _countries(chosen: Filter, choices: Choices) -> None:
-    """Each country once, however many names it has."""
+def _countries(criteria: Filter, choices: Choices) -> None:
+    """Offer each country once, with all of its names."""
     countries = choices.each_country
 
     def change(now: Filter, values: list[str]) -> Filter:
         return replace(now, countries=tuple(name for one in values for name in countries[one]))
 
-    _choice_of(
+    _multiselect_widget(
         countries,
-        chosen.each_country,
+        criteria.each_country,
         choices,
         name="countries",
         label="Country",
@@ -143,9 +151,9 @@ def _countries(chosen: Filter, choices: Choices) -> None:
     )
 
 
-def _choice_of(  # noqa: PLR0913  what a choice of several is made of
-    known: Iterable[Any],
-    chosen: Iterable[Any],
+def _multiselect_widget(  # noqa: PLR0913  the parts of a widget
+    options: Iterable[Any],
+    values: Iterable[Any],
     choices: Choices,
     *,
     name: str,
@@ -153,50 +161,70 @@ def _choice_of(  # noqa: PLR0913  what a choice of several is made of
     shown: Callable[[Any], str],
     change: Callable[[Filter, list[Any]], Filter],
 ) -> None:
-    key = slot(name, list(chosen))
+    key = widget_key(name, list(values))
     st.multiselect(
         label,
-        sorted(known, key=lambda one: shown(one).lower()),
+        sorted(options, key=lambda one: shown(one).lower()),
         key=key,
         format_func=shown,
         placeholder="All",
-        help=MEANT.get(name),
-        on_change=_put(change, name, key, choices),
+        help=FILTER_HELP.get(name),
+        on_change=_on_change(change, name, key, choices),
     )
 
 
-def _moment(chosen: Filter, choices: Choices) -> None:
-    moment = chosen.as_of  # to the microsecond; the widget shows minutes
-    key = slot("as_of", moment and moment.replace(second=0, microsecond=0, tzinfo=None))
-    last = choices.now and choices.now.astimezone(UTC).date()
+def _comparison(criteria: Filter, choices: Choices) -> None:
+    offered = choices.comparisons
+    key = widget_key("compare", criteria.compare or offered[0])
+    st.selectbox(
+        "Compare with",
+        list(dict.fromkeys([*offered, *([criteria.compare] if criteria.compare else [])])),
+        format_func=COMPARISONS.__getitem__,
+        key=key,
+        on_change=_on_change(
+            lambda now, name: replace(now, compare="" if name == offered[0] else name),
+            "compare",
+            key,
+            choices,
+        ),
+        help="Working days are Monday to Friday; public holidays count.",
+    )
+
+
+def _as_of(criteria: Filter, choices: Choices) -> None:
+    moment = criteria.as_of  # to the microsecond; the widget shows minutes
+    key = widget_key(
+        "as_of", moment and local(moment).replace(second=0, microsecond=0, tzinfo=None)
+    )
+    last = choices.now and local(choices.now).date()
     begins = choices.history_begins
     since = f" History begins at {text.moment(begins)}." if begins else ""
     st.datetime_input(
-        "Time machine: as of (UTC)",
+        f"Time machine: as of ({text.time_zone()})",
         key=key,
         format="YYYY-MM-DD",
         step=60,
-        min_value=datetime(1900, 1, 1),  # noqa: DTZ001  in UTC, as the widget says
+        min_value=datetime(1900, 1, 1),  # noqa: DTZ001  in the zone that the label names
         max_value=datetime.combine(last or LAST_DAY, time.max),
-        on_change=_put(
-            lambda now, at: replace(now, as_of=at and at.replace(tzinfo=UTC)),
+        on_change=_on_change(
+            lambda now, at: replace(now, as_of=at and at.replace(tzinfo=preferences().time_zone)),
             "as_of",
             key,
             choices,
         ),
-        help=f"Every page as it stood at a moment; empty for now.{since}",
+        help=f"Shows all pages with the data of a past moment. Empty: current data.{since}",
     )
 
 
-def _put(
+def _on_change(
     change: Callable[[Filter, Any], Filter], name: str, key: str, choices: Choices
 ) -> Callable[[], None]:
-    """What to do when a widget has changed: its value into the filter, the filter into the URL."""
+    """Return a callback that puts the widget's value into the filter, and that into the URL."""
 
-    def changed() -> None:
-        chose, value = choice(name, key)
-        if chose and (value is not None or name == "as_of"):
-            now, _ = Filter.from_query(address(), choices)
+    def on_change() -> None:
+        changed, value = changed_value(name, key)
+        if changed and (value is not None or name == "as_of"):
+            now, _ = Filter.from_query(page_query(), choices)
             go(change(now, value))
 
-    return changed
+    return on_change

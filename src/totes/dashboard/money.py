@@ -1,4 +1,4 @@
-"""What every page of sums says about the rates behind them."""
+"""Notes on exchange rates and unclassified payment types, for all pages with amounts."""
 
 import streamlit as st
 
@@ -8,29 +8,24 @@ from totes.dashboard.view import View
 
 
 def rates_note(page: View) -> None:
-    """As text: where the rates were read is anybody's word."""
+    """Show the reporting currency and its rates; not as Markdown, for a source may be any text."""
     with st.container(key="small-rates"):
-        st.text(rates_told(page))
+        st.text(rates_text(page))
 
 
-def other_kinds_note(page: View) -> None:
-    """Where there are payments that are in no sum. As text: a kind's name is anybody's."""
-    found = payments.of_other_kinds(page.reading, page.chosen)
+def unclassified_types_note(page: View) -> None:
+    """Show payment types that totals exclude; not as Markdown, for a name may be any text."""
+    found = payments.unclassified_types(page.reading, page.criteria)
     if not found.empty:
-        told = (f"{text.plain(kind)} ({count:,})" for kind, count in found.to_numpy())
-        st.text(
-            "Nobody has said which way payments of these kinds go. They are in no sum: "
-            f"{', '.join(told)}."
-        )
+        types = (f"{text.plain(kind)} ({count:,})" for kind, count in found.to_numpy())
+        st.text(f"Unclassified payment types (excluded from totals): {', '.join(types)}.")
 
 
-def rates_told(page: View) -> str:
-    """Up to which day there are rates, and what is done about later days."""
-    age = pipeline.rates_age(page.reading, page.chosen.as_of)
-    sums = f"All sums in {page.currency}, each at the rate of its own day."
+def rates_text(page: View) -> str:
+    """Return the reporting currency, and the last day with published rates."""
+    age = pipeline.rates_age(page.reading, page.criteria.as_of)
+    amounts = f"Amounts in {page.currency}, converted at the exchange rate of each day."
     if age.newest is None:
-        return f"{sums} There are no rates: what is in another currency is not converted."
-    told = f"{sums} Rates to {text.day(age.newest)}"
-    if age.source:
-        told = f"{told} ({text.plain(age.source)})"
-    return f"{told}; later days carry the last one on."
+        return f"{amounts} No rates are loaded: other currencies are not converted."
+    source = f" ({text.plain(age.source)})" if age.source else ""
+    return f"{amounts} Rates to {text.day(age.newest)}{source}; later days use the last rate."

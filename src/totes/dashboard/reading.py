@@ -1,74 +1,146 @@
-"""Reading the warehouse for a page: one snapshot, no writing, named queries.
+"""Query one state of the replica for a page.
 
-A page's numbers agree, because all of them are read in one REPEATABLE READ transaction. The SQL
-lies in `queries/`, one file for each question; values are always bound, never formatted in.
+Each question is a complete statement in `questions/`, over the views of `views.sql`. Its parameters
+are DuckDB variables, so the same file can be run in DuckDB's shell.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime  # noqa: TC003  part of the interface
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
-from types import MappingProxyType
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import duckdb
 import pandas as pd
-import psycopg
-from psycopg import Connection, sql
 
-from totes.config.settings import Dsn
-from totes.errors import UsageError, WarehouseError
-from totes.postgres.sqlstate import meaning, message
-from totes.warehouse.connection import connect
-from totes.warehouse.schema import READER, check_migrations
+from totes.dashboard.filters import ALL_DAYS, Filter
+from totes.dashboard.replica import Replica, State, stored_state
+from totes.errors import WarehouseError
 
-type Parts = Mapping[str, sql.Composable]
+_NO_FILTER = Filter(*ALL_DAYS)
 
-NO_PARTS: Parts = MappingProxyType({})
+
+class _Session:
+    """A connection in which the views and variables exist; readings use it one after the other."""
+
+    def __init__(self, engine: duckdb.DuckDBPyConnection) -> None:
+        engine.execute(_read("views.sql"))
+        found = engine.execute("SELECT name, type FROM duckdb_variables()").fetchall()
+        # Those of keys are set by selection/keys.sql.
+        self.types = {name: kind for name, kind in found if not name.endswith("_ids")}
+        self.bound: dict[str, object] = {}
+        self.selected: dict[str, object] = {}
+        """By each file of `selection/`, what it was run for."""
+
+
+_SESSIONS: WeakKeyDictionary[duckdb.DuckDBPyConnection, _Session] = WeakKeyDictionary()
+
+_SELECTION = {
+    "keys": ("currencies", "countries", "departments", "staff_members", "reporting"),
+    "transactions": ("departments", "staff_members", "as_of"),
+    "rates": ("reporting", "as_of"),
+}
+"""The files of `selection/`, in their order, and the variables that their results depend on."""
 
 
 class Reading:
-    """The warehouse as it was at one moment, for the questions of one page."""
+    """One state of the replica, which all questions of a page query."""
 
-    def __init__(self, connection: Connection[Any]) -> None:
-        self._connection = connection
-        [(now,)] = connection.execute("SELECT clock_timestamp()").fetchall()
-        self.now: datetime = now
-        """By the warehouse's clock."""
-        self._known: dict[object, Any] = {}
+    def __init__(self, engine: duckdb.DuckDBPyConnection, state: State) -> None:
+        self._engine = engine
+        self.state = state
+        self.now = datetime.now(UTC)
+        self._cache: dict[object, Any] = {}
+        if engine not in _SESSIONS:
+            _SESSIONS[engine] = _Session(engine)
+        self._session = _SESSIONS[engine]
 
-    def run(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> pd.DataFrame:
-        """The answer of `queries/NAME.sql`, with its columns' names; numeric stays Decimal.
+    def run(self, question: str, criteria: Filter | None = None, **values: object) -> pd.DataFrame:
+        """Return the result of `questions/QUESTION.sql`; DECIMAL columns contain Decimal.
 
-        `parts` are what the query is composed of, names and SQL of other files; `values` are
-        bound.
+        The variables of the filter and of `values` are set; all others are NULL. Questions that
+        convert amounts or select rows need a filter. Raises duckdb.Error.
         """
-        cursor = self._connection.execute(part(name, **parts), values)
-        names = [column.name for column in cursor.description or ()]
-        return _frame(cursor.fetchall(), names)
+        return frame(*self._query(question, criteria, values))
 
-    def rows(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> list[Any]:
-        """The same as plain tuples."""
-        return self._connection.execute(part(name, **parts), values).fetchall()
+    def rows(self, question: str, criteria: Filter | None = None, **values: object) -> list[Any]:
+        """Return the same as tuples."""
+        return self._query(question, criteria, values)[0]
 
-    def once[T](self, key: object, ask: Callable[[], T]) -> T:
-        """What `ask` answers, asked once: other questions of the page need it again."""
-        if key not in self._known:
-            self._known[key] = ask()
-        known: T = self._known[key]
-        return known
+    def row(
+        self, question: str, criteria: Filter | None = None, **values: object
+    ) -> dict[str, Any]:
+        """Return the only row of the result, by column."""
+        [row], names = self._query(question, criteria, values)
+        return dict(zip(names, row, strict=True))
 
-    def row(self, name: str, /, parts: Parts = NO_PARTS, **values: object) -> dict[str, Any]:
-        """The only row of an answer, by its columns' names."""
-        cursor = self._connection.execute(part(name, **parts), values)
-        [row] = cursor.fetchall()
-        return {
-            column.name: value for column, value in zip(cursor.description or (), row, strict=True)
-        }
+    def query(self, sql: str, criteria: Filter | None = None, **values: object) -> list[Any]:
+        """Return the rows of a statement over the views, such as that of a metric."""
+        return self._run(sql, criteria, values)[0]
+
+    def cached[T](self, key: object, query: Callable[[], T]) -> T:
+        """Return the result of `query`, which is called once for each key."""
+        if key not in self._cache:
+            self._cache[key] = query()
+        result: T = self._cache[key]
+        return result
+
+    def _query(
+        self, question: str, criteria: Filter | None, values: dict[str, object]
+    ) -> tuple[list[Any], list[str]]:
+        return self._run(_read(f"questions/{question}.sql"), criteria, values)
+
+    def _run(
+        self, sql: str, criteria: Filter | None, values: dict[str, object]
+    ) -> tuple[list[Any], list[str]]:
+        variables = parameters(criteria or _NO_FILTER)
+        self._set(variables | values)
+        if criteria:
+            self._select(variables)
+        found = self._engine.execute(sql)
+        return found.fetchall(), [column[0] for column in found.description or ()]
+
+    def _set(self, values: dict[str, object]) -> None:
+        bound = self._session.bound
+        for name, kind in self._session.types.items():
+            value = values.get(name)
+            if name not in bound or bound[name] != value:
+                self._engine.execute(f"SET VARIABLE {name} = $1::{kind}", [value])
+                bound[name] = value
+
+    def _select(self, values: dict[str, object]) -> None:
+        """Run the files of `selection/` whose results the variables or the state have changed."""
+        for name, variables in _SELECTION.items():
+            used = [self.state, *(values[one] for one in variables)]
+            if self._session.selected.get(name) != used:
+                self._engine.execute(_read(f"selection/{name}.sql"))
+                self._session.selected[name] = used
 
 
-def _frame(rows: list[Any], names: list[str]) -> pd.DataFrame:
-    """With whole numbers and texts as they are beside gaps, where pandas would put not-a-number."""
+def session_scripts() -> tuple[str, str]:
+    """Return the SQL of the views and variables, and the SQL to run when the variables are set."""
+    return _read("views.sql"), "".join(_read(f"selection/{name}.sql") for name in _SELECTION)
+
+
+def parameters(criteria: Filter) -> dict[str, object]:
+    """Return the values of DuckDB's variables for a filter, by name."""
+    return {
+        "since": criteria.since,
+        "until": criteria.until,
+        "currencies": list(criteria.currencies) or None,
+        "countries": list(criteria.countries) or None,
+        "departments": list(criteria.departments) or None,
+        "counterparties": list(criteria.counterparties) or None,
+        "staff_members": list(criteria.staff) or None,
+        "as_of": criteria.as_of,
+        "reporting": criteria.reporting,
+    }
+
+
+def frame(rows: list[Any], names: list[str]) -> pd.DataFrame:
+    """Return a frame; integers and texts keep their types beside NULL, unlike pandas' default."""
     frame = pd.DataFrame.from_records(rows, columns=names, coerce_float=False)
     for name, values in zip(names, zip(*rows, strict=True), strict=False):
         kinds = {type(value) for value in values}
@@ -80,51 +152,18 @@ def _frame(rows: list[Any], names: list[str]) -> pd.DataFrame:
 
 
 @contextmanager
-def open_reading(dsn: Dsn) -> Iterator[Reading]:
-    """A snapshot of the warehouse, as a role that may only read.
-
-    It waits for no loader: where the warehouse is just being rebuilt, that is said after seconds.
-    WarehouseError where it is away, and also where it has not what is asked for: nobody who looks
-    at a page can mend that, and the page is to come back by itself.
-    """
-    with connect(dsn) as connection:
-        connection.prepare_threshold = None  # a plan for these values, each time
-        connection.execute(part("session"))
+def open_reading(replica: Replica) -> Iterator[Reading]:
+    """Open one state of the replica. Raises WarehouseError if it has none or can't be read."""
+    with replica.reading() as engine:
         try:
-            check_migrations(connection)
-            with connection.transaction():
-                connection.execute(part("snapshot"))
-                yield Reading(connection)
-        except psycopg.Error as error:
-            if meaning(error) is not None:
-                raise
-            raise WarehouseError(
-                f"The warehouse {dsn} is not as it should be: {message(error)}."
-            ) from error
-
-
-def refuse_writers(dsn: Dsn) -> None:
-    """UsageError where the role behind `dsn` may do more than read."""
-    with connect(dsn) as connection:
-        [(user, schema, may, for_all)] = connection.execute(part("may_write")).fetchall()
-    if for_all:
-        raise UsageError(
-            f"The dashboard reads the warehouse as {user}, who may create tables in schema "
-            f"{schema} as everybody may: run `REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC` there "
-            "as the schema's owner."
-        )
-    if may is not None:
-        raise UsageError(
-            f"The dashboard reads the warehouse as {user}, who may {may}: set "
-            f"TOTES_DASHBOARD_DSN to a login that only has the role {READER}."
-        )
-
-
-def part(name: str, /, **parts: sql.Composable) -> sql.Composed:
-    """The SQL of `queries/NAME.sql`, composed of `parts`, which hold no values."""
-    return sql.SQL(_query(name)).format(**parts)
+            state = stored_state(engine)
+            if state is None:
+                raise WarehouseError("The replica has no state of the warehouse yet.")
+            yield Reading(engine, state)
+        except duckdb.Error as error:
+            raise WarehouseError(f"The dashboard's replica can't be read: {error}") from error
 
 
 @cache
-def _query(name: str) -> str:
-    return (files("totes.dashboard") / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+def _read(name: str) -> str:
+    return (files("totes.dashboard") / name).read_text(encoding="utf-8")

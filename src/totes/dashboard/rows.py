@@ -1,4 +1,4 @@
-"""The single orders or payments behind the numbers, each with a way to its history."""
+"""Lists of single orders or payments, each linked to its history."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -8,83 +8,74 @@ import streamlit as st
 
 from totes.dashboard import tables
 from totes.dashboard.filters import Filter
+from totes.dashboard.links import SELECT_A_ROW, row_links
 from totes.dashboard.reading import Reading
-from totes.dashboard.view import View, link
+from totes.dashboard.view import View, in_url
 
-MOST = (100, 1_000, 10_000)
-"""How many rows one may ask for; the first is what is shown at once."""
+LIMITS = (100, 1_000, 10_000)
+"""How many rows a list may show; the first is the default."""
 
-MOST_RANKED = 1000
-"""Of more items than that the dearest are shown, and the rest as one."""
-
-KEYS: Mapping[str, str] = {
-    "sales_order": "sales_order_id",
-    "purchase_order": "purchase_order_id",
-    "payment": "payment_id",
-}
+RANKED_LIMIT = 1000
+"""How many members of a dimension are shown; the others are added up."""
 
 
-class Ask(Protocol):
+class RowQuery(Protocol):
     """A query for single rows."""
 
-    def __call__(self, reading: Reading, chosen: Filter, *, limit: int) -> pd.DataFrame:
-        """At most `limit` of the chosen rows, in the order in which they are shown."""
+    def __call__(self, reading: Reading, criteria: Filter, *, limit: int) -> pd.DataFrame:
+        """Return at most `limit` of the rows that match the filter, in order."""
         ...
 
 
-def rows(  # noqa: PLR0913  what a list of rows is made of
+def rows(  # noqa: PLR0913  the parts of a list
     page: View,
     kind: str,
     title: str,
-    ask: Ask | Mapping[str, Ask],
+    query: RowQuery | Mapping[str, RowQuery],
     columns: Mapping[str, str],
     *,
     open_at: bool,
     name: str = "",
 ) -> None:
-    """The first of them, once they are wanted; one that is chosen leads to its history.
+    """Show a list of rows, at first or when it is switched on; a selected row has links.
 
-    With several ways to `ask` there is a choice between them.
+    If there are several queries, the user chooses between them by their labels.
     """
     key = f"rows-{name or kind}"
-    st.subheader(title)
-    if not open_at and not st.toggle(f"Show the {title.lower()} themselves", key=f"{key}-shown"):
+    st.header(title)
+    if not open_at and not st.toggle(
+        f"Show {title.lower()}", **in_url(f"{key}-shown", [True], default=False)
+    ):
         return
-    if isinstance(ask, Mapping):
-        ask = ask[st.radio("Which of them", list(ask), horizontal=True, key=f"{key}-which")]
-    found = first(key, lambda limit: ask(page.reading, page.chosen, limit=limit))
-    picked = tables.table(
+    if isinstance(query, Mapping):
+        which = in_url(f"{key}-which", list(query), next(iter(query)))
+        query = query[st.radio("Show", list(query), horizontal=True, **which)]
+    found = limited(key, lambda limit: query(page.reading, page.criteria, limit=limit))
+    selected = tables.table(
         found,
         {column: heading.format(page.currency) for column, heading in columns.items()},
         key=key,
         file_name=f"totes-{name or kind}_{page.file_name}",
-        alt=f"{title}, one a row, with what they are worth.",
+        alt=f"{title} with their amounts.",
         selectable=True,
-        missing="-",
     )
-    if picked is not None:
-        number = str(found[KEYS[kind]].iloc[picked])
-        link(
-            "history",
-            f"How {kind.replace('_', ' ')} {number} came to be",
-            page.chosen,
-            ":material/history:",
-            kind=kind,
-            key=number,
-        )
+    if selected is not None:
+        row_links(page.criteria, found.iloc[selected].to_dict())
     elif not found.empty:
-        st.caption("Choose a row to see its history.")
+        st.caption(SELECT_A_ROW)
 
 
-def first(key: str, ask: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
-    """As many rows as one chooses; where there are only a few, there is nothing to choose."""
-    choice = f"{key}-most"
-    limit = st.session_state.get(choice, MOST[0])
-    found = ask(limit + 1)
-    more = len(found) > limit
-    if limit > MOST[0] or more:
-        st.radio("Rows at most", MOST, format_func="{:,}".format, horizontal=True, key=choice)
-    if more:
-        others = "ask for more, or narrow the filter" if limit < MOST[-1] else "narrow the filter"
-        st.caption(f"The first {limit:,}; to see others, {others}.")
+def limited(key: str, query: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
+    """Return the first rows of a query; if there are more, show a choice of the limit."""
+    limit_widget = in_url(f"{key}-limit", LIMITS, LIMITS[0])
+    limit = st.session_state[limit_widget["key"]]
+    found = query(limit + 1)
+    has_more = len(found) > limit
+    if limit > LIMITS[0] or has_more:
+        st.radio("Row limit", LIMITS, format_func="{:,}".format, horizontal=True, **limit_widget)
+    if has_more:
+        advice = (
+            "raise the limit or narrow the filter" if limit < LIMITS[-1] else "narrow the filter"
+        )
+        st.caption(f"Showing the first {limit:,} rows; for others, {advice}.")
     return found.head(limit)

@@ -1,30 +1,35 @@
-"""Serving the pages: Streamlit in this process, told nothing that it would pass on."""
+"""The web server of the pages: Streamlit in this process, without telemetry."""
 
+import signal
 import socket
+import sys
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 
-from totes.dashboard.served import Served, serve
+from totes.config.settings import is_loopback
+from totes.dashboard.backends import Backends, set_backends
+from totes.dashboard.preferences import Preferences, set_preferences
 from totes.errors import UsageError
 
 HOST, PORT = "127.0.0.1", 8501
 
 APP = Path(__file__).parent / "pages" / "app.py"
-"""Not beside a folder `pages`, which Streamlit would serve by rules of its own."""
+"""In the folder `pages` itself: Streamlit serves a folder `pages` beside the script differently."""
 
 BLUE, SKY = "#0072B2", "#56B4E9"
 
 OPTIONS = {
     "global.developmentMode": False,
-    "browser.gatherUsageStats": False,  # nobody else learns that it runs, or of what
-    "client.showErrorDetails": "none",  # a traceback is for the log
-    "client.showErrorLinks": False,  # nor does a page ask others about it
+    "browser.gatherUsageStats": False,
+    "client.showErrorDetails": "none",  # tracebacks are in the log only
+    "client.showErrorLinks": False,  # to search engines
     "client.showSidebarNavigation": False,
     "client.toolbarMode": "minimal",
     "logger.hideWelcomeMessage": True,
     "runner.magicEnabled": False,
     "runner.fastReruns": True,
+    "secrets.files": [],  # secrets come from our settings only
+    "server.enableAgentApi": False,  # it has no sign-in
     "server.fileWatcherType": "none",
     "server.headless": True,
     "server.maxUploadSize": 1,
@@ -33,63 +38,77 @@ OPTIONS = {
 }
 
 
-NOT_INSTALLED = (
-    "The dashboard's packages are not installed: install requirements-dashboard.txt of the "
-    "checkout with pip, as docs/running.md says."
-)
-
-
-def is_installed() -> bool:
-    """Whether the dashboard's packages are here."""
-    return all(find_spec(name) for name in ("streamlit", "altair", "pandas"))
-
-
-def run(what: Served, host: str = HOST, port: int = PORT) -> None:
+def run(backends: Backends, preferences: Preferences, host: str = HOST, port: int = PORT) -> None:
     """Serve the pages until Ctrl-C or SIGTERM."""
-    from streamlit.web import bootstrap  # noqa: PLC0415  it takes a second
+    import streamlit as st  # noqa: PLC0415  it takes a second
+    from starlette.middleware import Middleware  # noqa: PLC0415
 
-    serve(what)
-    options = {**OPTIONS, "server.address": host, "server.port": port}
-    flags = {name.replace(".", "_"): value for name, value in options.items()}
-    bootstrap.load_config_options(flags)
-    bootstrap.run(str(APP), is_hello=False, args=[], flag_options=flags)
+    from totes.dashboard.compression import CompressedFiles  # noqa: PLC0415
+    from totes.dashboard.middleware import DashboardMiddleware  # noqa: PLC0415
+
+    set_backends(backends)
+    set_preferences(preferences)
+    sign_in = preferences.sign_in
+    middleware = Middleware(
+        DashboardMiddleware,
+        embedders=preferences.embedders,
+        secure=sign_in is not None and sign_in.url.startswith("https:"),
+    )
+    app = st.App(
+        APP,
+        middleware=[middleware, Middleware(CompressedFiles)],
+        secrets={"auth": {**sign_in.provider}} if sign_in else None,
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has ended
+        signal.signal(number, lambda *_: sys.exit())
+    app.run(config={**OPTIONS, "server.address": host, "server.port": port})
+
+
+def refuse_without_sign_in(host: str) -> None:
+    """Raise UsageError if other machines reach an address."""
+    if not is_loopback(host):
+        raise UsageError(
+            f"Other machines reach the dashboard at {host}, and sign-in is not configured: set "
+            "TOTES_DASHBOARD_OIDC_URL and what belongs to it, or add --without-sign-in if only a "
+            "proxy that authenticates users reaches it."
+        )
 
 
 def url(host: str, port: int) -> str:
-    """What to open; an address that means every one is reached by this machine's own."""
+    """Return the URL to open; 127.0.0.1 if the server listens at all addresses."""
     name = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  # nosec B104
     return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
 def free_port(host: str = HOST, wanted: int = PORT) -> int:
-    """The wanted port, or any that is free."""
+    """Return the wanted port if it is free, else another; UsageError if there is none."""
     for port in (wanted, 0):
         try:
             with closing(_bound(host, port)) as found:
                 return int(found.getsockname()[1])
         except OSError:
             continue
-    raise UsageError(f"No port of {host} can be had.")
+    raise UsageError(f"There is no free port at {host}. Choose another address with --host.")
 
 
-def refuse_taken(host: str, port: int) -> None:
-    """UsageError where the address can't be had."""
+def check_address(host: str, port: int) -> None:
+    """Raise UsageError if the server can't listen at the address."""
     try:
         _bound(host, port).close()
     except OSError as error:
         raise UsageError(
             f"The dashboard can't listen at {host} port {port}: {error.strerror or error}. "
-            "Choose another with --port, or --host."
+            "Choose another address with --port or --host."
         ) from None
 
 
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((host, port))
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
     except OSError:
-        made.close()
+        bound.close()
         raise
-    return made
+    return bound

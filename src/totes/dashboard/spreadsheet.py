@@ -1,4 +1,4 @@
-"""CSV for spreadsheets, which show what is in it and never run it."""
+"""CSV files for spreadsheets, without formulas."""
 
 import pandas as pd
 
@@ -6,13 +6,17 @@ _BEGINS_A_FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  spreadsheet
 
 
 def csv(frame: pd.DataFrame) -> bytes:
-    """As UTF-8 with a byte order mark, by which spreadsheets know it.
+    """Return a CSV file in UTF-8 with a byte order mark, and with lines as in RFC 4180.
 
-    A text that a spreadsheet would take for a formula has a ' before it, as OWASP says: customers
-    and designs are named by strangers. Numbers are as they are. Lines end as RFC 4180 has it, by
-    which a line's end within a text is quoted.
+    A text that a spreadsheet would execute as a formula is prefixed with ', as OWASP advises:
+    names of customers, designs and columns may be any text. Numbers are unchanged.
     """
-    return frame.map(_shown).to_csv(index=False, lineterminator="\r\n").encode("utf-8-sig")
+    return (
+        frame.map(_shown)
+        .rename(columns=_shown)
+        .to_csv(index=False, lineterminator="\r\n")
+        .encode("utf-8-sig")
+    )
 
 
 def _shown(value: object) -> object:

@@ -1,91 +1,94 @@
-"""Numbers, moments and strangers' text as a person reads them.
+"""Format amounts, times and texts of the warehouse for users.
 
-Text of the warehouse goes only where the browser shows text as it is: cells of tables, charts,
-choices, `st.text`. It never goes into Markdown or HTML; what would still disturb there, such as
-a line's end or a sign that turns a line around, is shown as an escape.
+Texts of the warehouse are shown only where the browser does not interpret them: cells of tables,
+charts, options, `st.text`, never Markdown or HTML. Control characters are shown as escapes.
 """
 
-import unicodedata
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 import pandas as pd
 
+from totes.dashboard.preferences import local, preferences
+from totes.escape import escape_controls
+
 NOT_CONVERTED = "not converted"
-"""What stands where there are rows, but a rate for none of them."""
+"""Shown instead of an amount if none of its rows can be converted."""
 
 SYMBOLS = {"GBP": "£", "EUR": "€", "USD": "$"}
 
 _SMALL = 10_000
-"""Amounts below are shown with pennies."""
+"""Amounts below this are shown with pence."""
 
-_LARGE, _MILLION = 10**9, 10**6
-"""Amounts from there on are shown in millions."""
-
-_TURNS_LINES = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+_BILLION = 10**9
+"""Amounts from this on are shown in billions."""
 
 
 def plain(value: object) -> str:
-    """Anybody's text as one line that shows everything that is in it; nothing for None."""
-    return "".join(
-        ascii(sign)[1:-1]
-        if unicodedata.category(sign) in {"Cc", "Zl", "Zp"}
-        or unicodedata.bidirectional(sign) in _TURNS_LINES
-        else sign
-        for sign in ("" if is_missing(value) else str(value))
-    )
+    """Return any text as one line, with control characters as escapes; "" for None."""
+    return "" if is_missing(value) else escape_controls(str(value))
 
 
-def own(words: str) -> str:
-    """Words of ours, with amounts in them, for Markdown, where a $ would begin a formula."""
-    return words.replace("$", r"\$")
+def markdown(message: str) -> str:
+    r"""Return a message of the program for Markdown, with \$ for $, which begins a formula."""
+    return message.replace("$", r"\$")
 
 
 def is_missing(value: object) -> bool:
-    """None, or what pandas makes of it; no array."""
+    """Return whether a value, which is no array, is None or one of pandas' missing values."""
     return value is None or bool(pd.isna(value))  # type: ignore[call-overload]
 
 
 def money(value: Decimal | None, currency: str, *, exact: bool = False) -> str:
-    """`£1,234,568`, `£57,794 m`, or to the penny: small amounts, and where it must be exact."""
+    """Return such as `£1,234,568` or `£57.794bn`; with pence if it is small or must be exact."""
     if value is None or is_missing(value):
         return NOT_CONVERTED
     digits, unit = 2 if exact or abs(value) < _SMALL else 0, ""
-    if not exact and abs(value) >= _LARGE:
-        value, unit = value / _MILLION, " m"
+    if not exact and abs(value) >= _BILLION:
+        value, digits, unit = value / _BILLION, 3, "bn"
     symbol = SYMBOLS.get(currency, f"{currency} ")
     sign = "-" if round(value, digits) < 0 else ""
     return f"{sign}{symbol}{abs(value):,.{digits}f}{unit}"
 
 
 def count(number: int, one: str, many: str = "") -> str:
-    """`1 order`, `2,000 orders`."""
+    """Return such as `1 order` or `2,000 orders`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def percent(share: Decimal) -> str:
-    """`12.5 %` for a share of 0.125."""
-    return f"{share * 100:,.1f} %"
+def unconverted(rows: str) -> str:
+    """Return why a total is without such as `3 rows`."""
+    return f"Not converted: {rows} without an exchange rate, or with an amount of 10^18 or more"
+
+
+def change(share: Decimal) -> str:
+    """Return `+12.5 %` for a share of 0.125."""
+    return f"{share * 100:+,.1f} %" if share else "no change"
 
 
 def day(when: date) -> str:
-    """`3 Jan 2024`."""
+    """Return such as `3 Jan 2024`."""
     return f"{when.day} {when:%b %Y}"
 
 
 def moment(at: datetime | None) -> str:
-    """In UTC, to the second: pages are read in several time zones."""
-    return "never" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    """Return such as `2024-01-03 14:02:00 UTC`; `never` for None."""
+    return "never" if at is None else f"{local(at):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def time_zone() -> str:
+    """Return the name of the time zone in which moments are shown."""
+    return str(preferences().time_zone)
 
 
 def clock(at: datetime, now: datetime) -> str:
-    """`14:02 UTC`, with its day where that isn't today's."""
-    at, now = at.astimezone(UTC), now.astimezone(UTC)
-    return f"{at:%H:%M} UTC" if at.date() == now.date() else f"{day(at)}, {at:%H:%M} UTC"
+    """Return such as `14:02 UTC`; with the date if it is not today's."""
+    at, now = local(at), local(now)
+    return f"{at:%H:%M %Z}" if at.date() == now.date() else f"{day(at)}, {at:%H:%M %Z}"
 
 
 def ago(seconds: float) -> str:
-    """`6 s ago`, `12 min ago`, `2.5 h ago`, `3 days ago`."""
+    """Return such as `6 s ago`, `12 min ago`, `2.5 h ago` or `3 days ago`."""
     seconds = max(seconds, 0)
     for limit, unit, digits, name in (
         (120, 1, 0, "s"),
@@ -98,5 +101,5 @@ def ago(seconds: float) -> str:
 
 
 def period(since: date, until: date) -> str:
-    """`22 Nov 2026`, or `24 Oct 2026 to 22 Nov 2026`."""
+    """Return such as `22 Nov 2026` or `24 Oct 2026 to 22 Nov 2026`."""
     return day(since) if since == until else f"{day(since)} to {day(until)}"

@@ -1,148 +1,226 @@
-"""A total as a big number: how it changed, what is missing from it."""
+"""Cards with a number, its change, and what it excludes."""
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Literal
+from fractions import Fraction
+from typing import Literal, NamedTuple
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from totes.dashboard import text
-from totes.dashboard.metrics import Total, Waiting
+from totes.dashboard import metrics, text
+from totes.dashboard.metrics import Quarantined, Total
+from totes.dashboard.metrics.definitions import METRICS
+from totes.dashboard.metrics.options import PER_DAY
+from totes.dashboard.metrics.total import relative_change
+from totes.dashboard.view import View
 
 type Arrow = Literal["up", "down", "off"]
 
 CARDS = "cards"
-"""The key of a row of cards begins so: app.py's style lets them share its width."""
+"""Prefix of the key of a row of cards, to which style.css applies."""
 
-WORDS = {"up": "up", "down": "down", "same": "the same"}
-
-
-def cards(key: str, *, across: int = 3) -> DeltaGenerator:
-    """Numbers side by side, all of one width: so many in a line (2 to 4), on a phone two."""
-    return st.container(horizontal=True, key=f"{CARDS}-{across}-{key}")
-
-
-OWED_BEFORE_UNKNOWN = (
-    "What was owed when the period began can't be told: history has no such moment, or some of it "
-    "had no rate."
+NO_DEBT_COMPARISON = (
+    "No comparison for receivables and payables: history does not reach back to the beginning of "
+    "the period, or rows can't be converted."
 )
 
 
-def total(  # noqa: PLR0913  what a card is made of
+def cards(key: str, *, across: int = 3) -> DeltaGenerator:
+    """Return a container of cards of equal width, `across` (2 to 4) in a row, on phones two."""
+    return st.container(horizontal=True, key=f"{CARDS}-{across}-{key}")
+
+
+COLOURS = " Green: better. Red: worse. Grey: neither."
+"""The rule of the colours of changes, for the help of cards."""
+
+TREND = " The trend is of complete periods and starts at its lowest value, not at zero."
+"""For the help of cards with a trend."""
+
+
+def lacks_debts_before(page: View, *debts: Total) -> bool:
+    """Return whether a comparison is wanted that none of the debts has."""
+    return page.criteria.compare != "none" and all(one.before is None for one in debts)
+
+
+class Versus(NamedTuple):
+    """What a value is compared with: `scale` times the earlier value is comparable."""
+
+    label: str
+    scale: Fraction = Fraction(1)
+    days: str = ""
+
+
+def versus_previous(page: View) -> Versus | None:
+    """Return such as `vs previous 30 days`; None if there is no period to compare with."""
+    found = metrics.comparison(page.reading, page.criteria)
+    if found is None:
+        return None
+    days = ""
+    if found.scale != 1:
+        days = f" in {found.previous.working_days} working days, now {found.passed.working_days}"
+    return Versus(found.label, found.scale, days)
+
+
+def versus_start(page: View) -> Versus | None:
+    """Return such as `vs 24 Oct 2026`, the beginning of the page's period."""
+    if page.criteria.compare == "none":
+        return None
+    return Versus(f"vs {text.day(page.criteria.since)}")
+
+
+def periods(page: View) -> str:
+    """Return the page's period and the one that it is compared with, for a caption."""
+    criteria = page.criteria
+    shown = text.period(criteria.since, criteria.until)
+    found = metrics.comparison(page.reading, criteria)
+    if found is not None:
+        previous = text.period(found.previous.since, found.previous.until)
+        return f"{shown}, compared with {previous}."
+    if criteria.compare == "none":
+        return f"{shown}."
+    return f"{shown}. No comparison: the data does not reach back to the previous period."
+
+
+def total(  # noqa: PLR0913  the parts of a card
+    page: View,
     what: Total,
-    label: str,
-    currency: str,
     *,
+    versus: Versus | None = None,
     spark: Sequence[Decimal | None] = (),
-    better: str = "up",
+    label: str = "",
     note: str = "",
 ) -> None:
-    """The number, the exact one in its help, and below it what waits or could not be converted.
+    """Show an amount, its change `versus` an earlier one, and the rows that it excludes.
 
-    `better` says which way is good news, "up", "down" or neither: ""; a `note` stands below.
+    The help has the metric's definition and the exact amount.
     """
-    delta, arrow = change(what)
-    with st.container(border=True, height="stretch", gap="xsmall"):  # the words are in the card
+    metric, currency = METRICS[what.metric], page.currency
+    delta, arrow = change(what) if versus else (None, "off")
+    exact = (
+        "No row of this total can be converted."
+        if what.value is None
+        else f"Exact amount: {text.money(what.value, currency, exact=True)}."
+    )
+    with st.container(border=True, height="stretch", gap="xsmall"):  # captions are in the card
         st.metric(
-            label,
+            label or metric.label,
             text.money(what.value, currency),
             delta,
             delta_arrow=arrow,
-            delta_color=_colour(arrow, better),
-            help=None
-            if what.value is None
-            else text.own(f"Exactly {text.money(what.value, currency, exact=True)}"),
-            chart_data=_line(spark),
+            delta_color=_colour(arrow, metric.better),
+            delta_description=_versus(versus, text.money(what.before, currency)) if delta else None,
+            help=text.markdown(
+                f"{metric.help} {exact}{COLOURS if delta else ''}{TREND if spark else ''}"
+            ),
+            chart_data=_sparkline(spark),
             chart_type="area",
         )
         if note:
             st.caption(note)
-        for missing in left_out(what, currency):
-            st.caption(text.own(f":material/hourglass_top: {missing}"))
+        for line in exclusions(what, currency):
+            st.caption(text.markdown(f":material/hourglass_top: {line}"))
 
 
-def number(label: str, value: str, now: int | Decimal | None, before: int | Decimal | None) -> None:
-    """A number that is no sum of money, with its change."""
+def number(
+    page: View,
+    name: str,
+    now: int | Decimal | None,
+    before: int | Decimal | None,
+    *,
+    versus: Versus | None = None,
+) -> None:
+    """Show a metric that is a count or a price, with its change `versus` an earlier one."""
+    metric = METRICS[name]
+
+    def shown(value: int | Decimal) -> str:
+        if metric.unit == "price":
+            return text.money(Decimal(value), page.currency, exact=True)
+        return f"{value:,}"
+
     delta: str | None = None
+    description: str | None = None
     arrow: Arrow = "off"
-    if now is not None and before:
-        share = Decimal(now) / Decimal(before) - 1
+    if now is not None and before and versus:
+        scale = Fraction(1) if metric.unit == "price" else versus.scale
+        share = relative_change(now, before, scale) or Decimal()
         arrow = "up" if share > 0 else "down" if share < 0 else "off"
-        delta = _words(share)
+        delta = text.change(share)
+        label = versus.label.removeprefix(PER_DAY) if metric.unit == "price" else versus.label
+        description = _versus(Versus(label), shown(before))
     st.metric(
-        label,
-        value,
+        metric.label,
+        "-" if now is None else shown(now),
         delta,
         delta_arrow=arrow,
-        delta_color=_colour(arrow, "up"),
+        delta_color=_colour(arrow, metric.better),
+        delta_description=description,
+        help=metric.help + (COLOURS if delta else ""),
         border=True,
         height="stretch",
     )
 
 
 def change(what: Total) -> tuple[str | None, Arrow]:
-    """How a total has changed in words, and the arrow for it."""
-    if what.change is None:
-        if what.before is None or what.value is None:
-            return None, "off"
-        return (
-            "the same"
-            if what.before == what.value
-            else f"{WORDS.get(what.direction, '')} from none",
-            _arrow(what),
-        )
-    return _words(what.change), _arrow(what)
+    """Return the change of a total such as `+12.0 %`, and its arrow."""
+    if what.before is None or what.value is None:
+        return None, "off"
+    arrow: Arrow = what.direction if what.direction in ("up", "down") else "off"
+    if what.change is not None:
+        return text.change(what.change), arrow
+    return ("no change" if arrow == "off" else f"{arrow} from 0"), arrow
 
 
-def left_out(what: Total, currency: str) -> list[str]:
-    """What the number does not contain, or has as it was before, in words."""
-    told = []
+def exclusions(what: Total, currency: str) -> list[str]:
+    """Return a line for each kind of rows that a total excludes, or has in an earlier version."""
+    lines = []
+    quarantined = what.quarantined
     if what.unconverted:
-        told.append(f"{text.count(what.unconverted, 'row')} not converted: there is no rate")
-    if what.waiting.rows:
-        worth = f", worth {text.money(what.waiting.value, currency)}"
-        if what.waiting.unvalued:
-            known = what.waiting.unvalued < what.waiting.rows
-            worth = f"{worth} and more" if known else ", of unknown worth"
-        told.append(f"Missing: {text.count(what.waiting.rows, 'row')} in quarantine{worth}")
-    if what.waiting.unsure:
-        told.append(f"{text.count(what.waiting.unsure, 'row')} in quarantine may belong here")
-    if what.waiting.outdated:
-        told.append(
-            f"{text.count(what.waiting.outdated, 'row')} counted in an older version: with the "
-            f"newer in quarantine it would be {_differing(what.waiting, currency)}"
-        )
-    return told
+        rows = text.count(what.unconverted, "row")
+        lines.append(text.unconverted(rows))
+    if quarantined.rows:
+        rows = text.count(quarantined.rows, "row")
+        lines.append(f"In quarantine, not included: {rows} ({_amount(quarantined, currency)})")
+    if quarantined.unsure:
+        rows = text.count(quarantined.unsure, "row")
+        lines.append(f"In quarantine, possibly part of this total: {rows}")
+    if quarantined.outdated:
+        rows = text.count(quarantined.outdated, "row")
+        difference = _difference(quarantined, currency)
+        lines.append(f"Newest version in quarantine, previous one included: {rows} ({difference})")
+    return lines
 
 
-def _differing(waiting: Waiting, currency: str) -> str:
-    """By how much a total would differ, as far as that can be told."""
-    if waiting.undetermined == waiting.outdated:
-        return "another, nobody can say by how much"
-    told = "the same"
-    if waiting.difference:
-        way = "more" if waiting.difference > 0 else "less"
-        told = f"{text.money(abs(waiting.difference), currency)} {way}"
-    if waiting.undetermined:
-        told = f"{told}, and for {waiting.undetermined:,} of them nobody can say by how much"
-    return told
+def _amount(quarantined: Quarantined, currency: str) -> str:
+    """Return the amount of the rows that are not included."""
+    if quarantined.unvalued == quarantined.rows:
+        return "amount unknown"
+    amount = text.money(quarantined.value, currency)
+    unknown = quarantined.unvalued
+    return f"{amount}, and {unknown:,} of unknown amount" if unknown else amount
 
 
-def _line(spark: Sequence[Decimal | None]) -> list[float] | None:
-    """What a sparkline is drawn of; none of values that aren't known."""
-    known = [float(value) for value in spark if value is not None]
-    return known if len(known) == len(spark) > 1 else None
+def _difference(quarantined: Quarantined, currency: str) -> str:
+    """Return how the newest versions would change the total."""
+    if quarantined.undetermined == quarantined.outdated:
+        return "effect on the total unknown"
+    effect = "no effect on the total"
+    if quarantined.difference:
+        sign = "+" if quarantined.difference > 0 else ""
+        effect = f"would change the total by {sign}{text.money(quarantined.difference, currency)}"
+    unknown = quarantined.undetermined
+    return f"{effect}, unknown for {unknown:,} of them" if unknown else effect
 
 
-def _words(share: Decimal) -> str:
-    if share == 0:
-        return "the same"
-    return f"{'up' if share > 0 else 'down'} {text.percent(abs(share))}"
+def _sparkline(values: Sequence[Decimal | None]) -> list[float] | None:
+    """Return the points of a sparkline; None if a value is unknown or there is only one."""
+    known_values = [float(value) for value in values if value is not None]
+    return known_values if len(known_values) == len(values) > 1 else None
 
 
-def _arrow(what: Total) -> Arrow:
-    return what.direction if what.direction in ("up", "down") else "off"
+def _versus(versus: Versus | None, before: str) -> str | None:
+    """Return such as `vs previous 30 days (£1,234)`."""
+    return f"{versus.label} ({before}{versus.days})" if versus else None
 
 
 def _colour(arrow: Arrow, better: str) -> Literal["off", "green", "red"]:

@@ -1,7 +1,7 @@
-"""Countries by name, and their outlines for a map, which need no network.
+"""Codes and names of countries, and their outlines for a map.
 
-`outlines.json` is a TopoJSON of Natural Earth's outlines, already projected and as coarse as a map
-on a page may be. `make outlines` makes it.
+`outlines.json` is a TopoJSON of Natural Earth's outlines, projected and simplified for the size of
+the map. `make outlines` makes it.
 """
 
 import json
@@ -46,14 +46,14 @@ _SHORT = {
     "venezuela": "VE",
     "vietnam": "VN",
 }
-"""Names in use that ISO 3166 doesn't have."""
+"""Codes of names in use that ISO 3166 doesn't have."""
 
 
-@lru_cache(1024)  # also of what anybody writes into a URL
+@lru_cache(1024)  # bounded, as a URL may contain any name
 def code_of(name: str) -> str | None:
-    """The ISO 3166 code of a country's English name; None where there is none by that name."""
-    if known := _SHORT.get(name.strip().lower()):
-        return known
+    """Return the ISO 3166 code of a country's English name; None if it is unknown."""
+    if code := _SHORT.get(name.strip().lower()):
+        return code
     try:
         found: str = pycountry.countries.lookup(name).alpha_2
     except LookupError:
@@ -62,12 +62,12 @@ def code_of(name: str) -> str | None:
 
 
 def name_in(names: Iterable[str], code: object) -> str | None:
-    """The first of the names that is the country with this code."""
+    """Return the first of the names that is a name of the country with this code."""
     return next((name for name in names if code_of(name) == code), None)
 
 
 def name_of(code: str) -> str:
-    """A country's usual name; its code where there is none."""
+    """Return a country's usual name; its code if it is unknown."""
     if code == "XK":  # not in ISO 3166
         return "Kosovo"
     found = pycountry.countries.get(alpha_2=code)
@@ -75,21 +75,23 @@ def name_of(code: str) -> str:
 
 
 def code_on_map(name: str) -> str | None:
-    """The code of a country that the map has; None where it has none by that name."""
+    """Return the code of a country on the map; None if the map has no such country."""
     code = code_of(name)
     return code if code in _outlines() else None
 
 
-def topology(properties: Callable[[str], Mapping[str, object]], seen: Collection[str]) -> Any:
-    """The countries as a TopoJSON: its object `countries`, each with its code and `properties`.
+def topology(
+    properties: Callable[[str], Mapping[str, object]], highlighted: Collection[str]
+) -> Any:
+    """Return a TopoJSON with the object `countries`, each with its code and `properties`.
 
-    The codes in `seen` are to be found by the eye: they lie over others, and one that is too small
-    is a disc.
+    Highlighted countries are drawn over others, and as a disc if they are very small.
     """
-    drawn = _outlines() | {code: disc for code, disc in _outlines("discs").items() if code in seen}
+    discs = {code: disc for code, disc in _outlines("discs").items() if code in highlighted}
+    outlines = _outlines() | discs
     geometries = [
-        {**drawn[code], "properties": properties(code)}
-        for code in sorted(drawn, key=lambda code: code in seen)
+        {**outlines[code], "properties": properties(code)}
+        for code in sorted(outlines, key=lambda code: code in highlighted)
     ]
     countries = {"type": "GeometryCollection", "geometries": geometries}
     return {**_file(), "objects": {"countries": countries}}
@@ -104,5 +106,5 @@ def _file() -> dict[str, Any]:
 
 @cache
 def _outlines(kind: str = "countries") -> dict[str, Any]:
-    """The geometries of one of the file's two objects, by code."""
+    """Return the geometries of one of the file's two objects, by code."""
     return {one["id"]: one for one in _file()["objects"][kind]["geometries"]}

@@ -1,8 +1,7 @@
-"""Charts: colours that everybody can tell apart, exact values in tooltips, and what they say.
+"""Charts with colours for colour-blind readers, exact values in tooltips, and text alternatives.
 
-Each chart comes with a sentence that says the same for whoever doesn't see it. Amounts are plotted
-as floats, where a pixel is coarser than any rounding; tooltips show the exact Decimal. Times on an
-axis are words made here, so that no browser's time zone moves them.
+Amounts are plotted as floats; tooltips show the exact Decimal. Dates on an axis are texts, so that
+they do not depend on the browser's time zone.
 """
 
 from totes.dashboard.charts.bars import over_time, ranked, side_by_side
@@ -20,36 +19,55 @@ from totes.dashboard.charts.colours import (
 )
 from totes.dashboard.charts.curves import lines
 from totes.dashboard.charts.delays import lag
-from totes.dashboard.charts.drawing import ONE, PERIOD, Chart, period_label
-from totes.dashboard.charts.maps import by_country, off_the_map, world_map
-from totes.dashboard.charts.series import MOST, added, as_date, busy, happened
+from totes.dashboard.charts.drawing import MEMBER, PERIOD, Chart, period_label, show
+from totes.dashboard.charts.explored import Column, exact, explored
+from totes.dashboard.charts.maps import by_country, unmapped_text, world_map
+from totes.dashboard.charts.series import (
+    BEFORE,
+    FEW,
+    MANY,
+    as_date,
+    enough,
+    has_data,
+    sum_known,
+    trim_empty_periods,
+    with_previous,
+)
 
 __all__ = [
+    "BEFORE",
     "BLUE",
     "DARK",
+    "FEW",
     "INK_DARK",
     "INK_LIGHT",
     "LIGHT",
+    "MANY",
     "MAP_DARK",
     "MAP_LIGHT",
-    "MOST",
-    "ONE",
+    "MEMBER",
     "PERIOD",
     "SKY",
     "Chart",
+    "Column",
     "accent",
-    "added",
     "as_date",
-    "busy",
     "by_country",
     "deadline_colour",
-    "happened",
+    "enough",
+    "exact",
+    "explored",
+    "has_data",
     "lag",
     "lines",
-    "off_the_map",
     "over_time",
     "period_label",
     "ranked",
+    "show",
     "side_by_side",
+    "sum_known",
+    "trim_empty_periods",
+    "unmapped_text",
+    "with_previous",
     "world_map",
 ]

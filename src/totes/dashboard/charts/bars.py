@@ -1,36 +1,40 @@
-"""Bars: over time, of names, and side by side."""
+"""Bar charts: by period, by name, and grouped."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from totes.dashboard import text
-from totes.dashboard.charts.colours import accent
+from totes.dashboard.charts.colours import INK_DARK, INK_LIGHT, accent
 from totes.dashboard.charts.drawing import (
+    DOTTED,
     HEIGHT,
-    ONE,
+    MEMBER,
+    NO_EVENTS,
     PERIOD,
     Chart,
     as_float,
+    chart_note,
     coloured,
-    finished,
+    describe_series,
+    event_marks,
     money_axis,
     on_click,
     period_axis,
-    period_label,
     period_labels,
-    says_over_time,
-    words_below,
+    previous_texts,
+    styled,
+    whole_labels,
 )
-from totes.dashboard.charts.series import added, folded
+from totes.dashboard.charts.series import BEFORE, enough, sum_known
 
 _BAR_HEIGHT = 26
 _AXIS_HEIGHT = 70
-_WORDS_HEIGHT = 24
 
 
-def over_time(  # noqa: PLR0913  what a chart over time is made of
+def over_time(  # noqa: PLR0913  the parts of a chart
     frame: pd.DataFrame,
     column: str,
     what: str,
@@ -39,68 +43,106 @@ def over_time(  # noqa: PLR0913  what a chart over time is made of
     *,
     dark: bool,
     tooltips: Mapping[str, str] | None = None,
+    incomplete: Sequence[bool] = (),
+    events: Mapping[int, Sequence[str]] = NO_EVENTS,
 ) -> Chart:
-    """Bars of a value for each period; a click on one is the selection `PERIOD`."""
+    """Return bars of a value by period; a click on one sets the selection `PERIOD`.
+
+    Bars of periods that are `incomplete` are pale and dashed. Values of the previous period, in
+    the column `…_before`, are a dotted line. `events` are texts by the place of their period.
+    """
+    incomplete = incomplete or [False] * len(frame)
+    previous = f"{column}{BEFORE}" if f"{column}{BEFORE}" in frame.columns else ""
     plotted = pd.DataFrame(
         {
             "start": [start.isoformat() for start in frame["start"]],
             "label": period_labels(frame["start"], grain),
-            "whole": [period_label(start, grain) for start in frame["start"]],
+            "whole": whole_labels(frame["start"], grain, incomplete),
+            "incomplete": list(incomplete),
             "plotted": [as_float(value) for value in frame[column]],
             "exact": [text.money(value, currency, exact=True) for value in frame[column]],
             **{
                 name: [f"{value:,}" for value in frame[of]] for of, name in (tooltips or {}).items()
             },
+            **(
+                {
+                    "before": [as_float(value) for value in frame[previous]],
+                    "Previous": previous_texts(frame, column, grain, currency),
+                }
+                if previous
+                else {}
+            ),
         }
     )
     shown = [
         alt.Tooltip("whole:N", title=grain.capitalize()),
         alt.Tooltip("exact:N", title=what),
+        *([alt.Tooltip("Previous:N")] if previous else []),
         *(alt.Tooltip(f"{name}:N", title=name) for name in (tooltips or {}).values()),
     ]
-    drawn = (
+    chart: Any = (
         alt.Chart(plotted)
-        .mark_bar(color=accent(dark=dark), cursor="pointer", cornerRadiusEnd=2)
+        .mark_bar(
+            color=accent(dark=dark), stroke=accent(dark=dark), cursor="pointer", cornerRadiusEnd=2
+        )
         .encode(
             x=period_axis(list(plotted["label"])),
             y=money_axis("plotted:Q", currency, plotted["plotted"]),
             tooltip=shown,
+            fillOpacity=alt.condition("datum.incomplete", alt.value(0.25), alt.value(1)),
+            strokeDash=alt.condition("datum.incomplete", alt.value([4, 3]), alt.value([1, 0])),
         )
         .add_params(on_click(PERIOD, "start"))
     )
-    drawn = finished(drawn, HEIGHT, dark=dark)
-    return Chart(drawn, says_over_time(frame, column, what, grain, currency))
+    if previous:
+        ink = INK_DARK if dark else INK_LIGHT
+        chart += (
+            alt.Chart(plotted)
+            .mark_line(color=ink, strokeDash=DOTTED, strokeWidth=1.5, tooltip=None)
+            .encode(
+                x=period_axis(list(plotted["label"])),
+                y=money_axis("before:Q", currency, plotted["before"]),
+            )
+        )
+    if events:
+        chart += event_marks(list(plotted["label"]), events, dark=dark)
+    note = chart_note(frame, [column], grain, incomplete, events)
+    chart = styled(chart, HEIGHT, dark=dark)
+    description = describe_series(frame, column, what, grain, currency)
+    return Chart(chart, f"{description} {note}".rstrip(), note)
 
 
-def ranked(  # noqa: PLR0913  what bars of names are made of
+def ranked(  # noqa: PLR0913  the parts of a chart
     frame: pd.DataFrame,
     what: str,
     currency: str,
     *,
     dark: bool,
     tooltips: Mapping[str, str] | None = None,
-    narrows: bool = False,
+    clickable: bool = False,
+    most: int | None = None,
 ) -> Chart:
-    """Bars for names, the largest value first, at most seven; all others are a line of words.
+    """Return bars for the first names, at most `most`, and the sum of the others as a note.
 
-    As a bar they could be so long that the seven can't be read beside it. Where it `narrows` the
-    filter, a click on a bar is the selection `ONE`, of its key.
+    Without `most`, there are so many bars that the others are not the largest, up to a limit. If
+    `clickable`, a click on a bar sets the selection `MEMBER` to its key.
     """
-    frame, others = folded(frame)
+    most = most or enough(frame)
+    frame, others = frame.iloc[:most], frame.iloc[most:]
     names = [text.plain(name) for name in frame["name"]]
     plotted = pd.DataFrame(
         {
             "name": names,
-            **({"key": list(frame["key"])} if narrows else {}),
+            **({"key": list(frame["key"])} if clickable else {}),
             "plotted": [as_float(value) for value in frame["value"]],
             "exact": [text.money(value, currency, exact=True) for value in frame["value"]],
             **{name: [f"{v:,}" for v in frame[of]] for of, name in (tooltips or {}).items()},
         }
     )
-    drawn = (
+    chart = (
         alt.Chart(plotted)
         .mark_bar(
-            cornerRadiusEnd=2, color=accent(dark=dark), cursor="pointer" if narrows else "default"
+            cornerRadiusEnd=2, color=accent(dark=dark), cursor="pointer" if clickable else "default"
         )
         .encode(
             y=alt.Y(
@@ -114,26 +156,25 @@ def ranked(  # noqa: PLR0913  what bars of names are made of
             ],
         )
     )
-    if narrows:
-        drawn = drawn.add_params(on_click(ONE, "key"))
+    if clickable:
+        chart = chart.add_params(on_click(MEMBER, "key"))
     height = len(names) * _BAR_HEIGHT + _AXIS_HEIGHT
-    told = [
+    parts = [
         f"{name} {text.money(value, currency)}"
         for name, value in zip(names, frame["value"], strict=True)
     ]
+    note = ""
     if len(others):
-        rest = f"all others together {text.money(added(others['value']), currency)}"
-        told.append(rest)
-        drawn = drawn.properties(title=words_below(f"Not drawn: {rest}", dark=dark))
-        height += _WORDS_HEIGHT
-    says = f"{what}, the largest first: {'; '.join(told)}." if told else f"{what}: nothing."
-    return Chart(finished(drawn, height, dark=dark), says)
+        note = f"Others ({len(others):,}): {text.money(sum_known(others['value']), currency)}"
+        parts.append(note)
+    description = f"{what}, largest first: {'; '.join(parts)}." if parts else f"{what}: no data."
+    return Chart(styled(chart, height, dark=dark), description, note)
 
 
-def side_by_side(  # noqa: PLR0913  what bars side by side are made of
+def side_by_side(  # noqa: PLR0913  the parts of a chart
     frame: pd.DataFrame, across: str, what: str, order: Sequence[str], currency: str, *, dark: bool
 ) -> Chart:
-    """Bars side by side: for each of `across` one of each `what`; values in `value`."""
+    """Return grouped bars of `value`: a group for each `across`, a bar for each `what`."""
     kinds = list(dict.fromkeys(frame[what]))
     plotted = pd.DataFrame(
         {
@@ -143,7 +184,7 @@ def side_by_side(  # noqa: PLR0913  what bars side by side are made of
             "exact": [text.money(value, currency, exact=True) for value in frame["value"]],
         }
     )
-    drawn = (
+    chart = (
         alt.Chart(plotted)
         .mark_bar(cornerRadiusEnd=2)
         .encode(
@@ -160,13 +201,13 @@ def side_by_side(  # noqa: PLR0913  what bars side by side are made of
             color=coloured("what:N", kinds, dark=dark),
             tooltip=[
                 alt.Tooltip("across:N", title="Age"),
-                alt.Tooltip("what:N", title="What"),
+                alt.Tooltip("what:N", title="Type"),
                 alt.Tooltip("exact:N", title="Amount"),
             ],
         )
     )
-    drawn = finished(drawn, HEIGHT, dark=dark)
-    says = "; ".join(
+    chart = styled(chart, HEIGHT, dark=dark)
+    description = "; ".join(
         f"{row['what']}, {row['across']}: {row['exact']}" for _, row in plotted.iterrows()
     )
-    return Chart(drawn, f"{says}.")
+    return Chart(chart, f"{description}.")

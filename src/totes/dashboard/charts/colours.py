@@ -1,4 +1,4 @@
-"""Colours that everybody can tell apart, on a light page and on a dark one."""
+"""Colours that colour-blind readers can distinguish, for the light and the dark theme."""
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 
@@ -7,22 +7,22 @@ ORANGE, SKY, YELLOW = "#E69F00", "#56B4E9", "#F0E442"
 LIGHT = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, YELLOW)
 
 DARK = (SKY, ORANGE, GREEN, PURPLE, YELLOW, VERMILLION, BLUE)
-"""Okabe and Ito's colours without black, those with the most contrast first."""
+"""Okabe and Ito's colours without black, ordered by contrast with the page."""
 
 INK_LIGHT, INK_DARK = "#4A4E57", "#D5D8DE"
-"""Words in a chart, on a light page and on a dark one."""
+"""Colour of text in a chart, for the light and the dark theme."""
 
 MAP_LIGHT = ("#8FC1E3", BLUE, "#E9ECEF")
 
 MAP_DARK = ("#2C6A94", "#9AD3F5", "#2A2F37")
-"""A map's colours for the least, for the most, and for nothing."""
+"""Colours of a map for the smallest value, the largest value, and no value."""
 
 
 def accent(*, dark: bool) -> str:
-    """The colour of a chart that needs only one."""
+    """Return the colour of a chart with one series."""
     return (DARK if dark else LIGHT)[0]
 
 
 def deadline_colour(*, dark: bool) -> str:
-    """Colour of the line that marks the deadline, with enough contrast."""
+    """Return the colour of the line that marks the deadline."""
     return ORANGE if dark else "#B34F00"

@@ -1,6 +1,6 @@
-"""Lines over time."""
+"""Line charts by period."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import pandas as pd
@@ -8,84 +8,156 @@ import pandas as pd
 from totes.dashboard import text
 from totes.dashboard.charts.colours import INK_DARK, INK_LIGHT
 from totes.dashboard.charts.drawing import (
+    DOTTED,
     HEIGHT,
+    NO_EVENTS,
     PERIOD,
     Chart,
     as_float,
+    chart_note,
     coloured,
-    finished,
+    describe_series,
+    event_marks,
     legend_above,
     money_axis,
     on_click,
     period_axis,
-    period_label,
     period_labels,
-    says_over_time,
+    previous_texts,
+    styled,
+    whole_labels,
 )
+from totes.dashboard.charts.series import BEFORE
+
+_COMPLETE = "complete"
 
 
-def lines(  # noqa: PLR0913  what lines over time are made of
+def lines(  # noqa: PLR0913  the parts of a chart
     frame: pd.DataFrame,
     columns: Mapping[str, str],
     grain: str,
     currency: str,
     *,
     dark: bool,
-    leads: bool = False,
+    clickable: bool = False,
+    incomplete: Sequence[bool] = (),
+    events: Mapping[int, Sequence[str]] = NO_EVENTS,
 ) -> Chart:
-    """Several values for each period, as lines that differ in colour and in dashes.
+    """Return lines of several columns by period, which differ in colour and in their points.
 
-    Where it `leads` into periods, a click anywhere over or under one is the selection `PERIOD`.
+    Lines from and to periods that are `incomplete`, at the ends, are dashed. Values of the previous
+    period, in columns `…_before`, are dotted lines. `events` are texts by their period's place.
+
+    If `clickable`, a click anywhere above or below a period sets the selection `PERIOD`.
     """
+    incomplete = incomplete or [False] * len(frame)
     labels = period_labels(frame["start"], grain)
+    compared = {
+        column: name for column, name in columns.items() if f"{column}{BEFORE}" in frame.columns
+    }
     periods = pd.DataFrame(
         {
             "start": [start.isoformat() for start in frame["start"]],
             "label": labels,
-            "whole": [period_label(start, grain) for start in frame["start"]],
+            "whole": whole_labels(frame["start"], grain, incomplete),
             **{
                 name: [text.money(value, currency, exact=True) for value in frame[column]]
                 for column, name in columns.items()
+            },
+            **{
+                f"{name}, previous": previous_texts(frame, column, grain, currency)
+                for column, name in compared.items()
             },
         }
     )
     plotted = pd.DataFrame(
         [
-            {"label": label, "what": name, "plotted": as_float(value)}
+            {"label": labels[place], "what": name, "run": run, "plotted": as_float(values[place])}
             for column, name in columns.items()
-            for label, value in zip(labels, frame[column], strict=True)
+            for values in (list(frame[column]),)
+            for run, places in _runs(incomplete).items()
+            for place in places
+        ],
+        columns=["label", "what", "run", "plotted"],
+    )
+    previous = pd.DataFrame(
+        [
+            {"label": label, "what": name, "plotted": as_float(value)}
+            for column, name in compared.items()
+            for label, value in zip(labels, frame[f"{column}{BEFORE}"], strict=True)
         ],
         columns=["label", "what", "plotted"],
     )
     names = list(columns.values())
-    drawn = (
-        alt.Chart(plotted)
-        .mark_line(point=True, strokeWidth=2)
-        .encode(
-            x=period_axis(labels),
-            y=money_axis("plotted:Q", currency, plotted["plotted"]),
-            color=coloured("what:N", names, dark=dark, stroke=True),
-            strokeDash=alt.StrokeDash("what:N", sort=names, legend=legend_above(stroke=True)),
-        )
+    base = alt.Chart(plotted).encode(
+        x=period_axis(labels),
+        y=money_axis("plotted:Q", currency, plotted["plotted"]),
+        color=coloured("what:N", names, dark=dark),
     )
-    pointed = alt.selection_point(
-        name="pointed", fields=["start"], on="pointerover", clear="pointerout", empty=False
+    is_whole = f"datum.run === '{_COMPLETE}'"
+    curves = base.mark_line(strokeWidth=2).encode(
+        detail="run:N",
+        strokeDash=alt.condition(is_whole, alt.value([1, 0]), alt.value([4, 4])),
     )
-    columns_of_it = (
+    points = base.mark_point(filled=True, size=40, opacity=1).encode(
+        shape=alt.Shape("what:N", sort=names, legend=legend_above())
+    )
+    hovered = alt.selection_point(
+        name="hovered", fields=["start"], on="pointerover", clear="pointerout", empty=False
+    )
+    click_areas = (
         alt.Chart(periods)
-        .mark_rect(color=INK_DARK if dark else INK_LIGHT, cursor="pointer" if leads else "default")
+        .mark_rect(
+            color=INK_DARK if dark else INK_LIGHT, cursor="pointer" if clickable else "default"
+        )
         .encode(
             x=period_axis(labels),
-            opacity=alt.condition(pointed, alt.value(0.12), alt.value(0)),
+            opacity=alt.condition(hovered, alt.value(0.12), alt.value(0)),
             tooltip=[
                 alt.Tooltip("whole:N", title=grain.capitalize()),
-                *(alt.Tooltip(f"{name}:N", title=name) for name in names),
+                *(
+                    alt.Tooltip(f"{name}:N", title=name)
+                    for name in periods.columns
+                    if name not in ("start", "label", "whole")
+                ),
             ],
         )
-        .add_params(pointed, *([on_click(PERIOD, "start")] if leads else []))
+        .add_params(hovered, *([on_click(PERIOD, "start")] if clickable else []))
     )
-    drawn = finished(drawn + columns_of_it, HEIGHT, dark=dark)
-    says = " ".join(
-        says_over_time(frame, column, name, grain, currency) for column, name in columns.items()
+    chart = curves + points + click_areas
+    if compared:
+        dotted = (
+            alt.Chart(previous)
+            .mark_line(strokeDash=DOTTED, strokeWidth=1.5)
+            .encode(
+                x=period_axis(labels),
+                y=money_axis("plotted:Q", currency, previous["plotted"]),
+                color=coloured("what:N", names, dark=dark),
+            )
+        )
+        chart = dotted + chart
+    if events:
+        chart += event_marks(labels, events, dark=dark)
+    note = chart_note(frame, columns, grain, incomplete, events)
+    chart = styled(chart, HEIGHT, dark=dark)
+    description = " ".join(
+        describe_series(frame, column, name, grain, currency) for column, name in columns.items()
     )
-    return Chart(drawn, says)
+    return Chart(chart, f"{description} {note}".rstrip(), note)
+
+
+def _runs(incomplete: Sequence[bool]) -> dict[str, range]:
+    """Return the places of the complete periods, and of each end from its neighbour on.
+
+    Incomplete periods are at the ends.
+    """
+    complete = [place for place, is_incomplete in enumerate(incomplete) if not is_incomplete]
+    if not complete:
+        return {"incomplete": range(len(incomplete))}
+    first, last = complete[0], complete[-1]
+    runs = {
+        "first": range(first + 1 if first else 0),
+        _COMPLETE: range(first, last + 1),
+        "last": range(last if last + 1 < len(incomplete) else len(incomplete), len(incomplete)),
+    }
+    return {run: places for run, places in runs.items() if places}

@@ -1,4 +1,4 @@
-"""Countries, darker for more."""
+"""Maps of the world, coloured by a value."""
 
 from decimal import Decimal
 
@@ -7,31 +7,31 @@ import pandas as pd
 
 from totes.dashboard import text, world
 from totes.dashboard.charts.colours import MAP_DARK, MAP_LIGHT
-from totes.dashboard.charts.drawing import ONE, SHORT_AMOUNT, Chart, finished, on_click
-from totes.dashboard.charts.series import MOST, added, folded
+from totes.dashboard.charts.drawing import MEMBER, SHORT_AMOUNT, Chart, on_click, styled
+from totes.dashboard.charts.series import FEW, sum_known
 
 NO_SALES = -1.0
-"""Plotted for countries where nothing was; a null would leave them out of the map."""
+"""Value of countries without sales; Vega does not draw a country with null."""
 
 _LEGEND_WIDTH = 60
-"""A phone's Pacific has no room for more."""
+"""Pixels; on a phone, a wider one would cover countries."""
 
 _ENDS = f"datum.perc > 0.01 && datum.perc < 0.99 ? '' : {SHORT_AMOUNT}"
-"""Of the legend's amounts the first and the last: others would run into them."""
+"""Labels of the legend: only the first and the last, as others would overlap."""
 
 
 def by_country(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each country on the map: two of its names are one country, the largest first."""
+    """Return one row per country, the largest value first; names of one country are merged."""
     codes = [world.code_of(str(name)) or str(name) for name in frame["name"]]
     if len(set(codes)) == len(codes):
         return frame
-    counted = "units" if "units" in frame.columns else "quantity"
+    counted = "units" if "units" in frame.columns else "items"
     merged = []
     for _, same in frame.groupby(codes, sort=False):
         row = same.iloc[0].to_dict()
         if len(same) > 1:
             for column in ("value", "share"):
-                row[column] = added(same[column])
+                row[column] = sum_known(same[column])
             for column in ("orders", counted, "unconverted"):
                 row[column] = same[column].sum()
             whole = row[counted] and not row["unconverted"]
@@ -44,37 +44,38 @@ def by_country(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def off_the_map(frame: pd.DataFrame, currency: str) -> str:
-    """The countries that no map has, with their sums; nothing where there are none."""
+def unmapped_text(frame: pd.DataFrame, currency: str) -> str:
+    """Return a text of the countries that are not on the map, with their values; "" if none."""
     missing = frame[[world.code_on_map(str(name)) is None for name in frame["name"]]]
-    seen, others = folded(missing)
-    told = [
+    top, others = missing.iloc[:FEW], missing.iloc[FEW:]
+    parts = [
         f"{text.plain(name)} {text.money(value, currency)}"
-        for name, value in zip(seen["name"], seen["value"], strict=True)
+        for name, value in zip(top["name"], top["value"], strict=True)
     ]
     if len(others):
-        told.append(f"all others together {text.money(added(others['value']), currency)}")
-    return f"Not on the map: {'; '.join(told)}." if told else ""
+        parts.append(f"Others: {text.money(sum_known(others['value']), currency)}")
+    return f"Without a place on the map: {'; '.join(parts)}." if parts else ""
 
 
 def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> Chart:
-    """Countries, darker (on a dark page lighter) for more; `name` and `value` tell how much.
+    """Return a map of the frame's `value` by `name`, darker (on a dark page lighter) for more.
 
-    One that is too small to be seen is a disc. A click on one is the selection `ONE`, of its code.
+    A very small country with a value is a disc. A click on a country sets the selection `MEMBER` to
+    its code.
     """
     sums: dict[str, Decimal | None] = {}
-    called: dict[str, str] = {}
+    names: dict[str, str] = {}
     for name, value in zip(frame["name"], frame["value"], strict=True):
         code = world.code_on_map(str(name))
         if code is None:
             continue
-        sums[code] = added([sums[code], value]) if code in sums else added([value])
-        called.setdefault(code, text.plain(name))
+        sums[code] = sum_known([sums[code], value]) if code in sums else sum_known([value])
+        names.setdefault(code, text.plain(name))
     known = {code: value for code, value in sums.items() if value is not None}
 
     def properties(code: str) -> dict[str, object]:
         return {
-            "name": called.get(code, world.name_of(code)),
+            "name": names.get(code, world.name_of(code)),
             "exact": text.money(sums[code], currency, exact=True) if code in sums else "none",
             "plotted": float(known[code]) if code in known else NO_SALES,
         }
@@ -85,7 +86,7 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
     )
     most = float(max(known.values(), default=Decimal(0))) or 1.0
     low, high, none = MAP_DARK if dark else MAP_LIGHT
-    drawn = (
+    chart = (
         alt.Chart(outlines)
         .mark_geoshape(stroke="#3A4149" if dark else "white", strokeWidth=0.5, cursor="pointer")
         .encode(
@@ -96,7 +97,7 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
                     scale=alt.Scale(range=[low, high], domain=[0, most], clamp=True, nice=2),
                     legend=alt.Legend(
                         title=f"{what}, {currency}",
-                        orient="bottom-left",  # where there is nothing but the Pacific
+                        orient="bottom-left",  # over the Pacific
                         offset=0,
                         gradientLength=_LEGEND_WIDTH,
                         gradientThickness=8,
@@ -115,10 +116,10 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
             ],
         )
         .project(type="identity")
-        .add_params(on_click(ONE, "id"))
+        .add_params(on_click(MEMBER, "id"))
     )
-    drawn = finished(drawn, None, dark=dark)
-    largest = sorted(known, key=known.__getitem__, reverse=True)[:MOST]
-    told = "; ".join(f"{called[code]} {text.money(sums[code], currency)}" for code in largest)
-    says = f"A map of {what.lower()} by country, in {len(sums)} countries. The largest: {told}."
-    return Chart(drawn, f"{says} {off_the_map(frame, currency)}".rstrip())
+    chart = styled(chart, None, dark=dark)
+    largest = sorted(known, key=known.__getitem__, reverse=True)[:FEW]
+    amounts = "; ".join(f"{names[code]} {text.money(sums[code], currency)}" for code in largest)
+    description = f"Map of {what.lower()} in {len(sums)} countries. The largest: {amounts}."
+    return Chart(chart, f"{description} {unmapped_text(frame, currency)}".rstrip())

@@ -1,11 +1,11 @@
-"""What the business wants to know, each as a function of a reading and a filter.
+"""The metrics of the dashboard, each a function of a reading and a filter.
 
-Sums are never taken over history: they read the `current_…` views, the `…_as_of` functions or the
-daily totals, which equal them. Amounts are in the reporting currency, each at the rate of its day;
-what has no rate is counted, never added.
+Each asks the replica one or more of the questions in `questions/`. Amounts are in the reporting
+currency, converted at the rate of their day; rows without a rate are counted, but not added.
 """
 
 from totes.dashboard.metrics import (
+    changes,
     debts,
     dictionary,
     history,
@@ -13,25 +13,31 @@ from totes.dashboard.metrics import (
     payments,
     pipeline,
     purchases,
+    records,
     sales,
 )
-from totes.dashboard.metrics.choosing import choices, compared
-from totes.dashboard.metrics.lines import Grain, fitting_grain
-from totes.dashboard.metrics.total import Total, Waiting
+from totes.dashboard.metrics.grain import GRAINS, Grain, default_grain, grains
+from totes.dashboard.metrics.options import choices, comparison, previous_period
+from totes.dashboard.metrics.total import Quarantined, Total
 
 __all__ = [
+    "GRAINS",
     "Grain",
+    "Quarantined",
     "Total",
-    "Waiting",
+    "changes",
     "choices",
-    "compared",
+    "comparison",
     "debts",
+    "default_grain",
     "dictionary",
-    "fitting_grain",
+    "grains",
     "history",
     "overview",
     "payments",
     "pipeline",
+    "previous_period",
     "purchases",
+    "records",
     "sales",
 ]

@@ -1,4 +1,4 @@
-"""What every table and column of the star means, and which columns of totesys it comes from."""
+"""The meaning of the star's tables and columns, and the columns of totesys they come from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from totes.dashboard.reading import Reading
-from totes.star.definition import TOTESYS
+from totes.dashboard.bookkeeping import Bookkeeping
+from totes.star.folder import TOTESYS
 from totes.star.lineage import column_sources
 
 FACTS: Mapping[str, str] = MappingProxyType(
@@ -18,7 +18,7 @@ FACTS: Mapping[str, str] = MappingProxyType(
         "Payments": "fact_payment",
     }
 )
-"""The star schemas by the fact in their middle."""
+"""The fact of each star schema."""
 
 _VIEWS = (
     "current_sales_order",
@@ -33,12 +33,12 @@ _NAMES = (*TOTESYS.tables, *_VIEWS)
 _TABLES = {
     table.current_view.name: table.name for table in TOTESYS.tables.values() if table.current_view
 }
-"""The fact that a view shows the current rows of."""
+"""The fact of each view of current rows."""
 
 
 @dataclass(frozen=True)
 class StarSchema:
-    """A fact, and each dimension with the fact's columns that point at it."""
+    """A fact, and each dimension with the columns of the fact that refer to it."""
 
     name: str
     fact: str
@@ -46,30 +46,30 @@ class StarSchema:
 
 
 def star(name: str) -> StarSchema:
-    """One of FACTS."""
+    """Return the star schema of one of FACTS."""
     fact = TOTESYS.tables[FACTS[name]]
-    pointing: dict[str, list[str]] = {}
+    references: dict[str, list[str]] = {}
     for column in fact.columns:
         if column.references:
-            pointing.setdefault(column.references, []).append(column.name)
-    found = tuple((dimension, tuple(columns)) for dimension, columns in pointing.items())
-    return StarSchema(name, fact.name, found)
+            references.setdefault(column.references, []).append(column.name)
+    dimensions = tuple((dimension, tuple(columns)) for dimension, columns in references.items())
+    return StarSchema(name, fact.name, dimensions)
 
 
-def tables(reading: Reading) -> pd.DataFrame:
-    """The star's tables and views: table, kind, meaning, rows_estimate."""
-    return reading.run("dictionary_tables", names=list(_NAMES))
+def tables(bookkeeping: Bookkeeping) -> pd.DataFrame:
+    """Return the star's tables and views: table, kind, meaning, rows_estimate."""
+    return bookkeeping.run("dictionary_tables", names=list(_NAMES))
 
 
-def columns(reading: Reading) -> pd.DataFrame:
-    """Their columns: table, column, type, nullable, key, references, meaning, sources.
+def columns(bookkeeping: Bookkeeping) -> pd.DataFrame:
+    """Return their columns: table, column, type, nullable, key, references, meaning, sources.
 
     `sources` are columns of totesys as table.column.
     """
-    found = reading.run("dictionary_columns", names=list(_NAMES))
-    known = lineage()
+    found = bookkeeping.run("dictionary_columns", names=list(_NAMES))
+    source_columns = lineage()
     found["sources"] = [
-        known.get((_TABLES.get(table, table), column), ())
+        source_columns.get((_TABLES.get(table, table), column), ())
         for table, column in zip(found["table"], found["column"], strict=True)
     ]
     return found
@@ -77,7 +77,7 @@ def columns(reading: Reading) -> pd.DataFrame:
 
 @cache
 def lineage() -> Mapping[tuple[str, str], tuple[str, ...]]:
-    """The source columns of each column of the star, as the models' SQL says."""
+    """Return the source columns of each column of the star, from the SQL of the models."""
     return MappingProxyType(
         {
             (model.name, column.name): column_sources(model.sql, column.name, TOTESYS.tables)

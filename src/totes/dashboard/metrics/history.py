@@ -1,4 +1,4 @@
-"""How an order or a payment came to be what it is: the only questions that look at history."""
+"""All versions of single orders and payments."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,20 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from totes.dashboard.metrics.named import names, namesakes
+from totes.dashboard import text
 from totes.dashboard.reading import Reading
 
 KINDS = ("sales_order", "purchase_order", "payment")
 
-_NOT_TOLD = frozenset({"valid_from", "valid_to"})
-
-_LOOKED_AT = 8
-"""So many times as many ended versions are looked at for what changed last, as some are of one."""
+_NOT_COMPARED = frozenset({"valid_from", "valid_to"})
 
 
 @dataclass(frozen=True)
 class Version:
-    """A state of the row, true from `valid_from` on; `changed` are columns it differs in."""
+    """A version of a row; `changed` are the columns that differ from the previous version."""
 
     valid_from: datetime
     valid_to: datetime | None
@@ -30,8 +27,8 @@ class Version:
 
 
 @dataclass(frozen=True)
-class WaitingVersion:
-    """A state of the row that was refused and waits in quarantine."""
+class QuarantinedVersion:
+    """A version of a row in quarantine, with the rejected value and the reason."""
 
     valid_from: datetime
     column: str | None
@@ -41,55 +38,55 @@ class WaitingVersion:
     def __str__(self) -> str:
         where = f"{self.column} " if self.column else ""
         value = f" ({self.value})" if self.value is not None else ""
-        seen = f"{self.valid_from:%Y-%m-%d %H:%M:%S} UTC"
-        return f"A version seen at {seen} waits in quarantine: {where}{self.reason}{value}."
+        captured = text.moment(self.valid_from)
+        return f"In quarantine: version captured at {captured}, {where}{self.reason}{value}."
 
 
 @dataclass(frozen=True)
 class History:
-    """All that is known of one row; without versions where nothing ever had that key.
+    """The versions of one row, none if the key was never captured.
 
-    `deleted_at` is when it was seen to be gone, where it is.
+    `deleted_at` is the time of the capture that found the row deleted, if it is.
     """
 
     kind: str
     key: int
     versions: tuple[Version, ...]
     deleted_at: datetime | None
-    waiting: tuple[WaitingVersion, ...]
+    quarantined: tuple[QuarantinedVersion, ...]
 
 
 def begins(reading: Reading) -> datetime | None:
-    """The first capture; None before it."""
-    [(moment,)] = reading.rows("begins")
-    assert moment is None or isinstance(moment, datetime)  # noqa: S101  for mypy
-    return moment
+    """Return the time of the first capture; None before it."""
+    return reading.state.history_begins
 
 
 def versions(reading: Reading, kind: str, key: int) -> History:
-    """The row of a kind (one of KINDS) with that key."""
+    """Return the history of the row of a kind (one of KINDS) with that key."""
     if kind not in KINDS:
-        raise ValueError(f"there is no kind {kind}")
-    found = reading.run(f"versions_of_{kind}", names(), key=key, **namesakes(reading))
-    told = tuple(compared(found.to_dict("records")))
-    waiting = reading.rows("waiting_versions", fact=f"fact_{kind}", key=str(key))
+        raise ValueError(f"unknown kind: {kind}")
+    rows = reading.run(f"versions_of_{kind}", key=key)
+    found = tuple(with_changes(rows.to_dict("records")))
+    quarantined = reading.rows("quarantined_versions", fact=f"fact_{kind}", key=key)
     return History(
         kind=kind,
         key=key,
-        versions=told,
-        deleted_at=told[-1].valid_to if told else None,
-        waiting=tuple(WaitingVersion(*row) for row in waiting),
+        versions=found,
+        deleted_at=found[-1].valid_to if found else None,
+        quarantined=tuple(QuarantinedVersion(*row) for row in quarantined),
     )
 
 
-def compared(rows: Sequence[Mapping[Any, Any]]) -> list[Version]:
-    """Versions in their order, each with what it has other than the one before."""
-    told: list[Version] = []
+def with_changes(rows: Sequence[Mapping[Any, Any]]) -> list[Version]:
+    """Return versions in order, each with the columns that differ from the previous one."""
+    versions: list[Version] = []
     earlier: dict[str, Any] = {}
     for row in rows:
-        values = {str(name): _value(value) for name, value in row.items() if name not in _NOT_TOLD}
+        values = {
+            str(name): _value(value) for name, value in row.items() if name not in _NOT_COMPARED
+        }
         before = earlier or values
-        told.append(
+        versions.append(
             Version(
                 valid_from=_value(row["valid_from"]),
                 valid_to=_value(row["valid_to"]),
@@ -98,16 +95,11 @@ def compared(rows: Sequence[Mapping[Any, Any]]) -> list[Version]:
             )
         )
         earlier = values
-    return told
+    return versions
 
 
 def _value(value: Any) -> Any:
-    """Python's own: pandas has others of moments, and of what is missing."""
+    """Return Python's types for those of pandas: datetime for Timestamp, None if missing."""
     if value is None or value is pd.NaT or value != value:  # noqa: PLR0124  not a number
         return None
     return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
-
-
-def recent(reading: Reading, limit: int = 50) -> pd.DataFrame:
-    """What was changed or deleted last: kind, key, versions, changed_at, deleted."""
-    return reading.run("recent", limit=limit, looked_at=limit * _LOOKED_AT)

@@ -1,28 +1,38 @@
-"""Sums over orders, sales and purchases alike."""
+"""Sums of orders, for sales and purchases: the same questions with another kind."""
 
-from collections.abc import Callable
-from decimal import Decimal
-from typing import NamedTuple
+from collections.abc import Iterable
+from decimal import ROUND_HALF_UP, Decimal, localcontext
+from fractions import Fraction
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
-from psycopg import sql
 
 from totes.dashboard.filters import Filter
-from totes.dashboard.metrics import lines, waits
-from totes.dashboard.metrics.choosing import compared
-from totes.dashboard.metrics.lines import Grain, fitting_grain
-from totes.dashboard.metrics.named import names
-from totes.dashboard.metrics.total import Total, Waiting
-from totes.dashboard.reading import Reading, part
+from totes.dashboard.metrics import quarantined
+from totes.dashboard.metrics.grain import Grain, default_grain
+from totes.dashboard.metrics.options import comparison
+from totes.dashboard.metrics.total import Total
+from totes.dashboard.reading import Reading
+
+Kind = Literal["sales", "purchases"]
+
+_FACTS = {"sales": "fact_sales_order", "purchases": "fact_purchase_order"}
+
+_WITH_IDS = {"counterparty", "staff", "design"}
+"""Dimensions whose keys are numbers."""
+
+_DIGITS = 100
+"""More than a quotient of two sums has."""
 
 
 class Sum(NamedTuple):
-    """Of all orders that a filter chooses. `converted_units` are those of orders with a rate.
+    """The sums of orders; `converted_units` are those of orders with a rate.
 
-    `value` is None where there are orders and none has a rate.
+    `value` is None if there are orders and none has a rate; `exact_value` is not rounded.
     """
 
     value: Decimal | None
+    exact_value: Decimal | None
     orders: int
     units: int
     converted_units: int
@@ -30,77 +40,95 @@ class Sum(NamedTuple):
 
     @property
     def average_price(self) -> Decimal | None:
-        """Of one unit, in the reporting currency; None where nothing was sold for a known price."""
-        if not self.converted_units or self.value is None:
-            return None
-        return (self.value / self.converted_units).quantize(Decimal("0.0001"))
+        """Price of one unit in the reporting currency; None without units of orders with a rate."""
+        return _quotient(self.exact_value, self.converted_units, "0.0001")
 
 
-def summed(reading: Reading, chosen: Filter, converted: sql.Composable) -> Sum:
-    """Sums over the chosen orders; amounts in the reporting currency."""
-    [row] = reading.rows("orders_total", {"converted": converted}, **lines.bound(reading, chosen))
-    return Sum(*row)
-
-
-def over_time(
-    reading: Reading, chosen: Filter, converted: sql.Composable, grain: Grain | None
-) -> pd.DataFrame:
-    """Sums by `grain`, or by the one that fits the period: one row for each, ordered by `start`."""
-    return reading.run(
-        "orders_over_time",
-        {"converted": converted},
-        grain=grain or fitting_grain(chosen),
-        **lines.bound(reading, chosen),
+def summed(reading: Reading, criteria: Filter, kind: Kind) -> Sum:
+    """Return the sums of the orders of a filter, in the reporting currency."""
+    return reading.cached(
+        (kind, criteria), lambda: Sum(*reading.rows("orders_total", criteria, kind=kind)[0])
     )
 
 
-def by(  # noqa: PLR0913  what is summed, by what, and how much of it
-    reading: Reading,
-    chosen: Filter,
-    converted: sql.Composable,
-    *,
-    members: str,
-    key: str,
-    limit: int | None,
+def over_time(reading: Reading, criteria: Filter, kind: Kind, grain: Grain | None) -> pd.DataFrame:
+    """Return sums by `grain`, or by the default one of the period, ordered by `start`."""
+    found = reading.run(
+        "orders_over_time", criteria, kind=kind, grain=grain or default_grain(criteria)
+    )
+    found["average_price"] = _average_prices(found)
+    return found[["start", "value", "orders", "units", "average_price", "unconverted"]]
+
+
+def by(
+    reading: Reading, criteria: Filter, kind: Kind, dimension: str, limit: int | None
 ) -> pd.DataFrame:
-    """By one dimension; only by currency are there sums in the orders' own."""
-    parts = {
-        "converted": converted,
-        "members": part(f"members_of_{members}", **names()),
-        "id": sql.Identifier(f"{key}_id"),
-        "own_value": sql.SQL("sum(line.value)") if key == "currency" else sql.SQL("NULL::numeric"),
-    }
-    found = reading.run("orders_by", parts, limit=limit, **lines.bound(reading, chosen))
-    return found if key == "currency" else found.drop(columns="own_value")
+    """Return sums by one dimension, the largest first; by currency also in the orders' own.
+
+    Columns: key, name, value, orders, units, average_price, share, unconverted, own_value.
+    """
+    found = reading.run("orders_by", criteria, kind=kind, dimension=dimension, row_limit=limit)
+    found["average_price"] = _average_prices(found)
+    found["share"] = _column(
+        _quotient(value, total, "0.000001")
+        for value, total in zip(found["exact_value"], found["exact_total"], strict=True)
+    )
+    if dimension in _WITH_IDS:
+        found["key"] = found["key"].astype("int64")
+    columns = ["key", "name", "value", "orders", "units", "average_price", "share", "unconverted"]
+    return found[columns + (["own_value"] if dimension == "currency" else [])]
+
+
+def rows(
+    reading: Reading, criteria: Filter, kind: Kind, limit: int | None, **values: object
+) -> pd.DataFrame:
+    """Return the single orders: see order_rows.sql."""
+    return reading.run("order_rows", criteria, kind=kind, row_limit=limit, **values)
 
 
 def complete(*sums: Sum) -> bool:
-    """Whether all of the orders had a rate: sums that lack some don't compare."""
+    """Return whether all of the orders have a rate: other sums are not comparable."""
     return not any(each.unconverted for each in sums)
 
 
-def total(name: str, now: Sum, before: Sum | None, waiting: Waiting) -> Total:
-    """The figure for a card, compared with `before` only if every order of both has a rate."""
-    return Total(
-        name=name,
+def total_of(
+    reading: Reading, criteria: Filter, metric: str, kind: Kind
+) -> tuple[Total, Sum, Sum | None]:
+    """Return a total, and the sums of the period and of the previous one.
+
+    They are compared only if all orders of both have a rate.
+    """
+    now = summed(reading, criteria, kind)
+    compared = comparison(reading, criteria)
+    before = summed(reading, compared.previous, kind) if compared else None
+    total = Total(
+        metric=metric,
         value=now.value,
         before=before.value if before and complete(now, before) else None,
         count=now.orders,
         unconverted=now.unconverted,
-        waiting=waiting,
+        quarantined=quarantined.for_total(reading, criteria, _FACTS[kind]),
+        scale=compared.scale if compared else Fraction(1),
+    )
+    return total, now, before
+
+
+def _average_prices(found: pd.DataFrame) -> "pd.Series[Any]":
+    return _column(
+        _quotient(value, units, "0.0001")
+        for value, units in zip(
+            found["exact_value"], map(int, found["converted_units"]), strict=True
+        )
     )
 
 
-def total_of(
-    reading: Reading,
-    chosen: Filter,
-    name: str,
-    lines_of: Callable[[Filter], sql.Composable],
-    fact: str,
-) -> tuple[Total, Sum, Sum | None]:
-    """A total with its sums, of the period and of the equal one before."""
-    now = summed(reading, chosen, lines_of(chosen))
-    before = None
-    if earlier := compared(reading, chosen):
-        before = summed(reading, earlier, lines_of(earlier))
-    return total(name, now, before, waits.waiting(reading, chosen, fact)), now, before
+def _column(values: Iterable[Decimal | None]) -> "pd.Series[Any]":
+    return pd.Series(list(values), dtype=object)
+
+
+def _quotient(value: Decimal | None, divisor: Decimal | int | None, places: str) -> Decimal | None:
+    """Return a quotient, rounded half away from zero; None if a part is None or zero divides."""
+    if value is None or not divisor:
+        return None
+    with localcontext(prec=_DIGITS):
+        return (value / divisor).quantize(Decimal(places), ROUND_HALF_UP)

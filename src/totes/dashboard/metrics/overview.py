@@ -1,4 +1,4 @@
-"""The business at a glance."""
+"""The totals of the overview."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -7,16 +7,18 @@ import pandas as pd
 
 from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import payments, purchases, sales
-from totes.dashboard.metrics.lines import Grain
+from totes.dashboard.metrics.grain import Grain
 from totes.dashboard.metrics.total import Total
 from totes.dashboard.reading import Reading
 
 
 @dataclass(frozen=True)
 class Overview:
-    """`margin` is revenue less purchases; `receivable` and `payable` are all that is open.
+    """`margin` is revenue less purchases; `receivable` and `payable` are all open payments.
 
-    There is no margin where a filter means one thing of sales and another of purchases.
+    The overdue ones are a part of these.
+
+    `margin` is None if the filter selects sales and purchases that are not comparable.
     """
 
     revenue: Total
@@ -26,42 +28,48 @@ class Overview:
     cash_out: Total
     receivable: Total
     payable: Total
+    overdue_receivable: Total
+    overdue_payable: Total
 
 
-def has_margin(chosen: Filter) -> bool:
-    """Whether what is sold is made of what is bought, as far as the filter narrows both.
+def has_margin(criteria: Filter) -> bool:
+    """Return whether sales and purchases of a filter are comparable.
 
-    What goes to a country or a customer doesn't come from the suppliers there, and a department
-    that sells is not the one that buys.
+    Goods sold to a country or customer are not bought from suppliers there, nor are goods sold by a
+    department or member of staff bought by them.
     """
-    return not (chosen.countries or chosen.departments or chosen.counterparties)
+    return not (
+        criteria.countries or criteria.departments or criteria.counterparties or criteria.staff
+    )
 
 
-def totals(reading: Reading, chosen: Filter) -> Overview:
-    """The page's figures, in the reporting currency, each with that of the previous period."""
-    revenue = sales.total(reading, chosen)
-    spend = purchases.total(reading, chosen)
-    paid = payments.summary(reading, chosen)
+def totals(reading: Reading, criteria: Filter) -> Overview:
+    """Return the totals in the reporting currency, each with that of the previous period."""
+    revenue = sales.total(reading, criteria)
+    spend = purchases.total(reading, criteria)
+    paid = payments.summary(reading, criteria)
     return Overview(
         revenue=revenue,
         purchases=spend,
-        margin=_margin(revenue, spend) if has_margin(chosen) else None,
+        margin=_margin(revenue, spend) if has_margin(criteria) else None,
         cash_in=paid.cash_in,
         cash_out=paid.cash_out,
         receivable=paid.receivable,
         payable=paid.payable,
+        overdue_receivable=paid.overdue_receivable,
+        overdue_payable=paid.overdue_payable,
     )
 
 
-def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
-    """By day, month or year: start, revenue, purchases, margin, cash_in, cash_out, unconverted.
+def over_time(reading: Reading, criteria: Filter, grain: Grain | None = None) -> pd.DataFrame:
+    """Return start, revenue, purchases, margin, cash_in, cash_out, unconverted by period.
 
-    The last are all the orders and payments that are in none of the others. The margin is there
-    where there is one.
+    `unconverted` counts the orders and payments that the amounts exclude. `margin` is missing if
+    sales and purchases are not comparable.
     """
-    sold = sales.over_time(reading, chosen, grain)
-    bought = purchases.over_time(reading, chosen, grain)
-    paid = payments.over_time(reading, chosen, grain)
+    sold = sales.over_time(reading, criteria, grain)
+    bought = purchases.over_time(reading, criteria, grain)
+    paid = payments.over_time(reading, criteria, grain)
     found = pd.DataFrame(
         {
             "start": sold["start"],
@@ -73,20 +81,21 @@ def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> p
             "unconverted": sold["unconverted"] + bought["unconverted"] + paid["unconverted"],
         }
     )
-    return found if has_margin(chosen) else found.drop(columns="margin")
+    return found if has_margin(criteria) else found.drop(columns="margin")
 
 
 def _margin(revenue: Total, spend: Total) -> Total:
     return Total(
-        "Margin",
+        "margin",
         _less(revenue.value, spend.value),
         _less(revenue.before, spend.before),
         revenue.count + spend.count,
         revenue.unconverted + spend.unconverted,
-        revenue.waiting - spend.waiting,
+        revenue.quarantined - spend.quarantined,
+        revenue.scale,
     )
 
 
 def _less(revenue: Decimal | None, spend: Decimal | None) -> Decimal | None:
-    """Where one isn't known, neither is what is left."""
+    """Return the difference; None if one of the two is unknown."""
     return None if revenue is None or spend is None else revenue - spend

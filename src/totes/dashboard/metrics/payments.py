@@ -1,30 +1,31 @@
-"""Payments: cash that came and went by the day it was due and paid, and what is still open.
+"""Payments: cash by the day of the payment, and open payments.
 
-Refunds take away from the cash that came in or went out. Open payments aren't narrowed by the
-period: a debt doesn't go away. One that is due in the future is worth what it is at today's rate.
+Refunds are subtracted. Open payments are those of all days, regardless of the period; amounts that
+are due in the future are converted at the last rate.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal, localcontext
+from fractions import Fraction
 from functools import partial
 from typing import Literal, NamedTuple
 
 import pandas as pd
-from psycopg import sql
 
-from totes.dashboard.filters import Filter
-from totes.dashboard.metrics import choosing, lines, waits
-from totes.dashboard.metrics.lines import Grain
-from totes.dashboard.metrics.named import names
-from totes.dashboard.metrics.total import Total, Waiting
-from totes.dashboard.reading import Reading, part
+from totes.dashboard.filters import ALL_DAYS, Filter
+from totes.dashboard.metrics import options, quarantined
+from totes.dashboard.metrics.grain import Grain, default_grain
+from totes.dashboard.metrics.total import Quarantined, Total
+from totes.dashboard.reading import Reading
+
+EXPECTED_DAYS = 30
+"""How many days of expected payments are shown."""
 
 FACT = "fact_payment"
 
-type Only = Literal["", "overdue", "never paid"]
-"""Which of the open payments."""
+type Only = Literal["", "overdue", "uncovered"]
+"""Open payments: all, overdue ones, or overdue ones that payment runs do not cover."""
 
 NOT_DUE = "not due"
 """The age of open payments that aren't overdue."""
@@ -32,9 +33,9 @@ NOT_DUE = "not due"
 
 @dataclass(frozen=True)
 class PaymentsSummary:
-    """`receivable` is what others owe us, `payable` what we owe; overdue is part of it.
+    """Cash of the period, and open payments, of which overdue ones are a part.
 
-    Of these, `before` is what was open when the period began, where history tells that.
+    `before` of open payments is the amount at the beginning of the period, if history reaches back.
     """
 
     cash_in: Total
@@ -46,50 +47,54 @@ class PaymentsSummary:
 
 
 @dataclass(frozen=True)
-class NeverPaid:
-    """What no run of payments pays: due on a weekend, or on the day it was made."""
+class UncoveredPayments:
+    """Overdue payments that payment runs skip: due on a weekend or on their creation date."""
 
     receivable: Total
     payable: Total
 
 
 class _Direction(NamedTuple):
-    """A row of `payments_total`."""
+    """Payments of a direction, and those of them that are overdue."""
 
     direction: str
     value: Decimal | None
     payments: int
     unconverted: int
-    overdue_value: Decimal | None
-    overdue_payments: int
-    overdue_unconverted: int
+    overdue_value: Decimal | None = None
+    overdue_payments: int = 0
+    overdue_unconverted: int = 0
 
     @property
     def overdue(self) -> "_Direction":
-        """What of it is overdue."""
-        of_it = (self.overdue_value, self.overdue_payments, self.overdue_unconverted)
-        return _Direction(self.direction, *of_it, *of_it)
+        """The overdue part."""
+        sums = (self.overdue_value, self.overdue_payments, self.overdue_unconverted)
+        return _Direction(self.direction, *sums, *sums)
 
 
 @dataclass(frozen=True)
 class _Open:
-    """Open payments of one direction; their exact value is of those that have a rate."""
+    """Open payments of one direction, with the unrounded sum of those that have a rate."""
 
     exact: Decimal
     payments: int
     unconverted: int
 
     @classmethod
-    def of(cls, ages: pd.DataFrame, which: str = "") -> "_Open":
-        """All of `ages` together, or `which` of them has columns of its own."""
+    def of(cls, ages: pd.DataFrame, prefix: str = "") -> "_Open":
+        """Return the sum of `ages`, by the columns with a prefix."""
         with localcontext(prec=_EXACT):
-            exact = sum((one for one in ages[f"{which}exact"] if one is not None), Decimal())
-        counts = (ages[f"{which}{name}"].sum() for name in ("payments", "unconverted"))
+            high, low = (
+                sum((one for one in ages[f"{prefix}{part}"] if one is not None), Decimal())
+                for part in ("high", "low")
+            )
+            exact = high + low.scaleb(-24)
+        counts = (ages[f"{prefix}{name}"].sum() for name in ("payments", "unconverted"))
         return cls(exact, *map(int, counts))
 
     @property
-    def told(self) -> tuple[Decimal | None, int, int]:
-        """Its value as it is shown, None where there are payments and none has a rate."""
+    def rounded(self) -> tuple[Decimal | None, int, int]:
+        """Value, payments, unconverted; the value is None if there are payments without rates."""
         if self.payments and self.payments == self.unconverted:
             return None, self.payments, self.unconverted
         with localcontext(prec=_EXACT):
@@ -98,251 +103,197 @@ class _Open:
 
 
 _EXACT = 1000
-"""More digits than a sum has."""
+"""Digits of a context in which sums are exact."""
 
 
-def summary(reading: Reading, chosen: Filter) -> PaymentsSummary:
-    """Cash paid and open debts, in the reporting currency, each with the value before."""
-    now = _paid(reading, chosen)
+def summary(reading: Reading, criteria: Filter) -> PaymentsSummary:
+    """Return cash and open payments in the reporting currency, each with the value before."""
+    now, ends_today = _paid(reading, criteria)
     before = None
-    if earlier := _compared(reading, chosen, now):
-        before = _paid(reading, earlier)
-    still = _still_open(reading, chosen)
-    then = _open_before(reading, chosen)
-    waiting = partial(waits.waiting, reading, chosen, FACT)
+    compared = options.comparison(reading, criteria) if ends_today else None
+    if compared:
+        before, _ = _paid(reading, compared.previous)
+    scale = compared.scale if compared else Fraction(1)
+    open_now = _open_now(reading, criteria)
+    open_before = _open_before(reading, criteria)
+    in_quarantine = partial(quarantined.for_total, reading, criteria, FACT)
 
-    def paid(name: str, way: str, total: str) -> Total:
-        return _total(name, now[way], before[way] if before else None, waiting(total))
+    def paid(metric: str, way: str) -> Total:
+        earlier = before[way] if before else None
+        return replace(_total(metric, now[way], earlier, in_quarantine(metric)), scale=scale)
 
-    def due(name: str, way: str, total: str) -> Total:
-        return _total(name, still[way], then[way] if then else None, waiting(total))
+    def due(metric: str, way: str) -> Total:
+        earlier = open_before[way] if open_before else None
+        return _total(metric, open_now[way], earlier, in_quarantine(metric))
 
-    def overdue(name: str, way: str, total: str) -> Total:
-        earlier = then[way].overdue if then else None
-        return _total(name, still[way].overdue, earlier, waiting(total))
+    def overdue(metric: str, way: str) -> Total:
+        earlier = open_before[way].overdue if open_before else None
+        return _total(metric, open_now[way].overdue, earlier, in_quarantine(metric))
 
     return PaymentsSummary(
-        cash_in=paid("Cash in", "in", "cash_in"),
-        cash_out=paid("Cash out", "out", "cash_out"),
-        receivable=due("Owed to us", "in", "receivable"),
-        payable=due("Owed by us", "out", "payable"),
-        overdue_receivable=overdue("Overdue to us", "in", "overdue_receivable"),
-        overdue_payable=overdue("Overdue by us", "out", "overdue_payable"),
+        cash_in=paid("cash_in", "in"),
+        cash_out=paid("cash_out", "out"),
+        receivable=due("receivable", "in"),
+        payable=due("payable", "out"),
+        overdue_receivable=overdue("overdue_receivable", "in"),
+        overdue_payable=overdue("overdue_payable", "out"),
     )
 
 
-def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
-    """Cash by day, month or year: start, cash_in, cash_out, net, unconverted."""
-    return reading.run(
-        "payments_over_time",
-        {"converted": lines.payments(chosen), "kinds": lines.kinds()},
-        grain=grain or lines.fitting_grain(chosen),
-        **lines.bound_for_payments(reading, chosen),
-    )
+def over_time(reading: Reading, criteria: Filter, grain: Grain | None = None) -> pd.DataFrame:
+    """Return cash by day, week, month or year: start, cash_in, cash_out, net, unconverted."""
+    return reading.run("payments_over_time", criteria, grain=grain or default_grain(criteria))
 
 
-def expected(reading: Reading, chosen: Filter, days: int = lines.DAYS_AHEAD) -> pd.DataFrame:
-    """What is open and due on each of the next days, from today on.
+def expected(reading: Reading, criteria: Filter, days: int = EXPECTED_DAYS) -> pd.DataFrame:
+    """Return the open payments that are due on each of the next days, from today on.
 
-    Columns: day, cash_in, cash_out, net, never_in, never_out, unconverted. What is due on a weekend
-    or on the day it was made is paid by no run: that is expected of nobody, and told as `never_…`.
+    Columns: day, cash_in, cash_out, net, uncovered_in, uncovered_out, unconverted. Payment runs do
+    not cover payments that are due on a weekend or on their creation date, so these are not
+    expected; their sums are in `uncovered_…`.
     """
-    today = choosing.days(reading, chosen.as_of).today
-    ahead = chosen.within(today, today + timedelta(days=days - 1))
-    return reading.run(
-        "payments_expected",
-        {
-            "converted": lines.payments(ahead),
-            "kinds": lines.kinds(),
-            "no_run_pays": lines.no_run_pays(),
-        },
-        **lines.bound_for_payments(reading, ahead),
-    )
+    today = options.days(reading, criteria.as_of).today
+    ahead = criteria.within(today, today + timedelta(days=days - 1))
+    return reading.run("payments_expected", ahead, grain="day")
 
 
-def ages(reading: Reading, chosen: Filter) -> pd.DataFrame:
-    """Open payments by how long they have been due: direction, age, payments, value, unconverted.
+def ages(reading: Reading, criteria: Filter) -> pd.DataFrame:
+    """Return open payments by days overdue: direction, age, payments, value, unconverted.
 
-    All ages of both directions (in: owed to us) are there.
+    There is a row for each age and direction (`in`: receivable, `out`: payable).
     """
-    return _ages(reading, chosen)[["direction", "age", "payments", "value", "unconverted"]]
+    return _ages(reading, criteria)[["direction", "age", "payments", "value", "unconverted"]]
 
 
-def owed(reading: Reading, chosen: Filter) -> pd.DataFrame:
-    """Debts by counterparty, the biggest first.
+def owed(reading: Reading, criteria: Filter) -> pd.DataFrame:
+    """Return receivables and payables by counterparty, the largest first.
 
     Columns: counterparty_id, counterparty, receivable, overdue_receivable, payable,
     overdue_payable, unconverted.
     """
-    return reading.run(
-        "payments_owed",
-        {
-            "converted": lines.payments(chosen, "counterparty"),
-            "kinds": lines.kinds(),
-            **names(),
-        },
-        today=choosing.days(reading, chosen.as_of).today,
-        **lines.bound_for_payments(reading, chosen.within(*lines.EVER)),
+    today = options.days(reading, criteria.as_of).today
+    return reading.run("payments_owed", criteria, today=today)
+
+
+def uncovered(reading: Reading, criteria: Filter) -> UncoveredPayments:
+    """Return overdue payments that payment runs do not cover."""
+    sums = _by_direction(_ages(reading, criteria), "uncovered_")
+    in_quarantine = partial(quarantined.for_total, reading, criteria, FACT)
+
+    def overdue(metric: str, way: str) -> Total:
+        value, count, unconverted = sums[way].rounded
+        return Total(metric, value, None, count, unconverted, in_quarantine(metric))
+
+    return UncoveredPayments(
+        overdue("uncovered_receivable", "in"), overdue("uncovered_payable", "out")
     )
 
 
-def never_paid(reading: Reading, chosen: Filter) -> NeverPaid:
-    """Open payments that are overdue and that no run pays: see `open_rows`."""
-    never_paid = _by_way(_ages(reading, chosen), "never_")
-    waiting = partial(waits.waiting, reading, chosen, FACT)
+def unclassified_types(reading: Reading, criteria: Filter) -> pd.DataFrame:
+    """Return the number of payments by unclassified type: kind, payments.
 
-    def never(name: str, way: str, total: str) -> Total:
-        value, count, unconverted = never_paid[way].told
-        return Total(name, value, None, count, unconverted, waiting(total))
-
-    return NeverPaid(
-        never("Never paid to us", "in", "never_paid_receivable"),
-        never("Never paid by us", "out", "never_paid_payable"),
-    )
-
-
-def of_other_kinds(reading: Reading, chosen: Filter) -> pd.DataFrame:
-    """Payments of any day of which nobody has said which way they go: kind, payments.
-
-    They are in no sum.
+    It is unknown whether these are cash in or cash out; totals exclude them.
     """
-    found = reading.rows("other_kinds", {"kinds": lines.kinds()})
-    if not found:  # as a rule
-        return pd.DataFrame(columns=["kind", "payments"])
-    return reading.run(
-        "payments_of_other_kinds",
-        {"payments": lines.chosen_payments(chosen)},
-        others=[key for key, _ in found],
-        **lines.bound_for_payments(reading, chosen.within(*lines.EVER)),
-    )
+    return reading.run("unclassified_types", criteria)
 
 
-def rows(reading: Reading, chosen: Filter, limit: int | None = None) -> pd.DataFrame:
-    """The paid payments of the period, the newest first."""
-    return _rows(reading, chosen, limit, paid=True)
+def rows(reading: Reading, criteria: Filter, limit: int | None = None) -> pd.DataFrame:
+    """Return the paid payments of the period, the newest first."""
+    return _rows(reading, criteria, limit, "paid")
 
 
 def open_rows(
-    reading: Reading, chosen: Filter, *, only: Only = "", limit: int | None = None
+    reading: Reading, criteria: Filter, *, only: Only = "", limit: int | None = None
 ) -> pd.DataFrame:
-    """The open payments, the longest due first; `why` is a reason that it was never paid."""
-    return _rows(reading, chosen.within(*lines.EVER), limit, paid=False, only=only)
+    """Return open payments, the longest overdue first.
+
+    `why` is the reason if payment runs do not cover an overdue payment.
+    """
+    return _rows(reading, criteria, limit, only or "open")
 
 
-def _ages(reading: Reading, chosen: Filter) -> pd.DataFrame:
-    """Open payments by direction and age, whatever day they are due; asked once for a reading."""
-    ever = chosen.within(*lines.EVER)
-
-    def ask() -> pd.DataFrame:
-        return reading.run(
-            "payments_ages",
-            {
-                "converted": lines.payments(chosen),
-                "kinds": lines.kinds(),
-                "no_run_pays": lines.no_run_pays(),
-            },
-            today=choosing.days(reading, chosen.as_of).today,
-            **lines.bound_for_payments(reading, ever),
-        )
-
-    return reading.once(("ages", ever), ask)
+def _ages(reading: Reading, criteria: Filter) -> pd.DataFrame:
+    """Return open payments of all days by direction and age, from the reading's cache."""
+    today = options.days(reading, criteria.as_of).today
+    key = ("ages", criteria.within(*ALL_DAYS))
+    return reading.cached(key, lambda: reading.run("payments_ages", criteria, today=today))
 
 
-def _by_way(ages: pd.DataFrame, which: str = "") -> dict[str, _Open]:
-    return {way: _Open.of(ages[ages["direction"] == way], which) for way in ("in", "out")}
+def _by_direction(ages: pd.DataFrame, prefix: str = "") -> dict[str, _Open]:
+    return {way: _Open.of(ages[ages["direction"] == way], prefix) for way in ("in", "out")}
 
 
-def _still_open(reading: Reading, chosen: Filter) -> dict[str, _Direction]:
-    ages = _ages(reading, chosen)
-    overdue = _by_way(ages[ages["age"] != NOT_DUE])
+def _open_now(reading: Reading, criteria: Filter) -> dict[str, _Direction]:
+    ages = _ages(reading, criteria)
+    overdue = _by_direction(ages[ages["age"] != NOT_DUE])
     return {
-        way: _Direction(way, *total.told, *overdue[way].told)
-        for way, total in _by_way(ages).items()
+        way: _Direction(way, *total.rounded, *overdue[way].rounded)
+        for way, total in _by_direction(ages).items()
     }
 
 
-def _paid(reading: Reading, chosen: Filter) -> dict[str, _Direction]:
-    return _by_direction(reading, chosen, lines.payments(chosen), paid=True)
+def _paid(reading: Reading, criteria: Filter) -> tuple[dict[str, _Direction], bool]:
+    """Return cash by direction, and whether no paid payment is dated after today."""
+    today = options.days(reading, criteria.as_of).today
+    rows = reading.rows("payments_total", criteria, today=today)
+    return {row[0]: _Direction(*row[:-1]) for row in rows}, not any(row[-1] for row in rows)
 
 
-def _by_direction(
-    reading: Reading,
-    chosen: Filter,
-    converted: sql.Composable,
-    *,
-    paid: bool,
-    earlier: datetime | None = None,
-) -> dict[str, _Direction]:
-    today = choosing.days(reading, chosen.as_of).today if earlier is None else earlier.date()
-    rows = reading.rows(
-        "payments_total",
-        {"converted": converted, "kinds": lines.kinds()},
-        today=today,
-        paid=paid,
-        earlier=earlier,
-        **lines.bound_for_payments(reading, chosen),
-    )
+def _open_before(reading: Reading, criteria: Filter) -> dict[str, _Direction] | None:
+    """Return the payments open at the beginning of the period; None before the first capture."""
+    calendar = options.days(reading, criteria.as_of)
+    start = datetime.combine(criteria.since, time(), UTC)
+    begins = calendar.history_begins
+    if begins is None or not begins <= start <= (criteria.as_of or calendar.now):
+        return None
+    rows = reading.rows("debts_at", criteria, moments=[start])
     return {row[0]: _Direction(*row) for row in rows}
 
 
-def _open_before(reading: Reading, chosen: Filter) -> dict[str, _Direction] | None:
-    """What was open when the period began; None where no history tells that."""
-    known = choosing.days(reading, chosen.as_of)
-    began = datetime.combine(chosen.since, time(), UTC)
-    begins = known.history_begins
-    if begins is None or not begins <= began <= (chosen.as_of or known.now):
-        return None
-    ever = chosen.within(*lines.EVER)
-    then = lines.payments_then(ever)
-    return _by_direction(reading, ever, then, paid=False, earlier=began)
+def _rows(reading: Reading, criteria: Filter, limit: int | None, which: str) -> pd.DataFrame:
+    today = options.days(reading, criteria.as_of).today
+    return reading.run("payment_rows", criteria, which=which, today=today, row_limit=limit)
 
 
-def _compared(reading: Reading, chosen: Filter, now: Mapping[str, _Direction]) -> Filter | None:
-    """The equal period before; None also where something is said to be paid after today."""
-    today = choosing.days(reading, chosen.as_of).today
-    if chosen.since <= today < chosen.until:
-        passed = _paid(reading, chosen.within(chosen.since, today))
-        if any(passed[one].payments != now[one].payments for one in now):
-            return None
-    return choosing.compared(reading, chosen)
-
-
-_NEWEST = sql.SQL("payment.payment_date DESC, payment.payment_id")
-_OLDEST = sql.SQL("payment.payment_date, payment.payment_id")
-
-
-def _rows(
-    reading: Reading, chosen: Filter, limit: int | None, *, paid: bool, only: Only = ""
-) -> pd.DataFrame:
-    conditions = {
-        "": sql.SQL("true"),
-        "overdue": part("part_overdue"),
-        "never paid": lines.never_paid(),
-    }
-    return reading.run(
-        "payments_rows",
-        {
-            "payment": lines.facts(chosen)["payment"],
-            "whose": lines.whose(chosen),
-            "only": conditions[only],
-            "kinds": lines.kinds(),
-            "order": _NEWEST if paid else _OLDEST,
-            **lines.of_rows("payment"),
-        },
-        today=choosing.days(reading, chosen.as_of).today,
-        paid=paid,
-        limit=limit,
-        **lines.bound_for_payments(reading, chosen),
-    )
-
-
-def _total(name: str, now: _Direction, before: _Direction | None, waiting: Waiting) -> Total:
+def _total(
+    metric: str, now: _Direction, before: _Direction | None, quarantined: Quarantined
+) -> Total:
     incomplete = before is None or now.unconverted or before.unconverted
     return Total(
-        name,
+        metric,
         now.value,
         None if before is None or incomplete else before.value,
         now.payments,
         now.unconverted,
-        waiting,
+        quarantined,
     )
+
+
+@dataclass(frozen=True)
+class DaysToPay:
+    """The payments of one direction that were paid in a period."""
+
+    payments: int
+    days: int
+    days_late: int
+
+    @property
+    def average(self) -> Decimal | None:
+        """The days from the creation of a payment until it was paid, None without payments."""
+        return _average(self.days, self.payments)
+
+    @property
+    def average_late(self) -> Decimal | None:
+        """The days from the day a payment was due until it was paid; 0 for earlier ones."""
+        return _average(self.days_late, self.payments)
+
+
+def days_to_pay(reading: Reading, criteria: Filter) -> dict[str, DaysToPay]:
+    """Return the payments made in the period by direction (`in`, `out`), without refunds."""
+    return {way: DaysToPay(*sums) for way, *sums in reading.rows("days_to_pay", criteria)}
+
+
+def _average(total: int, count: int) -> Decimal | None:
+    if not count:
+        return None
+    return (Decimal(total) / count).quantize(Decimal("0.1"), ROUND_HALF_UP)

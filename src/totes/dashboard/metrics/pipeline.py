@@ -1,19 +1,20 @@
-"""Whether the warehouse can be trusted: how fresh it is, what came when, what waits."""
+"""The state of the pipeline: freshness, batches, quarantine, exchange rates."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
 
 import pandas as pd
 
-from totes.dashboard.metrics import lines
+from totes.dashboard.bookkeeping import Bookkeeping
 from totes.dashboard.reading import Reading
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """The warehouse shows totesys as of `data_to`; nothing newer was there at `checked_at`.
+    """The warehouse shows totesys as of `data_to`; at `checked_at` there was nothing newer.
 
-    `verified_at` is when it was last compared, `verified_equal` what came of it; None if never.
+    `verified_at` and `verified_equal` are time and result of the last verification, None if there
+    was none.
     """
 
     now: datetime
@@ -24,7 +25,7 @@ class Freshness:
 
     @property
     def lag_seconds(self) -> float | None:
-        """How long ago the warehouse was known to hold everything; None before the first batch."""
+        """Seconds since `checked_at`; None before the first batch."""
         if self.checked_at is None:
             return None
         return max((self.now - self.checked_at).total_seconds(), 0.0)
@@ -32,10 +33,10 @@ class Freshness:
 
 @dataclass(frozen=True)
 class RatesAge:
-    """How far the rates reach; all None where there are none.
+    """The newest exchange rates; all None if there are none.
 
-    `newest` is the newest day with a rate of its own, which was read at `source`; the days after
-    it, up to `through`, have that carried forward.
+    `newest` is the last day with a published rate, from `source`; the days after it, up to
+    `through`, have the same rate.
     """
 
     newest: date | None
@@ -44,33 +45,39 @@ class RatesAge:
 
 
 def rates_age(reading: Reading, as_of: datetime | None = None) -> RatesAge:
-    """How old the rates are that amounts are converted at, now or as of a moment."""
-    parts = {"rates": lines.known_rates(as_of)}
-    values = {"known_at": lines.rates_known_at(reading, as_of)}
-    return RatesAge(**reading.row("rates_age", parts, **values))
+    """Return the newest exchange rates, now or as of a moment."""
+    return RatesAge(**reading.row("rates_age", as_of=as_of))
 
 
-def freshness(reading: Reading) -> Freshness:
-    """How current the warehouse is, at the time of this reading."""
-    [row] = reading.rows("freshness")
-    return Freshness(reading.now, *row)
+def freshness(bookkeeping: Bookkeeping) -> Freshness:
+    """Return how current the warehouse is, now."""
+    [row] = bookkeeping.rows("freshness")
+    return Freshness(*row)
 
 
-def batches(reading: Reading, limit: int = 200) -> pd.DataFrame:
-    """The newest first: batch, captured_at, loaded_at, rows, lag_seconds (of two clocks)."""
-    return reading.run("batches", limit=limit)
+def batches(bookkeeping: Bookkeeping, limit: int = 200) -> pd.DataFrame:
+    """Return batch, captured_at, loaded_at, rows, lag_seconds (by two clocks), newest first."""
+    return bookkeeping.run("batches", limit=limit)
 
 
 def quarantine(reading: Reading) -> pd.DataFrame:
-    """What waits: star_table, column_name, reason, rows, since."""
+    """Return counts of rows in quarantine: star_table, column_name, reason, rows, since."""
     return reading.run("quarantine")
 
 
 def quarantine_rows(reading: Reading, limit: int = 1000) -> pd.DataFrame:
-    """The newest first: batch, star_table, key, column_name, value, reason, valid_from."""
-    return reading.run("quarantine_rows", limit=limit)
+    """Return rows in quarantine, newest first.
+
+    Columns: batch, star_table, key, column_name, value, reason, valid_from.
+    """
+    return reading.run("quarantine_rows", row_limit=limit)
 
 
-def deleted_dimension_rows(reading: Reading) -> pd.DataFrame:
-    """Rows that totesys has deleted and the star keeps: table_name, key, deleted_at, batch."""
-    return reading.run("deleted_dimension_rows")
+def deleted_dimension_rows(bookkeeping: Bookkeeping) -> pd.DataFrame:
+    """Return dimension rows deleted in totesys: table_name, key, deleted_at, batch."""
+    return bookkeeping.run("deleted_dimension_rows")
+
+
+def alerts(bookkeeping: Bookkeeping) -> pd.DataFrame:
+    """Return the alert rules: rule, condition, state, value, since, checked_at; alerts first."""
+    return bookkeeping.run("alerts")

@@ -1,133 +1,91 @@
-"""Purchases: current purchase orders of the period, by the day they were created."""
+"""Purchases: current purchase orders of the period, by their creation date."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
-from types import MappingProxyType
 
 import pandas as pd
-from psycopg import sql
 
-from totes.dashboard.filters import Filter
-from totes.dashboard.metrics import choosing, lines, orders
-from totes.dashboard.metrics.lines import Grain
+from totes.dashboard.filters import ALL_DAYS, Filter
+from totes.dashboard.metrics import options, orders
+from totes.dashboard.metrics.grain import Grain
 from totes.dashboard.metrics.total import Total
-from totes.dashboard.reading import Reading, part
-
-FACT = "fact_purchase_order"
-
-_KEYS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "counterparty": ("counterparty", "counterparty"),
-        "staff": ("staff", "staff"),
-        "department": ("staff", "department"),
-        "country": ("counterparty", "home_country"),
-        "currency": ("currency", "currency"),
-    }
-)
-"""Each dimension, the key that leads there, and its members."""
+from totes.dashboard.reading import Reading
 
 DIMENSIONS = ("counterparty", "item", "staff", "department", "country", "currency")
+
+_COLUMNS = [
+    *("purchase_order_id", "created_date", "created_time", "counterparty_id", "staff_id"),
+    *("counterparty", "country"),
+    *("delivery_country", "city", "item", "staff", "department", "items", "unit_price"),
+    *("currency", "amount", "rate", "value", "agreed_delivery_date", "agreed_payment_date"),
+]
 
 
 @dataclass(frozen=True)
 class PurchasesSummary:
-    """`…_before` is of the equal period before, None where there is no data of it."""
+    """The totals; `…_before` are those of the previous period, None if there is no data for it."""
 
     spend: Total
     orders: int
     orders_before: int | None
-    quantity: int
-    quantity_before: int | None
+    items: int
+    items_before: int | None
 
 
-def total(reading: Reading, chosen: Filter) -> Total:
-    """Spend: item quantity times item unit price."""
-    return orders.total_of(reading, chosen, "Purchases", lines.purchases, FACT)[0]
+def total(reading: Reading, criteria: Filter) -> Total:
+    """Return the spend: the sum of items times unit price."""
+    return orders.total_of(reading, criteria, "purchases", "purchases")[0]
 
 
-def summary(reading: Reading, chosen: Filter) -> PurchasesSummary:
-    """Figures of purchases, in the reporting currency, each with that of the previous period."""
-    spend, now, before = orders.total_of(reading, chosen, "Purchases", lines.purchases, FACT)
+def summary(reading: Reading, criteria: Filter) -> PurchasesSummary:
+    """Return the totals in the reporting currency, each with that of the previous period."""
+    spend, now, before = orders.total_of(reading, criteria, "purchases", "purchases")
     return PurchasesSummary(
         spend=spend,
         orders=now.orders,
         orders_before=before.orders if before else None,
-        quantity=now.units,
-        quantity_before=before.units if before else None,
+        items=now.units,
+        items_before=before.units if before else None,
     )
 
 
-def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
-    """By day, month or year: start, value, orders, quantity, average_price, unconverted."""
-    found = orders.over_time(reading, chosen, lines.purchases(chosen), grain)
-    return found.rename(columns={"units": "quantity"})
+def over_time(reading: Reading, criteria: Filter, grain: Grain | None = None) -> pd.DataFrame:
+    """Return start, value, orders, items, average_price, unconverted by `grain`."""
+    found = orders.over_time(reading, criteria, "purchases", grain)
+    return found.rename(columns={"units": "items"})
 
 
-def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = None) -> pd.DataFrame:
-    """By one of DIMENSIONS, the biggest first.
+def by(
+    reading: Reading, criteria: Filter, dimension: str, limit: int | None = None
+) -> pd.DataFrame:
+    """Return sums by one of DIMENSIONS, the largest first.
 
-    Columns: key, name, value, orders, quantity, average_price, share, unconverted; by currency also
-    own_value, in the orders' own. The country is the supplier's.
+    Columns: key, name, value, orders, items, average_price, share, unconverted; by currency also
+    own_value, in the orders' currency. The country is the supplier's.
     """
-    if dimension == "item":
-        found = reading.run(
-            "purchases_by_item",
-            {"converted": lines.purchases(chosen, "item")},
-            limit=limit,
-            **lines.bound(reading, chosen),
-        )
-    else:
-        key, members = _KEYS[dimension]
-        converted = lines.purchases(chosen, *({key} - {"currency"}))
-        found = orders.by(reading, chosen, converted, members=members, key=key, limit=limit)
-    return found.rename(columns={"units": "quantity"})
+    found = orders.by(reading, criteria, "purchases", dimension, limit)
+    return found.rename(columns={"units": "items"})
 
 
-def rows(reading: Reading, chosen: Filter, limit: int | None = None) -> pd.DataFrame:
-    """The orders themselves, the newest first; `rate` and `value` are None without a rate."""
-    return _rows(reading, chosen, limit)
+def rows(reading: Reading, criteria: Filter, limit: int | None = None) -> pd.DataFrame:
+    """Return the single orders, the newest first; `rate` and `value` are None without a rate."""
+    return _rows(reading, criteria, limit)
 
 
-def deliveries(reading: Reading, chosen: Filter, limit: int | None = None) -> pd.DataFrame:
-    """Orders of any day whose delivery is agreed for today or later, the soonest first.
+def deliveries(reading: Reading, criteria: Filter, limit: int | None = None) -> pd.DataFrame:
+    """Return orders of all days whose delivery is due today or later, the earliest first.
 
-    Columns as of `rows`, and the `days` until then.
+    Columns are those of `rows`, and the `days` until delivery.
     """
-    today = choosing.days(reading, chosen.as_of).today
-    everything = replace(chosen, since=lines.EVER[0], until=lines.EVER[1], period="")
-    found = _rows(
-        reading,
-        everything,
-        limit,
-        only=part("part_delivered_from"),
-        order=_SOONEST,
-        delivery_from=today,
-    )
+    today = options.days(reading, criteria.as_of).today
+    found = _rows(reading, criteria.within(*ALL_DAYS), limit, delivery_from=today)
     found["days"] = [(day - today).days for day in found["agreed_delivery_date"]]
     return found
 
 
-_ALL = sql.SQL("true")
-_NEWEST = sql.SQL(
-    "purchase.created_date DESC, purchase.created_time DESC, purchase.purchase_order_id DESC"
-)
-_SOONEST = sql.SQL("purchase.agreed_delivery_date, {newest}").format(newest=_NEWEST)
-
-
 def _rows(
-    reading: Reading,
-    chosen: Filter,
-    limit: int | None,
-    *,
-    only: sql.Composable = _ALL,
-    order: sql.Composable = _NEWEST,
-    **values: date,
+    reading: Reading, criteria: Filter, limit: int | None, delivery_from: date | None = None
 ) -> pd.DataFrame:
-    return reading.run(
-        "purchases_rows",
-        {**lines.facts(chosen), **lines.of_rows("purchase"), "only": only, "order": order},
-        limit=limit,
-        **values,
-        **lines.bound(reading, chosen),
-    )
+    found = orders.rows(reading, criteria, "purchases", limit, delivery_from=delivery_from)
+    names = {"order_id": "purchase_order_id", "units": "items"}
+    return found.rename(columns=names)[_COLUMNS]

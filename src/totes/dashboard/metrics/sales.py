@@ -1,39 +1,29 @@
-"""Sales: current sales orders of the period, by the day they were created."""
+"""Sales: current sales orders of the period, by their creation date."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from types import MappingProxyType
 
 import pandas as pd
 
 from totes.dashboard.filters import Filter
-from totes.dashboard.metrics import lines, orders
-from totes.dashboard.metrics.lines import Grain
-from totes.dashboard.metrics.named import names
+from totes.dashboard.metrics import orders
+from totes.dashboard.metrics.grain import Grain
 from totes.dashboard.metrics.total import Total
 from totes.dashboard.reading import Reading
 
-FACT = "fact_sales_order"
+DIMENSIONS = ("country", "design", "counterparty", "staff", "department", "currency")
 
-_KEYS: Mapping[str, str] = MappingProxyType(
-    {
-        "country": "location",
-        "design": "design",
-        "counterparty": "counterparty",
-        "staff": "staff",
-        "department": "staff",
-        "currency": "currency",
-    }
-)
-"""Each dimension, and the key that leads there."""
-
-DIMENSIONS = tuple(_KEYS)
+_COLUMNS = [
+    *("sales_order_id", "created_date", "created_time", "counterparty_id", "staff_id"),
+    *("counterparty", "country", "city"),
+    *("design", "staff", "department", "units", "unit_price", "currency", "amount", "rate"),
+    *("value", "agreed_delivery_date", "agreed_payment_date"),
+]
 
 
 @dataclass(frozen=True)
 class SalesSummary:
-    """`…_before` is of the equal period before, None where there is no data of it."""
+    """The totals; `…_before` are those of the previous period, None if there is no data for it."""
 
     revenue: Total
     orders: int
@@ -44,14 +34,14 @@ class SalesSummary:
     average_price_before: Decimal | None
 
 
-def total(reading: Reading, chosen: Filter) -> Total:
-    """Revenue: units sold times unit price."""
-    return orders.total_of(reading, chosen, "Revenue", lines.sales, FACT)[0]
+def total(reading: Reading, criteria: Filter) -> Total:
+    """Return the revenue: the sum of units times unit price."""
+    return orders.total_of(reading, criteria, "revenue", "sales")[0]
 
 
-def summary(reading: Reading, chosen: Filter) -> SalesSummary:
-    """Figures of sales, in the reporting currency, each with that of the previous period."""
-    revenue, now, before = orders.total_of(reading, chosen, "Revenue", lines.sales, FACT)
+def summary(reading: Reading, criteria: Filter) -> SalesSummary:
+    """Return the totals in the reporting currency, each with that of the previous period."""
+    revenue, now, before = orders.total_of(reading, criteria, "revenue", "sales")
     return SalesSummary(
         revenue=revenue,
         orders=now.orders,
@@ -65,53 +55,43 @@ def summary(reading: Reading, chosen: Filter) -> SalesSummary:
     )
 
 
-def over_time(reading: Reading, chosen: Filter, grain: Grain | None = None) -> pd.DataFrame:
-    """By day, month or year: start, value, orders, units, average_price, unconverted.
+def over_time(reading: Reading, criteria: Filter, grain: Grain | None = None) -> pd.DataFrame:
+    """Return start, value, orders, units, average_price, unconverted by day, week, month or year.
 
-    Those without orders are there too, without an average price.
+    Periods without orders are included; their average price is None.
     """
-    return orders.over_time(reading, chosen, lines.sales(chosen), grain)
+    return orders.over_time(reading, criteria, "sales", grain)
 
 
-def by(reading: Reading, chosen: Filter, dimension: str, limit: int | None = None) -> pd.DataFrame:
-    """By one of DIMENSIONS, the biggest first.
+def by(
+    reading: Reading, criteria: Filter, dimension: str, limit: int | None = None
+) -> pd.DataFrame:
+    """Return sums by one of DIMENSIONS, the largest first.
 
-    Columns: key, name, value, orders, units, average_price, share (of all, also of those beyond
-    the limit), unconverted; by currency also own_value, in the orders' own.
+    Columns: key, name, value, orders, units, average_price, share (of the total, not only of the
+    rows within the limit), unconverted; by currency also own_value, in the orders' currency.
     """
-    key = _KEYS[dimension]
-    converted = lines.sales(chosen, *({key} - {"currency"}))
-    return orders.by(reading, chosen, converted, members=dimension, key=key, limit=limit)
+    return orders.by(reading, criteria, "sales", dimension, limit)
 
 
-def top_designs(reading: Reading, chosen: Filter, each: int = 3) -> pd.DataFrame:
-    """The best designs of each country, by place.
+def top_designs(reading: Reading, criteria: Filter, each: int = 3) -> pd.DataFrame:
+    """Return the designs with the highest revenue in each country.
 
     Columns: country, place, design_id, design, value, orders, units, unconverted.
     """
-    converted = lines.sales(chosen, "location", "design")
-    return reading.run(
-        "top_designs",
-        {"converted": converted, **names()},
-        each=each,
-        **lines.bound(reading, chosen),
-    )
+    return reading.run("top_designs", criteria, each=each)
 
 
-def new_and_returning(reading: Reading, chosen: Filter) -> pd.DataFrame:
-    """Customers whose first order ever lies in the period, and the others.
+def new_and_returning(reading: Reading, criteria: Filter) -> pd.DataFrame:
+    """Return sums for customers with their first order in the period, and for other customers.
 
-    Columns: kind (new, returning), counterparties, orders, value, unconverted. A customer's first
-    order is the first of all that stand, whatever else the filter narrows.
+    Columns: kind (new, returning), counterparties, orders, value, unconverted. The first order is
+    that of all current orders, regardless of the filter.
     """
-    parts = {
-        "converted": lines.sales(chosen, "counterparty"),
-        "ever": lines.all_sales(chosen, "counterparty"),
-    }
-    return reading.run("new_and_returning", parts, **lines.bound(reading, chosen))
+    return reading.run("new_and_returning", criteria)
 
 
-def rows(reading: Reading, chosen: Filter, limit: int | None = None) -> pd.DataFrame:
-    """The orders themselves, the newest first; `rate` and `value` are None without a rate."""
-    parts = {**lines.facts(chosen), **lines.of_rows("sale")}
-    return reading.run("sales_rows", parts, limit=limit, **lines.bound(reading, chosen))
+def rows(reading: Reading, criteria: Filter, limit: int | None = None) -> pd.DataFrame:
+    """Return the single orders, the newest first; `rate` and `value` are None without a rate."""
+    found = orders.rows(reading, criteria, "sales", limit)
+    return found.rename(columns={"order_id": "sales_order_id"})[_COLUMNS]

@@ -1,22 +1,23 @@
-"""A number as a page shows it: beside the equal period before, and what is not in it."""
+"""A total, compared with the previous period, and the rows that it excludes."""
 
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from typing import Literal
 
 Direction = Literal["up", "down", "same", "unknown"]
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """Rows in quarantine that belong to a total and are missing: their value, but for `unvalued`.
+class Quarantined:
+    """Rows in quarantine that concern a total.
 
-    These hold no amount or currency that can be made out, or there is no rate. Beside them there
-    are `unsure` ones, which may belong to it: that can't be told from what they hold.
+    The total excludes `rows` of them, of the amount `value`; for `unvalued` of these the amount is
+    unknown, because a value is invalid or there is no exchange rate. `unsure` more rows may belong
+    to the total, but their values are too damaged to decide.
 
-    Of the `outdated` ones the total has an earlier version, as a change of theirs was refused. With
-    the refused versions the total would differ by `difference`; by how much for `undetermined` of
-    them, can't be told.
+    Of `outdated` rows the total includes the last accepted version. With their newest versions it
+    would differ by `difference`, which is unknown for `undetermined` of them.
     """
 
     rows: int = 0
@@ -27,9 +28,9 @@ class Waiting:
     difference: Decimal = Decimal(0)
     undetermined: int = 0
 
-    def __sub__(self, other: "Waiting") -> "Waiting":
-        """Of what other rows are taken away from."""
-        return Waiting(
+    def __sub__(self, other: "Quarantined") -> "Quarantined":
+        """Return the rows that concern a difference of two totals."""
+        return Quarantined(
             self.rows + other.rows,
             self.value - other.value,
             self.unvalued + other.unvalued,
@@ -40,36 +41,48 @@ class Waiting:
         )
 
 
-NOTHING_WAITS = Waiting()
+NONE_QUARANTINED = Quarantined()
 
 
 @dataclass(frozen=True)
 class Total:
-    """A sum in the reporting currency, of `count` rows; `unconverted` of them had no rate.
+    """A metric: a sum of `count` rows in the reporting currency, without the `unconverted` of them.
 
-    `value` is None where none of the rows had one. `before` is that of the equal period before;
-    None where nothing compares: where there is no data of it, or a row of either had no rate.
+    `value` is None if there are rows and none can be converted. `before` is the value of the
+    previous period; None if the data does not reach back so far, or a row of either period can't
+    be converted. `scale` times `before` is comparable with `value`.
     """
 
-    name: str
+    metric: str
     value: Decimal | None
     before: Decimal | None = None
     count: int = 0
     unconverted: int = 0
-    waiting: Waiting = NOTHING_WAITS
+    quarantined: Quarantined = NONE_QUARANTINED
+    scale: Fraction = Fraction(1)
 
     @property
     def change(self) -> Decimal | None:
-        """By what part it changed: 0.12 is 12 % more. None where nothing compares."""
-        if not self.before or self.value is None:
+        """The relative change: 0.12 for 12 % more. None if there is no comparison."""
+        if self.value is None or self.before is None:
             return None
-        return (self.value - self.before) / abs(self.before)
+        return relative_change(self.value, self.before, self.scale)
 
     @property
     def direction(self) -> Direction:
-        """Whether the value rose or fell; `unknown` where it can't be compared."""
+        """Whether the value rose or fell; `unknown` if there is no comparison."""
         if self.before is None or self.value is None:
             return "unknown"
-        if self.value == self.before:
+        before = Fraction(self.before) * self.scale
+        if self.value == before:
             return "same"
-        return "up" if self.value > self.before else "down"
+        return "up" if self.value > before else "down"
+
+
+def relative_change(now: Decimal | int, before: Decimal | int, scale: Fraction) -> Decimal | None:
+    """Return 0.12 if `now` is 12 % more than `scale` times `before`; None if that is zero."""
+    if not before:
+        return None
+    comparable = Fraction(before) * scale
+    share = (Fraction(now) - comparable) / abs(comparable)
+    return Decimal(share.numerator) / Decimal(share.denominator)

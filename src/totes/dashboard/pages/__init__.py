@@ -1,1 +1,1 @@
-"""The pages, one file each. Streamlit runs app.py, which has the one drawn that is asked for."""
+"""The pages, one file each. Streamlit runs app.py, which draws the page of the URL."""

@@ -1,74 +1,66 @@
-"""The main script: Streamlit runs it for every look at a page.
+"""The main script, which Streamlit runs for each visit and interaction.
 
-It reads the filter from the URL, opens one snapshot of the warehouse, and has the page drawn from
-both. Whatever keeps the warehouse from answering is said here, in words, with what to do.
+It reads the filter from the URL, refreshes the replica of the warehouse, and draws the page from
+both. If the warehouse can't be read, the page shows the replica's last state; if there is none, it
+shows the reason and what to do.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from totes.dashboard import metrics, narrow, text
-from totes.dashboard.badge import LOG, TOLD, Trouble, badge, trouble, until_back
+from totes.dashboard import click_filters, metrics, sign_in, text
+from totes.dashboard.backends import backends
+from totes.dashboard.badge import (
+    INTERRUPTED,
+    LOG,
+    WAIT_SECONDS,
+    Problem,
+    badge,
+    problem,
+    reload_when_available,
+)
 from totes.dashboard.controls import controls, navigation
 from totes.dashboard.filters import Choices, Filter
-from totes.dashboard.metrics import pipeline
+from totes.dashboard.preferences import preferences
 from totes.dashboard.reading import Reading, open_reading
-from totes.dashboard.served import served
-from totes.dashboard.view import FILTERS, PAGES, Query, View, arrived, asked, go, showing
+from totes.dashboard.replica import Replica
+from totes.dashboard.view import (
+    FILTERS,
+    LINKED_PAGES,
+    OPERATOR_PAGES,
+    PAGES,
+    Query,
+    View,
+    begin_page,
+    go,
+    url_query,
+    use_view,
+)
 from totes.errors import TotesError
 
 ICON = Path(__file__).parent.with_name("bag.svg")
 
-STYLE = """
-<style>
-[data-testid="stMetricValue"], [data-testid="stMetricDelta"], [data-testid="stText"] {
-  font-variant-numeric: tabular-nums;
-}
-[data-testid="stMetricValue"] { font-size: 1.5rem; }
-[data-testid="stText"] { white-space: pre-wrap; overflow-wrap: anywhere; }
-[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] code {
-  color: inherit; opacity: 0.85;
-}
-[class*="st-key-small-"] [data-testid="stText"] { font-size: 0.875rem; opacity: 0.85; }
-[class*="st-key-cards-"] { display: grid; gap: 1rem; }
-[class*="st-key-cards-"] > div { width: auto; min-width: 0; }
-[class*="st-key-cards-2-"] { grid-template-columns: repeat(2, 1fr); }
-[class*="st-key-cards-3-"] { grid-template-columns: repeat(3, 1fr); }
-[class*="st-key-cards-4-"] { grid-template-columns: repeat(4, 1fr); }
-[data-stale="true"] { opacity: 1 !important; transition: none !important; }
-[data-testid="stMetricLabel"] p, [data-testid="stMetricDelta"] *,
-[data-testid="stMetricValue"] * {
-  white-space: normal !important; overflow: visible;
-}
-[data-testid="stMetricDelta"] { height: auto; max-width: 100%; }
-.block-container { padding-top: 4rem; }
-[class*="st-key-map-"] { aspect-ratio: 2; min-height: 0; }
-[class*="st-key-wide-"]::after {
-  content: "Swipe the table for its other columns"; display: none;
-  font-size: 0.875rem; opacity: 0.85;
-}
-@media (max-width: 640px) {
-  [class*="st-key-cards-"] { grid-template-columns: repeat(2, 1fr); }
-  [class*="st-key-cards-"] > div:last-child:nth-child(odd) { grid-column: 1 / -1; }
-  [class*="st-key-wide-"]::after { display: block; }
-  h1 { font-size: 2rem !important; }
-  h3 { font-size: 1.25rem !important; }
-}
-</style>
-"""
+STYLE = Path(__file__).with_name("style.css")
 
 FIRST = "overview"
 
-# Pages that no period or choice narrows.
-WHOLE_BUSINESS = {"history", "pipeline", "dictionary"}
+# Key of the session state: what to search for.
+SEARCH = "search-all"
+
+# Pages without filters.
+UNFILTERED_PAGES = {"alerts", "history", "pipeline", "dictionary"}
+
+# Pages without a comparison with another period.
+UNCOMPARED_PAGES = {"changes", "explore"}
 
 
 def main() -> None:
-    """Run the page that the address names; Streamlit calls it for each interaction."""
+    """Run the page of the URL; Streamlit calls it for each interaction."""
     pages = [
         st.Page(
             f"{name}.py",
@@ -76,71 +68,123 @@ def main() -> None:
             url_path="" if name == FIRST else name,
             default=name == FIRST,
         )
-        for name, title in PAGES.items()
+        for name, title in (PAGES | LINKED_PAGES).items()
     ]
-    by_name = st.Page(_go_to_first, title=PAGES[FIRST], url_path=FIRST)  # its place is the root
+    by_name = st.Page(_go_to_first, title=PAGES[FIRST], url_path=FIRST)  # redirects to the root
     page = st.navigation([*pages, by_name], position="hidden")
     st.set_page_config(
-        page_title=f"{page.title} · Terrific Totes", page_icon=str(ICON), layout="wide"
+        page_title=f"{page.title} · {preferences().company}",
+        page_icon=str(preferences().logo or ICON),
+        layout="wide",
     )
     st.html(STYLE)
+    if not sign_in.admit_user():
+        return
     if page.url_path == FIRST:
         page.run()
-    query = arrived()
-    above = st.container()  # for what is only known when the page has been drawn
-    st.session_state[TOLD] = False
-    beside = False
+    query = begin_page()
+    above = st.container()  # filled if drawing the page fails
+    st.session_state[INTERRUPTED] = False
+    has_sidebar = False
+    replica = backends().replica
     try:
-        with open_reading(served().warehouse) as reading:
-            data_to = pipeline.freshness(reading).data_to
-            if data_to is None:
+        _refresh(replica)
+        if replica.state is None:
+            _first_copy()
+            return
+        with open_reading(replica) as reading:
+            if reading.state.captured_at is None:
                 _empty()
                 return
-            shown, notices = _arrange(page, reading, query, data_to)
-            beside = True
-            _draw(page, shown, notices)
+            current, notices = _prepare(page, reading, query)
+            has_sidebar = True
+            _draw(page, current, notices)
     except TotesError as error:
         LOG.warning("a page: %s", error)
-        if beside:
-            _broken_off(trouble(error), above)
+        if has_sidebar:
+            _interrupted(problem(error), above)
             return
-        with st.sidebar:
-            navigation({name: value for name, value in query.items() if name in FILTERS})
-        _unreachable(trouble(error))
+        _sidebar({name: value for name, value in query.items() if name in FILTERS})
+        _unreachable(problem(error))
+
+
+def _refresh(replica: Replica) -> None:
+    """Refresh the replica; an error is raised only if it has no state to show."""
+    try:
+        replica.refresh_within(WAIT_SECONDS)
+    except TotesError as error:
+        if replica.state is None:
+            raise
+        LOG.warning("a page shows the replica's last state: %s", error)
 
 
 def _go_to_first() -> None:
-    st.switch_page(f"{FIRST}.py", query_params=asked())
+    st.switch_page(f"{FIRST}.py", query_params=url_query())
 
 
-def _arrange(
-    page: st.Page, reading: Reading, query: Query, data_to: datetime
-) -> tuple[View, tuple[str, ...]]:
-    """What is to be shown, and what of the URL was left out; links and filters stand beside it."""
+def _prepare(page: st.Page, reading: Reading, query: Query) -> tuple[View, tuple[str, ...]]:
+    """Draw the sidebar; return the view, and a notice for each ignored value of the URL."""
     choices = metrics.choices(reading)
-    chosen, notices = Filter.from_query(query, choices)
-    if chosen.as_of is not None:
-        choices = metrics.choices(reading, chosen.as_of)  # its last 30 days end then
-        chosen, notices = Filter.from_query(query, choices)
-    with st.sidebar:
-        navigation(chosen.to_query())
-        if _name(page) not in WHOLE_BUSINESS:
-            st.divider()
-            controls(chosen, choices)
+    criteria, notices = Filter.from_query(query, choices)
+    if criteria.as_of is not None:
+        choices = metrics.choices(reading, criteria.as_of)  # periods end at that moment
+        criteria, notices = Filter.from_query(query, choices)
+    name = _name(page)
+    filters = partial(controls, criteria, choices, has_comparison=name not in UNCOMPARED_PAGES)
+    _sidebar(criteria.to_query(), None if name in UNFILTERED_PAGES else filters)
     dark = st.context.theme.type == "dark"
-    return View(reading, chosen, choices, data_to, dark), notices
+    return View(reading, criteria, choices, dark), notices
 
 
-def _draw(page: st.Page, shown: View, notices: tuple[str, ...]) -> None:
-    chosen, name = shown.chosen, _name(page)
-    badge(shown.data_to, past=chosen.as_of is not None)
+def _sidebar(query: Query, filters: Callable[[], None] | None = None) -> None:
+    """Draw the sidebar, unless the page is embedded in another site."""
+    if st.context.is_embedded:
+        return
+    if preferences().logo:
+        st.logo(str(preferences().logo), size="large")
+    with st.sidebar:
+        st.text(preferences().company)
+        navigation(query)
+        _search(query)
+        if filters:
+            st.divider()
+            filters()
+        sign_in.show_user()
+
+
+def _search(query: Query) -> None:
+    """Show a search field, which leads to the page Records."""
+
+    def on_change() -> None:
+        st.session_state[SEARCH] = st.session_state[f"{SEARCH}-field"]
+        st.session_state[f"{SEARCH}-field"] = ""
+
+    st.text_input(
+        "Find a record",
+        key=f"{SEARCH}-field",
+        on_change=on_change,
+        max_chars=100,
+        placeholder="Id or name",
+        icon=":material/search:",
+    )
+    if what := st.session_state.pop(SEARCH, ""):
+        st.switch_page("history.py", query_params={**query, "q": what})
+
+
+def _draw(page: st.Page, current: View, notices: tuple[str, ...]) -> None:
+    criteria, name = current.criteria, _name(page)
+    if name in OPERATOR_PAGES and not sign_in.is_operator():
+        sign_in.refuse_viewer(page.title)
+        return
+    with st.container(key="freshness"):
+        badge(current.reading.state, past=criteria.as_of is not None)
     for notice in notices:
         st.text(notice)
-    if chosen.as_of is not None and not _as_of(chosen, shown.choices, page, name):
+    if criteria.as_of is not None and not _as_of(criteria, current.choices, page, name):
         return
-    if name not in WHOLE_BUSINESS:
-        narrow.told(shown)
-    with showing(shown):
+    if name not in UNFILTERED_PAGES:
+        click_filters.filter_banner(current)
+    with use_view(current):
         page.run()
 
 
@@ -148,65 +192,75 @@ def _name(page: st.Page) -> str:
     return page.url_path or FIRST
 
 
-def _as_of(chosen: Filter, choices: Choices, page: st.Page, name: str) -> bool:
-    """That this is the past, and where the past ends; whether there is something to show."""
+def _as_of(criteria: Filter, choices: Choices, page: st.Page, name: str) -> bool:
+    """Show a note that this is the past; return whether there is data to show."""
     begins = choices.history_begins
-    begun = begins is None or (chosen.as_of is not None and chosen.as_of >= begins)
-    moment = text.moment(chosen.as_of)
-    if name in WHOLE_BUSINESS:
+    has_history = begins is None or (criteria.as_of is not None and criteria.as_of >= begins)
+    moment = text.moment(criteria.as_of)
+    if name in UNFILTERED_PAGES:
         st.info(
-            f"{page.title} is of now: the time machine, set to {moment}, does not reach it.",
+            f"{page.title} always shows current data; the time machine ({moment}) does not apply.",
             icon=":material/update:",
         )
-    elif begun:
+    elif has_history:
         st.info(
-            f"As it stood at {moment}, without what was seen later, at the rates known then. "
-            "Names of customers, designs and staff are those of today. "
-            f"History begins at {text.moment(begins)}, with the first capture.",
+            f"Data and exchange rates as of {moment}. Names of customers, designs and staff are "
+            f"current. History begins at {text.moment(begins)} (first capture).",
             icon=":material/history:",
         )
     else:
         st.title(page.title)
         st.warning(
-            f"History begins at {text.moment(begins)}, with the first capture. What was before "
-            "that, nobody recorded: there is nothing to show.",
+            f"No data as of {moment}: history begins at {text.moment(begins)} (first capture).",
             icon=":material/history:",
         )
     st.button(
-        "Back to now", icon=":material/update:", on_click=go, args=[replace(chosen, as_of=None)]
+        "Show current data",
+        icon=":material/update:",
+        on_click=go,
+        args=[replace(criteria, as_of=None)],
     )
-    return begun or name in WHOLE_BUSINESS
+    return has_history or name in UNFILTERED_PAGES
+
+
+def _first_copy() -> None:
+    st.title("Copying the warehouse")
+    st.markdown(
+        "The dashboard copies the warehouse once into a file of its own; after that it reads only "
+        "changes. This page opens when the copy is complete."
+    )
+    reload_when_available()
 
 
 def _empty() -> None:
     st.title("No data yet")
     st.markdown(
-        "The warehouse is there, but nothing has been loaded into it. `totes run --once` brings "
-        "it up to totesys; `totes check` says what is missing for that."
+        "Nothing has been loaded into the warehouse. Run `totes run --once` to load it; "
+        "`totes check` shows what is missing."
     )
-    until_back()
+    reload_when_available()
 
 
-NOTHING_LOST = "Nothing is lost: the pipeline makes up for it by itself once the warehouse is back."
+NO_DATA_LOST = "No data is lost: the pipeline catches up once the warehouse is available."
 
 
-def _unreachable(found: Trouble) -> None:
+def _unreachable(found: Problem) -> None:
     st.title(found.title)
-    st.markdown(found.what)
-    st.markdown(NOTHING_LOST)
-    until_back()
+    st.markdown(found.advice)
+    st.markdown(NO_DATA_LOST)
+    reload_when_available()
 
 
-def _broken_off(found: Trouble, above: DeltaGenerator) -> None:
-    """What has been drawn is true, and stays; that it isn't all stands above it and at its end."""
-    st.session_state[TOLD] = True
+def _interrupted(found: Problem, above: DeltaGenerator) -> None:
+    """Keep what has been drawn, and show above and below it that the page is incomplete."""
+    st.session_state[INTERRUPTED] = True
     with above:
         st.error(
-            f"**{found.title}.** The page below ends where it was read to; what it shows is true. "
-            f"{found.what} {NOTHING_LOST}"
+            f"**{found.title}.** This page is incomplete; the numbers that it shows are correct. "
+            f"{found.advice} {NO_DATA_LOST}"
         )
-        until_back()
-    st.error(f"Here the page breaks off. {found.title}.")
+        reload_when_available()
+    st.error(f"The rest of this page is missing. {found.title}.")
 
 
 main()

@@ -1,65 +1,120 @@
-"""What every table and column means, and where it comes from."""
+"""The data dictionary: tables and columns with their meaning and source."""
+
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from totes.dashboard import charts, tables, text
+from totes.dashboard.backends import backends
+from totes.dashboard.bookkeeping import open_bookkeeping
 from totes.dashboard.metrics import dictionary
-from totes.dashboard.view import View, view
+from totes.dashboard.metrics.definitions import METRICS
+from totes.dashboard.view import View, in_url, view
 
 STARS = ("Sales", "Purchases", "Payments")
+
+UNITS = {"money": "reporting currency", "price": "reporting currency", "count": "number"}
 
 
 def show(page: View) -> None:
     """Draw the data dictionary: tables, columns, types and comments of the star."""
     st.title("Data dictionary")
-    st.caption(
-        "The warehouse's tables for analysts; `docs/queries.md` answers eleven questions in SQL."
-    )
+    st.caption("Metrics of the dashboard, and tables and columns of the warehouse.")
     tabs = st.tabs([f"{star} star" for star in STARS])
     for tab, name in zip(tabs, STARS, strict=True):
         with tab:
             star = dictionary.star(name)
-            around = "; ".join(
+            dimensions = "; ".join(
                 f"{dimension} by {', '.join(columns)}" for dimension, columns in star.dimensions
             )
             st.graphviz_chart(
                 diagram(star, dark=page.dark),
                 width="stretch",
-                alt=f"{star.fact} in the middle, and around it {around}.",
+                alt=f"{star.fact} and its dimensions: {dimensions}.",
             )
-            st.text(around.replace("; ", "\n"))
-    found = dictionary.tables(page.reading)
-    st.subheader("Tables")
+            st.text(dimensions.replace("; ", "\n"))
+    with open_bookkeeping(backends().warehouse) as bookkeeping:
+        found, columns = dictionary.tables(bookkeeping), dictionary.columns(bookkeeping)
+    _metrics()
+    st.header("Tables")
     tables.table(
         found,
-        {"table": "Table", "kind": "Kind", "meaning": "Meaning", "rows_estimate": "Rows, about"},
+        {
+            "table": "Table",
+            "kind": "Kind",
+            "meaning": "Meaning",
+            "rows_estimate": "Rows (estimate)",
+        },
         key="dictionary-tables",
         file_name="totes-tables",
         alt="All tables and views with their meaning.",
     )
-    st.subheader("Columns")
+    st.header("Columns")
     names = list(found["table"])
-    picked = st.multiselect("Tables", names, placeholder="All", key="dictionary-picked")
-    meaning = dictionary.columns(page.reading)
-    if picked:
-        meaning = meaning[meaning["table"].isin(picked)]
+    selected = st.multiselect("Tables", names, placeholder="All", key="dictionary-tables-filter")
+    if selected:
+        columns = columns[columns["table"].isin(selected)]
     tables.table(
-        _readable(meaning),
+        _readable(columns),
         {
             "table": "Table",
             "column": "Column",
             "type": "Type",
-            "sources": "From (in totesys)",
+            "sources": "Source columns",
             "meaning": "Meaning",
             "required": "Required",
             "key": "Key",
-            "references": "Points to",
+            "references": "References",
         },
         key="dictionary-columns",
         file_name="totes-columns",
         alt="All columns with their type, meaning and the columns of totesys they come from.",
     )
+
+
+def _metrics() -> None:
+    """Show the definitions of the metrics, and the SQL of a selected one."""
+    st.header("Metrics")
+    found = pd.DataFrame(
+        {
+            "metric": metric.label,
+            "formula": metric.formula,
+            "rows": metric.rows.capitalize(),
+            "columns": ", ".join(metric.columns),
+            "unit": UNITS[metric.unit],
+        }
+        for metric in METRICS.values()
+    )
+    tables.table(
+        found,
+        {
+            "metric": "Metric",
+            "formula": "Formula",
+            "rows": "Rows",
+            "columns": "Columns",
+            "unit": "Unit",
+        },
+        key="dictionary-metrics",
+        file_name="totes-metrics",
+        alt="The metrics of the dashboard with their formula and columns.",
+        full_height=True,
+    )
+    options: dict[str, Any] = in_url("metric", list(METRICS), None)
+    selected = st.selectbox(
+        "SQL of a metric",
+        list(METRICS),
+        format_func=lambda name: METRICS[name].label,
+        index=None,
+        placeholder="Select a metric",
+        **options,
+    )
+    if selected:
+        st.code(METRICS[selected].sql, language="sql")
+        st.caption(
+            "`selected` is true for the rows that the page's filters select. The views and macros "
+            "are in `views.sql`."
+        )
 
 
 def _readable(columns: pd.DataFrame) -> pd.DataFrame:
@@ -75,9 +130,9 @@ def _readable(columns: pd.DataFrame) -> pd.DataFrame:
 
 
 def diagram(star: dictionary.StarSchema, *, dark: bool) -> str:
-    """The fact in the middle and its dimensions around it, in Graphviz's language.
+    """Return a Graphviz diagram of a fact and its dimensions.
 
-    All names are the contract's own.
+    Names need no quoting: they are those of the star's declaration.
     """
     fact, dimension = (charts.SKY, "#2A2F37") if dark else (charts.BLUE, "#E9ECEF")
     inner, outer = ("black", "white") if dark else ("white", "black")

@@ -1,159 +1,291 @@
-"""How an order or a payment came to be what it is, version by version."""
+"""One order or payment with its links and history, and a search for it."""
 
 import re
-from datetime import datetime, time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, datetime, time
 from decimal import Decimal
+from itertools import groupby
+from operator import itemgetter
+from typing import Literal
 
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import tables, text
-from totes.dashboard.metrics import history
-from totes.dashboard.view import View, asked, choice, go, link, slot, view
-
-KINDS = {
-    "sales_order": "Sales order",
-    "purchase_order": "Purchase order",
-    "payment": "Payment",
-}
+from totes.dashboard import tables, text, totals
+from totes.dashboard.changes_table import SILENT, changes_table, heading
+from totes.dashboard.filters import ALL_DAYS, Filter, ignored, quoted
+from totes.dashboard.links import KINDS, link_to_record, name
+from totes.dashboard.metrics import changes, history, options, records
+from totes.dashboard.metrics.records import Record, payment_state
+from totes.dashboard.sign_in import is_operator
+from totes.dashboard.view import View, changed_value, go, link, url_query, view, widget_key
 
 MOST_KEY = 2**31 - 1
+
+SHOWN_EVENTS = 50
+"""How many events a timeline has."""
+
+PARTY_NAMES = {"sales_order": "Customer", "purchase_order": "Supplier", "payment": "Counterparty"}
+
+CHANGE_COLUMNS = ("captured_at", "column", "before", "after", "mark", "worth")
+
+COLOURS: Mapping[str, Literal["blue", "orange", "red"]] = {
+    "Changed": "blue",
+    "Changed silently": "orange",
+    "Deleted": "red",
+}
+"""Colours of the timeline's labels; others are grey."""
 
 _KEY = re.compile(r"[0-9]{1,10}")
 
 
 def show(page: View) -> None:
-    """Draw all versions of one order or payment, or let the reader choose one."""
-    st.title("History")
-    begins = history.begins(page.reading)
-    st.caption(
-        f"History begins at {text.moment(begins)}, with the first capture. A moment here is when "
-        "the platform saw a change; what came and went between two looks was never seen."
-    )
-    kind, key = _asked()
-    _choose(page, kind, key)
+    """Draw the search, and the order or payment that the URL names."""
+    st.title("Records")
+    kind, key = _requested_key()
+    if what := _search_field(page):
+        _matches(page, what)
     if key is not None:
-        _versions(page, kind, key)
-    st.divider()
-    _recent(page, kind, key)
+        _record(page, kind, key)
+    elif not what:
+        st.text("Search for the id of an order or payment, or for the name of a counterparty.")
+        link("changes", "Latest changes", page.criteria, ":material/difference:")
 
 
-def _asked() -> tuple[str, int | None]:
-    """What the URL names; anything that can't be meant is as if it were not there."""
-    query = asked()
-    kind, key = query.get("kind", ""), query.get("key", "")
-    number = int(key) if isinstance(key, str) and _KEY.fullmatch(key) else None
+def _requested_key() -> tuple[str, int | None]:
+    """Return the kind and key of the URL; invalid values are ignored with a notice."""
+    query = url_query()
+    kind, key = str(query.get("kind", "")), str(query.get("key", ""))
+    if kind and kind not in KINDS:
+        st.text(ignored("kind", f"{quoted(kind)} does not exist"))
+        kind = ""
+    number = int(key) if _KEY.fullmatch(key) else None
     if number is not None and number > MOST_KEY:
         number = None
-    return (kind if isinstance(kind, str) and kind in KINDS else "sales_order"), number
+    if key and number is None:
+        st.text(ignored("key", f"{quoted(key)} is not an id such as 1234"))
+    return kind or "sales_order", number
 
 
-def _choose(page: View, kind: str, key: int | None) -> None:
-    keys = {"kind": slot("history-kind", kind), "key": slot("history-key", key)}
+def _search_field(page: View) -> str:
+    """Return the text that is searched for: the parameter `q` of the URL."""
+    what = str(url_query().get("q", ""))
+    key = widget_key("search", what)
 
-    def changed(name: str) -> None:
-        chose, value = choice(f"history-{name}", keys[name])
-        if chose and (value is not None or name == "key"):
-            go(page.chosen, **{name: "" if value is None else str(value)})
+    def on_change() -> None:
+        changed, value = changed_value("search", key)
+        if changed:
+            go(page.criteria, q=value)
 
-    left, right = st.columns(2)
-    with left:
-        st.selectbox(
-            "What",
-            list(KINDS),
-            format_func=KINDS.__getitem__,
-            key=keys["kind"],
-            on_change=changed,
-            args=["kind"],
-        )
-    with right:
-        st.number_input(
-            "Its id in totesys",
-            min_value=0,
-            max_value=MOST_KEY,
-            value=None,
-            step=1,
-            key=keys["key"],
-            on_change=changed,
-            args=["key"],
-            placeholder="such as 1234",
-        )
-
-
-def _versions(page: View, kind: str, key: int) -> None:
-    found = history.versions(page.reading, kind, key)
-    name = f"{KINDS[kind]} {key}"
-    st.subheader(name)
-    if not found.versions and not found.waiting:
-        st.text(f"There is no {name.lower()}, and the platform has never seen one.")
-        return
-    st.markdown(_story(name, found))
-    for waiting in found.waiting:
-        st.text(text.plain(waiting))
-    if not found.versions:
-        return
-    changes = _changes(found)
-    tables.table(
-        changes,
-        {"column": "What changed", "before": "From", "after": "To", "seen": "Seen"},
-        key=f"history-changes-{kind}-{key}",
-        file_name=f"totes-changes-{kind}-{key}",
-        alt=f"Every change of {name.lower()} that was seen.",
-        empty="It has never changed since it was first seen.",
+    st.text_input(
+        "Find an order, payment, counterparty or member of staff",
+        key=key,
+        on_change=on_change,
+        max_chars=100,
+        placeholder="Id or name, for example 1234",
+        icon=":material/search:",
     )
-    with st.expander("Every version in full", expanded=changes.empty):
-        full = _in_full(found)
+    return what.strip()
+
+
+def _matches(page: View, what: str) -> None:
+    """Show a link to each record that the search finds."""
+    found = records.search(page.reading, what)
+    with st.container(border=True):
+        if found.empty:
+            st.text(f"Nothing was found for {quoted(what)}.")
+        for row in found.to_dict("records"):
+            details = [row["counterparty"], row["details"]]
+            if not text.is_missing(row["amount"]):
+                details += [f"{row['amount']:,} {row['currency']}", text.day(row["created_date"])]
+            if not text.is_missing(row["deleted_at"]):
+                details.append("deleted")
+            _linked_line(page, row["kind"], row["key"], details)
+        if found["kind"].value_counts().max() == records.FOUND:
+            st.caption(f"The first {records.FOUND} of each type are shown.")
+
+
+def _linked_line(page: View, kind: str, key: int, details: Sequence[object]) -> None:
+    """Show a link to a record, and texts about it."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        link_to_record(page.criteria, kind, key)
+        st.text(", ".join(filter(None, map(text.plain, details))), width="content")
+
+
+def _record(page: View, kind: str, key: int) -> None:
+    title = name(kind, key)
+    st.header(title)
+    found = history.versions(page.reading, kind, key)
+    last = records.last_version(page.reading, kind, key, page.currency)
+    if last is None and not found.quarantined:
+        st.text(f"{title} was not found, and was never captured.")
+        return
+    st.markdown(_summary(found))
+    for version in found.quarantined:
+        shown = version if is_operator() else replace(version, value=None)
+        st.text(text.plain(shown))
+    if last is None:
+        return
+    linked = records.linked(page.reading, kind, key)
+    _facts(page, last, linked)
+    criteria, selection = (
+        Filter(*ALL_DAYS, reporting=page.currency),
+        changes.Selection(kind=kind, key=key),
+    )
+    st.header("Timeline")
+    _timeline(found, last, changes.rows(page.reading, criteria, selection))
+    st.header("Changes")
+    changes_table(
+        page,
+        criteria,
+        selection,
+        key=f"history-changes-{kind}-{key}",
+        alt=f"All captured changes of {title.lower()}.",
+        columns=CHANGE_COLUMNS,
+        empty="No changes since it was first captured.",
+    )
+    with st.expander("All versions"):
+        full = _all_versions(found)
         tables.table(
             full,
-            {column: _words(column) for column in full.columns},
+            {column: heading(column) for column in full.columns},
             key=f"history-full-{kind}-{key}",
             file_name=f"totes-versions-{kind}-{key}",
-            alt=f"Every version of {name.lower()}; ● marks what differs from the one before.",
-            whole=True,
+            alt=f"All versions of {title.lower()}; ● marks values that changed.",
+            full_height=True,
         )
         if len(found.versions) > 1:
-            st.caption("● marks what differs from the version before.")
+            st.caption("● marks values that differ from the previous version.")
     _time_machine(page, found)
 
 
-def _story(name: str, found: history.History) -> str:
+def _summary(found: history.History) -> str:
+    if not found.versions:
+        return "No version has been accepted."
     count = text.count(len(found.versions), "version")
-    first = found.versions[0].valid_from if found.versions else None
-    told = f"{count}, first seen at {text.moment(first)}."
+    summary = f"{count}, first captured at {text.moment(found.versions[0].valid_from)}."
     if found.deleted_at is not None:
-        return f"{told} **Deleted in totesys**, which was seen at {text.moment(found.deleted_at)}."
-    last = found.versions[-1] if found.versions else None
-    if last is not None and len(found.versions) > 1:
-        return f"{told} As it is now since {text.moment(last.valid_from)}."
-    return f"{told} {name} is in totesys now."
+        return f"{summary} **Deleted in totesys**, captured at {text.moment(found.deleted_at)}."
+    if len(found.versions) > 1:
+        return f"{summary} Current since {text.moment(found.versions[-1].valid_from)}."
+    return summary
 
 
-def _changes(found: history.History) -> pd.DataFrame:
-    """A row for each value that changed, and one for the deletion."""
-    made = []
-    for before, after in zip(found.versions, found.versions[1:], strict=False):
-        made += [
-            {
-                "seen": text.moment(after.valid_from),
-                "column": _words(column),
-                "before": _value(before, column),
-                "after": _value(after, column),
-            }
-            for column in _columns(after)
-            if column in after.changed
-        ]
-    if found.deleted_at is not None:
-        seen = text.moment(found.deleted_at)
-        made.append({"seen": seen, "column": "Deleted", "before": "there", "after": "gone"})
-    return pd.DataFrame(made, columns=["seen", "column", "before", "after"])
+def _facts(page: View, last: Record, linked: pd.DataFrame) -> None:
+    """Show amount, status, counterparty and staff, and links to what belongs to the record."""
+    today = options.days(page.reading, None).today
+    payments = linked[linked["kind"] == "payment"]
+    amounts = [("Amount", f"{last.amount:,} {last.currency}", "")]
+    if last.currency != page.currency:
+        converted = text.money(last.value, page.currency, exact=True)
+        amounts.append((f"Amount in {page.currency}", converted, ""))
+    shown = [*amounts, _payment_card(last, payments, today), _delivery_card(last, today)]
+    with totals.cards("record", across=len(shown)):
+        for label, value, note in shown:
+            st.metric(
+                label,
+                value,
+                note or None,
+                delta_arrow="off",
+                delta_color="off",
+                border=True,
+                height="stretch",
+            )
+    _linked_line(
+        page,
+        "counterparty",
+        last.counterparty_id,
+        [f"{PARTY_NAMES[last.kind]}: {text.plain(last.counterparty)}"],
+    )
+    if last.staff_id is not None:
+        _linked_line(page, "staff", last.staff_id, [f"Staff: {text.plain(last.staff)}"])
+    if last.transaction_id is not None:
+        st.text(f"Transaction {last.transaction_id}")
+    for row in linked.to_dict("records"):
+        details = [f"{row['amount']:,} {row['currency']}"]
+        if row["kind"] == "payment":
+            state = payment_state(row["due"], today, paid=row["paid"])
+            details += [
+                f"transaction {row['transaction_id']}",
+                heading(text.plain(row["payment_type"]).lower()),
+                f"{state}, due {text.day(row['due'])}",
+            ]
+            if last.kind != "payment" and (row["amount"], row["currency"]) != (
+                last.amount,
+                last.currency,
+            ):
+                details.append("differs from the order's amount")
+        if not text.is_missing(row["deleted_at"]):
+            details.append("deleted")
+        _linked_line(page, row["kind"], row["key"], details)
 
 
-def _in_full(found: history.History) -> pd.DataFrame:
-    """A column of the table for each version, its values below each other."""
-    columns = _columns(found.versions[0])
-    made: dict[str, list[str]] = {"column": ["Valid from", "Valid to", *map(_words, columns)]}
+def _payment_card(last: Record, payments: pd.DataFrame, today: date) -> tuple[str, str, str]:
+    """Return label, value and note: the state of a payment, or of all payments for an order."""
+    if last.deleted_at is not None:
+        return "Status", "Deleted", f"payment was due {text.day(last.due)}"
+    states = {
+        payment_state(row["due"], today, paid=row["paid"])
+        for row in payments.to_dict("records")
+        if text.is_missing(row["deleted_at"])
+    }
+    due = f"agreed for {text.day(last.due)}"  # its payments can be due on other days
+    if last.kind == "payment":
+        states = {payment_state(last.due, today, paid=bool(last.paid))}
+        due = f"due {text.day(last.due)}"
+    worst = next((state for state in ("overdue", "open", "paid") if state in states), "no payment")
+    return "Payment", worst.capitalize(), due
+
+
+def _delivery_card(last: Record, today: date) -> tuple[str, str, str]:
+    """Return label, value and note: when an order is to be delivered, a payment was created."""
+    if last.agreed_delivery_date is None:
+        return "Created", text.day(last.created_date), ""
+    days = (last.agreed_delivery_date - today).days
+    note = f"in {text.count(days, 'day')}" if days > 0 else f"{text.count(-days, 'day')} ago"
+    return "Delivery due", text.day(last.agreed_delivery_date), note if days else "today"
+
+
+def _timeline(found: history.History, last: Record, changed: pd.DataFrame) -> None:
+    """Show what happened to a record, the oldest first, with a mark at silent changes."""
+    events = [
+        (f"{last.created_date} {last.created_time:%H:%M:%S}", "Created", "time in totesys"),
+        (text.moment(found.versions[0].valid_from), "First captured", ""),
+    ]
+    oldest_first = changed.sort_values("captured_at", kind="stable").to_dict("records")
+    for at, group in groupby(oldest_first, itemgetter("captured_at")):
+        values = list(group)
+        if values[0]["column_name"] == "row":
+            events.append((text.moment(at), "Deleted", ""))
+            continue
+        label = "Changed silently" if values[0]["silent"] else "Changed"
+        details = "; ".join(
+            f"{heading(value['column_name'])}: {text.plain(value['before'])}"
+            f" → {text.plain(value['after'])}"
+            for value in values
+        )
+        events.append((text.moment(at), label, details))
+    if len(events) > SHOWN_EVENTS:
+        st.caption(f"The newest {SHOWN_EVENTS} of {len(events):,} events; all changes are below.")
+    with st.container(border=True):
+        for at, label, details in events[-SHOWN_EVENTS:]:
+            what, beside = st.columns([3, 4], gap="xsmall")
+            with what.container(horizontal=True, gap="small"):
+                st.text(at, width=190)
+                st.badge(label, color=COLOURS.get(label, "gray"))
+            if details:
+                beside.text(details)
+    if changed["silent"].any():
+        st.caption(SILENT)
+
+
+def _all_versions(found: history.History) -> pd.DataFrame:
+    """Return a table with a column for each version, and a row for each value."""
+    columns = list(found.versions[0].values)
+    values: dict[str, list[str]] = {"column": ["Valid from", "Valid to", *map(heading, columns)]}
     for number, version in enumerate(found.versions, 1):
-        made[f"version {number}"] = [
+        values[f"version {number}"] = [
             text.moment(version.valid_from),
             "now" if version.valid_to is None else text.moment(version.valid_to),
             *(
@@ -161,11 +293,7 @@ def _in_full(found: history.History) -> pd.DataFrame:
                 for column in columns
             ),
         ]
-    return pd.DataFrame(made)
-
-
-def _columns(version: history.Version) -> list[str]:
-    return list(version.values)
+    return pd.DataFrame(values)
 
 
 def _value(version: history.Version, column: str) -> str:
@@ -183,59 +311,26 @@ def _value(version: history.Version, column: str) -> str:
             return text.plain(value)
 
 
-def _words(column: str) -> str:
-    """`agreed_delivery_date` as a heading."""
-    return column.replace("_", " ").capitalize()
-
-
 def _time_machine(page: View, found: history.History) -> None:
-    """Any page as it stood when a version was true."""
+    """Show links to the overview as of the beginning of a version."""
     moments = [version.valid_from for version in found.versions]
-    picked = st.selectbox(
-        "See the whole business as it stood then",
-        range(len(moments)),
-        index=None,
-        format_func=lambda number: f"Version {number + 1}, {text.moment(moments[number])}",
-        placeholder="Choose a version",
-        key=f"history-moment-{found.kind}-{found.key}",
-    )
-    if picked is not None:
-        link(
-            "overview",
-            f"Overview as of {text.moment(moments[picked])}",
-            page.chosen,
-            ":material/history:",
-            as_of=moments[picked].isoformat(),
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        selected = st.selectbox(
+            "Time machine: show the dashboard as of a version",
+            range(len(moments)),
+            index=None,
+            format_func=lambda number: f"Version {number + 1}, {text.moment(moments[number])}",
+            placeholder="Select a version",
+            key=f"history-moment-{found.kind}-{found.key}",
         )
-
-
-def _recent(page: View, kind: str, key: int | None) -> None:
-    st.subheader("What changed last")
-    found = history.recent(page.reading, limit=50)
-    picked = tables.table(
-        found.assign(
-            what=[KINDS.get(one, one) for one in found["kind"]],
-            deleted=["deleted" if deleted else "there" for deleted in found["deleted"]],
-        ),
-        {
-            "what": "What",
-            "key": "Its id",
-            "versions": "Versions",
-            "changed_at": "Last seen to change",
-            "deleted": "Now",
-        },
-        key=f"history-recent-{kind}-{key}",
-        file_name="totes-recent-changes",
-        alt="The orders and payments that changed last.",
-        selectable=True,
-        empty="Nothing has changed since the first capture.",
-    )
-    if picked is None:
-        st.caption("Choose a row to see its history.")
-        return
-    wanted = (str(found["kind"].iloc[picked]), str(found["key"].iloc[picked]))
-    go(page.chosen, kind=wanted[0], key=wanted[1])
-    st.rerun()
+        if selected is not None:
+            link(
+                "overview",
+                f"Overview as of {text.moment(moments[selected])}",
+                page.criteria,
+                ":material/history:",
+                as_of=moments[selected].isoformat(),
+            )
 
 
 show(view())

@@ -1,80 +1,75 @@
-"""How the business does: its totals, and how each has changed."""
+"""The totals of the business, and their changes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from decimal import Decimal
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, metrics, tables, text, totals
-from totes.dashboard.metrics import debts, overview
-from totes.dashboard.money import other_kinds_note, rates_note
+from totes.dashboard import charts, drill, tables, text, totals
+from totes.dashboard.backends import backends
+from totes.dashboard.metrics import debts, goals, overview, sales
+from totes.dashboard.metrics.definitions import METRICS
+from totes.dashboard.money import rates_note, unclassified_types_note
 from totes.dashboard.view import View, link, view
 
+BUSINESS = ("revenue", "purchases", "margin")
+CASH = ("cash_in", "cash_out")
+DEBTS = ("receivable", "payable")
 
-@dataclass(frozen=True)
-class _Shown:
-    name: str
-    label: str
-    better: str = ""
+TREND_TOO_LONG = f"No trend: the period begins more than {debts.MAX_TREND_DAYS} days ago"
 
-
-BUSINESS = (
-    _Shown("revenue", "Revenue", "up"),
-    _Shown("purchases", "Purchases"),
-    _Shown("margin", "Margin", "up"),
-)
-CASH = (_Shown("cash_in", "Cash in", "up"), _Shown("cash_out", "Cash out"))
-OUTSTANDING = (
-    _Shown("receivable", "Owed to us {when}"),
-    _Shown("payable", "Owed by us {when}"),
-)
-
-NO_LINE = f"The line of what was owed reaches back {debts.MOST_DAYS} days at most."
-
-NOT_BEGUN = (
-    "By the platform's clock this period has not begun: what was owed in it has no line yet."
-)
+TREND_IN_FUTURE = "No trend: the period is in the future"
 
 
 def show(page: View) -> None:
-    """Draw revenue, purchases, margin, cash and open debts, with trends."""
-    chosen, currency = page.chosen, page.currency
+    """Draw revenue, purchases, margin, cash, receivables and payables, with trends."""
+    criteria, currency = page.criteria, page.currency
     st.title("Overview")
-    drill.way_back(page)
-    found = overview.totals(page.reading, chosen)
-    owed = (found.receivable, found.payable)
-    told = [_compared(page)]
-    if any(one.before is not None for one in owed):
-        told.append(f"What is owed is compared with the beginning of {text.day(chosen.since)}.")
-    else:
-        told.append(totals.OWED_BEFORE_UNKNOWN)
-    st.caption(f"{text.period(chosen.since, chosen.until)}, {' '.join(told)}")
+    drill.breadcrumbs(page)
+    found = overview.totals(page.reading, criteria)
+    notes = [totals.periods(page)]
+    if totals.lacks_debts_before(page, found.receivable, found.payable):
+        notes.append(totals.NO_DEBT_COMPARISON)
+    st.caption(" ".join(notes))
     rates_note(page)
-    other_kinds_note(page)
-    grain = metrics.fitting_grain(chosen)
-    series = charts.busy(
-        overview.over_time(page.reading, chosen, grain),
-        ("revenue", "purchases", "cash_in", "cash_out", "unconverted"),
-    )
-    business = [one for one in BUSINESS if getattr(found, one.name) is not None]
-    with totals.cards("business", across=len(business)):
-        _show(business, found, series, currency)
+    unclassified_types_note(page)
+    business = [one for one in BUSINESS if getattr(found, one) is not None]
+    business_cards = totals.cards("business", across=len(business))
     if found.margin is None:
         st.caption(
-            "There is no margin here: what was sold to a country or a customer, or by a "
-            "department, is not made of what was bought from there, or by it."
+            "No margin: sales and purchases are not comparable if filtered by country, department "
+            "or counterparty."
         )
-    cash = totals.cards("cash", across=4)
-    with cash:
-        _show(CASH, found, series, currency)
+    cash_cards = totals.cards("cash", across=4)
     with st.container(horizontal=True):
-        link("sales", "What we sold, and where", chosen, ":material/arrow_forward:")
-        link("payments", "Who owes us, and whom we owe", chosen, ":material/arrow_forward:")
-    st.subheader("Revenue and purchases")
-    says = drill.lines(
+        link("sales", "Sales by country and design", criteria, ":material/arrow_forward:")
+        last_month = criteria.in_period("last-month", page.choices)
+        link("sales", "Sales of last month", last_month, ":material/arrow_forward:")
+        link("payments", "Receivables and payables", criteria, ":material/arrow_forward:")
+    _goals(page)
+    st.header(f"Revenue and purchases, {text.period(criteria.since, criteria.until)}")
+    grain = drill.grain_switch(page)
+    series = drill.compare(
+        page,
+        overview.over_time(page.reading, criteria, grain),
+        lambda earlier: sales.over_time(page.reading, earlier, grain).rename(
+            columns={"value": "revenue"}
+        ),
+        ["revenue"],
+    )
+    series = charts.trim_empty_periods(
+        series, ("revenue", "purchases", "cash_in", "cash_out", "unconverted")
+    )
+    is_incomplete = drill.are_incomplete(page, series, grain)
+    complete = series[[not one for one in is_incomplete]]
+    with business_cards:
+        _show(business, found, complete, page)
+    with cash_cards:
+        _show(CASH, found, complete, page)
+    alt_text = drill.lines(
         page,
         series,
-        {one.name: one.label for one in business},
+        {one: METRICS[one].label for one in business},
         grain,
         "overview",
     )
@@ -83,52 +78,63 @@ def show(page: View) -> None:
             series,
             {
                 "start": f"{grain.capitalize()} from",
-                **{one.name: f"{one.label}, {currency}" for one in (*business, *CASH)},
+                **{one: f"{METRICS[one].label}, {currency}" for one in (*business, *CASH)},
                 "unconverted": "Not converted",
             },
             key="overview-series",
             file_name=f"totes-overview_{page.file_name}",
-            alt=says,
+            alt=alt_text,
         )
-    with cash:  # at last, as every change of a debt is looked at
-        when = f"on {page.today}" if chosen.as_of else page.today
-        line = debts.over_time(page.reading, chosen)
+    with cash_cards:  # last, because it reads each change of an open payment
+        when = f" on {page.today}" if criteria.as_of else f" {page.today}"
+        trend = debts.over_time(page.reading, criteria)
         note = ""
-        if line.empty:
-            note = NO_LINE if debts.has_begun(page.reading, chosen) else NOT_BEGUN
-        _show(OUTSTANDING, found, line, currency, when=when, note=note)
+        if trend.empty:
+            note = TREND_TOO_LONG if debts.has_begun(page.reading, criteria) else TREND_IN_FUTURE
+        for name in DEBTS:
+            overdue = getattr(found, f"overdue_{name}").value
+            totals.total(
+                page,
+                getattr(found, name),
+                versus=totals.versus_start(page),
+                spark=list(trend[name]),
+                label=f"{METRICS[name].label}{when}",
+                note=f"Overdue: {text.markdown(text.money(overdue, currency))}. {note}".strip(),
+            )
 
 
-def _show(  # noqa: PLR0913  what a row of cards is made of
-    which: Iterable[_Shown],
-    found: overview.Overview,
-    series: tables.Frame,
-    currency: str,
-    *,
-    when: str = "",
-    note: str = "",
-) -> None:
-    for one in which:
-        totals.total(
-            getattr(found, one.name),
-            one.label.format(when=when),
-            currency,
-            spark=list(series[one.name]),
-            better=one.better,
-            note=note,
+def _goals(page: View) -> None:
+    """Show the progress of each goal, with the part of its working days that have passed."""
+    found = [goals.progress(page.reading, goal, page.criteria.as_of) for goal in backends().goals]
+    if not found:
+        return
+    st.header("Goals")
+    if page.criteria.is_narrowed:
+        st.caption("Goals include all rows, regardless of the filters.")
+    for one in found:
+        when = text.period(one.whole.since, one.whole.until)
+        if one.metric.unit == "count":
+            value, target = f"{one.value or 0:,}", f"{one.target:,}"
+        else:
+            value, target = (text.money(of, one.currency) for of in (one.value, one.target))
+        pace = ""
+        if one.at_this_pace is not None:
+            share = one.at_this_pace / one.target
+            pace = f" At this pace: {text.money(one.at_this_pace, one.currency)} ({share:.0%})."
+        st.progress(
+            float(min(max(one.share, Decimal()), Decimal(1))),
+            text=text.markdown(
+                f"**{one.metric.label}**, {when}: {value} of {target} ({one.share:.0%}). "
+                f"{one.passed.working_days} of {one.whole.working_days} working days have passed."
+                f"{pace}"
+            ),
         )
 
 
-def _compared(page: View) -> str:
-    """What the changes are against."""
-    chosen = page.chosen
-    before = metrics.compared(page.reading, chosen)
-    if before is None:
-        return "compared with nothing: the data does not reach back to the equal period before."
-    return (
-        f"compared with the {text.count(before.days, 'day')} before, "
-        f"{text.period(before.since, before.until)}."
-    )
+def _show(which: Iterable[str], found: overview.Overview, series: tables.Frame, page: View) -> None:
+    versus = totals.versus_previous(page)
+    for name in which:
+        totals.total(page, getattr(found, name), versus=versus, spark=list(series[name]))
 
 
 show(view())

@@ -1,42 +1,44 @@
-"""Money that came and went, what is owed to whom, and what is to be expected."""
+"""Cash in and out, receivables and payables, and expected payments."""
 
 from collections.abc import Mapping
 from functools import partial
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, metrics, tables, text, totals
+from totes.dashboard import charts, drill, tables, text, totals
 from totes.dashboard.filters import Filter
-from totes.dashboard.metrics import lines, payments
-from totes.dashboard.money import other_kinds_note, rates_note
+from totes.dashboard.links import row_links
+from totes.dashboard.metrics import Total, payments
+from totes.dashboard.metrics.definitions import METRICS
+from totes.dashboard.money import rates_note, unclassified_types_note
 from totes.dashboard.reading import Reading
 from totes.dashboard.rows import rows
 from totes.dashboard.view import View, view
 
-DIRECTIONS = {"in": "Owed to us", "out": "Owed by us"}
+DEBTS = {"in": "Receivable", "out": "Payable"}
 
-WAYS = {"in": "to us", "out": "by us"}
+DIRECTIONS = {"in": "In", "out": "Out"}
 
-OPEN_ONES: Mapping[str, payments.Only] = {
+OPEN_PAYMENTS: Mapping[str, payments.Only] = {
     "All": "",
     "Overdue": "overdue",
-    "Never paid": "never paid",
+    "Not covered by payment runs": "uncovered",
 }
-"""Which open payments are listed."""
+"""The lists of open payments, by their labels."""
 
 OPEN_COLUMNS = {
     "payment_id": "Payment id",
     "value": "Amount, {}",
     "counterparty": "Counterparty",
-    "direction": "Owed",
-    "kind": "Kind",
-    "payment_date": "Due",
+    "direction": "Direction",
+    "kind": "Payment type",
+    "payment_date": "Due on",
     "days_overdue": "Days overdue",
-    "amount": "In its currency",
+    "amount": "Amount (payment currency)",
     "currency": "Currency",
-    "rate": "Rate",
+    "rate": "Exchange rate",
     "country": "Counterparty's country",
-    "why": "Remark",
+    "why": "Why not covered",
     "sales_order_id": "Sales order id",
     "purchase_order_id": "Purchase order id",
 }
@@ -44,13 +46,13 @@ OPEN_COLUMNS = {
 PAID_COLUMNS = {
     "payment_id": "Payment id",
     "value": "Amount, {}",
-    "payment_date": "Day",
-    "direction": "Paid",
-    "kind": "Kind",
+    "payment_date": "Paid on",
+    "direction": "Direction",
+    "kind": "Payment type",
     "counterparty": "Counterparty",
-    "amount": "In its currency",
+    "amount": "Amount (payment currency)",
     "currency": "Currency",
-    "rate": "Rate",
+    "rate": "Exchange rate",
     "country": "Counterparty's country",
     "sales_order_id": "Sales order id",
     "purchase_order_id": "Purchase order id",
@@ -58,19 +60,24 @@ PAID_COLUMNS = {
 
 
 def show(page: View) -> None:
-    """Draw cash in and out, open debts by age and counterparty, and expected payments."""
-    chosen = page.chosen
+    """Draw cash in and out, open payments by age and counterparty, and expected payments."""
+    criteria = page.criteria
     st.title("Payments")
-    drill.way_back(page)
+    drill.breadcrumbs(page)
+    st.caption(totals.periods(page))
     rates_note(page)
-    other_kinds_note(page)
-    _totals(page)
-    grain = metrics.fitting_grain(chosen)
-    series = charts.busy(
-        payments.over_time(page.reading, chosen, grain), ("cash_in", "cash_out", "unconverted")
+    unclassified_types_note(page)
+    found = _totals(page)
+    st.header(f"Cash in and out, {text.period(criteria.since, criteria.until)}")
+    grain = drill.grain_switch(page)
+    series = drill.compare(
+        page,
+        payments.over_time(page.reading, criteria, grain),
+        lambda earlier: payments.over_time(page.reading, earlier, grain),
+        ["cash_in", "cash_out"],
     )
-    st.subheader(f"Cash in and out by {grain}, {text.period(chosen.since, chosen.until)}")
-    says = drill.lines(
+    series = charts.trim_empty_periods(series, ("cash_in", "cash_out", "unconverted"))
+    alt_text = drill.lines(
         page,
         series,
         {"cash_in": "Cash in", "cash_out": "Cash out", "net": "Net"},
@@ -78,15 +85,15 @@ def show(page: View) -> None:
         "payments",
     )
     with st.expander("As a table"):
-        _series(page, series, f"{grain.capitalize()} from", "payments-series", says)
-    _owed(page)
+        _series(page, series, f"{grain.capitalize()} from", "payments-series", alt_text)
+    _debts(page)
     _expected(page)
-    _never_paid(page)
+    _uncovered(page, found)
     rows(
         page,
         "payment",
         "Open payments",
-        {label: partial(_open, only=only) for label, only in OPEN_ONES.items()},
+        {label: partial(_open_rows, only=only) for label, only in OPEN_PAYMENTS.items()},
         OPEN_COLUMNS,
         open_at=True,
         name="open",
@@ -94,71 +101,87 @@ def show(page: View) -> None:
     rows(
         page,
         "payment",
-        "Payments made",
-        _made,
+        "Completed payments",
+        _paid_rows,
         PAID_COLUMNS,
-        open_at=chosen.days == 1,
+        open_at=criteria.days == 1,
         name="paid",
     )
 
 
-def _open(reading: Reading, chosen: Filter, *, limit: int, only: payments.Only) -> tables.Frame:
-    return _in_words(payments.open_rows(reading, chosen, only=only, limit=limit))
+def _open_rows(
+    reading: Reading, criteria: Filter, *, limit: int, only: payments.Only
+) -> tables.Frame:
+    return _labelled(payments.open_rows(reading, criteria, only=only, limit=limit), DEBTS)
 
 
-def _made(reading: Reading, chosen: Filter, *, limit: int) -> tables.Frame:
-    return _in_words(payments.rows(reading, chosen, limit=limit))
+def _paid_rows(reading: Reading, criteria: Filter, *, limit: int) -> tables.Frame:
+    return _labelled(payments.rows(reading, criteria, limit=limit), DIRECTIONS)
 
 
-def _in_words(found: tables.Frame) -> tables.Frame:
-    """`SALES_RECEIPT` is a sales receipt, and one that came in was paid to us."""
+def _labelled(found: tables.Frame, directions: Mapping[str, str]) -> tables.Frame:
+    """Return the rows with labels for direction and type, such as `Sales receipt`."""
     return found.assign(
-        direction=[WAYS.get(one, one) for one in found["direction"]],
-        kind=[str(one).replace("_", " ").capitalize() for one in found["kind"]],
+        direction=[directions[direction] for direction in found["direction"]],
+        kind=[str(kind).replace("_", " ").capitalize() for kind in found["kind"]],
     )
 
 
-def _totals(page: View) -> None:
-    found = payments.summary(page.reading, page.chosen)
+def _totals(page: View) -> payments.PaymentsSummary:
+    found = payments.summary(page.reading, page.criteria)
+    previous, start = totals.versus_previous(page), totals.versus_start(page)
     with totals.cards("payments"):
-        for what, label, better in (
-            (found.cash_in, "Cash in", "up"),
-            (found.cash_out, "Cash out", ""),
-            (found.receivable, "Owed to us", ""),
-            (found.overdue_receivable, "Overdue to us", "down"),
-            (found.payable, "Owed by us", ""),
-            (found.overdue_payable, "Overdue by us", "down"),
+        for what, versus in (
+            (found.cash_in, previous),
+            (found.receivable, start),
+            (found.overdue_receivable, start),
+            (found.cash_out, previous),
+            (found.payable, start),
+            (found.overdue_payable, start),
         ):
-            totals.total(what, label, page.currency, better=better)
-    compared = totals.OWED_BEFORE_UNKNOWN
-    if any(one.before is not None for one in (found.receivable, found.payable)):
-        compared = f"It is compared with the beginning of {text.day(page.chosen.since)}."
-    st.caption(f"What is owed is that of {page.today}. {compared}")
+            totals.total(page, what, versus=versus)
+    note = f"Receivables and payables are as of {page.today}."
+    if totals.lacks_debts_before(page, found.receivable, found.payable):
+        note = f"{note} {totals.NO_DEBT_COMPARISON}"
+    st.caption(note)
+    return found
 
 
-def _never_paid(page: View) -> None:
-    st.subheader("Never paid")
-    found = payments.never_paid(page.reading, page.chosen)
-    with totals.cards("never-paid", across=2):
-        totals.total(found.receivable, "Never paid to us", page.currency, better="down")
-        totals.total(found.payable, "Never paid by us", page.currency, better="down")
+def _uncovered(page: View, summary: payments.PaymentsSummary) -> None:
+    st.header("Not covered by payment runs")
+    found = payments.uncovered(page.reading, page.criteria)
+    with totals.cards("uncovered", across=2):
+        for what, overdue in (
+            (found.receivable, summary.overdue_receivable),
+            (found.payable, summary.overdue_payable),
+        ):
+            note = part_of(what, overdue, page.currency)
+            totals.total(page, what, note=note)
     st.caption(
-        f"{text.count(found.receivable.count, 'payment')} to us and "
-        f"{text.count(found.payable.count, 'payment')} by us are overdue, and due on a weekend or "
-        "on the day they were made: no payment run of totesys pays these, only a person does. "
-        "They are among the open payments below, as “Never paid”."
+        f"{text.count(found.receivable.count, 'receivable')} and "
+        f"{text.count(found.payable.count, 'payable')} are overdue, and due on a weekend or on "
+        "their creation date: the payment runs of totesys skip them. Collect and pay them manually."
     )
 
 
-def _series(page: View, frame: tables.Frame, first: str, key: str, says: str) -> None:
+def part_of(what: Total, whole: Total, currency: str) -> str:
+    """Return which part of overdue payments is not covered, such as `3 of the 7 overdue …`."""
+    name = METRICS[whole.metric].label.lower()
+    if what.count == whole.count:
+        return f"These are all {name}." if whole.count else f"No {name}."
+    amount = text.markdown(text.money(whole.value, currency))
+    return f"{what.count:,} of the {whole.count:,} {name} of {amount} in total."
+
+
+def _series(page: View, frame: tables.Frame, first: str, key: str, alt_text: str) -> None:
     columns = {
         "start": first,
         "day": "Day",
         "cash_in": f"Cash in, {page.currency}",
         "cash_out": f"Cash out, {page.currency}",
         "net": f"Net, {page.currency}",
-        "never_in": "To us, never paid",
-        "never_out": "By us, never paid",
+        "uncovered_in": f"Receivables not covered, {page.currency}",
+        "uncovered_out": f"Payables not covered, {page.currency}",
         "unconverted": "Not converted",
     }
     tables.table(
@@ -166,79 +189,100 @@ def _series(page: View, frame: tables.Frame, first: str, key: str, says: str) ->
         {name: heading for name, heading in columns.items() if name in frame.columns},
         key=key,
         file_name=f"totes-{key}_{page.file_name}",
-        alt=says,
+        alt=alt_text,
     )
 
 
-def _owed(page: View) -> None:
-    st.subheader("Open, by age")
-    ages = payments.ages(page.reading, page.chosen)
+def _debts(page: View) -> None:
+    st.header("Open payments by age")
+    ages = payments.ages(page.reading, page.criteria)
     order = list(dict.fromkeys(ages["age"]))
-    ages = ages.assign(what=[DIRECTIONS[direction] for direction in ages["direction"]])
-    drawn = charts.side_by_side(ages, "age", "what", order, page.currency, dark=page.dark)
-    wide, beside = st.columns(2)
-    with wide:
-        st.altair_chart(drawn.drawn, alt=drawn.says, key="payments-ages")
-        st.caption("Open payments of all times: debts don't go away with the period.")
-    with beside:
+    ages = ages.assign(what=[DEBTS[direction] for direction in ages["direction"]])
+    chart = charts.side_by_side(ages, "age", "what", order, page.currency, dark=page.dark)
+    left, right = st.columns(2)
+    with left:
+        charts.show(chart, key="payments-ages")
+        st.caption("All open payments, regardless of the period.")
+    with right:
         tables.table(
             ages,
             {
-                "age": "Overdue",
+                "age": "Age",
                 "value": f"Amount, {page.currency}",
-                "what": "What",
+                "what": "Direction",
                 "payments": "Payments",
                 "unconverted": "Not converted",
             },
             key="payments-ages-table",
             file_name=f"totes-ages_{page.file_name}",
-            alt=drawn.says,
+            alt=chart.alt_text,
         )
-    st.subheader("Who owes us, and whom we owe")
-    found = payments.owed(page.reading, page.chosen)
-    tables.table(
+    found = payments.owed(page.reading, page.criteria)
+    _owed(page, found, "Owed to us", "receivable")
+    _owed(page, found, "Owed by us", "payable")
+
+
+def _owed(page: View, found: tables.Frame, title: str, debt: str) -> None:
+    """Show the counterparties with a debt, the largest first, and the totals."""
+    st.header(title)
+    found = owed(found, debt)
+    selected = tables.table(
         found,
         {
             "counterparty": "Counterparty",
-            "receivable": f"Owes us, {page.currency}",
-            "overdue_receivable": "Overdue to us",
-            "payable": f"We owe, {page.currency}",
-            "overdue_payable": "Overdue by us",
-            "unconverted": "Not converted",
+            debt: f"{title}, {page.currency}",
+            f"overdue_{debt}": f"Overdue, {page.currency}",
+            "unconverted": "Not converted (both directions)",
         },
-        key="payments-owed",
-        file_name=f"totes-owed_{page.file_name}",
-        alt="What each counterparty owes us and we owe them.",
-        empty="Nobody owes anything.",
+        key=f"payments-{debt}",
+        file_name=f"totes-{title.lower().replace(' ', '-')}_{page.file_name}",
+        alt=f"{title} by counterparty, the largest first.",
+        empty="No open payments.",
+        selectable=True,
     )
+    if selected is not None:
+        row_links(page.criteria, found.iloc[selected].to_dict())
+    if not found.empty:
+        total, overdue = (
+            text.money(charts.sum_known(found[name]), page.currency, exact=True)
+            for name in (debt, f"overdue_{debt}")
+        )
+        st.markdown(text.markdown(f"**Total: {total}, overdue: {overdue}**"))
+
+
+def owed(found: tables.Frame, debt: str) -> tables.Frame:
+    """Return the counterparties with that debt, the largest first; unknown amounts are last."""
+    known = {place: value for place, value in enumerate(found[debt]) if not text.is_missing(value)}
+    largest_first = sorted((place for place in known if known[place]), key=lambda at: -known[at])
+    unknown = [place for place in range(len(found)) if place not in known]
+    return found.iloc[[*largest_first, *unknown]].reset_index(drop=True)
 
 
 def _expected(page: View) -> None:
-    st.subheader(f"Expected in the next {lines.DAYS_AHEAD} days")
-    found = payments.expected(page.reading, page.chosen)
-    drawn = charts.lines(
+    st.header(f"Expected in the next {payments.EXPECTED_DAYS} days")
+    found = payments.expected(page.reading, page.criteria)
+    chart = charts.lines(
         found.rename(columns={"day": "start"}),
         {"cash_in": "Cash in", "cash_out": "Cash out"},
         "day",
         page.currency,
         dark=page.dark,
     )
-    st.altair_chart(drawn.drawn, alt=drawn.says, key="payments-expected")
-    never = {way: charts.added(found[f"never_{way}"]) for way in DIRECTIONS}
-    if any(amount is None or amount for amount in never.values()):
-        told = " and ".join(
-            f"{text.money(never[way], page.currency)} {WAYS[way]}" for way in DIRECTIONS
-        )
+    charts.show(chart, key="payments-expected")
+    receivable = charts.sum_known(found["uncovered_in"])
+    payable = charts.sum_known(found["uncovered_out"])
+    if any(amount is None or amount for amount in (receivable, payable)):
         st.caption(
-            text.own(
-                f"Not among these: {told}, due on a weekend or on the day they were made. No "
-                "payment run of totesys pays these, only a person does."
+            text.markdown(
+                f"Not included: receivables of {text.money(receivable, page.currency)} and "
+                f"payables of {text.money(payable, page.currency)} that are not covered by payment "
+                "runs, because they are due on a weekend or on their creation date."
             )
         )
     else:
-        found = found.drop(columns=["never_in", "never_out"])
+        found = found.drop(columns=["uncovered_in", "uncovered_out"])
     with st.expander("As a table"):
-        _series(page, found, "", "payments-expected-table", drawn.says)
+        _series(page, found, "", "payments-expected-table", chart.alt_text)
 
 
 show(view())

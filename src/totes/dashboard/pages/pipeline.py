@@ -1,73 +1,80 @@
-"""Whether what the other pages show can be trusted: batches, lag, quarantine, changes of shape."""
+"""The state of the pipeline: freshness, lag, quarantine, and schema changes of the source."""
 
 import pandas as pd
 import streamlit as st
 
 from totes.dashboard import charts, tables, text, totals
+from totes.dashboard.backends import backends
 from totes.dashboard.badge import DEADLINE_SECONDS, EVERY
+from totes.dashboard.bookkeeping import open_bookkeeping
 from totes.dashboard.metrics import pipeline
 from totes.dashboard.reading import open_reading
-from totes.dashboard.served import served
 from totes.dashboard.view import View, view
 from totes.errors import TotesError
-from totes.lake.log import newest, read_manifest
+from totes.lake.log import find_newest_number, read_manifest
 from totes.lake.manifest import manifest_path
-from totes.operations.status import schema_changes
+from totes.operations.status import find_schema_changes
 
-MOST_REFUSED = 500
+REJECTED_ROWS_LIMIT = 500
 
 
 def show(page: View) -> None:
-    """Draw freshness, delays, quarantine, schema changes and deleted dimension rows."""
+    """Draw freshness, lag, quarantine, schema changes and deleted dimension rows."""
     st.title("Pipeline")
-    _trust()
-    st.subheader("How long changes take")
-    batches = pipeline.batches(page.reading, limit=200)
-    drawn = charts.lag(batches, DEADLINE_SECONDS, dark=page.dark)
-    st.altair_chart(drawn.drawn, alt=drawn.says, key="pipeline-lag")
+    _state()
+    st.header("Time from capture to load")
+    with open_bookkeeping(backends().warehouse) as bookkeeping:
+        batches = pipeline.batches(bookkeeping, limit=200)
+        deleted = pipeline.deleted_dimension_rows(bookkeeping)
+    chart = charts.lag(batches, DEADLINE_SECONDS, dark=page.dark)
+    charts.show(chart, key="pipeline-lag")
     st.caption(
-        "Seconds from the look at totesys until the batch was in the warehouse. The first batch "
-        "brings everything, and one after a pause brings all of the pause."
+        "Seconds on a logarithmic axis. The first batch contains all rows; a batch after a pause "
+        "contains all changes since."
     )
     with st.expander("Batches as a table"):
         tables.table(
             batches,
             {
                 "batch": "Batch number",
-                "captured_at": "Captured",
-                "loaded_at": "Loaded",
+                "captured_at": "Captured at",
+                "loaded_at": "Loaded at",
                 "rows": "Rows",
                 "lag_seconds": "Lag, s",
             },
             key="pipeline-batches",
             file_name="totes-batches",
-            alt=drawn.says,
+            alt=chart.alt_text,
         )
     _quarantine(page)
-    _schema()
-    _deleted(page)
+    _schema_changes()
+    _deleted(deleted)
 
 
 @st.fragment(run_every=EVERY)
-def _trust() -> None:
-    """The answer in words, and the numbers behind it: as old as those of the badge."""
+def _state() -> None:
+    """Show the state of the pipeline, and read it again as often as the badge does."""
     try:
-        with open_reading(served().warehouse) as reading:
-            fresh = pipeline.freshness(reading)
-            waiting = pipeline.quarantine(reading)
+        with (
+            open_bookkeeping(backends().warehouse) as bookkeeping,
+            open_reading(backends().replica) as reading,
+        ):
+            fresh = pipeline.freshness(bookkeeping)
+            quarantine = pipeline.quarantine(reading)
             rates = pipeline.rates_age(reading)
     except TotesError:
-        st.text("How fresh it is can't be told before the warehouse answers.")  # the badge says why
+        st.text("Unknown until the warehouse answers.")  # the badge shows the reason
         return
-    refused = int(waiting["rows"].sum()) if len(waiting) else 0
+    rejected = int(quarantine["rows"].sum()) if len(quarantine) else 0
     lag = fresh.lag_seconds
+    on_time = lag is not None and lag <= DEADLINE_SECONDS
     with totals.cards("pipeline"):
-        for label, value, told in (
-            ("Data to", text.clock(fresh.data_to, fresh.now) if fresh.data_to else "none", None),
+        for label, value, remark in (
+            ("Data as of", text.clock(fresh.data_to, fresh.now) if fresh.data_to else "-", None),
             (
                 "Last checked",
                 "never" if lag is None else text.ago(lag),
-                "within the deadline" if lag is not None and lag <= DEADLINE_SECONDS else "late",
+                "within the deadline" if on_time else "late",
             ),
             (
                 "Last verified",
@@ -79,39 +86,39 @@ def _trust() -> None:
                 else "differs from totesys",
             ),
             (
-                "Rates to",
-                text.day(rates.newest) if rates.newest else "none",
+                "Exchange rates to",
+                text.day(rates.newest) if rates.newest else "-",
                 None,
             ),
             (
                 "In quarantine",
-                text.count(refused, "row"),
-                "none is missing" if not refused else None,
+                text.count(rejected, "row"),
+                None if rejected else "all rows loaded",
             ),
         ):
             st.metric(
                 label,
                 value,
-                told,
+                remark,
                 delta_arrow="off",
                 delta_color="off",
                 border=True,
                 height="stretch",
             )
     if rates.newest:
-        told = f"Exchange rates to {text.day(rates.newest)} ({text.plain(rates.source)})"
+        note = f"Exchange rates to {text.day(rates.newest)} ({text.plain(rates.source)})"
         if rates.through and rates.through > rates.newest:
-            told = f"{told}; later days, to {text.day(rates.through)}, carry the last one on"
+            note = f"{note}; later days, to {text.day(rates.through)}, use the last rate"
         with st.container(key="small-rates"):
-            st.text(f"{told}.")
+            st.text(f"{note}.")
     if fresh.verified_at is not None and not fresh.verified_equal:
-        st.error("The last `totes verify` found differences: run it again, it names each.")
+        st.error("The last `totes verify` found differences. Run it again to list them.")
     elif fresh.verified_at is None:
-        st.caption("`totes verify` compares warehouse and totesys row by row. It has not run yet.")
+        st.caption("Not verified yet: `totes verify` compares warehouse and totesys row by row.")
 
 
 def _quarantine(page: View) -> None:
-    st.subheader("Quarantine")
+    st.header("Quarantine")
     found = pipeline.quarantine(page.reading)
     tables.table(
         found,
@@ -124,14 +131,14 @@ def _quarantine(page: View) -> None:
         },
         key="pipeline-quarantine",
         file_name="totes-quarantine",
-        alt="Rows that were refused, by table, column and reason.",
-        empty="Quarantine is empty: no row was refused.",
+        alt="Rejected rows by table, column and reason.",
+        empty="No rows in quarantine.",
     )
     if found.empty:
         return
-    with st.expander("The rows themselves"):
+    with st.expander("Rejected rows"):
         tables.table(
-            pipeline.quarantine_rows(page.reading, MOST_REFUSED),
+            pipeline.quarantine_rows(page.reading, REJECTED_ROWS_LIMIT),
             {
                 "batch": "Batch number",
                 "star_table": "Table",
@@ -139,27 +146,27 @@ def _quarantine(page: View) -> None:
                 "column_name": "Column",
                 "value": "Value",
                 "reason": "Reason",
-                "valid_from": "Seen",
+                "valid_from": "Captured at",
             },
-            key="pipeline-refused",
+            key="pipeline-rejected",
             file_name="totes-quarantine-rows",
-            alt="Each refused row with the value that was refused.",
+            alt="Rejected rows with the rejected value.",
         )
     st.caption(
-        "Once totesys or the model is mended they arrive by themselves, or by "
-        "`totes quarantine release`."
+        "A row leaves quarantine when it is corrected in totesys or, after its model is corrected, "
+        "by `totes quarantine release`."
     )
 
 
-def _schema() -> None:
-    st.subheader("Changes of totesys' tables")
-    store = served().ingestion
+def _schema_changes() -> None:
+    st.header("Schema changes in totesys")
+    store = backends().ingestion
     if store is None:
-        st.text("The lake is not known here.")
+        st.text("The ingestion store is not configured.")
         return
     try:
-        last = newest(store, manifest_path)
-        found = list(schema_changes(lambda batch: read_manifest(store, batch)[0], last))
+        last = find_newest_number(store, manifest_path)
+        found = list(find_schema_changes(lambda batch: read_manifest(store, batch)[0], last))
     except TotesError as error:
         st.text(f"The lake can't be read: {text.plain(error)}")
         return
@@ -171,28 +178,28 @@ def _schema() -> None:
     )
     tables.table(
         frame,
-        {"batch": "Batch number", "at": "Seen", "table": "Table", "what": "What"},
+        {"batch": "Batch number", "at": "Captured at", "table": "Table", "what": "Change"},
         key="pipeline-schema",
         file_name="totes-schema-changes",
-        alt="Changes of the source's tables, the newest first.",
-        empty="No table has changed its shape since the first capture.",
+        alt="Schema changes in totesys, the newest first.",
+        empty="No schema changes since the first capture.",
     )
 
 
-def _deleted(page: View) -> None:
-    st.subheader("Deleted in totesys, kept here")
+def _deleted(rows: pd.DataFrame) -> None:
+    st.header("Dimension rows deleted in totesys")
     tables.table(
-        pipeline.deleted_dimension_rows(page.reading),
+        rows,
         {
             "table_name": "Table",
             "key": "Key",
-            "deleted_at": "Seen deleted",
+            "deleted_at": "Deletion captured at",
             "batch": "Batch number",
         },
         key="pipeline-deleted",
         file_name="totes-deleted-dimension-rows",
-        alt="Rows of dimensions that totesys no longer has.",
-        empty="No row of a dimension was deleted.",
+        alt="Rows of dimensions that were deleted in totesys and remain in the warehouse.",
+        empty="No dimension rows were deleted.",
     )
 
 

@@ -1,0 +1,1 @@
+"""Explore: statements that users compose from declared names, or write themselves."""

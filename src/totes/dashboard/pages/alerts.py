@@ -1,0 +1,64 @@
+"""The alert rules: the last value of each, and since when its condition holds."""
+
+import streamlit as st
+
+from totes.dashboard import tables, text
+from totes.dashboard.backends import backends
+from totes.dashboard.badge import EVERY
+from totes.dashboard.bookkeeping import open_bookkeeping
+from totes.dashboard.metrics import pipeline
+from totes.errors import TotesError
+
+STATES = {"alert": "Alert", "unknown": "Unknown", "ok": "OK"}
+
+NO_RULES = """
+No alert rules. A rule watches a number, such as overdue receivables, revenue against the week
+before, the age of the data or silent changes, and sends a message when its limit is passed. An
+operator adds rules to the file `dashboard.toml` (setting `TOTES_DASHBOARD_CONFIG`), for example:
+
+```toml
+[[alert]]
+name = "Much is overdue"
+metric = "overdue_receivable"
+above = 1_000_000
+```
+
+`totes run` checks them after each batch.
+"""
+
+
+@st.fragment(run_every=EVERY)
+def show() -> None:
+    """Draw the rules, and read them again as often as the badge is."""
+    st.title("Alerts")
+    try:
+        with open_bookkeeping(backends().warehouse) as bookkeeping:
+            found = pipeline.alerts(bookkeeping)
+    except TotesError:
+        st.text("Unknown until the warehouse answers.")  # the badge shows the reason
+        return
+    if found.empty:
+        st.markdown(NO_RULES)
+        return
+    holding = sum(found["state"] == "alert")
+    st.text(
+        f"{text.count(holding, 'rule alerts', 'rules alert')}. "
+        f"Last check: {text.moment(found['checked_at'].max())}."
+    )
+    tables.table(
+        found.assign(state=[STATES[state] for state in found["state"]]),
+        {
+            "state": "State",
+            "rule": "Rule",
+            "condition": "Alerts if",
+            "value": "Value",
+            "since": "Since",
+            "checked_at": "Checked at",
+        },
+        key="alerts",
+        file_name="totes-alerts",
+        alt="The alert rules with their last values, those that alert first.",
+    )
+
+
+show()

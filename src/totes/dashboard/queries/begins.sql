@@ -1,2 +1,0 @@
--- The first capture: history begins there.
-SELECT min(captured_at) AS begins FROM totes.batches

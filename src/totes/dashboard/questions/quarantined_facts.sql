@@ -1,0 +1,2 @@
+-- The facts that have versions in quarantine.
+SELECT DISTINCT star_table FROM quarantine;

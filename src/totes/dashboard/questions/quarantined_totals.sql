@@ -1,0 +1,254 @@
+-- The quarantined rows of one fact, by the total that they are missing from:
+--   rows          rows that belong to the total
+--   value         the sum of their amounts; `unvalued` of them have no valid amount or rate
+--   unsure        rows that may belong to it: a field that decides is invalid
+--   outdated      rows of which the total includes an earlier version, as the newest was rejected
+--   difference    the change of the total with the newest versions; unknown for `undetermined` rows
+-- An invalid field of a rejected row is NULL here, and so is an amount of 10^12 or more: it has too
+-- many digits for a sum.
+WITH newest AS (
+    SELECT key, row::json AS row
+    FROM quarantine
+    WHERE star_table = getvariable('fact')
+        AND valid_from <= coalesce(getvariable('as_of'), 'infinity')
+        AND (
+            superseded_at IS NULL
+            OR superseded_at > coalesce(getvariable('as_of'), 'infinity')
+        )
+    QUALIFY row_number() OVER (PARTITION BY key ORDER BY valid_from DESC) = 1
+),
+
+-- The fields of all three facts under common names.
+field AS (
+    SELECT
+        key,
+        CASE getvariable(
+            'fact') WHEN 'fact_payment' THEN row ->> 'payment_date'
+            ELSE row ->> 'created_date'
+        END AS day,
+        row ->> 'created_date' AS created_date,
+        CASE
+            WHEN regexp_full_match(row ->> 'currency_id', '[0-9]{1,9}')
+                THEN (row ->> 'currency_id')::integer
+        END AS currency_id,
+        CASE
+            WHEN regexp_full_match(row ->> 'counterparty_id', '[0-9]{1,9}')
+                THEN (row ->> 'counterparty_id')::integer
+        END AS counterparty_id,
+        CASE
+            WHEN regexp_full_match(row ->> 'agreed_delivery_location_id', '[0-9]{1,9}')
+                THEN (row ->> 'agreed_delivery_location_id')::integer
+        END AS location_id,
+        CASE
+            WHEN regexp_full_match(
+                    coalesce(row ->> 'sales_staff_id', row ->> 'staff_id'), '[0-9]{1,9}'
+                )
+                THEN coalesce(row ->> 'sales_staff_id', row ->> 'staff_id')::integer
+        END AS staff_id,
+        CASE
+            WHEN regexp_full_match(row ->> 'transaction_id', '[0-9]{1,9}')
+                THEN (row ->> 'transaction_id')::integer
+        END AS transaction_id,
+        CASE
+            WHEN regexp_full_match(row ->> 'payment_type_id', '[0-9]{1,9}')
+                THEN (row ->> 'payment_type_id')::integer
+        END AS payment_type_id,
+        CASE row ->> 'paid' WHEN 'true' THEN true WHEN 'false' THEN false END AS paid,
+        CASE getvariable('fact')
+            WHEN 'fact_sales_order' THEN row ->> 'units_sold'
+            WHEN 'fact_purchase_order' THEN row ->> 'item_quantity'
+            ELSE '1'
+        END AS quantity,
+        CASE getvariable('fact')
+            WHEN 'fact_sales_order' THEN row ->> 'unit_price'
+            WHEN 'fact_purchase_order' THEN row ->> 'item_unit_price'
+            ELSE row ->> 'payment_amount'
+        END AS price
+    FROM newest
+),
+
+rejected AS (
+    SELECT
+        field.* REPLACE (
+            CASE
+                WHEN regexp_full_match(day, '(19[0-9]{2}|2[01][0-9]{2}|2200)-[0-9]{2}-[0-9]{2}')
+                    THEN try_cast(day AS date)
+            END AS day,
+            CASE
+                WHEN regexp_full_match(
+                        created_date, '(19[0-9]{2}|2[01][0-9]{2}|2200)-[0-9]{2}-[0-9]{2}'
+                    )
+                    THEN try_cast(created_date AS date)
+            END AS created_date
+        ),
+        CASE
+            WHEN regexp_full_match(price, '-?[0-9]{1,16}(\.[0-9]{1,9})?')
+                AND regexp_full_match(quantity, '-?[0-9]{1,10}')
+                THEN try(price::decimal(25, 9) * quantity::decimal(20, 0))
+        END AS amount
+    FROM field
+),
+
+-- Whose order a payment is for.
+staffed AS (
+    SELECT
+        rejected.* REPLACE (
+            CASE getvariable('fact')
+                WHEN 'fact_payment' THEN coalesce(sale.staff_id, purchase.staff_id)
+                ELSE rejected.staff_id
+            END AS staff_id
+        )
+    FROM rejected
+    LEFT JOIN dim_transaction AS reason ON reason.transaction_id = rejected.transaction_id
+    LEFT JOIN current_order AS sale
+        ON sale.kind = 'sales' AND sale.order_id = reason.sales_order_id
+    LEFT JOIN current_order AS purchase
+        ON purchase.kind = 'purchases' AND purchase.order_id = reason.purchase_order_id
+),
+
+version AS (
+    SELECT
+        rejected.key,
+        false AS counted,
+        selects('currency_ids', rejected.currency_id)
+        AND selects('counterparties', rejected.counterparty_id)
+        AND (
+            getvariable('countries') IS NULL
+            OR list_contains(
+                getvariable('countries'),
+                CASE getvariable('fact')
+                    WHEN 'fact_sales_order' THEN place.country
+                    ELSE counterparty.counterparty_legal_country
+                END
+            )
+        )
+        AND selects('departments', staff.department_name)
+        AND selects('staff_members', rejected.staff_id) AS selected,
+        rejected.day,
+        rejected.created_date,
+        way.direction,
+        rejected.paid,
+        CASE
+            WHEN is_reporting(rejected.currency_id)
+                THEN coalesce(way.sign, 1)::decimal(1, 0) * rejected.amount
+            ELSE try(coalesce(way.sign, 1)::decimal(1, 0) * rejected.amount * rate.high_part)
+        END AS high,
+        CASE
+            WHEN is_reporting(rejected.currency_id) THEN 0
+            ELSE try(coalesce(way.sign, 1)::decimal(1, 0) * rejected.amount * rate.low_part)
+        END AS low
+    FROM staffed AS rejected
+    LEFT JOIN dim_location AS place ON place.location_id = rejected.location_id
+    LEFT JOIN dim_counterparty AS counterparty
+        ON counterparty.counterparty_id = rejected.counterparty_id
+    LEFT JOIN dim_staff AS staff ON staff.staff_id = rejected.staff_id
+    LEFT JOIN payment_direction AS way ON way.payment_type_id = rejected.payment_type_id
+    LEFT JOIN rate ON rate.day = rejected.day AND rate.currency_id = rejected.currency_id
+    UNION ALL
+    SELECT
+        line.order_id::varchar AS key,
+        true AS counted,
+        line.selected,
+        line.day,
+        line.day AS created_date,
+        NULL AS direction,
+        NULL AS paid,
+        try_cast(line.high AS decimal(38, 21)) AS high,
+        try_cast(line.low AS decimal(38, 9)) AS low
+    FROM converted_order AS line
+    WHERE line.kind
+        = CASE getvariable('fact')
+            WHEN 'fact_sales_order' THEN 'sales' WHEN 'fact_purchase_order' THEN 'purchases'
+        END
+        AND line.order_id IN (SELECT try_cast(key AS integer) FROM newest)
+    UNION ALL
+    SELECT
+        line.payment_id::varchar AS key,
+        true AS counted,
+        line.selected,
+        line.day,
+        line.created_date,
+        line.direction,
+        line.paid,
+        try_cast(line.high AS decimal(38, 21)) AS high,
+        try_cast(line.low AS decimal(38, 9)) AS low
+    FROM converted_payment AS line
+    WHERE getvariable('fact') = 'fact_payment'
+        AND line.payment_id IN (SELECT try_cast(key AS integer) FROM newest)
+),
+
+total (name, direction, paid, due) AS (
+    VALUES
+    ('orders', NULL, NULL, 'in the period'),
+    ('cash_in', 'in', true, 'in the period'),
+    ('cash_out', 'out', true, 'in the period'),
+    ('receivable', 'in', false, 'whenever'),
+    ('payable', 'out', false, 'whenever'),
+    ('overdue_receivable', 'in', false, 'before today'),
+    ('overdue_payable', 'out', false, 'before today'),
+    ('uncovered_receivable', 'in', false, 'uncovered'),
+    ('uncovered_payable', 'out', false, 'uncovered')
+),
+
+placed AS (
+    SELECT
+        total.name,
+        version.key,
+        version.counted,
+        CASE WHEN abs(version.high) < 1000000000000 THEN version.high END AS high,
+        CASE WHEN abs(version.high) < 1000000000000 THEN version.low END AS low,
+        version.selected
+        AND (total.direction IS NULL OR version.direction = total.direction)
+        AND (total.paid IS NULL OR version.paid = total.paid)
+        AND CASE total.due
+            WHEN 'in the period' THEN is_in_period(version.day)
+            WHEN 'before today' THEN is_overdue(version.day)
+            WHEN 'uncovered'
+                THEN is_overdue(version.day)
+                    AND is_in_no_run(version.day, version.created_date)
+            ELSE true
+        END AS belongs
+    FROM version
+    CROSS JOIN total
+),
+
+keyed AS (
+    SELECT
+        name,
+        bool_or(belongs) FILTER (WHERE NOT counted) AS belongs,
+        max(high) FILTER (WHERE NOT counted) AS high,
+        max(low) FILTER (WHERE NOT counted) AS low,
+        coalesce(bool_or(belongs) FILTER (WHERE counted), false) AS counted,
+        max(high) FILTER (WHERE counted) AS counted_high,
+        max(low) FILTER (WHERE counted) AS counted_low
+    FROM placed
+    GROUP BY name, key
+),
+
+compared AS (
+    SELECT
+        *,
+        CASE belongs WHEN true THEN high WHEN false THEN 0 END - counted_high AS difference_high,
+        CASE belongs WHEN true THEN low WHEN false THEN 0 END - counted_low AS difference_low
+    FROM keyed
+)
+
+SELECT
+    name AS total,
+    count(*) FILTER (WHERE NOT counted AND belongs) AS rows,
+    total(
+        count(high) FILTER (WHERE NOT counted AND belongs),
+        sum(high) FILTER (WHERE NOT counted AND belongs),
+        sum(low) FILTER (WHERE NOT counted AND belongs)
+    ) AS value,
+    count(*) FILTER (WHERE NOT counted AND belongs AND high IS NULL) AS unvalued,
+    count(*) FILTER (WHERE NOT counted AND belongs IS NULL) AS unsure,
+    count(*) FILTER (WHERE counted) AS outdated,
+    total(
+        count(difference_high) FILTER (WHERE counted),
+        sum(difference_high) FILTER (WHERE counted),
+        sum(difference_low) FILTER (WHERE counted)
+    ) AS difference,
+    count(*) FILTER (WHERE counted AND difference_high IS NULL) AS undetermined
+FROM compared
+GROUP BY name;
