@@ -1,4 +1,4 @@
-"""Real servers for the tests: one PostgreSQL for each worker, fresh databases for each test."""
+"""Fixtures: one PostgreSQL server for each worker, fresh databases for each test."""
 
 import shutil
 import sys
@@ -10,14 +10,17 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import depth
 import hypothesis
 import psycopg
 import pytest
 from installation import Installation
 from psycopg import sql
-from scratch_source import GRANTS, ScratchSource, scratch_source_on
+from scratch_source import GRANTS, ScratchSource, create_scratch_source
 
+from totes import error_policy
 from totes.config.settings import Dsn
+from totes.dashboard.preferences import Preferences, set_preferences
 from totes.embedded.servers import (
     EmbeddedServer,
     Source,
@@ -28,12 +31,19 @@ from totes.warehouse.schema import migrate
 
 if TYPE_CHECKING:
     from s3_service import S3Service
+    from sample_business import SampleBusiness
+    from xdist.remote import Producer
 
-hypothesis.settings.register_profile("ci", deadline=None, print_blob=True)
-hypothesis.settings.load_profile("ci")
+hypothesis.settings.register_profile(
+    "totes",
+    deadline=None,
+    print_blob=True,
+    derandomize=False,  # with CI set, Hypothesis would draw the same examples in each run
+)
+hypothesis.settings.load_profile("totes")
 
 THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-"""What dies with the test need not survive a crash."""
+"""Settings of servers whose data need not survive a crash."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class EmptyWarehouse:
 
 
 class ClusterFactory(Protocol):
-    """Starts a throw-away server with `settings` of its own.
+    """Starts a temporary server with `settings` of its own.
 
     With `standby_of`, a hot standby of that server. The server may be stopped and started again
     with its own `stop` and `start`; the test's end removes it.
@@ -69,36 +79,89 @@ class ClusterFactory(Protocol):
     ) -> EmbeddedServer: ...
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Hypothesis draw its examples by the run's seed."""
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = depth.SEED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have counted (`record_property`), whichever worker ran them."""
+    """Print the run's seed, and the properties that tests of all workers have recorded."""
+    terminalreporter.write_line(f"To draw the same cases again: TEST_SEED={depth.SEED}")
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties:
             terminalreporter.write_line(f"{name}: {value}")
 
 
-LONGEST = ("test_aws_demo.py", "test_history.py", "test_soak.py::test_nothing_is_lost")
+LONGEST = ("aws/deployment/", "test_history.py", "test_soak.py::test_nothing_is_lost")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest are spread over the whole list, so that each worker begins with one."""
-    longest = [item for item in items if any(name in item.nodeid for name in LONGEST)]
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Draw the cases of tests marked `few`; spread the longest tests over the workers."""
+    _draw_cases(config, items)
+    _spread_longest(items)
+
+
+def _draw_cases(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a test or module marked `few(n)`, run n cases that the run's seed draws; all when DEEP."""
+    drawn: dict[tuple[str, int], list[pytest.Item]] = {}
+    for item in items:
+        for node, marker in item.iter_markers_with_node("few"):
+            name = item.nodeid.partition("[")[0] if node is item else node.nodeid
+            drawn.setdefault((name, marker.args[0]), []).append(item)
+    left_out = set()
+    for (name, few), cases in drawn.items():
+        left_out |= {*cases} - {*depth.sample(min(few, len(cases)), cases, name)}
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _spread_longest(items: list[pytest.Item]) -> None:
+    """Spread the longest tests over the list, so that each worker begins with some of them."""
+    longest = [[item for item in items if name in item.nodeid] for name in LONGEST]
+    others = [item for item in items if not any(name in item.nodeid for name in LONGEST)]
     total = len(items)
-    items[:] = [item for item in items if item not in longest]
-    for number, item in enumerate(longest):  # one place earlier would be a worker's last
-        items.insert(number * total // len(longest), item)
+    items[:] = others
+    for number, group in enumerate(longest):  # one place earlier would be a worker's last
+        start = -(-number * total // len(longest))
+        items[start:start] = group
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> object:
+    """Keep the tests that share a deployment on one worker."""
+    from one_worker import GroupOnOneWorker  # noqa: PLC0415  without xdist it can't be imported
+
+    return GroupOnOneWorker(config, log) if config.getvalue("dist") == "worksteal" else None
 
 
 @pytest.fixture(autouse=True)
 def main_module() -> Iterator[None]:
-    """Streamlit's tests replace `__main__`, which processes started later would run again."""
+    """Restore `__main__`, which Streamlit's tests replace and child processes would run again."""
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
 
 
+@pytest.fixture(autouse=True)
+def default_preferences() -> Iterator[None]:
+    """Restore the preferences of the dashboard, which are those of the process."""
+    yield
+    set_preferences(Preferences())
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process retry without pauses."""
+    monkeypatch.setattr(error_policy, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(error_policy, "MAX_PAUSE_SECONDS", 0.0)
+
+
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
-    """A folder with a short path (for sockets) that the system user `nobody` may pass."""
+    """A folder with a short path (for sockets) that the system user `nobody` can traverse."""
     with tempfile.TemporaryDirectory(prefix="totes-") as folder:
         yield Path(folder)
 
@@ -111,7 +174,7 @@ def server(scratch: Path) -> Iterator[EmbeddedServer]:
 
 
 class SystemServer(EmbeddedServer):
-    """A server of the PostgreSQL that the machine has installed, with `binaries` in a folder."""
+    """A server of the PostgreSQL in the folder `binaries`, which the machine has installed."""
 
     binaries: Path
 
@@ -136,8 +199,8 @@ def older(scratch: Path) -> Iterator[EmbeddedServer]:
 
 @pytest.fixture(scope="session")
 def service() -> Iterator["S3Service"]:
-    """S3, and AWS's other services; each test makes a bucket of its own."""
-    from s3_service import S3Service  # noqa: PLC0415  moto takes a second
+    """S3 and other AWS services; each test creates its own bucket."""
+    from s3_service import S3Service  # noqa: PLC0415  importing moto takes a second
 
     with S3Service() as running:
         yield running
@@ -150,13 +213,13 @@ def database_names() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def template(server: EmbeddedServer) -> Source:
-    """The database every test's totesys is cloned from; nobody may stay connected to it."""
+    """The template of every test's totesys; no connection to it may stay open."""
     return prepare_source(server.dsn, "totesys_template")
 
 
 @pytest.fixture(scope="session")
 def fresh(server: EmbeddedServer, template: Source, database_names: Iterator[str]) -> Fresh:
-    """Makes an empty totesys for the time of a `with`."""
+    """A function that creates an empty totesys until the end of a `with` block."""
 
     @contextmanager
     def make() -> Iterator[Totesys]:
@@ -179,7 +242,7 @@ def totesys(fresh: Fresh) -> Iterator[Totesys]:
 
 @pytest.fixture
 def scratch_source(totesys: Totesys, tmp_path: Path) -> ScratchSource:
-    """An empty schema beside totesys, of any shape a test gives it."""
+    """An empty schema in a totesys, in which a test creates its tables."""
     with psycopg.connect(totesys.owner.reveal()) as connection:
         connection.execute(GRANTS)
     return ScratchSource(totesys.owner, totesys.dsn, tmp_path / "lake")
@@ -192,13 +255,13 @@ def any_scratch_source(
     """A scratch source on the embedded PostgreSQL and on an older one."""
     server = request.getfixturevalue({"embedded": "server"}.get(request.param, request.param))
     name = next(database_names)
-    yield scratch_source_on(server, tmp_path, name)
+    yield create_scratch_source(server, tmp_path, name)
     _drop(server.dsn, name)
 
 
 @pytest.fixture(scope="session")
 def migrated(server: EmbeddedServer) -> str:
-    """The database every test's warehouse is cloned from: making its tables takes its time."""
+    """The template of every test's warehouse, as creating its tables takes long."""
     migrate(prepare_warehouse(server.dsn, "warehouse_template").loader)
     return "warehouse_template"
 
@@ -207,7 +270,7 @@ def migrated(server: EmbeddedServer) -> str:
 def warehouse(
     request: pytest.FixtureRequest, server: EmbeddedServer, database_names: Iterator[str]
 ) -> Iterator[EmptyWarehouse]:
-    """A fresh warehouse without rows; without tables, too, where the test says `bare`."""
+    """A fresh warehouse without rows; for tests with the marker `bare`, without tables."""
     name = next(database_names)
     bare = request.node.get_closest_marker("bare")
     template = None if bare else request.getfixturevalue("migrated")
@@ -218,7 +281,7 @@ def warehouse(
 
 @pytest.fixture
 def copied(server: EmbeddedServer, database_names: Iterator[str]) -> Iterator[Callable[[Dsn], Dsn]]:
-    """Copies the warehouse of a DSN, which nobody may be connected to."""
+    """A function that copies the warehouse of a DSN, which must have no connections."""
     names = []
 
     def copy(dsn: Dsn) -> Dsn:
@@ -242,9 +305,47 @@ def installation(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) ->
     return Installation(totesys.owner, totesys.dsn, warehouse.dsn, tmp_path)
 
 
+@pytest.fixture(scope="session")
+def business(
+    server: EmbeddedServer, template: Source, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["SampleBusiness"]:
+    """The business on the pages of the dashboard, one for each worker."""
+    from sample_business import sample_business  # noqa: PLC0415  needed by a few workers only
+
+    with sample_business(server, template, "pages", tmp_path_factory.mktemp("pages")) as made:
+        yield made
+
+
+@pytest.fixture
+def home(scratch: Path) -> Iterator[Path]:
+    """A folder for embedded servers, whose name needs quotes.
+
+    It is not in tmp_path: each new pytest process changes the permissions of that.
+    """
+    folder = Path(tempfile.mkdtemp(dir=scratch)) / "a home's"
+    yield folder
+    shutil.rmtree(folder.parent)
+
+
+@pytest.fixture
+def two_sales(installation: Installation) -> Installation:
+    """A warehouse with two sales in pounds."""
+    installation.with_orders(2).change(
+        "UPDATE currency SET currency_code = 'GBP' WHERE currency_id = 1;"
+        "UPDATE currency SET currency_code = 'USD' WHERE currency_id = 2;"
+        "UPDATE currency SET currency_code = 'EUR' WHERE currency_id = 3;"
+        "UPDATE sales_order SET units_sold = 100, unit_price = 2.50, currency_id = 1,"
+        " created_at = '2022-11-07 09:00', counterparty_id = sales_order_id;"
+        "UPDATE design SET design_name = '<script>alert(1)</script>' WHERE design_id = 1;"
+        "UPDATE sales_order SET design_id = 1"
+    )
+    installation.run()
+    return installation
+
+
 @pytest.fixture
 def cluster(scratch: Path) -> Iterator[ClusterFactory]:
-    """Throw-away servers beside the common one."""
+    """A function that starts temporary servers."""
     with ExitStack() as stack:
 
         def start(*, standby_of: EmbeddedServer | None = None, **settings: str) -> EmbeddedServer:
@@ -261,7 +362,7 @@ def cluster(scratch: Path) -> Iterator[ClusterFactory]:
 
 
 def _drop(server: Dsn, database: str) -> None:
-    """Also where a failed test left connections."""
+    """Drop a database, even if a failed test left connections."""
     with psycopg.connect(server.reveal(), autocommit=True) as connection:
         connection.execute(
             sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database))
@@ -269,7 +370,7 @@ def _drop(server: Dsn, database: str) -> None:
 
 
 def _copy(primary: EmbeddedServer, standby: EmbeddedServer) -> None:
-    standby._make_folder()
+    standby._make_folders()
     primary.run(
         "pg_basebackup",
         f"--dbname={primary.dsn.reveal()}",

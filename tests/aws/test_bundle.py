@@ -1,4 +1,4 @@
-"""The Lambda functions' zip: small enough, made the same again, and complete."""
+"""The Lambda functions' zip is reproducible, complete, and small enough."""
 
 import subprocess
 import sys
@@ -20,10 +20,10 @@ def archive() -> zipfile.ZipFile:
     return zipfile.ZipFile(bundle.ready())
 
 
-def test_it_is_made_the_same_again(archive: zipfile.ZipFile, tmp_path: Path) -> None:
-    """All that could differ; deflating the same twice needs no proof."""
+def test_a_second_build_has_the_same_files(archive: zipfile.ZipFile, tmp_path: Path) -> None:
+    """Compares the installed files: compressing the same files twice gives the same zip."""
     site = tmp_path / "site"
-    bundle.lay_out(site)
+    bundle.install_all(site)
     again = {
         path.relative_to(site).as_posix(): path.read_bytes()
         for path in site.rglob("*")
@@ -35,7 +35,7 @@ def test_it_is_made_the_same_again(archive: zipfile.ZipFile, tmp_path: Path) -> 
     assert fixed == {((1980, 1, 1, 0, 0, 0), 0o100644)}
 
 
-def test_it_has_nothing_that_a_function_can_not_use(archive: zipfile.ZipFile) -> None:
+def test_the_bundle_has_no_files_that_a_function_can_not_use(archive: zipfile.ZipFile) -> None:
     names = archive.namelist()
     packages = {name.partition("/")[0] for name in names}
     assert {"totes", "duckdb", "psycopg", "boto3", "aws_lambda_powertools"} <= packages
@@ -50,15 +50,17 @@ def test_it_has_nothing_that_a_function_can_not_use(archive: zipfile.ZipFile) ->
     assert not [name for name in names if own in archive.read(name)]
 
 
-def test_the_roots_of_rds_lie_in_it_where_the_secrets_name_them(archive: zipfile.ZipFile) -> None:
-    """A function's working folder is the zip's; a person's is this project's."""
+def test_the_bundle_has_the_root_certificates_of_rds_at_the_path_in_the_secrets(
+    archive: zipfile.ZipFile,
+) -> None:
+    """A function's working directory is the unpacked zip; a person's is the checkout."""
     path = "data/rds-ca.pem"
     assert f'"sslrootcert": "{path}"' in (bundle.ROOT / "docs" / "operations.md").read_text()
     assert archive.read(path) == (bundle.ROOT / path).read_bytes()
 
 
-def test_every_module_is_compiled_for_where_it_will_lie(archive: zipfile.ZipFile) -> None:
-    """Unchecked: the flags after the magic number say that nothing is looked up again."""
+def test_every_module_is_compiled_for_lambdas_folder(archive: zipfile.ZipFile) -> None:
+    """The flags after the magic number are those of an unchecked hash."""
     names = set(archive.namelist())
     modules = {Path(name) for name in names if name.endswith(".py")}
     lacking = [
@@ -72,11 +74,13 @@ def test_every_module_is_compiled_for_where_it_will_lie(archive: zipfile.ZipFile
     assert b"/var/task/totes/aws/handlers.py" in handlers
 
 
-def test_more_than_lambda_takes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zip_beyond_lambdas_limit_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "large").write_bytes(bytes(11))
     monkeypatch.setattr(bundle, "LIMIT_BYTES", 10)
-    with pytest.raises(SystemExit, match="Lambda takes"):
+    with pytest.raises(SystemExit, match="Lambda's limit"):
         bundle.pack(tmp_path / "site", tmp_path / "zip")
     assert not (tmp_path / "zip").exists()
 
@@ -85,6 +89,7 @@ ALONE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from totes.aws import handlers
+from totes.warehouse import records  # imported only for a large first load
 
 class Context:
     aws_request_id = "alone"
@@ -99,10 +104,10 @@ print("from elsewhere:", [file for file in files if file and not file.startswith
 """
 
 
-def test_the_functions_run_from_it_alone(
+def test_the_functions_run_without_other_packages(
     archive: zipfile.ZipFile, installation: Installation, tmp_path: Path
 ) -> None:
-    installation.filled(3)
+    installation.with_orders(3)
     task = tmp_path / "task"
     archive.extractall(task)
     done = subprocess.run(
@@ -114,5 +119,5 @@ def test_the_functions_run_from_it_alone(
         text=True,
     )
     assert done.stdout.splitlines()[-1] == "from elsewhere: []"
-    assert installation.ask("SELECT count(*) FROM totes.batches") == [(1,)]
+    assert installation.query("SELECT count(*) FROM totes.batches") == [(1,)]
     assert bundle.cold_start_seconds(task) > 0

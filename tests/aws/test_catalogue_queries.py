@@ -1,4 +1,4 @@
-"""The catalogue over the lake: as Terraform would make it, asked as Athena would be."""
+"""The catalogue of the lake: Terraform's plan of it, and its queries with Athena's semantics."""
 
 import fcntl
 import json
@@ -13,18 +13,18 @@ from typing import Any
 import psycopg
 import pytest
 import sqlglot
-from athena import Athena, Table, columns_of, is_view, partition_of, record
-from cloud import Missing, Terraform, plugins, provider_version
+from athena import Athena, Table, columns_of, is_view, partition_of, view_record
 from faults import killed_at
 from installation import Installation
 from lake_reader import batches, lines
 from sqlglot import exp
-from test_totesys_sql import COLUMNS
+from terraform_cli import MissingToolError, Terraform, plugin_folder, provider_version
+from totesys_columns import COLUMNS
 
 from totes.lake.folder import FolderStore
 from totes.lake.manifest import RATES, ProcessedManifest, data_path, processed_manifest_path
 from totes.stages.replay import replay
-from totes.star.definition import TOTESYS
+from totes.star.folder import TOTESYS
 
 MODULE = Path(__file__).parents[2] / "terraform" / "modules" / "catalogue"
 STAR_TABLES = json.loads((MODULE / "star_tables.json").read_text())
@@ -47,22 +47,22 @@ SETTINGS = {
 
 
 def test_the_columns_of_the_ingestion_store_are_those_of_totesys_and_of_the_rates() -> None:
-    known = {table: [c.split()[0] for c in columns] for table, columns in COLUMNS.items()}
-    known[RATES] = [column.name for column in TOTESYS.tables["fact_exchange_rate"].columns]
-    assert {table: described["columns"] for table, described in SOURCE_TABLES.items()} == known
+    expected = {table: [c.split()[0] for c in columns] for table, columns in COLUMNS.items()}
+    expected[RATES] = [column.name for column in TOTESYS.tables["fact_exchange_rate"].columns]
+    assert {table: described["columns"] for table, described in SOURCE_TABLES.items()} == expected
 
 
 def column_names(table: str) -> list[str]:
-    """Those of a star table in the catalogue."""
+    """Return the columns of a star table in the catalogue."""
     return [column["name"] for column in STAR_TABLES[table]["columns"]]
 
 
-# --- as it is made -------------------------------------------------------------------------------
+# --- the plan ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What Terraform would make: tables by database, and saved queries by name."""
+    """The catalogue in Terraform's plan: tables by database, and saved queries by name."""
 
     ingestion: list[Table]
     processed: list[Table]
@@ -70,7 +70,7 @@ class Catalogue:
     workgroup: Mapping[str, Any]
 
     def over(self, installation: Installation) -> tuple[Athena, Athena]:
-        """Ingestion and processed."""
+        """Return both databases, ingestion and processed."""
         buckets = {"the-ingestion": installation.ingestion, "the-processed": installation.processed}
         return Athena(self.ingestion, buckets), Athena(self.processed, buckets)
 
@@ -102,10 +102,10 @@ def planned(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    """From the plan, for which no account is asked."""
+    """The catalogue from Terraform's plan, which needs no account."""
     try:
-        plugins(provider_version())
-    except Missing as missing:
+        plugin_folder(provider_version())
+    except MissingToolError as missing:
         pytest.skip(str(missing))
     own = tmp_path_factory.getbasetemp()
     common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own  # of this run alone
@@ -127,7 +127,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     return Catalogue(**by_store, queries=queries, workgroup=workgroup)
 
 
-def test_every_day_of_every_table_is_looked_for_where_the_stages_put_it(
+def test_partition_projection_finds_the_files_of_every_table_and_day(
     catalogue: Catalogue,
 ) -> None:
     for store, tables in (("ingestion", catalogue.ingestion), ("processed", catalogue.processed)):
@@ -148,7 +148,7 @@ def test_every_day_of_every_table_is_looked_for_where_the_stages_put_it(
 
 
 def test_every_query_is_athenas_sql_and_reads_views_only(catalogue: Catalogue) -> None:
-    """Whoever reads a raw table counts orphans, too."""
+    """A raw table contains orphaned files."""
     expected = {f"current_{name}" for name in [*COLUMNS, *FACTS]}
     assert catalogue.queries.keys() > expected | {"history_of_one_sales_order"}
     for query in catalogue.queries.values():
@@ -159,7 +159,7 @@ def test_every_query_is_athenas_sql_and_reads_views_only(catalogue: Catalogue) -
         assert {table.name for table in parsed.find_all(exp.Table)} <= views
 
 
-def test_a_question_has_a_price_limit_and_its_result_is_encrypted(catalogue: Catalogue) -> None:
+def test_a_query_has_a_cost_limit_and_its_result_is_encrypted(catalogue: Catalogue) -> None:
     [settings] = catalogue.workgroup["configuration"]
     assert settings["enforce_workgroup_configuration"] is True
     assert 0 < settings["bytes_scanned_cutoff_per_query"] <= 10 * 2**30
@@ -169,13 +169,13 @@ def test_a_question_has_a_price_limit_and_its_result_is_encrypted(catalogue: Cat
     assert encryption == {"encryption_option": "SSE_KMS", "kms_key_arn": key}
 
 
-# --- as it answers -------------------------------------------------------------------------------
+# --- the queries ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def littered(installation: Installation) -> Installation:
-    """Whose second batch, with changes and deletions, left orphans in both stores."""
-    installation = installation.filled(8).with_rates()
+def with_orphans(installation: Installation) -> Installation:
+    """An installation with orphaned files of a second batch in both stores."""
+    installation = installation.with_orders(8).with_rates()
     installation.run()
     installation.change(
         "UPDATE sales_order SET units_sold = units_sold + 1 WHERE sales_order_id <= 3;"
@@ -192,42 +192,44 @@ def littered(installation: Installation) -> Installation:
     return installation
 
 
-def test_orphans_are_not_counted_in_all_nor_by_day(
-    catalogue: Catalogue, littered: Installation
+def test_orphaned_files_are_not_counted_in_total_nor_by_day(
+    catalogue: Catalogue, with_orphans: Installation
 ) -> None:
-    ingestion, processed = catalogue.over(littered)
+    ingestion, processed = catalogue.over(with_orphans)
     for athena, named, table in (
-        (ingestion, _ingested(littered, "sales_order"), "sales_order"),
-        (processed, _processed(littered, 1, "fact_sales_order"), "fact_sales_order"),
+        (ingestion, _ingested(with_orphans, "sales_order"), "sales_order"),
+        (processed, _processed(with_orphans, 1, "fact_sales_order"), "fact_sales_order"),
     ):
-        [(all_rows,)] = athena.ask(f"SELECT count(*) FROM {table}_raw")
-        [(counted,)] = athena.ask(f"SELECT count(*) FROM {table}")
+        [(all_rows,)] = athena.query(f"SELECT count(*) FROM {table}_raw")
+        [(counted,)] = athena.query(f"SELECT count(*) FROM {table}")
         assert counted == named < all_rows
     query = catalogue.queries["changes_of_one_day_sales_order"]["query"]
-    days = {f"{batch.captured_at:%Y %m %d}" for batch in batches(FolderStore(littered.ingestion))}
-    by_day = [row for day in days for row in ingestion.ask(query, *day.split())]
-    assert len(by_day) == _ingested(littered, "sales_order")
-    assert ingestion.ask(query, "2026", "01", "01") == []
+    days = {
+        f"{batch.captured_at:%Y %m %d}" for batch in batches(FolderStore(with_orphans.ingestion))
+    }
+    by_day = [row for day in days for row in ingestion.query(query, *day.split())]
+    assert len(by_day) == _ingested(with_orphans, "sales_order")
+    assert ingestion.query(query, "2026", "01", "01") == []
 
 
-def test_the_current_state_is_totesys_and_the_warehouses(
-    catalogue: Catalogue, littered: Installation
+def test_the_current_rows_equal_totesys_and_the_warehouse(
+    catalogue: Catalogue, with_orphans: Installation
 ) -> None:
-    ingestion, processed = catalogue.over(littered)
+    ingestion, processed = catalogue.over(with_orphans)
     for table, described in SOURCE_TABLES.items():
-        found = ingestion.ask(catalogue.queries[f"current_{table}"]["query"])
+        found = ingestion.query(catalogue.queries[f"current_{table}"]["query"])
         if table == RATES:
-            rates = littered.ask("SELECT rate_id, rate FROM current_exchange_rate ORDER BY 1")
+            rates = with_orphans.query("SELECT rate_id, rate FROM current_exchange_rate ORDER BY 1")
             assert [(row[0], Decimal(row[3])) for row in found] == rates
             continue
         texts = ", ".join(f"{column}::text" for column in described["columns"])
-        with psycopg.connect(littered.source.reveal()) as connection:
+        with psycopg.connect(with_orphans.source.reveal()) as connection:
             query = f'SELECT {texts} FROM "{table}" t ORDER BY t.{described["key"]}'
             assert [row[:-2] for row in found] == connection.execute(query).fetchall(), table
     for table in FACTS:
-        found = processed.ask(catalogue.queries[f"current_{table}"]["query"])
+        found = processed.query(catalogue.queries[f"current_{table}"]["query"])
         columns = column_names(table)
-        there = littered.ask(
+        there = with_orphans.query(
             f"SELECT {', '.join(columns)} FROM {table} WHERE valid_to IS NULL ORDER BY 1"
         )
         assert [row[:-1] for row in found] == there, table
@@ -235,21 +237,21 @@ def test_the_current_state_is_totesys_and_the_warehouses(
 
 
 def test_the_history_of_one_row_has_each_version_and_its_end(
-    catalogue: Catalogue, littered: Installation
+    catalogue: Catalogue, with_orphans: Installation
 ) -> None:
-    ingestion, processed = catalogue.over(littered)
+    ingestion, processed = catalogue.over(with_orphans)
     year = f"{datetime.now(UTC):%Y}"
 
     def ask(athena: Athena, name: str, *parameters: str) -> list[tuple[Any, ...]]:
-        return athena.ask(catalogue.queries[f"history_of_one_{name}"]["query"], *parameters)
+        return athena.query(catalogue.queries[f"history_of_one_{name}"]["query"], *parameters)
 
     changed = ask(ingestion, "sales_order", "2", year)
     assert [row[0] for row in changed] == [1, 2, 3]
-    known = batches(FolderStore(littered.ingestion))
+    known = batches(FolderStore(with_orphans.ingestion))
     for (batch, _, end, op, xid, key, *_), then in zip(changed, [*known[1:], None], strict=True):
         [line] = [
             line
-            for line in lines(FolderStore(littered.ingestion), known[batch - 1], "sales_order")
+            for line in lines(FolderStore(with_orphans.ingestion), known[batch - 1], "sales_order")
             if line["sales_order_id"] == 2
         ]
         assert (op, xid, key) == ("upsert", line["_xid"], "2")
@@ -257,7 +259,7 @@ def test_the_history_of_one_row_has_each_version_and_its_end(
     deleted = ask(ingestion, "payment", "2", year)
     assert [(row[0], row[3]) for row in deleted] == [(1, "upsert"), (2, "delete")]
     assert ask(ingestion, "sales_order", "2", "2199") == []
-    history = littered.ask(
+    history = with_orphans.query(
         "SELECT valid_from, valid_to, units_sold, unit_price FROM fact_sales_order"
         " WHERE sales_order_id = 2 ORDER BY 1"
     )
@@ -277,38 +279,44 @@ def test_the_history_of_one_row_has_each_version_and_its_end(
 def test_processed_views_follow_the_current_generation(
     catalogue: Catalogue, installation: Installation
 ) -> None:
-    installation.filled(5).run()
+    installation.with_orders(5).run()
     list(replay(installation.pipeline))
     installation.change("UPDATE sales_order SET units_sold = 7 WHERE sales_order_id = 1")
     installation.run()
     _, processed = catalogue.over(installation)
-    assert processed.ask("SELECT generation FROM current_generation") == [(2,)]
+    assert processed.query("SELECT generation FROM current_generation") == [(2,)]
     for table in ("fact_sales_order", "dim_date", "dim_design"):
-        [(counted,)] = processed.ask(f"SELECT count(*) FROM {table}")
-        [(both,)] = processed.ask(f"SELECT count(*) FROM {table}_raw")
+        [(counted,)] = processed.query(f"SELECT count(*) FROM {table}")
+        [(both,)] = processed.query(f"SELECT count(*) FROM {table}_raw")
         assert counted == _processed(installation, 2, table) < both
 
 
-def test_a_generation_beyond_the_projected_ones_is_an_error_not_an_empty_answer(
+def test_a_generation_beyond_the_projected_ones_is_an_error(
     catalogue: Catalogue, installation: Installation
 ) -> None:
-    installation.filled(1).run()
+    installation.with_orders(1).run()
     store = FolderStore(installation.processed)
     for number in (2, 3, 4):
         store.create(f"generations/{number:06d}.json", json.dumps({"generation": number}).encode())
     _, processed = catalogue.over(installation)
     with pytest.raises(Exception, match="raise the variable generations of the catalogue to 4"):
-        processed.ask("SELECT count(*) FROM fact_sales_order")
+        processed.query("SELECT count(*) FROM fact_sales_order")
 
 
-def test_a_view_gives_the_columns_it_says(catalogue: Catalogue, installation: Installation) -> None:
-    """Athena refuses a view whose record says otherwise as stale."""
-    installation.filled(1).run()
+def test_a_view_has_the_columns_of_its_description(
+    catalogue: Catalogue, installation: Installation
+) -> None:
+    """Athena rejects a view as stale if they differ."""
+    installation.with_orders(1).run()
     tables = (catalogue.ingestion, catalogue.processed)
     for athena, described in zip(catalogue.over(installation), tables, strict=True):
         for table in filter(is_view, described):
-            said = {column["name"]: column["type"] for column in record(table)["columns"]}
-            assert {name: TRINO.get(kind, kind) for name, kind in said.items()} == hive(table)
+            described_types = {
+                column["name"]: column["type"] for column in view_record(table)["columns"]
+            }
+            assert {name: TRINO.get(kind, kind) for name, kind in described_types.items()} == hive(
+                table
+            )
             assert dict(athena.columns(table["name"])) == columns_of(table), table["name"]
 
 
@@ -318,13 +326,13 @@ def hive(table: Table) -> dict[str, str]:
 
 
 def _ingested(installation: Installation, table: str) -> int:
-    """Lines of a table that manifests name."""
+    """Count a table's lines in the files that manifests name."""
     store = FolderStore(installation.ingestion)
     return sum(len(lines(store, batch, table)) for batch in batches(store))
 
 
 def _processed(installation: Installation, generation: int, table: str) -> int:
-    """Rows of a star table that the manifests of one generation name."""
+    """Count a star table's rows in the files that the manifests of a generation name."""
     store, total, batch = FolderStore(installation.processed), 0, 1
     while store.exists(path := processed_manifest_path(generation, batch)):
         manifest = ProcessedManifest.from_json(store.get(path), path)

@@ -1,4 +1,4 @@
-"""Passwords out of Secrets Manager: what is in a secret is used or refused, and never shown."""
+"""DSNs from Secrets Manager: a secret is used or rejected, and never shown."""
 
 import itertools
 import json
@@ -12,10 +12,17 @@ import pytest
 from installation import Installation
 from s3_service import Fault, S3Service
 
-from totes.config import secrets as secret
-from totes.config.resources import Places
-from totes.config.settings import Dsn, listed, load_settings
-from totes.errors import SourceAway, SourceError, TotesError, UsageError, WarehouseAway
+from totes.config import secrets
+from totes.config.resources import Resources
+from totes.config.settings import Dsn, list_settings, load_settings
+from totes.config.sign_in import sign_in
+from totes.errors import (
+    SourceError,
+    SourceUnavailable,
+    TotesError,
+    UsageError,
+    WarehouseUnavailable,
+)
 from totes.source.session import connect
 
 SECRET = "open sesame/%$'"
@@ -25,7 +32,7 @@ WHOLE = {**PARTS, "password": SECRET, "engine": "postgres", "sslmode": "require"
 
 
 class Vault:
-    """Secrets Manager, with one secret that a test may change."""
+    """One secret in Secrets Manager."""
 
     def __init__(self, name: str) -> None:
         self._client = boto3.client("secretsmanager")
@@ -43,20 +50,20 @@ class Vault:
 def vault(service: S3Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
     service.environment(monkeypatch)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    secret._kept_provider.cache_clear()
-    made = Vault(f"totes/{next(NUMBERS)}")
-    monkeypatch.setenv("TOTES_SOURCE_SECRET", made.name)
-    yield made
+    secrets._cached_provider.cache_clear()
+    vault = Vault(f"totes/{next(NUMBERS)}")
+    monkeypatch.setenv("TOTES_SOURCE_SECRET", vault.name)
+    yield vault
     service.fail(None)
-    secret._kept_provider.cache_clear()
+    secrets._cached_provider.cache_clear()
 
 
 def source() -> Dsn:
-    return Places(load_settings()).source
+    return Resources(load_settings()).source
 
 
-def refusal(kind: type[TotesError]) -> str:
-    """What is said of a secret that can't be used; nothing of it is shown, nor with a traceback."""
+def error_message(kind: type[TotesError]) -> str:
+    """The message of a secret that can't be used; neither it nor the traceback shows the secret."""
     with pytest.raises(kind) as raised:
         _ = source()
     assert "sesame" not in "".join(traceback.format_exception(raised.value))
@@ -64,7 +71,7 @@ def refusal(kind: type[TotesError]) -> str:
     return str(raised.value)
 
 
-def test_a_secret_is_a_whole_dsn(vault: Vault) -> None:
+def test_a_secret_can_hold_a_complete_dsn(vault: Vault) -> None:
     vault.put(WHOLE)
     assert str(source()) == "me@db.example:5433/totesys"
     assert source().parts["sslmode"] == "require"
@@ -74,7 +81,7 @@ def test_a_secret_is_a_whole_dsn(vault: Vault) -> None:
     )  # fmt: skip
 
 
-def test_a_secret_of_rds_has_user_and_password_alone_and_the_dsn_the_rest(
+def test_the_dsn_setting_completes_a_secret_that_rds_manages(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vault.put({"username": "me", "password": SECRET})
@@ -82,78 +89,95 @@ def test_a_secret_of_rds_has_user_and_password_alone_and_the_dsn_the_rest(
         "TOTES_SOURCE_DSN", "postgresql://you:old@db.example/totesys?sslmode=require"
     )
     assert str(source()) == "me@db.example/totesys"
-    assert SECRET not in str({one.name: one.value for one in listed(load_settings())})
+    assert SECRET not in str({one.name: one.value for one in list_settings(load_settings())})
     assert "old" not in source().reveal()
     monkeypatch.setenv("TOTES_SOURCE_DSN", "host=db.example")
-    assert refusal(UsageError).endswith(
-        "(TOTES_SOURCE_SECRET) lacks dbname: put it there, or into TOTES_SOURCE_DSN."
+    assert error_message(UsageError).endswith(
+        "(TOTES_SOURCE_SECRET) has no dbname: add it to the secret or to TOTES_SOURCE_DSN."
     )
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (SECRET, "is not a JSON object such as"),
         (f'["{SECRET}"]', "is not a JSON object such as"),
         (f'{{"password": "{SECRET}"', "is not a JSON object such as"),
-        (PARTS, "lacks password: put it there."),
-        ({"api_key": SECRET}, "lacks host, dbname, user, password: put it there, or into TOTES_SO"),
-        ({**WHOLE, "password": [SECRET]}, "has a password that is neither a text nor a number"),
-        ({**WHOLE, "password": f"{SECRET}\0"}, "holds a part that libpq doesn't take"),
+        (PARTS, "has no password: add it to the secret."),
+        (
+            {"api_key": SECRET},
+            "has no host, dbname, user, password: add it to the secret or to TOTES_SO",
+        ),
+        ({**WHOLE, "password": [SECRET]}, "has a password that is neither a string nor a number"),
+        ({**WHOLE, "password": f"{SECRET}\0"}, "has a value that libpq rejects"),
     ],
 )
-def test_a_secret_that_is_no_dsn_is_refused_without_showing_it(
-    vault: Vault, content: object, said: str
+def test_an_invalid_secret_is_rejected_and_not_shown(
+    vault: Vault, content: object, message: str
 ) -> None:
     vault.put(content)
-    assert refusal(UsageError).startswith(f"The secret {vault.name} (TOTES_SOURCE_SECRET) ")
-    assert said in refusal(UsageError)
+    assert error_message(UsageError).startswith(f"The secret {vault.name} (TOTES_SOURCE_SECRET) ")
+    assert message in error_message(UsageError)
 
 
-def test_a_secret_that_is_not_there_is_named(vault: Vault) -> None:
-    assert refusal(UsageError) == (
+def test_a_missing_secret_is_named(vault: Vault) -> None:
+    assert error_message(UsageError) == (
         f"The secret {vault.name} (TOTES_SOURCE_SECRET) can't be read: "
         "there is no such secret in this account and region."
     )
 
 
-REFUSED = "400 Bad Request"
+BAD_REQUEST = "400 Bad Request"
 
 
 @pytest.mark.usefixtures("vault")
 @pytest.mark.parametrize(
-    ("fault", "kind", "said"),
+    ("fault", "kind", "message"),
     [
-        (Fault("", REFUSED, "AccessDeniedException"), UsageError, "may not read it: grant secrets"),
-        (Fault("", REFUSED, "ExpiredTokenException"), UsageError, "the credentials have expired"),
-        (Fault("", "500 Oh No", "InternalServiceError"), SourceAway, "just now: InternalService"),
+        (
+            Fault("", BAD_REQUEST, "AccessDeniedException"),
+            UsageError,
+            "may not read it: grant secrets",
+        ),
+        (
+            Fault("", BAD_REQUEST, "ExpiredTokenException"),
+            UsageError,
+            "the credentials have expired",
+        ),
+        (
+            Fault("", "500 Oh No", "InternalServiceError"),
+            SourceUnavailable,
+            "temporarily unavailable: InternalService",
+        ),
     ],
 )
-def test_a_refusal_of_secrets_manager_is_one_sentence(
-    service: S3Service, fault: Fault, kind: type[TotesError], said: str
+def test_an_error_of_secrets_manager_is_one_sentence(
+    service: S3Service, fault: Fault, kind: type[TotesError], message: str
 ) -> None:
     service.fail(replace(fault, method="POST"))
-    assert said in refusal(kind)
+    assert message in error_message(kind)
 
 
-def test_a_secrets_manager_that_is_away_is_asked_again_later(
+def test_an_unreachable_secrets_manager_is_a_temporary_error(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vault.put(WHOLE)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("TOTES_WAREHOUSE_SECRET", vault.name)
-    assert "can't be read just now: Could not connect" in refusal(SourceAway)
-    with pytest.raises(WarehouseAway, match=r"\(TOTES_WAREHOUSE_SECRET\) can't be read just now"):
-        _ = Places(load_settings()).warehouse
+    assert "is temporarily unavailable: Could not connect" in error_message(SourceUnavailable)
+    with pytest.raises(
+        WarehouseUnavailable, match=r"\(TOTES_WAREHOUSE_SECRET\) is temporarily unavailable"
+    ):
+        _ = Resources(load_settings()).warehouse
 
 
 @pytest.mark.usefixtures("vault")
-def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_aws_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aws_lambda_powertools.utilities.parameters", None)
-    assert "install terrific-totes[aws]" in refusal(UsageError)
+    assert "install terrific-totes[aws]" in error_message(UsageError)
 
 
-def test_a_password_that_may_travel_in_the_clear_is_warned_of(
+def test_a_dsn_without_required_tls_is_warned_of(
     vault: Vault, caplog: pytest.LogCaptureFixture
 ) -> None:
     vault.put({**WHOLE, "sslmode": "prefer"})
@@ -163,43 +187,72 @@ def test_a_password_that_may_travel_in_the_clear_is_warned_of(
     assert "sesame" not in line
 
 
-def test_a_totesys_that_a_secret_names_is_only_ever_read(vault: Vault) -> None:
+def test_a_source_from_a_secret_is_only_read(vault: Vault) -> None:
     vault.put(WHOLE)
-    with pytest.raises(UsageError, match="only ever read"):
-        _ = Places(load_settings()).business
+    with pytest.raises(UsageError, match="only reads"):
+        _ = Resources(load_settings()).source_owner
 
 
 def as_secret(dsn: Dsn, **others: str) -> dict[str, str]:
-    """What a secret of this database holds; the embedded servers ask no password of anyone."""
-    known = {key: str(value) for key, value in dsn.parts.items()}
-    return {**known, "password": SECRET, **others}
+    """The secret of this database; the embedded servers accept any password."""
+    parts = {key: str(value) for key, value in dsn.parts.items()}
+    return {**parts, "password": SECRET, **others}
 
 
-def test_a_rotated_password_is_fetched_anew_once(
+def test_a_rotated_password_is_fetched_once(
     vault: Vault, service: S3Service, installation: Installation, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Here the user is another, too, as with rotation between two users."""
+    """The user changes too, as in rotation between two users."""
     vault.put(as_secret(installation.source, user="former"))
-    known = source()
-    with pytest.raises(SourceError, match='role "former" does not exist'), connect(known):
+    dsn = source()
+    with pytest.raises(SourceError, match='role "former" does not exist'), connect(dsn):
         pass
     vault.put(as_secret(installation.source))
-    with caplog.at_level("INFO", "totes"), connect(known) as first:
+    with caplog.at_level("INFO", "totes"), connect(dsn) as first:
         assert first.info.user == installation.source.parts["user"]
     assert "former" in caplog.text
     assert "sesame" not in caplog.text
     service.fail(Fault("POST", "500 Oh No", "InternalServiceError"))
-    with connect(known):
-        assert service.faults == 0, "what was fetched is kept"
+    with connect(dsn):
+        assert service.faults == 0, "the fetched secret is cached"
 
 
-def test_the_command_line_reads_secrets_too(vault: Vault, installation: Installation) -> None:
-    installation.filled(3)
+def test_commands_read_secrets(vault: Vault, installation: Installation) -> None:
+    installation.with_orders(3)
     vault.put(as_secret(installation.source))
-    named = installation.having(source_dsn="", source_secret=vault.name)
-    assert named.totes("run", "--once").exit_code == 0
-    checked = named.totes("check")
+    configured = installation.with_settings(source_dsn="", source_secret=vault.name)
+    assert configured.totes("run", "--once").exit_code == 0
+    checked = configured.totes("check")
     assert checked.exit_code == 0, checked.output
-    shown = named.totes("settings").output
+    shown = configured.totes("settings").output
     assert vault.name in shown
     assert "sesame" not in checked.output + shown
+
+
+def test_the_dashboards_sign_in_reads_its_secrets(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "OIDC_SECRET": vault.name,
+        "OIDC_URL": "http://127.0.0.1/.well-known/openid-configuration",
+        "URL": "http://127.0.0.1:8501",
+        "OPERATORS": "me@totes.example",
+    }.items():
+        monkeypatch.setenv(f"TOTES_DASHBOARD_{name}", value)
+    vault.put({"client_id": "dashboard", "client_secret": SECRET, "owner": ["a", "b"]})
+    found = sign_in(load_settings())
+    assert found is not None
+    assert found.provider["client_id"] == "dashboard"
+    assert found.provider["client_secret"] == SECRET
+    assert SECRET not in str(found)
+    secrets._cached_provider.cache_clear()
+    vault.put({"client_id": "dashboard", "client_secret": ""})
+    with pytest.raises(UsageError, match="lacks TOTES_DASHBOARD_OIDC_CLIENT_SECRET"):
+        sign_in(load_settings())
+    secrets._cached_provider.cache_clear()
+    vault.put({"client_secret": [SECRET]})
+    with pytest.raises(
+        UsageError, match=r"\(TOTES_DASHBOARD_OIDC_SECRET\) has a client_s"
+    ) as error:
+        sign_in(load_settings())
+    assert SECRET not in str(error.value)

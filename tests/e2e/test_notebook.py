@@ -1,4 +1,4 @@
-"""The notebook over the lake: run as a reader would, its answers held against the warehouse's."""
+"""The notebook on the lake: its results equal those of the same queries in the warehouse."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from nbclient.exceptions import CellExecutionError
 from totes.stages.replay import replay
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "lake.ipynb"
-ANSWERS = """
+PRINT_RESULTS = """
 import json
 print(json.dumps({
     "best_designs": best_designs.fetchall(),
@@ -26,8 +26,8 @@ print(json.dumps({
 """
 
 
-def executed(cell: str = "") -> Any:
-    """The last line that the notebook prints, with one more `cell` at its end."""
+def run_notebook(cell: str = "") -> Any:
+    """Run the notebook with `cell` as its last cell; return the last line of the output."""
     notebook = nbformat.reads(NOTEBOOK.read_text(), as_version=4)  # type: ignore[no-untyped-call]
     notebook.cells.append(nbformat.v4.new_code_cell(cell))  # type: ignore[no-untyped-call]
     where = {"metadata": {"path": str(NOTEBOOK.parent)}}
@@ -37,8 +37,8 @@ def executed(cell: str = "") -> Any:
 
 @pytest.fixture
 def lake(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Installation:
-    """With changes told and silent, deletions, a file nobody names, and a second generation."""
-    installation = installation.filled(40).with_rates()
+    """An installation with changes, deletions, orphaned files and a second generation."""
+    installation = installation.with_orders(40).with_rates()
     installation.run()
     installation.change(
         "UPDATE sales_order SET design_id = design_id % 20 + 1 WHERE sales_order_id <= 3"
@@ -62,9 +62,9 @@ def lake(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Install
     return installation
 
 
-def test_the_lake_answers_as_the_warehouse_does(lake: Installation) -> None:
-    found = json.loads(executed(ANSWERS))
-    designs = lake.ask(
+def test_the_notebooks_results_equal_those_of_the_warehouse(lake: Installation) -> None:
+    found = json.loads(run_notebook(PRINT_RESULTS))
+    designs = lake.query(
         "SELECT design_name, count(*), count(*) FILTER (WHERE rate IS NULL), sum(units_sold),"
         " round(sum(units_sold * unit_price * rate), 2) FROM current_sales_order s"
         " JOIN dim_design USING (design_id) JOIN dim_currency c USING (currency_id)"
@@ -72,11 +72,10 @@ def test_the_lake_answers_as_the_warehouse_does(lake: Installation) -> None:
         "   ON r.rate_date = s.created_date AND r.currency_code = c.currency_code"
         " GROUP BY design_id, design_name ORDER BY 5 DESC NULLS LAST, design_id LIMIT 10"
     )
-    for lakes, (*others, value) in zip(found["best_designs"], designs, strict=True):
-        *counted, gbp = lakes
+    for (*counted, gbp), (*others, value) in zip(found["best_designs"], designs, strict=True):
         assert [counted[0], *map(int, counted[1:])] == others
         assert abs(Decimal(gbp) - value) <= Decimal("0.01")
-    debtors = lake.ask(
+    debtors = lake.query(
         "SELECT counterparty_legal_name, currency_code, count(*), sum(payment_amount),"
         f" max(date '{found['today']}' - payment_date) FROM current_payment"
         " JOIN dim_payment_type USING (payment_type_id) JOIN dim_currency USING (currency_id)"
@@ -87,8 +86,7 @@ def test_the_lake_answers_as_the_warehouse_does(lake: Installation) -> None:
     )
     assert debtors
     assert [(*row[:3], Decimal(row[3]), row[4]) for row in found["debtors"]] == debtors
-    told = sorted((row[0], row[1], row[4]) for row in found["changes"])
-    assert told == [
+    assert sorted((row[0], row[1], row[4]) for row in found["changes"]) == [
         (1, "design_id", True),
         (2, "design_id", True),
         (2, "units_sold", False),
@@ -99,7 +97,9 @@ def test_the_lake_answers_as_the_warehouse_does(lake: Installation) -> None:
     assert int(after) == int(before) + 7
 
 
-def test_an_empty_lake_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_shows_what_to_do_if_the_lake_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TOTES_PROCESSED_URL", str(tmp_path))
-    with pytest.raises(CellExecutionError, match="holds no batch yet: run `make demo`"):
-        executed()
+    with pytest.raises(CellExecutionError, match="has no batch yet: run `make demo`"):
+        run_notebook()

@@ -1,4 +1,4 @@
-"""A star for another business: docs/your-own-database.md, carried out as it stands."""
+"""The files and commands of docs/your-own-database.md, which builds a star for another database."""
 
 import json
 import re
@@ -14,14 +14,14 @@ from conftest import EmptyWarehouse, Totesys
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-own-database.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```\w+\n(?:--|#) (.+?)\n(.+?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-"""The page's files by their names, and its question."""
+"""The page's files by their names, and its example query."""
 
 pytestmark = pytest.mark.bare
 
 
 @pytest.fixture
 def harbour(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) -> Installation:
-    """The page's source and star, set up as it says."""
+    """The page's source and star, set up according to the page."""
     for name, content in BLOCKS[:-1]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def harbour(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) -> Inst
         connection.execute("GRANT USAGE ON SCHEMA harbour TO totes_ingest")
         connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA harbour TO totes_ingest")
     installation = Installation(totesys.owner, totesys.dsn, warehouse.dsn, tmp_path)
-    return installation.having(source_schema="harbour", star=str(tmp_path / "star"))
+    return installation.with_settings(source_schema="harbour", star=str(tmp_path / "star"))
 
 
 def succeed(installation: Installation, *arguments: str) -> str:
@@ -41,21 +41,23 @@ def succeed(installation: Installation, *arguments: str) -> str:
 
 
 def calls(installation: Installation) -> list[tuple[Any, ...]]:
-    """The current port calls' keys, berths and cargo."""
+    """Return key, berth and cargo of the current port calls."""
     columns = "year, sequence, quay, berth_number, cargo_tonnes"
-    return installation.ask(f"SELECT {columns} FROM current_port_call ORDER BY 1, 2")
+    return installation.query(f"SELECT {columns} FROM current_port_call ORDER BY 1, 2")
 
 
-def test_the_page_works_as_it_stands(harbour: Installation) -> None:
+def test_the_files_and_commands_of_the_page_work(harbour: Installation) -> None:
     for command in re.findall(r"^totes (.+)$", PAGE, re.MULTILINE):
         succeed(harbour, *command.split())
-    answer = re.findall(r"^\| (\w+) \| ([\d.]+) \|$", PAGE, re.MULTILINE)
-    assert harbour.ask(BLOCKS[-1][1]) == [(name, Decimal(tonnes)) for name, tonnes in answer]
-    [(comment,)] = harbour.ask("SELECT col_description('dim_vessel'::regclass, 3)")
+    rows = re.findall(r"^\| (\w+) \| ([\d.]+) \|$", PAGE, re.MULTILINE)
+    assert harbour.query(BLOCKS[-1][1]) == [(name, Decimal(tonnes)) for name, tonnes in rows]
+    [(comment,)] = harbour.query("SELECT col_description('dim_vessel'::regclass, 3)")
     assert comment == "Flag state; NULL where it is not known."
 
 
-def test_changes_deletes_and_refusals_of_composite_keys_arrive(harbour: Installation) -> None:
+def test_changes_deletes_and_rejections_of_rows_with_composite_keys_are_loaded(
+    harbour: Installation,
+) -> None:
     succeed(harbour, "run", "--once")
     harbour.change("UPDATE harbour.port_call SET cargo_tonnes = 1300.25 WHERE sequence = 1")
     harbour.change("DELETE FROM harbour.port_call WHERE sequence = 2")
@@ -66,19 +68,19 @@ def test_changes_deletes_and_refusals_of_composite_keys_arrive(harbour: Installa
     )
     succeed(harbour, "run", "--once")
     assert calls(harbour) == [(2026, 1, "North", 1, Decimal("1300.25"))]
-    [refused] = harbour.ask("SELECT key, column_name, value FROM totes.quarantine")
-    assert refused == ('["2026", "4294967296"]', "cargo_tonnes", "0.005")
+    [rejected] = harbour.query("SELECT key, column_name, value FROM totes.quarantine")
+    assert rejected == ('["2026", "4294967296"]', "cargo_tonnes", "0.005")
     assert '"2026", "4294967296"' in succeed(harbour, "quarantine", "show")
     succeed(harbour, "verify")
     harbour.change("UPDATE harbour.port_call SET cargo_tonnes = 5 WHERE sequence > 2")
     harbour.change("DELETE FROM harbour.berth WHERE quay = 'North' AND number = 2")
     succeed(harbour, "run", "--once")
     assert len(calls(harbour)) == 2
-    deleted = harbour.ask("SELECT table_name, key FROM totes.deleted_dimension_rows")
+    deleted = harbour.query("SELECT table_name, key FROM totes.deleted_dimension_rows")
     assert deleted == [("dim_berth", '["North", "2"]')]
     columns = "sequence, cargo_tonnes, valid_to IS NULL"
     history = f"SELECT {columns} FROM fact_port_call ORDER BY sequence, valid_from"
-    before = harbour.ask(history)
+    before = harbour.query(history)
     assert before == [
         (1, Decimal("1200.5"), False),
         (1, Decimal("1300.25"), True),
@@ -87,14 +89,14 @@ def test_changes_deletes_and_refusals_of_composite_keys_arrive(harbour: Installa
     ]
     succeed(harbour, "verify")
     succeed(harbour, "replay")
-    assert harbour.ask(history) == before
+    assert harbour.query(history) == before
     succeed(harbour, "verify")
 
 
 def test_a_difference_is_found_with_its_composite_key(harbour: Installation) -> None:
     succeed(harbour, "run", "--once")
-    harbour.ask("UPDATE fact_port_call SET cargo_tonnes = 1 WHERE sequence = 2 RETURNING 1")
-    harbour.ask("UPDATE dim_berth SET depth_metres = 1 WHERE quay = 'Oil \"B\"' RETURNING 1")
+    harbour.query("UPDATE fact_port_call SET cargo_tonnes = 1 WHERE sequence = 2 RETURNING 1")
+    harbour.query("UPDATE dim_berth SET depth_metres = 1 WHERE quay = 'Oil \"B\"' RETURNING 1")
     result = harbour.totes("verify", "--json")
     assert result.exit_code == 1
     found = {
@@ -138,17 +140,17 @@ flag = { type = "text", comment = "Its code." }
     verify = star / "verify" / "fact_port_call.sql"
     flag = "CASE WHEN right(imo, 3) = '729' THEN 'NO' END"
     verify.write_text(verify.read_text().replace("imo, quay,", f"imo, {flag}, quay,"))
-    refused = harbour.totes("run", "--once")
-    assert refused.exit_code == 5
-    assert "run `totes warehouse migrate`" in refused.output
+    failed = harbour.totes("run", "--once")
+    assert failed.exit_code == 5
+    assert "run `totes warehouse migrate`" in failed.output
     shown = succeed(harbour, "warehouse", "migrate")
     assert "added column fact_port_call.flag" in shown
     assert "added table dim_flag" in shown
     assert "up to date" in succeed(harbour, "warehouse", "migrate")
     succeed(harbour, "run", "--once")
     succeed(harbour, "replay")
-    assert harbour.ask("SELECT flag FROM dim_flag") == [("NO",)]
-    flags = harbour.ask("SELECT sequence, flag FROM current_port_call ORDER BY 1")
+    assert harbour.query("SELECT flag FROM dim_flag") == [("NO",)]
+    flags = harbour.query("SELECT sequence, flag FROM current_port_call ORDER BY 1")
     assert flags == [(1, "NO"), (2, None)]
-    assert harbour.ask("SELECT count(*) FROM port_call_as_of(now())") == [(2,)]
+    assert harbour.query("SELECT count(*) FROM port_call_as_of(now())") == [(2,)]
     succeed(harbour, "verify")

@@ -1,4 +1,4 @@
-"""The soak: its choices are its seed's, it sees what is wrong, and three seeds find nothing."""
+"""The soak: its seed determines its choices, it detects damage, and its rounds find none."""
 
 import json
 import subprocess
@@ -8,25 +8,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from random import SystemRandom
 from typing import LiteralString
 
 import psycopg
 import pytest
 import soak
 import soak_plan
-from depth import DEEP
+from depth import DEEP, drawn, sample_seed
 from installation import Installation
-from soak_plan import ELSEWHERE, FAULTS, NEVER, STAGES, Round, rounds
+from soak_plan import AFTER_QUIET_MINUTES, FAULTS, NOT_IN_SOAK, STAGES, Round, rounds
 from source_audit import Finding, SourceAudit
 
 from conftest import EmptyWarehouse, Totesys
 from totes.config.settings import Dsn
 
 SEEDS = (1, 2, 43)
-"""Between them they have rivals of each stage and replays of both kinds."""
+"""Together they have concurrent runs of each stage, and both kinds of replay."""
 
 ROUNDS = 2
+"""Rounds in which the plan of a seed has every fault."""
+
+EXECUTED_ROUNDS = drawn(1, 2)
 
 FAILPOINTS = soak.failpoints()
 
@@ -35,35 +37,37 @@ def plans(seed: int, number: int = 60) -> list[Round]:
     return list(islice(rounds(seed, FAILPOINTS), number))
 
 
-def test_a_seed_is_one_sequence_of_choices() -> None:
+def test_a_seed_determines_all_choices() -> None:
     assert plans(1) == plans(1)
     assert plans(1) != plans(2)
-    assert plans(1, 5) == plans(1)[:5], "however long it goes on"
+    assert plans(1, 5) == plans(1)[:5], "the number of rounds must not change the earlier ones"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_every_fault_and_every_failpoint_has_its_turn(seed: int) -> None:
+def test_every_fault_and_every_failpoint_is_used(seed: int) -> None:
     early = [step for plan in plans(seed, ROUNDS) for step in plan.steps]
     assert {step.fault for step in early} == set(FAULTS)
     steps = [step for plan in plans(seed) for step in plan.steps]
     killed_at = {step.what for step in steps if step.fault == "kill-at-failpoint"}
     left = {name for name in FAILPOINTS if name not in killed_at}
-    assert {name for name in left if name.partition(".")[0] not in ELSEWHERE} == NEVER
+    missed = {name for name in left if name.partition(".")[0] not in NOT_IN_SOAK}
+    assert missed == AFTER_QUIET_MINUTES
 
 
-def test_the_seeds_of_these_tests_have_rivals_of_each_stage_and_replays_of_both_kinds() -> None:
-    chosen = [plan for seed in SEEDS for plan in plans(seed, ROUNDS)]
-    rivals = [step.command for plan in chosen for step in plan.steps if step.fault == "rivals"]
-    assert set(rivals) == set(STAGES)
-    assert {plan.replay for plan in chosen} == {None, "all", "some"}
+def test_the_seeds_include_concurrent_runs_of_each_stage_and_both_replays() -> None:
+    all_rounds = [plan for seed in SEEDS for plan in plans(seed, ROUNDS)]
+    steps = [step for plan in all_rounds for step in plan.steps]
+    concurrent = {step.command for step in steps if step.fault == "concurrent-runs"}
+    assert concurrent == set(STAGES)
+    assert {plan.replay for plan in all_rounds} == {None, "all", "some"}
 
 
 @pytest.fixture
 def watched(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) -> Installation:
-    """A platform of three batches, with a witness from the beginning on."""
+    """An installation with three batches, whose source has the journal from the beginning."""
     installation = Installation(totesys.owner, totesys.dsn, warehouse.dsn, tmp_path)
     SourceAudit(totesys.admin.reveal(), installation.ingestion).install()
-    installation.filled(12).run()
+    installation.with_orders(12).run()
     installation.change(
         "UPDATE payment SET paid = NOT paid WHERE payment_id = 3;"
         "INSERT INTO design (design_name, file_location, file_name, last_updated)"
@@ -82,7 +86,7 @@ def findings(
     totesys: Totesys, installation: Installation
 ) -> list[tuple[str, str, str, int | None]]:
     source_audit = SourceAudit(totesys.admin.reveal(), installation.ingestion)
-    found = [*source_audit.follow(), *source_audit.compare(installation.warehouse.reveal())]
+    found = [*source_audit.replay_batches(), *source_audit.compare(installation.warehouse.reveal())]
     return sorted((one.kind, one.table, one.key, one.batch) for one in found)
 
 
@@ -99,7 +103,7 @@ BEGIN
 END
 $$
 """
-"""Without the keys that would not let it happen."""
+"""Drop the constraints that would prevent the damage."""
 
 WRONG: Mapping[str, tuple[str, str, str, int | None]] = {
     "DELETE FROM fact_payment WHERE payment_id = 3 AND valid_to IS NULL": (
@@ -123,10 +127,10 @@ WRONG: Mapping[str, tuple[str, str, str, int | None]] = {
     "DELETE FROM totes.deleted_dimension_rows": ("lost", "dim_design", "101", None),
     "DELETE FROM totes.batches WHERE batch = 2": ("lost", "totes.batches", "2", 2),
 }  # fmt: skip
-"""What is done to the warehouse, and how the witness calls it."""
+"""Damage to the warehouse, and the finding that the source audit must report."""
 
 
-def test_the_witness_names_what_is_lost_doubled_or_altered(
+def test_the_source_audit_finds_lost_doubled_and_altered_rows(
     totesys: Totesys, warehouse: EmptyWarehouse, watched: Installation, copied: Callable[[Dsn], Dsn]
 ) -> None:
     assert findings(totesys, watched) == []
@@ -139,58 +143,66 @@ def test_the_witness_names_what_is_lost_doubled_or_altered(
         assert findings(totesys, replace(watched, warehouse=harmed)) == [found], wrong
 
 
-def test_half_a_batch_is_found(
+def test_the_source_audit_finds_a_partial_load(
     totesys: Totesys, warehouse: EmptyWarehouse, watched: Installation
 ) -> None:
     source_audit = SourceAudit(totesys.admin.reveal(), watched.ingestion)
-    assert list(source_audit.half_loaded(watched.warehouse.reveal())) == []
+    assert list(source_audit.find_partial_loads(watched.warehouse.reveal())) == []
     with psycopg.connect(warehouse.admin.reveal()) as connection:
         connection.execute("DELETE FROM totes.batches WHERE batch = 3")
-    [found] = source_audit.half_loaded(watched.warehouse.reveal())
+    [found] = source_audit.find_partial_loads(watched.warehouse.reveal())
     assert (found.kind, found.table, found.key) == ("altered", "fact_payment", "1000")
 
 
-def test_a_batch_without_anything_new_is_found(totesys: Totesys, watched: Installation) -> None:
+def test_the_source_audit_finds_a_batch_without_changes(
+    totesys: Totesys, watched: Installation
+) -> None:
     with psycopg.connect(totesys.admin.reveal()) as connection:
         connection.execute(
             "DELETE FROM journal.payment WHERE key IN (4, 1000);"
-            "DELETE FROM journal.transaction; DELETE FROM journal.design WHERE gone"
+            "DELETE FROM journal.transaction; DELETE FROM journal.design WHERE is_deleted"
         )
     assert ("doubled", "batches", "-", 3) in findings(totesys, watched)
 
 
-def test_the_verdict_as_json_has_all_of_it() -> None:
+def test_the_result_as_json_is_complete() -> None:
     tally = soak.Tally(seed=5, rounds=7)
-    tally.faults["rivals"] += 2
+    tally.faults["concurrent-runs"] += 2
     tally.findings.append(Finding("lost", "fact_payment", "3", 2, "missing"))
-    told = json.loads(tally.to_json())
-    assert (told["seed"], told["lost"], told["doubled"]) == (5, 1, 0)
-    assert (told["faults"]["rivals"], told["faults"]["full-disk"]) == (2, 0)
-    assert told["findings"][0]["table"] == "fact_payment"
+    result = json.loads(tally.to_json())
+    assert (result["seed"], result["lost"], result["doubled"]) == (5, 1, 0)
+    assert (result["faults"]["concurrent-runs"], result["faults"]["full-disk"]) == (2, 0)
+    assert result["findings"][0]["table"] == "fact_payment"
 
 
-def test_the_verdict_names_what_was_found_and_how_to_find_it_again(
+def test_the_result_lists_the_findings_and_the_command_that_repeats_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tally = soak.Tally(seed=5, rounds=7, kills=3, seconds=90)
     tally.findings.append(Finding("lost", "fact_payment", "3", 2, "missing"))
     monkeypatch.setattr(soak, "soak", lambda *_, **__: tally)
     assert soak.main(["--seed", "5"]) == 1
-    told = capsys.readouterr()
-    assert "lost: fact_payment, key 3, batch 2: missing" in told.err
-    assert "--seed 5 --rounds 7" in told.err
-    assert told.out.startswith("soak seed=5 minutes=1.5 rounds=7 ")
-    assert told.out.endswith(" lost 1 doubled 0 altered 0 unforeseen 0\n")
+    output = capsys.readouterr()
+    assert "lost: fact_payment, key 3, batch 2: missing" in output.err
+    assert "--seed 5 --rounds 7" in output.err
+    assert output.out.startswith("soak seed=5 minutes=1.5 rounds=7 ")
+    assert output.out.endswith(" lost 1 doubled 0 altered 0 unexpected 0\n")
 
 
 @pytest.mark.timeout(1200)
-def test_nothing_is_lost_doubled_or_altered_whatever_happens(
+def test_nothing_is_lost_doubled_or_altered_under_random_faults(
     scratch: Path, record_property: Callable[[str, object], None]
 ) -> None:
     happened = Counter[str]()
-    for seed in SEEDS if DEEP else (SystemRandom().randrange(10**6),):
+    for seed in SEEDS if DEEP else (sample_seed("soak"),):
         home = scratch / f"soak-{seed}"
-        command = ["--seed", str(seed), "--rounds", str(ROUNDS), "--minutes", str(soak.MANY)]
+        rounds_and_minutes = [
+            "--rounds",
+            str(EXECUTED_ROUNDS),
+            "--minutes",
+            str(soak.REPEAT_MINUTES),
+        ]
+        command = ["--seed", str(seed), *rounds_and_minutes]
         done = subprocess.run(
             [sys.executable, soak.__file__, *command, "--home", home, "--json"],
             stdout=subprocess.PIPE,
@@ -198,10 +210,14 @@ def test_nothing_is_lost_doubled_or_altered_whatever_happens(
             check=False,
         )
         tally = json.loads(done.stdout)
-        assert (tally["findings"], done.returncode, tally["rounds"]) == ([], 0, ROUNDS), seed
+        assert (tally["findings"], done.returncode, tally["rounds"]) == ([], 0, EXECUTED_ROUNDS), (
+            seed
+        )
         happened += Counter(tally["faults"])
-        told = {name: tally[name] for name in ("changes", "batches", "kills", "seconds")}
-        record_property(f"Soak, seed {seed}", told)
-    if DEEP:  # a single seed need not have all of them
-        assert {name for name in FAULTS if not happened[name]} == set(), "what it is blind for"
-    assert soak_plan.ROUNDS_OF_A_WORLD > ROUNDS
+        numbers = {name: tally[name] for name in ("changes", "batches", "kills", "seconds")}
+        record_property(f"Soak, seed {seed}", numbers)
+    if DEEP:  # the faults of a single seed need not all happen
+        assert {name for name in FAULTS if not happened[name]} == set(), (
+            "faults that never happened"
+        )
+    assert soak_plan.ROUNDS_OF_AN_ENVIRONMENT > ROUNDS

@@ -1,21 +1,21 @@
-"""What is ingested is found in the catalogue, and rows altered without being written are seen."""
+"""Tables are found in the catalogue; rows that a schema change alters are captured."""
 
 import logging
 
 import lake_reader
 import psycopg
 import pytest
-from scratch_source import ITEM, STOCK, ScratchSource
+from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 
 from conftest import Totesys
 from totes.errors import SourceError
 
 
-def test_only_tables_that_can_be_followed_are_ingested_and_the_rest_is_said(
+def test_only_tables_are_ingested_and_other_relations_are_reported(
     scratch_source: ScratchSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     scratch_source.run(
-        f"{ITEM}; CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        f"{CREATE_ITEM}; CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);"
         "CREATE TABLE part PARTITION OF parted DEFAULT;"
         "CREATE VIEW seen AS TABLE item; CREATE TABLE _prisma_migrations (id int)"
     )
@@ -36,11 +36,11 @@ def test_only_tables_that_can_be_followed_are_ingested_and_the_rest_is_said(
 
 
 def test_another_schema_is_not_ingested(scratch_source: ScratchSource) -> None:
-    scratch_source.stocked().run("INSERT INTO public.currency VALUES (1, 'GBP', now(), now())")
+    scratch_source.with_items().run("INSERT INTO public.currency VALUES (1, 'GBP', now(), now())")
     assert scratch_source.capture() is None
 
 
-# Rows altered without being written
+# Rows that a schema change alters without writing them
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_another_schema_is_not_ingested(scratch_source: ScratchSource) -> None:
         "ALTER TABLE item RENAME TO was; ALTER TABLE other RENAME TO item",
     ],
 )
-def test_a_change_of_the_catalogue_carries_the_table_whole(
+def test_a_catalogue_change_that_may_alter_rows_captures_the_table_whole(
     scratch_source: ScratchSource, change: str
 ) -> None:
     shape = (
@@ -71,7 +71,9 @@ def test_a_change_of_the_catalogue_carries_the_table_whole(
         "CREATE TYPE size AS ENUM ('small', 'large'); CREATE TYPE parcel AS (width int);"
         f"CREATE TABLE item {shape}; CREATE TABLE other {shape}"
     )
-    scratch_source.run(STOCK.format(3).replace("item SELECT", "item (id, name, price) SELECT"))
+    scratch_source.run(
+        INSERT_ITEMS.format(3).replace("item SELECT", "item (id, name, price) SELECT")
+    )
     scratch_source.run("INSERT INTO other (id, name) VALUES (2, 'other'), (4, 'other')")
     scratch_source.run("UPDATE item SET parcel = ROW(1)")
     scratch_source.capture()
@@ -81,17 +83,19 @@ def test_a_change_of_the_catalogue_carries_the_table_whole(
     table = batch.table("item")
     assert table is not None
     assert table.whole
-    assert scratch_source.is_carried_whole()
+    assert scratch_source.lake_equals_source()
     assert scratch_source.capture() is None
 
 
-def test_a_not_null_that_was_never_checked_may_hide_null(scratch_source: ScratchSource) -> None:
-    scratch_source.stocked().run(
+def test_a_column_with_an_unvalidated_not_null_may_contain_null(
+    scratch_source: ScratchSource,
+) -> None:
+    scratch_source.with_items().run(
         "ALTER TABLE item ADD at date, ADD shelf int;"
         "ALTER TABLE item ADD NOT NULL at NOT VALID, ADD NOT NULL shelf NOT VALID"
     )
     scratch_source.capture()
-    assert scratch_source.is_carried_whole()
+    assert scratch_source.lake_equals_source()
 
 
 def test_attached_and_detached_partitions_are_inserts_and_deletes(
@@ -106,10 +110,10 @@ def test_attached_and_detached_partitions_are_inserts_and_deletes(
     scratch_source.capture()
     scratch_source.run("ALTER TABLE item ATTACH PARTITION high FOR VALUES FROM (10) TO (20)")
     scratch_source.capture()
-    assert scratch_source.is_carried_whole()
+    assert scratch_source.lake_equals_source()
     scratch_source.run("ALTER TABLE item DETACH PARTITION low CONCURRENTLY")
     scratch_source.capture()
-    assert scratch_source.is_carried_whole()
+    assert scratch_source.lake_equals_source()
     assert lake_reader.rows(scratch_source.store, "item") == [("11", "c")]
 
 
@@ -124,7 +128,7 @@ def test_attached_and_detached_partitions_are_inserts_and_deletes(
         ("varchar(5)", "varchar(9)", "id"),
     ],
 )
-def test_a_key_that_gets_another_type_keeps_its_rows_and_loses_the_deleted(
+def test_a_key_that_changes_its_type_keeps_its_rows_and_finds_deletions(
     scratch_source: ScratchSource, before: str, after: str, using: str
 ) -> None:
     first = "'A' || i" if using.startswith("right") else "i"
@@ -134,19 +138,21 @@ def test_a_key_that_gets_another_type_keeps_its_rows_and_loses_the_deleted(
     scratch_source.run(
         f"DELETE FROM item WHERE n = 2; ALTER TABLE item ALTER id TYPE {after} USING {using}"
     )
-    deleted = {str(line["id"]) for line in scratch_source.carried() if line["_op"] == "delete"}
+    deleted = {
+        str(line["id"]) for line in scratch_source.captured_lines() if line["_op"] == "delete"
+    }
     assert deleted == ({f"A{i}" for i in range(1, 6)} if using.startswith("right") else {"2"})
     scratch_source.run("DELETE FROM item WHERE n = 3; INSERT INTO item VALUES ('7', 7)")
-    assert {(line["_op"], str(line["id"])) for line in scratch_source.carried()} == {
+    assert {(line["_op"], str(line["id"])) for line in scratch_source.captured_lines()} == {
         ("delete", "3"),
         ("upsert", "7"),
     }
 
 
-def test_a_table_that_appears_is_captured_and_one_that_goes_is_no_longer_listed(
+def test_a_new_table_is_captured_and_a_dropped_one_is_not_in_the_manifest(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.stocked().run(
+    scratch_source.with_items().run(
         "CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1)"
     )
     assert scratch_source.changes("other") == {("upsert", 1)}
@@ -157,12 +163,12 @@ def test_a_table_that_appears_is_captured_and_one_that_goes_is_no_longer_listed(
     assert scratch_source.capture() is None
 
 
-# What can't be read
+# Errors
 
 
-def test_row_level_security_is_an_error_that_says_what_to_do(scratch_source: ScratchSource) -> None:
-    """Rows are never hidden in silence."""
-    scratch_source.stocked().run("ALTER TABLE item ENABLE ROW LEVEL SECURITY")
+def test_row_level_security_is_an_error_with_advice(scratch_source: ScratchSource) -> None:
+    """Rows must not be omitted silently."""
+    scratch_source.with_items().run("ALTER TABLE item ENABLE ROW LEVEL SECURITY")
     with pytest.raises(SourceError, match=r'"item".*BYPASSRLS.*TOTES_EXCLUDE_TABLES'):
         scratch_source.capture()
     scratch_source.run("CREATE POLICY hiding ON item TO totes_ingest USING (id > 1)")
@@ -171,41 +177,43 @@ def test_row_level_security_is_an_error_that_says_what_to_do(scratch_source: Scr
 
 
 def test_a_missing_privilege_names_the_table_and_the_grant(scratch_source: ScratchSource) -> None:
-    scratch_source.stocked().run(
+    scratch_source.with_items().run(
         'CREATE TABLE "It\'s" (id int); REVOKE ALL ON item, "It\'s" FROM totes_ingest'
     )
     with pytest.raises(SourceError) as refused:
         scratch_source.capture()
     assert str(refused.value) == (
-        "Role 'totes_ingest' may not read It's, item of the source. Its owner can run: "
-        'GRANT USAGE ON SCHEMA "shop" TO "totes_ingest"; '
-        'GRANT SELECT ON "shop"."It\'s", "shop"."item" TO "totes_ingest";'
+        "Role 'totes_ingest' may not read It's, item in the source. Their owner can run: "
+        'GRANT USAGE ON SCHEMA "scratch" TO "totes_ingest"; '
+        'GRANT SELECT ON "scratch"."It\'s", "scratch"."item" TO "totes_ingest";'
     )
 
 
-def test_a_missing_privilege_on_the_schema_is_said(scratch_source: ScratchSource) -> None:
-    scratch_source.stocked().run("REVOKE ALL ON SCHEMA shop FROM totes_ingest")
+def test_a_missing_privilege_on_the_schema_is_an_error_with_advice(
+    scratch_source: ScratchSource,
+) -> None:
+    scratch_source.with_items().run("REVOKE ALL ON SCHEMA scratch FROM totes_ingest")
     with pytest.raises(SourceError, match=r"GRANT USAGE ON SCHEMA"):
         scratch_source.capture()
 
 
-def test_a_missing_privilege_on_a_function_is_said(
+def test_a_missing_privilege_on_a_function_is_an_error_with_advice(
     scratch_source: ScratchSource, totesys: Totesys
 ) -> None:
     with psycopg.connect(totesys.admin.reveal()) as connection:
         connection.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
         connection.execute("REVOKE EXECUTE ON FUNCTION pg_export_snapshot() FROM PUBLIC")
     with pytest.raises(SourceError) as refused:
-        scratch_source.stocked()
+        scratch_source.with_items()
     assert str(refused.value) == (
-        "Role 'totes_ingest' may not execute functions of the source that a capture needs. A "
+        "Role 'totes_ingest' may not execute functions in the source that a capture needs. A "
         "superuser can run: "
         'GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO "totes_ingest"; '
         'GRANT EXECUTE ON FUNCTION pg_catalog.pg_export_snapshot() TO "totes_ingest";'
     )
 
 
-def test_partitions_and_heirs_need_no_privilege_of_their_own(scratch_source: ScratchSource) -> None:
+def test_partitions_and_inheriting_tables_need_no_privilege(scratch_source: ScratchSource) -> None:
     scratch_source.run(
         "CREATE TABLE item (id int PRIMARY KEY) PARTITION BY RANGE (id);"
         "CREATE TABLE part PARTITION OF item DEFAULT; INSERT INTO item VALUES (1);"
@@ -217,7 +225,7 @@ def test_partitions_and_heirs_need_no_privilege_of_their_own(scratch_source: Scr
 
 
 def test_a_source_without_tables_is_an_error(scratch_source: ScratchSource) -> None:
-    with pytest.raises(SourceError, match=r"'shop'.*no tables.*TOTES_SOURCE_SCHEMA"):
+    with pytest.raises(SourceError, match=r"'scratch'.*no tables.*TOTES_SOURCE_SCHEMA"):
         scratch_source.capture()
 
 
@@ -229,7 +237,7 @@ def test_a_source_without_tables_is_an_error(scratch_source: ScratchSource) -> N
         ({"user": "nobody_known"}, 'role "nobody_known" does not exist: create the role'),
     ],
 )
-def test_a_wrong_dsn_is_one_line_without_the_password(
+def test_the_error_for_a_wrong_dsn_is_one_line_without_the_password(
     scratch_source: ScratchSource, parts: dict[str, str], reason: str
 ) -> None:
     scratch_source.dsn = scratch_source.dsn.replace(**parts, password="s3cret")

@@ -1,141 +1,139 @@
-"""Check: every thing that is missing is named, with what helps."""
+"""Check reports everything that is missing, with advice."""
 
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import psycopg
 import pytest
+from database import execute
 from installation import Installation
 from s3_service import Fault, S3Service
 
 from conftest import ClusterFactory, EmptyWarehouse, Totesys
-from totes.config.resources import Places
-from totes.config.settings import Dsn, Settings
+from totes.config.resources import Resources
+from totes.config.settings import Settings
 from totes.embedded.servers import prepare_source
 from totes.lake.folder import FolderStore
 from totes.operations import check as checking
 from totes.operations.check import Finding, check
-from totes.source.snapshot import FUNCTIONS
+from totes.source.snapshot import REQUIRED_FUNCTIONS
 
 
-def look(installation: Installation, **settings: object) -> list[Finding]:
-    chosen = {
+def run_check(installation: Installation, **settings: object) -> list[Finding]:
+    values = {
         "source_dsn": installation.source,
         "warehouse_dsn": installation.warehouse,
         "ingestion_url": str(installation.ingestion),
         "processed_url": str(installation.processed),
         **settings,
     }
-    with Places(Settings.model_validate(chosen)) as places:
-        return list(check(places))
+    with Resources(Settings.model_validate(values)) as resources:
+        return list(check(resources))
 
 
-def failures(found: list[Finding]) -> list[tuple[str, str]]:
-    return [(finding.what, finding.advice) for finding in found if not finding.ok]
-
-
-def execute(dsn: Dsn, *statements: str) -> None:
-    with psycopg.connect(dsn.reveal(), autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
+def failures(findings: list[Finding]) -> list[tuple[str, str]]:
+    return [(finding.what, finding.advice) for finding in findings if not finding.ok]
 
 
 @pytest.mark.bare
-def test_all_is_well_before_and_after_the_first_run(installation: Installation) -> None:
-    found = look(installation)
+def test_check_succeeds_before_and_after_the_first_run(installation: Installation) -> None:
+    found = run_check(installation)
     assert not failures(found)
-    assert ("warehouse tables", "none yet: the first `totes run` makes them") in {
+    assert ("warehouse tables", "none yet: the first `totes run` creates them") in {
         (finding.what, finding.found) for finding in found
     }
-    installation.filled().run()
-    found = look(installation)
+    installation.with_orders().run()
+    found = run_check(installation)
     assert not failures(found)
-    assert ("warehouse tables", "as the contract says") in {
+    assert ("warehouse tables", "as declared") in {
         (finding.what, finding.found) for finding in found
     }
 
 
-def test_another_source_than_the_lakes_is_told(
+def test_a_source_that_differs_from_the_lakes_is_reported(
     installation: Installation, cluster: ClusterFactory
 ) -> None:
-    installation.filled().run()
+    installation.with_orders().run()
     other = prepare_source(cluster().dsn).reader.reveal()
-    [(what, _)] = failures(look(installation, source_dsn=other))
+    [(what, _)] = failures(run_check(installation, source_dsn=other))
     assert what == "source identity"
 
 
-def test_the_source_is_no_warehouse(installation: Installation) -> None:
-    installation.filled().run()
-    found = failures(look(installation, warehouse_dsn=installation.owner))
+def test_the_source_as_warehouse_is_reported(installation: Installation) -> None:
+    installation.with_orders().run()
+    found = failures(run_check(installation, warehouse_dsn=installation.owner))
     assert ("warehouse", "name another database in TOTES_WAREHOUSE_DSN.") in found
 
 
-def test_looking_twice_leaves_one_object_in_each_store(installation: Installation) -> None:
-    look(installation)
+def test_checking_twice_leaves_one_object_in_each_store(installation: Installation) -> None:
+    run_check(installation)
     before = installation.state()
-    look(installation)
+    run_check(installation)
     assert installation.state() == before
     assert list(FolderStore(installation.ingestion).list("")) == [checking.PROBE]
 
 
-def test_every_missing_privilege_comes_with_its_grant(installation: Installation) -> None:
+def test_every_missing_privilege_is_reported_with_its_grant(installation: Installation) -> None:
     installation.change("REVOKE SELECT ON staff, design FROM totes_ingest")
     installation.change("REVOKE USAGE ON SCHEMA public FROM totes_ingest")
-    assert failures(look(installation)) == [
+    assert failures(run_check(installation)) == [
         ("source schema", 'GRANT USAGE ON SCHEMA "public" TO "totes_ingest";'),
         ("source privileges", 'GRANT SELECT ON "public"."design" TO "totes_ingest";'),
         ("source privileges", 'GRANT SELECT ON "public"."staff" TO "totes_ingest";'),
     ]
 
 
-def test_row_level_security_that_may_hide_rows_is_told(installation: Installation) -> None:
+def test_row_level_security_that_may_hide_rows_is_reported(installation: Installation) -> None:
     installation.change("ALTER TABLE staff ENABLE ROW LEVEL SECURITY")
-    [(what, advice)] = failures(look(installation))
+    [(what, advice)] = failures(run_check(installation))
     assert what == "source privileges"
     assert advice.startswith('ALTER ROLE "totes_ingest" BYPASSRLS;')
 
 
-def test_what_is_left_out_or_without_a_key_is_said_and_is_no_failure(
+def test_tables_that_are_not_captured_or_without_a_key_are_listed_and_no_failure(
     installation: Installation,
 ) -> None:
     installation.change("CREATE VIEW staff_view AS SELECT * FROM staff; CREATE TABLE loose (a int)")
-    found = look(installation)
+    found = run_check(installation)
     assert not failures(found)
-    said = {finding.found for finding in found}
-    assert "staff_view: it is a view, and only tables are captured" in said
-    assert "loose: captured whole whenever they change" in said
+    texts = {finding.found for finding in found}
+    assert "staff_view: it is a view, and only tables are captured" in texts
+    assert "loose: captured whole whenever they change" in texts
 
 
-def test_a_revoked_function_comes_with_its_grant(
+def test_a_revoked_function_is_reported_with_its_grant(
     installation: Installation, totesys: Totesys
 ) -> None:
-    functions = [f"pg_catalog.{name}" for name in FUNCTIONS]
+    functions = [f"pg_catalog.{name}" for name in REQUIRED_FUNCTIONS]
     for function in functions:
         execute(totesys.admin, f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
-    found = failures(look(installation))
+    found = failures(run_check(installation))
     assert found == [
         ("source privileges", f'GRANT EXECUTE ON FUNCTION {function} TO "totes_ingest";')
         for function in functions
     ]
     for _, advice in found:
         execute(totesys.admin, advice)
-    assert not failures(look(installation))
+    assert not failures(run_check(installation))
 
 
 def test_check_reports_tables_that_the_models_need_and_cannot_have(
     installation: Installation,
 ) -> None:
-    installation.change("ALTER TABLE payment RENAME TO was; CREATE VIEW payment AS TABLE was")
+    installation.change(
+        "ALTER TABLE payment RENAME TO old_payment; CREATE VIEW payment AS TABLE old_payment"
+    )
     installation.change("CREATE SCHEMA app; ALTER TABLE staff SET SCHEMA app")
-    found = [(finding.found, finding.advice) for finding in look(installation) if not finding.ok]
+    found = [
+        (finding.found, finding.advice) for finding in run_check(installation) if not finding.ok
+    ]
     assert found == [
         (
             "payment: it is a view, and only tables are captured",
-            "the models need it: make it a regular table with that name.",
+            "a model reads it: make it a regular table with that name.",
         ),
         (
-            "schema public has no table staff, which the models need; there is app.staff",
+            "schema public has no table staff, which a model reads; there is app.staff",
             "move all tables into one schema, and set TOTES_SOURCE_SCHEMA to it.",
         ),
     ]
@@ -150,28 +148,28 @@ def test_check_reports_tables_that_the_models_need_and_cannot_have(
         ({"source_schema": "pg_toast"}, "source schema"),
     ],
 )
-def test_what_cannot_be_reached_fails_alone(
+def test_other_checks_run_if_one_server_is_unreachable(
     installation: Installation, settings: dict[str, object], what: str
 ) -> None:
-    assert [failed for failed, _ in failures(look(installation, **settings))][:1] == [what]
-    assert len(failures(look(installation, **settings))) == 1
+    assert [failed for failed, _ in failures(run_check(installation, **settings))][:1] == [what]
+    assert len(failures(run_check(installation, **settings))) == 1
 
 
 def test_a_store_that_cannot_be_written_fails(installation: Installation, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    [(what, _)] = failures(look(installation, processed_url=str(tmp_path / "file" / "lake")))
+    [(what, _)] = failures(run_check(installation, processed_url=str(tmp_path / "file" / "lake")))
     assert what == "processed store"
 
 
-def test_a_store_that_holds_another_probe_fails(installation: Installation) -> None:
+def test_a_store_with_a_different_probe_fails(installation: Installation) -> None:
     FolderStore(installation.ingestion).create(checking.PROBE, b"something else")
-    [(what, _)] = failures(look(installation))
+    [(what, _)] = failures(run_check(installation))
     assert what == "ingestion store"
 
 
 @pytest.fixture
 def buckets(service: S3Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
-    """Both stores in a bucket."""
+    """Settings for both stores in one bucket."""
     service.environment(monkeypatch)
     bucket = service.new_bucket()
     yield {f"{store}_url": f"s3://{bucket}/{store}" for store in ("ingestion", "processed")}
@@ -184,31 +182,33 @@ def test_a_store_that_overwrites_fails_every_time(
 ) -> None:
     service.conditional = False
     for _ in range(2):
-        [ingestion, processed] = [one for one in look(installation, **buckets) if not one.ok]
+        [ingestion, processed] = [
+            finding for finding in run_check(installation, **buckets) if not finding.ok
+        ]
         assert (ingestion.what, processed.what) == ("ingestion store", "processed store")
         assert "overwrites objects" in ingestion.found
         assert "If-None-Match" in ingestion.advice
     service.conditional = True
-    assert not failures(look(installation, **buckets))
+    assert not failures(run_check(installation, **buckets))
 
 
-def test_a_bucket_that_may_only_be_read_fails_although_the_probe_is_there(
+def test_a_read_only_bucket_fails_although_it_has_the_probe(
     installation: Installation, service: S3Service, buckets: dict[str, object]
 ) -> None:
-    assert not failures(look(installation, **buckets))
+    assert not failures(run_check(installation, **buckets))
     service.fail(Fault("PUT", "403 Forbidden", "AccessDenied"))
-    found = [one for one in look(installation, **buckets) if not one.ok]
-    assert [one.what for one in found] == ["ingestion store", "processed store"]
+    found = [finding for finding in run_check(installation, **buckets) if not finding.ok]
+    assert [finding.what for finding in found] == ["ingestion store", "processed store"]
     assert "s3:PutObject" in found[0].found
 
 
 def test_an_altered_warehouse_fails(installation: Installation) -> None:
-    installation.filled().run()
-    installation.ask("ALTER TABLE dim_staff ALTER COLUMN location SET NOT NULL")
-    assert [what for what, _ in failures(look(installation))] == ["warehouse"]
+    installation.with_orders().run()
+    installation.query("ALTER TABLE dim_staff ALTER COLUMN location SET NOT NULL")
+    assert [what for what, _ in failures(run_check(installation))] == ["warehouse"]
 
 
-def test_check_reports_what_stops_a_load_or_a_rebuild(
+def test_check_reports_objects_that_block_loads_or_rebuilds(
     installation: Installation, warehouse: EmptyWarehouse
 ) -> None:
     execute(
@@ -218,8 +218,8 @@ def test_check_reports_what_stops_a_load_or_a_rebuild(
         "ALTER TABLE dim_design ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
     )
     no_force = "ALTER TABLE NO FORCE ROW LEVEL SECURITY"
-    assert failures(look(installation)) == [
-        ("warehouse tables", "DROP RULE r ON dim_staff; a trigger may do the same."),
+    assert failures(run_check(installation)) == [
+        ("warehouse tables", "DROP RULE r ON dim_staff; use a trigger instead."),
         (
             "warehouse tables",
             "GRANT USAGE ON SCHEMA public TO totes_loader; GRANT SELECT ON mine TO totes_loader.",
@@ -229,7 +229,7 @@ def test_check_reports_what_stops_a_load_or_a_rebuild(
 
 
 @pytest.mark.bare
-def test_a_loader_without_rights_is_told_which(
+def test_missing_privileges_of_the_loader_are_reported(
     installation: Installation, totesys: Totesys, warehouse: EmptyWarehouse
 ) -> None:
     name = warehouse.dsn.parts["dbname"]
@@ -237,7 +237,7 @@ def test_a_loader_without_rights_is_told_which(
     execute(warehouse.admin, f"GRANT CONNECT ON DATABASE {name} TO totes_loader")
     execute(warehouse.admin, "ALTER SCHEMA public OWNER TO postgres")
     try:
-        assert failures(look(installation)) == [
+        assert failures(run_check(installation)) == [
             ("warehouse privileges", f'GRANT CREATE ON DATABASE {name} TO "totes_loader";'),
             ("warehouse privileges", f'GRANT TEMPORARY ON DATABASE {name} TO "totes_loader";'),
             ("warehouse privileges", 'GRANT USAGE, CREATE ON SCHEMA public TO "totes_loader";'),
@@ -247,13 +247,13 @@ def test_a_loader_without_rights_is_told_which(
     assert totesys
 
 
-def test_a_role_that_may_only_read_the_warehouse_is_no_loader(
+def test_a_read_only_role_of_the_warehouse_fails(
     installation: Installation, warehouse: EmptyWarehouse
 ) -> None:
-    installation.filled().run()
+    installation.with_orders().run()
     dashboard = warehouse.dsn.replace(user="totes_dashboard")
     name = warehouse.dsn.parts["dbname"]
-    assert failures(look(installation, warehouse_dsn=dashboard)) == [
+    assert failures(run_check(installation, warehouse_dsn=dashboard)) == [
         (
             "warehouse privileges",
             'use that role in TOTES_WAREHOUSE_DSN, or GRANT totes_loader TO "totes_dashboard";',
@@ -262,23 +262,23 @@ def test_a_role_that_may_only_read_the_warehouse_is_no_loader(
     ]
 
 
-@pytest.mark.parametrize(("ahead", "said"), [(90, "90 s ahead of"), (-90, "90 s behind")])
-def test_a_clock_that_is_wrong_is_told(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch, ahead: int, said: str
+@pytest.mark.parametrize(("ahead", "difference"), [(90, "90 s ahead of"), (-90, "90 s behind")])
+def test_a_wrong_clock_is_reported(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, ahead: int, difference: str
 ) -> None:
-    monkeypatch.setattr(checking, "_clock", lambda _: timedelta(seconds=ahead))
-    found = [finding.found for finding in look(installation) if not finding.ok]
-    assert found == [f"{said} this machine's"] * 2
+    monkeypatch.setattr(checking, "_measure_clock_difference", lambda _: timedelta(seconds=ahead))
+    found = [finding.found for finding in run_check(installation) if not finding.ok]
+    assert found == [f"{difference} this machine's"] * 2
 
 
 def test_a_url_of_rates_is_read(installation: Installation, tmp_path: Path) -> None:
     file = tmp_path / "rates.csv"
-    wrong = [("exchange rates", "correct TOTES_RATES_URL, or leave it out.")]
-    assert failures(look(installation, rates_url=file.as_uri())) == wrong
+    failure = [("exchange rates", "correct TOTES_RATES_URL, or leave it out.")]
+    assert failures(run_check(installation, rates_url=file.as_uri())) == failure
     file.write_text("Date,USD,GBP\n")
-    assert failures(look(installation, rates_url=file.as_uri())) == wrong
-    assert not failures(look(installation, rates_url=file.as_uri(), rates=False))
+    assert failures(run_check(installation, rates_url=file.as_uri())) == failure
+    assert not failures(run_check(installation, rates_url=file.as_uri(), rates=False))
     file.write_text("Date,USD,GBP\n2026-11-20,1.1,0.9\n2026-11-19,1.2,0.8\n")
-    assert Finding("exchange rates", "from file, up to 2026-11-20") in look(
+    assert Finding("exchange rates", "from file, up to 2026-11-20") in run_check(
         installation, rates_url=file.as_uri()
     )

@@ -1,4 +1,4 @@
-"""What users build on the warehouse neither stops a load nor is lost by one."""
+"""Objects that users create in the warehouse neither block a load nor are lost by it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from database import execute, fetch_rows
 from installation import Installation
-from processed_lake import ALL, ProcessedLake, ask, history, run, sale
+from processed_lake import ALL, ProcessedLake, read_versions, sale
 
 from conftest import ClusterFactory, EmptyWarehouse
 from totes.config.settings import Dsn
@@ -24,24 +25,24 @@ SUPPORT = Path(__file__).parents[1] / "support"
 REPLICA = "SET ON PARAMETER session_replication_role"
 
 
-def build_on(warehouse: Dsn) -> None:
-    """Let an analyst build everything there is."""
+def create_user_objects(warehouse: Dsn) -> None:
+    """Create one object of every kind on the star, as an analyst does."""
     with psycopg.connect(warehouse.reveal(), autocommit=True) as connection:
         connection.execute("SET allow_in_place_tablespaces = on")
-        known = "SELECT FROM pg_tablespace WHERE spcname = 'elsewhere'"
-        if connection.execute(known).fetchone() is None:
+        query = "SELECT FROM pg_tablespace WHERE spcname = 'elsewhere'"
+        if connection.execute(query).fetchone() is None:
             connection.execute("CREATE TABLESPACE elsewhere LOCATION ''")
             connection.execute("GRANT CREATE ON TABLESPACE elsewhere TO PUBLIC")
         connection.execute((SUPPORT / "analyst.sql").read_bytes())
 
 
-def built(warehouse: Dsn) -> set[tuple[Any, ...]]:
-    return set(ask(warehouse, (SUPPORT / "built_on.sql").read_text()))
+def read_user_objects(warehouse: Dsn) -> set[tuple[Any, ...]]:
+    return set(fetch_rows(warehouse, (SUPPORT / "user_objects.sql").read_text()))
 
 
-def work(warehouse: Dsn) -> None:
-    """An analyst fills what was built, by the rows that are there."""
-    run(
+def fill_user_objects(warehouse: Dsn) -> None:
+    """Fill the users' tables and columns from the rows of the star."""
+    execute(
         warehouse,
         """
         UPDATE dim_staff
@@ -57,10 +58,10 @@ def work(warehouse: Dsn) -> None:
     )
 
 
-def work_done(warehouse: Dsn) -> list[list[tuple[Any, ...]]]:
-    """What an analyst filled in, and the versions that it is about."""
+def read_user_data(warehouse: Dsn) -> list[list[tuple[Any, ...]]]:
+    """Return the data in users' tables and columns, with the versions that it refers to."""
     return [
-        ask(warehouse, query)
+        fetch_rows(warehouse, query)
         for query in (
             "SELECT staff_id, nickname, full_name, team, badge FROM dim_staff ORDER BY 1",
             (
@@ -83,7 +84,7 @@ def lake(tmp_path: Path) -> ProcessedLake:
 
 
 @pytest.mark.parametrize("bulk_rows", [1, 10_000])
-def test_no_load_replay_or_migration_alters_what_was_built(
+def test_no_load_replay_or_migration_alters_users_objects(
     installation: Installation,
     warehouse: EmptyWarehouse,
     copied: Callable[[Dsn], Dsn],
@@ -91,35 +92,41 @@ def test_no_load_replay_or_migration_alters_what_was_built(
     bulk_rows: int,
 ) -> None:
     monkeypatch.setattr(merge, "BULK_ROWS", bulk_rows)
-    installation.filled(30)
-    build_on(warehouse.admin)
-    before = built(warehouse.admin)
+    installation.with_orders(30)
+    create_user_objects(warehouse.admin)
+    before = read_user_objects(warehouse.admin)
     another = copied(warehouse.dsn)
     installation.run()
-    assert built(warehouse.admin) == before, "after the first load"
-    work(warehouse.admin)
-    done = work_done(warehouse.admin)
+    assert read_user_objects(warehouse.admin) == before, "after the first load"
+    fill_user_objects(warehouse.admin)
+    data = read_user_data(warehouse.admin)
     installation.change(
         "UPDATE sales_order SET units_sold = 1; UPDATE staff SET last_name = last_name"
     )
     installation.change("DELETE FROM payment WHERE payment_id = 1")
     installation.run()
     assert migrate(installation.warehouse) == []
-    assert (built(warehouse.admin), work_done(warehouse.admin)) == (before, done), "incremental"
+    assert (read_user_objects(warehouse.admin), read_user_data(warehouse.admin)) == (
+        before,
+        data,
+    ), "incremental"
     list(replay(installation.pipeline))
-    assert (built(warehouse.admin), work_done(warehouse.admin)) == (before, done), "replayed"
+    assert (read_user_objects(warehouse.admin), read_user_data(warehouse.admin)) == (
+        before,
+        data,
+    ), "replayed"
     assert verify(installation.pipeline).equal
     list(replay(installation.pipeline, into=another))
-    assert built(another.replace(user="postgres")) == before, "replayed elsewhere"
+    assert read_user_objects(another.replace(user="postgres")) == before, "replayed elsewhere"
     counts = "SELECT (SELECT count(*) FROM fact_sales_order), (SELECT count(*) FROM dim_staff)"
-    assert ask(another, counts) == installation.ask(counts)
+    assert fetch_rows(another, counts) == installation.query(counts)
 
 
-def test_a_view_that_depends_on_the_primary_key_stops_no_load(
+def test_a_view_that_depends_on_the_primary_key_does_not_block_loads(
     lake: ProcessedLake, warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merge, "BULK_ROWS", 1)
-    run(
+    execute(
         warehouse.dsn,
         "CREATE VIEW v AS SELECT sales_record_id, units_sold FROM fact_sales_order"
         " GROUP BY sales_record_id",
@@ -127,16 +134,16 @@ def test_a_view_that_depends_on_the_primary_key_stops_no_load(
     lake.publish(ALL)
     list(load(lake.store, warehouse.dsn))
     rebuild(lake.store, warehouse.dsn, generation=1)
-    assert ask(warehouse.dsn, "SELECT units_sold FROM v") == [(42972,)]
+    assert fetch_rows(warehouse.dsn, "SELECT units_sold FROM v") == [(42972,)]
 
 
 def test_a_plain_warehouse_is_filled_without_keys_and_indexes(
     warehouse: EmptyWarehouse,
 ) -> None:
-    """Else a first load takes much longer."""
-    query = statement("definitions", tables=["fact_sales_order"], stars=["dim_date"])
-    names = {take_down.split()[-1] for _, take_down, _ in ask(warehouse.dsn, query)}
-    indexes = ask(
+    """Otherwise a first load takes much longer."""
+    query = statement("keys_and_indexes", tables=["fact_sales_order"], stars=["dim_date"], valid=[])
+    names = {drop_sql.split()[-1] for _, drop_sql, _ in fetch_rows(warehouse.dsn, query)}
+    indexes = fetch_rows(
         warehouse.dsn, "SELECT indexname FROM pg_indexes WHERE tablename = 'fact_sales_order'"
     )
     assert {name for (name,) in indexes} <= names
@@ -147,7 +154,7 @@ def test_a_plain_warehouse_is_filled_without_keys_and_indexes(
 
 
 @pytest.mark.parametrize(
-    ("built_on", "found", "remedy"),
+    ("create_sql", "message", "remedy"),
     [
         (
             "ALTER TABLE dim_staff ADD region text NOT NULL",
@@ -156,20 +163,20 @@ def test_a_plain_warehouse_is_filled_without_keys_and_indexes(
         ),
         (
             "CREATE RULE r AS ON UPDATE TO dim_staff DO ALSO NOTHING",
-            "rule r on dim_staff changes what is loaded",
+            "rule r on dim_staff changes the loaded rows",
             "DROP RULE r ON dim_staff",
         ),
         (
-            "CREATE RULE r AS ON INSERT TO totes.daily_sales DO ALSO NOTHING",
-            "rule r on totes.daily_sales changes what is loaded",
-            "DROP RULE r ON totes.daily_sales",
+            "CREATE RULE r AS ON INSERT TO totes.batches DO ALSO NOTHING",
+            "rule r on totes.batches changes the loaded rows",
+            "DROP RULE r ON totes.batches",
         ),
         (
             (
                 "CREATE RULE r AS ON INSERT TO fact_payment DO INSTEAD NOTHING;"
                 "ALTER TABLE fact_payment ENABLE ALWAYS RULE r"
             ),
-            "rule r on fact_payment changes what is loaded",
+            "rule r on fact_payment changes the loaded rows",
             "DROP RULE r ON fact_payment",
         ),
         (
@@ -197,25 +204,25 @@ def test_a_plain_warehouse_is_filled_without_keys_and_indexes(
         ),
         (
             "CREATE TABLE mine () INHERITS (fact_payment)",
-            "mine inherits from fact_payment: its rows count as rows of the star",
+            "mine inherits from fact_payment: its rows are rows of the star table, too",
             "ALTER TABLE mine NO INHERIT fact_payment",
         ),
     ],
 )
-def test_what_stops_a_load_is_named_before_it_begins(
-    lake: ProcessedLake, warehouse: EmptyWarehouse, built_on: str, found: str, remedy: str
+def test_objects_that_block_a_load_are_named_before_it_begins(
+    lake: ProcessedLake, warehouse: EmptyWarehouse, create_sql: str, message: str, remedy: str
 ) -> None:
-    run(warehouse.admin, built_on)
+    execute(warehouse.admin, create_sql)
     lake.publish(ALL)
     for attempt in (
         lambda: list(load(lake.store, warehouse.dsn)),
         lambda: rebuild(lake.store, warehouse.dsn, generation=1),
     ):
-        with pytest.raises(WarehouseError) as refused:
+        with pytest.raises(WarehouseError) as error:
             attempt()
-        assert found in str(refused.value)
-        assert remedy in str(refused.value)
-    assert history(warehouse.dsn, "fact_payment") == []
+        assert message in str(error.value)
+        assert remedy in str(error.value)
+    assert read_versions(warehouse.dsn, "fact_payment") == []
 
 
 @pytest.mark.parametrize(
@@ -225,7 +232,7 @@ def test_what_stops_a_load_is_named_before_it_begins(
         ("REVOKE ALL ON analysis.targets FROM totes_loader", "GRANT SELECT ON analysis.targets"),
     ],
 )
-def test_a_rebuild_is_refused_where_it_could_not_keep_a_foreign_key(
+def test_a_rebuild_fails_if_it_could_not_keep_a_foreign_key(
     lake: ProcessedLake,
     warehouse: EmptyWarehouse,
     monkeypatch: pytest.MonkeyPatch,
@@ -234,52 +241,52 @@ def test_a_rebuild_is_refused_where_it_could_not_keep_a_foreign_key(
 ) -> None:
     monkeypatch.setattr(merge, "BULK_ROWS", 1)
     lake.publish(ALL)
-    build_on(warehouse.admin)
-    run(warehouse.admin, f"{grants}; DROP RULE on_delete ON fact_payment")
-    before = built(warehouse.admin)
+    create_user_objects(warehouse.admin)
+    execute(warehouse.admin, f"{grants}; DROP RULE on_delete ON fact_payment")
+    before = read_user_objects(warehouse.admin)
     try:
         list(load(lake.store, warehouse.dsn))
-        work(warehouse.admin)
-        done = work_done(warehouse.admin)
+        fill_user_objects(warehouse.admin)
+        data = read_user_data(warehouse.admin)
         lake.publish({"fact_sales_order": [sale(2), sale(1, units_sold=7)]})
         list(load(lake.store, warehouse.dsn))
-        assert built(warehouse.admin) == before, "other loads need neither"
-        with pytest.raises(WarehouseError) as refused:
+        assert read_user_objects(warehouse.admin) == before, "other loads don't need the privilege"
+        with pytest.raises(WarehouseError) as error:
             rebuild(lake.store, warehouse.dsn, generation=1)
-        assert "foreign key " in str(refused.value)
-        assert remedy in str(refused.value)
-        assert work_done(warehouse.admin) == done
+        assert "foreign key " in str(error.value)
+        assert remedy in str(error.value)
+        assert read_user_data(warehouse.admin) == data
     finally:
-        run(warehouse.admin, f"GRANT {REPLICA} TO totes_loader")
+        execute(warehouse.admin, f"GRANT {REPLICA} TO totes_loader")
 
 
-def test_a_foreign_key_to_a_row_that_a_rebuild_does_not_create_is_named(
+def test_an_error_names_a_foreign_key_to_a_row_that_a_rebuild_does_not_create(
     lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:
     lake.publish(ALL)
     list(load(lake.store, warehouse.dsn))
-    run(warehouse.dsn, "INSERT INTO dim_payment_type VALUES (77, 'by hand')")
-    run(warehouse.dsn, "CREATE TABLE mine (kind int REFERENCES dim_payment_type)")
-    run(warehouse.dsn, "INSERT INTO mine VALUES (77), (NULL), (1)")
+    execute(warehouse.dsn, "INSERT INTO dim_payment_type VALUES (77, 'by hand')")
+    execute(warehouse.dsn, "CREATE TABLE mine (kind int REFERENCES dim_payment_type)")
+    execute(warehouse.dsn, "INSERT INTO mine VALUES (77), (NULL), (1)")
     with pytest.raises(WarehouseError, match=r"mine_kind_fkey of mine .* dim_payment_type"):
         rebuild(lake.store, warehouse.dsn, generation=1)
-    assert ask(warehouse.dsn, "SELECT count(*) FROM dim_payment_type") == [(2,)]
-    run(warehouse.dsn, "DELETE FROM mine WHERE kind = 77")
+    assert fetch_rows(warehouse.dsn, "SELECT count(*) FROM dim_payment_type") == [(2,)]
+    execute(warehouse.dsn, "DELETE FROM mine WHERE kind = 77")
     rebuild(lake.store, warehouse.dsn, generation=1)
-    assert ask(warehouse.dsn, "SELECT count(*) FROM dim_payment_type") == [(1,)]
+    assert fetch_rows(warehouse.dsn, "SELECT count(*) FROM dim_payment_type") == [(1,)]
 
 
-def test_a_migration_names_what_depends_on_what_it_drops(
+def test_a_migration_names_objects_that_depend_on_dropped_ones(
     warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(warehouse.dsn, "CREATE VIEW mine AS SELECT * FROM fact_purchase_orders")
-    of_file = schema._sql
-    known = schema._migrations()
-    monkeypatch.setattr(schema, "_migrations", lambda: [*known, "9999_drop.sql"])
+    execute(warehouse.dsn, "CREATE VIEW mine AS SELECT * FROM fact_purchase_orders")
+    read_sql = schema._read_sql
+    migrations = schema._list_migrations()
+    monkeypatch.setattr(schema, "_list_migrations", lambda: [*migrations, "9999_drop.sql"])
     monkeypatch.setattr(
         schema,
-        "_sql",
-        lambda path: b"DROP VIEW fact_purchase_orders" if "9999" in path else of_file(path),
+        "_read_sql",
+        lambda path: b"DROP VIEW fact_purchase_orders" if "9999" in path else read_sql(path),
     )
     with pytest.raises(
         WarehouseError, match=r"9999_drop\.sql.*view mine depends on view fact_purchase_orders"
@@ -291,26 +298,31 @@ def test_a_migration_names_what_depends_on_what_it_drops(
 
 
 def test_every_table_has_a_primary_key(warehouse: EmptyWarehouse) -> None:
-    """Else a publication FOR ALL TABLES lets none of its rows be updated or deleted."""
+    """Otherwise a publication FOR ALL TABLES prevents updates and deletes of its rows."""
     keyless = (
         "SELECT oid::regclass::text FROM pg_class c WHERE relkind IN ('r', 'p')"
         " AND relnamespace IN ('public'::regnamespace, 'totes'::regnamespace)"
         " AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)"
     )
-    assert ask(warehouse.dsn, keyless) == []
+    assert fetch_rows(warehouse.dsn, keyless) == []
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("wal_level", ["replica", "logical"])
-def test_a_publication_for_all_tables_stops_nothing(
+def test_a_publication_for_all_tables_blocks_nothing(
     cluster: ClusterFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wal_level: str
 ) -> None:
     monkeypatch.setattr(merge, "BULK_ROWS", 1)
     server = cluster(wal_level=wal_level).dsn
     source, warehouse = prepare_source(server), prepare_warehouse(server)
-    run(warehouse.superuser, "CREATE PUBLICATION everything FOR ALL TABLES")
+    execute(warehouse.superuser, "CREATE PUBLICATION everything FOR ALL TABLES")
     if wal_level == "logical":
-        ask(warehouse.superuser, "SELECT pg_create_logical_replication_slot('all', 'pgoutput')")
-    installation = Installation(source.owner, source.reader, warehouse.loader, tmp_path).filled(10)
+        fetch_rows(
+            warehouse.superuser, "SELECT pg_create_logical_replication_slot('all', 'pgoutput')"
+        )
+    installation = Installation(
+        source.owner, source.reader, warehouse.loader, tmp_path
+    ).with_orders(10)
     installation.run()
     installation.change("UPDATE sales_order SET units_sold = 3; DELETE FROM payment")
     installation.run()
@@ -319,9 +331,9 @@ def test_a_publication_for_all_tables_stops_nothing(
     for _ in range(2):
         assert verify(installation.pipeline).equal
     if wal_level == "logical":
-        [(changes,)] = ask(
+        [(changes,)] = fetch_rows(
             warehouse.superuser,
             "SELECT count(*) FROM pg_logical_slot_get_binary_changes('all', NULL, NULL,"
             " 'proto_version', '1', 'publication_names', 'everything')",
         )
-        assert changes > 1000, "all of it can be decoded"
+        assert changes > 1000, "all changes can be decoded"

@@ -1,18 +1,21 @@
-"""The warehouse's contract with everyone: the ERDs, carried here as data, and what guards them."""
+"""The tables, columns and constraints of the warehouse equal those of the published ERDs."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
-from processed_lake import ask, run
+from database import execute, fetch_rows
 
 from conftest import ClusterFactory, EmptyWarehouse
 from totes.config.settings import Dsn
 from totes.errors import WarehouseError
-from totes.star.definition import TOTESYS
+from totes.star.folder import TOTESYS, Star, load_star
+from totes.warehouse import connection as warehouse_connection
 from totes.warehouse import schema
 from totes.warehouse.connection import connect
-from totes.warehouse.schema import check, migrate
+from totes.warehouse.schema import check_schema, migrate
 
 DIMENSIONS = {
     "dim_date": """
@@ -78,7 +81,7 @@ FACTS = {
         rate_date date -> dim_date, currency_code character varying, rate numeric,
         source character varying, carried_forward boolean, {_HISTORY}""",
 }
-"""The published ERDs', and the exchange rates, which are ours."""
+"""The tables of the published ERDs, and the platform's own table of exchange rates."""
 
 VIEWS = {
     "current_sales_order": "fact_sales_order",
@@ -97,16 +100,16 @@ NATURAL_KEYS = {
 
 
 def columns_of(tables: dict[str, str]) -> dict[str, list[str]]:
-    """`name type`, as the ERD says, the point in numeric(10.2) standing for a comma."""
+    """Return `name type` for each column; numeric(10.2) stands for numeric(10,2)."""
     return {
         table: [" ".join(column.split()).replace(".", ",") for column in columns.split(",")]
         for table, columns in tables.items()
     }
 
 
-def test_the_tables_are_the_erds(warehouse: EmptyWarehouse) -> None:
+def test_the_tables_equal_the_erd(warehouse: EmptyWarehouse) -> None:
     found: dict[str, list[str]] = {}
-    for table, *column in ask(
+    for table, *column in fetch_rows(
         warehouse.dsn,
         """
         SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
@@ -128,7 +131,7 @@ def test_the_tables_are_the_erds(warehouse: EmptyWarehouse) -> None:
     assert found == columns_of(DIMENSIONS | FACTS)
 
 
-def test_keys_and_references_are_never_null(warehouse: EmptyWarehouse) -> None:
+def test_keys_and_references_are_not_null(warehouse: EmptyWarehouse) -> None:
     nullable = {
         f"{table} {column.split()[0]}"
         for table, columns in columns_of(DIMENSIONS | FACTS).items()
@@ -137,7 +140,7 @@ def test_keys_and_references_are_never_null(warehouse: EmptyWarehouse) -> None:
     }
     assert {
         f"{table} {column}"
-        for table, column in ask(
+        for table, column in fetch_rows(
             warehouse.dsn,
             "SELECT table_name, column_name FROM information_schema.columns c"
             " JOIN information_schema.tables t USING (table_schema, table_name)"
@@ -148,16 +151,16 @@ def test_keys_and_references_are_never_null(warehouse: EmptyWarehouse) -> None:
 
 def test_the_surrogates_are_serial(warehouse: EmptyWarehouse) -> None:
     for table, columns in columns_of(FACTS).items():
-        ((sequence,),) = ask(
+        ((sequence,),) = fetch_rows(
             warehouse.dsn, f"SELECT pg_get_serial_sequence('{table}', '{columns[0].split()[0]}')"
         )
         assert sequence is not None
 
 
-def test_a_second_current_version_is_impossible(warehouse: EmptyWarehouse) -> None:
+def test_a_fact_can_not_have_two_current_versions(warehouse: EmptyWarehouse) -> None:
     indexes = [
         definition
-        for (definition,) in ask(warehouse.dsn, "SELECT indexdef FROM pg_indexes ORDER BY 1")
+        for (definition,) in fetch_rows(warehouse.dsn, "SELECT indexdef FROM pg_indexes ORDER BY 1")
     ]
     for table, key in NATURAL_KEYS.items():
         assert any(
@@ -169,7 +172,7 @@ def test_a_second_current_version_is_impossible(warehouse: EmptyWarehouse) -> No
 
 def test_the_views_have_the_erds_columns(warehouse: EmptyWarehouse) -> None:
     for view, table in VIEWS.items():
-        found = ask(
+        found = fetch_rows(
             warehouse.dsn,
             "SELECT column_name FROM information_schema.columns"
             " WHERE table_name = %s ORDER BY ordinal_position",
@@ -180,7 +183,7 @@ def test_the_views_have_the_erds_columns(warehouse: EmptyWarehouse) -> None:
 
 
 def test_everything_has_a_comment(warehouse: EmptyWarehouse) -> None:
-    silent = """
+    without_comment = """
         SELECT c.relname, a.attname FROM pg_class c
         LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
         WHERE c.relnamespace IN ('public'::regnamespace, 'totes'::regnamespace)
@@ -191,68 +194,72 @@ def test_everything_has_a_comment(warehouse: EmptyWarehouse) -> None:
         WHERE p.pronamespace IN ('public'::regnamespace, 'totes'::regnamespace)
             AND obj_description(p.oid, 'pg_proc') IS NULL
     """
-    assert ask(warehouse.dsn, silent) == []
+    assert fetch_rows(warehouse.dsn, without_comment) == []
 
 
 # Migrations.
 
 
 @pytest.mark.bare
-def test_migrating_twice_is_migrating_once(warehouse: EmptyWarehouse) -> None:
-    migrations = ["migration 0001_bookkeeping.sql", "migration 0002_totals.sql"]
+def test_migrate_is_idempotent(warehouse: EmptyWarehouse) -> None:
+    migrations = [
+        "migration 0001_bookkeeping.sql",
+        "migration 0002_changes.sql",
+        "migration 0003_alerts.sql",
+    ]
     tables = [f"table {name}" for name in TOTESYS.tables]
     assert migrate(warehouse.dsn) == migrations + tables
     assert migrate(warehouse.dsn) == []
     with connect(warehouse.dsn) as connection:
-        check(connection)
+        check_schema(connection)
 
 
-def test_a_newer_warehouse_is_refused(warehouse: EmptyWarehouse) -> None:
-    run(warehouse.dsn, "INSERT INTO totes.migrations (name) VALUES ('9999_future.sql')")
+def test_a_newer_warehouse_is_an_error(warehouse: EmptyWarehouse) -> None:
+    execute(warehouse.dsn, "INSERT INTO totes.migrations (name) VALUES ('9999_future.sql')")
     with pytest.raises(WarehouseError, match=r"9999_future\.sql.*upgrade terrific-totes"):
         migrate(warehouse.dsn)
     with (
         pytest.raises(WarehouseError, match="upgrade terrific-totes"),
         connect(warehouse.dsn) as connection,
     ):
-        check(connection)
+        check_schema(connection)
 
 
 @pytest.mark.bare
-def test_a_warehouse_without_tables_is_told_to_migrate(warehouse: EmptyWarehouse) -> None:
+def test_a_warehouse_without_tables_is_an_error(warehouse: EmptyWarehouse) -> None:
     with (
-        pytest.raises(WarehouseError, match="no tables yet: `totes run --once` makes them"),
+        pytest.raises(WarehouseError, match="no tables yet: run `totes run --once`"),
         connect(warehouse.dsn) as connection,
     ):
-        check(connection)
+        check_schema(connection)
 
 
-def test_an_old_server_is_refused(
+def test_an_old_server_is_an_error(
     warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "OLDEST_SERVER", 10**6)
+    monkeypatch.setattr(schema, "MIN_SERVER_VERSION", 10**6)
     with pytest.raises(WarehouseError, match="PostgreSQL 15 or newer"):
         migrate(warehouse.dsn)
 
 
-def test_a_missing_reader_role_is_made_or_asked_for(cluster: ClusterFactory) -> None:
+def test_a_missing_reader_role_is_created_or_an_error(cluster: ClusterFactory) -> None:
     admin = cluster().dsn
-    run(admin, "CREATE ROLE plain LOGIN; CREATE ROLE maker LOGIN CREATEROLE")
-    for owner in ("plain", "maker"):
+    execute(admin, "CREATE ROLE plain LOGIN; CREATE ROLE creator LOGIN CREATEROLE")
+    for owner in ("plain", "creator"):
         with psycopg.connect(admin.reveal(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE of_{owner} OWNER {owner}".encode())
     with pytest.raises(WarehouseError, match="`CREATE ROLE totes_reader` as a superuser"):
         migrate(admin.replace(user="plain", dbname="of_plain"))
-    assert migrate(admin.replace(user="maker", dbname="of_maker"))
+    assert migrate(admin.replace(user="creator", dbname="of_creator"))
     assert migrate(admin.replace(user="plain", dbname="of_plain"))
 
 
-def test_two_that_make_the_reader_role_at_once_both_succeed(
+def test_concurrent_creation_of_the_reader_role_succeeds(
     cluster: ClusterFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admin = cluster().dsn
-    run(admin, "CREATE ROLE totes_reader")
-    monkeypatch.setattr(schema, "_known_role", lambda _connection: False)
+    execute(admin, "CREATE ROLE totes_reader")
+    monkeypatch.setattr(schema, "_has_reader_role", lambda _connection: False)
     assert migrate(admin)
 
 
@@ -268,20 +275,85 @@ ALTERATIONS = {
     "ALTER TABLE fact_payment DROP CONSTRAINT fact_payment_pkey": (
         r"fact_payment .*PRIMARY KEY \(payment_record_id\)"
     ),
-    "DROP TABLE dim_currency CASCADE": "lacks table dim_currency",
+    "DROP TABLE dim_currency CASCADE": "has no table dim_currency",
 }
 
 
 @pytest.mark.parametrize("alteration", ALTERATIONS)
-def test_an_altered_warehouse_is_refused_and_the_place_named(
+def test_an_altered_warehouse_is_an_error_that_names_table_and_column(
     warehouse: EmptyWarehouse, alteration: str
 ) -> None:
-    run(warehouse.dsn, alteration)
+    execute(warehouse.dsn, alteration)
     with (
         pytest.raises(WarehouseError, match=ALTERATIONS[alteration]),
         connect(warehouse.dsn) as connection,
     ):
-        check(connection)
+        check_schema(connection)
+
+
+def with_declaration(folder: Path, old: str, new: str) -> Star:
+    """Return the packaged star with a change in its declaration."""
+    shutil.copytree(str(TOTESYS.folder), folder)
+    declaration = folder / "star.toml"
+    text = declaration.read_text()
+    assert text.count(old) == 1
+    declaration.write_text(text.replace(old, new))
+    return load_star(folder)
+
+
+LOCATION = 'location = { type = "text", nullable = true, '
+COLUMNS = """
+    SELECT attrelid::regclass::text, attname, attnum FROM pg_attribute
+    WHERE attrelid = 'dim_staff'::regclass AND attnum > 0 ORDER BY 1, 2, 3
+"""
+
+
+@pytest.mark.parametrize("new", ["", LOCATION.replace("location", "place")])
+def test_a_column_removed_or_renamed_in_the_declaration_is_rejected(
+    warehouse: EmptyWarehouse, tmp_path: Path, new: str
+) -> None:
+    declaration = (Path(str(TOTESYS.folder)) / "star.toml").read_text()
+    [line] = [one for one in declaration.splitlines(keepends=True) if one.startswith(LOCATION)]
+    star = with_declaration(tmp_path / "star", line, new and line.replace(LOCATION, new))
+    before = fetch_rows(warehouse.dsn, COLUMNS)
+    reason = r"has column dim_staff\.location, which is no longer declared.*Declare it again"
+    with pytest.raises(WarehouseError, match=reason):
+        migrate(warehouse.dsn, star)
+    with pytest.raises(WarehouseError, match=reason), connect(warehouse.dsn) as connection:
+        check_schema(connection, star)
+    assert fetch_rows(warehouse.dsn, COLUMNS) == before
+    execute(warehouse.dsn, "ALTER TABLE dim_staff DROP location")
+    assert migrate(warehouse.dsn, star) == (["column dim_staff.place"] if new else [])
+
+
+def test_a_table_removed_from_the_declaration_is_rejected(
+    warehouse: EmptyWarehouse, tmp_path: Path
+) -> None:
+    name = "dim_department"
+    star = with_declaration(
+        tmp_path / "star",
+        "[dim_staff]",
+        f"""[{name}]
+comment = "A department."
+key = "department_id"
+
+[{name}.columns]
+department_id = {{ type = "integer", comment = "Key." }}
+
+[dim_staff]""",
+    )
+    assert migrate(warehouse.dsn, star) == [f"table {name}"]
+    with pytest.raises(WarehouseError, match=f"has table {name}, which is no longer declared"):
+        migrate(warehouse.dsn)
+
+
+def test_a_column_added_by_users_is_kept(warehouse: EmptyWarehouse) -> None:
+    execute(warehouse.dsn, "ALTER TABLE dim_staff ADD note text")
+    before = fetch_rows(warehouse.dsn, COLUMNS)
+    assert migrate(warehouse.dsn) == []
+    with connect(warehouse.dsn) as connection:
+        check_schema(connection)
+    assert fetch_rows(warehouse.dsn, COLUMNS) == before
 
 
 # Connections.
@@ -292,7 +364,7 @@ def reach(dsn: Dsn) -> None:
         connection.execute("SELECT 1")
 
 
-WRONG: dict[str, tuple[Callable[[Dsn], Dsn], str]] = {
+WRONG_DSNS: dict[str, tuple[Callable[[Dsn], Dsn], str]] = {
     "host": (lambda dsn: dsn.replace(host="nowhere.invalid"), "check the host's name"),
     "port": (lambda dsn: dsn.replace(port="1"), "check host and port"),
     "database": (lambda dsn: dsn.replace(dbname="none"), "create the database"),
@@ -300,9 +372,9 @@ WRONG: dict[str, tuple[Callable[[Dsn], Dsn], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
+@pytest.mark.parametrize("what", WRONG_DSNS)
 def test_a_wrong_dsn_is_one_line_with_advice(warehouse: EmptyWarehouse, what: str) -> None:
-    wrong, advice = WRONG[what]
+    wrong, advice = WRONG_DSNS[what]
     with pytest.raises(WarehouseError, match=advice) as caught:
         reach(wrong(warehouse.dsn.replace(password="hunter2")))
     assert "\n" not in str(caught.value)
@@ -312,11 +384,11 @@ def test_a_wrong_dsn_is_one_line_with_advice(warehouse: EmptyWarehouse, what: st
 
 def test_a_wrong_password_is_one_line_with_advice(cluster: ClusterFactory) -> None:
     server = cluster()
-    run(server.dsn, "CREATE ROLE guarded LOGIN PASSWORD 'right'")
+    execute(server.dsn, "CREATE ROLE guarded LOGIN PASSWORD 'right'")
     (server.data / "pg_hba.conf").write_text(
         "local all postgres trust\nlocal all all scram-sha-256"
     )
-    run(server.dsn, "SELECT pg_reload_conf()")
+    execute(server.dsn, "SELECT pg_reload_conf()")
     guarded = server.dsn.replace(user="guarded")
     reach(guarded.replace(password="right"))
     with pytest.raises(WarehouseError, match="check user and password") as caught:
@@ -324,32 +396,35 @@ def test_a_wrong_password_is_one_line_with_advice(cluster: ClusterFactory) -> No
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_port_where_nobody_answers_is_said_as_such(warehouse: EmptyWarehouse) -> None:
+def test_a_port_without_a_server_is_one_line_with_advice(warehouse: EmptyWarehouse) -> None:
     with pytest.raises(WarehouseError, match=r"reached: Connection refused: check host and port"):
         reach(warehouse.dsn.replace(host="127.0.0.1", port="1"))
 
 
-def test_a_database_that_lets_nobody_in_says_which_right_is_missing(
+def test_a_database_without_connect_privilege_names_it(
     warehouse: EmptyWarehouse,
 ) -> None:
-    run(warehouse.admin, "DROP ROLE IF EXISTS stranger; CREATE ROLE stranger LOGIN")
-    refused = r"reached: permission denied for database .*: GRANT CONNECT on it to this user\."
-    with pytest.raises(WarehouseError, match=refused):
-        reach(warehouse.dsn.replace(user="stranger"))
+    execute(warehouse.admin, "DROP ROLE IF EXISTS without_grant; CREATE ROLE without_grant LOGIN")
+    message = r"reached: permission denied for database .*: GRANT CONNECT on it to this user\."
+    with pytest.raises(WarehouseError, match=message):
+        reach(warehouse.dsn.replace(user="without_grant"))
 
 
-def test_a_lock_that_is_held_too_long_is_told(warehouse: EmptyWarehouse) -> None:
-    impatient = warehouse.dsn.replace(options="-c lock_timeout=50ms")
+def test_a_lock_timeout_is_one_line_with_advice(
+    warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**warehouse_connection.SETTINGS, "lock_timeout": "50ms"}
+    monkeypatch.setattr(warehouse_connection, "SETTINGS", settings)
     with psycopg.connect(warehouse.dsn.reveal()) as holder:
         holder.execute("LOCK TABLE dim_staff")
         with (
-            pytest.raises(WarehouseError, match="another session holds"),
-            connect(impatient) as connection,
+            pytest.raises(WarehouseError, match="another session has locked"),
+            connect(warehouse.dsn) as waiting,
         ):
-            connection.execute("SELECT FROM dim_staff")
+            waiting.execute("SELECT FROM dim_staff")
 
 
-def test_a_refusal_of_the_server_says_the_detail(warehouse: EmptyWarehouse) -> None:
+def test_an_error_of_the_server_has_its_detail(warehouse: EmptyWarehouse) -> None:
     with (
         pytest.raises(WarehouseError, match=r"violates unique constraint .*\(Key .* exists\)"),
         connect(warehouse.dsn) as connection,
@@ -357,7 +432,7 @@ def test_a_refusal_of_the_server_says_the_detail(warehouse: EmptyWarehouse) -> N
         connection.execute("INSERT INTO totes.migrations (name) SELECT name FROM totes.migrations")
 
 
-def test_sessions_are_known_and_in_utc(warehouse: EmptyWarehouse) -> None:
+def test_sessions_have_an_application_name_and_use_utc(warehouse: EmptyWarehouse) -> None:
     with connect(warehouse.dsn) as connection:
         shown = connection.execute(
             "SELECT current_setting('application_name'), current_setting('TimeZone')"

@@ -1,4 +1,4 @@
-"""A batch is published whole, once, in order; a quiet source is told from a dead platform."""
+"""A batch is published completely, once, in order; heartbeats record checks without changes."""
 
 import threading
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from scratch_source import ScratchSource, once
 
 from totes import failpoint
 from totes.errors import LakeError, SourceError
-from totes.lake.manifest import Heartbeat, Manifest, digest, manifest_path
+from totes.lake.manifest import Heartbeat, Manifest, manifest_path, sha256_hex
 from totes.source import changes, reading, scan, session
 from totes.source.catalogue import SourceTable
-from totes.source.changes import Chunk, Horizon, Span
-from totes.stages.ingest import HEARTBEAT_EVERY, Accept, ingest, last_heartbeat
+from totes.source.changes import Chunk, Horizon, RowRange
+from totes.stages.ingest import HEARTBEAT_INTERVAL, AcceptOptions, find_last_heartbeat, ingest
 
 
 def restamp(scratch_source: ScratchSource, captured_at: datetime) -> Manifest:
-    """Let the newest batch have another capture time, as if the clock had been another."""
+    """Change the capture time of the newest batch."""
     newest = lake_reader.batches(scratch_source.store)[-1]
     restamped = newest.model_copy(update={"captured_at": captured_at})
     path = scratch_source.lake / manifest_path(newest.batch)
@@ -32,20 +32,20 @@ def restamp(scratch_source: ScratchSource, captured_at: datetime) -> Manifest:
 
 
 def test_manifests_are_a_chain_without_gaps(scratch_source: ScratchSource) -> None:
-    scratch_source.stocked()
+    scratch_source.with_items()
     for number in range(3):
         scratch_source.run(f"INSERT INTO item VALUES ({10 + number})")
         scratch_source.capture()
-    found = lake_reader.batches(scratch_source.store)
-    assert [batch.batch for batch in found] == [1, 2, 3, 4]
-    assert found[0].previous is None
-    for before, after in pairwise(found):
-        assert after.previous == digest(scratch_source.store.get(manifest_path(before.batch)))
+    batches = lake_reader.batches(scratch_source.store)
+    assert [batch.batch for batch in batches] == [1, 2, 3, 4]
+    assert batches[0].previous is None
+    for before, after in pairwise(batches):
+        assert after.previous == sha256_hex(scratch_source.store.get(manifest_path(before.batch)))
         assert after.captured_at > before.captured_at
 
 
-def test_files_are_what_their_manifest_says(scratch_source: ScratchSource) -> None:
-    scratch_source.stocked(1000).run(
+def test_files_match_their_manifest(scratch_source: ScratchSource) -> None:
+    scratch_source.with_items(1000).run(
         "DELETE FROM item WHERE id = 5; UPDATE item SET name = 'b' WHERE id = 6"
     )
     scratch_source.capture()
@@ -53,13 +53,13 @@ def test_files_are_what_their_manifest_says(scratch_source: ScratchSource) -> No
         for table in batch.tables:
             for file in (*table.files, *table.keys):
                 content = scratch_source.store.get(file.path)
-                assert (len(content), digest(content)) == (file.bytes, file.sha256)
+                assert (len(content), sha256_hex(content)) == (file.bytes, file.sha256)
 
 
-def test_capture_times_grow_even_when_the_sources_clock_jumps_back(
+def test_capture_times_increase_if_the_clock_of_the_source_is_set_back(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.stocked()
+    scratch_source.with_items()
     future = datetime.now(UTC) + timedelta(days=400)
     restamp(scratch_source, future)
     scratch_source.run("INSERT INTO item VALUES (4)")
@@ -68,30 +68,26 @@ def test_capture_times_grow_even_when_the_sources_clock_jumps_back(
     assert batch.captured_at == future + timedelta(microseconds=1)
 
 
-def test_a_source_that_stood_still_is_not_scanned(
+def test_an_unchanged_source_is_not_scanned(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch_source.stocked()
+    scratch_source.with_items()
     reached: list[str] = []
     monkeypatch.setitem(failpoint.actions, "ingest.captured", lambda: reached.append("scan"))
-    while True:  # until autovacuum's own transactions leave the server alone between two captures
+    while True:  # until autovacuum runs no transaction between two captures
         scratch_source.run("INSERT INTO item SELECT max(id) + 1 FROM item")
         batch = scratch_source.capture()
         assert batch is not None
         assert reached.pop() == "scan"
         assert scratch_source.capture() is None
-        with scratch_source.open() as connection:
-            now = connection.execute("SELECT pg_current_snapshot()::text").fetchone()
-        if now == (batch.snapshot,):
+        if current_snapshot(scratch_source) == batch.snapshot:
             break
         reached.clear()
     assert reached == []
 
 
-def test_transactions_that_change_nothing_make_no_batch(scratch_source: ScratchSource) -> None:
-    scratch_source.stocked().run(
-        "CREATE TEMP TABLE fleeting AS SELECT 1; SELECT pg_current_xact_id()"
-    )
+def test_transactions_without_changes_create_no_batch(scratch_source: ScratchSource) -> None:
+    scratch_source.with_items().run("CREATE TEMP TABLE t AS SELECT 1; SELECT pg_current_xact_id()")
     assert scratch_source.capture() is None
     assert len(lake_reader.batches(scratch_source.store)) == 1
 
@@ -99,44 +95,70 @@ def test_transactions_that_change_nothing_make_no_batch(scratch_source: ScratchS
 # Heartbeats
 
 
-def test_a_quiet_source_leaves_a_heartbeat_now_and_then(scratch_source: ScratchSource) -> None:
-    scratch_source.stocked()
-    now = datetime.now(UTC)
-    assert scratch_source.capture() is None
-    assert last_heartbeat(scratch_source.store, now) is None, "the batch itself is young enough"
-    restamp(scratch_source, now - HEARTBEAT_EVERY)
-    checked = ingest(scratch_source.dsn, scratch_source.store, scratch_source.scope).checked_at
-    assert last_heartbeat(scratch_source.store, now) == Heartbeat(batch=1, checked_at=checked)
-    assert scratch_source.capture() is None
-    assert len(list(scratch_source.store.list("heartbeats"))) == 1, "one is enough for ten minutes"
+def current_snapshot(scratch_source: ScratchSource) -> str:
+    with scratch_source.open() as connection:
+        [(snapshot,)] = connection.execute("SELECT pg_current_snapshot()::text").fetchall()
+    return str(snapshot)
 
 
-def test_a_heartbeat_of_yesterday_counts(scratch_source: ScratchSource) -> None:
-    now = datetime.now(UTC)
-    scratch_source.stocked()
-    restamp(scratch_source, now - timedelta(hours=25))
-    scratch_source.capture()
-    assert last_heartbeat(scratch_source.store, now + timedelta(days=1)) is not None
-    assert last_heartbeat(scratch_source.store, now + timedelta(days=2)) is None
+def test_a_snapshot_without_changes_is_scanned_once(
+    scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch_source.with_items()
+    reached: list[str] = []
+    monkeypatch.setitem(failpoint.actions, "ingest.captured", lambda: reached.append("scan"))
+    before, now = "", "other"
+    while before != now:  # until autovacuum runs no transaction between the captures
+        reached.clear()
+        scratch_source.run("SELECT pg_current_xact_id()")
+        before = current_snapshot(scratch_source)
+        assert [scratch_source.capture() for _ in range(3)] == [None] * 3
+        now = current_snapshot(scratch_source)
+    assert reached == ["scan"]
+    scratch_source.run("UPDATE item SET name = 'b' WHERE id = 1")
+    assert scratch_source.capture() is not None
 
 
-def test_a_heartbeat_also_comes_from_a_source_busy_with_other_things(
+def test_a_source_without_changes_gets_a_heartbeat_at_intervals(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.stocked()
-    restamp(scratch_source, datetime.now(UTC) - HEARTBEAT_EVERY)
+    scratch_source.with_items()
+    now = datetime.now(UTC)
+    assert scratch_source.capture() is None
+    assert find_last_heartbeat(scratch_source.store, now) is None, "the batch is recent"
+    restamp(scratch_source, now - HEARTBEAT_INTERVAL)
+    checked = ingest(scratch_source.dsn, scratch_source.store, scratch_source.scope).checked_at
+    assert find_last_heartbeat(scratch_source.store, now) == Heartbeat(batch=1, checked_at=checked)
+    assert scratch_source.capture() is None
+    assert len(list(scratch_source.store.list("heartbeats"))) == 1, "one in ten minutes"
+
+
+def test_a_heartbeat_of_the_day_before_is_found(scratch_source: ScratchSource) -> None:
+    now = datetime.now(UTC)
+    scratch_source.with_items()
+    restamp(scratch_source, now - timedelta(hours=25))
+    scratch_source.capture()
+    assert find_last_heartbeat(scratch_source.store, now + timedelta(days=1)) is not None
+    assert find_last_heartbeat(scratch_source.store, now + timedelta(days=2)) is None
+
+
+def test_a_source_with_unrelated_transactions_gets_a_heartbeat(
+    scratch_source: ScratchSource,
+) -> None:
+    scratch_source.with_items()
+    restamp(scratch_source, datetime.now(UTC) - HEARTBEAT_INTERVAL)
     scratch_source.run("SELECT pg_current_xact_id()")
     assert scratch_source.capture() is None
     assert len(list(scratch_source.store.list("heartbeats"))) == 1
 
 
-# Rivals
+# Concurrent ingests
 
 
-def test_of_two_ingests_at_once_one_wins_and_both_succeed(
+def test_of_two_concurrent_ingests_one_publishes_the_batch(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch_source.stocked().run("INSERT INTO item VALUES (4)")
+    scratch_source.with_items().run("INSERT INTO item VALUES (4)")
     both = threading.Barrier(2)
     turns = [both.wait, both.wait]
     monkeypatch.setitem(failpoint.actions, "ingest.captured", lambda: turns and turns.pop()())
@@ -144,46 +166,46 @@ def test_of_two_ingests_at_once_one_wins_and_both_succeed(
         results = list(pool.map(lambda _: scratch_source.capture(), range(2)))
     assert sorted(result is None for result in results) == [False, True]
     assert [batch.batch for batch in lake_reader.batches(scratch_source.store)] == [1, 2]
-    assert scratch_source.is_carried_whole()
+    assert scratch_source.lake_equals_source()
 
 
-def test_the_loser_takes_what_came_after_the_winners_snapshot(
+def test_an_ingest_continues_after_a_concurrent_batch(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch_source.stocked().run("INSERT INTO item VALUES (4)")
+    scratch_source.with_items().run("INSERT INTO item VALUES (4)")
 
-    def rival() -> None:
+    def other_ingest() -> None:
         assert scratch_source.capture() is not None
         scratch_source.run("INSERT INTO item VALUES (5); DELETE FROM item WHERE id = 4")
 
-    monkeypatch.setitem(failpoint.actions, "ingest.captured", once(rival))
+    monkeypatch.setitem(failpoint.actions, "ingest.captured", once(other_ingest))
     batch = scratch_source.capture()
     assert batch is not None
     assert batch.batch == 3
-    assert scratch_source.is_carried_whole()
+    assert scratch_source.lake_equals_source()
 
 
-def test_rival_first_captures_leave_one_first_batch(
+def test_concurrent_first_captures_publish_one_batch(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch_source.run("CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1)")
 
-    def rival() -> None:
+    def other_ingest() -> None:
         assert scratch_source.capture() is not None
 
-    monkeypatch.setitem(failpoint.actions, "ingest.captured", once(rival))
+    monkeypatch.setitem(failpoint.actions, "ingest.captured", once(other_ingest))
     assert scratch_source.capture() is None
     assert [batch.batch for batch in lake_reader.batches(scratch_source.store)] == [1]
 
 
-# Things that break
+# Errors
 
 
 @pytest.mark.parametrize("lost", [{2}, {2, 3, 4, 5}, {1}])
-def test_a_lost_manifests_number_is_not_given_again(
+def test_the_number_of_a_lost_manifest_is_not_reused(
     scratch_source: ScratchSource, lost: set[int]
 ) -> None:
-    scratch_source.stocked()
+    scratch_source.with_items()
     for number in range(10, 18):
         scratch_source.run(f"INSERT INTO item VALUES ({number})")
         scratch_source.capture()
@@ -195,25 +217,25 @@ def test_a_lost_manifests_number_is_not_given_again(
     assert not any((scratch_source.lake / manifest_path(batch)).exists() for batch in lost)
 
 
-def test_a_killed_ingest_leaves_no_batch_and_the_next_one_is_whole(
+def test_a_killed_ingest_publishes_nothing_and_the_next_one_is_complete(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch_source.stocked().run("INSERT INTO item VALUES (4)")
+    scratch_source.with_items().run("INSERT INTO item VALUES (4)")
 
-    def die() -> None:
+    def kill() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(failpoint.actions, "ingest.captured", once(die))
+    monkeypatch.setitem(failpoint.actions, "ingest.captured", once(kill))
     with pytest.raises(KeyboardInterrupt):
         scratch_source.capture()
     assert len(lake_reader.batches(scratch_source.store)) == 1
     assert scratch_source.changes() == {("upsert", 4)}
 
 
-def test_a_damaged_key_file_is_named_and_nothing_is_published(
+def test_a_damaged_key_file_is_rejected_and_named(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.stocked().run("INSERT INTO item VALUES (4)")
+    scratch_source.with_items().run("INSERT INTO item VALUES (4)")
     (key_file,) = lake_reader.batches(scratch_source.store)[0].tables[0].keys
     path = scratch_source.lake / key_file.path
     path.chmod(0o644)
@@ -223,118 +245,121 @@ def test_a_damaged_key_file_is_named_and_nothing_is_published(
     assert len(lake_reader.batches(scratch_source.store)) == 1
 
 
-def test_a_server_that_goes_away_is_one_error(
+def test_a_lost_connection_is_one_error(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever of the connections it hits."""
-    scratch_source.stocked(1000)
+    """On any of the connections."""
+    scratch_source.with_items(1000)
     monkeypatch.setattr(scan, "_CHUNK_BYTES", 8192)
     monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 1)
     scratch_source.run(
         "UPDATE item SET name = 'new'; ALTER TABLE item ADD COLUMN extra int DEFAULT 1"
     )
-    read = changes._bytes
-    left = iter(range(5))
+    read = changes._fetch_bytes
+    remaining_reads = iter(range(5))
 
-    def hang_up(cursor: psycopg.Cursor) -> list[bytes]:
-        if next(left, None) is None:
+    def close_connection(cursor: psycopg.Cursor) -> list[bytes]:
+        if next(remaining_reads, None) is None:
             cursor.connection.close()
         return read(cursor)
 
-    monkeypatch.setattr(changes, "_bytes", hang_up)
-    with pytest.raises(SourceError, match="check that the server runs") as broken:
+    monkeypatch.setattr(changes, "_fetch_bytes", close_connection)
+    with pytest.raises(SourceError, match="check that the server runs") as error:
         scratch_source.capture()
-    assert "\n" not in str(broken.value)
+    assert "\n" not in str(error.value)
     monkeypatch.undo()
     scratch_source.capture()
-    assert scratch_source.is_carried_whole()
+    assert scratch_source.lake_equals_source()
 
 
-def test_an_error_in_one_piece_keeps_the_others_from_beginning(
+def test_after_an_error_no_further_range_is_read(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scan, "_CHUNK_BYTES", 8192)
     monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 1)
-    scratch_source.stocked(20_000).run("ALTER TABLE item ADD COLUMN v int")
-    begun: list[Span] = []
+    scratch_source.with_items(20_000).run("ALTER TABLE item ADD COLUMN v int")
+    row_ranges: list[RowRange] = []
     read = reading.read_changes
 
-    def counted(
+    def fail(
         connection: psycopg.Connection,
         table: SourceTable,
-        current: int,
+        xmax: int,
         horizon: Horizon | None,
-        span: Span,
+        row_range: RowRange,
     ) -> Iterator[Chunk]:
-        begun.append(span)
+        row_ranges.append(row_range)
         connection.close()
-        return read(connection, table, current, horizon, span)
+        return read(connection, table, xmax, horizon, row_range)
 
-    monkeypatch.setattr(scan, "read_changes", counted)
+    monkeypatch.setattr(scan, "read_changes", fail)
     with pytest.raises(SourceError, match="closed"):
         scratch_source.capture()
-    assert len(begun) < 50, "of some 125"
+    assert len(row_ranges) <= scan.CONNECTIONS, "of about 125"
 
 
-def test_the_last_piece_of_a_table_has_no_end(scratch_source: ScratchSource) -> None:
+def test_the_last_range_of_a_table_has_no_end(scratch_source: ScratchSource) -> None:
     with scratch_source.open() as connection:
-        found = [changes._within(span).as_string(connection) for span in changes.split(5, 2)]
-    assert [text.count("<") for text in found] == [1, 1, 0]
-    assert "(4,0)" in found[1]
-    assert "(4,0)" in found[2]
+        conditions = [
+            changes._row_range_condition(row_range).as_string(connection)
+            for row_range in changes.split_blocks(5, 2)
+        ]
+    assert [text.count("<") for text in conditions] == [1, 1, 0]
+    assert "(4,0)" in conditions[1]
+    assert "(4,0)" in conditions[2]
 
 
-def test_a_scratch_folder_with_a_hostile_name_works(
+def test_the_scratch_folder_can_have_special_characters(
     scratch_source: ScratchSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hostile = tmp_path / 'it\'s 100% "mine" [x] *'
-    hostile.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(hostile))
-    with scratch_source.stocked().open() as late:
-        late.execute("SELECT pg_current_xact_id()")
+    folder = tmp_path / 'it\'s 100% "mine" [x] *'
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    with scratch_source.with_items().open() as connection:
+        connection.execute("SELECT pg_current_xact_id()")
         for number in range(4, 7):
             scratch_source.run(
                 f"INSERT INTO item VALUES ({number}); DELETE FROM item WHERE id = {number - 3}"
             )
             assert len(scratch_source.changes()) == 2
-    assert list(hostile.iterdir()) == [], "and is left empty"
+    assert list(folder.iterdir()) == [], "it is empty afterwards"
 
 
-def test_more_than_postgresqls_longest_value_is_read_in_halves(
+def test_a_too_long_aggregate_is_read_in_halves(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch_source.stocked(100)
-    read, refused = changes._bytes, []
+    scratch_source.with_items(100)
+    read, rejected = changes._fetch_bytes, []
 
     def at_most_sixteen(cursor: psycopg.Cursor) -> list[bytes]:
         values = read(cursor)
         if int(values[1]) > 16:
-            refused.append(values[1])
+            rejected.append(values[1])
             raise psycopg.errors.ProgramLimitExceeded("string buffer exceeds maximum length")
         return values
 
-    monkeypatch.setattr(changes, "_bytes", at_most_sixteen)
+    monkeypatch.setattr(changes, "_fetch_bytes", at_most_sixteen)
     scratch_source.run("UPDATE item SET price = 1; ALTER TABLE item ADD extra int DEFAULT 3")
     assert len(scratch_source.changes()) == 100
-    assert refused
-    assert scratch_source.is_carried_whole()
+    assert rejected
+    assert scratch_source.lake_equals_source()
 
 
-def test_an_older_server_than_supported_is_refused(
+def test_an_unsupported_server_version_is_rejected(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "OLDEST", 990000)
+    monkeypatch.setattr(session, "OLDEST_VERSION", 990000)
     with pytest.raises(SourceError, match="older than PostgreSQL 14"):
-        scratch_source.stocked()
+        scratch_source.with_items()
 
 
-def test_one_row_too_long_for_postgresql_is_one_error(
+def test_a_row_that_is_too_long_for_postgresql_is_one_error(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_long(_: psycopg.Cursor) -> list[bytes]:
         raise psycopg.errors.ProgramLimitExceeded("string buffer exceeds maximum length")
 
-    scratch_source.stocked().run("INSERT INTO item VALUES (4)")
-    monkeypatch.setattr(changes, "_bytes", too_long)
+    scratch_source.with_items().run("INSERT INTO item VALUES (4)")
+    monkeypatch.setattr(changes, "_fetch_bytes", too_long)
     with pytest.raises(SourceError, match="exceeds maximum length"):
-        scratch_source.capture(Accept())
+        scratch_source.capture(AcceptOptions())

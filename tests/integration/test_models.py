@@ -16,19 +16,19 @@ from sqlglot import transpile
 from conftest import EmptyWarehouse
 from totes.errors import ModelError
 from totes.star.contract import literal, quote
-from totes.star.definition import TOTESYS
+from totes.star.folder import TOTESYS
 from totes.star.iso import define_iso_currency
 from totes.star.lineage import RowIdentity, find_lineage
-from totes.star.models import LINEAGE_FILE, Models, lineages, load_models
+from totes.star.models import LINEAGE_FILE, Models, dump_lineages, load_models
 
-SHIPPED = files("totes.star") / "totesys" / "models"
+PACKAGED = files("totes.star") / "totesys" / "models"
 MODELS = {model.name: model for model in TOTESYS.models.all}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the models, to be changed."""
-    with as_file(SHIPPED) as models:
+    """A copy of the models, which a test can change."""
+    with as_file(PACKAGED) as models:
         return shutil.copytree(models, tmp_path / "models")
 
 
@@ -40,15 +40,15 @@ def edit(folder: Path, star: str, old: str, new: str) -> Models:
     return load_models(folder, TOTESYS.tables)
 
 
-def test_what_is_written_down_of_the_models_is_what_sqlglot_finds(folder: Path) -> None:
+def test_lineage_json_equals_the_lineage_that_sqlglot_finds(folder: Path) -> None:
     written = (folder / LINEAGE_FILE).read_bytes()
     (folder / LINEAGE_FILE).unlink()
-    assert lineages(load_models(folder, TOTESYS.tables)) == written, "run make star"
+    assert dump_lineages(load_models(folder, TOTESYS.tables)) == written, "run make star"
 
 
-def test_sqlglot_is_not_imported_for_the_models_that_ship() -> None:
+def test_sqlglot_is_not_imported_for_the_packaged_models() -> None:
     script = (
-        "import sys, totes.stages.transform; from totes.star.definition import TOTESYS; "
+        "import sys, totes.stages.transform; from totes.star.folder import TOTESYS; "
         "TOTESYS.models; sys.exit('sqlglot' in sys.modules or 'pycountry' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -63,17 +63,17 @@ def test_the_columns_a_model_reads_are_found() -> None:
     assert MODELS["dim_transaction"].lineage.sources.keys() == {"transaction"}
 
 
-def test_a_model_may_read_the_star_tables_of_its_batch() -> None:
+def test_a_model_can_read_star_tables_of_its_batch() -> None:
     assert MODELS["dim_date"].lineage.sources == {}
     facts = {"fact_sales_order", "fact_purchase_order", "fact_payment", "fact_exchange_rate"}
     assert {*MODELS["dim_date"].lineage.stars} == facts
 
 
-def test_the_current_rows_of_joined_tables_are_kept_and_no_others() -> None:
-    assert TOTESYS.models.joined == {"staff", "department", "counterparty", "address"}
+def test_only_joined_tables_keep_their_current_rows() -> None:
+    assert TOTESYS.models.joined_tables == {"staff", "department", "counterparty", "address"}
 
 
-def test_every_natural_key_but_a_day_comes_from_a_source_key() -> None:
+def test_every_natural_key_except_date_id_is_a_source_key() -> None:
     keys = {name: model.lineage.key for name, model in MODELS.items()}
     assert {name: key and (key.table, *key.columns) for name, key in keys.items()} == {
         "dim_date": None,
@@ -103,14 +103,14 @@ def test_every_natural_key_but_a_day_comes_from_a_source_key() -> None:
         ("select design_id from design group by design_id", False),
     ],
 )
-def test_only_a_key_handed_through_unaltered_is_traced(sql: str, key: bool) -> None:  # noqa: FBT001
+def test_only_an_unaltered_key_is_traced_to_the_source(sql: str, key: bool) -> None:  # noqa: FBT001
     found = find_lineage("dim_design", sql, key=["design_id"], stars=TOTESYS.tables)
     traced = RowIdentity(table="design", columns=("design_id",))
     assert found.key == (traced if key else None)
 
 
 @pytest.mark.parametrize(
-    ("sql", "said"),
+    ("sql", "message"),
     [
         ("select from where", "can't be parsed"),
         ("delete from design", "is not a SELECT"),
@@ -118,31 +118,33 @@ def test_only_a_key_handed_through_unaltered_is_traced(sql: str, key: bool) -> N
         ("select design_id from design, staff", "table.column"),
     ],
 )
-def test_a_model_that_can_not_be_understood_is_named(folder: Path, sql: str, said: str) -> None:
+def test_an_error_names_a_model_that_can_not_be_parsed(
+    folder: Path, sql: str, message: str
+) -> None:
     (folder / "dim_design.sql").write_text(sql)
-    with pytest.raises(ModelError, match=f"dim_design .*{said}"):
+    with pytest.raises(ModelError, match=f"dim_design .*{message}"):
         load_models(folder, TOTESYS.tables)
 
 
-def test_a_missing_model_is_named(folder: Path) -> None:
+def test_an_error_names_a_missing_model(folder: Path) -> None:
     (folder / "dim_staff.sql").unlink()
     with pytest.raises(ModelError, match=r"dim_staff is missing.*dim_staff\.sql"):
         load_models(folder, TOTESYS.tables)
 
 
-def test_the_digest_follows_every_model(folder: Path) -> None:
+def test_the_digest_changes_with_every_model(folder: Path) -> None:
     assert load_models(folder, TOTESYS.tables).digest == TOTESYS.models.digest
     assert edit(
         folder, "dim_design", "design_name,", "upper(design_name) as design_name,"
     ).digest != (TOTESYS.models.digest)
 
 
-def test_a_model_that_is_not_in_the_notes_is_read_with_sqlglot(folder: Path) -> None:
+def test_a_model_that_is_not_in_lineage_json_is_parsed(folder: Path) -> None:
     (folder / LINEAGE_FILE).unlink()
     assert load_models(folder, TOTESYS.tables) == TOTESYS.models
 
 
-HOSTILE = 'O\'Keefe & "Söhne" 👜\n\tLtd'
+SPECIAL_TEXT = 'O\'Keefe & "Söhne" 👜\n\tLtd'
 
 
 RATE = {
@@ -150,17 +152,23 @@ RATE = {
     "rate_date": "2022-11-03",
     "currency_code": "GBP",
     "rate": "0.8695",
-    "source": HOSTILE,
+    "source": SPECIAL_TEXT,
     "carried_forward": "false",
 }
 
 
 def source_rows() -> dict[str, list[dict[str, object]]]:
-    """Two rows of each table, one with hostile text, as text; the second is unchanged."""
+    """Return two rows of each table, as text: one with special characters, one unchanged."""
     rows: dict[str, list[dict[str, object]]] = {}
     for table, example in ROWS.items():
-        hostile = [name for name in example if name.endswith(("_name", "phone", "code", "line_1"))]
-        one = row(table, **dict.fromkeys(hostile, HOSTILE)) if table != "currency" else row(table)
+        text_columns = [
+            name for name in example if name.endswith(("_name", "phone", "code", "line_1"))
+        ]
+        one = (
+            row(table, **dict.fromkeys(text_columns, SPECIAL_TEXT))
+            if table != "currency"
+            else row(table)
+        )
         two = row(table, **{next(iter(example)): 2})
         rows[table] = [
             {
@@ -180,17 +188,17 @@ def source_rows() -> dict[str, list[dict[str, object]]]:
 
 
 @pytest.mark.bare
-def test_postgresql_runs_the_models_and_makes_the_same_rows(warehouse: EmptyWarehouse) -> None:
+def test_models_return_the_same_rows_in_postgresql(warehouse: EmptyWarehouse) -> None:
     with duckdb.connect() as engine, psycopg.connect(warehouse.dsn.reveal()) as postgres:
 
-        def both(script: str) -> None:
+        def execute_in_both(script: str) -> None:
             engine.execute(script)
             postgres.execute(script.encode())
 
         for table, lines in source_rows().items():
             columns = [name for name in lines[0] if name != "_changed"]
             types = ", ".join(f"{quote(name)} text" for name in columns)
-            both(f"create table {quote(table)} ({types}, _changed boolean)")
+            execute_in_both(f"create table {quote(table)} ({types}, _changed boolean)")
             for line in lines:
                 values = (
                     "null"
@@ -200,22 +208,22 @@ def test_postgresql_runs_the_models_and_makes_the_same_rows(warehouse: EmptyWare
                     else literal(str(v))
                     for v in line.values()
                 )
-                both(f"insert into {quote(table)} values ({', '.join(values)})")
+                execute_in_both(f"insert into {quote(table)} values ({', '.join(values)})")
         define_iso_currency(engine)
-        both_iso = engine.execute("select code, name from iso_currency").fetchall()
+        currencies = engine.execute("select code, name from iso_currency").fetchall()
         postgres.execute("create table iso_currency (code text, name text)")
         with postgres.cursor() as cursor:
-            cursor.executemany("insert into iso_currency values (%s, %s)", both_iso)
+            cursor.executemany("insert into iso_currency values (%s, %s)", currencies)
         for name in (*(n for n in MODELS if n != "dim_date"), "dim_date"):
             star, sql = TOTESYS.tables[name], MODELS[name].sql
             names = ", ".join(column.quoted for column in star.columns)
             [translated] = transpile(sql, read="duckdb", write="postgres")
-            ours = engine.execute(f"select {names} from ({sql})").fetchall()
-            theirs = postgres.execute(
+            in_duckdb = engine.execute(f"select {names} from ({sql})").fetchall()
+            in_postgres = postgres.execute(
                 f"select {names} from ({translated}) as model".encode()
             ).fetchall()
-            assert Counter(ours) == Counter(theirs)
-            assert ours
+            assert Counter(in_duckdb) == Counter(in_postgres)
+            assert in_duckdb
             if star.is_fact:  # dim_date reads the facts with their types
                 casts = ", ".join(
                     f"cast({c.quoted} as {c.type.postgres}) as {c.quoted}" for c in star.columns

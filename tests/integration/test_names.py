@@ -1,4 +1,4 @@
-"""Names and strings made to hurt whoever repeats them pass from source to answers unharmed."""
+"""Names and strings with special characters: from the source to the warehouse and every output."""
 
 import json
 from dataclasses import replace
@@ -12,9 +12,9 @@ from psycopg import sql
 from scratch_source import GRANTS, ScratchSource
 
 from conftest import Totesys
-from totes.cli.terminal import printable
+from totes.escape import escape_controls
 from totes.operations.verify import verify
-from totes.source.catalogue import Scope
+from totes.source.catalogue import CaptureScope
 
 NAMES = (
     *("it's", 'q"q', '"', "''", "a b", " ", "\t", "line\nbreak", "back\\slash", "\\", "a/b"),
@@ -26,7 +26,7 @@ NAMES = (
     *("[bold]x", "\x1b[31mred", "<b>", "=1+1", "k0", "k1", "rows", "_live", "_batch"),
     *("_changed", "xmin_", "filename", "__proto__", "\\u0041"),
 )
-"""No longer than the 63 bytes PostgreSQL keeps."""
+"""At most 63 bytes long, the limit of PostgreSQL's names."""
 
 STRINGS = (
     *("'; DROP TABLE dim_design; --", "' OR '1'='1", '" OR ""="', "\\'; SELECT 1; --", "$$;$$"),
@@ -45,7 +45,7 @@ STRINGS = (
     *("nan", "Infinity", "true", "0", "-0", "1e400", "0x1F", "007", "infinity", "epoch", "now"),
     *("2024-02-30", "", " ", "\n", "\t", "a" * 10000, "'" * 99, '"' * 99),
 )
-"""What a text may hold that a program on its way could take for something else."""
+"""Texts that a program could misinterpret as SQL, code, markup or control characters."""
 
 
 def quoted(name: str) -> str:
@@ -55,12 +55,12 @@ def quoted(name: str) -> str:
 # Source to lake
 
 
-def test_names_that_hurt_are_carried_as_they_are(scratch_source: ScratchSource) -> None:
-    """As names of tables, of columns, and of columns of keys."""
-    having = [NAMES[number::16] for number in range(16)]
+def test_hostile_names_are_captured_unchanged(scratch_source: ScratchSource) -> None:
+    """Used as names of tables, columns and key columns."""
+    column_names = [NAMES[number::16] for number in range(16)]
     with scratch_source.open() as connection:
         for number, table in enumerate(NAMES):
-            names = having[number % len(having)]
+            names = column_names[number % len(column_names)]
             columns = ", ".join(f"{quoted(name)} int" for name in names)
             key = ", ".join(map(quoted, names[1:]))
             connection.execute(
@@ -79,7 +79,7 @@ def test_names_that_hurt_are_carried_as_they_are(scratch_source: ScratchSource) 
     assert {table.name for table in batch.tables} == {*NAMES, "everything"}
     for found in batch.tables:
         if found.name in NAMES:
-            names = having[NAMES.index(found.name) % len(having)]
+            names = column_names[NAMES.index(found.name) % len(column_names)]
             assert tuple(column.name for column in found.columns) == names
             assert found.key == names[1:]
     with scratch_source.open() as connection:
@@ -89,15 +89,15 @@ def test_names_that_hurt_are_carried_as_they_are(scratch_source: ScratchSource) 
     scratch_source.capture()
     with scratch_source.open() as connection:
         assert connection.execute("SELECT count(*) FROM everything").fetchone() == (0,)
-    assert all(scratch_source.is_carried_whole(found.name) for found in batch.tables)
+    assert all(scratch_source.lake_equals_source(found.name) for found in batch.tables)
 
 
-def test_schemas_types_and_labels_with_names_that_hurt_do_no_harm(
+def test_schemas_types_and_labels_with_hostile_names_are_captured(
     scratch_source: ScratchSource, totesys: Totesys
 ) -> None:
     schema = 'it\'s "x"; %s {}'
     with psycopg.connect(totesys.owner.reveal()) as connection:
-        connection.execute(GRANTS.replace("shop", quoted(schema)).encode())
+        connection.execute(GRANTS.replace("scratch", quoted(schema)).encode())
         connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
         for name in ("in't", 'q"q', "%s", "{}", "a b"):
             type_ = quoted(f"type {name}")
@@ -106,19 +106,19 @@ def test_schemas_types_and_labels_with_names_that_hurt_do_no_harm(
                 f"CREATE TABLE {quoted(name)} (id {type_} PRIMARY KEY, v {type_}[]);"
                 f"INSERT INTO {quoted(name)} VALUES ('a''b', '{{%s}}')".encode()
             )
-    batch = replace(scratch_source, scope=Scope(schema)).capture()
+    batch = replace(scratch_source, scope=CaptureScope(schema)).capture()
     assert batch is not None
     for table in batch.tables:
         [line] = lake_reader.lines(scratch_source.store, batch, table.name)
         assert (line["id"], line["v"]) == ("a'b", "{%s}")
 
 
-# Source to warehouse, and what is said of it
+# Source to warehouse, and the commands' output
 
 
-def test_columns_beside_those_that_models_read_do_no_harm(installation: Installation) -> None:
-    """Also such as differ from them by case alone, or are named as the platform's own."""
-    installation.filled(10)
+def test_columns_that_no_model_reads_change_no_result(installation: Installation) -> None:
+    """Including names that differ only in case, or equal the platform's own names."""
+    installation.with_orders(10)
     other = ("staff_ID", "Address_Id", "CITY", "First_Name", "COUNTERPARTY_ID", "_LIVE")
     for table in ("staff", "department", "address", "counterparty", "sales_order", "design"):
         added = (f"ADD {quoted(name)} text DEFAULT 'not ''this'''" for name in (*NAMES, *other))
@@ -130,11 +130,11 @@ def test_columns_beside_those_that_models_read_do_no_harm(installation: Installa
         "UPDATE sales_order SET units_sold = units_sold + 1"
     )
     assert verify(installation.pipeline).equal
-    assert installation.ask("SELECT DISTINCT city FROM dim_location") == [("Zürich",)]
+    assert installation.query("SELECT DISTINCT city FROM dim_location") == [("Zürich",)]
 
 
-def test_status_repeats_names_that_hurt_each_in_one_line(installation: Installation) -> None:
-    installation.filled(2)
+def test_status_shows_each_hostile_name_on_one_line(installation: Installation) -> None:
+    installation.with_orders(2)
     for name in NAMES:
         installation.change(f"CREATE TABLE {quoted(name)} AS SELECT 1 AS id")
     installation.run()
@@ -142,19 +142,19 @@ def test_status_repeats_names_that_hurt_each_in_one_line(installation: Installat
     assert shown.exit_code == 0, shown.exception
     lines = shown.stdout.splitlines()
     for name in NAMES:
-        escaped = printable(name).rstrip()
+        escaped = escape_controls(name).rstrip()
         assert any(line.startswith(escaped) and line.endswith("1        0") for line in lines), name
     assert all(
         character == "\n" or character.isprintable() or category(character) == "Cf"
         for character in shown.stdout
     )
-    said = json.loads(installation.totes("status", "--json").stdout)
-    assert {carried["table"] for carried in said["carried"]} >= set(NAMES)
+    status = json.loads(installation.totes("status", "--json").stdout)
+    assert {captured["table"] for captured in status["captured"]} >= set(NAMES)
 
 
-def test_strings_that_hurt_reach_the_warehouse_as_they_are(installation: Installation) -> None:
-    """In every text of a dimension; and those that no fact can hold are shown in quarantine."""
-    installation.filled(len(STRINGS))
+def test_hostile_strings_are_loaded_unchanged_or_quarantined(installation: Installation) -> None:
+    """Loaded into every text column of a dimension; a date column of a fact rejects them."""
+    installation.with_orders(len(STRINGS))
     with psycopg.connect(installation.owner.reveal()) as connection:
         for number, string in enumerate(STRINGS, start=1):
             connection.execute(
@@ -173,30 +173,29 @@ def test_strings_that_hurt_reach_the_warehouse_as_they_are(installation: Install
                 [string, number],
             )
     installation.run()
-    assert installation.ask(
+    assert installation.query(
         f"SELECT design_id, design_name, file_location, file_name FROM dim_design"
         f" WHERE design_id <= {len(STRINGS)} ORDER BY 1"
     ) == [(number, *[string] * 3) for number, string in enumerate(STRINGS, start=1)]
     items = dict(
-        installation.ask("SELECT purchase_order_id, item_code FROM current_purchase_order")
+        installation.query("SELECT purchase_order_id, item_code FROM current_purchase_order")
     )
     assert items
     assert all(items[number] == STRINGS[number - 1] for number in items if number <= len(STRINGS))
-    waiting = "SELECT key::int, value FROM totes.quarantine WHERE star_table = 'fact_sales_order'"
+    rejected = "SELECT key::int, value FROM totes.quarantine WHERE star_table = 'fact_sales_order'"
     excerpts = [
         string if len(string) < 2400 else f"{string[:450]} […] {string[-100:]}"
         for string in STRINGS
     ]
-    assert sorted(installation.ask(waiting)) == list(enumerate(excerpts, start=1))
-    verdict = verify(installation.pipeline)
-    assert verdict.equal
+    assert sorted(installation.query(rejected)) == list(enumerate(excerpts, start=1))
+    assert verify(installation.pipeline).equal
     shown = installation.totes("quarantine", "show", "fact_sales_order", "--limit", "1000")
     assert shown.exit_code == 0, shown.exception
     for string in STRINGS:
         assert repr(string)[:60] in shown.stdout
     assert not [character for character in shown.stdout if character != "\n" and character < " "]
-    told = installation.totes("verify").stdout
-    assert f"fact_sales_order: {len(STRINGS)} in quarantine" in told
+    verified = installation.totes("verify").stdout
+    assert f"fact_sales_order: {len(STRINGS)} in quarantine" in verified
 
 
 @pytest.mark.parametrize(
@@ -208,14 +207,14 @@ def test_strings_that_hurt_reach_the_warehouse_as_they_are(installation: Install
         ("👩\u200d👧", "👩\u200d👧"),
     ],
 )
-def test_what_a_terminal_would_obey_is_escaped(text: str, shown: str) -> None:
-    assert printable(text) == shown
+def test_control_characters_are_escaped_for_the_terminal(text: str, shown: str) -> None:
+    assert escape_controls(text) == shown
 
 
 def test_errors_and_log_lines_are_one_line_each(installation: Installation) -> None:
-    installation.filled(1).run()
+    installation.with_orders(1).run()
     installation.change('CREATE TABLE "a\nb\x1b[2J" (id int PRIMARY KEY, _op text)')
-    said = installation.totes("ingest")
-    assert said.exit_code == 3
-    assert "a\\nb\\x1b[2J" in said.stderr
-    assert len(said.stderr.splitlines()) == 1
+    result = installation.totes("ingest")
+    assert result.exit_code == 3
+    assert "a\\nb\\x1b[2J" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The three stages in a row: what a failing one does to the others, and when a person is told."""
+"""Running the three stages: failures of one stage, and when alerts are sent."""
 
 import json
 import shlex
@@ -13,11 +13,11 @@ from threading import Event
 import pytest
 from installation import Installation, at
 
-from totes.alert import Alarm, alert
-from totes.errors import SourceAway, SourceError, UsageError, WarehouseError
-from totes.stages import runner as pipeline
-from totes.stages.ingest import Accept
-from totes.stages.runner import STAGES, Done, run, run_once
+from totes.alert import AlertTargets, send_alert
+from totes.errors import SourceError, SourceUnavailable, UsageError, WarehouseError
+from totes.stages import runner
+from totes.stages.ingest import AcceptOptions
+from totes.stages.runner import STAGES, StepResult, run, run_once
 
 NO_PAUSE = timedelta()
 BROKEN_DATE = "UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 7"
@@ -29,27 +29,27 @@ def mailbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def post(tmp_path: Path, mailbox: Path) -> str:
-    """An alert command that adds what it is told to the mailbox."""
-    script = tmp_path / "post.py"
+def alert_command(tmp_path: Path, mailbox: Path) -> str:
+    """An alert command that appends each message to the mailbox."""
+    script = tmp_path / "append.py"
     script.write_text(f"import sys; open({str(mailbox)!r}, 'a').write(sys.stdin.read() + '\\n')")
     return shlex.join([sys.executable, str(script)])
 
 
 @pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed stage may be tried again at once."""
-    monkeypatch.setattr(pipeline, "LONGEST_PAUSE_SECONDS", 0.0)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed stage is retried immediately."""
+    monkeypatch.setattr(runner, "MAX_RETRY_PAUSE_SECONDS", 0.0)
 
 
-def told(mailbox: Path) -> list[dict[str, object]]:
+def read_alerts(mailbox: Path) -> list[dict[str, object]]:
     if not mailbox.exists():
         return []
     return [json.loads(line) for line in mailbox.read_text().splitlines()]
 
 
-def after(calls: int, stop: Event) -> Iterator[None]:
-    """An action for `next` that sets `stop` when it is called the n-th time."""
+def stop_after(calls: int, stop: Event) -> Iterator[None]:
+    """Yield; set `stop` at the item number `calls`."""
     for _ in range(calls - 1):
         yield
     stop.set()
@@ -57,145 +57,172 @@ def after(calls: int, stop: Event) -> Iterator[None]:
         yield
 
 
-def test_once_brings_an_empty_warehouse_up_to_the_source(installation: Installation) -> None:
-    steps = installation.filled().run()
-    assert [(step.stage, step.batch) for step in steps] == [(stage, 1) for stage in STAGES]
-    assert installation.ask("SELECT count(*) FROM current_sales_order") == [(40,)]
-    [again] = installation.run()
-    assert (again.stage, again.batch) == ("ingest", None)
-    assert installation.ask("SELECT checked_at FROM totes.freshness") == [(again.at,)]
+def test_run_once_fills_an_empty_warehouse(installation: Installation) -> None:
+    results = installation.with_orders().run()
+    assert [(result.stage, result.batch) for result in results] == [(stage, 1) for stage in STAGES]
+    assert installation.query("SELECT count(*) FROM current_sales_order") == [(40,)]
+    [second] = installation.run()
+    assert (second.stage, second.batch) == ("ingest", None)
+    assert installation.query("SELECT checked_at FROM totes.freshness") == [(second.at,)]
 
 
-def test_once_ends_with_the_first_error(installation: Installation) -> None:
-    nowhere = replace(installation.pipeline, source=installation.source.replace(dbname="nowhere"))
+def test_run_once_raises_the_first_error(installation: Installation) -> None:
+    broken = replace(installation.pipeline, source=installation.source.replace(dbname="nowhere"))
     with pytest.raises(SourceError):
-        list(run_once(nowhere))
+        list(run_once(broken))
     assert not installation.ingestion.exists()
 
 
-def test_it_runs_until_told_to_stop_and_stops_between_batches(installation: Installation) -> None:
-    stop, seen = Event(), list[Done]()
+def test_run_stops_between_batches(installation: Installation) -> None:
+    stop, results = Event(), list[StepResult]()
 
-    def watch(done: Done) -> None:
-        seen.append(done)
-        if done.stage == "transform":
+    def record(result: StepResult) -> None:
+        results.append(result)
+        if result.stage == "transform":
             stop.set()
 
-    run(installation.filled().pipeline, NO_PAUSE, stop, watch=watch)
-    assert [done.stage for done in seen] == ["ingest", "transform"]
-    assert [done.stage for done in installation.run()] == ["ingest", "load"]
+    run(installation.with_orders().pipeline, NO_PAUSE, stop, on_result=record)
+    assert [result.stage for result in results] == ["ingest", "transform"]
+    assert [result.stage for result in installation.run()] == ["ingest", "load"]
 
 
-def test_it_goes_round_and_round(installation: Installation) -> None:
-    stop, seen = Event(), list[Done]()
-    installation.filled()
+def test_run_repeats_all_stages(installation: Installation) -> None:
+    stop, results = Event(), list[StepResult]()
+    installation.with_orders()
 
-    def watch(done: Done) -> None:
-        seen.append(done)
-        if done.stage == "load":
+    def record(result: StepResult) -> None:
+        results.append(result)
+        if result.stage == "load":
             installation.change(
                 "UPDATE design SET file_name = file_name || '!' WHERE design_id = 1"
             )
-        if done.batch == 3:
+        if result.batch == 3:
             stop.set()
 
-    run(installation.pipeline, NO_PAUSE, stop, watch=watch, rest=0)
-    assert {done.batch for done in seen if done.stage == "load"} == {1, 2}
+    run(installation.pipeline, NO_PAUSE, stop, on_result=record, source_share=100)
+    assert {result.batch for result in results if result.stage == "load"} == {1, 2}
 
 
-@pytest.mark.usefixtures("no_waiting")
-def test_a_failing_stage_is_tried_again_while_the_others_go_on(
-    installation: Installation, post: str, mailbox: Path
+@pytest.mark.usefixtures("no_pauses")
+def test_a_failing_stage_is_retried_while_the_others_continue(
+    installation: Installation, alert_command: str, mailbox: Path
 ) -> None:
-    installation.filled().run()
+    installation.with_orders().run()
     stop = Event()
-    failing = iter([WarehouseError("The warehouse is away."), WarehouseError("It is away."), None])
+    failing = iter([WarehouseError("The warehouse is down."), WarehouseError("It is down."), None])
 
     def fail() -> None:
         installation.change("UPDATE design SET file_name = file_name || '!' WHERE design_id = 1")
         if error := next(failing, None):
             raise error
 
-    def watch(done: Done) -> None:
-        if done.stage == "load" and done.batch == 4:
+    def record(result: StepResult) -> None:
+        if result.stage == "load" and result.batch == 4:
             stop.set()
 
     installation.change("UPDATE design SET file_name = file_name || '!' WHERE design_id = 1")
     with at("load.fetched", fail):
-        run(installation.pipeline, NO_PAUSE, stop, alarm=Alarm(post), watch=watch, rest=0)
-    assert installation.ask("SELECT max(batch) FROM totes.batches") == [(4,)]
-    assert [message["message"] for message in told(mailbox)] == [
-        "The warehouse is away.",
-        "It is away.",
+        run(
+            installation.pipeline,
+            NO_PAUSE,
+            stop,
+            alert_targets=AlertTargets(alert_command),
+            on_result=record,
+            source_share=100,
+        )
+    assert installation.query("SELECT max(batch) FROM totes.batches") == [(4,)]
+    assert [message["message"] for message in read_alerts(mailbox)] == [
+        "The warehouse is down.",
+        "It is down.",
     ]
-    assert {message["exit_code"] for message in told(mailbox)} == {5}
+    assert {message["exit_code"] for message in read_alerts(mailbox)} == {5}
 
 
-@pytest.mark.usefixtures("no_waiting")
-def test_a_person_is_told_once_of_each_thing_that_is_wrong(
-    installation: Installation, post: str, mailbox: Path
+@pytest.mark.usefixtures("no_pauses")
+def test_each_failure_message_is_sent_once(
+    installation: Installation, alert_command: str, mailbox: Path
 ) -> None:
     stop = Event()
-    calls = after(4, stop)
+    calls = stop_after(4, stop)
 
     def fail() -> None:
         next(calls)
-        raise SourceError("The source is away.")
+        raise SourceError("The source is down.")
 
     with at("source.locked", fail):
-        run(installation.pipeline, NO_PAUSE, stop, alarm=Alarm(post), rest=0)
-    assert told(mailbox) == [{"stage": "ingest", "message": "The source is away.", "exit_code": 3}]
+        run(
+            installation.pipeline,
+            NO_PAUSE,
+            stop,
+            alert_targets=AlertTargets(alert_command),
+            source_share=100,
+        )
+    assert read_alerts(mailbox) == [
+        {"stage": "ingest", "message": "The source is down.", "exit_code": 3}
+    ]
 
 
-@pytest.mark.usefixtures("no_waiting")
-@pytest.mark.parametrize(("times", "messages"), [(2, 0), (3, 1), (5, 1)])
-def test_a_person_is_told_of_a_blip_only_when_it_lasts(
-    installation: Installation, post: str, mailbox: Path, times: int, messages: int
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize(("failures", "alerts"), [(2, 0), (3, 1), (5, 1)])
+def test_a_temporary_error_is_alerted_only_if_it_persists(
+    installation: Installation, alert_command: str, mailbox: Path, failures: int, alerts: int
 ) -> None:
     stop = Event()
-    calls = after(times + 1, stop)
-    left = [SourceAway("The source is away.")] * times
+    calls = stop_after(failures + 1, stop)
+    errors = [SourceUnavailable("The source is down.")] * failures
 
     def fail() -> None:
         next(calls)
-        if left:
-            raise left.pop()
+        if errors:
+            raise errors.pop()
 
     with at("source.locked", fail):
-        run(installation.pipeline, NO_PAUSE, stop, alarm=Alarm(post), rest=0)
-    assert not left
-    assert len(told(mailbox)) == messages
+        run(
+            installation.pipeline,
+            NO_PAUSE,
+            stop,
+            alert_targets=AlertTargets(alert_command),
+            source_share=100,
+        )
+    assert not errors
+    assert len(read_alerts(mailbox)) == alerts
 
 
-@pytest.mark.usefixtures("no_waiting")
-def test_what_nobody_foresaw_is_tried_again_and_told_too(
-    installation: Installation, post: str, mailbox: Path
+@pytest.mark.usefixtures("no_pauses")
+def test_an_unexpected_error_is_retried_and_alerted(
+    installation: Installation, alert_command: str, mailbox: Path
 ) -> None:
     stop = Event()
-    calls = after(2, stop)
+    calls = stop_after(2, stop)
 
     def fail() -> None:
         next(calls)
         raise OSError(28, "No space left on device")
 
     with at("ingest.captured", fail):
-        run(installation.filled().pipeline, NO_PAUSE, stop, alarm=Alarm(post), rest=0)
-    [message] = told(mailbox)
+        run(
+            installation.with_orders().pipeline,
+            NO_PAUSE,
+            stop,
+            alert_targets=AlertTargets(alert_command),
+            source_share=100,
+        )
+    [message] = read_alerts(mailbox)
     assert message["message"] == "OSError: [Errno 28] No space left on device"
     assert message["exit_code"] == 70
 
 
-def test_pauses_grow_and_end_when_the_stage_works_again(
+def test_pauses_double_until_the_stage_works_again(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock, stop = [0.0], Event()
     monkeypatch.setattr("totes.stages.runner.time.monotonic", lambda: clock[0])
-    tries = list[float]()
+    attempts = list[float]()
 
     def fail() -> None:
-        tries.append(clock[0])
-        if len(tries) < 10:
-            raise SourceError("The source is away.")
+        attempts.append(clock[0])
+        if len(attempts) < 10:
+            raise SourceError("The source is down.")
 
     def tick(_timeout: float) -> bool:
         clock[0] += 1
@@ -203,64 +230,95 @@ def test_pauses_grow_and_end_when_the_stage_works_again(
 
     monkeypatch.setattr(stop, "wait", tick)
     with at("source.locked", fail), caplog.at_level("INFO", "totes"):
-        run(installation.filled().pipeline, NO_PAUSE, stop, watch=lambda _: stop.set())
-    pauses = [later - earlier for earlier, later in pairwise(tries)]
+        run(installation.with_orders().pipeline, NO_PAUSE, stop, on_result=lambda _: stop.set())
+    pauses = [later - earlier for earlier, later in pairwise(attempts)]
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60, 60]
 
 
-def test_a_wrong_setting_ends_it(installation: Installation) -> None:
+@pytest.mark.parametrize(
+    ("capture_seconds", "load_seconds", "pause_seconds"),
+    [(3, 1, 8), (0.1, 1, 2), (3, 30, 2), (1000, 1, 59)],
+)
+def test_captures_take_at_most_their_share_of_the_time(
+    installation: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    capture_seconds: float,
+    load_seconds: float,
+    pause_seconds: float,
+) -> None:
+    """Unless the pause would then be longer than a minute."""
+    clock, stop, pauses = [0.0], Event(), list[float]()
+    monkeypatch.setattr("totes.stages.runner.time.monotonic", lambda: clock[0])
+
+    def spend(seconds: float) -> None:
+        clock[0] += seconds
+
+    def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        stop.set()
+
+    monkeypatch.setattr(stop, "wait", wait)
+    with (
+        at("ingest.captured", lambda: spend(capture_seconds)),
+        at("load.committed", lambda: spend(load_seconds)),
+    ):
+        run(installation.with_orders(5).pipeline, timedelta(seconds=2), stop, source_share=25)
+    assert pauses == [pytest.approx(pause_seconds)]
+
+
+def test_a_usage_error_ends_the_run(installation: Installation) -> None:
     def fail() -> None:
-        raise UsageError("No such place.")
+        raise UsageError("No such database.")
 
     with at("source.locked", fail), pytest.raises(UsageError):
         run(installation.pipeline, NO_PAUSE, Event())
 
 
-@pytest.mark.usefixtures("no_waiting")
-def test_it_claims_to_be_complete_only_when_it_is(installation: Installation) -> None:
-    installation.filled().run()
-    [(before,)] = installation.ask("SELECT checked_at FROM totes.freshness")
+@pytest.mark.usefixtures("no_pauses")
+def test_the_check_time_is_recorded_only_if_all_stages_succeed(installation: Installation) -> None:
+    installation.with_orders().run()
+    [(before,)] = installation.query("SELECT checked_at FROM totes.freshness")
     stop = Event()
-    calls = after(3, stop)
+    calls = stop_after(3, stop)
 
     def fail() -> None:
         next(calls)
-        raise WarehouseError("The warehouse is away.")
+        raise WarehouseError("The warehouse is down.")
 
     installation.change("UPDATE design SET file_name = 'new' WHERE design_id = 1")
     with at("transform.before-manifest", fail):
-        run(installation.pipeline, NO_PAUSE, stop, rest=0)
-    assert installation.ask("SELECT checked_at FROM totes.freshness") == [(before,)]
+        run(installation.pipeline, NO_PAUSE, stop, source_share=100)
+    assert installation.query("SELECT checked_at FROM totes.freshness") == [(before,)]
 
 
-def test_rows_set_aside_are_told_with_their_table(
-    installation: Installation, post: str, mailbox: Path
+def test_an_alert_lists_quarantined_rows_by_table(
+    installation: Installation, alert_command: str, mailbox: Path
 ) -> None:
-    installation.filled().run()
+    installation.with_orders().run()
     installation.change(BROKEN_DATE)
     stop = Event()
     run(
         installation.pipeline,
         NO_PAUSE,
         stop,
-        alarm=Alarm(post),
-        watch=lambda done: stop.set() if done.stage == "load" else None,
+        alert_targets=AlertTargets(alert_command),
+        on_result=lambda result: stop.set() if result.stage == "load" else None,
     )
-    [message] = told(mailbox)
+    [message] = read_alerts(mailbox)
     assert message["refused"] == {"fact_sales_order": 1}
     assert message["batch"] == 2
 
 
-@pytest.mark.usefixtures("no_waiting")
-def test_what_an_operator_accepts_holds_for_one_capture(
-    installation: Installation, post: str, mailbox: Path
+@pytest.mark.usefixtures("no_pauses")
+def test_accept_options_apply_to_one_capture(
+    installation: Installation, alert_command: str, mailbox: Path
 ) -> None:
-    installation.filled(200).run()
+    installation.with_orders(200).run()
     stop = Event()
-    captures = after(3, stop)
+    captures = stop_after(3, stop)
 
-    def watch(done: Done) -> None:
-        if done.stage == "load":
+    def record(result: StepResult) -> None:
+        if result.stage == "load":
             installation.change("DELETE FROM transaction")
 
     installation.change("DELETE FROM payment")
@@ -269,13 +327,13 @@ def test_what_an_operator_accepts_holds_for_one_capture(
             installation.pipeline,
             NO_PAUSE,
             stop,
-            accept=Accept(deletes=True),
-            alarm=Alarm(post),
-            watch=watch,
-            rest=0,
+            accept=AcceptOptions(deletes=True),
+            alert_targets=AlertTargets(alert_command),
+            on_result=record,
+            source_share=100,
         )
-    assert installation.ask("SELECT count(*) FROM current_payment") == [(0,)]
-    [message] = told(mailbox)
+    assert installation.query("SELECT count(*) FROM current_payment") == [(0,)]
+    [message] = read_alerts(mailbox)
     assert "--accept-deletes" in str(message["message"])
 
 
@@ -283,27 +341,27 @@ def test_what_an_operator_accepts_holds_for_one_capture(
     "command",
     ["/nowhere/at-all", "false", "'unclosed", "", None, shlex.join([sys.executable, "-c", "1/0"])],
 )
-def test_an_alert_command_that_fails_stops_nothing(command: str | None) -> None:
-    alert(Alarm(command), {"stage": "ingest"})
+def test_a_failing_alert_command_raises_nothing(command: str | None) -> None:
+    send_alert(AlertTargets(command), {"stage": "ingest"})
 
 
-def test_an_alert_command_that_fails_is_told_without_its_arguments(
+def test_a_failing_alert_command_is_logged_without_its_arguments(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """They are a webhook's address, or hold a token."""
+    """The arguments can be a webhook's URL or hold a token."""
     program = "import sys; sys.exit(3)"
     command = shlex.join([sys.executable, "-c", program, "--token=sesame"])
-    alert(Alarm(command), {"stage": "ingest"})
-    assert "The alert command failed: it ended with 3." in caplog.text
+    send_alert(AlertTargets(command), {"stage": "ingest"})
+    assert "The alert command failed: its exit code is 3." in caplog.text
     assert "sesame" not in caplog.text
 
 
-def test_an_alert_command_that_hangs_is_told_without_its_arguments(
+def test_a_hanging_alert_command_is_logged_without_its_arguments(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("totes.alert._TIMEOUT_SECONDS", 0.1)
     forever = "import signal; signal.pause()"
     command = shlex.join([sys.executable, "-c", forever, "--token=sesame"])
-    alert(Alarm(command), {"stage": "ingest"})
+    send_alert(AlertTargets(command), {"stage": "ingest"})
     assert "it took more than 0.1 s" in caplog.text
     assert "sesame" not in caplog.text

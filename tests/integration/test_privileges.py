@@ -1,4 +1,4 @@
-"""Least privilege, shown by trying: what a role has no business doing, the server refuses."""
+"""Least privilege: the server denies every statement that a role does not need."""
 
 from collections.abc import Sequence
 
@@ -44,11 +44,11 @@ EVERYWHERE = (
     "SELECT pg_reload_conf()",
     "SELECT rolpassword FROM pg_authid",
 )
-"""What neither those who only read may do."""
+"""Statements that no reader of the source or the warehouse may execute."""
 
 
-def writes(table: str, column: str, sequence: str) -> Sequence[str]:
-    """Every way to change a table, or to keep others from it."""
+def writing_statements(table: str, column: str, sequence: str) -> Sequence[str]:
+    """Return statements that change a table or lock it against others."""
     return (
         f"INSERT INTO {table} DEFAULT VALUES",
         f"UPDATE {table} SET {column} = {column}",
@@ -71,12 +71,12 @@ def writes(table: str, column: str, sequence: str) -> Sequence[str]:
 
 
 def allowed(dsn: Dsn, statements: Sequence[str]) -> list[str]:
-    """Those of the statements that the server did not deny; what they did is rolled back."""
+    """Return the statements that the server did not deny; all are rolled back."""
     done = []
     with psycopg.connect(dsn.reveal()) as connection:
         for statement in statements:
             if statement.startswith(("CREATE DATABASE", "ALTER SYSTEM")):
-                connection.autocommit = True  # these are denied before anything else only so
+                connection.autocommit = True  # inside a transaction they fail with another error
             try:
                 connection.execute(statement.encode())
                 done.append(statement)
@@ -89,13 +89,13 @@ def allowed(dsn: Dsn, statements: Sequence[str]) -> list[str]:
 
 
 @pytest.fixture
-def living(installation: Installation) -> Installation:
-    installation.filled(5).run()
+def running_platform(installation: Installation) -> Installation:
+    installation.with_orders(5).run()
     return installation
 
 
-def test_the_source_role_changes_nothing(installation: Installation) -> None:
-    attempts = [*writes("staff", "first_name", "staff_staff_id_seq"), *EVERYWHERE]
+def test_the_source_role_can_change_nothing(installation: Installation) -> None:
+    attempts = [*writing_statements("staff", "first_name", "staff_staff_id_seq"), *EVERYWHERE]
     attempts += ["SET ROLE totesys_app", "SET session_replication_role = 'replica'"]
     assert allowed(installation.source, attempts) == []
 
@@ -109,10 +109,10 @@ def test_the_source_role_changes_nothing(installation: Installation) -> None:
         "UPDATE public.staff SET first_name = 'x'",
     ],
 )
-def test_what_any_role_may_do_the_platforms_own_session_may_not(
+def test_sessions_of_the_source_are_read_only_beyond_their_privileges(
     installation: Installation, attempt: str
 ) -> None:
-    """PostgreSQL lets everybody make large objects; the session is read-only besides."""
+    """PostgreSQL lets every role create large objects; a read-only session prevents it."""
     with (
         pytest.raises(SourceError, match=r"read-only transaction|permission denied"),
         session.connect(installation.source) as connection,
@@ -120,8 +120,8 @@ def test_what_any_role_may_do_the_platforms_own_session_may_not(
         connection.execute(attempt.encode())
 
 
-def test_who_reads_the_warehouse_reads_all_of_it_and_changes_nothing(
-    living: Installation, warehouse: EmptyWarehouse
+def test_warehouse_readers_can_read_everything_and_change_nothing(
+    running_platform: Installation, warehouse: EmptyWarehouse
 ) -> None:
     with psycopg.connect(warehouse.reader.reveal()) as reader:
         tables = reader.execute(
@@ -133,19 +133,20 @@ def test_who_reads_the_warehouse_reads_all_of_it_and_changes_nothing(
         for (table,) in tables:
             reader.execute(f"SELECT * FROM {table} LIMIT 1".encode())
     attempts = [
-        *writes("fact_payment", "payment_amount", "fact_payment_payment_record_id_seq"),
-        *writes("dim_staff", "first_name", "fact_payment_payment_record_id_seq"),
-        *writes("totes.batches", "rows", "fact_payment_payment_record_id_seq"),
+        *writing_statements("fact_payment", "payment_amount", "fact_payment_payment_record_id_seq"),
+        *writing_statements("dim_staff", "first_name", "fact_payment_payment_record_id_seq"),
+        *writing_statements("totes.batches", "rows", "fact_payment_payment_record_id_seq"),
         *EVERYWHERE,
         "SET ROLE totes_loader",
         "SET session_replication_role = 'replica'",
     ]
     assert allowed(warehouse.reader, attempts) == []
-    assert living.ask("SELECT count(*) FROM totes.batches") == [(1,)]
+    assert running_platform.query("SELECT count(*) FROM totes.batches") == [(1,)]
 
 
+@pytest.mark.usefixtures("warehouse")  # creates the roles of the warehouse
 @pytest.mark.parametrize("role", ["totes_ingest", "totes_loader", "totes_dashboard"])
-def test_no_role_of_the_platform_is_more_than_it_must_be(totesys: Totesys, role: str) -> None:
+def test_no_role_of_the_platform_has_unneeded_attributes(totesys: Totesys, role: str) -> None:
     with psycopg.connect(totesys.admin.reveal()) as connection:
         [rights] = connection.execute(
             "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
@@ -160,7 +161,7 @@ def test_no_role_of_the_platform_is_more_than_it_must_be(totesys: Totesys, role:
     assert groups == ([("totes_reader",)] if role == "totes_dashboard" else [])
 
 
-def test_each_role_enters_its_own_database_only(
+def test_each_role_can_connect_only_to_its_own_database(
     totesys: Totesys, warehouse: EmptyWarehouse
 ) -> None:
     there, here = str(totesys.dsn.parts["dbname"]), str(warehouse.dsn.parts["dbname"])
@@ -178,7 +179,9 @@ def test_each_role_enters_its_own_database_only(
         pass
 
 
-def test_the_loader_rules_its_own_database_and_nothing_beyond(warehouse: EmptyWarehouse) -> None:
+def test_the_loader_owns_its_database_and_has_no_other_privileges(
+    warehouse: EmptyWarehouse,
+) -> None:
     own = (
         "CREATE SCHEMA",
         "CREATE TABLE",

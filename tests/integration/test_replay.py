@@ -1,4 +1,4 @@
-"""From the ingestion store alone everything can be made anew, and comes out the same."""
+"""Processed data and warehouse can be rebuilt from the ingestion store, with the same result."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,40 +16,40 @@ from totes.config.settings import Dsn
 from totes.demo.simulator import HOSTILE, Simulator
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.errors import LakeError, UsageError, WarehouseError
-from totes.lake.log import current_generation
+from totes.lake.log import find_current_generation
 from totes.operations.release import release
 from totes.operations.verify import verify
-from totes.rates import Rates
+from totes.rates import RateFeed
 from totes.stages.load import load
 from totes.stages.replay import replay
-from totes.stages.runner import Done
+from totes.stages.runner import StepResult
 from totes.stages.transform import write_generation
 from totes.star import models
-from totes.star.definition import TOTESYS
+from totes.star.folder import TOTESYS
 from totes.star.models import LINEAGE_FILE, Models, load_models
 from totes.warehouse.schema import migrate
 
 
 @pytest.fixture(scope="module")
-def past(
+def shared_installation(
     server: EmbeddedServer,
     template: Source,
     database_names: Iterator[str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Installation:
-    """A platform with four batches of everything, rows refused and some of them released."""
+    """An installation with four batches, rejected rows, and releases."""
     source = prepare_source(server.dsn, next(database_names), str(template.owner.parts["dbname"]))
     warehouse = prepare_warehouse(server.dsn, next(database_names))
-    folder = tmp_path_factory.mktemp("past")
+    folder = tmp_path_factory.mktemp("shared")
     (folder / "rates.csv").write_text("Date,GBP,\n2025-01-02,0.83,\n2021-12-31,0.84028,\n")
     installation = Installation(
         source.owner,
         source.reader,
         warehouse.loader,
         folder,
-        rates=Rates(bundle=folder / "rates.csv"),
+        rates=RateFeed(bundled_file=folder / "rates.csv"),
     )
-    installation.filled(15).run()
+    installation.with_orders(15).run()
     installation.change(
         "UPDATE payment SET payment_date = 'soon' WHERE payment_id IN (3, 4);"
         "UPDATE currency SET currency_code = '???' WHERE currency_id = 2;"
@@ -73,257 +73,285 @@ def past(
 
 
 @pytest.fixture
-def old(past: Installation, tmp_path: Path, copied: Callable[[Dsn], Dsn]) -> Installation:
-    """That platform, with lake and warehouse of its own; its totesys stays as it is."""
-    shutil.copytree(past.folder, tmp_path, dirs_exist_ok=True)
-    return replace(past, folder=tmp_path, warehouse=copied(past.warehouse))
+def four_batches(
+    shared_installation: Installation, tmp_path: Path, copied: Callable[[Dsn], Dsn]
+) -> Installation:
+    """A copy of that installation; its source must not be changed."""
+    shutil.copytree(shared_installation.folder, tmp_path, dirs_exist_ok=True)
+    return replace(
+        shared_installation, folder=tmp_path, warehouse=copied(shared_installation.warehouse)
+    )
 
 
 @pytest.fixture
-def living(installation: Installation) -> Installation:
-    """One whose totesys may change: of one batch."""
-    installation.filled(5).run()
+def one_batch(installation: Installation) -> Installation:
+    """An installation with one batch, whose source can be changed."""
+    installation.with_orders(5).run()
     return installation
 
 
 @pytest.fixture
-def another(warehouse: EmptyWarehouse) -> Dsn:
+def other_database(warehouse: EmptyWarehouse) -> Dsn:
     """An empty database."""
     return warehouse.dsn
 
 
-def again(installation: Installation, **choices: Any) -> list[tuple[str, int | None]]:
-    """Replay; the steps taken."""
-    return [(done.stage, done.batch) for done in replay(installation.pipeline, **choices)]
+def run_replay(installation: Installation, **options: Any) -> list[tuple[str, int | None]]:
+    """Replay, and return stage and batch of each step."""
+    return [(step.stage, step.batch) for step in replay(installation.pipeline, **options)]
 
 
 def steps(stage: str, *batches: int) -> list[tuple[str, int | None]]:
     return [(stage, batch) for batch in batches]
 
 
-def news(done: list[Done]) -> list[tuple[str, int | None]]:
-    return [(one.stage, one.batch) for one in done if one.batch is not None]
+def new_batches(results: list[StepResult]) -> list[tuple[str, int | None]]:
+    return [(step.stage, step.batch) for step in results if step.batch is not None]
 
 
 def generation(installation: Installation) -> int:
-    """The one the store is at, which must be the one the warehouse was loaded from."""
-    found = current_generation(installation.pipeline.processed)
-    assert installation.ask("SELECT DISTINCT generation FROM totes.batches") == [(found,)]
-    return found
+    """The current generation of the store, which must be that of the warehouse."""
+    current = find_current_generation(installation.pipeline.processed)
+    assert installation.query("SELECT DISTINCT generation FROM totes.batches") == [(current,)]
+    return current
 
 
 class Killed(BaseException):
-    """As if the power went off."""
+    """Simulates a power failure."""
 
 
-def killed(installation: Installation, where: str, passing: int = 0, **choices: Any) -> None:
-    """A replay that dies when it comes to `where`, after having passed it so often."""
-    left = [None] * passing
+def kill_replay(
+    installation: Installation, fail_point: str, passes: int = 0, **options: Any
+) -> None:
+    """Kill a replay at a fail point, after it has passed it `passes` times."""
+    remaining = [None] * passes
 
     def act() -> None:
-        if not left:
+        if not remaining:
             raise Killed
-        left.pop()
+        remaining.pop()
 
-    with at(where, act), pytest.raises(Killed):
-        again(installation, **choices)
-
-
-def test_processed_data_and_warehouse_come_out_the_same(old: Installation) -> None:
-    before = checksums(old.warehouse)
-    objects, _ = old.state()
-    assert again(old) == steps("transform", 1, 2, 3, 4) + steps("load", 1, 2, 3, 4)
-    assert checksums(old.warehouse) == before
-    assert generation(old) == 2
-    assert old.state()[0].items() >= objects.items(), "nothing was changed or deleted"
-    assert verify(old.pipeline).equal
+    with at(fail_point, act), pytest.raises(Killed):
+        run_replay(installation, **options)
 
 
-def test_the_pipeline_goes_on_in_the_new_generation(living: Installation) -> None:
-    again(living)
-    living.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
-    assert news(living.run()) == [("ingest", 2), ("transform", 2), ("load", 2)]
-    assert generation(living) == 2
-    assert verify(living.pipeline).equal
+def test_a_replay_rebuilds_the_same_data(four_batches: Installation) -> None:
+    before = checksums(four_batches.warehouse)
+    objects, _ = four_batches.state()
+    assert run_replay(four_batches) == steps("transform", 1, 2, 3, 4) + steps("load", 1, 2, 3, 4)
+    assert checksums(four_batches.warehouse) == before
+    assert generation(four_batches) == 2
+    assert four_batches.state()[0].items() >= objects.items(), "nothing was changed or deleted"
+    assert verify(four_batches.pipeline).equal
 
 
-def test_a_replay_can_be_replayed(old: Installation) -> None:
-    before = checksums(old.warehouse)
-    again(old)
-    again(old)
-    assert checksums(old.warehouse) == before
-    assert generation(old) == 3
+def test_the_result_of_the_last_verify_survives_a_replay(one_batch: Installation) -> None:
+    verify(one_batch.pipeline)
+    [before] = one_batch.query("SELECT batch, verified_at, equal FROM totes.verifications")
+    run_replay(one_batch)
+    assert one_batch.query("SELECT batch, verified_at, equal FROM totes.verifications") == [before]
 
 
-def test_a_lost_warehouse_is_built_again(old: Installation, another: Dsn) -> None:
-    again(Installation(old.owner, old.source, another, old.folder))
-    assert checksums(another) == checksums(old.warehouse)
+def test_the_pipeline_continues_in_the_new_generation(one_batch: Installation) -> None:
+    run_replay(one_batch)
+    one_batch.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
+    assert new_batches(one_batch.run()) == [("ingest", 2), ("transform", 2), ("load", 2)]
+    assert generation(one_batch) == 2
+    assert verify(one_batch.pipeline).equal
 
 
-def test_a_lost_processed_store_is_built_again(old: Installation) -> None:
-    before = checksums(old.warehouse)
-    again(old)
-    old.processed.rename(old.folder / "lost")
-    assert news(old.run()) == steps("transform", 1, 2, 3, 4) + steps("load", 1, 2, 3, 4)
-    assert checksums(old.warehouse) == before
-    assert generation(old) == 1
+def test_a_replay_can_be_replayed(four_batches: Installation) -> None:
+    before = checksums(four_batches.warehouse)
+    run_replay(four_batches)
+    run_replay(four_batches)
+    assert checksums(four_batches.warehouse) == before
+    assert generation(four_batches) == 3
 
 
-def test_what_is_ingested_meanwhile_is_in_the_warehouse_too(living: Installation) -> None:
-    def rival() -> None:
-        living.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
-        living.run()
+def test_a_lost_warehouse_is_rebuilt(four_batches: Installation, other_database: Dsn) -> None:
+    run_replay(
+        Installation(four_batches.owner, four_batches.source, other_database, four_batches.folder)
+    )
+    assert checksums(other_database) == checksums(four_batches.warehouse)
 
-    with at("replay.before-pointer", rival):
-        assert again(living) == steps("transform", 1, 2) + steps("load", 1, 2)
-    assert verify(living.pipeline).equal
+
+def test_a_lost_processed_store_is_rebuilt(four_batches: Installation) -> None:
+    before = checksums(four_batches.warehouse)
+    run_replay(four_batches)
+    four_batches.processed.rename(four_batches.folder / "lost")
+    assert new_batches(four_batches.run()) == steps("transform", 1, 2, 3, 4) + steps(
+        "load", 1, 2, 3, 4
+    )
+    assert checksums(four_batches.warehouse) == before
+    assert generation(four_batches) == 1
+
+
+def test_a_batch_ingested_during_a_replay_is_loaded(one_batch: Installation) -> None:
+    def other_process() -> None:
+        one_batch.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
+        one_batch.run()
+
+    with at("replay.before-pointer", other_process):
+        assert run_replay(one_batch) == steps("transform", 1, 2) + steps("load", 1, 2)
+    assert verify(one_batch.pipeline).equal
 
 
 # Up to a batch
 
 
 @pytest.mark.parametrize("last", [1, 3])
-def test_a_replay_up_to_a_batch_brings_back_that_day_and_the_next_run_the_rest(
-    old: Installation, last: int
-) -> None:
-    end = checksums(old.warehouse)
-    moment = old.ask(f"SELECT captured_at FROM totes.batches WHERE batch = {last}")[0][0]
+def test_a_replay_up_to_a_batch_restores_its_state(four_batches: Installation, last: int) -> None:
+    end = checksums(four_batches.warehouse)
+    moment = four_batches.query(f"SELECT captured_at FROM totes.batches WHERE batch = {last}")[0][0]
     as_of = f"SELECT count(*), sum(units_sold) FROM sales_order_as_of('{moment}')"
-    expected = old.ask(as_of)
-    again(old, upto=last)
-    assert old.ask("SELECT max(batch) FROM totes.batches") == [(last,)]
-    assert old.ask(as_of.replace(f"sales_order_as_of('{moment}')", "current_sales_order")) == (
-        expected
+    expected = four_batches.query(as_of)
+    run_replay(four_batches, last_batch=last)
+    assert four_batches.query("SELECT max(batch) FROM totes.batches") == [(last,)]
+    assert four_batches.query(
+        as_of.replace(f"sales_order_as_of('{moment}')", "current_sales_order")
+    ) == (expected)
+    remaining = list(range(last + 1, 5))
+    assert new_batches(four_batches.run()) == steps("transform", *remaining) + steps(
+        "load", *remaining
     )
-    rest = list(range(last + 1, 5))
-    assert news(old.run()) == steps("transform", *rest) + steps("load", *rest)
-    assert checksums(old.warehouse) == end
-    assert generation(old) == 2
+    assert checksums(four_batches.warehouse) == end
+    assert generation(four_batches) == 2
 
 
 # Into another database
 
 
-def test_another_database_becomes_the_same_and_the_lake_stays_as_it_is(
-    old: Installation, another: Dsn
+def test_a_replay_into_another_database_does_not_change_the_lake(
+    four_batches: Installation, other_database: Dsn
 ) -> None:
-    before = old.state()
-    done = again(old, into=another)
-    assert sorted(done) == steps("load", 1, 2, 3, 4) + steps("transform", 1, 2, 3, 4)
-    assert checksums(another) == checksums(old.warehouse)
-    assert old.state() == before
+    before = four_batches.state()
+    replayed = run_replay(four_batches, into=other_database)
+    assert sorted(replayed) == steps("load", 1, 2, 3, 4) + steps("transform", 1, 2, 3, 4)
+    assert checksums(other_database) == checksums(four_batches.warehouse)
+    assert four_batches.state() == before
 
 
-def test_another_database_can_be_of_an_earlier_day(old: Installation, another: Dsn) -> None:
-    again(old, into=another, upto=2)
-    early = checksums(another)
-    again(old, upto=2)
-    assert checksums(old.warehouse) == early
+def test_a_replay_into_another_database_can_end_at_a_batch(
+    four_batches: Installation, other_database: Dsn
+) -> None:
+    run_replay(four_batches, into=other_database, last_batch=2)
+    early = checksums(other_database)
+    run_replay(four_batches, last_batch=2)
+    assert checksums(four_batches.warehouse) == early
     assert early["totes.batches"][0] == 2
 
 
-def test_a_database_with_batches_is_refused_and_stays_as_it_was(old: Installation) -> None:
-    before = old.state(), checksums(old.warehouse)
-    with pytest.raises(WarehouseError, match="has batches already: replay into an empty database"):
-        again(old, into=old.warehouse)
-    assert (old.state(), checksums(old.warehouse)) == before
+def test_a_database_with_batches_is_rejected_and_not_changed(four_batches: Installation) -> None:
+    before = four_batches.state(), checksums(four_batches.warehouse)
+    with pytest.raises(WarehouseError, match="already has batches: replay into an empty database"):
+        run_replay(four_batches, into=four_batches.warehouse)
+    assert (four_batches.state(), checksums(four_batches.warehouse)) == before
 
 
-def test_a_database_whose_replay_was_killed_is_refused(old: Installation, another: Dsn) -> None:
-    killed(old, "load.fetched", passing=2, into=another)
-    with pytest.raises(WarehouseError, match="an interrupted replay left, drop it"):
-        again(old, into=another)
-
-
-def test_an_empty_database_may_be_migrated_already(old: Installation, another: Dsn) -> None:
-    migrate(another)
-    again(old, into=another)
-    assert checksums(another) == checksums(old.warehouse)
-
-
-# Killed on the way
-
-
-@pytest.mark.parametrize("passing", [0, 2])
-@pytest.mark.parametrize("upto", [None, 3])
-def test_a_replay_killed_while_it_transforms_goes_on_where_it_was(
-    old: Installation, passing: int, upto: int | None
+def test_a_database_of_a_killed_replay_is_rejected(
+    four_batches: Installation, other_database: Dsn
 ) -> None:
-    before = checksums(old.warehouse)
-    killed(old, "transform.before-manifest", passing=passing)
-    assert generation(old) == 1
-    assert checksums(old.warehouse) == before, "nobody sees a generation that is not published"
-    assert news(old.run()) == []
-    rest = range(passing + 1, (upto or 4) + 1)
-    assert again(old, upto=upto)[: len(rest)] == steps("transform", *rest)
-    old.run()
-    assert checksums(old.warehouse) == before
-    assert generation(old) == 2
+    kill_replay(four_batches, "load.fetched", passes=2, into=other_database)
+    with pytest.raises(WarehouseError, match="an interrupted replay wrote them, drop"):
+        run_replay(four_batches, into=other_database)
 
 
-def test_a_replay_killed_before_it_publishes_has_only_that_left_to_do(old: Installation) -> None:
-    before = checksums(old.warehouse)
-    killed(old, "replay.before-pointer")
-    assert generation(old) == 1
-    assert again(old) == steps("load", 1, 2, 3, 4)
-    assert checksums(old.warehouse) == before
-    assert generation(old) == 2
-
-
-@pytest.mark.parametrize("upto", [None, 2])
-def test_a_replay_killed_after_it_published_is_finished_by_the_next_load(
-    old: Installation, upto: int | None
+def test_an_empty_database_can_be_migrated_already(
+    four_batches: Installation, other_database: Dsn
 ) -> None:
-    before = checksums(old.warehouse)
-    killed(old, "replay.published", upto=upto)
-    assert checksums(old.warehouse) == before, "readers have the old content until then"
-    assert [made.batch for made in load(old.pipeline.processed, old.warehouse)] == list(
-        range(1, (upto or 4) + 1)
+    migrate(other_database)
+    run_replay(four_batches, into=other_database)
+    assert checksums(other_database) == checksums(four_batches.warehouse)
+
+
+# Interrupted replays
+
+
+@pytest.mark.few(2)
+@pytest.mark.parametrize("passes", [0, 2])
+@pytest.mark.parametrize("last_batch", [None, 3])
+def test_a_replay_killed_during_transform_is_continued(
+    four_batches: Installation, passes: int, last_batch: int | None
+) -> None:
+    before = checksums(four_batches.warehouse)
+    kill_replay(four_batches, "transform.before-manifest", passes=passes)
+    assert generation(four_batches) == 1
+    assert checksums(four_batches.warehouse) == before, "an unpublished generation is not used"
+    assert new_batches(four_batches.run()) == []
+    remaining = range(passes + 1, (last_batch or 4) + 1)
+    assert run_replay(four_batches, last_batch=last_batch)[: len(remaining)] == steps(
+        "transform", *remaining
     )
-    old.run()
-    assert checksums(old.warehouse) == before
-    assert generation(old) == 2
+    four_batches.run()
+    assert checksums(four_batches.warehouse) == before
+    assert generation(four_batches) == 2
 
 
-def test_a_rebuild_that_fails_half_way_leaves_the_old_content(old: Installation) -> None:
-    before = checksums(old.warehouse)
-    killed(old, "replay.published")
-    [damaged] = sorted((old.processed / "generation=2" / "fact_payment").rglob("000000000003-*"))
-    whole = damaged.read_bytes()
-    damaged.chmod(0o644)
-    damaged.write_bytes(whole[:-1])
-    with pytest.raises(LakeError, match="damaged"):
-        old.run()
-    assert checksums(old.warehouse) == before
-    damaged.write_bytes(whole)
-    old.run()
-    assert checksums(old.warehouse) == before
-    assert generation(old) == 2
+def test_a_replay_killed_before_publishing_only_publishes_later(four_batches: Installation) -> None:
+    before = checksums(four_batches.warehouse)
+    kill_replay(four_batches, "replay.before-pointer")
+    assert generation(four_batches) == 1
+    assert run_replay(four_batches) == steps("load", 1, 2, 3, 4)
+    assert checksums(four_batches.warehouse) == before
+    assert generation(four_batches) == 2
 
 
-def test_a_loader_of_the_old_generation_does_not_mix_it_into_the_new_one(
-    living: Installation,
+@pytest.mark.parametrize("last_batch", [None, 2])
+def test_a_replay_killed_after_publishing_is_completed_by_the_next_load(
+    four_batches: Installation, last_batch: int | None
 ) -> None:
-    def rival() -> None:
-        again(living, upto=1)
+    before = checksums(four_batches.warehouse)
+    kill_replay(four_batches, "replay.published", last_batch=last_batch)
+    assert checksums(four_batches.warehouse) == before, "readers see the old data until then"
+    assert [
+        manifest.batch for manifest in load(four_batches.pipeline.processed, four_batches.warehouse)
+    ] == list(range(1, (last_batch or 4) + 1))
+    four_batches.run()
+    assert checksums(four_batches.warehouse) == before
+    assert generation(four_batches) == 2
 
-    living.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
+
+def test_a_failed_rebuild_does_not_change_the_warehouse(four_batches: Installation) -> None:
+    before = checksums(four_batches.warehouse)
+    kill_replay(four_batches, "replay.published")
+    [damaged] = sorted(
+        (four_batches.processed / "generation=2" / "fact_payment").rglob("000000000003-*")
+    )
+    content = damaged.read_bytes()
+    damaged.chmod(0o644)
+    damaged.write_bytes(content[:-1])
+    with pytest.raises(LakeError, match="damaged"):
+        four_batches.run()
+    assert checksums(four_batches.warehouse) == before
+    damaged.write_bytes(content)
+    four_batches.run()
+    assert checksums(four_batches.warehouse) == before
+    assert generation(four_batches) == 2
+
+
+def test_a_concurrent_load_of_the_old_generation_fails(
+    one_batch: Installation,
+) -> None:
+    def other_process() -> None:
+        run_replay(one_batch, last_batch=1)
+
+    one_batch.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
     with (
-        at("load.fetched", once(rival)),
+        at("load.fetched", once(other_process)),
         pytest.raises(WarehouseError, match="run `totes load` again"),
     ):
-        living.run()
-    living.run()
-    assert generation(living) == 2
-    assert verify(living.pipeline).equal
+        one_batch.run()
+    one_batch.run()
+    assert generation(one_batch) == 2
+    assert verify(one_batch.pipeline).equal
 
 
-# Begun by another version
+# Unfinished generations
 
 
 @pytest.fixture
 def other_models(tmp_path: Path) -> Models:
-    """Those of another version of the program."""
+    """The models of another version of the program."""
     folder = tmp_path / "models"
     folder.mkdir()
     for path in (Path(models.__file__).parent / "totesys" / "models").iterdir():
@@ -332,39 +360,46 @@ def other_models(tmp_path: Path) -> Models:
     return load_models(folder, TOTESYS.tables)
 
 
-def begin(installation: Installation, models: Models, upto: int) -> None:
+def write_unfinished(installation: Installation, models: Models, last_batch: int) -> None:
     pipeline = installation.pipeline
-    for _ in write_generation(pipeline.ingestion, pipeline.processed, 2, models, upto=upto):
+    for _ in write_generation(
+        pipeline.ingestion, pipeline.processed, 2, models, last_batch=last_batch
+    ):
         pass
 
 
-def test_a_generation_begun_with_other_models_is_not_continued(
-    old: Installation, other_models: Models
+def test_an_unfinished_generation_with_other_models_is_not_continued(
+    four_batches: Installation, other_models: Models
 ) -> None:
-    begin(old, other_models, upto=2)
-    before = old.state()
-    with pytest.raises(LakeError, match="delete generation=2/ there") as refusal:
-        again(old)
-    assert "other models" in str(refusal.value)
-    assert old.state() == before
+    write_unfinished(four_batches, other_models, last_batch=2)
+    before = four_batches.state()
+    with pytest.raises(LakeError, match="delete generation=2/ there") as error:
+        run_replay(four_batches)
+    assert "other models" in str(error.value)
+    assert four_batches.state() == before
 
 
-def test_a_generation_that_a_rival_continued_with_other_models_is_not_published(
-    old: Installation, other_models: Models
+def test_a_generation_that_another_replay_continued_is_not_published(
+    four_batches: Installation, other_models: Models
 ) -> None:
     with (
-        at("transform.before-manifest", once(lambda: begin(old, other_models, upto=4))),
+        at(
+            "transform.before-manifest",
+            once(lambda: write_unfinished(four_batches, other_models, last_batch=4)),
+        ),
         pytest.raises(LakeError, match="other models"),
     ):
-        again(old)
-    assert generation(old) == 1
+        run_replay(four_batches)
+    assert generation(four_batches) == 1
 
 
-def test_a_generation_begun_beyond_the_batch_asked_for_is_not_continued(old: Installation) -> None:
-    killed(old, "transform.before-manifest", passing=3)
-    with pytest.raises(LakeError, match=r"it has batch 3.*beyond the batch asked for"):
-        again(old, upto=2)
-    assert generation(old) == 1
+def test_an_unfinished_generation_beyond_the_requested_batch_is_not_continued(
+    four_batches: Installation,
+) -> None:
+    kill_replay(four_batches, "transform.before-manifest", passes=3)
+    with pytest.raises(LakeError, match=r"newest batch 3.*beyond the last batch requested"):
+        run_replay(four_batches, last_batch=2)
+    assert generation(four_batches) == 1
 
 
 # Nothing to replay
@@ -372,15 +407,15 @@ def test_a_generation_begun_beyond_the_batch_asked_for_is_not_continued(old: Ins
 
 def test_an_empty_lake_has_nothing_to_replay(installation: Installation) -> None:
     with pytest.raises(UsageError, match="it is empty"):
-        again(installation)
+        run_replay(installation)
     assert not installation.processed.exists()
 
 
-def test_a_batch_that_does_not_exist_can_not_be_replayed_to(
-    old: Installation, another: Dsn
+def test_a_replay_up_to_a_missing_batch_is_rejected(
+    four_batches: Installation, other_database: Dsn
 ) -> None:
-    before = old.state()
-    for into in (None, another):
+    before = four_batches.state()
+    for into in (None, other_database):
         with pytest.raises(UsageError, match=r"no batch 5 to replay in .*, the newest is 4"):
-            again(old, upto=5, into=into)
-    assert old.state() == before
+            run_replay(four_batches, last_batch=5, into=into)
+    assert four_batches.state() == before

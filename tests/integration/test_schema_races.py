@@ -1,4 +1,4 @@
-"""No change of the schema slips between catalogue, lock, snapshot and scan."""
+"""No schema change between catalogue query, lock, snapshot and scan goes unnoticed."""
 
 import contextlib
 import itertools
@@ -9,18 +9,18 @@ import lake_reader
 import psycopg
 import pytest
 from psycopg import errors, sql
-from scratch_source import ITEM, STOCK, ScratchSource, once
+from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource, once
 
 from totes import failpoint
-from totes.errors import SourceAway, SourceError
+from totes.errors import SourceError, SourceUnavailable
 from totes.source import session, snapshot
 from totes.source.catalogue import read_catalogue
 
-PLACES = ("source.catalogue-read", "source.locked", "source.snapshot-taken", "ingest.captured")
+FAIL_POINTS = ("source.catalogue-read", "source.locked", "source.snapshot-taken", "ingest.captured")
 
 CHANGES = {
     "rewrite": "ALTER TABLE item ALTER price TYPE numeric(20, 3)",
-    "truncate and reload": f"TRUNCATE item; {STOCK.format(50)}",
+    "truncate and reload": f"TRUNCATE item; {INSERT_ITEMS.format(50)}",
     "truncate": "TRUNCATE item",
     "drop": "DROP TABLE item",
     "swap": "ALTER TABLE item RENAME TO was; ALTER TABLE other RENAME TO item",
@@ -36,15 +36,17 @@ DELETING = {"truncate", "swap", "drop"}
 
 
 def deletes(scratch_source: ScratchSource) -> int:
-    """How many deletions the lake tells of."""
-    found = lake_reader.batches(scratch_source.store)
-    return sum(file.deletes for batch in found for table in batch.tables for file in table.files)
+    """Return the number of delete lines in the lake."""
+    manifests = lake_reader.batches(scratch_source.store)
+    return sum(
+        file.deletes for batch in manifests for table in batch.tables for file in table.files
+    )
 
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], None]], None]:
-    def act(place: str, action: Callable[[], None]) -> None:
-        monkeypatch.setitem(failpoint.actions, place, action)
+    def act(fail_point: str, action: Callable[[], None]) -> None:
+        monkeypatch.setitem(failpoint.actions, fail_point, action)
 
     return act
 
@@ -53,17 +55,18 @@ At = Callable[[str, Callable[[], None]], None]
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(session.SETTINGS, "lock_timeout", "50ms")
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("place", PLACES)
-def test_a_change_of_the_schema_at_any_point_is_captured_whole_or_not_yet(
-    scratch_source: ScratchSource, at: At, place: str, change: str
+@pytest.mark.parametrize("fail_point", FAIL_POINTS)
+def test_a_schema_change_at_any_point_is_captured_completely_or_in_the_next_batch(
+    scratch_source: ScratchSource, at: At, fail_point: str, change: str
 ) -> None:
     scratch_source.run(
-        f"{ITEM}; {STOCK.format(50)}; CREATE TABLE other (LIKE item INCLUDING ALL);"
+        f"{CREATE_ITEM}; {INSERT_ITEMS.format(50)}; CREATE TABLE other (LIKE item INCLUDING ALL);"
         "INSERT INTO other VALUES (7);"
         "CREATE TYPE size AS ENUM ('small', 'large'); ALTER TABLE item ADD size size;"
         "UPDATE item SET size = 'small'; ALTER TABLE other ADD size size;"
@@ -75,84 +78,84 @@ def test_a_change_of_the_schema_at_any_point_is_captured_whole_or_not_yet(
 
     def act() -> None:
         with psycopg.connect(
-            scratch_source.owner.reveal(), options="-csearch_path=shop"
+            scratch_source.owner.reveal(), options="-csearch_path=scratch"
         ) as application:
             application.autocommit = True
             application.execute("SET lock_timeout = '20ms'")
             try:
                 application.execute(CHANGES[change].encode())
             except psycopg.errors.LockNotAvailable:
-                waiting.append(change)
+                blocked.append(change)
 
-    waiting: list[str] = []
-    at(place, once(act))
-    refused = "nothing; the next run goes on"
+    blocked: list[str] = []
+    at(fail_point, once(act))
+    message = "The next run captures it."
     try:
         scratch_source.capture()
     except SourceError as error:
-        refused = str(error)
-    assert "next run" in refused
-    assert not waiting or place != "source.catalogue-read"
-    if waiting:
-        assert scratch_source.is_carried_whole()
+        message = str(error)
+    assert "next run" in message
+    assert not blocked or fail_point != "source.catalogue-read"
+    if blocked:
+        assert scratch_source.lake_equals_source()
         scratch_source.run(CHANGES[change])
     scratch_source.capture()
     with scratch_source.open() as connection:
         tables = connection.execute(
-            "SELECT relname FROM pg_class WHERE relnamespace = 'shop'::regnamespace"
+            "SELECT relname FROM pg_class WHERE relnamespace = 'scratch'::regnamespace"
             " AND relkind IN ('r', 'p') AND NOT relispartition"
         ).fetchall()
     for (table,) in tables:
-        assert scratch_source.is_carried_whole(table)
+        assert scratch_source.lake_equals_source(table)
     assert change in DELETING or not deletes(scratch_source), "a table was seen as empty"
 
 
 def test_a_rewrite_never_shows_a_table_as_empty(scratch_source: ScratchSource, at: At) -> None:
-    """The lock holds back what would make the older snapshot see no rows."""
-    scratch_source.stocked(50)
-    for place in PLACES[1:]:
+    """The lock blocks statements after which the older snapshot would see no rows."""
+    scratch_source.with_items(50)
+    for fail_point in FAIL_POINTS[1:]:
         done = threading.Event()
 
         def reload(done: threading.Event = done) -> None:
-            scratch_source.run(f"TRUNCATE item; {STOCK.format(50)}")
+            scratch_source.run(f"TRUNCATE item; {INSERT_ITEMS.format(50)}")
             done.set()
 
-        at(place, once(threading.Thread(target=reload).start))
+        at(fail_point, once(threading.Thread(target=reload).start))
         scratch_source.run("UPDATE item SET name = 'new' WHERE id = 1")
         scratch_source.capture()
-        assert done.wait(10), "the application waits no longer than the capture lasts"
+        assert done.wait(10), "the application waits only until the end of the capture"
         scratch_source.capture()
-        assert scratch_source.is_carried_whole()
+        assert scratch_source.lake_equals_source()
     assert not deletes(scratch_source)
 
 
-def test_a_table_that_stays_locked_is_one_clear_error(scratch_source: ScratchSource) -> None:
-    with scratch_source.stocked().open() as application:
+def test_a_table_that_stays_locked_is_one_error_message(scratch_source: ScratchSource) -> None:
+    with scratch_source.with_items().open() as application:
         application.execute("LOCK TABLE item")
-        with pytest.raises(SourceError, match="stayed locked") as refused:
+        with pytest.raises(SourceError, match="stayed locked") as error:
             scratch_source.capture()
-        assert "\n" not in str(refused.value)
+        assert "\n" not in str(error.value)
     assert scratch_source.capture() is None
 
 
-def test_a_change_of_the_schema_is_never_the_victim_of_a_deadlock(
+def test_a_capture_never_causes_a_schema_change_to_be_cancelled(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The application locks the later table and then wants the one that ingest has."""
+    """The application locks the second table, and then the first, which ingest has locked."""
     monkeypatch.undo()
-    scratch_source.stocked().run("CREATE TABLE zone (id int PRIMARY KEY)")
+    scratch_source.with_items().run("CREATE TABLE zone (id int PRIMARY KEY)")
     failures: list[Exception] = []
     with scratch_source.open() as application, scratch_source.open() as observer:
         application.execute("LOCK TABLE zone")
 
-        def want_the_first() -> None:
+        def lock_first_table() -> None:
             try:
                 application.execute("LOCK TABLE item")
             except psycopg.Error as error:
                 failures.append(error)
 
-        waiting = threading.Thread(target=want_the_first)
-        failing = threading.Thread(target=lambda: _refused(scratch_source))
+        waiting = threading.Thread(target=lock_first_table)
+        failing = threading.Thread(target=lambda: _expect_locked(scratch_source))
         failing.start()
         while not observer.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
             assert failing.is_alive()
@@ -162,7 +165,7 @@ def test_a_change_of_the_schema_is_never_the_victim_of_a_deadlock(
     assert failures == []
 
 
-def _refused(scratch_source: ScratchSource) -> None:
+def _expect_locked(scratch_source: ScratchSource) -> None:
     with pytest.raises(SourceError, match="stayed locked"):
         scratch_source.capture()
 
@@ -170,18 +173,20 @@ def _refused(scratch_source: ScratchSource) -> None:
 def test_a_table_that_changes_at_every_attempt_ends_the_capture(
     scratch_source: ScratchSource, at: At
 ) -> None:
-    scratch_source.stocked()
+    scratch_source.with_items()
     names = iter(range(100))
     at(
         "source.catalogue-read",
         lambda: scratch_source.run(f"ALTER TABLE item ADD c_{next(names)} int"),
     )
-    with pytest.raises(SourceAway, match=rf"changed {snapshot.ATTEMPTS} times .*\(item\)"):
+    with pytest.raises(
+        SourceUnavailable, match=rf"changed {snapshot.MAX_ATTEMPTS} times .*\(item\)"
+    ):
         scratch_source.capture()
 
 
-def scratch(scratch_source: ScratchSource, number: int) -> None:
-    """What applications and their reports do all day: tables that come, change and go."""
+def change_other_tables(scratch_source: ScratchSource, number: int) -> None:
+    """Create, fill, attach and drop tables, as applications and reports do."""
     with scratch_source.open() as application:
         application.autocommit = True
         application.execute("SET lock_timeout = '20ms'")
@@ -200,20 +205,20 @@ def scratch(scratch_source: ScratchSource, number: int) -> None:
         )
 
 
-def test_creating_and_dropping_other_tables_neither_stops_nor_discards_a_capture(
+def test_creating_and_dropping_other_tables_does_not_end_a_capture(
     scratch_source: ScratchSource, at: At
 ) -> None:
-    scratch_source.stocked().run(
+    scratch_source.with_items().run(
         "CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.parted (LIKE item) PARTITION BY RANGE (id)"
     )
     numbers = itertools.count()
-    for place in PLACES:
-        at(place, lambda: scratch(scratch_source, next(numbers)))
+    for fail_point in FAIL_POINTS:
+        at(fail_point, lambda: change_other_tables(scratch_source, next(numbers)))
     for key in (11, 12, 13):
         scratch_source.run(f"INSERT INTO item VALUES ({key})")
         assert ("upsert", key) in scratch_source.changes()
-    for place in PLACES:
-        at(place, lambda: None)
+    for fail_point in FAIL_POINTS:
+        at(fail_point, lambda: None)
     scratch_source.capture()
     with scratch_source.open() as connection:
         kept = connection.execute(
@@ -221,14 +226,14 @@ def test_creating_and_dropping_other_tables_neither_stops_nor_discards_a_capture
         ).fetchall()
     assert len(kept) > 10
     for (name,) in kept:
-        assert scratch_source.is_carried_whole(name)
+        assert scratch_source.lake_equals_source(name)
 
 
 def test_a_table_that_is_dropped_while_the_catalogue_is_read_is_ignored(
     scratch_source: ScratchSource,
 ) -> None:
-    """Seen by the statement's snapshot, and dropped before its privileges are asked."""
-    scratch_source.stocked()
+    """It is visible in the statement's snapshot, and dropped before its privileges are checked."""
+    scratch_source.with_items()
     with (
         scratch_source.open() as application,
         scratch_source.open() as other,
@@ -246,10 +251,10 @@ def test_a_table_that_is_dropped_while_the_catalogue_is_read_is_ignored(
         assert [t.name for t in read_catalogue(reader, scratch_source.scope).tables] == ["item"]
 
 
-def test_a_capture_does_not_wait_for_locked_tables_that_are_left_out(
+def test_a_capture_does_not_wait_for_locks_on_excluded_tables(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.stocked().run(
+    scratch_source.with_items().run(
         "CREATE TABLE _prisma_migrations (id int DEFAULT 1 + 1) PARTITION BY RANGE (id);"
         "CREATE TABLE part PARTITION OF _prisma_migrations DEFAULT"
     )
@@ -259,11 +264,11 @@ def test_a_capture_does_not_wait_for_locked_tables_that_are_left_out(
 
 
 @pytest.mark.parametrize("change", ["DROP TABLE other", "ALTER TABLE other RENAME TO another"])
-def test_a_table_that_is_dropped_before_it_is_locked_is_left_out(
+def test_a_table_that_is_dropped_before_it_is_locked_is_not_captured(
     scratch_source: ScratchSource, at: At, change: str
 ) -> None:
     scratch_source.run("CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1)")
-    scratch_source.stocked().run("INSERT INTO item VALUES (9)")
+    scratch_source.with_items().run("INSERT INTO item VALUES (9)")
     at("source.catalogue-read", once(lambda: scratch_source.run(change)))
     assert scratch_source.changes() == {("upsert", 9)}
     assert [former.reason for former in lake_reader.batches(scratch_source.store)[-1].former] == [
@@ -282,8 +287,8 @@ def test_a_change_during_the_scan_publishes_nothing(scratch_source: ScratchSourc
         "ingest.captured",
         once(lambda: scratch_source.run("ALTER TYPE size RENAME VALUE 'small' TO 'tiny'")),
     )
-    with pytest.raises(SourceAway, match=r"schema of item changed .* nothing was published"):
+    with pytest.raises(SourceUnavailable, match=r"schema of item changed .* nothing was published"):
         scratch_source.capture()
     assert len(lake_reader.batches(scratch_source.store)) == 1
     scratch_source.capture()
-    assert scratch_source.is_carried_whole()
+    assert scratch_source.lake_equals_source()

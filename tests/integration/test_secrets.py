@@ -1,4 +1,4 @@
-"""Secrets stay secret, whatever is printed, logged, raised, stored or told."""
+"""Secrets are never printed, logged, raised, stored or sent."""
 
 import copy
 import dataclasses
@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from depth import sample
 from installation import Installation
 from typer.main import get_command
 
 from totes.cli import app
-from totes.config.settings import Dsn, dsn, load_settings
-from totes.embedded.servers import binary
+from totes.config.settings import Dsn, load_settings, parse_dsn
+from totes.embedded.servers import program_path
 from totes.errors import UsageError
 
 SECRET = "open sesame/%$'"
@@ -44,37 +45,37 @@ class Holder:
     dsn: Dsn
 
 
-def assert_clean(text: str, *secrets: str) -> None:
+def assert_no_secret(text: str, *secrets: str) -> None:
     assert not [secret for secret in secrets or (SECRET, ENCODED, QUOTED) if secret in text]
 
 
 @spelling
 def test_a_dsn_never_shows_its_password(text: str) -> None:
-    made = Dsn(text)
-    assert str(made) == f"{made}" == "%s" % made == "me@host/base"  # noqa: UP031  each its own way
-    shown = [repr(made), pprint.pformat(made), str([made]), str(made.parts)]
-    shown += [str(Holder(made)), str(dataclasses.asdict(Holder(made)))]
-    shown += [json.dumps(dataclasses.asdict(Holder(made)), default=str)]
-    shown += [str({name: getattr(made, name) for name in Dsn.__slots__})]
-    for one in shown:
-        assert_clean(one)
-    assert_clean(str(logging.makeLogRecord({"msg": "%s", "args": (made,)}).getMessage()))
-    assert SECRET in made.reveal() or ENCODED in made.reveal() or QUOTED in made.reveal()
-    assert not hasattr(made, "__dict__")
+    dsn = Dsn(text)
+    assert str(dsn) == f"{dsn}" == "%s" % dsn == "me@host/base"  # noqa: UP031  all ways to format
+    texts = [repr(dsn), pprint.pformat(dsn), str([dsn]), str(dsn.parts)]
+    texts += [str(Holder(dsn)), str(dataclasses.asdict(Holder(dsn)))]
+    texts += [json.dumps(dataclasses.asdict(Holder(dsn)), default=str)]
+    texts += [str({name: getattr(dsn, name) for name in Dsn.__slots__})]
+    for text_of_dsn in texts:
+        assert_no_secret(text_of_dsn)
+    assert_no_secret(str(logging.makeLogRecord({"msg": "%s", "args": (dsn,)}).getMessage()))
+    assert SECRET in dsn.reveal() or ENCODED in dsn.reveal() or QUOTED in dsn.reveal()
+    assert not hasattr(dsn, "__dict__")
 
 
 @spelling
-def test_a_dsn_is_copied_and_never_pickled(text: str) -> None:
-    made = Dsn(text)
-    assert copy.deepcopy(Holder(made)) == Holder(made)
-    assert copy.copy(made) == made
-    with pytest.raises(TypeError, match="can't be pickled") as refused:
-        made.__reduce_ex__(pickle.HIGHEST_PROTOCOL)  # the way of every pickler
-    assert_clean(str(refused.value))
+def test_a_dsn_can_be_copied_but_not_pickled(text: str) -> None:
+    dsn = Dsn(text)
+    assert copy.deepcopy(Holder(dsn)) == Holder(dsn)
+    assert copy.copy(dsn) == dsn
+    with pytest.raises(TypeError, match="can't be pickled") as error:
+        dsn.__reduce_ex__(pickle.HIGHEST_PROTOCOL)  # as every pickler does
+    assert_no_secret(str(error.value))
 
 
 @spelling
-def test_a_traceback_with_all_its_locals_shows_none(text: str) -> None:
+def test_a_traceback_with_locals_shows_no_password(text: str) -> None:
     def fail(target: Dsn) -> None:
         raise UsageError(f"It fails at {target}.")
 
@@ -84,13 +85,13 @@ def test_a_traceback_with_all_its_locals_shows_none(text: str) -> None:
         raised.value, capture_locals=True
     ).stack
     assert frame.locals is not None
-    assert_clean(frame.locals["target"])
+    assert_no_secret(frame.locals["target"])
 
 
-def test_a_replaced_part_leaves_the_password_where_it_is() -> None:
-    moved = Dsn(SPELLINGS["URL"]).replace(dbname="other", password="new one")
-    assert str(moved) == "me@host/other"
-    assert "new one" in moved.reveal()
+def test_replace_does_not_show_the_password() -> None:
+    replaced = Dsn(SPELLINGS["URL"]).replace(dbname="other", password="new one")
+    assert str(replaced) == "me@host/other"
+    assert "new one" in replaced.reveal()
 
 
 @pytest.mark.parametrize(
@@ -103,26 +104,26 @@ def test_a_replaced_part_leaves_the_password_where_it_is() -> None:
         "postgresql://me:open sesame@[bad/base",
     ],
 )
-def test_a_password_that_tears_its_url_is_refused_and_not_repeated(text: str) -> None:
-    """Libpq would take a part of it for a host or a database, and say so in every message."""
-    with pytest.raises(UsageError, match="is not a libpq connection URL") as refused:
-        dsn(text, "--into")
-    assert "sesame" not in "".join(traceback.format_exception(refused.value))
+def test_an_unescaped_password_in_a_url_is_rejected_and_not_shown(text: str) -> None:
+    """Libpq would read part of it as host or database, and show that in error messages."""
+    with pytest.raises(UsageError, match="is not a libpq connection URL") as error:
+        parse_dsn(text, "--into")
+    assert "sesame" not in "".join(traceback.format_exception(error.value))
 
 
-def test_a_passfile_is_left_to_the_driver(tmp_path: Path) -> None:
+def test_a_passfile_is_read_only_by_the_driver(tmp_path: Path) -> None:
     (tmp_path / "pass").write_text(f"*:*:*:*:{SECRET}")
-    made = Dsn(f"host=host passfile={tmp_path / 'pass'}")
-    assert made.parts["passfile"] == str(tmp_path / "pass")
-    assert_clean(made.reveal())
+    dsn = Dsn(f"host=host passfile={tmp_path / 'pass'}")
+    assert dsn.parts["passfile"] == str(tmp_path / "pass")
+    assert_no_secret(dsn.reveal())
 
 
-# On the network
+# TLS
 
 
 @pytest.fixture
-def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A home without a passfile, and none of libpq's variables."""
+def no_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A home folder without passfile, and no variables of libpq."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("PGPASSWORD", "PGPASSFILE", "PGSSLMODE", "PGHOST", "PGHOSTADDR"):
@@ -130,9 +131,9 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-@pytest.mark.usefixtures("bare")
+@pytest.mark.usefixtures("no_passwords")
 @pytest.mark.parametrize(
-    ("text", "open_"),
+    ("text", "is_warned_of"),
     [
         ("postgresql://u:p@db.example/b", True),
         ("postgresql://u:p@db.example/b?sslmode=disable", True),
@@ -154,49 +155,51 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ("postgresql://u@db.example/b", False),
     ],
 )
-def test_a_password_that_may_travel_in_the_clear_is_warned_of(
-    text: str, *, open_: bool, caplog: pytest.LogCaptureFixture
+def test_a_dsn_that_does_not_require_tls_is_warned_of(
+    text: str, *, is_warned_of: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dsn(text, "--into")
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == open_
-    assert all("Option --into" in line and "sslmode=verify-full" in line for line in said)
+    parse_dsn(text, "--into")
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == is_warned_of
+    assert all("Option --into" in line and "sslmode=verify-full" in line for line in warnings)
 
 
-@pytest.mark.parametrize("where", ["PGPASSWORD", "PGPASSFILE"])
-def test_a_password_from_elsewhere_counts_and_so_does_pgsslmode(
-    bare: pytest.MonkeyPatch, tmp_path: Path, where: str
+@pytest.mark.parametrize("variable", ["PGPASSWORD", "PGPASSFILE"])
+def test_the_tls_warning_respects_libpq_variables(
+    no_passwords: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
     (tmp_path / "pass").write_text("")
-    bare.setenv(where, str(tmp_path / "pass"))
+    no_passwords.setenv(variable, str(tmp_path / "pass"))
     assert Dsn("host=db.example").may_lack_tls
-    bare.setenv("PGSSLMODE", "verify-full")
+    no_passwords.setenv("PGSSLMODE", "verify-full")
     assert not Dsn("host=db.example").may_lack_tls
 
 
-def test_who_has_no_home_has_no_passfile(bare: pytest.MonkeyPatch) -> None:
-    """As a function on Lambda."""
+def test_a_user_without_a_home_has_no_passfile(no_passwords: pytest.MonkeyPatch) -> None:
+    """Such as a Lambda function."""
 
-    def nobody(user: int) -> None:
+    def no_user(user: int) -> None:
         raise KeyError(user)
 
-    bare.delenv("HOME")
-    bare.setattr("pwd.getpwuid", nobody)
+    no_passwords.delenv("HOME")
+    no_passwords.setattr("pwd.getpwuid", no_user)
     assert not Dsn("host=db.example").may_lack_tls
 
 
 def test_each_setting_is_warned_of_once(
-    bare: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    no_passwords: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bare.setenv("TOTES_SOURCE_DSN", f"postgresql://u:{ENCODED}@db.example/b")
-    bare.setenv("TOTES_WAREHOUSE_DSN", f"postgresql://u:{ENCODED}@db.example/b?sslmode=require")
+    no_passwords.setenv("TOTES_SOURCE_DSN", f"postgresql://u:{ENCODED}@db.example/b")
+    no_passwords.setenv(
+        "TOTES_WAREHOUSE_DSN", f"postgresql://u:{ENCODED}@db.example/b?sslmode=require"
+    )
     load_settings()
     [line] = [record.getMessage() for record in caplog.records]
     assert line.startswith("TOTES_SOURCE_DSN (u@db.example/b) may send its password without TLS")
-    assert_clean(line)
+    assert_no_secret(line)
 
 
-# Everything there is
+# All commands
 
 
 SECRETS = {
@@ -214,16 +217,16 @@ ARGUMENTS = {
 
 
 def commands(command: Any = None, name: str = "totes") -> Iterator[str]:
-    """The full name of every command that does something."""
-    inner = getattr(command or get_command(app), "commands", None)
-    if inner is None:
+    """The full names of all commands, without groups."""
+    subcommands = getattr(command or get_command(app), "commands", None)
+    if subcommands is None:
         yield name
-    for part, one in (inner or {}).items():
-        yield from commands(one, f"{name} {part}")
+    for part, subcommand in (subcommands or {}).items():
+        yield from commands(subcommand, f"{name} {part}")
 
 
-def everything(folder: Path) -> Iterator[str]:
-    """The content of all files, the packed ones unpacked."""
+def file_contents(folder: Path) -> Iterator[str]:
+    """The content of all files, uncompressed."""
     for path in folder.rglob("*"):
         if path.is_file():
             data = path.read_bytes()
@@ -233,20 +236,20 @@ def everything(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def secretive(
+def installation_with_secrets(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Installation:
-    """An installation whose settings are full of secrets; alarms and processes are written down."""
+    """An installation with secrets in its settings; alerts and process lists go to a file."""
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, SECRETS[name])
-    script = tmp_path / "post.py"
+    script = tmp_path / "record.py"
     script.write_text(
         "import subprocess, sys\n"
-        f"with open({str(tmp_path / 'told')!r}, 'a') as told:\n"
-        "    told.write(sys.stdin.read() + repr(sys.argv))\n"
-        "    told.write(subprocess.run(['ps', '-eo', 'args'], capture_output=True).stdout.decode())"
+        f"with open({str(tmp_path / 'recorded')!r}, 'a') as file:\n"
+        "    file.write(sys.stdin.read() + repr(sys.argv))\n"
+        "    file.write(subprocess.run(['ps', '-eo', 'args'], capture_output=True).stdout.decode())"
     )
-    return installation.having(
+    return installation.with_settings(
         alert_command=shlex.join([sys.executable, str(script)]),
         source_dsn=installation.source.replace(password=SECRETS["TOTES_SOURCE_DSN"]).reveal(),
         warehouse_dsn=installation.warehouse.replace(
@@ -255,12 +258,13 @@ def secretive(
     )
 
 
-def test_no_command_lets_a_secret_out_whatever_fails(
-    secretive: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("no_pauses")
+def test_no_command_shows_a_secret(
+    installation_with_secrets: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # one of the commands writes into a folder named from here
-    secretive.filled(5)
-    said: list[str] = []
+    monkeypatch.chdir(tmp_path)  # a command writes to a relative path
+    installation_with_secrets.with_orders(5)
+    outputs: list[str] = []
 
     def run_all(installation: Installation, *expected: int) -> None:
         codes = set()
@@ -269,28 +273,36 @@ def test_no_command_lets_a_secret_out_whatever_fails(
             result = installation.totes("--debug", *arguments)
             codes.add(result.exit_code)
             trace = traceback.format_exception(result.exception) if result.exception else []
-            said.extend([result.output, result.stderr, "".join(trace), repr(result.exception)])
+            outputs.extend([result.output, result.stderr, "".join(trace), repr(result.exception)])
         assert set(expected) <= codes
 
-    run_all(secretive, 0)
-    secretive.change("UPDATE sales_order SET agreed_delivery_date = 'soon'")
-    run_all(secretive, 0)
-    away = {"host": "/nowhere", "password": "sesame-of-the-source"}
-    run_all(secretive.having(source_dsn=secretive.source.replace(**away).reveal()), 3)
-    away["password"] = "sesame-of-the-warehouse"
-    run_all(secretive.having(warehouse_dsn=secretive.warehouse.replace(**away).reveal()), 5)
-    run_all(secretive.having(source_dsn="postgresql://u:sesame-of-the-source@h@i/b"), 2)
-    run_all(secretive.having(ingestion_url=str(tmp_path / "post.py")), 4)
+    run_all(installation_with_secrets, 0)
+    installation_with_secrets.change("UPDATE sales_order SET agreed_delivery_date = 'soon'")
+    run_all(installation_with_secrets, 0)
+    unreachable = {"host": "/nowhere", "password": "sesame-of-the-source"}
+    source = installation_with_secrets.source.replace(**unreachable)
+    unreachable["password"] = "sesame-of-the-warehouse"
+    warehouse = installation_with_secrets.warehouse.replace(**unreachable)
+    failing = [
+        ({"source_dsn": source.reveal()}, 3),
+        ({"warehouse_dsn": warehouse.reveal()}, 5),
+        ({"source_dsn": "postgresql://u:sesame-of-the-source@h@i/b"}, 2),
+        ({"ingestion_url": str(tmp_path / "record.py")}, 4),
+    ]
+    for settings, exit_code in sample(2, failing, "secrets"):
+        run_all(installation_with_secrets.with_settings(**settings), exit_code)
     dumped = subprocess.run(
-        [binary("pg_dump"), secretive.warehouse.reveal()], capture_output=True, check=True
+        [program_path("pg_dump"), installation_with_secrets.warehouse.reveal()],
+        capture_output=True,
+        check=True,
     )
-    told = (tmp_path / "told").read_text()
-    assert "rows set aside" in told
+    recorded = (tmp_path / "recorded").read_text()
+    assert "rows quarantined" in recorded
     found = [
         secret
-        for text in [*said, dumped.stdout.decode(), *everything(tmp_path)]
+        for text in [*outputs, dumped.stdout.decode(), *file_contents(tmp_path)]
         for secret in SECRETS.values()
         if secret in text
     ]
     assert not found
-    assert "Traceback" in "".join(said), "what --debug shows was looked at"
+    assert "Traceback" in "".join(outputs), "the output of --debug was checked"

@@ -1,4 +1,4 @@
-"""No default of server, role, DSN or environment changes a value; poolers are recognized."""
+"""No default of server, role, DSN or environment changes a value; poolers are detected."""
 
 import json
 import os
@@ -15,17 +15,19 @@ import psycopg
 import pytest
 from installation import Installation
 from psycopg import sql
+from replicas import open_reading
 
 from conftest import EmptyWarehouse, Fresh, Totesys
 from totes.config.settings import Dsn
 from totes.dashboard import metrics
-from totes.dashboard.reading import open_reading, refuse_writers
+from totes.dashboard.bookkeeping import refuse_writers
 from totes.embedded.servers import EmbeddedServer
+from totes.error_policy import retry
 from totes.errors import SourceError, WarehouseError
-from totes.policy import persistently
-from totes.postgres.session import SETTINGS
+from totes.postgres import session
+from totes.postgres.session import SETTINGS, keep_sessions
 from totes.source import session as source_session
-from totes.star.definition import TOTESYS
+from totes.star.folder import TOTESYS
 from totes.warehouse.connection import connect
 
 HOSTILE = {
@@ -70,7 +72,7 @@ ENVIRONMENT = {
     "PGTZ": "Asia/Kathmandu",
     "PGGEQO": "off",
     "PGHOSTADDR": "192.0.2.1",
-    "PGAPPNAME": "somebody",
+    "PGAPPNAME": "other",
     "PGOPTIONS": "-c extra_float_digits=-15 -c intervalstyle=sql_standard",
 }
 
@@ -103,28 +105,28 @@ UPDATE staff SET first_name = E'Café \\n \\\\ "Ünal"', last_name = 'O''Brien �
 def test_all_commands_have_the_same_results_under_hostile_and_usual_defaults(
     fresh: Fresh, warehouse: EmptyWarehouse, copied: Callable[[Dsn], Dsn], tmp_path: Path
 ) -> None:
-    made = []
+    results = []
     others = [copied(warehouse.dsn) for _ in range(3)]
-    for name, loader, another in (
-        ("sane", warehouse.dsn, others[0]),
+    for name, loader, other in (
+        ("usual", warehouse.dsn, others[0]),
         ("hostile", others[1], others[2]),
     ):
         with fresh() as totesys:
             installation = Installation(totesys.owner, totesys.dsn, loader, tmp_path / name)
             if name == "hostile":
-                for database in (totesys.admin, *(_superuser(dsn) for dsn in (loader, another))):
-                    _spoil(database)
-                installation = _misled(installation)
-                another = another.replace(client_encoding="LATIN1")  # noqa: PLW2901
-            made.append(_journey(installation, totesys.admin, another))
-    sane, hostile = made
-    assert "Ünal" in str(sane["star"])
-    for part, expected in sane.items():
+                for database in (totesys.admin, *(_superuser(dsn) for dsn in (loader, other))):
+                    _set_hostile_defaults(database)
+                installation = _with_hostile_dsns(installation)
+                other = other.replace(client_encoding="LATIN1")  # noqa: PLW2901
+            results.append(_run_all_commands(installation, totesys.admin, other))
+    usual, hostile = results
+    assert "Ünal" in str(usual["star"])
+    for part, expected in usual.items():
         assert hostile[part] == expected, part
 
 
-def _spoil(admin: Dsn) -> None:
-    """Give the platform's roles hostile defaults in this database."""
+def _set_hostile_defaults(admin: Dsn) -> None:
+    """Set hostile defaults for the platform's roles in this database."""
     with psycopg.connect(admin.reveal()) as connection:
         connection.execute(SHADOWS)
         for role in ("totesys_app", "totes_ingest", "totes_loader", "totes_dashboard"):
@@ -143,8 +145,8 @@ def _spoil(admin: Dsn) -> None:
                 )
 
 
-def _misled(installation: Installation) -> Installation:
-    """Hostile DSNs and a hostile environment."""
+def _with_hostile_dsns(installation: Installation) -> Installation:
+    """Return the installation with hostile DSNs and a hostile environment."""
     dsns = {"client_encoding": "LATIN1", "options": "-c DateStyle=German"}
     return replace(
         installation,
@@ -162,8 +164,8 @@ def _superuser(dsn: Dsn) -> Dsn:
     )
 
 
-def _journey(installation: Installation, admin: Dsn, another: Dsn) -> dict[str, Any]:
-    """What every command makes of the same business."""
+def _run_all_commands(installation: Installation, admin: Dsn, other: Dsn) -> dict[str, Any]:
+    """Run every command on the same data; return the results."""
 
     def totes(*arguments: str) -> str:
         result = installation.totes(*arguments)
@@ -180,14 +182,14 @@ def _journey(installation: Installation, admin: Dsn, another: Dsn) -> dict[str, 
         connection.execute("UPDATE currency SET currency_code = 'é' WHERE currency_id = 1")
     for stage in ("ingest", "transform", "load"):
         totes(stage)
-    waiting = totes("quarantine", "list") + totes("quarantine", "show")
+    quarantine = totes("quarantine", "list") + totes("quarantine", "show")
     assert '"equal": true' in totes("verify", "--json")
     with psycopg.connect(admin.reveal()) as connection:
         connection.execute("UPDATE currency SET currency_code = 'CHF' WHERE currency_id = 1")
     totes("run", "--once")
     totes("warehouse", "migrate")
     totes("replay")
-    totes("replay", "--into", another.reveal())
+    totes("replay", "--into", other.reveal())
     erased = str(installation.folder / "erased")
     totes("erase", "staff", "1", "--columns", "last_name", "--into", erased)
     totes("gc")
@@ -202,53 +204,57 @@ def _journey(installation: Installation, admin: Dsn, another: Dsn) -> dict[str, 
             page = metrics.choices(reading)
     return {
         "star": _star(_superuser(installation.warehouse)),
-        "another star": _star(_superuser(another)),
+        "other star": _star(_superuser(other)),
         "lake": sorted(_rows(installation.ingestion)),
         "erased lake": sorted(_rows(installation.folder / "erased")),
-        "waiting": waiting,
+        "quarantine": quarantine,
         "stages": [stage["rows"] for stage in json.loads(totes("status", "--json"))["stages"]],
         "page": (page.currencies, page.countries, page.counterparties, page.first_day, page.today),
     }
 
 
 def _star(admin: Dsn) -> dict[str, list[Any]]:
-    """Every version of the star, without surrogates and moments."""
-    found = {}
+    """Return all rows of the star, without surrogate keys and times."""
+    rows_by_table = {}
     with psycopg.connect(admin.reveal()) as connection:
         for star in TOTESYS.tables.values():
-            left_out = [star.surrogate.name if star.surrogate else "", "valid_from", "valid_to"]
+            ignored_columns = [
+                star.surrogate.name if star.surrogate else "",
+                "valid_from",
+                "valid_to",
+            ]
             rows = connection.execute(
                 sql.SQL("SELECT (to_jsonb(t) - %s::text[])::text FROM {} AS t ORDER BY 1").format(
                     sql.Identifier("public", star.name)
                 ),
-                [left_out],
+                [ignored_columns],
             )
-            found[star.name] = rows.fetchall()
-    return found
+            rows_by_table[star.name] = rows.fetchall()
+    return rows_by_table
 
 
 def _rows(lake: Path) -> Iterator[str]:
-    """Every line of the ingestion store, without transaction numbers."""
+    """Yield every line of the ingestion store, without transaction ids."""
     for path in lake.rglob("*.jsonl.gz"):
         unpacked = subprocess.run(["/bin/zcat", path], check=True, capture_output=True).stdout
         for line in unpacked.decode().splitlines():
             yield json.dumps({k: v for k, v in json.loads(line).items() if k != "_xid"})
 
 
-def test_every_session_has_its_settings_whatever_role_and_environment_say(
+def test_every_session_has_its_settings_despite_role_and_environment(
     totesys: Totesys, warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for database in (totesys.admin, warehouse.admin):
-        _spoil(database)
+        _set_hostile_defaults(database)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    own = set(source_session.SETTINGS)
+    source_settings = set(source_session.SETTINGS)
     with source_session.connect(totesys.dsn) as source, connect(warehouse.dsn) as loaded:
         for connection in (source, loaded):
             for name, value in HOSTILE.items():
-                if name in SETTINGS.keys() - own:
-                    [(found,)] = connection.execute("SELECT current_setting(%s)", [name])
-                    assert found != value, name
+                if name in SETTINGS.keys() - source_settings:
+                    [(actual,)] = connection.execute("SELECT current_setting(%s)", [name])
+                    assert actual != value, name
 
 
 # Poolers
@@ -256,7 +262,7 @@ def test_every_session_has_its_settings_whatever_role_and_environment_say(
 
 @dataclass(frozen=True)
 class Pooler:
-    """A pgbouncer before the test's server, in a folder of its own."""
+    """A pgbouncer in front of the test server."""
 
     server: EmbeddedServer
     folder: Path
@@ -278,7 +284,7 @@ class Pooler:
             stderr=subprocess.DEVNULL,
         )
 
-    def before(self, dsn: Dsn) -> Dsn:
+    def pooled(self, dsn: Dsn) -> Dsn:
         return dsn.replace(host=str(self.folder), port="6432")
 
 
@@ -292,24 +298,24 @@ def pooler(
 ) -> Iterator[tuple[str, Pooler]]:
     if _pgbouncer() is None:
         pytest.skip("pgbouncer is not installed")
-    made = Pooler(server, Path(tempfile.mkdtemp(dir=scratch)))
-    running = made.start(request.param)
+    pool = Pooler(server, Path(tempfile.mkdtemp(dir=scratch)))
+    process = pool.start(request.param)
     try:
-        yield request.param, made
+        yield request.param, pool
     finally:
-        running.terminate()
-        running.wait()
+        process.terminate()
+        process.wait()
 
 
-def test_a_pooler_in_session_mode_works_and_one_that_loses_settings_is_refused(
+def test_a_pooler_in_session_mode_works_and_one_in_transaction_mode_is_rejected(
     installation: Installation, warehouse: EmptyWarehouse, pooler: tuple[str, Pooler]
 ) -> None:
     mode, pool = pooler
-    loader, reader = pool.before(installation.warehouse), pool.before(warehouse.reader)
-    source = pool.before(installation.source)
+    loader, reader = pool.pooled(installation.warehouse), pool.pooled(warehouse.reader)
+    source = pool.pooled(installation.source)
     if mode == "session":
-        pooled = replace(installation.filled(), source=source, warehouse=loader)
-        persistently(lambda: _ask(loader))
+        pooled = replace(installation.with_orders(), source=source, warehouse=loader)
+        retry(lambda: _connect_once(loader))
         for arguments in (("run", "--once"), ("verify",), ("check",), ("status",)):
             result = pooled.totes(*arguments)
             assert result.exit_code == 0, result.output
@@ -317,8 +323,8 @@ def test_a_pooler_in_session_mode_works_and_one_that_loses_settings_is_refused(
             assert metrics.choices(reading).currencies
     else:
         for dsn in (loader, reader):
-            with pytest.raises(WarehouseError, match=r"in transaction mode .*session mode"):
-                persistently(partial(_ask, dsn))
+            with pytest.raises(WarehouseError, match=r"in transaction mode, .*session mode"):
+                retry(partial(_connect_once, dsn))
         with (
             pytest.raises(SourceError, match="in transaction mode"),
             source_session.connect(source),
@@ -326,6 +332,62 @@ def test_a_pooler_in_session_mode_works_and_one_that_loses_settings_is_refused(
             pass
 
 
-def _ask(dsn: Dsn) -> None:
+def _connect_once(dsn: Dsn) -> None:
     with connect(dsn) as connection:
         connection.execute("SELECT 1")
+
+
+def backend_of(connection: psycopg.Connection[Any]) -> int:
+    return connection.info.backend_pid
+
+
+def test_sessions_are_kept_and_closed_at_the_end(warehouse: EmptyWarehouse) -> None:
+    with keep_sessions():
+        with connect(warehouse.dsn) as first, connect(warehouse.dsn) as second:
+            both = {backend_of(first), backend_of(second)}
+        with connect(warehouse.dsn) as first, connect(warehouse.dsn) as second:
+            assert {backend_of(first), backend_of(second)} == both
+    assert first.closed
+    assert second.closed
+    with connect(warehouse.dsn) as later:
+        pass
+    assert later.closed
+
+
+def test_a_kept_session_has_nothing_of_its_last_use(warehouse: EmptyWarehouse) -> None:
+    """Such as staging tables with the columns of a star that has been upgraded since."""
+    with keep_sessions():
+        with connect(warehouse.dsn) as connection:
+            first = backend_of(connection)
+            connection.execute("CREATE TABLE things (id int)")
+            connection.execute("CREATE TEMP TABLE staged (id int)")
+            for _ in range(10):  # psycopg prepares it
+                connection.execute("SELECT * FROM things")
+        with psycopg.connect(warehouse.dsn.reveal()) as other:
+            other.execute("ALTER TABLE things ADD name text")
+        with connect(warehouse.dsn) as connection:
+            assert backend_of(connection) == first
+            connection.execute("CREATE TEMP TABLE staged (id int, name text)")
+            assert connection.execute("SELECT * FROM things").fetchall() == []
+
+
+def test_a_session_that_ended_or_failed_is_replaced(
+    warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def use(statement: str = "SELECT 1") -> int:
+        with connect(warehouse.dsn) as connection:
+            connection.execute(statement.encode())
+            return backend_of(connection)
+
+    with keep_sessions():
+        first = use()
+        with psycopg.connect(warehouse.admin.reveal(), autocommit=True) as admin:
+            admin.execute("SELECT pg_terminate_backend(%s, 10000)", [first])
+        second = use()
+        assert second != first
+        with pytest.raises(WarehouseError):
+            use("SELECT * FROM nowhere")
+        third = use()
+        assert third != second
+        monkeypatch.setattr(session, "_MAX_AGE_SECONDS", 0.0)
+        assert use() != third

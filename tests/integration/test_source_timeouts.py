@@ -1,4 +1,4 @@
-"""No timeout that a role or a database has of its own ends a capture."""
+"""Timeouts that are set for a role or a database do not end a capture."""
 
 import psycopg
 from psycopg import sql
@@ -6,18 +6,18 @@ from scratch_source import ScratchSource
 
 from totes.source import session
 
-NOT_OF_THE_SERVER = {"tcp_user_timeout", "wal_sender_timeout"}
-"""That of the network, and that of replication."""
+NOT_SET_BY_THE_PLATFORM = {"tcp_user_timeout", "wal_sender_timeout"}
+"""The timeouts of the network and of replication."""
 
 
 def test_timeouts_of_the_role_are_overridden(any_scratch_source: ScratchSource) -> None:
-    """All that this version of PostgreSQL has: transaction_timeout came with 17."""
+    """All timeouts of this version of PostgreSQL; version 17 added transaction_timeout."""
     scratch_source = any_scratch_source
     with psycopg.connect(scratch_source.owner.replace(user="postgres").reveal()) as connection:
-        found = connection.execute(
+        rows = connection.execute(
             "SELECT name FROM pg_settings WHERE name LIKE '%timeout%' AND context = 'user'"
         ).fetchall()
-        names = {name for (name,) in found} - NOT_OF_THE_SERVER
+        names = {name for (name,) in rows} - NOT_SET_BY_THE_PLATFORM
         assert {"statement_timeout", "lock_timeout", "idle_session_timeout"} < names
         for name in names:
             connection.execute(
@@ -31,4 +31,4 @@ def test_timeouts_of_the_role_are_overridden(any_scratch_source: ScratchSource) 
             for name in names
         }
     assert [name for name, value in values.items() if value == ("59s",)] == []
-    scratch_source.stocked()
+    scratch_source.with_items()

@@ -1,4 +1,4 @@
-"""From totesys to the warehouse, a value arrives exactly as it was, or its row is set aside."""
+"""From totesys to the warehouse, a value is unchanged, or its row is quarantined."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from typing import Any
 
 import psycopg
 import random_values
+from depth import seeded_random
 from installation import Installation
 from psycopg import sql
-from scratch_source import seeded
-from star_texts import HOSTILE, ORACLES, Oracle
+from star_texts import EDGE_CASES, ORACLES, Oracle
 
 from totes.operations.verify import verify
 from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, TIME, VARCHAR, Type
-from totes.star.definition import TOTESYS
+from totes.star.folder import TOTESYS
 
-TYPED: Mapping[tuple[str, str], Type] = {
+COLUMN_TYPES: Mapping[tuple[str, str], Type] = {
     ("sales_order", "units_sold"): INTEGER,
     ("sales_order", "unit_price"): MONEY,
     ("sales_order", "agreed_payment_date"): DATE,
@@ -30,60 +30,60 @@ TYPED: Mapping[tuple[str, str], Type] = {
     ("payment", "paid"): BOOLEAN,
     ("payment", "payment_date"): DATE,
 }
-"""Columns of totesys, and the star's type for them."""
+"""The types in the star of columns of totesys."""
 
-MOMENTS = (("sales_order", "created_at"), ("payment", "last_updated"))
-"""Columns that become a date and a time."""
+TIMESTAMP_COLUMNS = (("sales_order", "created_at"), ("payment", "last_updated"))
+"""Columns that are split into a date and a time."""
 
 
-WORTH: Mapping[str, Oracle] = {VARCHAR.name: str} | {one.name: oracle for one, oracle in ORACLES}
+READERS: Mapping[str, Oracle] = {VARCHAR.name: str} | {one.name: oracle for one, oracle in ORACLES}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A row of totesys with one odd text, and what is to become of it.
+    """A row of totesys with one random text, and the expected result.
 
-    `found` are the star's columns with what they are worth; the first of them to be worth None is
-    why the row is refused.
+    `columns` maps columns of the star to their text and value. If a value is None, the row is
+    rejected because of the first such column.
     """
 
     table: str
     column: str
     key: int
     text: str | None
-    found: Mapping[str, tuple[str | None, Any]]
+    columns: Mapping[str, tuple[str | None, Any]]
 
     @property
-    def refused(self) -> tuple[str, str | None] | None:
-        for column, (text, value) in self.found.items():
+    def rejected(self) -> tuple[str, str | None] | None:
+        for column, (text, value) in self.columns.items():
             if value is None:
                 return column, text
         return None
 
 
 def case(table: str, column: str, key: int, text: str | None) -> Case:
-    if (table, column) in MOMENTS:
+    if (table, column) in TIMESTAMP_COLUMNS:
         name = column.removesuffix("_at")
         day, _, rest = (None, "", None) if text is None else text.partition(" ")
         if text is not None and " " not in text:
-            rest = text  # what comes after no blank is all of it
+            rest = text  # without a space, the model takes the whole text as time
         parts = {f"{name}_date": (day, DATE), f"{name}_time": (rest, TIME)}
     else:
-        parts = {column: (text, TYPED[table, column])}
-    found = {
-        name: (part, None if part is None else WORTH[type_.name](part))
+        parts = {column: (text, COLUMN_TYPES[table, column])}
+    columns = {
+        name: (part, None if part is None else READERS[type_.name](part))
         for name, (part, type_) in parts.items()
     }
-    return Case(table, column, key, text, found)
+    return Case(table, column, key, text, columns)
 
 
 def random_text(chance: Random, table: str, column: str) -> str | None:
-    """Good ones, good ones with a blemish, and anything else."""
+    """Return a valid text, a valid text with a change, or any other text."""
     kind = chance.random()
     if kind < 0.03:
         return None
     if kind < 0.3:
-        return chance.choice(HOSTILE)
+        return chance.choice(EDGE_CASES)
     if kind < 0.45:
         return random_values.text(chance)
     day = date.fromordinal(
@@ -91,7 +91,7 @@ def random_text(chance: Random, table: str, column: str) -> str | None:
     )
     time_ = random_values.DRAWS["time without time zone"](chance).rstrip("0").rstrip(".")
     cents = Decimal(chance.randint(-(10 ** chance.randint(1, 19)), 10 ** chance.randint(1, 19)))
-    type_ = TYPED.get((table, column))
+    type_ = COLUMN_TYPES.get((table, column))
     text = {
         None: f"{day} {time_}",
         DATE: str(day),
@@ -108,8 +108,8 @@ def random_text(chance: Random, table: str, column: str) -> str | None:
     return text
 
 
-def arrange(installation: Installation, cases: Sequence[Case]) -> None:
-    """Put the texts into totesys, whose columns are made to take them."""
+def update_source(installation: Installation, cases: Sequence[Case]) -> None:
+    """Write the texts into totesys, after changing the types of its columns to text."""
     with psycopg.connect(installation.owner.reveal()) as connection:
         for table, column in {(one.table, one.column) for one in cases}:
             names = sql.Identifier(table), sql.Identifier(column)
@@ -131,57 +131,57 @@ def arrange(installation: Installation, cases: Sequence[Case]) -> None:
             )
 
 
-def outcome(warehouse: psycopg.Connection, one: Case) -> object:
-    """The star's values of that row, and why it was refused."""
+def read_result(warehouse: psycopg.Connection, one: Case) -> object:
+    """Return the row's values in the star, and the rejected column and value in quarantine."""
     loaded = warehouse.execute(
         sql.SQL("SELECT {} FROM {} WHERE {} = {}").format(
-            sql.SQL(", ").join(map(sql.Identifier, one.found)),
+            sql.SQL(", ").join(map(sql.Identifier, one.columns)),
             sql.Identifier(f"fact_{one.table}"),
             sql.Identifier(f"{one.table}_id"),
             one.key,
         )
     ).fetchall()
-    refused = warehouse.execute(
+    rejected = warehouse.execute(
         "SELECT column_name, value FROM totes.quarantine"
         " WHERE star_table = %s AND key = %s AND reason <> ''",
         [f"fact_{one.table}", str(one.key)],
     ).fetchall()
-    return {"loaded": loaded, "refused": refused}
+    return {"loaded": loaded, "rejected": rejected}
 
 
-def expected(one: Case) -> object:
-    if one.refused:
-        return {"loaded": [], "refused": [one.refused]}
-    return {"loaded": [tuple(value for _, value in one.found.values())], "refused": []}
+def expected_result(one: Case) -> object:
+    if one.rejected:
+        return {"loaded": [], "rejected": [one.rejected]}
+    return {"loaded": [tuple(value for _, value in one.columns.values())], "rejected": []}
 
 
-def test_any_text_is_loaded_exactly_or_set_aside(installation: Installation) -> None:
-    """Random texts in every column of the facts."""
-    chance = seeded()
-    installation.filled(150)
+def test_any_text_is_loaded_unchanged_or_quarantined(installation: Installation) -> None:
+    """With random texts in the columns of facts."""
+    chance = seeded_random()
+    installation.with_orders(150)
     cases = []
     for table in ("sales_order", "purchase_order", "payment"):
-        columns = [name for source, name in (*TYPED, *MOMENTS) if source == table]
+        columns = [name for source, name in (*COLUMN_TYPES, *TIMESTAMP_COLUMNS) if source == table]
         with psycopg.connect(installation.owner.reveal()) as connection:
             keys = connection.execute(f"SELECT {table}_id FROM {table} ORDER BY 1".encode())
             for (key,) in keys:
                 column = chance.choice(columns)
                 cases.append(case(table, column, key, random_text(chance, table, column)))
-    arrange(installation, cases)
+    update_source(installation, cases)
     installation.run()
     with psycopg.connect(installation.warehouse.reveal()) as warehouse:
-        found = [(one, outcome(warehouse, one)) for one in cases]
-    assert not [(one, got) for one, got in found if got != expected(one)]
-    shares = [bool(one.refused) for one in cases]
-    assert 0.2 < sum(shares) / len(shares) < 0.8, "both must happen"
+        found = [(one, read_result(warehouse, one)) for one in cases]
+    assert not [(one, got) for one, got in found if got != expected_result(one)]
+    rejected = [bool(one.rejected) for one in cases]
+    assert 0.2 < sum(rejected) / len(rejected) < 0.8, "some are accepted, some rejected"
 
 
-# Values of the source's own types
+# Values of typed columns
 
 NATIVE: Mapping[tuple[str, str, str], Mapping[str, Any]] = {
     ("sales_order", "unit_price", "numeric"): {
         "0.00": Decimal(0),
-        "-0.00": Decimal(0),  # as PostgreSQL itself has it
+        "-0.00": Decimal(0),  # PostgreSQL has no negative zero
         "1.1": Decimal("1.10"),
         "1.100000": Decimal("1.10"),
         "99999999.99": Decimal("99999999.99"),
@@ -231,13 +231,13 @@ NATIVE: Mapping[tuple[str, str, str], Mapping[str, Any]] = {
         "-infinity": None,
     },
 }
-"""Table, column and its type there: values, and what the star makes of them (None: refused)."""
+"""By table, column and type in totesys: values, and their value in the star (None: rejected)."""
 
 
-def test_values_at_the_edges_of_types_are_loaded_exactly_or_set_aside(
+def test_values_at_the_limits_of_types_are_loaded_unchanged_or_quarantined(
     installation: Installation,
 ) -> None:
-    installation.filled(60)
+    installation.with_orders(60)
     next_key = dict.fromkeys(("sales_order", "purchase_order", "payment"), 1)
     expected = {}
     for (table, column, type_), values in NATIVE.items():
@@ -245,33 +245,35 @@ def test_values_at_the_edges_of_types_are_loaded_exactly_or_set_aside(
             f"ALTER TABLE {table} ALTER {column} DROP DEFAULT,"
             f" ALTER {column} TYPE {type_} USING {column}::text::{type_}"
         )
-        for value, worth_ in values.items():
+        for value, star_value in values.items():
             key = next_key[table]
             next_key[table] += 1
             installation.change(f"UPDATE {table} SET {column} = '{value}' WHERE {table}_id = {key}")
-            expected[table, column, key] = worth_
+            expected[table, column, key] = star_value
     installation.run()
     found = {}
     for table, column, key in expected:
         names = f"{column}_date, {column}_time" if column == "last_updated" else column
-        loaded = installation.ask(f"SELECT {names} FROM fact_{table} WHERE {table}_id = {key}")
-        refused = installation.ask(
+        loaded = installation.query(f"SELECT {names} FROM fact_{table} WHERE {table}_id = {key}")
+        rejected = installation.query(
             f"SELECT column_name, value, reason FROM totes.quarantine"
             f" WHERE star_table = 'fact_{table}' AND key = '{key}'"
         )
-        assert len(loaded) + len(refused) == 1, (table, column, key)
-        for name, value, reason in refused:
+        assert len(loaded) + len(rejected) == 1, (table, column, key)
+        for name, value, reason in rejected:
             assert name.startswith(column)
             assert value is not None
             assert reason.startswith("is not ")
-        got = loaded[0] if loaded else (None,)
-        found[table, column, key] = got if len(got) > 1 else got[0]
+        values_ = loaded[0] if loaded else (None,)
+        found[table, column, key] = values_ if len(values_) > 1 else values_[0]
     assert found == expected
     assert verify(installation.pipeline).equal
 
 
-def test_labels_of_enums_arrive_as_they_are_also_when_renamed(installation: Installation) -> None:
-    installation.filled(3)
+def test_labels_of_enums_are_loaded_unchanged_and_after_a_rename(
+    installation: Installation,
+) -> None:
+    installation.with_orders(3)
     installation.change("""ALTER TYPE "PaymentTypeName" ADD VALUE 'it''s "new", \\ {é}'""")
     installation.change(
         "INSERT INTO payment_type (payment_type_name, last_updated)"
@@ -279,19 +281,19 @@ def test_labels_of_enums_arrive_as_they_are_also_when_renamed(installation: Inst
     )
     installation.run()
     newest = "SELECT payment_type_name FROM dim_payment_type ORDER BY payment_type_id DESC LIMIT 1"
-    assert installation.ask(newest) == [('it\'s "new", \\ {é}',)]
+    assert installation.query(newest) == [('it\'s "new", \\ {é}',)]
     installation.change(
         """ALTER TYPE "PaymentTypeName" RENAME VALUE 'it''s "new", \\ {é}' TO '%s;--'"""
     )
     installation.run()
-    assert installation.ask(newest) == [("%s;--",)]
+    assert installation.query(newest) == [("%s;--",)]
 
 
-def test_strings_of_every_plane_arrive_in_every_text_of_the_star(
+def test_characters_of_every_unicode_plane_are_loaded_into_every_text_column(
     installation: Installation,
 ) -> None:
-    """One character of each block of 256, surrogates aside, and all of the first two blocks."""
-    installation.filled(5)
+    """With all characters of the first two blocks of 256, and one or more of each other block."""
+    installation.with_orders(5)
     codes = [*range(1, 512), *range(512, 0x110000, 256), *range(0xFF, 0x110000, 0x1000)]
     text = "".join(chr(code) for code in codes if not 0xD800 <= code < 0xE000)
     texts = {
@@ -313,11 +315,11 @@ def test_strings_of_every_plane_arrive_in_every_text_of_the_star(
                 connection.execute(query)
     installation.run()
     for star in TOTESYS.tables.values():
-        given = {"dim_date", "dim_currency", "dim_payment_type", "dim_transaction"}
-        if star.name in given or not star.in_source:
+        without_texts = {"dim_date", "dim_currency", "dim_payment_type", "dim_transaction"}
+        if star.name in without_texts or not star.in_source:
             continue
-        for held in star.columns:
-            if held.type is VARCHAR:
-                found = installation.ask(f"SELECT DISTINCT {held.quoted} FROM {star.name}")
-                assert found == [(text,)], (star.name, held.name)
+        for column_ in star.columns:
+            if column_.type is VARCHAR:
+                found = installation.query(f"SELECT DISTINCT {column_.quoted} FROM {star.name}")
+                assert found == [(text,)], (star.name, column_.name)
     assert verify(installation.pipeline).equal

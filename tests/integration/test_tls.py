@@ -1,4 +1,4 @@
-"""Both databases by TLS: with `verify-full`, nobody else can answer in their place."""
+"""TLS connections to both databases: `verify-full` rejects any other server."""
 
 import asyncio
 import socket
@@ -6,14 +6,14 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Self
 
 import pytest
+from certificates import NOW, certificate, private_key
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from installation import Installation
@@ -21,48 +21,23 @@ from installation import Installation
 from totes.config.settings import Dsn
 
 NAME = "databases.example"
-"""Of the server, in its certificate; its address is this machine's."""
+"""The host name in the server's certificate."""
 
 RDS_ROOTS = Path(__file__).parents[2] / "data" / "rds-ca.pem"
-
-NOW = datetime.now(UTC)
-
-
-def certificate(
-    name: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey
-) -> bytes:
-    """For `name`, valid for an hour; a root's own where `issuer` is the same."""
-
-    def called(name: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-    return (
-        x509.CertificateBuilder()
-        .subject_name(called(name))
-        .issuer_name(called(issuer))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - timedelta(minutes=1))
-        .not_valid_after(NOW + timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=name == issuer, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(signer, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
 
 
 @pytest.fixture(scope="module")
 def root(scratch: Path) -> ec.EllipticCurvePrivateKey:
-    """The key of the authority whose certificate is root.pem in `scratch`."""
+    """The key of the root certificate, which is root.pem in `scratch`."""
     key = ec.generate_private_key(ec.SECP256R1())
     (scratch / "root.pem").write_bytes(certificate("Authority", key, "Authority", key))
     return key
 
 
-class TlsDoor:
-    """A TCP port before a server's socket that lets in who speaks TLS; use it with `with`.
+class TlsProxy:
+    """A TLS proxy on a TCP port for a server's Unix socket; a context manager.
 
-    The embedded PostgreSQL knows no TLS. It is the platform's end that is tried here.
+    The embedded PostgreSQL is built without TLS. These tests check the client side.
     """
 
     def __init__(self, server: Dsn, context: ssl.SSLContext) -> None:
@@ -83,87 +58,86 @@ class TlsDoor:
         self._thread.join()
         self._loop.close()
 
-    def through(self, dsn: Dsn, **how: str) -> Dsn:
-        """The same database, reached through here."""
+    def proxied(self, dsn: Dsn, **parts: str) -> Dsn:
+        """Return the DSN of the same database through this proxy."""
         port = str(self._listener.getsockname()[1])
-        return dsn.replace(hostaddr="127.0.0.1", port=port, gssencmode="disable", **how)
+        return dsn.replace(hostaddr="127.0.0.1", port=port, gssencmode="disable", **parts)
 
     async def _serve(self) -> None:
-        async with await asyncio.start_server(self._let_in, sock=self._listener):
+        async with await asyncio.start_server(self._forward, sock=self._listener):
             await self._closing.wait()
 
-    async def _let_in(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+    async def _forward(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
             if await client.readexactly(len(SSL_REQUEST)) == SSL_REQUEST:
-                back.write(b"S")
-                await back.start_tls(self._context)
-                server, on = await asyncio.open_unix_connection(self._socket)
-                await asyncio.gather(_pass_on(client, on), _pass_on(server, back))
-        back.close()
+                to_client.write(b"S")
+                await to_client.start_tls(self._context)
+                server, to_server = await asyncio.open_unix_connection(self._socket)
+                await asyncio.gather(_copy(client, to_server), _copy(server, to_client))
+        to_client.close()
 
 
-async def _pass_on(from_one: asyncio.StreamReader, to_another: asyncio.StreamWriter) -> None:
-    with suppress(OSError), closing(to_another):
-        while data := await from_one.read(1 << 16):
-            to_another.write(data)
-            await to_another.drain()
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError), closing(writer):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
 
 
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
-"""What libpq says first where it wants TLS."""
+"""The first message of libpq on a connection with TLS."""
 
 
 @pytest.fixture
-def afar(
+def tls_installation(
     installation: Installation, scratch: Path, root: ec.EllipticCurvePrivateKey
 ) -> Iterator[Callable[..., Installation]]:
-    """The same platform, whose databases are asked by TLS, as it is given."""
+    """A function that returns an installation with TLS connections and these DSN parts."""
     key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    proof = scratch / "server.pem"
-    proof.write_bytes(certificate(NAME, key, "Authority", root) + pem)
+    chain = scratch / "server.pem"
+    chain.write_bytes(certificate(NAME, key, "Authority", root) + private_key(key))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(proof)
-    with TlsDoor(installation.source, context) as door:
+    context.load_cert_chain(chain)
+    with TlsProxy(installation.source, context) as proxy:
 
-        def made(**how: str) -> Installation:
+        def with_tls(**parts: str) -> Installation:
             return replace(
                 installation,
-                source=door.through(installation.source, **how),
-                warehouse=door.through(installation.warehouse, **how),
+                source=proxy.proxied(installation.source, **parts),
+                warehouse=proxy.proxied(installation.warehouse, **parts),
             )
 
-        yield made
+        yield with_tls
 
 
-def test_the_whole_pipeline_runs_where_the_server_proves_who_it_is(
-    afar: Callable[..., Installation], scratch: Path
+def test_the_pipeline_runs_with_verified_tls(
+    tls_installation: Callable[..., Installation], scratch: Path
 ) -> None:
     root = str(scratch / "root.pem")
-    installation = afar(host=NAME, sslmode="verify-full", sslrootcert=root).filled(3)
-    done = installation.totes("run", "--once")
-    assert done.exit_code == 0, done.output
+    installation = tls_installation(host=NAME, sslmode="verify-full", sslrootcert=root).with_orders(
+        3
+    )
+    result = installation.totes("run", "--once")
+    assert result.exit_code == 0, result.output
     assert installation.totes("verify").exit_code == 0
 
 
-@pytest.mark.parametrize("lie", ["name", "root"])
-def test_who_cannot_prove_it_gets_no_password(
-    afar: Callable[..., Installation], scratch: Path, lie: str
+@pytest.mark.parametrize("wrong_part", ["name", "root"])
+def test_a_server_with_a_wrong_certificate_gets_no_password(
+    tls_installation: Callable[..., Installation], scratch: Path, wrong_part: str
 ) -> None:
-    name = "another.example" if lie == "name" else NAME
-    root = str(RDS_ROOTS if lie == "root" else scratch / "root.pem")
-    impostor = afar(host=name, sslmode="verify-full", sslrootcert=root)
+    name = "another.example" if wrong_part == "name" else NAME
+    root = str(RDS_ROOTS if wrong_part == "root" else scratch / "root.pem")
+    impostor = tls_installation(host=name, sslmode="verify-full", sslrootcert=root)
     for command, code in (("ingest", 3), ("load", 5)):
-        refused = impostor.totes(command)
-        assert (refused.exit_code, "certificate" in refused.output) == (code, True), refused.output
-    assert afar(host=name, sslmode="require").totes("ingest").exit_code == 0, "asks for no proof"
+        result = impostor.totes(command)
+        assert (result.exit_code, "certificate" in result.output) == (code, True), result.output
+    assert tls_installation(host=name, sslmode="require").totes("ingest").exit_code == 0, (
+        "does not verify the certificate"
+    )
 
 
-def test_the_roots_of_rds_are_roots_of_rds_and_good_for_years() -> None:
+def test_the_rds_root_certificates_are_valid_for_years() -> None:
     roots = x509.load_pem_x509_certificates(RDS_ROOTS.read_bytes())
     assert len(roots) > 80
     for root in roots:

@@ -1,121 +1,15 @@
-"""data/totesys.sql makes the source's schema as its description says, column by column."""
+"""The schema that data/totesys.sql creates equals its description, column by column."""
 
 import zipfile
 from pathlib import Path
 
 import psycopg
 import pytest
+from totesys_columns import COLUMNS
 
 from conftest import Totesys
 from totes.demo.simulator import prepare
 from totes.embedded import schema
-
-STAMPS = [
-    "created_at timestamp(3) without time zone NOT NULL DEFAULT CURRENT_TIMESTAMP",
-    "last_updated timestamp(3) without time zone NOT NULL",
-]
-ORDER = [
-    "agreed_delivery_date text NOT NULL",
-    "agreed_payment_date text NOT NULL",
-    "agreed_delivery_location_id integer NOT NULL",
-]
-
-COLUMNS = {
-    "address": [
-        "address_id integer NOT NULL",
-        "address_line_1 text NOT NULL",
-        "address_line_2 text",
-        "district text",
-        "city text NOT NULL",
-        "postal_code text NOT NULL",
-        "country text NOT NULL",
-        "phone text NOT NULL",
-        *STAMPS,
-    ],
-    "counterparty": [
-        "counterparty_id integer NOT NULL",
-        "counterparty_legal_name text NOT NULL",
-        "legal_address_id integer NOT NULL",
-        "commercial_contact text",
-        "delivery_contact text",
-        *STAMPS,
-    ],
-    "currency": [
-        "currency_id integer NOT NULL",
-        "currency_code character varying(3) NOT NULL",
-        *STAMPS,
-    ],
-    "department": [
-        "department_id integer NOT NULL",
-        "department_name text NOT NULL",
-        "location text",
-        "manager text",
-        *STAMPS,
-    ],
-    "design": [
-        "design_id integer NOT NULL",
-        STAMPS[0],
-        "design_name text NOT NULL",
-        "file_location text NOT NULL",
-        "file_name text NOT NULL",
-        STAMPS[1],
-    ],
-    "payment": [
-        "payment_id integer NOT NULL",
-        *STAMPS,
-        "transaction_id integer NOT NULL",
-        "counterparty_id integer NOT NULL",
-        "payment_amount numeric(10,2) NOT NULL",
-        "currency_id integer NOT NULL",
-        "payment_type_id integer NOT NULL",
-        "paid boolean NOT NULL",
-        "payment_date text NOT NULL",
-        "company_ac_number integer NOT NULL",
-        "counterparty_ac_number integer NOT NULL",
-    ],
-    "payment_type": [
-        "payment_type_id integer NOT NULL",
-        'payment_type_name "PaymentTypeName" NOT NULL',
-        *STAMPS,
-    ],
-    "purchase_order": [
-        "purchase_order_id integer NOT NULL",
-        *STAMPS,
-        "staff_id integer NOT NULL",
-        "counterparty_id integer NOT NULL",
-        "item_code text NOT NULL",
-        "item_quantity integer NOT NULL",
-        "item_unit_price numeric(10,2) NOT NULL",
-        "currency_id integer NOT NULL",
-        *ORDER,
-    ],
-    "sales_order": [
-        "sales_order_id integer NOT NULL",
-        *STAMPS,
-        "design_id integer NOT NULL",
-        "staff_id integer NOT NULL",
-        "counterparty_id integer NOT NULL",
-        "units_sold integer NOT NULL",
-        "unit_price numeric(10,2) NOT NULL",
-        "currency_id integer NOT NULL",
-        *ORDER,
-    ],
-    "staff": [
-        "staff_id integer NOT NULL",
-        "first_name text NOT NULL",
-        "last_name text NOT NULL",
-        "department_id integer NOT NULL",
-        "email_address text NOT NULL",
-        *STAMPS,
-    ],
-    "transaction": [
-        "transaction_id integer NOT NULL",
-        'transaction_type "TransactionType" NOT NULL',
-        "sales_order_id integer",
-        "purchase_order_id integer",
-        *STAMPS,
-    ],
-}
 
 RESTRICT = "ON UPDATE CASCADE ON DELETE RESTRICT"
 SET_NULL = "ON UPDATE CASCADE ON DELETE SET NULL"
@@ -141,13 +35,13 @@ FOREIGN_KEYS = {
 }
 
 
-def ask(totesys: Totesys, query: str) -> list[tuple[str, ...]]:
+def fetch(totesys: Totesys, query: str) -> list[tuple[str, ...]]:
     with psycopg.connect(totesys.dsn.reveal()) as connection:
         return connection.execute(query).fetchall()
 
 
 def test_columns_types_and_their_order_are_as_described(totesys: Totesys) -> None:
-    rows = ask(
+    rows = fetch(
         totesys,
         """
         SELECT relname, string_agg(
@@ -168,7 +62,7 @@ def test_columns_types_and_their_order_are_as_described(totesys: Totesys) -> Non
 
 def test_every_id_is_the_primary_key_and_fed_by_a_sequence(totesys: Totesys) -> None:
     for table in COLUMNS:
-        ((key, default),) = ask(
+        ((key, default),) = fetch(
             totesys,
             f"""
             SELECT pg_get_constraintdef(oid), pg_get_serial_sequence('"{table}"', '{table}_id')
@@ -180,7 +74,7 @@ def test_every_id_is_the_primary_key_and_fed_by_a_sequence(totesys: Totesys) -> 
 
 
 def test_foreign_keys_and_their_rules_are_as_described(totesys: Totesys) -> None:
-    rows = ask(
+    rows = fetch(
         totesys,
         """
         SELECT conrelid::regclass::text, a.attname, confrelid::regclass::text,
@@ -193,7 +87,7 @@ def test_foreign_keys_and_their_rules_are_as_described(totesys: Totesys) -> None
 
 
 def test_one_transaction_for_an_order_and_one_payment_for_a_transaction(totesys: Totesys) -> None:
-    rows = ask(
+    rows = fetch(
         totesys,
         "SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint "
         "WHERE contype = 'u' AND connamespace = 'public'::regnamespace",
@@ -206,7 +100,7 @@ def test_one_transaction_for_an_order_and_one_payment_for_a_transaction(totesys:
 
 
 def test_the_enums_have_the_live_labels_in_order(totesys: Totesys) -> None:
-    rows = ask(
+    rows = fetch(
         totesys,
         "SELECT typname, string_agg(enumlabel, ' ' ORDER BY enumsortorder) "
         "FROM pg_enum JOIN pg_type ON pg_type.oid = enumtypid GROUP BY typname",
@@ -217,18 +111,19 @@ def test_the_enums_have_the_live_labels_in_order(totesys: Totesys) -> None:
     }
 
 
-def test_nothing_but_the_application_sets_last_updated(totesys: Totesys) -> None:
-    assert ask(totesys, "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal") == []
-    assert ask(totesys, "SELECT 1 FROM pg_indexes WHERE indexdef LIKE '%last_updated%'") == []
+def test_only_the_application_sets_last_updated(totesys: Totesys) -> None:
+    assert fetch(totesys, "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal") == []
+    assert fetch(totesys, "SELECT 1 FROM pg_indexes WHERE indexdef LIKE '%last_updated%'") == []
 
 
-def test_the_applications_own_table_is_there_and_has_a_row(totesys: Totesys) -> None:
+def test_the_applications_own_table_exists_and_has_a_row(totesys: Totesys) -> None:
     assert (
-        len(ask(totesys, "SELECT id FROM _prisma_migrations WHERE finished_at > '2022-01-01'")) == 1
+        len(fetch(totesys, "SELECT id FROM _prisma_migrations WHERE finished_at > '2022-01-01'"))
+        == 1
     )
 
 
-def test_an_installed_package_reads_the_copy_it_ships(
+def test_an_installed_package_reads_its_own_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = tmp_path / "wheel.zip"
@@ -238,7 +133,7 @@ def test_an_installed_package_reads_the_copy_it_ships(
     assert schema.totesys_sql() == "SELECT 'shipped'"
 
 
-def test_preparing_a_totesys_that_is_there_leaves_it_alone(totesys: Totesys) -> None:
+def test_preparing_an_existing_totesys_changes_nothing(totesys: Totesys) -> None:
     assert not prepare(totesys.owner)
     with psycopg.connect(totesys.owner.reveal()) as connection:
         connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")

@@ -1,4 +1,4 @@
-"""Values that can't be read are set aside with table, key, column, reason; the rest is captured."""
+"""Unreadable values are recorded with table, key, column and reason; the rest is captured."""
 
 import json
 import shutil
@@ -21,19 +21,19 @@ from totes.embedded.schema import totesys_sql
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source
 from totes.errors import SourceError
 from totes.lake.folder import FolderStore
-from totes.lake.manifest import UNREADABLE
-from totes.operations.gc import orphans
-from totes.operations.unreadable import unreadable
+from totes.lake.manifest import UNREADABLE_FIELD
+from totes.operations.gc import find_orphaned_files
+from totes.operations.unreadable import list_unreadable_values
 from totes.source import changes, reading
 from totes.source.changes import Chunk
 
 RATIO = "CREATE TABLE item (id int PRIMARY KEY, a int, b int, c int GENERATED ALWAYS AS (a / b))"
-"""The last column is virtual: it raises an error where `b` is 0."""
+"""The last column is a virtual generated column, which raises an error if `b` is 0."""
 
 
 @contextmanager
 def encoded(server: EmbeddedServer, name: str, encoding: str) -> Iterator[tuple[Dsn, Dsn]]:
-    """A database of another encoding: the DSNs of its owner and of the platform's role."""
+    """Create a database with another encoding; yield the DSNs of its owner and the platform."""
     with psycopg.connect(server.dsn.reveal(), autocommit=True) as connection:
         connection.execute(
             sql.SQL(
@@ -57,23 +57,23 @@ def raw_source(
     database_names: Iterator[str],
     tmp_path: Path,
 ) -> Iterator[ScratchSource]:
-    """A source in SQL_ASCII, where a text may be any bytes."""
+    """A source with encoding SQL_ASCII, in which a text may contain any bytes."""
     with encoded(server, next(database_names), "SQL_ASCII") as (owner, dsn):
         with psycopg.connect(owner.reveal()) as connection:
             connection.execute(GRANTS)
         yield ScratchSource(owner, dsn, tmp_path / "raw")
 
 
-def aside(scratch_source: ScratchSource) -> set[tuple[str, str]]:
-    """Key and column of every value that the newest batch lists as unreadable."""
-    return {(value.key, value.column) for value in unreadable(scratch_source.store)}
+def unreadable_values(scratch_source: ScratchSource) -> set[tuple[str, str]]:
+    """Return key and column of every unreadable value in the newest batch."""
+    return {(value.key, value.column) for value in list_unreadable_values(scratch_source.store)}
 
 
 def by_id(lines: list[Line]) -> dict[object, Line]:
     return {line["id"]: line for line in lines}
 
 
-def test_bytes_that_are_not_utf8_are_set_aside_as_hex_and_the_rest_is_captured(
+def test_bytes_that_are_not_utf8_are_stored_as_hex_and_other_values_are_captured(
     raw_source: ScratchSource,
 ) -> None:
     raw_source.run(
@@ -81,40 +81,42 @@ def test_bytes_that_are_not_utf8_are_set_aside_as_hex_and_the_rest_is_captured(
         r"INSERT INTO item VALUES (1, E'caf\303\251', '{a}', '1'), (2, E'caf\351', '{b}', '2'),"
         r" (3, 'c', ARRAY[E'\377'], '3'), (4, 'd', '{d}', E'\"\351\"')"
     )
-    lines = by_id(raw_source.carried())
+    lines = by_id(raw_source.captured_lines())
     assert lines[1]["name"] == "café"
     assert lines[2]["name"] == {
-        UNREADABLE: 'invalid byte sequence for encoding "UTF8": 0xe9',
+        UNREADABLE_FIELD: 'invalid byte sequence for encoding "UTF8": 0xe9',
         "hex": "636166e9",
     }
     assert lines[2]["tags"] == "{b}"
     assert lines[3]["tags"]["hex"] == b"{\xff}".hex()
     assert lines[4]["data"]["hex"] == b'"\xe9"'.hex()
-    assert aside(raw_source) == {("2", "name"), ("3", "tags"), ("4", "data")}
+    assert unreadable_values(raw_source) == {("2", "name"), ("3", "tags"), ("4", "data")}
     [batch] = lake_reader.batches(raw_source.store)
     [table] = batch.tables
     assert (table.rows, [(file.rows, file.unreadable) for file in table.files]) == (4, [(4, 3)])
 
 
-def test_an_unreadable_row_is_live_until_it_is_deleted(raw_source: ScratchSource) -> None:
-    raw_source.stocked(200)
+def test_the_key_of_an_unreadable_row_is_live_until_it_is_deleted(
+    raw_source: ScratchSource,
+) -> None:
+    raw_source.with_items(200)
     raw_source.run(r"UPDATE item SET name = E'\351' WHERE id IN (7, 8, 9)")
     assert raw_source.changes() == {("upsert", 7), ("upsert", 8), ("upsert", 9)}
     raw_source.run("DELETE FROM item WHERE id IN (1, 9)")
     assert raw_source.changes() == {("delete", 1), ("delete", 9)}, "and those alone, by their keys"
-    assert aside(raw_source) == {("7", "name"), ("8", "name")}
+    assert unreadable_values(raw_source) == {("7", "name"), ("8", "name")}
     raw_source.run("UPDATE item SET name = 'repaired' WHERE id = 7")
     assert raw_source.changes() == {("upsert", 7)}
-    assert aside(raw_source) == {("8", "name")}
+    assert unreadable_values(raw_source) == {("8", "name")}
     raw_source.run("ALTER TABLE item ADD extra int DEFAULT 3")
     assert len(raw_source.changes()) == 198
-    assert aside(raw_source) == {("8", "name")}, "in a capture of the whole table, too"
+    assert unreadable_values(raw_source) == {("8", "name")}, "in a capture of the whole table, too"
 
 
-def test_an_unreadable_row_is_carried_once_while_a_long_transaction_is_open(
+def test_an_unreadable_row_is_captured_once_while_a_long_transaction_is_open(
     raw_source: ScratchSource,
 ) -> None:
-    raw_source.stocked()
+    raw_source.with_items()
     with raw_source.open() as long:
         long.execute("INSERT INTO item VALUES (10)")
         raw_source.run(r"UPDATE item SET name = E'\351' WHERE id = 1")
@@ -122,12 +124,12 @@ def test_an_unreadable_row_is_carried_once_while_a_long_transaction_is_open(
         assert raw_source.capture() is None
         raw_source.run("UPDATE item SET price = 0 WHERE id = 2")
         assert raw_source.changes() == {("upsert", 2)}
-        assert aside(raw_source) == {("1", "name")}
+        assert unreadable_values(raw_source) == {("1", "name")}
     assert raw_source.changes() == {("upsert", 10)}
-    assert aside(raw_source) == {("1", "name")}
+    assert unreadable_values(raw_source) == {("1", "name")}
 
 
-def test_a_row_with_an_unreadable_key_is_captured_as_deleted_only_when_it_is(
+def test_a_row_with_an_unreadable_key_is_captured_as_deleted_only_after_its_deletion(
     raw_source: ScratchSource,
 ) -> None:
     raw_source.run(
@@ -135,36 +137,40 @@ def test_a_row_with_an_unreadable_key_is_captured_as_deleted_only_when_it_is(
         r"INSERT INTO item SELECT 'k' || i, i FROM generate_series(1, 50) i;"
         r"INSERT INTO item VALUES (E'\351', 0), (E'\352', 0)"
     )
-    assert len(raw_source.carried()) == 52
+    assert len(raw_source.captured_lines()) == 52
     raw_source.run("DELETE FROM item WHERE n = 3")
-    assert [line["code"] for line in raw_source.carried() if line["_op"] == "delete"] == ["k3"]
+    assert [line["code"] for line in raw_source.captured_lines() if line["_op"] == "delete"] == [
+        "k3"
+    ]
     raw_source.run(r"DELETE FROM item WHERE code = E'\352'")
-    [gone] = [line["code"] for line in raw_source.carried() if line["_op"] == "delete"]
-    assert gone["hex"] == "ea"
-    assert len(unreadable(raw_source.store)) == 1
+    [deleted] = [line["code"] for line in raw_source.captured_lines() if line["_op"] == "delete"]
+    assert deleted["hex"] == "ea"
+    assert len(list_unreadable_values(raw_source.store)) == 1
 
 
 def test_a_table_without_a_key_is_captured_with_its_unreadable_values(
     raw_source: ScratchSource,
 ) -> None:
     raw_source.run(r"CREATE TABLE item (name text); INSERT INTO item VALUES ('a'), (E'\351')")
-    assert len(raw_source.carried()) == 2
+    assert len(raw_source.captured_lines()) == 2
     raw_source.run("UPDATE item SET name = 'b' WHERE name = 'a'")
-    assert [line["name"] for line in raw_source.carried() if isinstance(line["name"], str)] == ["b"]
-    [value] = unreadable(raw_source.store)
+    assert [
+        line["name"] for line in raw_source.captured_lines() if isinstance(line["name"], str)
+    ] == ["b"]
+    [value] = list_unreadable_values(raw_source.store)
     assert (value.table, value.key, value.column) == ("item", "", "name")
 
 
-def test_a_name_that_is_not_utf8_is_reported_as_such(raw_source: ScratchSource) -> None:
+def test_a_name_that_is_not_utf8_is_reported(raw_source: ScratchSource) -> None:
     raw_source.run(r"CREATE TABLE item (id int PRIMARY KEY)")
     with psycopg.connect(raw_source.owner.reveal(), client_encoding="SQL_ASCII") as connection:
-        connection.execute(b'ALTER TABLE shop.item ADD "caf\xe9" int')
+        connection.execute(b'ALTER TABLE scratch.item ADD "caf\xe9" int')
     with pytest.raises(SourceError, match=r"A name in the catalogue .* rename"):
         raw_source.capture()
 
 
 @pytest.mark.usefixtures("template")
-def test_an_encoding_without_conversion_to_utf8_is_reported_as_such(
+def test_an_encoding_without_conversion_to_utf8_is_reported(
     server: EmbeddedServer, database_names: Iterator[str], tmp_path: Path
 ) -> None:
     with encoded(server, next(database_names), "MULE_INTERNAL") as (owner, dsn):
@@ -174,7 +180,7 @@ def test_an_encoding_without_conversion_to_utf8_is_reported_as_such(
 
 
 @pytest.mark.usefixtures("template")
-def test_a_character_without_equivalent_in_utf8_is_set_aside(
+def test_a_character_without_equivalent_in_utf8_is_replaced(
     server: EmbeddedServer, database_names: Iterator[str], tmp_path: Path
 ) -> None:
     with encoded(server, next(database_names), "WIN1252") as (owner, dsn):
@@ -183,35 +189,35 @@ def test_a_character_without_equivalent_in_utf8_is_set_aside(
             f"{GRANTS}; CREATE TABLE item (id int PRIMARY KEY, name text);"
             "INSERT INTO item VALUES (1, chr(233)), (2, 'caf' || chr(129))"
         )
-        lines = by_id(windows.carried())
+        lines = by_id(windows.captured_lines())
     assert lines[1]["name"] == "é"
-    assert "no equivalent" in lines[2]["name"][UNREADABLE]
+    assert "no equivalent" in lines[2]["name"][UNREADABLE_FIELD]
     assert lines[2]["name"]["hex"] == "63616681"
 
 
 @pytest.mark.parametrize("key", ["id int PRIMARY KEY", "id int"])
-def test_rows_whose_expression_fails_are_found_among_the_others(
+def test_rows_whose_generated_column_fails_are_found(
     scratch_source: ScratchSource, key: str
 ) -> None:
     scratch_source.run(RATIO.replace("id int PRIMARY KEY", key))
     scratch_source.run("INSERT INTO item SELECT i, i, i % 40 FROM generate_series(1, 400) i")
-    lines = scratch_source.carried()
+    lines = scratch_source.captured_lines()
     assert len(lines) == 400
     assert {line["id"] for line in lines if isinstance(line["c"], dict)} == set(range(40, 401, 40))
-    assert by_id(lines)[40]["c"] == {UNREADABLE: "division by zero"}
+    assert by_id(lines)[40]["c"] == {UNREADABLE_FIELD: "division by zero"}
     assert by_id(lines)[41]["c"] == 41
     scratch_source.run("UPDATE item SET b = 1 WHERE id = 40; UPDATE item SET b = 0 WHERE id = 1")
-    carried = by_id(scratch_source.carried())
-    assert carried[40]["c"] == 40
-    assert carried[1]["c"] == {UNREADABLE: "division by zero"}
-    assert len(unreadable(scratch_source.store)) == 10
+    by_key = by_id(scratch_source.captured_lines())
+    assert by_key[40]["c"] == 40
+    assert by_key[1]["c"] == {UNREADABLE_FIELD: "division by zero"}
+    assert len(list_unreadable_values(scratch_source.store)) == 10
 
 
-def test_rows_with_the_same_address_in_other_partitions_are_not_confused(
+def test_unreadable_rows_in_several_partitions_are_distinguished(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their addresses are the same."""
-    monkeypatch.setattr(reading, "LONGEST_LINE_BYTES", 100_000)
+    """Rows of several partitions have the same ctid."""
+    monkeypatch.setattr(reading, "MAX_LINE_BYTES", 100_000)
     monkeypatch.setattr(reading, "_STEP_BYTES", 50_000)
     scratch_source.run(
         "CREATE TABLE item (id int PRIMARY KEY, b int, note text,"
@@ -223,20 +229,20 @@ def test_rows_with_the_same_address_in_other_partitions_are_not_confused(
         "INSERT INTO item SELECT i, i % 3, repeat('x', 40000 * (i % 4))"
         " FROM generate_series(1, 6) i"
     )
-    lines = by_id(scratch_source.carried())
+    lines = by_id(scratch_source.captured_lines())
     assert len(lines) == 6
-    assert aside(scratch_source) == {("3", "c"), ("6", "c"), ("3", "note")}
+    assert unreadable_values(scratch_source) == {("3", "c"), ("6", "c"), ("3", "note")}
     assert lines[6]["note"] == "x" * 80000
 
 
-def test_all_rows_may_be_unreadable(scratch_source: ScratchSource) -> None:
+def test_a_table_with_only_unreadable_rows_is_captured(scratch_source: ScratchSource) -> None:
     scratch_source.run(f"{RATIO}; INSERT INTO item SELECT i, i, 0 FROM generate_series(1, 30) i")
-    assert [line["c"] for line in scratch_source.carried()] == [
-        {UNREADABLE: "division by zero"}
+    assert [line["c"] for line in scratch_source.captured_lines()] == [
+        {UNREADABLE_FIELD: "division by zero"}
     ] * 30
 
 
-def test_a_damaged_value_is_set_aside(
+def test_a_damaged_value_is_replaced(
     scratch_source: ScratchSource, totesys_admin: psycopg.Connection
 ) -> None:
     scratch_source.run(
@@ -245,7 +251,7 @@ def test_a_damaged_value_is_set_aside(
         "INSERT INTO item SELECT i, repeat('x', 10000) FROM generate_series(1, 9) i"
     )
     [(toast,)] = totesys_admin.execute(
-        "SELECT reltoastrelid::regclass::text FROM pg_class WHERE oid = 'shop.item'::regclass"
+        "SELECT reltoastrelid::regclass::text FROM pg_class WHERE oid = 'scratch.item'::regclass"
     ).fetchall()
     totesys_admin.execute("SET allow_system_table_mods = on")
     name = sql.Identifier(*toast.split("."))
@@ -255,8 +261,8 @@ def test_a_damaged_value_is_set_aside(
         sql.SQL("DELETE FROM {0} WHERE chunk_id = (SELECT max(chunk_id) FROM {0})").format(name)
     )
     totesys_admin.execute(kind, ["t", toast])
-    lines = by_id(scratch_source.carried())
-    assert "chunk number" in lines[9]["note"][UNREADABLE]
+    lines = by_id(scratch_source.captured_lines())
+    assert "chunk number" in lines[9]["note"][UNREADABLE_FIELD]
     assert all(lines[number]["note"] == "x" * 10000 for number in range(1, 9))
 
 
@@ -272,7 +278,7 @@ def totesys_admin(
 def test_wide_rows_are_read_a_few_at_a_time(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also in the order of their addresses, of which the tenth is not behind the first."""
+    """Their ctids must be sorted as numbers, not as text."""
     read: list[int] = []
     read_range = changes.read_range
 
@@ -289,15 +295,15 @@ def test_wide_rows_are_read_a_few_at_a_time(
         "INSERT INTO item SELECT i, repeat('x', 20000), decode(repeat('ab', 5000), 'hex')"
         " FROM generate_series(1, 25) i; INSERT INTO item VALUES (26, 'short')"
     )
-    assert len(scratch_source.carried()) == 26
+    assert len(scratch_source.captured_lines()) == 26
     assert max(read) < 70_000
-    assert scratch_source.is_carried_whole()
+    assert scratch_source.lake_equals_source()
 
 
-def test_what_is_longer_than_a_line_may_be_is_set_aside(
+def test_a_value_longer_than_the_longest_line_is_replaced(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "LONGEST_LINE_BYTES", 100_000)
+    monkeypatch.setattr(reading, "MAX_LINE_BYTES", 100_000)
     scratch_source.run(
         "CREATE TABLE item (id int PRIMARY KEY, a text, b text);"
         "ALTER TABLE item ALTER b SET STORAGE EXTERNAL;"
@@ -305,19 +311,19 @@ def test_what_is_longer_than_a_line_may_be_is_set_aside(
         " (2, 'too long', repeat('x', 110000)),"
         r" (3, 'escaped', repeat(E'\x01', 30000)), (4, repeat('x', 60000), repeat('y', 70000))"
     )
-    lines = by_id(scratch_source.carried())
+    lines = by_id(scratch_source.captured_lines())
     assert lines[1]["b"] == "x" * 90000
     assert lines[2]["a"] == "too long"
-    assert "a row may have at most 100000" in lines[2]["b"][UNREADABLE]
-    assert lines[3]["b"][UNREADABLE].startswith("180002 bytes as JSON")
+    assert "a row may have at most 100000" in lines[2]["b"][UNREADABLE_FIELD]
+    assert lines[3]["b"][UNREADABLE_FIELD].startswith("180002 bytes as JSON")
     assert lines[4]["a"] == "x" * 60000, "of a row too long as a whole, the longest value"
-    assert aside(scratch_source) == {("2", "b"), ("3", "b"), ("4", "b")}
+    assert unreadable_values(scratch_source) == {("2", "b"), ("3", "b"), ("4", "b")}
 
 
-def test_an_error_that_may_pass_sets_nothing_aside(
+def test_a_temporary_error_replaces_no_value(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows are not read again before they change: what is refused must be the value's fault."""
+    """A row is not read again until it changes, so only a permanent error may replace a value."""
     read_range = changes.read_range
 
     def out_of_memory(*arguments: Any, **further: Any) -> Chunk:
@@ -325,18 +331,18 @@ def test_an_error_that_may_pass_sets_nothing_aside(
             raise psycopg.errors.OutOfMemory("out of memory")
         return read_range(*arguments, **further)
 
-    scratch_source.stocked()
+    scratch_source.with_items()
     scratch_source.run("UPDATE item SET price = 0")
     with monkeypatch.context() as patch:
         patch.setattr(changes, "read_range", out_of_memory)
-        patch.setattr(changes, "of_row", out_of_memory)
+        patch.setattr(changes, "evaluate_for_row", out_of_memory)
         with pytest.raises(SourceError, match="be read: out of memory"):
             scratch_source.capture()
     assert len(scratch_source.changes()) == 3
-    assert scratch_source.is_carried_whole()
+    assert scratch_source.lake_equals_source()
 
 
-# As people meet it
+# In the whole platform
 
 
 @pytest.fixture
@@ -347,16 +353,16 @@ def raw_installation(
     database_names: Iterator[str],
     tmp_path: Path,
 ) -> Iterator[Installation]:
-    """A platform whose totesys is in SQL_ASCII."""
+    """An installation whose totesys has encoding SQL_ASCII."""
     name = next(database_names)
     with encoded(server, name, "SQL_ASCII"):
         source = prepare_source(server.dsn, name)
         with psycopg.connect(source.owner.reveal()) as connection:
             connection.execute(totesys_sql())
-        yield Installation(source.owner, source.reader, warehouse.dsn, tmp_path).filled(10)
+        yield Installation(source.owner, source.reader, warehouse.dsn, tmp_path).with_orders(10)
 
 
-def test_unreadable_values_are_reported_and_enter_the_star_once_repaired(
+def test_unreadable_values_are_reported_and_loaded_after_their_repair(
     raw_installation: Installation,
 ) -> None:
     installation = raw_installation
@@ -365,24 +371,26 @@ def test_unreadable_values_are_reported_and_enter_the_star_once_repaired(
     installation.change(r"UPDATE design SET design_name = E'caf\351' WHERE design_id = 2")
     run = installation.totes("run", "--once")
     assert run.exit_code == 0
-    staff, *_ = installation.ask("SELECT count(*) FROM dim_staff")[0]
-    assert f"Batch 1: rows set aside, 1 of design, {staff} of staff." in run.stderr
-    [row] = installation.ask(
+    staff, *_ = installation.query("SELECT count(*) FROM dim_staff")[0]
+    assert f"Batch 1: rows quarantined: 1 of design, {staff} of staff." in run.stderr
+    [row] = installation.query(
         "SELECT key, column_name, value, reason, row->>'file_name' FROM totes.quarantine"
         " WHERE star_table = 'dim_design'"
     )
     assert row[:3] == ("2", "design_name", r"\x636166e9")
-    assert row[3].startswith("can't be read in totesys: invalid byte sequence")
-    assert row[4], "what can be read of the row is there"
+    assert row[3].startswith("can't be read in the source: invalid byte sequence")
+    assert row[4], "the readable values of the row are recorded"
     shown = installation.totes("quarantine", "show").stdout
-    assert "design in totesys" in shown
-    assert "staff in totesys" in installation.totes("quarantine", "list").stdout
+    assert "design in the source" in shown
+    assert "staff in the source" in installation.totes("quarantine", "list").stdout
     status = json.loads(installation.totes("status", "--json").stdout)
     assert status["unreadable"] == [
         {"table": "design", "values": 1},
         {"table": "staff", "values": staff},
     ]
-    assert f"staff of totesys: {staff} values can't be read" in installation.totes("status").stdout
+    assert (
+        f"staff of the source: {staff} values can't be read" in installation.totes("status").stdout
+    )
     verdict = installation.totes("verify")
     assert verdict.exit_code == 0, verdict.output
     assert "dim_design: 1 in quarantine, not compared: 2\n" in verdict.stdout
@@ -390,46 +398,46 @@ def test_unreadable_values_are_reported_and_enter_the_star_once_repaired(
     installation.change("UPDATE staff SET photo = NULL")
     for command in (["run", "--once"], ["replay"]):
         assert installation.totes(*command).exit_code == 0
-        assert installation.ask("SELECT design_name FROM dim_design WHERE design_id = 2") == [
+        assert installation.query("SELECT design_name FROM dim_design WHERE design_id = 2") == [
             ("repaired",)
         ]
         assert "Quarantine is empty" in installation.totes("quarantine", "list").stdout
         assert installation.totes("verify").exit_code == 0
 
 
-def test_rows_joined_with_an_unreadable_one_are_set_aside_with_it(
+def test_rows_joined_with_an_unreadable_one_are_quarantined(
     raw_installation: Installation,
 ) -> None:
     raw_installation.run()
-    [(department, staff)] = raw_installation.ask(
+    [(department, staff)] = raw_installation.query(
         "SELECT department_name, count(*) FROM dim_staff GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
     )
     raw_installation.change(
         rf"UPDATE department SET department_name = E'\351' WHERE department_name = '{department}'"
     )
     raw_installation.run()
-    assert raw_installation.ask(
+    assert raw_installation.query(
         "SELECT count(*), min(column_name) FROM totes.quarantine WHERE star_table = 'dim_staff'"
     ) == [(staff, "department_name")]
     assert raw_installation.totes("verify").exit_code == 0
-    assert "some are refused still" in raw_installation.totes("quarantine", "release").stdout
+    assert "some are still rejected" in raw_installation.totes("quarantine", "release").stdout
     raw_installation.change(
         "UPDATE department SET department_name = convert_from(convert(convert_to("
         r"department_name, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'SQL_ASCII') "
         r"WHERE department_name = E'\351'"
     )
     raw_installation.run()
-    assert raw_installation.ask("SELECT count(*) FROM dim_staff WHERE department_name = 'é'") == [
+    assert raw_installation.query("SELECT count(*) FROM dim_staff WHERE department_name = 'é'") == [
         (staff,)
     ]
     assert raw_installation.totes("verify").exit_code == 0
 
 
-def test_check_warns_of_an_encoding_that_holds_anything(
+def test_check_warns_of_encoding_sql_ascii(
     installation: Installation, raw_source: ScratchSource
 ) -> None:
-    said = installation.having(
-        source_dsn=raw_source.stocked().dsn.reveal(), source_schema="shop"
+    said = installation.with_settings(
+        source_dsn=raw_source.with_items().dsn.reveal(), source_schema="scratch"
     ).totes("check")
     assert "source encoding: SQL_ASCII" in said.stdout
 
@@ -439,7 +447,7 @@ def test_unreadable_bytes_are_erased_with_their_row(raw_installation: Installati
     raw_installation.run()
     raw_installation.change("UPDATE staff SET first_name = 'former' WHERE staff_id = 1")
     raw_installation.run()
-    into = raw_installation.folder / "anew"
+    into = raw_installation.folder / "erased"
     arguments = ["staff", "1", "--columns", "first_name", "--into", str(into)]
     assert raw_installation.totes("erase", *arguments).exit_code == 0
     store = FolderStore(into)
@@ -450,31 +458,31 @@ def test_unreadable_bytes_are_erased_with_their_row(raw_installation: Installati
     [first] = [table for table in lake_reader.batches(store)[0].tables if table.name == "staff"]
     assert first.unreadable
     assert first.unreadable.rows == 1
-    assert [value.key for value in unreadable(store)] == ["2"]
+    assert [value.key for value in list_unreadable_values(store)] == ["2"]
 
 
-def test_a_reason_that_quotes_a_long_value_is_shortened(installation: Installation) -> None:
-    """PostgreSQL quotes the whole value: the row's line must stay short enough to be read."""
-    installation.filled(3)
+def test_a_reason_that_quotes_a_long_value_is_truncated(installation: Installation) -> None:
+    """PostgreSQL quotes the whole value, which would make the line too long."""
+    installation.with_orders(3)
     installation.change(
         "ALTER TABLE design ADD note text, ADD size int GENERATED ALWAYS AS (note::int);"
         "UPDATE design SET note = repeat('x', 2000000) WHERE design_id = 2"
     )
     assert installation.totes("run", "--once").exit_code == 0
-    [value] = unreadable(FolderStore(installation.ingestion))
+    [value] = list_unreadable_values(FolderStore(installation.ingestion))
     assert (value.table, value.key, value.column) == ("design", "2", "size")
     assert value.reason.startswith('invalid input syntax for type integer: "xxx')
     assert len(value.reason) < 1000
     assert installation.totes("verify").exit_code == 0
 
 
-def test_lists_of_unreadable_values_are_not_orphans(raw_installation: Installation) -> None:
+def test_lists_of_unreadable_values_are_not_orphaned(raw_installation: Installation) -> None:
     raw_installation.change(r"UPDATE design SET design_name = E'\351' WHERE design_id = 2")
     raw_installation.run()
-    assert list(orphans(FolderStore(raw_installation.ingestion))) == []
+    assert list(find_orphaned_files(FolderStore(raw_installation.ingestion))) == []
     [listed] = (raw_installation.ingestion / "unreadable" / "design").iterdir()
     orphan = listed.with_name("000000000001-00000000-0.parquet")
     shutil.copy(listed, orphan)
-    assert [found.key for found in orphans(FolderStore(raw_installation.ingestion))] == [
-        f"unreadable/design/{orphan.name}"
-    ]
+    assert [
+        found.key for found in find_orphaned_files(FolderStore(raw_installation.ingestion))
+    ] == [f"unreadable/design/{orphan.name}"]

@@ -1,4 +1,4 @@
-"""The wheel: it carries everything, and runs outside the checkout."""
+"""The wheel contains all files that it needs, and runs outside the checkout."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_carries_everything_that_is_not_python(wheel: Path) -> None:
+def test_the_wheel_contains_every_file_that_is_not_python(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
     sources = ROOT / "src"
@@ -26,7 +26,7 @@ def test_the_wheel_carries_everything_that_is_not_python(wheel: Path) -> None:
     assert "totes/embedded/totesys.sql" in packed
 
 
-def test_the_wheel_carries_its_license(wheel: Path) -> None:
+def test_the_wheel_contains_its_license(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         [license_] = [name for name in archive.namelist() if name.endswith("/licenses/LICENSE")]
         assert archive.read(license_) == (ROOT / "LICENSE").read_bytes()
@@ -63,5 +63,5 @@ def test_the_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> Non
 
 
 def _run(*command: str | Path) -> str:
-    """What a command run in the checkout prints; pytest shows its complaints when it fails."""
+    """Return the output of a command in the checkout; pytest shows its errors."""
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout

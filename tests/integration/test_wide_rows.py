@@ -1,4 +1,4 @@
-"""Wide rows are loaded in steps that fit into memory, or set aside with the reason."""
+"""Wide rows are loaded in steps that fit into memory, or quarantined with the reason."""
 
 import json
 import shutil
@@ -9,22 +9,22 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from database import fetch_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from installation import Installation
 from lake_writer import ROWS, LakeWriter, row
-from processed_lake import ask
 
 from conftest import EmptyWarehouse
 from totes.config.settings import DEFAULT_MEMORY_MB
-from totes.engine import fitting, open_engine, scratch_folder, use_memory
+from totes.duckdb_engine import convert_memory_errors, open_engine, scratch_folder, set_memory_limit
 from totes.errors import LakeError, ModelError, OutOfMemory
 from totes.lake.folder import FolderStore
 from totes.stages.load import load
 from totes.stages.transform import transform, write_generation
-from totes.star.contract import LONGEST_TEXT_BYTES
-from totes.star.definition import TOTESYS
-from totes.star.long_line import NotAnObject, cut_line
+from totes.star.contract import MAX_TEXT_BYTES
+from totes.star.folder import TOTESYS
+from totes.star.long_lines import NotAnObject, reduce_line
 from totes.star.models import load_models
 from totes.star.relation import CHUNK_BYTES, LONG_LINE_BYTES, PART_BYTES, unpack
 
@@ -33,19 +33,21 @@ ALL = {table: [row(table)] for table in ROWS}
 
 @pytest.fixture
 def memory() -> Iterator[None]:
-    """A test may set how much memory there is."""
+    """Restores the memory limit after a test that sets it."""
     yield
-    use_memory(DEFAULT_MEMORY_MB)
+    set_memory_limit(DEFAULT_MEMORY_MB)
 
 
 def text(size_bytes: int) -> str:
-    """Text that doesn't compress."""
+    """Return text that can't be compressed."""
     return "".join(sha256(f"{n}".encode()).hexdigest() for n in range(size_bytes // 64))
 
 
-def test_photos_that_no_model_reads_are_carried_and_not_kept(installation: Installation) -> None:
-    """Ten of 3 MB at once, and one of 1.5 MB in the next batch; then they are removed."""
-    installation.filled()
+def test_wide_columns_that_no_model_reads_are_captured_and_removed_in_transform(
+    installation: Installation,
+) -> None:
+    """Ten values of 3 MB, one of 1.5 MB in the next batch, then NULL."""
+    installation.with_orders()
     installation.run()
     installation.change("ALTER TABLE staff ADD photo bytea")
     photo = "decode(repeat(md5(staff_id::text), {}), 'hex')"
@@ -53,8 +55,8 @@ def test_photos_that_no_model_reads_are_carried_and_not_kept(installation: Insta
         f"UPDATE staff SET photo = {photo.format(3_000_000 // 16)} WHERE staff_id <= 10"
     )
     installation.run()
-    half = photo.format(1_500_000 // 16)
-    installation.change(f"UPDATE staff SET photo = {half}, first_name = 'X' WHERE staff_id = 1")
+    smaller = photo.format(1_500_000 // 16)
+    installation.change(f"UPDATE staff SET photo = {smaller}, first_name = 'X' WHERE staff_id = 1")
     installation.run()
     installation.change("UPDATE staff SET photo = NULL")
     installation.run()
@@ -65,20 +67,20 @@ def test_photos_that_no_model_reads_are_carried_and_not_kept(installation: Insta
     assert installation.totes("verify").exit_code == 0
 
 
-def test_a_text_that_is_too_long_is_set_aside_shown_released_and_replaced(
+def test_a_too_long_text_is_quarantined_shown_released_and_replaced(
     installation: Installation,
 ) -> None:
-    installation.filled()
+    installation.with_orders()
     installation.run()
-    long = f"repeat('tote ', {LONGEST_TEXT_BYTES // 5 + 1})"
+    long = f"repeat('tote ', {MAX_TEXT_BYTES // 5 + 1})"
     installation.change(f"UPDATE design SET design_name = {long} WHERE design_id = 1")
     installation.change(f"UPDATE department SET department_name = {long} WHERE department_id = 1")
     installation.run()
-    waiting = "SELECT star_table, key, column_name, reason, length(value), length(row::text)"
-    rows = installation.ask(
-        f"{waiting} FROM totes.quarantine WHERE superseded_at IS NULL ORDER BY 1, 2"
+    query = "SELECT star_table, key, column_name, reason, length(value), length(row::text)"
+    rows = installation.query(
+        f"{query} FROM totes.quarantine WHERE superseded_at IS NULL ORDER BY 1, 2"
     )
-    staff = installation.ask(
+    staff = installation.query(
         "SELECT count(*) FROM dim_staff WHERE department_name LIKE 'tote tote%'"
     )
     assert staff == [(0,)]
@@ -87,21 +89,22 @@ def test_a_text_that_is_too_long_is_set_aside_shown_released_and_replaced(
     assert all(value < 600 and line < 2000 for *_, value, line in rows)
     assert "is longer than 1048576 bytes" in installation.totes("quarantine", "show").output
     assert installation.totes("verify").exit_code == 0
-    assert installation.totes("quarantine", "release").exit_code == 0, "they are refused again"
+    assert installation.totes("quarantine", "release").exit_code == 0, "they are rejected again"
     for table in ("design", "department"):
         installation.change(f"UPDATE {table} SET {table}_name = 'short' WHERE {table}_id = 1")
     installation.run()
-    assert installation.ask("SELECT design_name FROM dim_design WHERE design_id = 1") == [
+    assert installation.query("SELECT design_name FROM dim_design WHERE design_id = 1") == [
         ("short",)
     ]
     assert installation.totes("verify").exit_code == 0
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("count", "size_bytes"), [(2100, 20_000), (40, 1_000_000)])
-def test_many_rows_with_wide_values_arrive(
+def test_many_rows_with_wide_values_are_loaded(
     tmp_path: Path, warehouse: EmptyWarehouse, count: int, size_bytes: int
 ) -> None:
-    """Of a table that is read alone, and of one that is joined and kept."""
+    """In a table that is not joined, and in a joined table, whose current rows are kept."""
     writer, processed = LakeWriter(tmp_path / "ingestion"), FolderStore(tmp_path / "processed")
     name = text(size_bytes)
     names = [f"{number} {name}"[:size_bytes] for number in range(count)]
@@ -120,13 +123,13 @@ def test_many_rows_with_wide_values_arrive(
     size = "count(*), sum(length({0})), count(DISTINCT {0})"
     total = (count, sum(map(len, names)), count)
     query = f"SELECT {size.format('design_name')} FROM dim_design"
-    assert ask(warehouse.dsn, query) == [total]
+    assert fetch_rows(warehouse.dsn, query) == [total]
     query = f"SELECT {size.format('counterparty_legal_name')}, min(counterparty_legal_city)"
-    assert ask(warehouse.dsn, f"{query} FROM dim_counterparty") == [(*total, "Elsewhere")]
+    assert fetch_rows(warehouse.dsn, f"{query} FROM dim_counterparty") == [(*total, "Elsewhere")]
 
 
-def test_lines_are_unpacked_into_parts_of_few_bytes(tmp_path: Path) -> None:
-    """DuckDB holds up to 2048 lines of one."""
+def test_lines_are_unpacked_into_small_parts(tmp_path: Path) -> None:
+    """DuckDB reads up to 2048 lines of a part into memory."""
     writer = LakeWriter(tmp_path / "ingestion")
     names = ["x" * 20_000] * 1000 + ["y" * 5_000_000]
     designs = [row("design", design_id=n, design_name=name) for n, name in enumerate(names)]
@@ -140,10 +143,10 @@ def test_lines_are_unpacked_into_parts_of_few_bytes(tmp_path: Path) -> None:
     assert sum(path.read_bytes().count(b"\n") for path in lines.paths) == len(names)
 
 
-def test_a_model_that_reads_a_column_not_kept_needs_a_replay(
+def test_a_model_that_reads_a_removed_column_needs_a_replay(
     tmp_path: Path, models_folder: Path
 ) -> None:
-    """Kept rows hold what models read: another model may read more."""
+    """Current rows are kept only with the columns that models read."""
     writer, processed = LakeWriter(tmp_path / "ingestion"), FolderStore(tmp_path / "processed")
     writer.add(ALL)
     list(transform(writer.store, processed))
@@ -161,23 +164,25 @@ def test_a_model_that_reads_a_column_not_kept_needs_a_replay(
 def test_an_out_of_memory_error_names_the_setting_that_helps(
     tmp_path: Path, warehouse: EmptyWarehouse
 ) -> None:
-    """And never a file of the lake."""
+    """It does not name a file of the lake as damaged."""
     writer, processed = LakeWriter(tmp_path / "ingestion"), FolderStore(tmp_path / "processed")
     writer.add(ALL)
     stages: list[tuple[Callable[[], Iterator[object]], str]] = [
-        (lambda: transform(writer.store, processed), "Table|Model"),
+        (lambda: transform(writer.store, processed), "rows of table|Model"),
         (lambda: load(processed, warehouse.dsn), "Loading|Reading"),
     ]
-    for stage, named in stages:
-        use_memory(97)
-        with pytest.raises(OutOfMemory, match=rf"({named}) .*batch 1.* set TOTES_MEMORY higher"):
+    for stage, subject in stages:
+        set_memory_limit(97)
+        with pytest.raises(
+            OutOfMemory, match=rf"({subject}) .*batch 1.* set TOTES_MEMORY to a larger"
+        ):
             list(stage())
-        use_memory(DEFAULT_MEMORY_MB)
+        set_memory_limit(DEFAULT_MEMORY_MB)
         assert len(list(stage())) == 1
 
 
 def test_an_error_raised_from_an_out_of_memory_error_becomes_out_of_memory(tmp_path: Path) -> None:
-    def blame() -> None:
+    def run_out_of_memory() -> None:
         with open_engine(tmp_path) as engine:
             try:
                 engine.execute("SET memory_limit = '1MB'; SELECT list(i) FROM range(9999999) r(i)")
@@ -185,15 +190,15 @@ def test_an_error_raised_from_an_out_of_memory_error_becomes_out_of_memory(tmp_p
                 raise LakeError("A file is damaged.") from error
 
     with pytest.raises(OutOfMemory, match=r"^A batch .* TOTES_MEMORY"), scratch_folder("totes-"):
-        blame()
-    with pytest.raises(OutOfMemory, match=r"^It .* TOTES_MEMORY"), fitting("It"):
+        run_out_of_memory()
+    with pytest.raises(OutOfMemory, match=r"^It .* TOTES_MEMORY"), convert_memory_errors("It"):
         raise MemoryError
 
 
 def test_the_setting_reaches_the_engines(installation: Installation) -> None:
-    assert installation.having(memory="1gb").totes("settings").output.count("1000MB") == 1
-    for wrong in ("255MB", "1TB", "much", "-1GB"):
-        result = installation.having(memory=wrong).totes("settings")
+    assert installation.with_settings(memory="1gb").totes("settings").output.count("1000MB") == 1
+    for invalid in ("255MB", "1TB", "much", "-1GB"):
+        result = installation.with_settings(memory=invalid).totes("settings")
         assert result.exit_code == 2
         assert "TOTES_MEMORY: must be a size of at least 256MB" in result.output
 
@@ -206,33 +211,33 @@ TEXTS = st.text() | st.text('\\"/\n\x00é👜')
     size=st.integers(1, 9),
     ascii_only=st.booleans(),
 )
-def test_a_line_is_cut_down_to_what_is_read_wherever_its_chunks_end(
+def test_a_line_is_reduced_to_its_read_columns_however_it_is_split_into_chunks(
     line: dict[str, object], size: int, *, ascii_only: bool
 ) -> None:
     data = json.dumps(line, ensure_ascii=ascii_only, separators=(",", ":")).encode() + b"\nnext"
     chunks = (data[at : at + size] for at in range(0, len(data), size))
     read = set(list(line)[::2])
-    cut, rest = cut_line(b"", chunks, read)
+    reduced, rest = reduce_line(b"", chunks, read)
     expected = {name: value if name in read else None for name, value in line.items()}
-    assert json.loads(cut) == expected
+    assert json.loads(reduced) == expected
     assert b"next".startswith(rest)
 
 
 @pytest.mark.parametrize(
     "line", [b'{"a":', b'{"a":"b', b'{"a":"b\n"}', b'{"a":[1]}\n', b"{}\n", b"1\n"]
 )
-def test_a_long_line_that_is_no_row_is_refused(line: bytes) -> None:
+def test_a_long_line_that_is_not_a_row_is_rejected(line: bytes) -> None:
     with pytest.raises(NotAnObject):
-        cut_line(line, iter(()), {"a"})
+        reduce_line(line, iter(()), {"a"})
 
 
-def test_different_texts_stay_different_when_they_are_cut() -> None:
-    """A key may be one of them."""
-    cut = {
-        cut_line(b'{"a":"%b"}\n' % (b"x" * LONGEST_TEXT_BYTES + end), iter(()), {"a"})[0]
+def test_different_long_texts_stay_different_when_truncated() -> None:
+    """They may be keys."""
+    reduced = {
+        reduce_line(b'{"a":"%b"}\n' % (b"x" * MAX_TEXT_BYTES + end), iter(()), {"a"})[0]
         for end in (b"1", b"2", b"2", b"\\u0032")
     }
-    assert len(cut) == 3
+    assert len(reduced) == 3
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
-"""The pages a stranger follows: what they link to is there, what they say to type is understood."""
+"""The documentation: its links, files, commands, settings and tests exist."""
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative
 
 
 @page
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     missing = []
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         path, _, anchor = target.partition("#")
@@ -30,21 +31,21 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 @page
-def test_every_file_of_ours_that_is_named_exists(page: Path) -> None:
+def test_every_mentioned_file_exists(page: Path) -> None:
     ours = "src|docs|tests|tools|deploy|data|benchmarks"
     named = re.findall(rf"(?<![\w./])(?:{ours})/[\w./-]*[\w/]", page.read_text())
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize("text", [path.read_text() for path in [*PAGES, *DEPLOYED]])
-def test_every_setting_that_is_named_exists(text: str) -> None:
+def test_every_mentioned_setting_exists(text: str) -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     assert set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", text)) <= known
 
 
 @page
-def test_every_command_is_understood(page: Path) -> None:
-    wrong = [line for line in _commands(page.read_text()) if not _is_understood(line)]
+def test_every_command_is_valid(page: Path) -> None:
+    wrong = [line for line in _commands(page.read_text()) if not _is_valid(line)]
     assert not wrong
 
 
@@ -56,7 +57,7 @@ def test_every_make_target_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "understood"),
+    ("line", "valid"),
     [
         ("totes run --once", True),
         ("totes replay --into DSN --to 1200", True),
@@ -67,11 +68,46 @@ def test_every_make_target_exists(page: Path) -> None:
         ("totes warehouse fly", False),
     ],
 )
-def test_a_command_is_understood_only_if_the_program_has_it(line: str, *, understood: bool) -> None:
-    assert _is_understood(line) is understood
+def test_a_command_is_valid_only_if_the_program_has_it(line: str, *, valid: bool) -> None:
+    assert _is_valid(line) is valid
 
 
-def test_the_readme_shows_every_decision_and_picture_by_a_link() -> None:
+def test_every_symbol_in_a_step_of_changing_occurs_in_a_file_of_the_step() -> None:
+    text = (ROOT / "docs" / "changing.md").read_text()
+    steps = re.findall(r"^ *(?:\d+\.|-) .*\n(?: *(?!\d+\.|- )\S.*\n)*", text, re.MULTILINE)
+    missing = []
+    checked = 0
+    for step in steps:
+        code = re.findall(r"`([^`\s]+)`", step)
+        source = _source([ROOT / name for name in code if "/" in name])
+        symbols = [name for name in code if re.fullmatch(r"[A-Za-z_][\w.]*(\(\))?(?<!\.tf)", name)]
+        for symbol in symbols if source else ():
+            checked += 1
+            words = re.findall(r"\w+", symbol)
+            missing += [symbol for word in words if not re.search(rf"\b{word}\b", source)]
+    assert not missing
+    assert checked > 30
+
+
+def test_every_quoted_message_of_running_occurs_in_the_source() -> None:
+    text = (ROOT / "docs" / "running.md").read_text()
+    prose = "".join(re.split(r"^```.*$", text, flags=re.MULTILINE)[::2])
+    quoted = re.findall(r'"([^"|]+)"', re.sub(r"`[^`]*`|^\|.*$", "", prose, flags=re.MULTILINE))
+    strings = [
+        text
+        for file in sorted((ROOT / "src").rglob("*.py"))
+        for text in _string_literals(ast.parse(file.read_text()))
+    ]
+    missing = []
+    for message in (" ".join(words.split()) for words in quoted):
+        pattern = re.escape(message).replace("…", ".*")
+        if not any(re.search(pattern, text) for text in strings):
+            missing.append(message)
+    assert not missing
+    assert len(quoted) > 15
+
+
+def test_the_readme_links_every_decision_and_picture() -> None:
     readme = (ROOT / "README.md").read_text()
     assert "](docs/decisions)" in readme
     for drawn in (ROOT / "docs" / "pictures").glob("*.svg"):
@@ -86,7 +122,7 @@ def test_decisions_are_numbered_without_a_gap() -> None:
         assert path.read_text().startswith(f"# {number}. ")
 
 
-def test_every_guarantee_is_held_by_tests_that_exist() -> None:
+def test_the_tests_of_every_guarantee_exist() -> None:
     text = (ROOT / "docs" / "guarantees.md").read_text()
     named = set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", text))
     missing = [
@@ -100,19 +136,36 @@ def test_every_guarantee_is_held_by_tests_that_exist() -> None:
 
 
 def _text_of_test(name: str) -> str:
-    """A test file, whichever folder it is in."""
+    """Return the text of a test file in any folder."""
     [found] = (ROOT / "tests").rglob(name)
     return found.read_text()
 
 
+def _source(paths: list[Path]) -> str:
+    """Return the text of files and of all files in folders, without paths that do not exist."""
+    files = [file for path in paths for file in [path, *path.rglob("*")] if file.is_file()]
+    return "\n".join(file.read_text() for file in files if "__pycache__" not in file.parts)
+
+
+def _string_literals(tree: ast.Module) -> Iterator[str]:
+    """Yield a module's strings, with … for each value of an f-string."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
+            )
+
+
 def _anchors(page: Path) -> set[str]:
-    """The headings of a page as links name them."""
+    """Return the anchors of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _code(text: str) -> Iterator[str]:
-    """What stands in fenced blocks, line by line, and between backticks."""
+    """Yield the lines of fenced blocks, and the text between backticks."""
     parts = re.split(r"^```.*$", text, flags=re.MULTILINE)
     for block in parts[1::2]:
         yield from block.splitlines()
@@ -121,7 +174,7 @@ def _code(text: str) -> Iterator[str]:
 
 
 def _commands(text: str) -> Iterator[str]:
-    """Every call of totes, without a prompt, comment or redirection; `totes …` names none."""
+    """Yield every call of totes, without prompt, comment and redirection."""
     for code in _code(text):
         line = re.sub(r"\s+#.*|\s*[|>].*", "", code.removeprefix("$ "))
         line = re.sub(r"^(\S*/)?totes(?= )", "totes", line)
@@ -129,6 +182,6 @@ def _commands(text: str) -> Iterator[str]:
             yield line
 
 
-def _is_understood(line: str) -> bool:
-    """Whether there is such a command with such options; nothing but its help is run."""
+def _is_valid(line: str) -> bool:
+    """Return whether the command and its options exist; it runs their help only."""
     return CliRunner().invoke(app, [*shlex.split(line)[1:], "--help"]).exit_code == 0

@@ -1,4 +1,4 @@
-"""The runbook for AWS names what Terraform has, and its sums are right."""
+"""The runbook for AWS agrees with Terraform, and its sums are correct."""
 
 import json
 import re
@@ -15,7 +15,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def declared(kind: str) -> set[str]:
-    """Names of the root module's variables or outputs."""
+    """Return the names of the root module's variables or outputs."""
     return set(
         re.findall(rf'^{kind} "(\w+)"', (TERRAFORM / f"{kind}s.tf").read_text(), re.MULTILINE)
     )
@@ -25,20 +25,20 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.+?)```", PAGE, re.DOTALL)
 
 
-def test_every_output_it_asks_for_exists() -> None:
-    asked = set(re.findall(r"=terraform output (?:-raw )?([a-z]\w+)", PAGE))
-    assert "warehouse_host" in asked
-    assert asked <= declared("output")
+def test_every_output_that_the_page_reads_exists() -> None:
+    used = set(re.findall(r"=terraform output (?:-raw )?([a-z]\w+)", PAGE))
+    assert "warehouse_host" in used
+    assert used <= declared("output")
 
 
-def test_every_variable_it_sets_exists() -> None:
-    told = set(re.findall(r"`(\w+) = |^(\w+) = (?:true|false)$", PAGE, re.MULTILINE))
-    names = {name for pair in told for name in pair if name}
+def test_every_variable_that_the_page_sets_exists() -> None:
+    names_in_page = set(re.findall(r"`(\w+) = |^(\w+) = (?:true|false)$", PAGE, re.MULTILINE))
+    names = {name for pair in names_in_page for name in pair if name}
     assert {"flow_enabled", "source_access", "force_destroy"} <= names
     assert names <= declared("variable")
 
 
-def test_every_alarm_is_explained_and_no_other() -> None:
+def test_the_page_explains_exactly_the_existing_alarms() -> None:
     found = set()
     for module, prefix in (("stage", "STAGE-"), ("watch", ""), ("warehouse", "")):
         text = "".join(path.read_text() for path in (TERRAFORM / "modules" / module).glob("*.tf"))
@@ -47,18 +47,18 @@ def test_every_alarm_is_explained_and_no_other() -> None:
         found |= {f"{prefix}{key}" for key in keys}
     table = PAGE.partition("## The alarms")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    told = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
-    assert told - {"undelivered-not-empty"} == found  # which is named by its queue
+    names_in_page = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    assert names_in_page - {"undelivered-not-empty"} == found  # which is named by its queue
 
 
-def test_the_rights_at_the_source_are_those_of_the_other_page() -> None:
+def test_the_grants_for_the_source_equal_those_in_running_md() -> None:
     running = (ROOT / "docs" / "running.md").read_text()
     [grants] = [block for block in blocks("sql") if "totes_ingest LOGIN" in block]
     assert grants in running
 
 
-def test_no_password_is_written_where_the_warehouse_logs_it() -> None:
-    """Terraform has RDS log what makes and alters roles, and CloudWatch keep that."""
+def test_no_password_is_in_a_statement_that_the_warehouse_logs() -> None:
+    """RDS logs statements that create and alter roles, and CloudWatch stores the log."""
     warehouse = (TERRAFORM / "modules" / "warehouse" / "main.tf").read_text()
     assert re.search(r'name\s+= "log_statement"\n\s+value = "ddl"', warehouse)
     spoken = [block for block in blocks("sql") if "totes_ingest LOGIN" not in block]
@@ -66,19 +66,19 @@ def test_no_password_is_written_where_the_warehouse_logs_it() -> None:
     assert not [block for block in spoken if "PASSWORD '" in block]
 
 
-def test_the_secrets_it_writes_are_complete_and_understood() -> None:
+def test_the_secrets_that_the_page_writes_are_complete_and_valid() -> None:
     written = [
         json.loads(text) for text in re.findall(r"^\{\"host.+?\}$", PAGE, re.MULTILINE | re.DOTALL)
     ]
     assert [one["username"] for one in written] == ["totes_ingest", "totes_loader"]
     for one in written:
-        assert one.keys() <= secret._PARTS.keys()
-        assert {secret._PARTS[name] for name in one} >= set(secret._NEEDED)
+        assert one.keys() <= secret._KEYWORD_OF_FIELD.keys()
+        assert {secret._KEYWORD_OF_FIELD[name] for name in one} >= set(secret._REQUIRED_KEYWORDS)
         assert one["sslmode"] == "verify-full"
         assert (TERRAFORM.parent / one["sslrootcert"]).is_file()
 
 
-def test_what_it_costs_adds_up() -> None:
+def test_the_totals_of_the_costs_are_correct() -> None:
     table = PAGE.partition("## What it costs")[2].partition("\n## ")[0]
     lines = [line.strip("|") for line in table.splitlines() if line.startswith("| ")]
     rows = [[cell.strip() for cell in line.split("|")] for line in lines]
@@ -94,8 +94,8 @@ SUM = rf"([\d,.]+(?: {TIMES} [\d,.]+)+) → ([\d.]+)"
 
 
 @pytest.mark.parametrize(("factors", "price"), re.findall(SUM, PAGE))
-def test_each_sum_is_right(factors: str, price: str) -> None:
-    """By one of the list prices: a second, a request, a GB or an hour."""
+def test_each_product_in_the_costs_is_correct(factors: str, price: str) -> None:
+    """The list price is for a second, a request, a GB or an hour."""
     units = 1.0
     for factor in factors.replace(",", "").split(TIMES):
         units *= float(factor)

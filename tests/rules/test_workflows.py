@@ -1,4 +1,4 @@
-"""GitHub's workflows: what actionlint and zizmor can't know, and what follows a deployment."""
+"""GitHub's workflows: project-specific rules beyond actionlint and zizmor, and the smoke run."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from cloud import REGION, Moto
+from moto_server import REGION, Moto
 from smoke import SmokeFailed, smoke
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,7 @@ TARGETS = re.findall(r"^\.PHONY: ([\w-]+)$", (ROOT / "Makefile").read_text(), re
 
 
 def read(name: str) -> dict[Any, Any]:
-    """A workflow; its key `on` is true to YAML."""
+    """Return a workflow; YAML reads its key `on` as True."""
     loaded: dict[Any, Any] = yaml.safe_load(WORKFLOWS[name].read_text())
     return loaded
 
@@ -33,7 +33,7 @@ def steps(name: str) -> list[dict[str, Any]]:
     return [step for job in read(name)["jobs"].values() for step in job.get("steps", ())]
 
 
-def test_every_action_is_pinned_by_a_commit_with_its_version_and_always_the_same() -> None:
+def test_every_action_is_pinned_to_the_same_commit_everywhere() -> None:
     used: dict[str, set[str]] = {}
     for path in WORKFLOWS.values():
         for line in re.findall(r"uses: (\S+@.+)", path.read_text()):
@@ -44,15 +44,15 @@ def test_every_action_is_pinned_by_a_commit_with_its_version_and_always_the_same
     assert "actions/checkout" in used
 
 
-def test_nobody_gets_a_right_that_the_job_does_not_need() -> None:
+def test_no_job_has_unneeded_permissions() -> None:
     for name in WORKFLOWS:
         assert read(name)["permissions"] == {}, name
     more = {
-        "publish.wheel": {"contents": "write"},  # makes the release
-        "publish.image": {"packages": "write"},  # pushes the image
+        "release.wheel": {"contents": "write"},  # creates the release
+        "release.image": {"packages": "write"},  # pushes the image
     }
     for name, job in jobs():
-        at_aws = name.split(".")[0] in {"deploy", "release", "destroy"}
+        at_aws = name.split(".")[0] in {"deploy", "deploy-environment", "destroy"}
         allowed = {"contents": "read", **({"id-token": "write"} if at_aws else {})}
         assert job["permissions"] == allowed | more.get(name, {}), name
     assert "secrets." not in "".join(path.read_text() for path in WORKFLOWS.values())
@@ -91,27 +91,27 @@ def test_each_test_file_runs_in_exactly_one_shard() -> None:
         for found in ROOT.glob(shard["tests"])
         for file in (found.rglob("test_*.py") if found.is_dir() else [found])
     ]
-    checked = ROOT / "tests" / "rules"  # by `make check`
+    checked = ROOT / "tests" / "rules"  # run by `make check`
     every = [path for path in (ROOT / "tests").rglob("test_*.py") if checked not in path.parents]
     assert sorted(run) == sorted(every)
 
 
-def test_ci_fails_where_nothing_can_be_audited() -> None:
+def test_ci_fails_if_the_audit_is_not_possible() -> None:
     assert read("ci")["jobs"]["check"]["env"] == {"AUDIT_REQUIRED": "1"}
 
 
 def test_a_release_waits_for_all_tests() -> None:
-    publish = read("publish")
-    assert publish[True] == {"push": {"tags": ["v*"]}}
-    assert {name: job.get("needs") for name, job in publish["jobs"].items()} == {
+    release = read("release")
+    assert release[True] == {"push": {"tags": ["v*"]}}
+    assert {name: job.get("needs") for name, job in release["jobs"].items()} == {
         "ci": None,
         "wheel": "ci",
         "image": "ci",
     }
 
 
-def test_what_touches_an_account_is_guarded() -> None:
-    """By the branch, the environment's approval, and one state at a time."""
+def test_jobs_that_change_an_account_are_guarded() -> None:
+    """The branch, the environment's approval and the state's concurrency group guard them."""
     plan, dev, prod = (read("deploy")["jobs"][job] for job in ("plan", "dev", "prod"))
     assert "head.repo.full_name == github.repository" in plan["if"]
     assert "environment" not in plan, "its role may only read"
@@ -121,31 +121,37 @@ def test_what_touches_an_account_is_guarded() -> None:
     [job] = destroy["jobs"].values()
     assert job["if"].startswith("inputs.confirm == inputs.environment && github.ref ==")
     assert list(destroy[True]) == ["workflow_dispatch"]
-    for workflow in (destroy, read("release")):
+    for workflow in (destroy, read("deploy-environment")):
         assert workflow["concurrency"]["group"] == "state-${{ inputs.environment }}"
         assert workflow["concurrency"]["cancel-in-progress"] is False
         [job] = workflow["jobs"].values()
         assert job["environment"] == "${{ inputs.environment }}"
 
 
-def test_a_release_that_fails_goes_back_to_the_last_good_bundle() -> None:
-    names = [step.get("name", "") for step in steps("release")]
-    order = ["Fetch the last good bundle", "Apply", "Smoke run", "This bundle is good", "Roll back"]
+def test_a_failed_deployment_rolls_back_to_the_last_good_bundle() -> None:
+    names = [step.get("name", "") for step in steps("deploy-environment")]
+    order = [
+        "Fetch the last good bundle",
+        "Apply",
+        "Smoke run",
+        "Mark this bundle as good",
+        "Roll back",
+    ]
     assert [name for name in names if name in order] == order
-    back = next(step for step in steps("release") if step.get("name") == "Roll back")
+    back = next(step for step in steps("deploy-environment") if step.get("name") == "Roll back")
     assert "failure()" in back["if"]
     assert "steps.smoke.outcome == 'failure'" in back["if"]
 
 
-def test_a_command_that_fails_fails_its_step_behind_a_pipe_too() -> None:
-    """GitHub's own default is `bash -e`, where `make smoke | tee` succeeds whenever tee does."""
-    assert "make smoke | tee" in WORKFLOWS["release"].read_text()
+def test_a_failing_command_before_a_pipe_fails_its_step() -> None:
+    """GitHub's default is `bash -e`, in which `make smoke | tee` succeeds if tee does."""
+    assert "make smoke | tee" in WORKFLOWS["deploy-environment"].read_text()
     assert {name: read(name)["defaults"] for name in WORKFLOWS} == {
         name: {"run": {"shell": "bash"}} for name in WORKFLOWS
     }
 
 
-def test_a_smoke_run_reads_back_what_the_stage_says(tmp_path: Path) -> None:
+def test_a_smoke_run_checks_the_stages_response(tmp_path: Path) -> None:
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as archive:
         archive.writestr("nothing.py", "")
@@ -159,11 +165,11 @@ def test_a_smoke_run_reads_back_what_the_stage_says(tmp_path: Path) -> None:
             Role=role["Arn"],
             Code={"ZipFile": code.getvalue()},
         )
-        with pytest.raises(SmokeFailed, match="gave no account of stage ingest"):
+        with pytest.raises(SmokeFailed, match="returned no result of stage ingest"):
             smoke(client, "totes-dev-ingest", "ingest")
-        told = {"stage": "ingest", "batches": [7], "rows": 3}
-        answers = {"results": [json.dumps(told)] * 2, "region": REGION}
+        result = {"stage": "ingest", "batches": [7], "rows": 3}
+        answers = {"results": [json.dumps(result)] * 2, "region": REGION}
         moto.api("static/lambda-simple/response", json.dumps(answers))
-        assert smoke(client, "totes-dev-ingest", "ingest") == told
-        with pytest.raises(SmokeFailed, match="no account of stage load"):
+        assert smoke(client, "totes-dev-ingest", "ingest") == result
+        with pytest.raises(SmokeFailed, match="no result of stage load"):
             smoke(client, "totes-dev-ingest", "load")

@@ -43,7 +43,7 @@ ALTER TABLE dim_staff ALTER COLUMN first_name SET STORAGE EXTERNAL;
 ALTER TABLE fact_sales_order ALTER COLUMN design_id SET (n_distinct = 7);
 CREATE STATISTICS analysis.design_and_currency (dependencies, mcv) ON design_id, currency_id FROM fact_sales_order;
 ALTER STATISTICS analysis.design_and_currency SET STATISTICS 50;
-ALTER INDEX fact_sales_order_ended SET TABLESPACE elsewhere;
+ALTER INDEX fact_sales_order_version SET TABLESPACE elsewhere;
 ALTER TABLE dim_location SET TABLESPACE elsewhere;
 CREATE FUNCTION analysis.count_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 AS 'BEGIN INSERT INTO analysis.changes VALUES (TG_TABLE_NAME); RETURN NULL; END';
@@ -61,7 +61,7 @@ CREATE PUBLICATION filtered FOR TABLE dim_currency WHERE (currency_id > 1);
 SET ROLE analyst;
 CREATE VIEW analysis.by_key AS SELECT sales_record_id, units_sold FROM fact_sales_order GROUP BY sales_record_id;
 CREATE VIEW analysis.payments AS SELECT payment_record_id, payment_amount FROM fact_payment GROUP BY payment_record_id;
-CREATE VIEW analysis.totals AS SELECT day, currency_id, value FROM totes.daily_sales GROUP BY day, currency_id;
+CREATE VIEW analysis.batches AS SELECT batch, captured_at FROM totes.batches GROUP BY batch;
 CREATE VIEW analysis.names AS SELECT s.staff_id, s.full_name, count(*) FROM dim_staff s JOIN current_sales_order o ON o.sales_staff_id = s.staff_id GROUP BY s.staff_id;
 CREATE MATERIALIZED VIEW analysis.kept AS SELECT design_id, sum(units_sold) FROM fact_sales_order GROUP BY 1;
 CREATE UNIQUE INDEX ON analysis.kept (design_id);

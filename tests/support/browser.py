@@ -1,4 +1,4 @@
-"""A real browser without a screen: Debian's Chromium, driven through its own driver."""
+"""A headless Chromium, driven by chromedriver."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -28,34 +28,34 @@ FLAGS = (
     "--lang=en-GB",
 )
 
-PATIENCE_SECONDS = 120
-"""How long something may take that is sure to come, on a machine that does other things."""
+PATIENCE_SECONDS = 300
+"""Timeout of a wait on a busy machine."""
 
 _IS_BUSY = """
 const app = document.querySelector('[data-testid="stApp"]');
 return !app || app.getAttribute('data-test-script-state') !== 'notRunning'
     || document.querySelector('[data-testid="stSkeleton"]') !== null;
 """
-_ASKED_ELSEWHERE = """
+_OTHER_HOSTS = """
 return performance.getEntriesByType('resource').map(entry => entry.name)
     .filter(name => new URL(name).origin !== location.origin && !/^(blob|data):/.test(name));
 """
 
 
 class Browser:
-    """One window."""
+    """A browser window."""
 
     def __init__(self, driver: webdriver.Chrome, downloads: Path) -> None:
         self.driver = driver
         self._downloads = downloads
-        self.asked_elsewhere: set[str] = set()
+        self.other_hosts: set[str] = set()
 
     def open(self, address: str) -> None:
         self.driver.get(address)
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the server has nothing more to say about what was done."""
+        """Wait until the page is drawn completely."""
         calm = 0
 
         def is_calm(driver: webdriver.Chrome) -> bool:
@@ -64,14 +64,14 @@ class Browser:
             return calm > 3
 
         self.until(is_calm)
-        self.asked_elsewhere |= set(self.driver.execute_script(_ASKED_ELSEWHERE))
+        self.other_hosts |= set(self.driver.execute_script(_OTHER_HOSTS))
 
     def until[T](self, what: Callable[[webdriver.Chrome], T]) -> T:
         ignored = [StaleElementReferenceException]
         return WebDriverWait(self.driver, PATIENCE_SECONDS, 0.1, ignored).until(what)
 
     def says(self, text: str) -> None:
-        """Wait for a text on the page."""
+        """Wait for a text of the page."""
         self.until(lambda _: text in self.text)
 
     @property
@@ -82,7 +82,7 @@ class Browser:
         return self.driver.find_elements(By.CSS_SELECTOR, css)
 
     def one(self, css: str, text: str = "") -> WebElement:
-        """The first element of that kind with such a text."""
+        """Wait for the first element with a text, and return it."""
 
         def there(_: Any) -> WebElement | None:
             return next((found for found in self.all(css) if text in found.text), None)
@@ -98,21 +98,21 @@ class Browser:
         self.settle()
 
     def download(self, css: str, text: str) -> Path:
-        """The file that a click brings."""
+        """Return the file that a click downloads."""
         before = set(self._downloads.iterdir())
         self.one(css, text)
         self.click(css, text)
 
-        def whole(_: Any) -> Path | None:
+        def completed_file(_: Any) -> Path | None:
             new = set(self._downloads.iterdir()) - before
             return next((path for path in new if path.suffix not in {".crdownload", ".tmp"}), None)
 
-        found = self.until(whole)
+        found = self.until(completed_file)
         assert found is not None
         return found
 
-    def complaints(self) -> list[str]:
-        """Errors of scripts: Streamlit's own questions for what isn't there are none."""
+    def script_errors(self) -> list[str]:
+        """Return the errors of scripts, without failed requests of Streamlit."""
         return [
             entry["message"]
             for entry in self.driver.get_log("browser")  # type: ignore[no-untyped-call]
@@ -122,7 +122,7 @@ class Browser:
 
 @contextmanager
 def browser(folder: Path, *, width: int = 1400, height: int = 1000) -> Iterator[Browser]:
-    """A fresh one, its profile and downloads in `folder`; skips the test where there is none."""
+    """Open a window with profile and downloads in `folder`; skip the test without a browser."""
     chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and chromedriver):
         pytest.skip("needs a browser: apt-get install chromium chromium-driver")

@@ -1,4 +1,4 @@
-"""A platform on its way, beside an oracle that sees what it must hold."""
+"""An installation with an oracle of the expected rows of its warehouse."""
 
 import json
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from datetime import datetime
 
 import psycopg
 from installation import Installation
-from warehouse_oracle import Oracle, judge, look
+from warehouse_oracle import Oracle, find_differences, read_source
 
 from totes.lake.manifest import manifest_path
 from totes.operations.verify import verify
@@ -15,38 +15,38 @@ from totes.stages.runner import Pipeline
 
 @dataclass
 class CheckedInstallation:
-    """A platform through several rounds of changes, beside an oracle that looks at each.
+    """An installation and an oracle that records every batch.
 
-    Totesys changes between commands only, so whatever a process published before it died saw what
-    the oracle sees after it.
+    Totesys changes only between commands. So a batch that a process published before it was killed
+    has the rows that the oracle reads afterwards.
     """
 
     installation: Installation
     pipeline: Pipeline
     oracle: Oracle = field(default_factory=Oracle)
-    known: int = 0
+    last_batch: int = 0
 
-    def note(self) -> None:
-        """Tell the oracle of the batches that are new."""
+    def record_batches(self) -> None:
+        """Record the new batches in the oracle."""
         with psycopg.connect(self.installation.owner.reveal(), autocommit=True) as source:
-            sight = look(source)
-        while self.pipeline.ingestion.exists(path := manifest_path(self.known + 1)):
-            self.known += 1
+            rows = read_source(source)
+        while self.pipeline.ingestion.exists(path := manifest_path(self.last_batch + 1)):
+            self.last_batch += 1
             captured_at = json.loads(self.pipeline.ingestion.get(path))["captured_at"]
-            self.oracle.record(sight, datetime.fromisoformat(captured_at))
+            self.oracle.record(rows, datetime.fromisoformat(captured_at))
 
-    def assert_whole(self) -> None:
-        """Every batch once, every version as it was, and the warehouse equal to the source."""
+    def assert_correct(self) -> None:
+        """Assert that batches are loaded once, and warehouse, source and oracle are equal."""
         dsn = self.installation.warehouse.reveal()
         with psycopg.connect(dsn, options="-c TimeZone=UTC") as connection:
-            verdict = judge(self.oracle, connection)
+            differences = find_differences(self.oracle, connection)
             batches = connection.execute("SELECT batch FROM totes.batches ORDER BY 1").fetchall()
-        assert verdict.clean, verdict
-        assert batches == [(number,) for number in range(1, self.known + 1)]
+        assert not differences, differences
+        assert batches == [(number,) for number in range(1, self.last_batch + 1)]
         assert verify(self.pipeline).equal
 
     def change(self) -> None:
-        """Something of each kind happens in totesys, whatever it holds."""
+        """Change totesys: update a row, change a key, insert a row, update a joined table."""
         self.installation.change(CHANGE)
 
 

@@ -6,14 +6,14 @@ import psycopg
 from psycopg import sql
 
 from totes.config.settings import Dsn
-from totes.star.definition import TOTESYS
+from totes.star.folder import TOTESYS
 
 BOOKKEEPING = {
     "totes.batches": {"generation", "loaded_at"},
     "totes.quarantine": {"quarantine_id"},
     "totes.deleted_dimension_rows": set[str](),
 }
-"""What else must come out the same, but for these columns."""
+"""Other tables that must be equal, and the columns that may differ."""
 
 
 def checksums(warehouse: Dsn) -> dict[str, Any]:

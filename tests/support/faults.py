@@ -1,6 +1,6 @@
-"""What goes wrong on purpose: stores that fail, processes that are killed, connections cut.
+"""Fault injection: stores that fail, processes that are killed, connections that are cut.
 
-Faults are data (an operation and what happens to it), so that a table or one seed can name them.
+Faults are data (an operation and what happens to it), so that a table or a seed determines them.
 """
 
 import copyreg
@@ -37,21 +37,21 @@ from totes.lake.store import Store
 from totes.operations.release import release
 from totes.stages import ingest
 from totes.stages.replay import replay
-from totes.stages.runner import STAGES, Pipeline, run_once, steps
-from totes.warehouse.quarantine import refused_batches
+from totes.stages.runner import STAGES, Pipeline, run_once, run_stage
+from totes.warehouse.quarantine import find_rejected_batches
 from totes.warehouse.schema import migrate
 
 # --- a store that fails --------------------------------------------------------------------------
 
 
 class Fault(Enum):
-    """What may happen to one operation of a store."""
+    """The faults of a store's operation."""
 
     BEFORE = "fails and does nothing"
-    AFTER = "is done, but the answer is lost"
-    SLOW = "takes its time"
-    STALE = "doesn't see the newest object"
-    CORRUPT = "reads something else than was written"
+    AFTER = "is done, but the response is lost"
+    SLOW = "takes longer"
+    STALE = "does not see the newest object"
+    CORRUPT = "reads other data than was written"
 
 
 POSSIBLE: Mapping[Fault, tuple[str, ...]] = MappingProxyType(
@@ -66,20 +66,20 @@ POSSIBLE: Mapping[Fault, tuple[str, ...]] = MappingProxyType(
 """The operations that each fault can happen to."""
 
 CASES = [(operation, fault) for fault, operations in POSSIBLE.items() for operation in operations]
-"""Every operation with every fault of its: a table for parametrised tests."""
+"""All pairs of an operation and a fault, for parametrized tests."""
 
 SLOW_SECONDS = 0.02
 
 
 class Plan(Protocol):
-    """Says what happens to the next operation."""
+    """Determines the fault of the next operation."""
 
     def __call__(self, operation: str, key: str) -> Fault | None: ...
 
 
 @dataclass
 class Given:
-    """`fault` happens to an operation, from its n-th call on, so many times."""
+    """`fault` happens to an operation `times` times, from its n-th call on."""
 
     operation: str
     fault: Fault
@@ -87,7 +87,7 @@ class Given:
     times: int = 1
     calls: int = 0
 
-    def __call__(self, operation: str, key: str) -> Fault | None:  # noqa: ARG002  a Plan's
+    def __call__(self, operation: str, key: str) -> Fault | None:  # noqa: ARG002  Plan's signature
         if operation != self.operation:
             return None
         self.calls += 1
@@ -96,13 +96,13 @@ class Given:
 
 @dataclass
 class Drawn:
-    """A share of all operations fails, with a fault that `chance` draws."""
+    """A share of all operations has a random fault."""
 
     chance: random.Random
     share: float
     faults: Collection[Fault] = tuple(Fault)
 
-    def __call__(self, operation: str, key: str) -> Fault | None:  # noqa: ARG002  a Plan's
+    def __call__(self, operation: str, key: str) -> Fault | None:  # noqa: ARG002  Plan's signature
         possible = [fault for fault in self.faults if operation in POSSIBLE[fault]]
         if possible and self.chance.random() < self.share:
             return self.chance.choice(possible)
@@ -110,13 +110,13 @@ class Drawn:
 
 
 class FaultyStore:
-    """A Store that keeps its contract except where `plan` says otherwise."""
+    """A store with the faults of `plan`."""
 
     def __init__(self, store: Store, plan: Plan) -> None:
         self.store, self.plan = store, plan
         self.url = store.url
         self.happened: Counter[tuple[str, Fault]] = Counter()
-        self._one_by_one = Lock()  # a stage writes in several threads; a plan is no such thing
+        self._lock = Lock()  # a stage writes in several threads, and a plan is not thread-safe
 
     def get(self, key: str) -> bytes:
         fault = self._before("get", key)
@@ -151,46 +151,46 @@ class FaultyStore:
         yield from keys[:-1] if fault is Fault.STALE else keys
 
     def _before(self, operation: str, key: str) -> Fault | None:
-        with self._one_by_one:
+        with self._lock:
             fault = self.plan(operation, key)
             if fault is not None:
                 self.happened[operation, fault] += 1
         if fault is Fault.SLOW:
             time.sleep(SLOW_SECONDS)
         if fault is Fault.BEFORE:
-            raise LakeError(f"{key} in {self.url}: the fault asked for, before {operation}.")
+            raise LakeError(f"{key} in {self.url}: an injected fault before {operation}.")
         if fault is Fault.STALE and operation in {"get", "fetch"}:
             raise ObjectMissing(f"There is no {key} in {self.url}.")
         return fault
 
     def _after(self, fault: Fault | None, operation: str, key: str) -> None:
         if fault is Fault.AFTER:
-            raise LakeError(f"{key} in {self.url}: the fault asked for, after {operation}.")
+            raise LakeError(f"{key} in {self.url}: an injected fault after {operation}.")
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in vars(self).items() if name != "_one_by_one"}
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        vars(self).update(state, _one_by_one=Lock())
+        vars(self).update(state, _lock=Lock())
 
 
 # --- processes that are killed -------------------------------------------------------------------
 
 
 def _stage(stage: str, pipeline: Pipeline) -> None:
-    for _ in steps(pipeline, stage):
+    for _ in run_stage(pipeline, stage):
         pass
 
 
-def _beat(pipeline: Pipeline) -> None:
-    """An ingest for which the next heartbeat is due."""
-    ingest.HEARTBEAT_EVERY = timedelta()
+def _write_heartbeat(pipeline: Pipeline) -> None:
+    """Ingest with the next heartbeat due."""
+    ingest.HEARTBEAT_INTERVAL = timedelta()
     _stage("ingest", pipeline)
 
 
 def _release(pipeline: Pipeline) -> None:
-    """What waits in quarantine; where nothing does, the first batch, which is as good."""
-    release(pipeline.ingestion, refused_batches(pipeline.warehouse) or [1])
+    """Release the rows in quarantine, or the first batch if there are none."""
+    release(pipeline.ingestion, find_rejected_batches(pipeline.warehouse) or [1])
 
 
 COMMANDS: Mapping[str, Callable[[Pipeline], object]] = MappingProxyType(
@@ -200,10 +200,10 @@ COMMANDS: Mapping[str, Callable[[Pipeline], object]] = MappingProxyType(
         "run": lambda pipeline: list(run_once(pipeline)),
         "replay": lambda pipeline: list(replay(pipeline)),
         "release": _release,
-        "beat": _beat,
+        "heartbeat": _write_heartbeat,
     }
 )
-"""What a process may be told to do, by the name a person gives it."""
+"""Commands that a child process can run, by name."""
 
 
 def _reopened(url: str, environment: dict[str, str]) -> S3Store:
@@ -212,60 +212,58 @@ def _reopened(url: str, environment: dict[str, str]) -> S3Store:
 
 
 def _as_opened(store: S3Store) -> tuple[Callable[..., S3Store], tuple[Any, ...]]:
-    """An S3 store goes to another process as its URL, with the variables that lead there."""
+    """Pickle an S3 store as its URL and the environment variables of AWS."""
     variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     return _reopened, (store.url, variables)
 
 
 copyreg.pickle(S3Store, _as_opened)
-copyreg.pickle(Dsn, lambda dsn: (Dsn, (dsn.reveal(),)))  # of servers that the test throws away
+copyreg.pickle(Dsn, lambda dsn: (Dsn, (dsn.reveal(),)))  # of temporary servers
 
 type Command = str | Callable[[Pipeline], object]
-"""One of COMMANDS, or a function of some module that a child can import."""
+"""One of COMMANDS, or a function that a child process can import."""
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
     ["faults", "totes.source.capture", "totes.stages.transform.build"]
 )
-"""A child is a fork of a process that has imported everything, and has done nothing yet."""
+"""A child is a fork of a process that has only imported these modules."""
 
-LONGEST_SECONDS = 120
-"""A child that lives longer hangs."""
+LONGEST_SECONDS = 600
+"""Timeout of a child process."""
 
 
 def killed_at(pipeline: Pipeline, command: Command, name: str, nth: int = 1) -> bool:
-    """Run `command` in a process that SIGKILLs itself when it comes to failpoint `name`.
+    """Run `command` in a process that is killed when it reaches failpoint `name` the n-th time.
 
-    At the n-th time; False where it never came so far, and did all of its work.
+    Return whether it was killed; False means that it completed.
     """
     return killed_among(pipeline, command, {name: nth}) is not None
 
 
 def killed_among(pipeline: Pipeline, command: Command, armed: Mapping[str, int]) -> str | None:
-    """The same with several failpoints, each with its n-th time: the name of the first reached."""
+    """Run `command` with several failpoints, each with its n; return the first one reached."""
     reading, writing = _PROCESSES.Pipe(duplex=False)
-    child = _start(pipeline, command, armed=armed, last_words=writing)
+    child = _start(pipeline, command, armed=armed, reached=writing)
     writing.close()
     code = _end(child)
     name = None
-    with suppress(EOFError):  # it had nothing to say
+    with suppress(EOFError):  # it reached none
         name = str(reading.recv())
     expected = -signal.SIGKILL if name else 0
     assert code == expected, f"{command} ended with {code} instead of {expected} at {name}"
     return name
 
 
-def together(pipeline: Pipeline, commands: Sequence[str]) -> list[int]:
-    """Run all of these at the same time, each in a process of its own; their exit codes."""
+def run_concurrently(pipeline: Pipeline, commands: Sequence[str]) -> list[int]:
+    """Run commands at the same time, each in a process of its own; return their exit codes."""
     gate = _PROCESSES.Barrier(len(commands))
     children = [_start(pipeline, command, gate=gate) for command in commands]
     return [_end(child) for child in children]
 
 
-def _start(pipeline: Pipeline, command: Command, **circumstances: Any) -> BaseProcess:
-    child = _PROCESSES.Process(
-        target=_work, args=(pipeline, command), kwargs=circumstances, daemon=True
-    )
+def _start(pipeline: Pipeline, command: Command, **options: Any) -> BaseProcess:
+    child = _PROCESSES.Process(target=_work, args=(pipeline, command), kwargs=options, daemon=True)
     child.start()
     return child
 
@@ -275,7 +273,7 @@ def _end(child: BaseProcess) -> int:
     if child.exitcode is None:
         child.kill()
         child.join()
-        raise AssertionError(f"The process was still at work after {LONGEST_SECONDS} s.")
+        raise AssertionError(f"The process did not end within {LONGEST_SECONDS} s.")
     return child.exitcode
 
 
@@ -284,15 +282,15 @@ def _work(
     command: Command,
     *,
     armed: Mapping[str, int] = MappingProxyType({}),
-    last_words: Any = None,
+    reached: Any = None,
     gate: Any = None,
 ) -> None:
-    def die(name: str) -> None:
-        last_words.send(name)
+    def kill(name: str) -> None:
+        reached.send(name)
         os.kill(os.getpid(), signal.SIGKILL)
 
     for name, nth in armed.items():
-        failpoint.actions[name] = at_the(nth, partial(die, name))
+        failpoint.actions[name] = on_nth_call(nth, partial(kill, name))
     if gate:
         gate.wait(LONGEST_SECONDS)
     try:
@@ -302,16 +300,16 @@ def _work(
         sys.exit(error.exit_code)
 
 
-def at_the(nth: int, action: Callable[[], None]) -> Callable[[], None]:
-    """A failpoint's action that happens the n-th time it is reached, and only then."""
-    reached = 0
+def on_nth_call(nth: int, action: Callable[[], None]) -> Callable[[], None]:
+    """Return a failpoint's action that runs only the n-th time that it is reached."""
+    count = 0
     counting = Lock()
 
     def act() -> None:
-        nonlocal reached
+        nonlocal count
         with counting:
-            reached += 1
-            now = reached == nth
+            count += 1
+            now = count == nth
         if now:
             action()
 
@@ -322,9 +320,9 @@ def at_the(nth: int, action: Callable[[], None]) -> Callable[[], None]:
 
 
 def terminate(admin: Dsn, application: str) -> int:
-    """Let the server end the sessions of an application in a database; how many there were.
+    """Terminate the sessions of an application in a database; return how many there were.
 
-    `totes ingest` is the source's, `totes` the warehouse's.
+    `totes ingest` connects to the source, `totes` to the warehouse.
     """
     with psycopg.connect(admin.reveal(), autocommit=True) as connection:
         ended = connection.execute(
@@ -337,16 +335,16 @@ def terminate(admin: Dsn, application: str) -> int:
 
 
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
-"""The whole message: other statements have the word in them."""
+"""The complete message, as other statements contain the word."""
 
 _CHUNK_BYTES = 1 << 16
 
 
 @dataclass
 class Cut:
-    """Ends a connection, once: when `message` passes, or `received_bytes` have come through.
+    """Cuts a connection once: when `message` is sent, or after `received_bytes` from the server.
 
-    With `answered` the message arrives and is acted upon, and only its answer is lost.
+    With `answered` the server executes the message, and only its response is lost.
     """
 
     message: bytes | None = None
@@ -356,13 +354,13 @@ class Cut:
 
 @dataclass
 class Proxy:
-    """A TCP port before a server's socket that cuts connections as told; use it with `with`."""
+    """A TCP proxy of a server's socket that cuts connections; a context manager."""
 
     server: Dsn
     cut: Cut | None = None
     cuts: int = 0
-    _doors: list[socket.socket] = field(default_factory=list)
-    _one_by_one: Lock = field(default_factory=Lock)
+    _sockets: list[socket.socket] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -373,11 +371,11 @@ class Proxy:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for door in self._doors:
-            door.close()
+        for end in self._sockets:
+            end.close()
 
     def through(self, dsn: Dsn) -> Dsn:
-        """The same database, reached through here."""
+        """Return the DSN of the same database through the proxy."""
         port = str(self._listener.getsockname()[1])
         return dsn.replace(host="127.0.0.1", port=port, sslmode="disable", gssencmode="disable")
 
@@ -390,53 +388,53 @@ class Proxy:
     def _serve(self, client: socket.socket) -> None:
         parts = self.server.parts
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._doors += [client, server]
+        self._sockets += [client, server]
         with client, server, suppress(OSError):
             server.connect(f"{parts['host']}/.s.PGSQL.{parts['port']}")
-            self._pass_on(client, server)
+            self._forward(client, server)
 
-    def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
+    def _forward(self, client: socket.socket, server: socket.socket) -> None:
         received_bytes = 0
         with selectors.DefaultSelector() as ready:
-            for door, other in ((client, server), (server, client)):
-                ready.register(door, selectors.EVENT_READ, other)
+            for end, other in ((client, server), (server, client)):
+                ready.register(end, selectors.EVENT_READ, other)
             while True:
                 for key, _ in ready.select():
                     from_server = key.fileobj is server
                     data = (server if from_server else client).recv(_CHUNK_BYTES)
                     if from_server:
                         received_bytes += len(data)
-                        ended = self._is_enough(received_bytes)
+                        ended = self._is_limit(received_bytes)
                     else:
-                        ended = self._is_awaited(data, server)
+                        ended = self._is_message(data, server)
                     if ended or not data:
                         return
                     key.data.sendall(data)
 
-    def _is_enough(self, received_bytes: int) -> bool:
+    def _is_limit(self, received_bytes: int) -> bool:
         cut = self.cut
         if cut is None or cut.received_bytes is None or received_bytes < cut.received_bytes:
             return False
-        return self._done()
+        return self._record_cut()
 
-    def _is_awaited(self, data: bytes, server: socket.socket) -> bool:
+    def _is_message(self, data: bytes, server: socket.socket) -> bool:
         cut = self.cut
         if cut is None or cut.message is None or cut.message not in data:
             return False
         if cut.answered:
             server.sendall(data)
             server.recv(_CHUNK_BYTES)
-        return self._done()
+        return self._record_cut()
 
-    def _done(self) -> bool:
-        with self._one_by_one:
+    def _record_cut(self) -> bool:
+        with self._lock:
             self.cut = None
             self.cuts += 1
         return True
 
 
 def restart(server: EmbeddedServer, mode: str) -> None:
-    """`fast` ends all sessions first; `immediate` is a crash, from which the server recovers."""
+    """Restart a server: mode `fast` ends all sessions first, `immediate` is a crash."""
     server.run(
         "pg_ctl",
         "restart",

@@ -1,4 +1,4 @@
-"""A whole platform on fresh databases and a fresh lake, driven as a person drives it."""
+"""An installation of the platform with its own databases and lake."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,21 +16,24 @@ from totes.cli import app
 from totes.config.settings import Dsn
 from totes.demo.simulator import bulk
 from totes.lake.folder import FolderStore
-from totes.rates import Rates
-from totes.source.catalogue import Scope
-from totes.stages.runner import Done, Pipeline, run_once
+from totes.rates import RateFeed
+from totes.source.catalogue import CaptureScope
+from totes.stages.runner import Pipeline, StepResult, run_once
+
+LAST_DAY = date(2022, 11, 8)
+"""A Tuesday, the day of the last orders of `with_orders`."""
 
 
 @dataclass(frozen=True)
 class Installation:
-    """`owner` writes totesys; the platform reads it through `source` and owns `warehouse`."""
+    """`owner` can write to the source, `source` can only read it; `warehouse` is the loader's."""
 
     owner: Dsn
     source: Dsn
     warehouse: Dsn
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
-    rates: Rates | None = None
+    rates: RateFeed | None = None
 
     @property
     def ingestion(self) -> Path:
@@ -44,7 +47,7 @@ class Installation:
     def pipeline(self) -> Pipeline:
         return Pipeline(
             self.source,
-            Scope(),
+            CaptureScope(),
             FolderStore(self.ingestion),
             FolderStore(self.processed),
             self.warehouse,
@@ -64,58 +67,67 @@ class Installation:
             **self.settings,
         }
 
-    def having(self, **settings: str) -> "Installation":
-        """The same with other settings, without their prefix."""
-        given = {f"TOTES_{name.upper()}": value for name, value in settings.items()}
-        return replace(self, settings=self.settings | given)
+    def with_settings(self, **settings: str) -> "Installation":
+        """Return a copy with these settings, named without their prefix."""
+        variables = {f"TOTES_{name.upper()}": value for name, value in settings.items()}
+        return replace(self, settings=self.settings | variables)
 
-    def filled(self, orders: int = 40) -> "Installation":
-        """With so many sales orders in totesys."""
-        bulk(self.owner, orders=orders)
+    def with_orders(self, orders: int = 40) -> "Installation":
+        """Add sales orders, and what they refer to, to the source; return self."""
+        bulk(self.owner, orders=orders, last_day=LAST_DAY)
+        return self
+
+    def with_orders_of_twenty_days(self) -> "Installation":
+        """Add 40 sales orders, two on each of the days up to 8 November 2022; return self."""
+        last = "timestamp '2022-11-08 09:00'"
+        self.with_orders(40).change(
+            f"UPDATE purchase_order SET created_at = {last} - interval '30 days';"
+            f"UPDATE sales_order SET created_at = {last} - (sales_order_id % 20) * interval '1 day'"
+        )
         return self
 
     def totes(self, *arguments: str) -> Result:
-        """What `totes` says to these arguments."""
+        """Run the command `totes` with these arguments."""
         return CliRunner().invoke(app, arguments, env=self.environment)
 
     def with_rates(self) -> "Installation":
-        """The same with exchange rates: of three currencies, new ones once a month."""
-        today = date.today()  # noqa: DTZ011  the days of a file
+        """Return a copy with exchange rates of two currencies, published once a month."""
+        today = date.today()  # noqa: DTZ011  the file has dates
         years = range(2022, today.year + 1)
         months = [date(year, month, 1) for year in years for month in range(1, 13)]
         lines = [f"{day},{1 + day.month / 100},0.8{day.month:02}" for day in months if day <= today]
         bundle = self.folder / "rates.csv"
         bundle.write_text("\n".join(["Date,USD,GBP", *reversed(lines), ""]))
-        return replace(self, rates=Rates(None, bundle))
+        return replace(self, rates=RateFeed(None, bundle))
 
-    def run(self) -> list[Done]:
+    def run(self) -> list[StepResult]:
         return list(run_once(self.pipeline))
 
     def change(self, statement: str) -> None:
-        """Something happens in totesys."""
+        """Execute a statement in the source."""
         with psycopg.connect(self.owner.reveal()) as connection:
             connection.execute(statement.encode())
 
-    def ask(self, query: str) -> list[tuple[Any, ...]]:
-        """The warehouse's answer; statements commit."""
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Execute a statement in the warehouse, commit, and return its rows."""
         with psycopg.connect(self.warehouse.reveal()) as connection:
-            cursor = connection.execute(query.encode())
+            cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
     def state(self) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
-        """All that the platform has: its lake's objects, and what the warehouse recorded."""
+        """Return the digests of all files in the lake, and the batches in the warehouse."""
         objects = {
             str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in self.folder.rglob("*")
             if path.is_file()
         }
-        known = self.ask("SELECT to_regclass('totes.batches') IS NOT NULL")[0][0]
-        return objects, self.ask("SELECT * FROM totes.batches ORDER BY 1") if known else []
+        has_tables = self.query("SELECT to_regclass('totes.batches') IS NOT NULL")[0][0]
+        return objects, self.query("SELECT * FROM totes.batches ORDER BY 1") if has_tables else []
 
 
 @contextmanager
 def at(name: str, action: Any) -> Iterator[None]:
-    """Do something whenever the program reaches a failpoint."""
+    """Run `action` whenever the program reaches the fail point `name`."""
     failpoint.actions[name] = action
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the ingestion store says, read the plain way: the tests' own reader, for small lakes."""
+"""A simple, independent reader of the ingestion store, for small lakes."""
 
 import gzip
 import json
@@ -11,23 +11,23 @@ Line = dict[str, Any]
 
 
 def batches(store: Store) -> list[Manifest]:
-    found: list[Manifest] = []
-    while store.exists(path := manifest_path(len(found) + 1)):
-        found.append(Manifest.from_json(store.get(path), path))
-    return found
+    manifests: list[Manifest] = []
+    while store.exists(path := manifest_path(len(manifests) + 1)):
+        manifests.append(Manifest.from_json(store.get(path), path))
+    return manifests
 
 
 def lines(store: Store, batch: Manifest, table: str) -> list[Line]:
-    """What a batch carries of a table."""
-    found = batch.table(table)
-    assert found is not None
-    read: list[Line] = []
-    for file in found.files:
+    """The lines of a table in a batch."""
+    entry = batch.table(table)
+    assert entry is not None
+    all_lines: list[Line] = []
+    for file in entry.files:
         in_file = [json.loads(line) for line in gzip.decompress(store.get(file.path)).splitlines()]
         assert len(in_file) == file.rows
         assert sum(line["_op"] == "delete" for line in in_file) == file.deletes
-        read += in_file
-    return read
+        all_lines += in_file
+    return all_lines
 
 
 def rows(store: Store, table: str) -> list[tuple[str | None, ...]]:
@@ -42,19 +42,20 @@ def current_lines(store: Store, table: str) -> list[Line]:
     """The lines of the table's rows after the newest batch, each with the table's columns."""
     current: dict[object, Line] = {}
     for batch in batches(store):
-        if (found := batch.table(table)) is None:
+        if (entry := batch.table(table)) is None:
             continue
-        columns = [column.name for column in found.columns]
-        fresh = lines(store, batch, table)
-        if found.whole and not found.key:
+        columns = [column.name for column in entry.columns]
+        batch_lines = lines(store, batch, table)
+        if entry.whole and not entry.key:
             current = {}
         keys = [
-            tuple(line[name] for name in found.key) if found.key else object() for line in fresh
+            tuple(line[name] for name in entry.key) if entry.key else object()
+            for line in batch_lines
         ]
         assert len(set(keys)) == len(keys), "a key occurs at most once in a batch"
-        for key, line in zip(keys, fresh, strict=True):
+        for key, line in zip(keys, batch_lines, strict=True):
             if line["_op"] == "delete":
-                assert list(line) == ["_op", "_xid", *found.key]
+                assert list(line) == ["_op", "_xid", *entry.key]
                 del current[key]
             else:
                 assert list(line) == ["_op", "_xid", *columns]

@@ -1,4 +1,4 @@
-"""Ingestion batches written straight into a store: what the tests of transform feed on."""
+"""Writes batches directly to an ingestion store, for tests of transform."""
 
 import gzip
 import json
@@ -18,8 +18,8 @@ from totes.lake.manifest import (
     Manifest,
     Table,
     data_path,
-    digest,
     manifest_path,
+    sha256_hex,
 )
 
 WRITTEN = {"created_at": "2022-11-03 14:20:49.962", "last_updated": "2022-11-03 14:20:49.962"}
@@ -110,12 +110,12 @@ ROWS: Mapping[str, Line] = {
 
 
 def row(table: str, **values: Any) -> Line:
-    """The example row of a table, with these values instead."""
+    """Return the example row of a table, with these values changed."""
     return {**ROWS[table], **WRITTEN, **values}
 
 
 class LakeWriter:
-    """An ingestion store of totesys; `columns` may be changed to have another source."""
+    """An ingestion store with the tables of totesys; tests can change `columns` and `keys`."""
 
     def __init__(self, folder: Path) -> None:
         self.store = FolderStore(folder)
@@ -141,17 +141,21 @@ class LakeWriter:
             changed: list[Line] = [
                 {"_op": "upsert", "_xid": "753", **line} for line in (rows or {}).get(table, ())
             ]
-            gone: list[Line] = [
+            deleted: list[Line] = [
                 {"_op": "delete", "_xid": None, columns[0]: key}
                 for key in (deletes or {}).get(table, ())
             ]
             name = f"{number:012d}-{secrets.token_hex(4)}-0.jsonl.gz"
             path = data_path(table, at, name)
-            files = (self._file(path, [*changed, *gone], len(gone)),) if changed or gone else ()
+            files = (
+                (self._file(path, [*changed, *deleted], len(deleted)),)
+                if changed or deleted
+                else ()
+            )
             tables.append(self._table(table, columns, files, whole=table in whole))
         manifest = Manifest(
             batch=number,
-            previous=digest(self.batches[-1].to_json()) if self.batches else None,
+            previous=sha256_hex(self.batches[-1].to_json()) if self.batches else None,
             captured_at=at,
             snapshot="753:753:",
             identity=Identity(
@@ -177,7 +181,7 @@ class LakeWriter:
             deletes=deletes,
             bytes=len(data),
             unpacked_bytes=len(lines),
-            sha256=digest(data),
+            sha256=sha256_hex(data),
         )
 
     def _table(
@@ -189,7 +193,7 @@ class LakeWriter:
                 Column(name=column, type="text", kind="text", nullable=True) for column in columns
             ),
             key=self.keys[name],
-            fingerprint=digest(repr(columns).encode()),
+            fingerprint=sha256_hex(repr(columns).encode()),
             whole=whole,
             files=files,
             rows=sum(file.rows - file.deletes for file in files),

@@ -1,4 +1,4 @@
-"""The dashboard's metrics once more, row by row in Python, as slowly and plainly as it goes."""
+"""A second implementation of the dashboard's metrics: row by row in Python, without SQL."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -28,7 +28,7 @@ SIGNS = {
 
 @dataclass(frozen=True)
 class Line:
-    """What an order or payment comes down to."""
+    """The values of an order or payment that metrics use."""
 
     key: int
     day: date
@@ -45,7 +45,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Sum:
-    """`value` is None where there are rows and none of them has a rate."""
+    """A sum of rows; `value` is None if there are rows and none of them has a rate."""
 
     value: Decimal | None
     rows: int
@@ -54,7 +54,7 @@ class Sum:
 
 
 def current_facts(warehouse: Dsn) -> Facts:
-    """The rows that are true now."""
+    """Return the current rows."""
     with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
         return {
             fact: connection.execute(
@@ -65,7 +65,7 @@ def current_facts(warehouse: Dsn) -> Facts:
 
 
 def facts_at(warehouse: Dsn, moment: datetime) -> Facts:
-    """The rows that were true at a moment: also those that came out of quarantine since."""
+    """Return the rows valid at a moment, with those released from quarantine since."""
     with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
         return {
             fact: [
@@ -79,7 +79,7 @@ def facts_at(warehouse: Dsn, moment: datetime) -> Facts:
 
 
 def last_facts(warehouse: Dsn) -> Facts:
-    """Of everything that ever was, the newest version."""
+    """Return the newest version of each row, also of deleted ones."""
     with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
         newest = "SELECT DISTINCT ON ({0}_id) * FROM fact_{0} ORDER BY {0}_id, valid_from DESC"
         return {
@@ -89,7 +89,7 @@ def last_facts(warehouse: Dsn) -> Facts:
 
 
 class MetricsOracle:
-    """All that is asked, from these rows of the facts and the dimensions as they are."""
+    """Computes metrics from the given facts and the current dimensions."""
 
     def __init__(
         self, warehouse: Dsn, facts: Facts, known_to: datetime, moment: datetime | None = None
@@ -129,7 +129,7 @@ class MetricsOracle:
             else:
                 waits = row["valid_from"] <= moment
                 waits &= superseded_at is None or superseded_at > moment
-            if waits:  # of an order that was refused twice, the newer version
+            if waits:  # if two versions are in quarantine, the newer one
                 last[row["star_table"], row["key"]] = row
         self.quarantine = list(last.values())
         self.last_rate = max(day for day, _ in self.rates["GBP"])
@@ -156,7 +156,7 @@ class MetricsOracle:
                 row["item_quantity"] * row["item_unit_price"],
                 row["item_quantity"],
                 row["counterparty_id"],
-                self.home(row["counterparty_id"]),
+                self.legal_country(row["counterparty_id"]),
                 row["staff_id"],
                 self.staff[row["staff_id"]]["department_name"],
                 row,
@@ -180,7 +180,7 @@ class MetricsOracle:
                     sign * row["payment_amount"],
                     0,
                     row["counterparty_id"],
-                    self.home(row["counterparty_id"]),
+                    self.legal_country(row["counterparty_id"]),
                     staff,
                     self.staff[staff]["department_name"] if staff is not None else None,
                     row,
@@ -193,27 +193,27 @@ class MetricsOracle:
         newest = max(days)
         self.today = today if 0 <= (today - newest).days <= 14 else newest
 
-    def home(self, counterparty: int) -> str:
+    def legal_country(self, counterparty: int) -> str:
         return str(self.counterparties[counterparty]["counterparty_legal_country"])
 
-    def chosen(
-        self, lines: Iterable[Line], chosen: Filter, *, whenever: bool = False
+    def filtered(
+        self, lines: Iterable[Line], criteria: Filter, *, any_day: bool = False
     ) -> list[Line]:
         return [
             line
             for line in lines
-            if (whenever or chosen.since <= line.day <= chosen.until)
-            and (not chosen.currencies or line.code in chosen.currencies)
-            and (not chosen.countries or line.country in chosen.countries)
-            and (not chosen.departments or line.department in chosen.departments)
-            and (not chosen.counterparties or line.counterparty in chosen.counterparties)
+            if (any_day or criteria.since <= line.day <= criteria.until)
+            and (not criteria.currencies or line.code in criteria.currencies)
+            and (not criteria.countries or line.country in criteria.countries)
+            and (not criteria.departments or line.department in criteria.departments)
+            and (not criteria.counterparties or line.counterparty in criteria.counterparties)
         ]
 
-    def converted(self, line: Line, chosen: Filter) -> Decimal | None:
-        return self.worth(line.day, line.code, line.amount, chosen.reporting)
+    def converted(self, line: Line, criteria: Filter) -> Decimal | None:
+        return self.worth(line.day, line.code, line.amount, criteria.reporting)
 
     def worth(self, day: date, code: str, amount: Decimal, reporting: str) -> Decimal | None:
-        """In the reporting currency at the day's rate; the last rates are good for a year."""
+        """Convert an amount at the day's rate; the last rates apply for a year."""
         if code == reporting:
             return amount
         if self.last_rate < day <= self.last_rate + timedelta(days=366):
@@ -222,8 +222,8 @@ class MetricsOracle:
         with localcontext(EXACT):
             return None if rate is None else amount * rate
 
-    def sum(self, lines: Iterable[Line], chosen: Filter) -> Sum:
-        known = [(line, self.converted(line, chosen)) for line in lines]
+    def sum(self, lines: Iterable[Line], criteria: Filter) -> Sum:
+        known = [(line, self.converted(line, criteria)) for line in lines]
         values = [value for _, value in known if value is not None]
         with localcontext(EXACT):
             return Sum(
@@ -234,54 +234,54 @@ class MetricsOracle:
             )
 
     def by(
-        self, lines: Iterable[Line], chosen: Filter, key: Callable[[Line], Hashable]
+        self, lines: Iterable[Line], criteria: Filter, key: Callable[[Line], Hashable]
     ) -> dict[Hashable, Sum]:
         groups: dict[Hashable, list[Line]] = defaultdict(list)
         for line in lines:
             groups[key(line)].append(line)
-        return {key: self.sum(group, chosen) for key, group in groups.items()}
+        return {key: self.sum(group, criteria) for key, group in groups.items()}
 
-    def waiting(self, total: str, chosen: Filter) -> tuple[Any, ...]:
-        """What waits for a total: rows that belong, their value, those without one, and others.
+    def quarantined(self, total: str, criteria: Filter) -> tuple[Any, ...]:
+        """Return the fields of `Quarantined` for a total.
 
-        The others are those of which nobody can say whether they belong. Apart from all these,
-        rows that the total has as they were before, by how much it would differ with them as they
-        are, and those of which nobody can say that.
+        These are rows that the total excludes, their value, those of unknown value, and rows that
+        may belong to it; rows that it has in an earlier version, the difference, and those whose
+        difference is unknown.
         """
         values: list[Decimal | None] = []
         unsure = 0
         differences: list[Decimal | None] = []
         for entry in self.quarantine:
-            told = self._told(entry["star_table"], entry["row"], chosen)
-            wanted = {
-                "fact_sales_order": {"sales": told["in_period"]},
-                "fact_purchase_order": {"purchases": told["in_period"]},
+            row = self._rejected_row(entry["star_table"], entry["row"], criteria)
+            conditions = {
+                "fact_sales_order": {"sales": row["in_period"]},
+                "fact_purchase_order": {"purchases": row["in_period"]},
                 "fact_payment": {
-                    f"{name}{way}": both(
-                        told["direction"] == way if told["direction"] else None, of
+                    f"{name}{way}": all_true(
+                        row["direction"] == way if row["direction"] else None, condition
                     )
                     for way in ("in", "out")
-                    for name, of in (
-                        ("cash_", both(told["paid"], told["in_period"])),
-                        ("owed_", denied(told["paid"])),
-                        ("overdue_", both(denied(told["paid"]), told["overdue"])),
-                        ("never_", both(denied(told["paid"]), told["never"])),
+                    for name, condition in (
+                        ("cash_", all_true(row["paid"], row["in_period"])),
+                        ("open_", negated(row["paid"])),
+                        ("overdue_", all_true(negated(row["paid"]), row["overdue"])),
+                        ("uncovered_", all_true(negated(row["paid"]), row["uncovered"])),
                     )
                 },
             }[entry["star_table"]]
-            if total not in wanted:
+            if total not in conditions:
                 continue
-            belongs = both(told["chosen"], wanted[total])
-            counted = self._counted(total, entry["key"], chosen)
+            belongs = all_true(row["matches_filter"], conditions[total])
+            counted = self._counted(total, entry["key"], criteria)
             if counted is not None:
-                old = self.converted(counted, chosen)
-                new = None if belongs is None else told["worth"] if belongs else Decimal(0)
+                old = self.converted(counted, criteria)
+                new = None if belongs is None else row["worth"] if belongs else Decimal(0)
                 with localcontext(EXACT):
                     differences.append(less(new, old))
             elif belongs is None:
                 unsure += 1
             elif belongs:
-                values.append(told["worth"])
+                values.append(row["worth"])
         with localcontext(EXACT):
             value, difference = (
                 rounded(sum((each for each in of if each is not None), Decimal(0)))
@@ -292,22 +292,22 @@ class MetricsOracle:
             *(len(differences), difference, differences.count(None)),
         )
 
-    def _counted(self, total: str, key: str, chosen: Filter) -> Line | None:
-        """What a total has of a row, an earlier version of which is true."""
+    def _counted(self, total: str, key: str, criteria: Filter) -> Line | None:
+        """Return the accepted version of a row if the total includes it."""
         kind, _, way = total.partition("_")
         lines = {"sales": self.sales, "purchases": self.purchases}.get(kind, self.payments)
         found = [
             line
-            for line in self.chosen(lines, chosen, whenever=bool(way) and kind != "cash")
+            for line in self.filtered(lines, criteria, any_day=bool(way) and kind != "cash")
             if line.key == int(key)
             and (
                 not way
                 or (
                     line.direction == way
                     and line.row["paid"] == (kind == "cash")
-                    and (kind not in {"overdue", "never"} or line.day < self.today)
+                    and (kind not in {"overdue", "uncovered"} or line.day < self.today)
                     and (
-                        kind != "never"
+                        kind != "uncovered"
                         or line.day.isoweekday() > 5
                         or line.day == line.row["created_date"]
                     )
@@ -316,8 +316,8 @@ class MetricsOracle:
         ]
         return found[0] if found else None
 
-    def _told(self, fact: str, row: Row, chosen: Filter) -> Row:
-        """What a refused row tells of itself; None of what it doesn't."""
+    def _rejected_row(self, fact: str, row: Row, criteria: Filter) -> Row:
+        """Return what can be read from a rejected row; None for what can't."""
         day_of, quantity_of, price_of, staff_of = {
             "fact_sales_order": ("created_date", "units_sold", "unit_price", "sales_staff_id"),
             "fact_purchase_order": (
@@ -326,7 +326,7 @@ class MetricsOracle:
             ),
             "fact_payment": ("payment_date", None, "payment_amount", None),
         }[fact]
-        day, made = told_day(row[day_of]), told_day(row["created_date"])
+        day, made = valid_day(row[day_of]), valid_day(row["created_date"])
         currency, other = int(row["currency_id"]), int(row["counterparty_id"])
         code = self.codes.get(currency)
         amount = Decimal(str(row[price_of]))
@@ -346,32 +346,32 @@ class MetricsOracle:
             place = self.places.get(int(row["agreed_delivery_location_id"]))
             country = place and place["country"]
         else:
-            country = self.home(other) if other in self.counterparties else None
+            country = self.legal_country(other) if other in self.counterparties else None
         department = self.staff[staff]["department_name"] if staff in self.staff else None
         worth = None
-        if code == chosen.reporting:
+        if code == criteria.reporting:
             worth = amount
         elif code and day:
-            worth = self.worth(day, code, amount, chosen.reporting)
+            worth = self.worth(day, code, amount, criteria.reporting)
         return {
-            "in_period": day and chosen.since <= day <= chosen.until,
+            "in_period": day and criteria.since <= day <= criteria.until,
             "overdue": day and day < self.today,
-            "never": day
-            and both(day < self.today, day.isoweekday() > 5 or (day == made if made else None)),
+            "uncovered": day
+            and all_true(day < self.today, day.isoweekday() > 5 or (day == made if made else None)),
             "paid": paid,
             "direction": direction,
             "worth": worth,
-            "chosen": both(
-                not chosen.currencies or code in chosen.currencies,
-                among(country, chosen.countries),
-                among(department, chosen.departments),
-                not chosen.counterparties or other in chosen.counterparties,
+            "matches_filter": all_true(
+                not criteria.currencies or code in criteria.currencies,
+                is_selected(country, criteria.countries),
+                is_selected(department, criteria.departments),
+                not criteria.counterparties or other in criteria.counterparties,
             ),
         }
 
 
-def told_day(text: object) -> date | None:
-    """The day that a refused row tells, if it is one that the star may hold."""
+def valid_day(text: object) -> date | None:
+    """Return the day of a rejected row's text; None if the star does not accept it."""
     try:
         day = date.fromisoformat(str(text))
     except ValueError:
@@ -379,22 +379,22 @@ def told_day(text: object) -> date | None:
     return day if 1900 <= day.year <= 2200 else None
 
 
-def both(*conditions: bool | None) -> bool | None:
-    """Whether all hold; None where that can't be told."""
+def all_true(*conditions: bool | None) -> bool | None:
+    """Return whether all conditions hold; None if that is unknown."""
     if False in conditions:
         return False
     return None if None in conditions else True
 
 
-def denied(condition: Any) -> bool | None:
+def negated(condition: Any) -> bool | None:
     return None if condition is None else not condition
 
 
-def among(value: object, chosen: tuple[Any, ...]) -> bool | None:
-    """Whether the filter chooses a value; None where that isn't known."""
-    if not chosen:
+def is_selected(value: object, criteria: tuple[Any, ...]) -> bool | None:
+    """Return whether the filter has a value; None if the value is unknown."""
+    if not criteria:
         return True
-    return None if value is None else value in chosen
+    return None if value is None else value in criteria
 
 
 def rounded(value: Decimal, places: str = "0.01") -> Decimal:
@@ -403,14 +403,15 @@ def rounded(value: Decimal, places: str = "0.01") -> Decimal:
 
 
 def less(value: Decimal | None, other: Decimal | None) -> Decimal | None:
-    """The difference of what is known."""
+    """Return the difference; None if one of the two is unknown."""
     return None if value is None or other is None else value - other
 
 
 def start_of(day: date, grain: str) -> date:
-    """The first day of the day's month or year."""
+    """Return the first day of the day's week, month or year."""
     return {
         "day": day,
+        "week": day - timedelta(days=day.weekday()),
         "month": day.replace(day=1),
         "year": day.replace(month=1, day=1),
     }[grain]

@@ -1,4 +1,4 @@
-"""A processed store written by hand: batches of star rows for the tests of the load."""
+"""Write batches of star rows into a processed store, to test loads without a transform."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import psycopg
+from database import fetch_rows
 from psycopg import sql
 
 from totes.config.settings import Dsn
+from totes.duckdb_engine import open_engine
 from totes.lake.folder import FolderStore
-from totes.lake.manifest import ProcessedManifest, StarFile, digest, processed_manifest_path
+from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_path, sha256_hex
 from totes.star.contract import literal
-from totes.star.definition import TOTESYS
+from totes.star.folder import TOTESYS
 
 Row = Mapping[str, Any]
-"""A star row by column name; `valid_from` only where it is not the batch's moment."""
+"""A star row by column name, with `valid_from` and `_op` if not the capture time and upsert."""
 
 DAY = date(2022, 11, 3)
-WRITTEN = {
+TIMESTAMPS = {
     "created_date": DAY,
     "created_time": time(14, 20, 49, 962000),
     "last_updated_date": DAY,
@@ -31,7 +31,7 @@ WRITTEN = {
 
 
 def moment(batch: int) -> datetime:
-    """When that batch was captured."""
+    """Return the capture time of a batch."""
     return datetime(2022, 11, 3, 14, 20, 51, 563000, tzinfo=UTC) + timedelta(hours=batch)
 
 
@@ -48,7 +48,7 @@ def day(value: date = DAY) -> Row:
     }
 
 
-def staff(key: int = 1, **other: object) -> Row:
+def staff(key: int = 1, **changes: object) -> Row:
     return {
         "staff_id": key,
         "first_name": "Jeremie",
@@ -56,10 +56,10 @@ def staff(key: int = 1, **other: object) -> Row:
         "department_name": "Purchasing",
         "location": None,
         "email_address": "jeremie.o'keefe@terrifictotes.com",
-    } | other
+    } | changes
 
 
-def location(key: int = 1, **other: object) -> Row:
+def location(key: int = 1, **changes: object) -> Row:
     return {
         "location_id": key,
         "address_line_1": "6826 Herzog Via",
@@ -69,20 +69,20 @@ def location(key: int = 1, **other: object) -> Row:
         "postal_code": "28441",
         "country": "Turkey",
         "phone": "1803 637401",
-    } | other
+    } | changes
 
 
 def currency(key: int = 1, code: str = "GBP", name: str = "Pound Sterling") -> Row:
     return {"currency_id": key, "currency_code": code, "currency_name": name}
 
 
-def design(key: int = 1, **other: object) -> Row:
+def design(key: int = 1, **changes: object) -> Row:
     return {
         "design_id": key,
         "design_name": "Wooden",
         "file_location": "/usr",
         "file_name": "wooden-20220717-npgz.json",
-    } | other
+    } | changes
 
 
 def counterparty(key: int = 1, name: str = "Fahey and Sons") -> Row:
@@ -112,10 +112,10 @@ def transaction(key: int = 1, sale: int | None = 1, purchase: int | None = None)
     }
 
 
-def sale(key: int = 1, **other: object) -> Row:
+def sale(key: int = 1, **changes: object) -> Row:
     return (
         {"sales_order_id": key}
-        | WRITTEN
+        | TIMESTAMPS
         | {
             "sales_staff_id": 1,
             "counterparty_id": 1,
@@ -127,14 +127,14 @@ def sale(key: int = 1, **other: object) -> Row:
             "agreed_delivery_date": DAY,
             "agreed_delivery_location_id": 1,
         }
-        | other
+        | changes
     )
 
 
-def purchase(key: int = 1, **other: object) -> Row:
+def purchase(key: int = 1, **changes: object) -> Row:
     return (
         {"purchase_order_id": key}
-        | WRITTEN
+        | TIMESTAMPS
         | {
             "staff_id": 1,
             "counterparty_id": 1,
@@ -146,14 +146,14 @@ def purchase(key: int = 1, **other: object) -> Row:
             "agreed_payment_date": DAY,
             "agreed_delivery_location_id": 1,
         }
-        | other
+        | changes
     )
 
 
-def payment(key: int = 1, **other: object) -> Row:
+def payment(key: int = 1, **changes: object) -> Row:
     return (
         {"payment_id": key}
-        | WRITTEN
+        | TIMESTAMPS
         | {
             "transaction_id": 1,
             "counterparty_id": 1,
@@ -163,7 +163,7 @@ def payment(key: int = 1, **other: object) -> Row:
             "paid": False,
             "payment_date": DAY,
         }
-        | other
+        | changes
     )
 
 
@@ -177,7 +177,7 @@ DIMENSIONS: Mapping[str, list[Row]] = {
     "dim_payment_type": [payment_type()],
     "dim_transaction": [transaction()],
 }
-"""What a sale, a purchase and a payment need."""
+"""The dimension rows that `sale()`, `purchase()` and `payment()` refer to."""
 
 ALL: Mapping[str, list[Row]] = {
     **DIMENSIONS,
@@ -200,7 +200,7 @@ def rate(day: date, currency: str, units: str) -> Row:
 
 @dataclass
 class ProcessedLake:
-    """Batches 1, 2, 3 … of one generation in a folder."""
+    """A processed store in a folder, with batches 1, 2, 3 … of one generation."""
 
     folder: Path
     generation: int = 1
@@ -214,9 +214,9 @@ class ProcessedLake:
         self,
         upserts: Mapping[str, Iterable[Row]] | None = None,
         deletes: Mapping[str, Iterable[object]] | None = None,
-        refused: Iterable[Row] = (),
+        rejected: Iterable[Row] = (),
     ) -> ProcessedManifest:
-        """Store the next batch; `deletes` are keys, `refused` are rows of the quarantine."""
+        """Publish the next batch; `deletes` are keys, `rejected` are rows for quarantine."""
         upserts, deletes = upserts or {}, deletes or {}
         self.batches += 1
         at = moment(self.batches)
@@ -225,46 +225,49 @@ class ProcessedLake:
             rows: list[Row] = [
                 {"valid_from": at, "_op": "upsert", **row} for row in upserts.get(star.name, ())
             ]
-            gone = list(deletes.get(star.name, ()))
-            rows += [{star.key_names[0]: key, "valid_from": at, "_op": "delete"} for key in gone]
+            rows += [
+                {star.key_names[0]: key, "valid_from": at, "_op": "delete"}
+                for key in deletes.get(star.name, ())
+            ]
+            deleted = sum(row["_op"] == "delete" for row in rows)
             if rows:
                 columns = {column.name: column.type.name for column in star.columns}
                 columns |= {"valid_from": "TIMESTAMPTZ", "_op": "VARCHAR"}
-                files.append(self._store(star.name, star.name, columns, rows, len(gone)))
+                files.append(self._write_file(star.name, star.name, columns, rows, deleted))
         manifest = ProcessedManifest(
             batch=self.batches,
-            previous=self._previous(),
+            previous=self._previous_digest(),
             captured_at=at,
             generation=self.generation,
             ingested=f"ingested {self.batches}",
             files=tuple(files),
-            refused=self._refused(refused, at),
+            refused=self._quarantine_files(rejected, at),
             models="",
         )
         path = processed_manifest_path(self.generation, self.batches)
         assert self.store.create(path, manifest.to_json())
         return manifest
 
-    def _previous(self) -> str | None:
+    def _previous_digest(self) -> str | None:
         path = processed_manifest_path(self.generation, self.batches - 1)
-        return digest(self.store.get(path)) if self.store.exists(path) else None
+        return sha256_hex(self.store.get(path)) if self.store.exists(path) else None
 
-    def _refused(self, rows: Iterable[Row], at: datetime) -> tuple[StarFile, ...]:
+    def _quarantine_files(self, rows: Iterable[Row], at: datetime) -> tuple[StarFile, ...]:
         rows = [{"valid_from": at, **row} for row in rows]
         names = ("star_table", "key", "column_name", "value", "reason", "row")
         columns = dict.fromkeys(names, "VARCHAR") | {"valid_from": "TIMESTAMPTZ"}
-        return (self._store("quarantine", "", columns, rows, 0),) if rows else ()
+        return (self._write_file("quarantine", "", columns, rows, 0),) if rows else ()
 
-    def _store(
+    def _write_file(
         self, folder: str, table: str, columns: Mapping[str, str], rows: list[Row], deletes: int
     ) -> StarFile:
         local = self.folder / "local.parquet"
         types = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
-        places = ", ".join("?" * len(columns))
+        placeholders = ", ".join("?" * len(columns))
         values = [row.get(name) for row in rows for name in columns]
-        tuples = ", ".join([f"({places})"] * len(rows))
-        with duckdb.connect() as engine:
-            engine.execute(f"SET TimeZone = 'UTC'; CREATE TABLE rows ({types})")
+        tuples = ", ".join([f"({placeholders})"] * len(rows))
+        with open_engine(self.folder, share=2) as engine:
+            engine.execute(f"CREATE TEMP TABLE rows ({types})")
             engine.execute(f"INSERT INTO rows VALUES {tuples}", values)
             engine.execute(f"COPY rows TO {literal(str(local))} (FORMAT parquet)")
         content = local.read_bytes()
@@ -280,8 +283,8 @@ class ProcessedLake:
         )
 
 
-def refusal(star_table: str, key: object, **other: object) -> Row:
-    """A row of the quarantine."""
+def rejected_row(star_table: str, key: object, **changes: object) -> Row:
+    """Return a row for quarantine."""
     return {
         "star_table": star_table,
         "key": str(key),
@@ -289,38 +292,28 @@ def refusal(star_table: str, key: object, **other: object) -> Row:
         "value": "1.005",
         "reason": "is not a number",
         "row": "{}",
-    } | other
+    } | changes
 
 
-def history(dsn: Dsn, star_table: str, *columns: str) -> list[tuple[Any, ...]]:
-    """A fact's versions: the columns, valid_from and valid_to, by natural key and time."""
+def read_versions(dsn: Dsn, star_table: str, *columns: str) -> list[tuple[Any, ...]]:
+    """Return a fact's versions: columns, valid_from and valid_to, by natural key and time."""
     names = sql.SQL(", ").join(map(sql.Identifier, (*columns, "valid_from", "valid_to")))
     key = sql.Identifier(TOTESYS.tables[star_table].key_names[0])
     query = sql.SQL("SELECT {} FROM {} ORDER BY {}, valid_from").format(
         names, sql.Identifier(star_table), key
     )
-    return ask(dsn, query)
+    return fetch_rows(dsn, query)
 
 
-def ask(dsn: Dsn, query: str | sql.Composed, *values: object) -> list[tuple[Any, ...]]:
-    with psycopg.connect(dsn.reveal(), options="-c TimeZone=UTC") as connection:
-        if isinstance(query, str):
-            return connection.execute(query.encode(), values or None).fetchall()
-        return connection.execute(query).fetchall()
-
-
-def run(dsn: Dsn, script: str) -> None:
-    with psycopg.connect(dsn.reveal()) as connection:
-        connection.execute(script.encode())
-
-
-def contents(dsn: Dsn) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every star table, surrogates left out, in the order of its text."""
-    found = {}
+def read_star_tables(dsn: Dsn) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all rows of every star table without surrogate keys, sorted by their text."""
+    tables = {}
     for star in TOTESYS.tables.values():
         names = [column.name for column in star.columns]
         names += ["valid_from", "valid_to"] if star.is_fact else []
         columns = sql.SQL(", ").join(map(sql.Identifier, names))
-        rows = ask(dsn, sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(star.name)))
-        found[star.name] = sorted(rows, key=repr)
-    return found
+        rows = fetch_rows(
+            dsn, sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(star.name))
+        )
+        tables[star.name] = sorted(rows, key=repr)
+    return tables

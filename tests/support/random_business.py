@@ -1,4 +1,4 @@
-"""What may happen to a small business between two captures, and the filters it is asked with."""
+"""Random changes of a small business between two captures, and random filters for its metrics."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -12,11 +12,11 @@ from totes.dashboard.filters import Choices, Filter
 KENYA = """
 INSERT INTO currency VALUES (4, 'KES', now(), now());
 """
-"""A currency that the European Central Bank quotes no rate of."""
+"""A currency without a rate of the European Central Bank."""
 
 DAY = timedelta(days=1)
 NOW = datetime.now(UTC).date()
-"""Rates are known to today, and good for a year."""
+"""Exchange rates exist until today, and apply for a year."""
 
 DAYS = (
     date(2021, 12, 30),  # before the first rate
@@ -27,24 +27,25 @@ DAYS = (
 )
 
 SALE = """
-WITH made AS (
+WITH new_order AS (
     INSERT INTO sales_order SELECT
         nextval(pg_get_serial_sequence('sales_order', 'sales_order_id')), '{day} 09:00', '{day}',
         design_id, staff_id, counterparty_id, {units}, {price}, {currency}, '{day}', '{due}',
         agreed_delivery_location_id
     FROM sales_order ORDER BY md5(sales_order_id || '{salt}') LIMIT 1
     RETURNING *
-), reason AS (
+), new_transaction AS (
     INSERT INTO "transaction" SELECT
         nextval(pg_get_serial_sequence('"transaction"', 'transaction_id')), 'SALE',
         sales_order_id, NULL, created_at, last_updated
-    FROM made RETURNING *
+    FROM new_order RETURNING *
 )
 INSERT INTO payment SELECT
     nextval(pg_get_serial_sequence('payment', 'payment_id')), '{day} 09:00', '{day}',
-    reason.transaction_id, made.counterparty_id, {units} * {price}, {currency}, {kind}, {paid},
+    new_transaction.transaction_id, new_order.counterparty_id,
+    {units} * {price}, {currency}, {kind}, {paid},
     '{due}', 1, 2
-FROM made, reason
+FROM new_order, new_transaction
 """
 
 ALTERATIONS = (
@@ -93,7 +94,7 @@ ALTERATIONS = (
     "UPDATE address SET country = 'Turkey' WHERE address_id % 4 = 0",
 )
 
-REFUSALS = (
+REJECTED_CHANGES = (
     """
     UPDATE sales_order SET agreed_delivery_date = 'soon', units_sold = 5
     WHERE sales_order_id % 11 = {rest}
@@ -107,23 +108,23 @@ REFUSALS = (
     UPDATE sales_order SET currency_id = 5 WHERE sales_order_id % 11 = {rest}
     """,
 )
-"""Values that the contract refuses, and a currency that ISO 4217 doesn't know."""
+"""Changes to values that the contract rejects, and to a currency that is not in ISO 4217."""
 
 DELETIONS = (
     "DELETE FROM sales_order WHERE sales_order_id % 9 = {rest}",  # the payment stays
     "DELETE FROM purchase_order WHERE purchase_order_id % 9 = {rest}",
     """
-WITH gone AS (
+WITH deleted AS (
     SELECT transaction_id, sales_order_id FROM "transaction" WHERE sales_order_id % 9 = {rest}
-), paid AS (DELETE FROM payment USING gone WHERE payment.transaction_id = gone.transaction_id)
-DELETE FROM "transaction" USING gone WHERE "transaction".transaction_id = gone.transaction_id;
+), paid AS (DELETE FROM payment USING deleted WHERE payment.transaction_id = deleted.transaction_id)
+DELETE FROM "transaction" USING deleted WHERE "transaction".transaction_id = deleted.transaction_id;
 DELETE FROM sales_order WHERE sales_order_id % 9 = {rest}
 """,
 )
 
 
 class RandomBusiness:
-    """What happens to the business between two captures."""
+    """Makes random changes in an installation's source."""
 
     def __init__(self, installation: Installation, chance: Random) -> None:
         self.installation = installation
@@ -131,11 +132,10 @@ class RandomBusiness:
 
     def step(self) -> None:
         for _ in range(self.chance.randint(2, 5)):
-            event = self.chance.choice(
-                (self.sell, self.sell, self.alter, self.delete, self.pay, self.spoil, self.mend)
-            )
+            changes = (self.alter, self.delete, self.pay, self.invalidate, self.repair)
+            event = self.chance.choice((self.sell, self.sell, *changes))
             self.installation.change(event())
-        self.installation.change(self.spoil())
+        self.installation.change(self.invalidate())
 
     def sell(self) -> str:
         day = self.chance.choice(DAYS)
@@ -162,12 +162,12 @@ class RandomBusiness:
     def pay(self) -> str:
         return f"UPDATE payment SET paid = NOT paid WHERE payment_id % 4 = {self._rest()}"
 
-    def spoil(self) -> str:
-        """Rows that the contract refuses, and a currency whose orders must wait."""
+    def invalidate(self) -> str:
+        """Return a change to values that the contract rejects, or to an unknown currency."""
         rest = self._rest()
-        return self.chance.choice(REFUSALS).format(rest=rest)
+        return self.chance.choice(REJECTED_CHANGES).format(rest=rest)
 
-    def mend(self) -> str:
+    def repair(self) -> str:
         return (
             "UPDATE sales_order SET agreed_delivery_date = '2022-12-01'"
             " WHERE agreed_delivery_date = 'soon';"
@@ -180,7 +180,7 @@ class RandomBusiness:
         return self.chance.randint(0, 3)
 
     def filter(self, choices: Choices) -> Filter:
-        """One that somebody may choose."""
+        """Return a random filter."""
 
         def some(values: Any, most: int) -> tuple[Any, ...]:
             count = self.chance.choice((0, 0, 0, 1, min(most, len(values))))

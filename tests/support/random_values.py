@@ -16,7 +16,7 @@ _ALPHABET = " aZ09'\"\\,;:{}[]()<>|&!*%$@~`#=+-_/.?\t\n\x01\x7fé東\u200d\u202e
 
 
 def text(chance: Random, longest: int = 12) -> str:
-    """Of characters that mean something to somebody, and of any others."""
+    """Return a text of characters with a special meaning, and of any others."""
     length = chance.randrange(longest + 1)
     return "".join(
         chance.choice(_ALPHABET) if chance.random() < 0.8 else _any_character(chance)
@@ -41,7 +41,7 @@ def _digits(chance: Random) -> str:
 
 
 def _float(size: str) -> Callable[[Random], str]:
-    """Of any bits."""
+    """Return a function that draws a float of random bits."""
 
     def draw(chance: Random) -> str:
         bits = chance.randbytes(struct.calcsize(size))
@@ -80,7 +80,7 @@ def _interval(chance: Random) -> str:
 
 
 def _document(chance: Random, depth: int = 3) -> str:
-    """JSON text, duplicate keys, odd blanks and long numbers among it."""
+    """Return JSON text, which may have duplicate keys, unusual blanks and long numbers."""
     blank = chance.choice(("", "", " ", "\n\t"))
     kind = chance.randrange(6 if depth else 4)
     if kind == 4:

@@ -1,4 +1,4 @@
-"""S3, and AWS's other services, for the tests: moto, made to fail as a network does."""
+"""S3 and other AWS services for tests: moto, with simulated failures."""
 
 import itertools
 import os
@@ -20,15 +20,16 @@ from totes.lake import s3
 if TYPE_CHECKING:
     import pytest
 
-SECRET = "a-secret-nobody-may-see"
+SECRET = "a-secret-access-key"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Happens to the next requests of one method, `times` of them.
+    """A failure of the next requests with one HTTP method, `times` in all.
 
-    With a `status` the service answers that and does nothing; without, it does as it is told and
-    the connection breaks after `sent_bytes` of the answer's body, before its head if that is 0.
+    With a `status`, the service returns it and does nothing. Without, the service executes the
+    request, and the connection breaks after `sent_bytes` of the response body; with 0, before the
+    response.
     """
 
     method: str
@@ -43,34 +44,34 @@ class _Silent(WSGIRequestHandler):
 
 
 NO_PAUSES = ("non_throttling_base_scale", 0.0)
-"""Between the attempts of boto3's clients, in the tests' own process."""
+"""A setting of boto3: no pauses between attempts."""
 
 
 def forget_client() -> None:
-    """AWS's settings are others now: the process keeps no client made by the former ones."""
+    """Discard the cached client, after a change of the AWS configuration."""
     s3._client.cache_clear()
 
 
-_NUMBERS = itertools.count(1)
-"""Of buckets, over all services: moto's are of the process, not of a server."""
+_BUCKET_NUMBERS = itertools.count(1)
+"""Of all servers: moto keeps buckets per process."""
 
 
 class S3Service:
-    """One for the test session; every test has a bucket of its own."""
+    """A server for the test session; each test uses its own bucket."""
 
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server(
-            "127.0.0.1", 0, self._answer, threaded=True, request_handler=_Silent
+            "127.0.0.1", 0, self._respond, threaded=True, request_handler=_Silent
         )
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._one_by_one = threading.Lock()
+        self._lock = threading.Lock()
         self.fault: Fault | None = None
         self.faults = 0
         self.conditional = True
-        """Whether `If-None-Match` is obeyed; there are S3 services that ignore it."""
+        """Whether the service supports `If-None-Match`, which some S3 services ignore."""
         self.authorization = ""
-        """Of the last request."""
+        """The Authorization header of the last request."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -86,7 +87,7 @@ class S3Service:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def environment(self, patch: "pytest.MonkeyPatch") -> None:
-        """The variables by which AWS's tools find a service."""
+        """Set the AWS variables to this service."""
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
         patch.setenv("AWS_ENDPOINT_URL", self.endpoint)
@@ -99,7 +100,7 @@ class S3Service:
         forget_client()
 
     def new_bucket(self) -> str:
-        name = f"bucket-{next(_NUMBERS)}"
+        name = f"bucket-{next(_BUCKET_NUMBERS)}"
         connection = HTTPConnection("127.0.0.1", self._server.server_port)
         connection.request("PUT", f"/{name}")
         assert connection.getresponse().status == 200
@@ -107,19 +108,19 @@ class S3Service:
         return name
 
     def fill(self, bucket: str, keys: Iterable[str]) -> None:
-        """Empty objects, without a request for each."""
+        """Create empty objects, without HTTP requests."""
         for key in keys:
             s3_backends["123456789012"]["aws"].put_object(bucket, key, b"")
 
     def unfinished(self, bucket: str) -> list[str]:
-        """The keys of uploads in parts that nobody has ended."""
+        """The keys of multipart uploads that were neither completed nor aborted."""
         uploads = s3_backends["123456789012"]["aws"].list_multipart_uploads(bucket)
         return [upload.key_name for upload in uploads.values()]
 
     def fail(self, fault: Fault | None) -> None:
         self.fault, self.faults = fault, 0
 
-    def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+    def _respond(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         self.authorization = environ.get("HTTP_AUTHORIZATION", "")
         fault = self.fault
         if fault and fault.method == environ["REQUEST_METHOD"] and self.faults < fault.times:
@@ -130,20 +131,20 @@ class S3Service:
                     return [f'{{"__type": "{fault.code}"}}'.encode()]
                 start(fault.status, [("Content-Type", "application/xml")])
                 return [f"<Error><Code>{fault.code}</Code></Error>".encode()]
-            answer = b"".join(self._serve(environ, start))
-            return _broken_off(answer[: fault.sent_bytes], environ["werkzeug.socket"])
+            response = b"".join(self._serve(environ, start))
+            return _interrupt(response[: fault.sent_bytes], environ["werkzeug.socket"])
         return self._serve(environ, start)
 
     def _serve(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        answer: Iterable[bytes]
+        response: Iterable[bytes]
         if not self.conditional:
             environ.pop("HTTP_IF_NONE_MATCH", None)
-        with self._one_by_one:  # S3 looks and writes in one step, moto in two
-            answer = self._moto(environ, start)
-        return answer
+        with self._lock:  # S3 checks and writes atomically, moto does not
+            response = self._moto(environ, start)
+        return response
 
 
-def _broken_off(sent: bytes, connection: socket.socket) -> Iterator[bytes]:
+def _interrupt(sent: bytes, connection: socket.socket) -> Iterator[bytes]:
     if sent:
         yield sent
     connection.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""A business for the dashboard's tests: currencies, rates, hostile names, history, refusals."""
+"""A business for the dashboard's tests: currencies, rates, hostile names, history, quarantine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,27 +9,28 @@ from pathlib import Path
 import psycopg
 from installation import Installation
 from psycopg import sql
+from replicas import replica_of
 
 from totes.config.settings import Dsn
-from totes.dashboard.served import Served
+from totes.dashboard.backends import Backends
 from totes.demo.simulator import bulk
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore
-from totes.rates import Rates
-from totes.source.catalogue import Scope
+from totes.rates import RateFeed
+from totes.source.catalogue import CaptureScope
 from totes.stages.runner import Pipeline, run_once
 
 SCRIPT = "<script>alert(1)</script>"
 MARKDOWN = "**Bold** [link](http://127.0.0.1) $x^2$ :smile: `code`"
 
 TWINS = "Twin & Sons"
-"""What two counterparties, and all designs but two, are called."""
+"""The name of two counterparties, and of all designs but two."""
 
-CHANGED, DELETED, REFUSED, DEAR = 7, 8, 9, 10
-"""Sales orders to which something happens."""
+CHANGED, DELETED, REJECTED = 7, 8, 9
+"""Keys of sales orders that change."""
 
-NEVER_SEEN = 0
-"""One that was refused as it came."""
+NEVER_ACCEPTED = 0
+"""Key of a sales order whose only version is in quarantine."""
 
 _NAMES = f"""
 UPDATE design SET design_name = '{SCRIPT}' WHERE design_id = (SELECT min(design_id) FROM design);
@@ -57,11 +58,11 @@ _HISTORY = f"""
 UPDATE sales_order SET units_sold = units_sold + 1, unit_price = 9.75
 WHERE sales_order_id = {CHANGED};
 UPDATE sales_order SET agreed_delivery_date = '2022/11/10', units_sold = units_sold + 1
-WHERE sales_order_id = {REFUSED};
+WHERE sales_order_id = {REJECTED};
 INSERT INTO sales_order
-SELECT {NEVER_SEEN}, created_at, last_updated, design_id, staff_id, counterparty_id, units_sold,
+SELECT {NEVER_ACCEPTED}, created_at, last_updated, design_id, staff_id, counterparty_id, units_sold,
     unit_price, currency_id, agreed_delivery_date, agreed_payment_date, agreed_delivery_location_id
-FROM sales_order WHERE sales_order_id = {REFUSED};
+FROM sales_order WHERE sales_order_id = {REJECTED};
 """
 
 _DELETION = f"""
@@ -74,34 +75,34 @@ DELETE FROM sales_order WHERE sales_order_id = {DELETED};
 
 @dataclass(frozen=True)
 class SampleBusiness:
-    """The business, its platform, and the role that the pages read the warehouse as."""
+    """An installation, and the dashboard's login to its warehouse."""
 
     installation: Installation
     reader: Dsn
 
     @property
-    def served(self) -> Served:
-        return Served(self.reader, FolderStore(self.installation.ingestion))
+    def backends(self) -> Backends:
+        return Backends(replica_of(self.reader), FolderStore(self.installation.ingestion))
 
     @property
     def pipeline(self) -> Pipeline:
-        """The installation's, with the exchange rates that come with the program."""
+        """The installation's pipeline, with the bundled exchange rates."""
         installation = self.installation
         return Pipeline(
             installation.source,
-            Scope(),
+            CaptureScope(),
             FolderStore(installation.ingestion),
             FolderStore(installation.processed),
             installation.warehouse,
-            Rates(),
+            RateFeed(),
         )
 
     def catch_up(self) -> None:
-        """Bring the warehouse up to the business."""
+        """Run the pipeline."""
         list(run_once(self.pipeline))
 
-    def live_a_day_on(self) -> None:
-        """The newest order is of the next day, as after midnight."""
+    def move_to_next_day(self) -> None:
+        """Move the newest order to the next day, as after midnight, and run the pipeline."""
         self.installation.change(
             "UPDATE sales_order SET created_at = interval '1 day' + greatest("
             " (SELECT max(created_at) FROM sales_order),"
@@ -112,7 +113,7 @@ class SampleBusiness:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What `totes` is told so that it serves this one."""
+        """The environment of `totes dashboard`."""
         return self.installation.environment | {"TOTES_DASHBOARD_DSN": self.reader.reveal()}
 
 
@@ -120,16 +121,17 @@ class SampleBusiness:
 def sample_business(
     server: EmbeddedServer, template: Source, name: str, folder: Path, orders: int = 150
 ) -> Iterator[SampleBusiness]:
-    """One with nine weeks of business, its databases called after `name`."""
+    """Yield a business that ended eight weeks ago; the names of its databases begin with `name`."""
     source = prepare_source(server.dsn, f"{name}_source", str(template.owner.parts["dbname"]))
     warehouse = prepare_warehouse(server.dsn, f"{name}_warehouse")
     installation = Installation(source.owner, source.reader, warehouse.loader, folder)
     made = SampleBusiness(installation, warehouse.reader)
-    first_day = datetime.now(UTC).date() - timedelta(weeks=9)
-    bulk(installation.owner, orders=orders, first_day=first_day)
+    today = datetime.now(UTC).date()
+    last_day = today - timedelta(weeks=8, days=today.weekday())
+    bulk(installation.owner, orders=orders, last_day=last_day)
     installation.change(_NAMES)
     made.catch_up()
-    installation.ask(f"UPDATE fact_exchange_rate SET source = '{MARKDOWN}'")
+    installation.query(f"UPDATE fact_exchange_rate SET source = '{MARKDOWN}'")
     installation.change(_HISTORY)
     made.catch_up()
     installation.change(_DELETION)

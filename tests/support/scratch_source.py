@@ -1,6 +1,5 @@
-"""A small source of any shape, with the lake it is ingested into: what the capture tests share."""
+"""A small source with any tables, and the lake that it is ingested into."""
 
-import random
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,100 +15,93 @@ from totes.config.settings import Dsn
 from totes.embedded.servers import EmbeddedServer, prepare_source
 from totes.lake.folder import FolderStore
 from totes.lake.manifest import Manifest
-from totes.source.catalogue import Scope
-from totes.stages.ingest import Accept, ingest
+from totes.source.catalogue import CaptureScope
+from totes.stages.ingest import AcceptOptions, ingest
 
 GRANTS = """
-CREATE SCHEMA IF NOT EXISTS shop;
-GRANT USAGE ON SCHEMA shop TO totes_ingest;
-ALTER DEFAULT PRIVILEGES IN SCHEMA shop GRANT SELECT ON TABLES TO totes_ingest;
+CREATE SCHEMA IF NOT EXISTS scratch;
+GRANT USAGE ON SCHEMA scratch TO totes_ingest;
+ALTER DEFAULT PRIVILEGES IN SCHEMA scratch GRANT SELECT ON TABLES TO totes_ingest;
 """
 
-ITEM = "CREATE TABLE item (id int PRIMARY KEY, name text, price numeric)"
-STOCK = "INSERT INTO item SELECT i, 'item ' || i, i + 0.50 FROM generate_series(1, {}) i"
+CREATE_ITEM = "CREATE TABLE item (id int PRIMARY KEY, name text, price numeric)"
+INSERT_ITEMS = "INSERT INTO item SELECT i, 'item ' || i, i + 0.50 FROM generate_series(1, {}) i"
 
 
-CAREFUL = Accept()
+ACCEPT_NOTHING = AcceptOptions()
 
 
 @dataclass
 class ScratchSource:
-    """Schema `shop` of a source; `owner` runs the business, `dsn` may only read it."""
+    """The schema `scratch` of a source. `owner` is the application's role, `dsn` the platform's."""
 
     owner: Dsn
     dsn: Dsn
     lake: Path
-    scope: Scope = field(default_factory=lambda: Scope(schema="shop"))
+    scope: CaptureScope = field(default_factory=lambda: CaptureScope(schema="scratch"))
 
     @property
     def store(self) -> FolderStore:
         return FolderStore(self.lake)
 
     def open(self) -> AbstractContextManager[psycopg.Connection]:
-        """The application's connection, in a transaction that commits at the block's end."""
-        return psycopg.connect(self.owner.reveal(), options="-csearch_path=shop")
+        """Connect as the application, in a transaction that commits at the end of the block."""
+        return psycopg.connect(self.owner.reveal(), options="-csearch_path=scratch")
 
     def run(self, script: str) -> None:
-        """Statements in one transaction, except where the first is one that allows none."""
+        """Run statements in one transaction, unless the first one can't run in a transaction."""
         autocommit = re.match(r"\s*(VACUUM|CLUSTER|COMMIT|ROLLBACK|ALTER TABLE \S+ DETACH)", script)
         with self.open() as connection:
             connection.autocommit = bool(autocommit)
             connection.execute(script.encode())
 
-    def stocked(self, rows: int = 3) -> "ScratchSource":
-        """With a table `item` of so many rows, captured."""
-        self.run(f"{ITEM}; {STOCK.format(rows)}")
+    def with_items(self, rows: int = 3) -> "ScratchSource":
+        """Create a table `item` with so many rows, and capture it."""
+        self.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(rows)}")
         assert self.capture() is not None
         return self
 
-    def capture(self, accept: Accept = CAREFUL) -> Manifest | None:
+    def capture(self, accept: AcceptOptions = ACCEPT_NOTHING) -> Manifest | None:
         return ingest(self.dsn, self.store, self.scope, accept=accept).batch
 
-    def carried(self, table: str = "item") -> list[Line]:
-        """What a capture carries of a table now; nothing where it makes no batch."""
+    def captured_lines(self, table: str = "item") -> list[Line]:
+        """Capture; return the lines of a table, none if there was no batch."""
         batch = self.capture()
         return lake_reader.lines(self.store, batch, table) if batch else []
 
     def changes(self, table: str = "item", key: str = "id") -> set[tuple[str, object]]:
-        """The same as (operation, key)."""
-        carried = self.carried(table)
-        changed = {(line["_op"], line[key]) for line in carried}
-        assert len(changed) == len(carried)
-        return changed
+        """Capture; return operation and key of each line of a table."""
+        lines = self.captured_lines(table)
+        changes = {(line["_op"], line[key]) for line in lines}
+        assert len(changes) == len(lines)
+        return changes
 
-    def truth(self, table: str = "item") -> list[tuple[str | None, ...]]:
-        """The source's rows as its output functions print them, sorted."""
+    def source_rows(self, table: str = "item") -> list[tuple[str | None, ...]]:
+        """Return the rows in the source as text, sorted."""
         with self.open() as connection:
             connection.execute("SET timezone = 'UTC'")
-            relation = sql.Identifier("shop", table)
+            relation = sql.Identifier("scratch", table)
             result = connection.execute(sql.SQL("SELECT * FROM {}").format(relation)).pgresult
             assert result is not None
-            found = [
+            rows = [
                 tuple(_text(result.get_value(row, column)) for column in range(result.nfields))
                 for row in range(result.ntuples)
             ]
-        return lake_reader.sorted_rows(found)
+        return lake_reader.sorted_rows(rows)
 
-    def is_carried_whole(self, table: str = "item") -> bool:
-        """Whether lake and source hold the same rows of the table."""
-        return lake_reader.rows(self.store, table) == self.truth(table)
+    def lake_equals_source(self, table: str = "item") -> bool:
+        """Whether lake and source have the same rows of the table."""
+        return lake_reader.rows(self.store, table) == self.source_rows(table)
 
 
-def scratch_source_on(
+def create_scratch_source(
     server: EmbeddedServer, lake: Path, database: str = "totesys"
 ) -> ScratchSource:
-    """A scratch source on a server of its own."""
+    """Create a scratch source on a server."""
     source = prepare_source(server.dsn, database)
     with psycopg.connect(source.owner.reveal()) as connection:
         connection.execute(GRANTS)
     return ScratchSource(source.owner, source.reader, lake / "lake")
-
-
-def seeded() -> random.Random:
-    """Chance that a failing test can be given again: pytest shows what it printed."""
-    seed = random.randrange(1 << 32)  # noqa: S311  not for secrets
-    print("seed", seed)  # noqa: T201
-    return random.Random(seed)  # noqa: S311
 
 
 def _text(value: bytes | None) -> str | None:
@@ -117,11 +109,11 @@ def _text(value: bytes | None) -> str | None:
 
 
 def once(action: Callable[[], None]) -> Callable[[], None]:
-    """A failpoint's action that happens the first time only."""
-    left = [action]
+    """Return a function that calls `action` only the first time."""
+    remaining = [action]
 
     def act() -> None:
-        if left:
-            left.pop()()
+        if remaining:
+            remaining.pop()()
 
     return act

@@ -1,4 +1,4 @@
-"""A terminal for the tests: a command in a pseudo-terminal, and what is on its screen."""
+"""Run a command in a pseudo-terminal and return the text on its screen."""
 
 import fcntl
 import os
@@ -16,15 +16,15 @@ _SEQUENCE = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])")
 
 
 @dataclass(frozen=True)
-class Shown:
-    """How a command ended and all that it wrote to its terminal."""
+class ScreenOutput:
+    """A command's exit code and all that it wrote to its terminal."""
 
     exit_code: int
     written: str
 
     @property
     def lines(self) -> list[str]:
-        """What is to be read in the end, down to the cursor's line, and without the colours."""
+        """The text on the screen at the end, down to the cursor's line, without colours."""
         return _lines(self.written)
 
 
@@ -35,17 +35,17 @@ def run(
     columns: int = 80,
     rows: int = 24,
     meanwhile: Callable[[Callable[[bytes], object]], object] = lambda _type: None,
-) -> Shown:
-    r"""Run it in a terminal of that size.
+) -> ScreenOutput:
+    r"""Run a command in a terminal of that size.
 
-    `meanwhile` is called beside it, with a function that types: b"\x03" is Ctrl-C.
+    `meanwhile` is called in a thread with a function that types keys: b"\x03" is Ctrl-C.
     """
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    known = {k: v for k, v in environment.items() if k not in {"COLUMNS", "LINES"}}
+    inherited = {k: v for k, v in environment.items() if k not in {"COLUMNS", "LINES"}}
     with subprocess.Popen(
         command,
-        env={"TERM": "xterm-256color", **known},
+        env={"TERM": "xterm-256color", **inherited},
         stdin=follower,
         stdout=follower,
         stderr=follower,
@@ -60,13 +60,13 @@ def run(
             written += chunk
         typist.join()
     os.close(leader)
-    return Shown(process.returncode, written.decode(errors="replace"))
+    return ScreenOutput(process.returncode, written.decode(errors="replace"))
 
 
 def _read(leader: int) -> bytes:
     try:
         return os.read(leader, 65_536)
-    except OSError:  # Linux's way to say that nobody has the other end
+    except OSError:  # Linux raises it when the other end is closed
         return b""
 
 

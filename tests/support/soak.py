@@ -1,9 +1,9 @@
-"""A soak: a hostile business, a platform to which everything happens, and a proof every round.
+"""A soak: a hostile business and a platform with random faults, compared after each round.
 
-    python tests/soak.py --seed 1 --minutes 60
+    python tests/support/soak.py --seed 1 --minutes 60
 
-One seed chooses all of it, and is one sequence of choices, however fast the machine; the minutes
-only say at which round's end it stops. The last line is the verdict.
+The seed determines all random choices, independent of the machine's speed; the minutes only
+determine the round after which it stops. The last line is the result.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from checksums import checksums
 from faults import restart
 from psycopg import sql
 from soak_business import Business
-from soak_child import HUNG, UNFORESEEN, Child, Errand, Report, gate
+from soak_child import HUNG, UNEXPECTED, Child, Report, Task, gate
 from soak_plan import FAULTS, STAGES, Round, Step, rounds
 from source_audit import TABLES, Finding, SourceAudit
 
@@ -36,24 +36,23 @@ import totes
 from totes.config.settings import Dsn
 from totes.embedded.servers import EmbeddedServer, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore
-from totes.source.catalogue import Scope
+from totes.source.catalogue import CaptureScope
 from totes.stages.runner import Pipeline
 
-KINDS = ("lost", "doubled", "altered", "unforeseen")
-"""What must be none: of the data, and errors of the platform that are not its own messages."""
+KINDS = ("lost", "doubled", "altered", "unexpected")
+"""Kinds of findings: in the data, and errors of the platform without a message of its own."""
 
-SHOWN = 20
-"""Findings that are printed."""
+PRINTED_FINDINGS = 20
 
 KILLED = -9
 
-MANY = 1000
-"""Minutes, where the number of rounds is what ends it."""
+REPEAT_MINUTES = 1000
+"""For a repetition, which the number of rounds ends."""
 
 _VERIFIED = {"missing": "lost", "surplus": "doubled", "different": "altered"}
 
 _SERVER = {
-    "fsync": "off",  # servers are killed here, the machine isn't
+    "fsync": "off",  # servers are killed, but the machine is not
     "full_page_writes": "off",
     "shared_buffers": "64MB",
 }
@@ -61,7 +60,7 @@ _SERVER = {
 
 @dataclass
 class Tally:
-    """What a soak has done and found."""
+    """The counts and findings of a soak."""
 
     seed: int
     rounds: int = 0
@@ -71,7 +70,7 @@ class Tally:
     kills: int = 0
     replays: int = 0
     faults: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(FAULTS, 0)))
-    """How often each kind did happen, not only was meant to."""
+    """How often each fault happened; a planned fault may not happen."""
 
     findings: list[Finding] = field(default_factory=list)
     seconds: float = 0.0
@@ -95,8 +94,8 @@ class Tally:
         )
 
 
-class World:
-    """A source, a lake and a warehouse, from their beginning on."""
+class Environment:
+    """A source, a lake and a warehouse, which begin empty."""
 
     def __init__(
         self, servers: tuple[EmbeddedServer, EmbeddedServer], folder: Path, seed: str
@@ -109,7 +108,7 @@ class World:
         ]
         self.pipeline = Pipeline(
             source.reader,
-            Scope(),
+            CaptureScope(),
             FolderStore(folder / "ingestion"),
             FolderStore(folder / "processed"),
             self._warehouses[0].loader,
@@ -124,30 +123,30 @@ class World:
         (folder / "reports").mkdir(parents=True)
 
     def remove(self) -> None:
-        """Nothing of it is left."""
+        """Remove all databases and files."""
         self.business.close()
         _drop(self._source_server, self.pipeline.source)
-        for made in self._warehouses:
-            _drop(self._warehouse_server, made.loader)
+        for warehouse in self._warehouses:
+            _drop(self._warehouse_server, warehouse.loader)
         shutil.rmtree(self._folder)
 
     def start(
         self, *commands: str, step: Step | None = None, gate: Any = None, **into: Any
     ) -> Child:
         report = self._folder / "reports" / f"{next(self._numbers)}.json"
-        return Child(Errand(self.pipeline, commands, report, step, **into), gate)
+        return Child(Task(self.pipeline, commands, report, step, **into), gate)
 
-    def unharmed(self, *commands: str, **into: Any) -> tuple[list[Finding], Report]:
-        """Run this without a fault; it must succeed."""
+    def run_without_fault(self, *commands: str, **into: Any) -> tuple[list[Finding], Report]:
+        """Run commands without a fault; they must succeed."""
         child = self.start(*commands, **into)
-        findings = list(_innocent(child))
-        return findings + list(self.noted(child)), child.report
+        findings = list(_require_success(child))
+        return findings + list(self.record_created(child)), child.report
 
-    def noted(self, child: Child) -> Iterator[Finding]:
-        """What one was told to have published, and another has published otherwise."""
+    def record_created(self, child: Child) -> Iterator[Finding]:
+        """Record the objects that a child created; yield those that another created differently."""
         for path, content in child.report.created.items():
             if self._published.setdefault(path, content) != content:
-                yield Finding("altered", "lake", path, None, "two have published it")
+                yield Finding("altered", "lake", path, None, "two processes created it")
 
     def restart(self, which: str, mode: str) -> None:
         if which == "source":
@@ -155,8 +154,8 @@ class World:
         else:
             restart(self._warehouse_server, mode)
 
-    def rewritten(self) -> Iterator[Finding]:
-        """What the lake had and has no more, or otherwise."""
+    def changed_objects(self) -> Iterator[Finding]:
+        """Yield objects of the lake that were deleted or changed."""
         found = {
             path: (path.stat().st_size, path.stat().st_mtime_ns)
             for store in (self.pipeline.ingestion, self.pipeline.processed)
@@ -166,17 +165,17 @@ class World:
         for path, state in self._objects.items():
             if found.get(path) != state:
                 kind = "altered" if path in found else "lost"
-                yield Finding(kind, "lake", str(path), None, "was there before")
+                yield Finding(kind, "lake", str(path), None, "existed before")
         for name, content in self._published.items():
             path = Path(name)
             if path not in found:
                 yield Finding("lost", "lake", name, None, "was published")
             elif hashlib.sha256(path.read_bytes()).hexdigest() != content:
-                yield Finding("altered", "lake", name, None, "was published otherwise")
+                yield Finding("altered", "lake", name, None, "was published with other content")
         self._objects = found
 
-    def ingested(self) -> Iterator[Finding]:
-        """Every column of every table, also those that no star has."""
+    def compare_ingested(self) -> Iterator[Finding]:
+        """Compare the ingestion store with the source: every column of every table."""
         for table in TABLES:
             expected = lake_reader.sorted_rows(self.source_audit.rows(table))
             try:
@@ -186,23 +185,23 @@ class World:
                 continue
             for row in {*expected} ^ {*found}:
                 kind = "altered" if row in found else "lost"
-                yield Finding(kind, table, str(row[0]), None, f"of the lake: {row}")
+                yield Finding(kind, table, str(row[0]), None, f"in the lake: {row}")
 
-    def replayed(self, which: str, number: int, chosen: float) -> Iterator[Finding]:
-        """A new database has the same in it, as of now or as of the end of an earlier round."""
+    def compare_replayed(self, which: str, number: int, earlier_share: float) -> Iterator[Finding]:
+        """Replay into a new database, and compare it as of now or of an earlier round's end."""
         batches = sorted(self._checksums)
         earlier = batches[:-1] or batches
-        batch = batches[-1] if which == "all" else earlier[int(chosen * len(earlier))]
+        batch = batches[-1] if which == "all" else earlier[int(earlier_share * len(earlier))]
         new = prepare_warehouse(self._warehouse_server.dsn, f"replay_{number}")
         self._warehouses.append(new)
-        upto = None if which == "all" else batch
-        findings, _ = self.unharmed("replay-into", into=new.loader, upto=upto)
+        last_batch = None if which == "all" else batch
+        findings, _ = self.run_without_fault("replay-into", into=new.loader, last_batch=last_batch)
         yield from findings
         if not findings:
-            yield from _unequal(self._checksums[batch], checksums(new.loader), batch)
+            yield from _compare_checksums(self._checksums[batch], checksums(new.loader), batch)
 
-    def remember(self) -> None:
-        """What the warehouse has as of its newest batch."""
+    def record_checksums(self) -> None:
+        """Record the warehouse's checksums as of its newest batch."""
         self._checksums[max(self.source_audit.batches)] = checksums(self.pipeline.warehouse)
 
 
@@ -212,18 +211,18 @@ def _drop(server: EmbeddedServer, database: Dsn) -> None:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
-def _unequal(live: dict[str, Any], new: dict[str, Any], batch: int) -> Iterator[Finding]:
+def _compare_checksums(live: dict[str, Any], new: dict[str, Any], batch: int) -> Iterator[Finding]:
     for table, content in live.items():
         if content != new[table]:
-            text = f"replayed it is {new[table]}, not {content}"
+            text = f"replayed as {new[table]}, loaded as {content}"
             yield Finding("altered", table, "-", batch, text)
 
 
-def _innocent(child: Child) -> Iterator[Finding]:
-    """A child that nothing happened to must succeed."""
+def _require_success(child: Child) -> Iterator[Finding]:
+    """Wait for a child without a fault, which must succeed."""
     if code := child.end():
-        commands = ", ".join(child.errand.commands)
-        yield Finding("unforeseen", commands, "-", None, f"ended with {code}: {child.report.said}")
+        commands = ", ".join(child.task.commands)
+        yield Finding("unexpected", commands, "-", None, f"ended with {code}: {child.report.error}")
 
 
 class Soak:
@@ -234,108 +233,114 @@ class Soak:
             stack.enter_context(EmbeddedServer(home / "source", _SERVER)),
             stack.enter_context(EmbeddedServer(home / "warehouse", _SERVER)),
         )
-        self._world: World | None = None
+        self._environment: Environment | None = None
         self._before: Counter[str] = Counter()
-        """Changes and batches of earlier worlds."""
+        """Changes, events and batches of earlier environments."""
 
     def round(self, plan: Round) -> None:
-        if plan.begins_a_world or self._world is None:
-            self.leave()
+        if plan.needs_new_environment or self._environment is None:
+            self.close_environment()
             folder = self._home / str(plan.number)
-            self._world = World(self._servers, folder, f"{self.tally.seed}, {plan.number}")
-        world, tally = self._world, self.tally
+            self._environment = Environment(
+                self._servers, folder, f"{self.tally.seed}, {plan.number}"
+            )
+        environment, tally = self._environment, self.tally
         for step in plan.steps:
-            tally.findings += self._step(world, step)
-        tally.findings += self._compare(world, plan)
+            tally.findings += self._step(environment, step)
+        tally.findings += self._compare(environment, plan)
         tally.rounds += 1
-        tally.changes = self._before["changes"] + world.source_audit.changes()
-        tally.events = self._before["events"] + world.business.events
-        tally.batches = self._before["batches"] + len(world.source_audit.batches)
+        tally.changes = self._before["changes"] + environment.source_audit.changes()
+        tally.events = self._before["events"] + environment.business.events
+        tally.batches = self._before["batches"] + len(environment.source_audit.batches)
 
-    def leave(self) -> None:
-        if self._world is not None:
+    def close_environment(self) -> None:
+        if self._environment is not None:
             tally = self.tally
             self._before = Counter(
                 changes=tally.changes, events=tally.events, batches=tally.batches
             )
-            if tally.findings:  # to be looked at
-                self._world.business.close()
+            if tally.findings:  # keep it for analysis
+                self._environment.business.close()
             else:
-                self._world.remove()
-            self._world = None
+                self._environment.remove()
+            self._environment = None
 
-    def _step(self, world: World, step: Step) -> Iterator[Finding]:
-        world.business.run(step.before)
+    def _step(self, environment: Environment, step: Step) -> Iterator[Finding]:
+        environment.business.run(step.before)
         if step.prepared and (earlier := STAGES[: _position(step.command)]):
-            findings, _ = world.unharmed(*earlier)
+            findings, _ = environment.run_without_fault(*earlier)
             yield from findings
-        rivals = step.nth if step.fault == "rivals" else 1
-        together = gate(rivals) if rivals > 1 else None
-        victims = [world.start(step.command, step=step, gate=together) for _ in range(rivals)]
-        beside = [world.start(command) for command in step.beside]
-        world.business.run(step.moment)
+        processes = step.nth if step.fault == "concurrent-runs" else 1
+        together = gate(processes) if processes > 1 else None
+        faulty = [
+            environment.start(step.command, step=step, gate=together) for _ in range(processes)
+        ]
+        beside = [environment.start(command) for command in step.beside]
+        environment.business.run(step.moment)
         if step.fault == "kill-at-random":
-            victims[0].kill()
+            faulty[0].kill()
         elif step.fault.startswith("restart-"):
-            world.restart(step.fault.removeprefix("restart-"), step.what)
-        world.business.run(step.during - step.moment)
-        codes = [child.end() for child in victims + beside][:rivals]
-        self._count(step, codes, sum(victim.report.happened for victim in victims))
-        harmed = [] if step.fault == "rivals" else victims
+            environment.restart(step.fault.removeprefix("restart-"), step.what)
+        environment.business.run(step.during - step.moment)
+        codes = [child.end() for child in faulty + beside][:processes]
+        self._count(step, codes, sum(child.report.happened for child in faulty))
+        harmed = [] if step.fault == "concurrent-runs" else faulty
         if step.fault.startswith("restart-"):
             harmed = harmed + beside
-        for child in victims + beside:
-            yield from _guilty(step, child) if child in harmed else _innocent(child)
-            yield from world.noted(child)
-        yield from world.source_audit.half_loaded(world.pipeline.warehouse.reveal())
+        for child in faulty + beside:
+            yield from _allow_failure(step, child) if child in harmed else _require_success(child)
+            yield from environment.record_created(child)
+        yield from environment.source_audit.find_partial_loads(
+            environment.pipeline.warehouse.reveal()
+        )
 
     def _count(self, step: Step, codes: list[int], happened: int) -> None:
-        """Only what did happen: a killed child has died of it."""
+        """Count the faults that happened; for kills, the killed children."""
         if step.fault.startswith("kill-"):
             happened = codes.count(KILLED)
             self.tally.kills += happened
         elif step.fault == "full-disk":
             happened = int(codes[0] != 0)
-        elif step.fault == "rivals":
+        elif step.fault == "concurrent-runs":
             happened = int(not any(codes))
         elif step.fault.startswith("restart-"):
             happened = 1
         self.tally.faults[step.fault] += happened
 
-    def _compare(self, world: World, plan: Round) -> Iterator[Finding]:
-        """All that is pending, unharmed; then what the platform says of itself, and the witness."""
-        findings, _ = world.unharmed("run")
+    def _compare(self, environment: Environment, plan: Round) -> Iterator[Finding]:
+        """Run all stages without faults; compare with verify and with the source audit."""
+        findings, _ = environment.run_without_fault("run")
         yield from findings
         if findings:
             return
-        findings, report = world.unharmed("verify")
+        findings, report = environment.run_without_fault("verify")
         yield from findings
         for kind, table, key in report.found:
-            yield Finding(_VERIFIED[kind], table, key, None, "says verify")
-        yield from world.source_audit.follow()
-        yield from world.source_audit.compare(world.pipeline.warehouse.reveal())
-        yield from world.ingested()
-        yield from world.rewritten()
-        world.remember()
+            yield Finding(_VERIFIED[kind], table, key, None, "found by verify")
+        yield from environment.source_audit.replay_batches()
+        yield from environment.source_audit.compare(environment.pipeline.warehouse.reveal())
+        yield from environment.compare_ingested()
+        yield from environment.changed_objects()
+        environment.record_checksums()
         if plan.replay:
             self.tally.replays += 1
-            yield from world.replayed(plan.replay, plan.number, plan.chosen)
+            yield from environment.compare_replayed(plan.replay, plan.number, plan.earlier_share)
 
 
 def _position(command: str) -> int:
     return STAGES.index(command) if command in STAGES else 0
 
 
-def _guilty(step: Step, child: Child) -> Iterator[Finding]:
-    """One that a fault happened to may fail, in the platform's own words."""
+def _allow_failure(step: Step, child: Child) -> Iterator[Finding]:
+    """Wait for a child with a fault, which may fail with one of the platform's errors."""
     code = child.end()
-    if code == HUNG or (code == UNFORESEEN and step.fault != "full-disk"):
-        commands = ", ".join(child.errand.commands)
-        yield Finding("unforeseen", commands, "-", None, f"{step.fault}: {child.report.said}")
+    if code == HUNG or (code == UNEXPECTED and step.fault != "full-disk"):
+        commands = ", ".join(child.task.commands)
+        yield Finding("unexpected", commands, "-", None, f"{step.fault}: {child.report.error}")
 
 
 def failpoints() -> list[str]:
-    """All that the platform has."""
+    """Return the names of all failpoints."""
     package = Path(totes.__file__).parent
     return sorted(
         {
@@ -351,22 +356,22 @@ def soak(
     home: Path,
     *,
     seconds: float,
-    most_rounds: int | None = None,
+    max_rounds: int | None = None,
     watch: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
-    """Rounds until the time is over, or there were so many, or one has found something.
+    """Run rounds until the time is over, there were `max_rounds`, or one has findings.
 
-    `watch` is told after each.
+    `watch` is called after each round.
     """
     began = time.monotonic()
     with ExitStack() as stack:
         run = Soak(seed, home, stack)
-        stack.callback(run.leave)
+        stack.callback(run.close_environment)
         for plan in rounds(seed, failpoints()):
             run.round(plan)
             run.tally.seconds = time.monotonic() - began
             watch(run.tally)
-            enough = most_rounds is not None and plan.number >= most_rounds
+            enough = max_rounds is not None and plan.number >= max_rounds
             if run.tally.findings or enough or run.tally.seconds >= seconds:
                 return run.tally
     raise AssertionError
@@ -374,37 +379,44 @@ def soak(
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seed", type=int, required=True, help="chooses everything")
-    parser.add_argument("--minutes", type=float, default=1.0, help="ends with the round after them")
-    parser.add_argument("--rounds", type=int, help="ends after so many rounds at the latest")
-    parser.add_argument("--home", type=Path, help="an empty folder, where what went wrong stays")
-    parser.add_argument("--json", action="store_true", help="the verdict as JSON")
-    chosen = parser.parse_args(arguments)
+    parser.add_argument("--seed", type=int, required=True, help="random seed")
+    parser.add_argument(
+        "--minutes", type=float, default=1.0, help="stop after the round in which this time ends"
+    )
+    parser.add_argument("--rounds", type=int, help="maximum number of rounds")
+    parser.add_argument(
+        "--home", type=Path, help="an empty folder, which is kept if there are findings"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    options = parser.parse_args(arguments)
     with ExitStack() as stack:
-        temporary = chosen.home or stack.enter_context(
+        temporary = options.home or stack.enter_context(
             tempfile.TemporaryDirectory(prefix="totes-soak-")
         )
         tally = soak(
-            chosen.seed,
+            options.seed,
             Path(temporary),
-            seconds=chosen.minutes * 60,
-            most_rounds=chosen.rounds,
-            watch=lambda tally: _say(f"round {tally.rounds}, {tally.seconds:.0f} s", sys.stderr),
+            seconds=options.minutes * 60,
+            max_rounds=options.rounds,
+            watch=lambda tally: _print(f"round {tally.rounds}, {tally.seconds:.0f} s", sys.stderr),
         )
-    for finding in tally.findings[:SHOWN]:
-        _say(
+    for finding in tally.findings[:PRINTED_FINDINGS]:
+        _print(
             f"{finding.kind}: {finding.table}, key {finding.key}, batch {finding.batch}:"
             f" {finding.text}",
             sys.stderr,
         )
     if tally.findings:
-        again = f"--seed {tally.seed} --rounds {tally.rounds} --minutes {MANY}"
-        _say(f"Found in round {tally.rounds}. Again: python tests/soak.py {again}", sys.stderr)
-    _say(tally.to_json() if chosen.json else str(tally), sys.stdout)
+        again = f"--seed {tally.seed} --rounds {tally.rounds} --minutes {REPEAT_MINUTES}"
+        _print(
+            f"Found in round {tally.rounds}. Repeat with: python tests/support/soak.py {again}",
+            sys.stderr,
+        )
+    _print(tally.to_json() if options.json else str(tally), sys.stdout)
     return 1 if tally.findings else 0
 
 
-def _say(text: str, where: TextIO) -> None:
+def _print(text: str, where: TextIO) -> None:
     print(text, file=where, flush=True)
 
 

@@ -1,7 +1,7 @@
-"""The business of a soak: the simulator's, and what no simulator of a sane one would do.
+"""The business of a soak: the simulator's events, and long transactions with unusual changes.
 
-Two sessions hold transactions open over captures, with deletions, changed keys and savepoints, on
-orders that are too old for the simulator to touch: nobody ever waits for another.
+Two sessions keep transactions open across captures, with deletions, changed keys and savepoints.
+They change orders that are too old for the simulator to change, so no session waits for another.
 """
 
 from collections.abc import Callable
@@ -14,16 +14,16 @@ from faults import restart
 from psycopg import errors, sql
 
 from totes.demo.simulator import HOSTILE, Simulator, bulk
-from totes.demo.simulator.actions import RECENT
+from totes.demo.simulator.actions import RECENT_ORDERS
 from totes.embedded.servers import EmbeddedServer, Source
 
-ORDERS = RECENT + 200
-"""Of each kind, to begin with."""
+ORDERS = RECENT_ORDERS + 200
+"""Number of initial orders of each kind."""
 
-_OLD = RECENT + 100
-"""So far behind the newest id, the simulator touches nothing."""
+_OLD = RECENT_ORDERS + 100
+"""Orders so far behind the newest id are not changed by the simulator."""
 
-MEDDLING = 0.2
+SESSION_SHARE = 0.2
 """The share of events that are not the simulator's."""
 
 _DEALS: tuple[tuple[LiteralString, LiteralString, LiteralString], ...] = (
@@ -50,16 +50,18 @@ _CHANGE_KEY: LiteralString = (
     "UPDATE {table} SET {id} = {new} WHERE {id} = {key} AND {new} IS NOT NULL"
 )
 
-type Act = Callable[[Random, str, str, str], None]
-"""With an order's table and its columns of a price and a quantity."""
+type Change = Callable[[Random, str, str, str], None]
+"""Takes an order's table and its columns of a price and a quantity."""
 
 
 class Business:
-    """`server` is the source's; the same seed makes the same events in the same order."""
+    """A business in `source` on `server`; the same seed makes the same events in the same order."""
 
     def __init__(self, server: EmbeddedServer, source: Source, seed: str) -> None:
         self._server, self._source, self._seed = server, source, seed
-        self._owner = source.owner.replace(options="-clock_timeout=20s")  # whatever hangs, fails
+        self._owner = source.owner.replace(
+            options="-clock_timeout=20s"
+        )  # a statement that hangs fails
         self._chance = Random(seed)  # noqa: S311  not for secrets
         self.events = 0
         self._restarts = 0
@@ -69,20 +71,20 @@ class Business:
     def _open(self) -> None:
         seed = Random(f"{self._seed}, {self._restarts}").getrandbits(32)  # noqa: S311  no secret
         self._simulator = Simulator(self._owner, seed=seed, mix=HOSTILE)
-        self._meddlers = [_Meddler(self._source, self._chance) for _ in range(2)]
+        self._sessions = [_LongSession(self._source, self._chance) for _ in range(2)]
 
     def run(self, events: int) -> None:
         for _ in range(events):
             self.events += 1
-            if self._chance.random() < MEDDLING:
-                self._chance.choice(self._meddlers).step()
+            if self._chance.random() < SESSION_SHARE:
+                self._chance.choice(self._sessions).step()
             elif self._chance.random() < 0.02:
                 self._freeze()
             else:
                 self._simulator.step()
 
     def restart(self, mode: str) -> None:
-        """Restart the source's server; whatever was open is lost."""
+        """Restart the source's server; open transactions are lost."""
         restart(self._server, mode)
         self.close()
         self._restarts += 1
@@ -91,11 +93,11 @@ class Business:
     def close(self) -> None:
         with suppress(psycopg.OperationalError):
             self._simulator.close()
-        for meddler in self._meddlers:
-            meddler.close()
+        for session in self._sessions:
+            session.close()
 
     def _freeze(self) -> None:
-        """Rows lose the mark of the transaction that wrote them, for the server's own use."""
+        """Freeze a table's rows, which replaces the transaction ids that wrote them."""
         table = self._chance.choice(["payment", "sales_order", "staff", "transaction"])
         with (
             psycopg.connect(self._source.superuser.reveal(), autocommit=True) as connection,
@@ -107,14 +109,14 @@ class Business:
             )
 
 
-class _Meddler:
-    """One session; each step is a statement in a transaction that goes on for some more."""
+class _LongSession:
+    """A session with transactions of several steps, one statement each."""
 
     def __init__(self, source: Source, chance: Random) -> None:
         self._chance = chance
         self._connection = psycopg.connect(
             source.owner.reveal(),
-            options="-clock_timeout=20ms",  # the other one has it
+            options="-clock_timeout=20ms",  # the other session may hold the lock
             cursor_factory=psycopg.ClientCursor,  # no portal stays open that VACUUM would wait for
         )
         self._left = 0
@@ -128,15 +130,15 @@ class _Meddler:
             self._left = self._chance.randint(1, 12)
         self._left -= 1
         deal = self._chance.choice(_DEALS)
-        acts: list[Act] = [self._change_key, self._cancel, self._correct, self._rewrite]
-        act = self._chance.choice(acts)
-        chance = Random(self._chance.random())  # noqa: S311  what it draws depends on the rows
-        undone = self._chance.random() < 0.2
-        self._connection.execute("SELECT")  # the transaction is begun, what follows a savepoint
+        changes: list[Change] = [self._change_key, self._cancel, self._correct, self._rewrite]
+        change = self._chance.choice(changes)
+        chance = Random(self._chance.random())  # noqa: S311  the number of draws depends on the rows
+        is_undone = self._chance.random() < 0.2
+        self._connection.execute("SELECT")  # begins the transaction; the next is a savepoint
         try:
             with self._connection.transaction():
-                act(chance, *deal)
-                if undone:
+                change(chance, *deal)
+                if is_undone:
                     raise psycopg.Rollback
         except (errors.LockNotAvailable, errors.IntegrityError):
             self._connection.rollback()
@@ -148,11 +150,11 @@ class _Meddler:
             self._connection.rollback()
 
     def _deal(self, chance: Random, table: str) -> tuple[int | None, ...] | None:
-        """Keys of an old order, its transaction and its payment, as far as there are such."""
+        """Return the keys of an old order, its transaction and its payment (None if missing)."""
         return self._do(_OLD_DEAL, table, recent=_OLD, n=chance.randrange(60)).fetchone()
 
     def _change_key(self, chance: Random, order: str, _price: str, _quantity: str) -> None:
-        """To a new one or one that was free; what refers to it follows."""
+        """Change a key to a new or an unused one; references follow."""
         keys = self._deal(chance, order)
         if keys is None:
             return
@@ -167,7 +169,7 @@ class _Meddler:
 
     def _cancel(self, chance: Random, table: str, _price: str, _quantity: str) -> None:
         keys = self._deal(chance, table)
-        if keys is None or chance.random() < 0.5:  # they must last
+        if keys is None or chance.random() < 0.5:  # keep enough orders
             return
         order, transaction, payment = keys
         for part, key in (("payment", payment), ("transaction", transaction), (table, order)):
@@ -175,7 +177,7 @@ class _Meddler:
                 self._do("DELETE FROM {table} WHERE {id} = {key}", part, key=key)
 
     def _correct(self, chance: Random, table: str, price: str, quantity: str) -> None:
-        """Without a word in last_updated."""
+        """Change a value without changing last_updated."""
         if keys := self._deal(chance, table):
             self._do(
                 "UPDATE {table} SET {column} = {value} WHERE {id} = {key}",
@@ -186,7 +188,7 @@ class _Meddler:
             )
 
     def _rewrite(self, chance: Random, table: str, _price: str, _quantity: str) -> None:
-        """As it is: no new version."""
+        """Write a row unchanged, which is no new version."""
         if keys := self._deal(chance, table):
             self._do(
                 "UPDATE {table} SET last_updated = last_updated WHERE {id} = {key}",

@@ -1,4 +1,4 @@
-"""A process of a soak: runs some of the platform's commands while a fault happens to it."""
+"""A child process of a soak, which runs commands of the platform with a fault."""
 
 import json
 import multiprocessing
@@ -16,14 +16,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import faults
-from faults import COMMIT, Cut, Fault, FaultyStore, Given, Proxy, at_the
+from faults import COMMIT, Cut, Fault, FaultyStore, Given, Proxy, on_nth_call
 from soak_plan import Step
 
 from totes import failpoint
 from totes.config.settings import Dsn
 from totes.errors import TotesError
 from totes.lake.folder import FolderStore
-from totes.lake.manifest import digest
+from totes.lake.manifest import sha256_hex
 from totes.operations.verify import verify
 from totes.source import snapshot
 from totes.stages.replay import replay
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 LONGEST_SECONDS = 600
-"""A child that lives longer hangs."""
+"""Timeout of a child process."""
 
 HUNG = 124
-"""Exit code of one that did."""
+"""Exit code of a child that timed out."""
 
-UNFORESEEN = 1
-"""Exit code of an error that is none of the platform's own."""
+UNEXPECTED = 1
+"""Exit code of an error that is not a TotesError."""
 
 _STORE_FAULTS: Mapping[str, Fault] = MappingProxyType(
     {f"store-{fault.name.lower()}": fault for fault in Fault}
@@ -54,36 +54,36 @@ _PROCESSES.set_forkserver_preload(
         "totes.operations.verify",
     ]
 )
-"""A child is a fork of a process that has imported everything, and has done nothing yet."""
+"""A child is a fork of a process that has only imported these modules."""
 
 
 @dataclass(frozen=True)
-class Errand:
-    """What a child is to do, what happens to it (nothing without `step`), where it reports."""
+class Task:
+    """A child's commands, its fault (none without `step`), and the file of its report."""
 
     pipeline: Pipeline
     commands: tuple[str, ...]
     report: Path
     step: Step | None = None
     into: Dsn | None = None
-    upto: int | None = None
+    last_batch: int | None = None
 
 
 @dataclass
 class Report:
-    """What a child that lived to its end has to say: how often the fault happened."""
+    """The result of a child that was not killed; `happened` is how often the fault happened."""
 
     happened: int = 0
-    said: str = ""
+    error: str = ""
     found: list[tuple[str, str, str]] = field(default_factory=list)
-    """By verify: what is different, the table, the key."""
+    """Differences that verify found: kind, table, key."""
 
     created: dict[str, str] = field(default_factory=dict)
-    """What it published, by path: the digest of its content."""
+    """Digests of the objects that it created, by path."""
 
 
-class NotedStore(FolderStore):
-    """Remembers what it was told to have published."""
+class RecordingStore(FolderStore):
+    """A folder store that records the objects that it created."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -92,23 +92,23 @@ class NotedStore(FolderStore):
     def create(self, key: str, data: bytes) -> bool:
         created = super().create(key, data)
         if created:
-            self.created[f"{self.url}/{key}"] = digest(data)
+            self.created[f"{self.url}/{key}"] = sha256_hex(data)
         return created
 
 
 def gate(children: int) -> Any:
-    """Where so many wait for one another."""
+    """Return a barrier for a number of children."""
     return _PROCESSES.Barrier(children)
 
 
 class Child:
-    """One errand, under way from the beginning."""
+    """A process that runs a task."""
 
-    def __init__(self, errand: Errand, gate: Any = None) -> None:
-        """It begins when all have come to the `gate`, where one is given."""
-        self.errand = errand
+    def __init__(self, task: Task, gate: Any = None) -> None:
+        """The process starts its commands when all children have reached the `gate`."""
+        self.task = task
         self._process: BaseProcess = _PROCESSES.Process(
-            target=_work, args=(errand, gate), daemon=True
+            target=_work, args=(task, gate), daemon=True
         )
         self._process.start()
 
@@ -116,7 +116,7 @@ class Child:
         self._process.kill()
 
     def end(self) -> int:
-        """Its exit code, once it has ended."""
+        """Wait for the end of the process, and return its exit code."""
         self._process.join(LONGEST_SECONDS)
         if self._process.exitcode is None:
             self._process.kill()
@@ -126,55 +126,55 @@ class Child:
 
     @property
     def report(self) -> Report:
-        path = self.errand.report
+        path = self.task.report
         return Report(**json.loads(path.read_text())) if path.exists() else Report()
 
 
-def _work(errand: Errand, gate: Any) -> None:
+def _work(task: Task, gate: Any) -> None:
     report, code = Report(), 0
     if gate:
         gate.wait(LONGEST_SECONDS)
     with ExitStack() as stack:
         stores = [
-            NotedStore(Path(store.url))
-            for store in (errand.pipeline.ingestion, errand.pipeline.processed)
+            RecordingStore(Path(store.url))
+            for store in (task.pipeline.ingestion, task.pipeline.processed)
         ]
-        pipeline = replace(errand.pipeline, ingestion=stores[0], processed=stores[1])
+        pipeline = replace(task.pipeline, ingestion=stores[0], processed=stores[1])
         count: Callable[[], int] = int
-        if errand.step:
-            pipeline, count = stack.enter_context(_suffering(pipeline, errand.step))
+        if task.step:
+            pipeline, count = stack.enter_context(_with_fault(pipeline, task.step))
         try:
-            for command in errand.commands:
-                report.found += _run(command, replace(errand, pipeline=pipeline))
+            for command in task.commands:
+                report.found += _run(command, replace(task, pipeline=pipeline))
         except TotesError as error:
-            report.said, code = str(error), error.exit_code
-        except BaseException:  # noqa: BLE001  the soak tells it
-            report.said, code = traceback.format_exc(), UNFORESEEN
+            report.error, code = str(error), error.exit_code
+        except BaseException:  # noqa: BLE001  the soak reports it
+            report.error, code = traceback.format_exc(), UNEXPECTED
         report.happened = count()
         report.created = stores[0].created | stores[1].created
     _lift_limit()
-    errand.report.write_text(json.dumps(vars(report)))
+    task.report.write_text(json.dumps(vars(report)))
     sys.stdout.flush()
     os._exit(code)
 
 
-def _run(command: str, errand: Errand) -> list[tuple[str, str, str]]:
+def _run(command: str, task: Task) -> list[tuple[str, str, str]]:
     if command == "verify":
         return [
             (difference.kind, table.name, difference.key)
-            for table in verify(errand.pipeline).tables
+            for table in verify(task.pipeline).tables
             for difference in table.differing
         ]
     if command == "replay-into":
-        list(replay(errand.pipeline, into=errand.into, upto=errand.upto))
+        list(replay(task.pipeline, into=task.into, last_batch=task.last_batch))
     else:
-        faults.COMMANDS[command](errand.pipeline)
+        faults.COMMANDS[command](task.pipeline)
     return []
 
 
 @contextmanager
-def _suffering(pipeline: Pipeline, step: Step) -> Iterator[tuple[Pipeline, Callable[[], int]]]:
-    """The pipeline under a step's fault, and how often that has happened."""
+def _with_fault(pipeline: Pipeline, step: Step) -> Iterator[tuple[Pipeline, Callable[[], int]]]:
+    """Yield the pipeline with a step's fault, and a function that counts how often it happened."""
     if step.fault in _STORE_FAULTS:
         plan = Given(step.what, _STORE_FAULTS[step.fault], step.nth)
         ingestion, processed = (
@@ -191,7 +191,7 @@ def _suffering(pipeline: Pipeline, step: Step) -> Iterator[tuple[Pipeline, Calla
             through = replace(pipeline, warehouse=proxy.through(pipeline.warehouse))
             yield through, lambda: proxy.cuts
     elif step.fault == "kill-at-failpoint":
-        failpoint.actions[step.what] = at_the(
+        failpoint.actions[step.what] = on_nth_call(
             step.nth, partial(os.kill, os.getpid(), signal.SIGKILL)
         )
         yield pipeline, int
@@ -201,7 +201,7 @@ def _suffering(pipeline: Pipeline, step: Step) -> Iterator[tuple[Pipeline, Calla
     elif step.fault == "clock-jump":
         _jump(step.nth)
         yield pipeline, lambda: 1
-    else:  # what is done from outside
+    else:  # a fault from outside
         yield pipeline, int
 
 
@@ -210,8 +210,8 @@ def _lift_limit() -> None:
 
 
 def _jump(seconds: int) -> None:
-    """The source's clock is so many seconds off."""
-    here = "clock_timestamp()"
-    assert here in snapshot._LOOK
-    there = f"{here} + interval '{seconds} s'"
-    vars(snapshot)["_LOOK"] = snapshot._LOOK.replace(here, there)
+    """Shift the source's clock by a number of seconds."""
+    clock = "clock_timestamp()"
+    assert clock in snapshot._SNAPSHOT_QUERY
+    shifted = f"{clock} + interval '{seconds} s'"
+    vars(snapshot)["_SNAPSHOT_QUERY"] = snapshot._SNAPSHOT_QUERY.replace(clock, shifted)

@@ -1,6 +1,6 @@
-"""What a soak does, as data: one seed is one sequence of rounds, steps and faults. Pure.
+"""The plan of a soak: a seed determines one sequence of rounds, steps and faults.
 
-Nothing here depends on what happens: moments are counted in events of the business, not in time.
+The plan does not depend on the results: it measures time in events of the business.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,10 +9,10 @@ from random import Random
 from types import MappingProxyType
 
 STEPS = 8
-"""Of a round."""
+"""Number of steps in a round."""
 
-ROUNDS_OF_A_WORLD = 6
-"""Then source, lake and warehouse begin anew, so that late rounds cost what early ones do."""
+ROUNDS_OF_AN_ENVIRONMENT = 6
+"""Then a new source, lake and warehouse are created, so that later rounds do not take longer."""
 
 FAULTS = (
     "kill-at-failpoint",
@@ -27,7 +27,7 @@ FAULTS = (
     "cut-after-commit",
     "restart-source",
     "restart-warehouse",
-    "rivals",
+    "concurrent-runs",
     "full-disk",
     "clock-jump",
 )
@@ -47,13 +47,13 @@ _COMMANDS = MappingProxyType(
         "rebuild": ("replay",),
     }
 )
-"""Who comes to a failpoint, by its first word."""
+"""The commands that reach a failpoint, by the first word of its name."""
 
-ELSEWHERE = frozenset({"migrate", "s3"})
-"""First words of failpoints that no world comes to once it has begun, or that has no S3."""
+NOT_IN_SOAK = frozenset({"migrate", "s3"})
+"""First words of failpoints that a soak can't reach: it migrates once, and has no S3."""
 
-NEVER = frozenset({"ingest.before-heartbeat", "ingest.heartbeat-left"})
-"""Come to after ten quiet minutes; test_crashes kills there."""
+AFTER_QUIET_MINUTES = frozenset({"ingest.before-heartbeat", "ingest.heartbeat-stored"})
+"""Failpoints that are reached after ten minutes without changes; test_crashes kills there."""
 
 _STAGES_OF = MappingProxyType(
     {
@@ -67,7 +67,7 @@ _STAGES_OF = MappingProxyType(
         "clock-jump": ("ingest",),
     }
 )
-"""Whom a fault is meant for, where not for any stage."""
+"""The stages that a fault can happen to, if not to all."""
 
 _OPERATIONS = MappingProxyType(
     {
@@ -87,16 +87,16 @@ _OPERATIONS = MappingProxyType(
         ("store-corrupt", "load"): ("get", "fetch"),
     }
 )
-"""What each stage asks of its stores, and can so be answered wrongly."""
+"""The operations of each stage's stores that a fault can happen to."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """`command` runs while the business goes on, and `fault` happens to it.
+    """A `command` that runs with a `fault` while the business continues.
 
     Before it, `before` events happen and, if `prepared`, the earlier stages run, so that there is
-    work. During it, `during` events happen; what is done from outside comes after `moment` of
-    them. `what` and `nth` say more of the fault: a failpoint, an operation, a mode, a size.
+    work. During it, `during` events happen; a fault from outside happens after `moment` of them.
+    `what` and `nth` are the fault's parameters: a failpoint, an operation, a mode, a size.
     """
 
     command: str
@@ -108,30 +108,30 @@ class Step:
     moment: int
     prepared: bool
     beside: tuple[str, ...]
-    """What else runs at the same time, unharmed."""
+    """Commands that run at the same time without faults."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """Its steps; then everything runs unharmed and is compared.
+    """Some steps, after which all stages run without faults and everything is compared.
 
-    `replay` says whether all batches, or those up to an earlier round's end, are replayed into a
-    new database.
+    `replay` determines whether all batches, those up to the end of an earlier round, or none are
+    replayed into a new database.
     """
 
     number: int
     steps: tuple[Step, ...]
     replay: str | None
-    chosen: float
-    """Which of the earlier rounds, as a share of them."""
+    earlier_share: float
+    """Selects the earlier round, as a share of all earlier rounds."""
 
     @property
-    def begins_a_world(self) -> bool:
-        return self.number % ROUNDS_OF_A_WORLD == 1
+    def needs_new_environment(self) -> bool:
+        return self.number % ROUNDS_OF_AN_ENVIRONMENT == 1
 
 
 class Deck[T]:
-    """Cards in random order, all of them before one comes again."""
+    """Deals items in random order, each of them once before any is repeated."""
 
     def __init__(self, chance: Random, cards: Sequence[T]) -> None:
         self._chance, self._all, self._left = chance, cards, list[T]()
@@ -143,13 +143,13 @@ class Deck[T]:
 
 
 def rounds(seed: int, failpoints: Sequence[str]) -> Iterator[Round]:
-    """Without end. What fails is chosen apart, so that a new failpoint changes nothing else."""
+    """Yield rounds without end; a new failpoint changes only the choice of failpoints."""
     chance, places, replays = (Random(f"{seed} {use}") for use in ("steps", "places", "replays"))  # noqa: S311  not for secrets
     faults = Deck(chance, FAULTS)
     reachable = [
         name
         for name in sorted(failpoints)
-        if name.partition(".")[0] in _COMMANDS and name not in NEVER
+        if name.partition(".")[0] in _COMMANDS and name not in AFTER_QUIET_MINUTES
     ]
     failpoint = Deck(places, reachable)
     operations = {stage: Deck(chance, asked) for stage, asked in _OPERATIONS.items()}
@@ -171,13 +171,13 @@ def _step(
     what, nth = "", chance.choice([1, 1, 1, 2, 3])
     if fault == "kill-at-failpoint":
         what = failpoint.deal()
-        comes_to_it = _COMMANDS[what.partition(".")[0]]
-        command = comes_to_it[nth % len(comes_to_it)]
+        commands = _COMMANDS[what.partition(".")[0]]
+        command = commands[nth % len(commands)]
     elif fault.startswith("store-"):
         what = operations[fault, command].deal()
     elif fault.startswith("restart-"):
         what = chance.choice(["immediate", "fast"])
-    elif fault == "rivals":
+    elif fault == "concurrent-runs":
         nth = chance.choice([2, 2, 3])
     elif fault == "full-disk":
         nth = chance.choice([1, 300, 1_000, 3_000, 10_000])
@@ -195,6 +195,6 @@ def _step(
         before=chance.randint(5, 30),
         during=during,
         moment=chance.randint(0, during),
-        prepared=chance.random() < 0.8 or fault == "rivals",
+        prepared=chance.random() < 0.8 or fault == "concurrent-runs",
         beside=tuple(chance.sample(others, chance.choice([0, 0, 1, 2]))),
     )

@@ -1,8 +1,8 @@
-"""What every capture must have seen, told by a journal that triggers keep in the source itself.
+"""Compares the warehouse with a journal of all changes, which triggers write in the source.
 
-A manifest says which snapshot its batch is of. The journal says which transaction wrote what. So
-the source can be had as it was in that snapshot, whatever the platform read, and when. Imports
-nothing from totes: the lake's manifests are read as plain JSON.
+A manifest has the snapshot of its batch, and the journal has the transaction of each change. So
+the source's rows in that snapshot can be reconstructed independently of the platform. This module
+imports nothing from totes: manifests are read as JSON.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
-from warehouse_oracle import DIMENSIONS, FACTS, Oracle, Row, look
+from warehouse_oracle import DIMENSIONS, FACTS, Oracle, Row, read_source
 
 TABLES = (
     "address",
@@ -32,25 +32,25 @@ TABLES = (
     "transaction",
 )
 
-_BEGINNING = "1:1:"
-"""A snapshot that sees nothing."""
+_EMPTY_SNAPSHOT = "1:1:"
+"""A snapshot in which no transaction is visible."""
 
 _JOURNAL: LiteralString = """
 CREATE TABLE journal.{entries} (
     entry bigint GENERATED ALWAYS AS IDENTITY,
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     key integer NOT NULL,
-    gone boolean NOT NULL,
+    is_deleted boolean NOT NULL,
     image public.{table}
 );
-CREATE TABLE witness.{table} (LIKE public.{table} INCLUDING INDEXES);
+CREATE TABLE replica.{table} (LIKE public.{table} INCLUDING INDEXES);
 CREATE FUNCTION journal.{note}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.{key} <> NEW.{key} THEN
-        INSERT INTO journal.{entries} (key, gone) VALUES (OLD.{key}, true);
+        INSERT INTO journal.{entries} (key, is_deleted) VALUES (OLD.{key}, true);
     END IF;
     IF TG_OP <> 'DELETE' THEN
-        INSERT INTO journal.{entries} (key, gone, image) VALUES (NEW.{key}, false, NEW);
+        INSERT INTO journal.{entries} (key, is_deleted, image) VALUES (NEW.{key}, false, NEW);
     END IF;
     RETURN NULL;
 END
@@ -58,21 +58,22 @@ $$;
 CREATE TRIGGER journal AFTER INSERT OR UPDATE OR DELETE ON public.{table}
 FOR EACH ROW EXECUTE FUNCTION journal.{note}();
 """
-"""One row written by a statement at a time: within one, keys must not be handed on."""
+"""The journal of a table, and a replica of it. No statement may exchange keys between rows."""
 
-_FOLD: LiteralString = """
-CREATE TEMPORARY TABLE news AS
-SELECT DISTINCT ON (key) key, gone, image
+_APPLY_JOURNAL: LiteralString = """
+CREATE TEMPORARY TABLE changed_key AS
+SELECT DISTINCT ON (key) key, is_deleted, image
 FROM journal.{entries}
 WHERE pg_visible_in_snapshot(xid, {now}) AND NOT pg_visible_in_snapshot(xid, {before})
 ORDER BY key, entry DESC;
-DELETE FROM witness.{table} WHERE {key} IN (SELECT key FROM news);
-INSERT INTO witness.{table} SELECT (image).* FROM news WHERE NOT gone;
+DELETE FROM replica.{table} WHERE {key} IN (SELECT key FROM changed_key);
+INSERT INTO replica.{table} SELECT (image).* FROM changed_key WHERE NOT is_deleted;
 """
-"""Bring a table from the snapshot before to this one: a key's writers wait for one another."""
+"""Apply the changes between two snapshots to a replica. The last entry of a key is its newest,
+because writers of the same key wait for each other."""
 
 
-_HALF: LiteralString = """
+_UNRECORDED_VERSIONS: LiteralString = """
 SELECT {key}, valid_from FROM {fact}
 WHERE valid_from > (SELECT coalesce(max(captured_at), '-infinity') FROM totes.batches)
 """
@@ -80,7 +81,7 @@ WHERE valid_from > (SELECT coalesce(max(captured_at), '-infinity') FROM totes.ba
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it was in the source: `kind` is lost, doubled or altered."""
+    """A difference from the source; its kind is lost, doubled or altered."""
 
     kind: str
     table: str
@@ -91,66 +92,72 @@ class Finding:
 
 @dataclass
 class SourceAudit:
-    """Follows a lake's batches with the source's journal; `admin` is a superuser's DSN there."""
+    """Replays the journal batch by batch; `admin` is the DSN of a superuser of the source."""
 
     admin: str
     ingestion: Path
     oracle: Oracle = field(default_factory=Oracle)
     batches: dict[int, datetime] = field(default_factory=dict)
-    """When each batch was captured, of those followed so far."""
+    """The capture times of the batches that have been replayed."""
 
-    _snapshot: str = _BEGINNING
+    _snapshot: str = _EMPTY_SNAPSHOT
 
     def install(self) -> None:
-        """Before the first row: the journal knows what was written while it was there."""
+        """Create the journal, which must exist before the first row."""
         with psycopg.connect(self.admin) as connection:
-            connection.execute("CREATE SCHEMA journal; CREATE SCHEMA witness")
+            connection.execute("CREATE SCHEMA journal; CREATE SCHEMA replica")
             for table in TABLES:
-                connection.execute(_of(table, _JOURNAL))
+                connection.execute(_compose(table, _JOURNAL))
 
     def changes(self) -> int:
-        """How many rows have been written and committed."""
+        """Return the number of committed changes."""
         with psycopg.connect(self.admin) as connection:
-            return sum(_rows_of(connection, table) for table in TABLES)
+            return sum(_count_entries(connection, table) for table in TABLES)
 
-    def follow(self) -> Iterator[Finding]:
-        """Look at the source as each new batch must have seen it."""
+    def replay_batches(self) -> Iterator[Finding]:
+        """Record the source's rows in the snapshot of each new batch."""
         with psycopg.connect(self.admin, options="-cTimeZone=UTC") as connection:
             connection.autocommit = True
             if not self.batches:
                 for table in TABLES:
-                    connection.execute(_of(table, "TRUNCATE witness.{table}"))
+                    connection.execute(_compose(table, "TRUNCATE replica.{table}"))
             while (path := self._manifest(len(self.batches) + 1)).exists():
                 batch = json.loads(path.read_text(encoding="utf-8"))
                 at = datetime.fromisoformat(batch["captured_at"])
                 if self.batches and at <= max(self.batches.values()):
-                    yield Finding("altered", "batches", "-", batch["batch"], f"goes back to {at}")
-                news = self._fold(connection, batch["snapshot"])
-                if not (news or batch["released"]):
-                    yield Finding("doubled", "batches", "-", batch["batch"], "has nothing new")
-                self.oracle.record(look(connection), at)
+                    yield Finding(
+                        "altered",
+                        "batches",
+                        "-",
+                        batch["batch"],
+                        f"its time {at} is not after the last one",
+                    )
+                changes = self._apply_journal(connection, batch["snapshot"])
+                if not (changes or batch["released"]):
+                    yield Finding("doubled", "batches", "-", batch["batch"], "has no changes")
+                self.oracle.record(read_source(connection), at)
                 self.batches[len(self.batches) + 1] = at
 
     def _manifest(self, batch: int) -> Path:
         return self.ingestion / "batches" / f"{batch:012d}.json"
 
-    def _fold(self, connection: psycopg.Connection, snapshot: str) -> int:
-        """How many rows are new or gone."""
-        news = 0
+    def _apply_journal(self, connection: psycopg.Connection, snapshot: str) -> int:
+        """Update the replica to a snapshot; return the number of changed rows."""
+        changes = 0
         with connection.transaction():
             for table in TABLES:
-                for statement in _FOLD.split(";\n")[:3]:
-                    fold = _of(table, statement, now=snapshot, before=self._snapshot)
-                    news += max(connection.execute(fold).rowcount, 0)
-                connection.execute("DROP TABLE news")
-        connection.execute("SET search_path TO witness")
+                for statement in _APPLY_JOURNAL.split(";\n")[:3]:
+                    composed = _compose(table, statement, now=snapshot, before=self._snapshot)
+                    changes += max(connection.execute(composed).rowcount, 0)
+                connection.execute("DROP TABLE changed_key")
+        connection.execute("SET search_path TO replica")
         self._snapshot = snapshot
-        return news
+        return changes
 
     def rows(self, table: str) -> list[tuple[str | None, ...]]:
-        """A source table as of the last batch, as PostgreSQL prints its values; in no order."""
+        """Return a source table at the last batch, with values as text, in any order."""
         with psycopg.connect(self.admin, options="-cTimeZone=UTC") as connection:
-            result = connection.execute(_of(table, "SELECT * FROM witness.{table}")).pgresult
+            result = connection.execute(_compose(table, "SELECT * FROM replica.{table}")).pgresult
             assert result is not None
             return [
                 tuple(
@@ -161,7 +168,7 @@ class SourceAudit:
             ]
 
     def compare(self, warehouse: str) -> Iterator[Finding]:
-        """What the warehouse holds, and what it must hold."""
+        """Yield all differences between the warehouse and the expected rows."""
         with psycopg.connect(warehouse, options="-cTimeZone=UTC") as connection:
             for fact in FACTS:
                 yield from self._compare_fact(connection, fact)
@@ -170,23 +177,23 @@ class SourceAudit:
             yield from self._compare_calendar(connection)
             yield from self._compare_batches(connection)
 
-    def half_loaded(self, warehouse: str) -> Iterator[Finding]:
-        """Versions that readers see although their batch is not there."""
+    def find_partial_loads(self, warehouse: str) -> Iterator[Finding]:
+        """Yield versions that are visible although their batch is not recorded."""
         with psycopg.connect(warehouse) as connection:
             for fact in FACTS:
                 with suppress(psycopg.errors.UndefinedTable), connection.transaction():
                     found = connection.execute(
-                        sql.SQL(_HALF).format(
+                        sql.SQL(_UNRECORDED_VERSIONS).format(
                             fact=sql.Identifier(fact),
                             key=sql.Identifier(f"{fact.removeprefix('fact_')}_id"),
                         )
                     ).fetchall()
                     for key, since in found:
-                        text = f"is there since {since}, its batch is not"
+                        text = f"valid from {since}, but its batch is not recorded"
                         yield Finding("altered", fact, str(key), None, text)
 
     def _compare_fact(self, connection: psycopg.Connection, fact: str) -> Iterator[Finding]:
-        """A version is the key and when it began; its last value is when it ended."""
+        """Versions are compared by key and valid_from; valid_to is the last value."""
         found = defaultdict[tuple[Any, datetime], list[Row]](list)
         columns, rows = _all(connection, fact)
         for _, *values, since, until in rows:
@@ -207,21 +214,24 @@ class SourceAudit:
         recorded = connection.execute(
             "SELECT key FROM totes.deleted_dimension_rows WHERE table_name = %s", [dimension]
         )
-        deleted, gone = {key for (key,) in recorded}, self.oracle.gone(dimension)
-        for key in gone - deleted:
+        recorded_keys, deleted_keys = (
+            {key for (key,) in recorded},
+            self.oracle.deleted_keys(dimension),
+        )
+        for key in deleted_keys - recorded_keys:
             yield Finding("lost", dimension, key, None, "its deletion")
-        for key in deleted - gone:
-            yield Finding("altered", dimension, key, None, "a deletion that never was")
+        for key in recorded_keys - deleted_keys:
+            yield Finding("altered", dimension, key, None, "a deletion that did not happen")
 
     def _differences(
         self, table: str, expected: Any, found: Any, columns: list[str]
     ) -> Iterator[Finding]:
-        """`expected` and `found` by key and beginning; the latter lists all that were found."""
-        of = {at: batch for batch, at in self.batches.items()}
+        """Compare rows by key and valid_from; `found` has a list of rows for each."""
+        batch_at = {at: batch for batch, at in self.batches.items()}
         for at in expected.keys() | found.keys():
             key, since = at
             there = found.get(at, [])
-            batch = of.get(since)
+            batch = batch_at.get(since)
             if at not in expected:
                 yield Finding("doubled", table, str(key), batch, f"surplus: {there}")
             elif not there:
@@ -255,7 +265,7 @@ class SourceAudit:
                 yield Finding(kind, "totes.batches", str(batch), batch, f"{expected}, {found}")
 
 
-def _of(table: str, statement: LiteralString, **values: object) -> sql.Composed:
+def _compose(table: str, statement: LiteralString, **values: object) -> sql.Composed:
     return sql.SQL(statement).format(
         table=sql.Identifier(table),
         key=sql.Identifier(f"{table}_id"),
@@ -265,12 +275,12 @@ def _of(table: str, statement: LiteralString, **values: object) -> sql.Composed:
     )
 
 
-def _rows_of(connection: psycopg.Connection, table: str) -> int:
-    found = connection.execute(_of(table, "SELECT count(*) FROM journal.{entries}"))
+def _count_entries(connection: psycopg.Connection, table: str) -> int:
+    found = connection.execute(_compose(table, "SELECT count(*) FROM journal.{entries}"))
     return sum(rows for (rows,) in found)
 
 
 def _all(connection: psycopg.Connection, table: str) -> tuple[list[str], list[Row]]:
-    """Columns and rows."""
+    """Return the columns and rows of a table."""
     cursor = connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(table)))
     return [column.name for column in cursor.description or ()], cursor.fetchall()

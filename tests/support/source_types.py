@@ -1,7 +1,7 @@
-"""Every type a column of the source may have, as data: its values, ordinary, extreme and peculiar.
+"""Every type that a source column may have, with ordinary, extreme and unusual values.
 
-Values are texts that the type's own input function takes, or SQL; PostgreSQL makes them, compares
-them and says which types there are. Re-derived from PostgreSQL's documentation of each type.
+A value is a text that the type's input function accepts, or SQL. PostgreSQL creates and compares
+the values, and has the list of types. Compiled from PostgreSQL's documentation of each type.
 """
 
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ OWN_TYPES: tuple[LiteralString, ...] = (
     CREATE TYPE textrange AS RANGE (subtype = text, collation = "C");
     CREATE TYPE moodrange AS RANGE (subtype = mood);
     """,
-    # A label can be used by transactions that begin after it was added.
+    # A new label can only be used after its transaction has committed.
     "ALTER TYPE mood ADD VALUE 'between' BEFORE 'happy'",
     "ALTER TYPE mood ADD VALUE 'added later'",
     "ALTER TYPE mood RENAME VALUE 'sad' TO 'sad, no more'",
 )
-"""The scripts that make the types of the source's own, each a transaction."""
+"""The scripts that create user-defined types, each in its own transaction."""
 
 _TEXTS = (
     *("", " ", "a", "  blanks  ", "trailing ", "it's", 'say "hi"', "back\\slash", "\\", "\\\\n"),
@@ -153,7 +153,7 @@ MATRIX: Mapping[str, tuple[Value, ...]] = {
             "-1 year +1 mon",
             "0.5 sec",
         ),
-        # In the style of a session's default, not even PostgreSQL reads it back.
+        # In the default IntervalStyle, PostgreSQL can't read its own output.
         sql.SQL("'-2562047788 hours -54.775807 secs'::interval - '1 microsecond'::interval"),
     ),
     "interval(3)": ("1.2345 sec", "-0.001 sec"),
@@ -237,18 +237,25 @@ MATRIX: Mapping[str, tuple[Value, ...]] = {
     "int2vector": ("", "1", "-32768 0 32767"),
     "oidvector": ("", "4294967295 0 1"),
     "aclitem": ("=r/postgres", "postgres=a*r*w/postgres", "totes_ingest=/postgres"),
-    # By name, so only what has one; of functions and operators of one name PostgreSQL itself
-    # reads back only regprocedure and regoperator.
+    # They are printed by name. If functions or operators have the same name, PostgreSQL can read
+    # its output only for regprocedure and regoperator.
     "regproc": ("-", "now", "4000000000"),
     "regprocedure": ("-", "length(text)", "length(bytea,name)", "now()", "4000000000"),
     "regoper": ("0", "||/", "4000000000"),
     "regoperator": ("0", "+(integer,integer)", "-(NONE,bigint)", "4000000000"),
     "regclass": ("-", "pg_class", "information_schema.tables", "4000000000"),
     "regcollation": ("-", '"C"', "4000000000"),
-    "regtype": ("-", "integer", '"char"', "timestamp with time zone", "shop.mood[]", "4000000000"),
+    "regtype": (
+        "-",
+        "integer",
+        '"char"',
+        "timestamp with time zone",
+        "scratch.mood[]",
+        "4000000000",
+    ),
     "regconfig": ("-", "english", "4000000000"),
     "regdictionary": ("-", "simple", "4000000000"),
-    "regnamespace": ("-", "shop", "information_schema", "4000000000"),
+    "regnamespace": ("-", "scratch", "information_schema", "4000000000"),
     "regrole": ("-", "totes_ingest", "4000000000"),
     "int4range": ("empty", "[1,5)", "(,)", "[,-2147483648]", "[2147483646,)", "(0,2147483647)"),
     "int8range": ("empty", "(,9223372036854775807)", "[-9223372036854775808,0]"),
@@ -267,54 +274,54 @@ MATRIX: Mapping[str, tuple[Value, ...]] = {
     "information_schema.sql_identifier": ("x" * 63, "a b"),
     "information_schema.time_stamp": ("2024-02-29 12:34:56.78+05:45",),
     "information_schema.yes_or_no": ("YES", "NO"),
-    # Of the source's own.
-    "shop.mood": (
+    # User-defined types.
+    "scratch.mood": (
         *("sad, no more", "between", "happy", "", "it's", 'say "hi"', "a,b", "{c}", "bäck\\slash"),
         "added later",
     ),
-    "shop.feeling": ("between", "added later"),
-    "shop.positive": ("1e-16383", "Infinity", "NaN", "1.00"),
-    "shop.small": ("0.10", "99.999"),
-    "shop.tagged": ("{}", '{"a,\\"b\\"",NULL,"NULL",""," "}', "{{a,b},{c,NULL}}", "[0:1]={x,y}"),
-    "shop.padded": ("", "ab   ", "  ab"),
-    "shop.tiny": ("-32768", "32767"),
-    "shop.answer": ("true", "false"),
-    "shop.point_of_sale": (
+    "scratch.feeling": ("between", "added later"),
+    "scratch.positive": ("1e-16383", "Infinity", "NaN", "1.00"),
+    "scratch.small": ("0.10", "99.999"),
+    "scratch.tagged": ("{}", '{"a,\\"b\\"",NULL,"NULL",""," "}', "{{a,b},{c,NULL}}", "[0:1]={x,y}"),
+    "scratch.padded": ("", "ab   ", "  ab"),
+    "scratch.tiny": ("-32768", "32767"),
+    "scratch.answer": ("true", "false"),
+    "scratch.point_of_sale": (
         '("","(0,-0)",{},0.10)',
         "(,,,1.00)",
         '("it\'s ""x"", (y)\\\\","(1,2)","{""a,b"",NULL,""say \\\\""hi\\\\""""}",99.999)',
         '(" NULL ",,"{{between},{happy}}",1)',
     ),
-    "shop.pair": ("(,)", '("",{})', '(" a","{1.0,NaN}")', '("it""s","[0:0]={NULL}")'),
-    'shop."nest ""ed"': (
+    "scratch.pair": ("(,)", '("",{})', '(" a","{1.0,NaN}")', '("it""s","[0:0]={NULL}")'),
+    'scratch."nest ""ed"': (
         "(,,)",
         sql.SQL("ROW(ROW('in \"ner\" \\', NULL, '{between,NULL}', 1), 'ab', '')"),
         sql.SQL("ROW(ROW(NULL, '(1,NaN)', '{}', 5), NULL, E' )\\n( NULL')"),
         sql.SQL("ROW(ROW('(a,b)', NULL, '{{between},{\"a,b\"}}', 0.10), '', 'null')"),
     ),
-    "shop.valid_place": ('("some""where",,,3)',),
-    "shop.textrange": ("empty", '["","it\'s ""x"",)"]', "(,)", '[" ",🎉)', '("a,b","c\\\\d"]'),
-    "shop.textmultirange": ("{}", '{["a,","b}"),("it\'s ""x""",)}'),
-    "shop.moodrange": ("empty", '["sad, no more","it\'s"]', "(between,)"),
-    "shop.moodmultirange": ("{}", '{[between,happy),["say \\"hi\\"",)}'),
+    "scratch.valid_place": ('("some""where",,,3)',),
+    "scratch.textrange": ("empty", '["","it\'s ""x"",)"]', "(,)", '[" ",🎉)', '("a,b","c\\\\d"]'),
+    "scratch.textmultirange": ("{}", '{["a,","b}"),("it\'s ""x""",)}'),
+    "scratch.moodrange": ("empty", '["sad, no more","it\'s"]', "(between,)"),
+    "scratch.moodmultirange": ("{}", '{[between,happy),["say \\"hi\\"",)}'),
 }
-"""By type, as PostgreSQL names it."""
+"""Values by the name of the type in PostgreSQL."""
 
 EXCEPTIONS: Mapping[str, str] = {
     "xml": "the embedded server is built without libxml",
     **dict.fromkeys(
         ("pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list"),
-        "made by the server for its own catalogue, which takes no text for one",
+        "only the server creates values, for its catalogue; there is no input function",
     ),
     **dict.fromkeys(
         ("gtsvector", "pg_brin_bloom_summary", "pg_brin_minmax_multi_summary"),
-        "made by the server inside its indexes, which takes no text for one",
+        "only the server creates values, in indexes; there is no input function",
     ),
 }
-"""Types that a column may have and that take no text, so that only NULL can stand in them."""
+"""Types whose columns can contain only NULL, with the reason."""
 
-_MAY = """
-CREATE FUNCTION pg_temp.may_stand(type text) RETURNS bool LANGUAGE plpgsql AS $$
+_CAN_BE_COLUMN_TYPE = """
+CREATE FUNCTION pg_temp.can_be_column_type(type text) RETURNS bool LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('CREATE TEMPORARY TABLE probe (c %s)', type);
     DROP TABLE probe;
@@ -328,23 +335,23 @@ _TYPES = """
 SELECT type FROM (
     SELECT format_type(oid, NULL) AS type
     FROM pg_type
-    WHERE oid NOT IN (SELECT typarray FROM pg_type)  -- arrays are made of every type
+    WHERE oid NOT IN (SELECT typarray FROM pg_type)  -- arrays of every type are tested separately
         AND NOT (typtype = 'c' AND typnamespace IN (
             'pg_catalog'::regnamespace, 'information_schema'::regnamespace
-        ))  -- rows of its catalogue and views: the composites of our own stand for them
+        ))  -- row types of the catalogue: user-defined composite types cover them
         AND (typtype <> 'c' OR EXISTS (
             SELECT FROM pg_class WHERE pg_class.oid = typrelid AND relkind = 'c'
-        ))  -- nor rows of the tables of a schema
+        ))  -- nor row types of tables
         AND typnamespace NOT IN ('pg_toast'::regnamespace, 'public'::regnamespace)
 ) AS candidate
-WHERE pg_temp.may_stand(type)
+WHERE pg_temp.can_be_column_type(type)
 """
 
 
 def types_of_columns(connection: psycopg.Connection) -> set[str]:
-    """Every type but arrays that PostgreSQL lets a table's column have, tried out."""
+    """Return all types, except arrays, for which PostgreSQL can create a column."""
     connection.execute("SET search_path = pg_catalog")
-    connection.execute(_MAY)
+    connection.execute(_CAN_BE_COLUMN_TYPE)
     return {name for (name,) in connection.execute(_TYPES)}
 
 
@@ -363,16 +370,16 @@ SELECT NOT bool_or(typnotnull) FROM base
 
 
 def send_function(connection: psycopg.Connection, name: str) -> str | None:
-    """What prints values of the type in binary; a few types have nothing."""
-    answer: str | None = _ask(connection, _SEND, name)
-    return answer
+    """Return the type's binary output function; None if it has none."""
+    function: str | None = _query_value(connection, _SEND, name)
+    return function
 
 
 def is_nullable(connection: psycopg.Connection, name: str) -> bool:
-    """Whether no domain in the type forbids NULL."""
-    return bool(_ask(connection, _NULLABLE, name))
+    """Whether the type accepts NULL; a domain may reject it."""
+    return bool(_query_value(connection, _NULLABLE, name))
 
 
-def _ask(connection: psycopg.Connection, query: LiteralString, name: str) -> Any:
+def _query_value(connection: psycopg.Connection, query: LiteralString, name: str) -> Any:
     [(answer,)] = connection.execute(query, [name]).fetchall()
     return answer

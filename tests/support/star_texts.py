@@ -1,4 +1,4 @@
-"""Texts for the star's columns, and what each is worth: the tests' own judgement of a value."""
+"""Texts for star columns, and an independent implementation of the values they have."""
 
 import re
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, RATE, TIME, Type
 
 Oracle = Callable[[str], Any]
-"""What a text is worth, in Python's own types; None where it must be refused."""
+"""Returns the value of a text as a Python object; None if the text must be rejected."""
 
 
-def whole_number(text: str) -> int | None:
+def integer_value(text: str) -> int | None:
     fits = re.fullmatch("0|-?[1-9][0-9]*", text) and -(2**31) <= int(text) < 2**31
     return int(text) if fits else None
 
 
-def truth(text: str) -> bool | None:
+def boolean_value(text: str) -> bool | None:
     return {"true": True, "false": False}.get(text)
 
 
-def day(text: str) -> date | None:
+def date_value(text: str) -> date | None:
     try:
         found = date.fromisoformat(text)
     except ValueError:
@@ -31,7 +31,7 @@ def day(text: str) -> date | None:
     return found if str(found) == text and 1900 <= found.year <= 2200 else None
 
 
-def moment_of_day(text: str) -> time | None:
+def time_value(text: str) -> time | None:
     try:
         found = time.fromisoformat(text)
     except ValueError:
@@ -44,8 +44,8 @@ def postgres_time(value: time) -> str:
     return f"{whole}.{fraction.rstrip('0')}" if fraction else whole
 
 
-def number(digits: int, places: int = 2) -> Oracle:
-    def of(text: str) -> Decimal | None:
+def decimal_value(digits: int, places: int = 2) -> Oracle:
+    def read(text: str) -> Decimal | None:
         if not re.fullmatch(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", text):
             return None
         value = Decimal(text)
@@ -53,25 +53,25 @@ def number(digits: int, places: int = 2) -> Oracle:
         exact = abs(value) < 10**digits and value == round(value, places)
         return value if exact and not negative_zero else None
 
-    return of
+    return read
 
 
-def rate(text: str) -> Decimal | None:
-    value = number(12, 6)(text)
+def rate_value(text: str) -> Decimal | None:
+    value = decimal_value(12, 6)(text)
     return value if value is not None and value > 0 else None
 
 
 ORACLES: list[tuple[Type, Oracle]] = [
-    (INTEGER, whole_number),
-    (BOOLEAN, truth),
-    (DATE, day),
-    (TIME, moment_of_day),
-    (MONEY, number(8)),
-    (AMOUNT, number(16)),
-    (RATE, rate),
+    (INTEGER, integer_value),
+    (BOOLEAN, boolean_value),
+    (DATE, date_value),
+    (TIME, time_value),
+    (MONEY, decimal_value(8)),
+    (AMOUNT, decimal_value(16)),
+    (RATE, rate_value),
 ]
 
-canonical = st.one_of(
+canonical_texts = st.one_of(
     st.integers(-(2**33), 2**33).map(str),
     st.dates(date(1890, 1, 1), date(2210, 12, 31)).map(str),
     st.times().map(postgres_time),
@@ -82,15 +82,15 @@ canonical = st.one_of(
     st.decimals(-(10**12) - 1, 10**12 + 1, places=6).map(str),
     st.booleans().map(lambda value: str(value).lower()),
 )
-foreign = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
-blemished = st.builds(
+arbitrary_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+altered_texts = st.builds(
     lambda text, at, new, cut: text[: at % (len(text) + 1)] + new + text[(at + cut) :],
-    canonical,
+    canonical_texts,
     st.integers(0, 30),
-    st.one_of(foreign, st.sampled_from([*" +-.0:e,_/T\n\t\x0b", "00", "٣", "e1", " BC"])),
+    st.one_of(arbitrary_texts, st.sampled_from([*" +-.0:e,_/T\n\t\x0b", "00", "٣", "e1", " BC"])),
     st.integers(0, 2),
 )
-HOSTILE = [
+EDGE_CASES = [
     *("", " ", "null", "NULL", "NaN", "nan", "inf", "Infinity", "-infinity", "infinity"),
     *(" 1", "1 ", "1\n", "+1", "-0", "00", "01", "1.", ".5", "-.5", "1e3", "1E3", "0x10", "1_000"),
     *("1,000", "٣", "１", "2147483648", "-2147483649", "99999999999999999999", "1.005", "-0.00"),  # noqa: RUF001  digits of other scripts

@@ -1,6 +1,6 @@
-"""What the warehouse must hold, found the naive way: all of totesys is read at every capture.
+"""The expected rows of the warehouse: all of totesys is read after every capture.
 
-Imports nothing from totes: its queries are its own, and history is a list of all that was seen.
+This module imports nothing from totes, and its queries are independent of models and verify SQL.
 """
 
 from collections import Counter
@@ -13,8 +13,8 @@ import psycopg
 from psycopg import sql
 
 Row = tuple[Any, ...]
-Sight = Mapping[str, Mapping[Any, Row]]
-"""What one look at the source saw: star table, then natural key, then row."""
+SourceRows = Mapping[str, Mapping[Any, Row]]
+"""The expected rows of one snapshot of the source, by star table and natural key."""
 
 FACTS: dict[str, LiteralString] = {
     "fact_sales_order": """
@@ -64,8 +64,8 @@ DIMENSIONS: dict[str, LiteralString] = {
 }
 
 
-def look(source: psycopg.Connection) -> Sight:
-    """All that is committed, as the star has it."""
+def read_source(source: psycopg.Connection) -> SourceRows:
+    """Return all committed rows in the form of the star."""
     with source.transaction():
         source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         return {
@@ -76,10 +76,10 @@ def look(source: psycopg.Connection) -> Sight:
 
 @dataclass
 class Oracle:
-    """Remembers what was seen at each capture."""
+    """Collects the expected versions, capture by capture."""
 
-    seen: Sight = field(default_factory=lambda: {name: {} for name in FACTS | DIMENSIONS})
-    """At the last capture."""
+    rows: SourceRows = field(default_factory=lambda: {name: {} for name in FACTS | DIMENSIONS})
+    """The rows of the last capture."""
 
     versions: dict[str, dict[tuple[Any, datetime], Row]] = field(
         default_factory=lambda: {name: {} for name in FACTS}
@@ -89,29 +89,29 @@ class Oracle:
     latest: dict[str, dict[Any, Row]] = field(
         default_factory=lambda: {name: {} for name in DIMENSIONS}
     )
-    """Dimension rows as last seen, also those that are gone."""
+    """The latest version of dimension rows, including deleted ones."""
 
     current: dict[str, dict[Any, datetime]] = field(
         default_factory=lambda: {name: {} for name in FACTS}
     )
-    """Since when the version is valid that is so now."""
+    """The valid_from of current versions."""
 
     years: set[int] = field(default_factory=set)
-    """The calendar's: those of all dates seen, and one before and after."""
+    """The years of the calendar: those of all dates, and one before and after each."""
 
-    def record(self, sight: Sight, at: datetime) -> None:
-        """A capture at that moment saw this."""
+    def record(self, rows: SourceRows, at: datetime) -> None:
+        """Record the rows of a capture at that time."""
         for name in FACTS:
-            before, now = self.seen[name], sight[name]
+            before, now = self.rows[name], rows[name]
             for key in before.keys() | now.keys():
                 if before.get(key) != now.get(key):
                     self._change(name, now.get(key), key, at)
             for row in now.values():
                 used = {value.year for value in row if isinstance(value, date)}
-                self.years |= {year + near for year in used for near in (-1, 0, 1)}
+                self.years |= {year + offset for year in used for offset in (-1, 0, 1)}
         for name in DIMENSIONS:
-            self.latest[name] |= sight[name]
-        self.seen = sight
+            self.latest[name] |= rows[name]
+        self.rows = rows
 
     def _change(self, fact: str, row: Row | None, key: Any, at: datetime) -> None:
         versions, current = self.versions[fact], self.current[fact]
@@ -122,50 +122,49 @@ class Oracle:
             current[key] = at
 
     def history(self, fact: str) -> set[Row]:
-        """Every version: its columns, valid_from, valid_to."""
+        """Return all versions: columns, valid_from, valid_to."""
         return {(*row[:-1], at, row[-1]) for (_, at), row in self.versions[fact].items()}
 
-    def gone(self, dimension: str) -> set[str]:
-        """Keys of dimension rows that totesys has deleted, as text."""
-        return {str(key) for key in self.latest[dimension].keys() - self.seen[dimension].keys()}
+    def deleted_keys(self, dimension: str) -> set[str]:
+        """Return the keys of dimension rows that were deleted in totesys, as text."""
+        return {str(key) for key in self.latest[dimension].keys() - self.rows[dimension].keys()}
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the warehouse has instead of what it must: versions or dimension rows of either kind.
+class Differences:
+    """The versions and dimension rows in which the warehouse differs from the oracle.
 
-    `lost` are missing, `doubled` are there more than once, `altered` differ from what was seen or
-    were never seen.
+    `missing` are not in the warehouse, `duplicated` are there several times, `unexpected` are not
+    in the oracle or have other values there.
     """
 
-    lost: tuple[str, ...]
-    doubled: tuple[str, ...]
-    altered: tuple[str, ...]
+    missing: tuple[str, ...]
+    duplicated: tuple[str, ...]
+    unexpected: tuple[str, ...]
 
-    @property
-    def clean(self) -> bool:
-        return not (self.lost or self.doubled or self.altered)
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.duplicated or self.unexpected)
 
 
-def judge(oracle: Oracle, warehouse: psycopg.Connection) -> Verdict:
-    """Compare all facts' history and all dimensions with what was seen; the session is in UTC."""
-    lost, doubled, altered = list[str](), list[str](), list[str]()
+def find_differences(oracle: Oracle, warehouse: psycopg.Connection) -> Differences:
+    """Compare all versions of facts and all dimensions with the oracle; the session is in UTC."""
+    missing, duplicated, unexpected = list[str](), list[str](), list[str]()
     for name in FACTS | DIMENSIONS:
         if name in FACTS:
             rows = [row[1:] for row in _rows(warehouse, name)]
             found = [((row[0], row[-2]), row) for row in rows]
-            seen: dict[Any, Row] = {
+            expected: dict[Any, Row] = {
                 (key, at): (*row[:-1], at, row[-1])
                 for (key, at), row in oracle.versions[name].items()
             }
         else:
             found = [(row[0], row) for row in _rows(warehouse, name)]
-            seen = dict(oracle.latest[name])
+            expected = dict(oracle.latest[name])
         counted = Counter(key for key, _ in found)
-        lost += [f"{name} {key}" for key in seen.keys() - counted.keys()]
-        doubled += [f"{name} {key}" for key, count in counted.items() if count > 1]
-        altered += [f"{name} {key}: {row}" for key, row in found if seen.get(key) != row]
-    return Verdict(tuple(sorted(lost)), tuple(sorted(doubled)), tuple(sorted(altered)))
+        missing += [f"{name} {key}" for key in expected.keys() - counted.keys()]
+        duplicated += [f"{name} {key}" for key, count in counted.items() if count > 1]
+        unexpected += [f"{name} {key}: {row}" for key, row in found if expected.get(key) != row]
+    return Differences(tuple(sorted(missing)), tuple(sorted(duplicated)), tuple(sorted(unexpected)))
 
 
 def _rows(warehouse: psycopg.Connection, table: str) -> list[Row]:

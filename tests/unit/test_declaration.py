@@ -6,7 +6,7 @@ import pytest
 
 from totes.errors import UsageError
 from totes.star.declaration import load_declaration
-from totes.star.definition import TOTESYS, load_star
+from totes.star.folder import TOTESYS, load_star
 
 STAR = """
 [dim_port]
@@ -36,7 +36,7 @@ def declare(folder: Path, text: str) -> Path:
     return folder
 
 
-def test_tables_come_after_those_that_they_refer_to(tmp_path: Path) -> None:
+def test_referenced_tables_come_first(tmp_path: Path) -> None:
     dimension, fact = STAR.split("\n[fact_call]", maxsplit=1)
     tables = load_declaration(declare(tmp_path, f"[fact_call]{fact}\n{dimension}"))
     assert list(tables) == ["dim_port", "fact_call"]
@@ -47,39 +47,41 @@ def test_tables_come_after_those_that_they_refer_to(tmp_path: Path) -> None:
 
 
 WRONG = {
-    ('type = "bigint"', 'type = "int8"'): r"fact_call\.number: there is no type 'int8'; use one of",
+    ('type = "bigint"', 'type = "int8"'): r"fact_call\.number: unknown type 'int8'; use one of",
     ('references = "dim_port"', 'references = "dim_harbour"'): "dim_harbour is not a declared dim",
     ('references = "dim_port"', 'references = "fact_call"'): "fact_call is not a declared dim",
     ('port = { type = "text"', 'port = { type = "integer"'): r"fact_call\.port: its type differs",
-    ('key = "code"', 'key = "id"'): "dim_port: key id is not one of its columns",
-    ('key = "code"', 'key = "name"'): "dim_port: key name may not be nullable",
-    ('key = "code"', 'key = ["code", "name"]'): "dim_port has a key of several columns|nullable",
-    ("number = {", "valid_to = {"): r"fact_call\.valid_to: the platform adds a column",
-    ("number = {", "call_record_id = {"): r"fact_call\.call_record_id: the platform adds a column",
+    ('key = "code"', 'key = "id"'): "dim_port: key column id is not declared",
+    ('key = "code"', 'key = "name"'): "dim_port: key column name can't be nullable",
+    ('key = "code"', 'key = ["code", "name"]'): "dim_port has a composite key|nullable",
+    ("number = {", "valid_to = {"): r"fact_call\.valid_to: the name is reserved",
+    ("number = {", "call_record_id = {"): r"fact_call\.call_record_id: the name is reserved",
     ('name = "current_call"', 'name = "dim_port"'): "are named dim_port",
     ('name = "current_call"', 'name = "Current"'): "fact_call: 'Current' is not a lower-case",
     ('comment = "A call."', ""): r"fact_call\.comment: field required",
     ('comment = "A call."', 'comment = "A call."\nkind = "fact"'): r"fact_call\.kind: extra inputs",
-    ("surrogate = {", "# surrogate = {"): "fact_call: a fact has surrogate, current_view and",
+    ("surrogate = {", "# surrogate = {"): "fact_call: a fact needs surrogate, current_view and",
     (STAR, ""): "no table is declared",
     (STAR, "["): "is not TOML",
 }
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG.items())
-def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+def test_errors_name_table_and_column(
+    tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
     old, new = change
     assert old in STAR
     with pytest.raises(UsageError, match=message):
         load_declaration(declare(tmp_path, STAR.replace(old, new)))
 
 
-def test_a_folder_without_a_declaration_is_named(tmp_path: Path) -> None:
+def test_an_error_names_a_missing_declaration(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"star\.toml can't be read: No such file"):
         load_star(tmp_path)
 
 
-def test_a_cycle_of_references_is_named(tmp_path: Path) -> None:
+def test_an_error_names_a_cycle_of_references(tmp_path: Path) -> None:
     cycle = """
 [dim_a]
 comment = "A."
@@ -98,10 +100,10 @@ a = { type = "text", references = "dim_a", comment = "A." }
         load_declaration(declare(tmp_path, cycle))
 
 
-def test_a_table_without_a_verification_is_named(tmp_path: Path) -> None:
+def test_an_error_names_a_table_without_verify_sql(tmp_path: Path) -> None:
     star = load_star(declare(tmp_path, STAR))
     with pytest.raises(
-        UsageError, match=r"dim_port can't be verified: there is no .*dim_port\.sql"
+        UsageError, match=r"Table dim_port can't be verified: the file .*dim_port\.sql"
     ):
         star.verify_sql("dim_port")
     assert star.functions == ""

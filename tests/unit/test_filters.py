@@ -1,4 +1,4 @@
-"""The filter of a page: what a URL says is taken where it can be meant, and noted where not."""
+"""The filter of a page: valid values of a URL are used, invalid ones are ignored with a notice."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from totes.dashboard.filters import PRESETS, Choices, Filter
+from totes.dashboard.filters import COMPARISONS, PRESETS, Choices, Filter
 
 CHOICES = Choices(
     today=date(2024, 3, 31),
@@ -34,7 +34,7 @@ HOSTILE = (
     "../../etc/passwd",
     "9" * 400,
     "-1",
-    "\uff11\uff12",  # digits, but not ours
+    "\uff11\uff12",  # full-width digits
     "nan",
     "A" * 100_000,
 )
@@ -42,15 +42,16 @@ HOSTILE = (
 NAMES = ("period", "from", "to", "currency", "country", "department", "counterparty", "as_of", "in")
 
 FILTERS = st.builds(
-    lambda days, preset, chosen, as_of, reporting: (
+    lambda days, preset, criteria, as_of, reporting, compare: (
         Filter.of(CHOICES, preset) if preset else Filter(min(days), max(days)),
-        chosen,
+        criteria,
         as_of,
         reporting,
+        compare,
     ),
     days=st.tuples(*[st.dates(date(1900, 1, 1), date(2200, 12, 31))] * 2),
     preset=st.sampled_from(["", *PRESETS]),
-    chosen=st.tuples(
+    criteria=st.tuples(
         st.sets(st.sampled_from(CHOICES.currencies)),
         st.sets(st.sampled_from(CHOICES.countries)),
         st.sets(st.sampled_from(CHOICES.departments)),
@@ -59,35 +60,37 @@ FILTERS = st.builds(
     as_of=st.none()
     | st.datetimes(datetime(1900, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001  Hypothesis adds the zone
     reporting=st.sampled_from(CHOICES.reporting),
+    compare=st.sampled_from(["", *COMPARISONS]),
 ).map(
     lambda parts: Filter(
         parts[0].since,
         parts[0].until,
-        tuple(parts[1][0]),
-        tuple(parts[1][1]),
-        tuple(parts[1][2]),
-        tuple(parts[1][3]),
-        parts[2],
-        parts[3],
-        parts[0].period,
+        currencies=tuple(parts[1][0]),
+        countries=tuple(parts[1][1]),
+        departments=tuple(parts[1][2]),
+        counterparties=tuple(parts[1][3]),
+        as_of=parts[2],
+        reporting=parts[3],
+        period=parts[0].period,
+        compare=parts[4],
     )
 )
 
 
-@given(chosen=FILTERS)
-def test_a_shared_link_shows_the_same(chosen: Filter) -> None:
-    link = urlencode(chosen.to_query(), doseq=True)
-    assert Filter.from_query(parse_qs(link), CHOICES) == (chosen, ())
+@given(criteria=FILTERS)
+def test_a_link_keeps_the_filter(criteria: Filter) -> None:
+    link = urlencode(criteria.to_query(), doseq=True)
+    assert Filter.from_query(parse_qs(link), CHOICES) == (criteria, ())
 
 
 BOTH = replace(CHOICES, countries=("Iran", "Turkey", "Turkmenistan", "Türkiye"))
-"""Of one of them there are two names."""
+"""One country has two names."""
 
 
 @pytest.mark.parametrize(
     "asked", ["Turkey", "Türkiye", ["Turkey", "Türkiye"], ["Türkiye", "Turkey", "Türkiye"], "TR"]
 )
-def test_a_country_of_two_names_is_one_choice_by_either(asked: str | list[str]) -> None:
+def test_a_country_with_two_names_is_found_by_either(asked: str | list[str]) -> None:
     assert BOTH.each_country == {
         "Iran": ("Iran",),
         "Turkey": ("Turkey", "Türkiye"),
@@ -120,7 +123,7 @@ def test_the_countries_of_a_link_keep_their_order() -> None:
         ("design", "Soft", {}),
     ],
 )
-def test_one_of_a_dimension_is_narrowed_to_and_widened_from(
+def test_a_member_of_a_dimension_is_added_to_the_filter_and_removed(
     dimension: str, key: object, narrowed: dict[str, object]
 ) -> None:
     everything = replace(Filter.of(BOTH), currencies=("GBP",), reporting="USD")
@@ -138,7 +141,7 @@ def test_one_of_a_dimension_is_narrowed_to_and_widened_from(
         st.text() | st.lists(st.text() | st.sampled_from(HOSTILE), max_size=5),
     )
 )
-def test_nothing_in_a_url_breaks_the_filter(query: dict[str, str | list[str]]) -> None:
+def test_any_url_gives_a_valid_filter(query: dict[str, str | list[str]]) -> None:
     found, notices = Filter.from_query(query, CHOICES)
     assert found.since <= found.until
     assert set(found.currencies) <= set(CHOICES.currencies)
@@ -151,14 +154,14 @@ def test_nothing_in_a_url_breaks_the_filter(query: dict[str, str | list[str]]) -
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", HOSTILE)
-def test_a_hostile_value_is_left_out_and_noted(name: str, value: str) -> None:
+def test_a_hostile_value_is_ignored_with_a_notice(name: str, value: str) -> None:
     found, notices = Filter.from_query({name: value}, CHOICES)
     assert found == Filter.of(CHOICES)
     [notice] = notices
     assert f"“{name}”" in notice
 
 
-def test_what_can_be_meant_is_taken_beside_what_can_not() -> None:
+def test_valid_values_are_used_beside_invalid_ones() -> None:
     query = {
         "currency": ["USD", "DOGE", "USD"],
         "counterparty": ["2", "3", "x"],
@@ -169,14 +172,17 @@ def test_what_can_be_meant_is_taken_beside_what_can_not() -> None:
     assert found.counterparties == (2,)
     assert (found.since, found.until) == (date(2024, 3, 2), date(2024, 3, 31))
     assert notices == (
-        "“from” in the address was left out: “2024-1-1” is no date such as 2026-11-20.",
-        "“currency” in the address was left out: there is no “DOGE”.",
-        "“counterparty” in the address was left out: there is no “3”.",
-        "“counterparty” in the address was left out: there is no “x”.",
+        (
+            "Ignored “from” in the URL: “2024-1-1” is not a date such as 2026-11-20, "
+            "or outside 1900–2200."  # noqa: RUF001
+        ),
+        "Ignored “currency” in the URL: “DOGE” does not exist.",
+        "Ignored “counterparty” in the URL: “3” does not exist.",
+        "Ignored “counterparty” in the URL: “x” does not exist.",
     )
 
 
-def test_a_moment_that_has_not_come_is_left_out_and_noted() -> None:
+def test_a_moment_in_the_future_is_ignored_with_a_notice() -> None:
     now = datetime(2024, 3, 31, 12, tzinfo=UTC)
     choices = replace(CHOICES, now=now)
     assert Filter.from_query({"as_of": now.isoformat()}, choices) == (
@@ -185,7 +191,10 @@ def test_a_moment_that_has_not_come_is_left_out_and_noted() -> None:
     )
     found, [notice] = Filter.from_query({"as_of": "2024-03-31T12:00:01Z"}, choices)
     assert found == Filter.of(choices)
-    assert "has not come yet" in notice
+    assert "is in the future" in notice
+    found, [notice] = Filter.from_query({"as_of": "1066-10-14T09:00:00Z"}, choices)
+    assert found == Filter.of(choices)
+    assert "is outside 1900–2200" in notice  # noqa: RUF001
 
 
 @pytest.mark.parametrize(
@@ -199,9 +208,9 @@ def test_a_moment_that_has_not_come_is_left_out_and_noted() -> None:
         ("all", date(2022, 11, 3), date(2024, 3, 31)),
     ],
 )
-def test_presets_mean_what_they_say(name: str, since: date, until: date) -> None:
-    chosen = Filter.of(CHOICES, name)
-    assert (chosen.since, chosen.until, chosen.period) == (since, until, name)
+def test_presets_have_the_right_days(name: str, since: date, until: date) -> None:
+    criteria = Filter.of(CHOICES, name)
+    assert (criteria.since, criteria.until, criteria.period) == (since, until, name)
 
 
 @given(today=st.dates(date(1902, 1, 1), date(2199, 12, 31)))
@@ -211,17 +220,47 @@ def test_twelve_months_are_a_year_to_the_day(today: date) -> None:
     assert 365 <= (until - since).days + 1 <= 366
 
 
-@given(chosen=FILTERS)
-def test_the_period_before_is_as_long_and_ends_the_day_before(chosen: Filter) -> None:
-    before = chosen.before()
-    assert before.until == chosen.since - timedelta(days=1)
-    assert before.days == chosen.days
-    assert (before.currencies, before.as_of) == (chosen.currencies, chosen.as_of)
+@given(criteria=FILTERS)
+def test_the_previous_period_is_as_long_and_ends_the_day_before(criteria: Filter) -> None:
+    before = criteria.before()
+    assert before.until == criteria.since - timedelta(days=1)
+    if criteria.months:
+        assert before.months == criteria.months
+    else:
+        assert before.days == criteria.days
+    assert (before.currencies, before.as_of) == (criteria.currencies, criteria.as_of)
 
 
-def test_a_link_to_a_preset_moves_with_the_days_and_a_free_period_does_not() -> None:
+def test_whole_months_are_compared_with_whole_months() -> None:
+    january = Filter(date(2024, 1, 1), date(2024, 1, 31)).before()
+    assert (january.since, january.until) == (date(2023, 12, 1), date(2023, 12, 31))
+    quarter = Filter(date(2024, 1, 1), date(2024, 3, 31)).before()
+    assert (quarter.since, quarter.until) == (date(2023, 10, 1), date(2023, 12, 31))
+
+
+@given(criteria=FILTERS)
+def test_working_days_are_those_from_monday_to_friday(criteria: Filter) -> None:
+    short = criteria.within(criteria.since, min(criteria.until, criteria.since + timedelta(50)))
+    days = [short.since + timedelta(days=day) for day in range(short.days)]
+    assert short.working_days == sum(day.isoweekday() <= 5 for day in days)
+    longer = criteria.within(criteria.since, criteria.since + timedelta(50 + 7 * 1000))
+    assert (
+        longer.working_days
+        == 5000 + criteria.within(criteria.since, criteria.since + timedelta(50)).working_days
+    )
+
+
+@given(criteria=FILTERS)
+def test_the_year_before_has_the_same_days_of_the_year(criteria: Filter) -> None:
+    before = criteria.year_before()
+    for day, earlier in ((criteria.since, before.since), (criteria.until, before.until)):
+        assert (earlier.year, earlier.month) == (day.year - 1, day.month)
+        assert earlier.day == (28 if (day.month, day.day) == (2, 29) else day.day)
+
+
+def test_a_preset_in_a_link_follows_the_days_and_a_custom_period_does_not() -> None:
     later = Choices(today=date(2024, 4, 30), first_day=CHOICES.first_day)
     preset = Filter.of(CHOICES, "this-month")
     assert Filter.from_query(preset.to_query(), later)[0].since == date(2024, 4, 1)
-    free = preset.within(preset.since, preset.until)
-    assert Filter.from_query(free.to_query(), later)[0].since == date(2024, 3, 1)
+    custom = preset.within(preset.since, preset.until)
+    assert Filter.from_query(custom.to_query(), later)[0].since == date(2024, 3, 1)

@@ -1,4 +1,4 @@
-"""The log of batches: the newest is found in few questions, what is read is what was written."""
+"""The newest batch is found with few requests; manifests and files are verified when read."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from totes.errors import LakeError, ObjectMissing
 from totes.lake import Store, open_store
 from totes.lake.log import (
-    current_generation,
-    fetch_checked,
-    newest,
+    fetch_verified,
+    find_current_generation,
+    find_newest_number,
     read_manifest,
     read_processed_manifest,
 )
@@ -23,23 +23,23 @@ from totes.lake.manifest import (
     Identity,
     Manifest,
     ProcessedManifest,
-    digest,
     generation_path,
     manifest_path,
     processed_manifest_path,
+    sha256_hex,
 )
 
 
-class Numbers:
-    """A log up to `last` that counts the questions asked of it and knows nothing else."""
+class NumberStore:
+    """A store with the keys 1 to `last`, which counts requests."""
 
-    url = "a log"
+    url = "numbers"
 
     def __init__(self, last: int) -> None:
-        self.last, self.questions = last, 0
+        self.last, self.requests = last, 0
 
     def exists(self, key: str) -> bool:
-        self.questions += 1
+        self.requests += 1
         return int(key) <= self.last
 
     def get(self, key: str) -> bytes:
@@ -58,18 +58,18 @@ class Numbers:
         raise NotImplementedError
 
 
-@given(known=st.integers(0, 10**9), new=st.integers(0, 10**9) | st.integers(0, 20))
-def test_the_newest_is_found_in_few_questions(known: int, new: int) -> None:
-    log = Numbers(known + new)
-    assert newest(log, str, known) == known + new
-    assert log.questions <= 2 * log2(new + 1) + 2
+@given(at_least=st.integers(0, 10**9), new=st.integers(0, 10**9) | st.integers(0, 20))
+def test_the_newest_number_is_found_with_few_requests(at_least: int, new: int) -> None:
+    store = NumberStore(at_least + new)
+    assert find_newest_number(store, str, at_least) == at_least + new
+    assert store.requests <= 2 * log2(new + 1) + 2
 
 
-@pytest.mark.parametrize(("new", "questions"), [(0, 1), (1, 2), (1000, 20)])
-def test_the_usual_cases_cost_a_question_or_two(new: int, questions: int) -> None:
-    log = Numbers(123_456 + new)
-    newest(log, str, 123_456)
-    assert log.questions <= questions
+@pytest.mark.parametrize(("new", "requests"), [(0, 1), (1, 2), (1000, 20)])
+def test_one_new_number_takes_two_requests(new: int, requests: int) -> None:
+    store = NumberStore(123_456 + new)
+    find_newest_number(store, str, 123_456)
+    assert store.requests <= requests
 
 
 @pytest.fixture
@@ -99,29 +99,33 @@ def processed(batch: int, generation: int = 1) -> ProcessedManifest:
     )
 
 
-def test_the_newest_batch_of_a_real_store(store: Store) -> None:
-    assert newest(store, manifest_path) == 0
+def test_the_newest_batch_of_a_store_is_found(store: Store) -> None:
+    assert find_newest_number(store, manifest_path) == 0
     for batch in range(1, 6):
         store.create(manifest_path(batch), b"")
-        assert newest(store, manifest_path) == newest(store, manifest_path, batch) == batch
+        assert (
+            find_newest_number(store, manifest_path)
+            == find_newest_number(store, manifest_path, batch)
+            == batch
+        )
 
 
-def test_the_first_generation_needs_no_pointer_and_the_last_published_is_current(
+def test_the_last_published_generation_is_current(
     store: Store,
 ) -> None:
-    assert current_generation(store) == 1
+    assert find_current_generation(store) == 1
     for generation in (2, 3, 4):
         store.create(generation_path(generation), b"")
-        assert current_generation(store) == generation
+        assert find_current_generation(store) == generation
 
 
-def test_a_manifest_is_read_with_the_digest_of_its_bytes(store: Store) -> None:
+def test_a_manifest_is_read_with_its_digest(store: Store) -> None:
     data = ingested(7).to_json() + b"\n"
     store.create(manifest_path(7), data)
-    assert read_manifest(store, 7) == (ingested(7), digest(data))
+    assert read_manifest(store, 7) == (ingested(7), sha256_hex(data))
     data = processed(7, 2).to_json()
     store.create(processed_manifest_path(2, 7), data)
-    assert read_processed_manifest(store, 2, 7) == (processed(7, 2), digest(data))
+    assert read_processed_manifest(store, 2, 7) == (processed(7, 2), sha256_hex(data))
 
 
 def test_a_missing_manifest_is_named(store: Store) -> None:
@@ -145,7 +149,7 @@ def test_a_missing_manifest_is_named(store: Store) -> None:
         ),
     ],
 )
-def test_a_manifest_in_another_ones_place_is_refused(
+def test_a_manifest_with_a_different_number_is_rejected(
     store: Store, path: str, data: bytes, read: Callable[[Store], object]
 ) -> None:
     store.create(path, data)
@@ -153,25 +157,25 @@ def test_a_manifest_in_another_ones_place_is_refused(
         read(store)
 
 
-def test_a_file_is_fetched_when_it_is_what_its_manifest_says(store: Store, tmp_path: Path) -> None:
+def test_a_file_that_matches_its_manifest_is_fetched(store: Store, tmp_path: Path) -> None:
     store.create("table/1", b"content")
-    file = File(path="table/1", rows=1, bytes=7, sha256=digest(b"content"))
-    fetch_checked(store, file, tmp_path / "copy")
+    file = File(path="table/1", rows=1, bytes=7, sha256=sha256_hex(b"content"))
+    fetch_verified(store, file, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"content"
 
 
 @pytest.mark.parametrize(
-    ("found", "complaint"),
+    ("content", "message"),
     [
         (b"conten", "6 bytes instead of 7"),
         (b"content.", "8 bytes instead of 7"),
         (b"c0ntent", "SHA-256"),
     ],
 )
-def test_a_damaged_file_is_named_and_refused(
-    store: Store, tmp_path: Path, found: bytes, complaint: str
+def test_a_damaged_file_is_rejected_and_named(
+    store: Store, tmp_path: Path, content: bytes, message: str
 ) -> None:
-    store.create("table/1", found)
-    file = File(path="table/1", rows=1, bytes=7, sha256=digest(b"content"))
-    with pytest.raises(LakeError, match=f"table/1 in .*lake is damaged.*{complaint}"):
-        fetch_checked(store, file, tmp_path / "copy")
+    store.create("table/1", content)
+    file = File(path="table/1", rows=1, bytes=7, sha256=sha256_hex(b"content"))
+    with pytest.raises(LakeError, match=f"table/1 in .*lake is damaged.*{message}"):
+        fetch_verified(store, file, tmp_path / "copy")

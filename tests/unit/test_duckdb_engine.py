@@ -1,4 +1,4 @@
-"""DuckDB's instances are used again, and nobody notices."""
+"""DuckDB connections are reused without side effects."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,63 +6,63 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from totes.engine import _idle, open_engine
+from totes.duckdb_engine import _idle_connections, open_engine
 
 SETTINGS = ("memory_limit", "threads", "preserve_insertion_order", "temp_directory", "TimeZone")
 
 
 @pytest.fixture(autouse=True)
-def _no_idle_ones() -> Iterator[None]:
-    _idle.clear()
+def _no_idle_connections() -> Iterator[None]:
+    _idle_connections.clear()
     yield
-    _idle.clear()
+    _idle_connections.clear()
 
 
 def settings(engine: duckdb.DuckDBPyConnection) -> list[object]:
-    asked = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
-    return list(engine.execute(f"SELECT {asked}").fetchall()[0])
+    columns = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
+    return list(engine.execute(f"SELECT {columns}").fetchall()[0])
 
 
-def test_nothing_of_one_use_is_left_for_the_next(tmp_path: Path) -> None:
+def test_a_reused_database_has_no_objects_or_settings(tmp_path: Path) -> None:
     with open_engine(tmp_path) as engine:
         before = settings(engine)
-        engine.execute("CREATE TEMPORARY TABLE made AS SELECT 1 AS a")
-        engine.execute("CREATE TEMPORARY VIEW seen AS SELECT * FROM made")
+        engine.execute("CREATE TEMPORARY TABLE t AS SELECT 1 AS a")
+        engine.execute("CREATE TEMPORARY VIEW v AS SELECT * FROM t")
         engine.execute("SET memory_limit = '1GB'; SET preserve_insertion_order = true")
         engine.execute("SET TimeZone = 'Asia/Tokyo'")
-    assert len(_idle[1]) == 1
+    assert len(_idle_connections[1]) == 1
     with open_engine(tmp_path) as engine:
-        assert not _idle[1], "it is the same one"
+        assert not _idle_connections[1], "the connection is reused"
         assert settings(engine) == before
-        for name in ("made", "seen"):
+        for name in ("t", "v"):
             with pytest.raises(duckdb.CatalogException):
                 engine.execute(f"FROM {name}")
 
 
-def test_two_at_a_time_are_two(tmp_path: Path) -> None:
+def test_concurrent_engines_are_independent(tmp_path: Path) -> None:
     with open_engine(tmp_path, share=2) as one, open_engine(tmp_path, share=2) as other:
         before = settings(other)
         one.execute("SET memory_limit = '1GB'")
         assert settings(other) == before != settings(one)
 
 
-def test_one_that_spilled_gives_the_disk_back(tmp_path: Path) -> None:
+def test_a_database_that_spilled_frees_the_disk(tmp_path: Path) -> None:
     with open_engine(tmp_path) as engine:
         engine.execute(
             "CREATE TEMPORARY TABLE large AS SELECT i, md5(i::varchar) FROM range(4000000) AS r (i)"
         )
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
-    assert not _idle[1]
+    assert not _idle_connections[1]
 
 
-def test_one_that_failed_is_not_used_again(tmp_path: Path) -> None:
+def test_a_database_is_not_reused_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyError), open_engine(tmp_path):
         raise KeyError
-    assert not _idle[1]
+    assert not _idle_connections[1]
 
 
-def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+def test_the_scratch_folder_can_have_any_name(tmp_path: Path) -> None:
     folder = tmp_path / 'it\'s "here"'
     folder.mkdir()
     with open_engine(folder) as engine:

@@ -1,0 +1,68 @@
+"""TEST_SEED determines all random input of a test run, also in CI."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+DRAWING_TEST = """
+from depth import seeded_random
+from hypothesis import given
+from hypothesis import strategies as st
+
+def test_draws():
+    print("random", seeded_random().random())
+
+@given(st.integers())
+def test_draws_examples(number):
+    print("example", number)
+"""
+
+
+def draw(folder: Path, seed: int) -> tuple[set[str], set[str]]:
+    """Return the numbers and the examples that tests draw in a run with this TEST_SEED."""
+    test = folder / "test_draws.py"
+    test.write_text(DRAWING_TEST)
+    options = ["-s", "-c", str(ROOT / "pyproject.toml"), "-p", "conftest", "-p", "no:cacheprovider"]
+    output = subprocess.check_output(
+        [sys.executable, "-m", "pytest", *options, f"--rootdir={folder}", str(test)],
+        cwd=folder,
+        env=os.environ
+        | {
+            "CI": "true",
+            "TEST_SEED": str(seed),
+            "PYTHONPATH": os.pathsep.join(str(ROOT / path) for path in ("tests", "tests/support")),
+        },
+        text=True,
+    )
+    assert f"TEST_SEED={seed}" in output
+    lines = output.splitlines()
+    numbers, examples = (
+        {line for line in lines if f"{word} " in line} for word in ("random", "example")
+    )
+    assert numbers
+    assert examples
+    return numbers, examples
+
+
+@pytest.fixture(scope="module")
+def first_draw(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str]]:
+    return draw(tmp_path_factory.mktemp("draw"), seed=1)
+
+
+def test_the_same_seed_draws_the_same_input(
+    first_draw: tuple[set[str], set[str]], tmp_path: Path
+) -> None:
+    assert draw(tmp_path, seed=1) == first_draw
+
+
+def test_a_different_seed_draws_different_input(
+    first_draw: tuple[set[str], set[str]], tmp_path: Path
+) -> None:
+    numbers, examples = draw(tmp_path, seed=2)
+    assert numbers != first_draw[0]
+    assert examples != first_draw[1]
