@@ -1,4 +1,4 @@
-# To try things out: everything may be thrown away.
+# For trying things out: everything may be deleted.
 environment          = "dev"
 alarm_email          = "totes-dev@example.com" # yours
 force_destroy        = true
@@ -9,4 +9,4 @@ warehouse_deletion_protection = false
 warehouse_final_snapshot      = false
 warehouse_backup_days         = 1
 
-bounded = true # by the policy that bootstrap/ made
+bounded = true # by the policy that bootstrap/ creates

@@ -1,5 +1,5 @@
-# The platform: encryption, lake, logins, network and warehouse; three functions and what calls them;
-# who is told.
+# The platform: encryption, lake, secrets, network and warehouse; three functions, their schedules and
+# events; alarms.
 
 provider "aws" {
   region = var.region
@@ -29,7 +29,7 @@ locals {
     TOTES_PROCESSED_URL = "s3://${module.lake.buckets.processed}"
   }
 
-  # What each stage is told and may; all else is the same for all.
+  # Settings and permissions of each stage. The rest of their configuration is the same.
   stages = {
     ingest = {
       environment = {
@@ -56,7 +56,7 @@ locals {
       })
       secret = module.secrets.arns.warehouse
       lists  = [local.ingestion, local.processed]
-      # Of the ingestion store only what says how fresh it is.
+      # In the ingestion store, only the objects that determine the lag.
       reads   = ["${local.ingestion}/batches/*", "${local.ingestion}/heartbeats/*", "${local.processed}/*"]
       creates = []
     }
@@ -106,9 +106,9 @@ module "secrets" {
   key                  = module.encryption.keys.secrets
   recovery_window_days = var.secret_recovery_days
   secrets = {
-    source    = "totesys, as the role that may only read it"
+    source    = "totesys, as a read-only role"
     warehouse = "the warehouse, as the role that loads it"
-    reader    = "the warehouse, as a role that may only read it, for dashboards"
+    reader    = "the warehouse, as a read-only role for dashboards"
   }
 }
 
@@ -160,7 +160,7 @@ resource "aws_s3_object" "bundle" {
   source = var.bundle
 
   lifecycle {
-    create_before_destroy = true # functions go from one to the other without a gap
+    create_before_destroy = true # functions change to the new one without a gap
   }
 }
 

@@ -1,10 +1,10 @@
 output "ingestion_bucket" {
-  description = "Bucket of the ingestion store: TOTES_INGESTION_URL is s3:// and this."
+  description = "Bucket of the ingestion store: TOTES_INGESTION_URL is s3:// followed by this."
   value       = module.lake.buckets.ingestion
 }
 
 output "processed_bucket" {
-  description = "Bucket of the processed store: TOTES_PROCESSED_URL is s3:// and this."
+  description = "Bucket of the processed store: TOTES_PROCESSED_URL is s3:// followed by this."
   value       = module.lake.buckets.processed
 }
 
@@ -24,12 +24,12 @@ output "break_glass_role" {
 }
 
 output "alert_topic" {
-  description = "ARN of the topic that is told of everything a person should know."
+  description = "ARN of the topic for alarms and alerts."
   value       = module.watch.topic
 }
 
 output "dead_letter_queues" {
-  description = "URL of each queue that should be empty: failed events by stage, and calls that could not be delivered."
+  description = "URL of each dead-letter queue: failed events by stage, and undelivered calls."
   value = merge(
     { for stage, made in module.stage : stage => made.dead_letter_queue.url },
     { undelivered = module.flow.dead_letter_queue.url },
@@ -37,7 +37,7 @@ output "dead_letter_queues" {
 }
 
 output "rules" {
-  description = "Name of the rule that calls each stage when a batch was published."
+  description = "Name of the rule that calls each stage for a new batch."
   value       = module.flow.rules
 }
 
@@ -62,12 +62,12 @@ output "reader_secret" {
 }
 
 output "dashboard_url" {
-  description = "Where the flow can be watched."
+  description = "URL of the CloudWatch dashboard."
   value       = "https://${var.region}.console.aws.amazon.com/cloudwatch/home?region=${var.region}#dashboards/dashboard/${module.watch.dashboard}"
 }
 
 output "athena_workgroup" {
-  description = "Athena workgroup for questions to the lake."
+  description = "Athena workgroup for queries on the lake."
   value       = module.catalogue.workgroup
 }
 
@@ -82,41 +82,41 @@ output "keys" {
 }
 
 output "vpc" {
-  description = "ID of the network the functions and the warehouse are in."
+  description = "ID of the VPC of the functions and the warehouse."
   value       = module.network.vpc
 }
 
 output "private_subnets" {
-  description = "IDs of its private subnets."
+  description = "IDs of the VPC's private subnets."
   value       = module.network.subnets
 }
 
 output "stage_security_groups" {
-  description = "ID of the security group of each stage's function; load's is let into the warehouse."
+  description = "ID of the security group of each stage's function; load's may connect to the warehouse."
   value       = module.network.stage_security_groups
 }
 
 output "source_peering" {
-  description = "ID of the peering with totesys' network, to be accepted there and routed back; null where there is none."
+  description = "ID of the peering with the network of totesys, which must accept it and route back; null without peering."
   value       = module.network.source_peering
 }
 
 output "nat_address" {
-  description = "The address by which totesys sees ingest, to be let in there; null where there is no NAT."
+  description = "Public address of ingest, which totesys must allow; null without NAT."
   value       = module.network.nat_address
 }
 
 output "warehouse_host" {
-  description = "Name of the warehouse's host, null where it is not made here."
+  description = "Host name of the warehouse; null if it is not created here."
   value       = one(module.warehouse[*].host)
 }
 
 output "warehouse_master_secret" {
-  description = "ARN of the secret in which RDS keeps the master's password, null where the warehouse is not made here."
+  description = "ARN of the secret with the master password of RDS; null if the warehouse is not created here."
   value       = one(module.warehouse[*].master_secret)
 }
 
 output "operator_instance" {
-  description = "Target of a session that forwards a port to the warehouse; null without operator_enabled."
+  description = "ID of the instance that forwards a port to the warehouse; null without operator_enabled."
   value       = one(module.operator[*].instance)
 }

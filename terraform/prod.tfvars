@@ -1,4 +1,4 @@
-# What people rely on.
+# For production.
 environment = "prod"
 alarm_email = "totes-alarms@example.com" # yours
 log_days    = 365
@@ -8,4 +8,4 @@ warehouse_instance_class = "db.t4g.small"
 warehouse_multi_az       = true
 warehouse_backup_days    = 14
 
-bounded = true # by the policy that bootstrap/ made
+bounded = true # by the policy that bootstrap/ creates

@@ -1,12 +1,13 @@
-# What a role made by a deployment can be given at most: without it, who may make roles may do anything.
+# The maximum permissions of the roles that a deployment creates. Without a boundary, whoever may create
+# roles could grant them any permission.
 
 resource "aws_iam_policy" "boundary" {
-  #checkov:skip=CKV_AWS_290:a boundary gives nothing, it is the most that a role of ours may be given
-  #checkov:skip=CKV_AWS_355:network interfaces, traces and sessions have no ARN that could be named beforehand
+  #checkov:skip=CKV_AWS_290:a boundary grants nothing, it limits what a role can be granted
+  #checkov:skip=CKV_AWS_355:network interfaces, traces and sessions have no ARN that is known beforehand
   for_each = var.environments
 
   name        = "totes-${each.key}-boundary"
-  description = "The most that any role of totes-${each.key} can do."
+  description = "Maximum permissions of the roles of totes-${each.key}."
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -72,7 +73,7 @@ resource "aws_iam_policy" "boundary" {
 }
 
 locals {
-  # All that an environment consists of and that has a name, by service.
+  # All named resources of an environment, by service.
   own = {
     for environment in var.environments : environment => concat(
       [

@@ -1,5 +1,5 @@
-# GitHub's workflows take a role by OIDC: no key is stored anywhere. One plans for any pull request and
-# reads no data; one for each environment deploys, and only from a job that the environment let start.
+# GitHub's workflows assume roles by OIDC, without stored keys. One role plans for pull requests and can't
+# read data. One role for each environment deploys, only from jobs that the environment has approved.
 
 locals {
   issuer   = "token.actions.githubusercontent.com"
@@ -9,7 +9,7 @@ locals {
   deployed = local.on ? var.environments : toset([])
   bounded  = { for environment in var.environments : environment => "arn:${local.partition}:iam::${local.account}:policy/totes-${environment}-boundary" }
 
-  # What the data are, which nobody needs in order to plan or deploy.
+  # Access to data, which planning and deploying do not need.
   data_is_not_read = {
     Sid    = "DataIsNotRead"
     Effect = "Deny"
@@ -84,13 +84,13 @@ resource "aws_iam_role_policy" "plan" {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid      = "OpenTheState" # a plan takes no lock, so that none can be in a deployment's way
+        Sid      = "OpenTheState" # a plan takes no lock, so it can't block a deployment
         Effect   = "Allow"
         Action   = "kms:Decrypt"
         Resource = aws_kms_key.state.arn
       },
       {
-        # Without it Lambda shows no settings, and each plan would set them anew.
+        # Without it Lambda returns no settings, and each plan would set them again.
         Sid      = "SeeTheFunctionsSettings"
         Effect   = "Allow"
         Action   = "kms:Decrypt"
@@ -138,10 +138,10 @@ resource "aws_iam_role_policy_attachment" "deploy_reads" {
 }
 
 resource "aws_iam_role_policy" "deploy" {
-  #checkov:skip=CKV_AWS_355:what has no name before it is made (networks, keys) is held by tags where AWS knows them
-  #checkov:skip=CKV_AWS_290:what has no name before it is made is held by tags where AWS knows them
-  #checkov:skip=CKV_AWS_289:roles can only be made within the boundary, which can't be altered
-  #checkov:skip=CKV_AWS_286:roles can only be made within the boundary, which can't be altered
+  #checkov:skip=CKV_AWS_355:resources without a name before their creation (networks, keys) are restricted by tags if AWS supports them
+  #checkov:skip=CKV_AWS_290:resources without a name before their creation are restricted by tags if AWS supports them
+  #checkov:skip=CKV_AWS_289:roles can only be created with the boundary, which can't be changed
+  #checkov:skip=CKV_AWS_286:roles can only be created with the boundary, which can't be changed
   #checkov:skip=CKV_AWS_287:data_is_not_read denies the values of secrets
   #checkov:skip=CKV_AWS_288:objects_are_not_read denies the data
   for_each = local.deployed
@@ -183,14 +183,14 @@ resource "aws_iam_role_policy" "deploy" {
         Resource = local.own[each.key]
       },
       {
-        # An instance of RDS has an option group, AWS' own where none is named.
+        # Each RDS instance has an option group, by default one of AWS.
         Sid      = "RdsDefaults"
         Effect   = "Allow"
         Action   = ["rds:CreateDBInstance", "rds:ModifyDBInstance"]
         Resource = "arn:${local.partition}:rds:*:${local.account}:og:default:*"
       },
       {
-        # RDS makes the secret of its master with the rights of who makes the instance.
+        # RDS creates the master's secret with the permissions of the instance's creator.
         Sid      = "RdsKeepsItsPassword"
         Effect   = "Allow"
         Action   = ["secretsmanager:CreateSecret", "secretsmanager:TagResource"]
@@ -291,7 +291,7 @@ resource "aws_iam_role_policy" "deploy" {
         Resource = "arn:${local.partition}:kms:*:${local.account}:alias/totes-${each.key}-*"
       },
       {
-        # The network's parts get their names when they are made; tags hold those that are there.
+        # Network resources have no name before their creation; tags restrict the existing ones.
         Sid    = "MakeTheNetwork"
         Effect = "Allow"
         Action = [
@@ -301,7 +301,7 @@ resource "aws_iam_role_policy" "deploy" {
           "ec2:AttachInternetGateway",
           "ec2:AuthorizeSecurityGroup*",
           "ec2:Create*",
-          "ec2:DeleteNetworkInterface", # those that Lambda leaves bear no tags; none in use can be deleted
+          "ec2:DeleteNetworkInterface", # Lambda's have no tags; none in use can be deleted
           "ec2:RunInstances",
           "logs:CreateLogDelivery",
           "logs:DeleteLogDelivery",
@@ -310,7 +310,7 @@ resource "aws_iam_role_policy" "deploy" {
         Resource = "*"
       },
       {
-        # Or a tag would be all it takes to alter another environment's network.
+        # Else setting a tag would allow changing another environment's network.
         Sid      = "OthersTagsStay"
         Effect   = "Deny"
         Action   = "ec2:CreateTags"

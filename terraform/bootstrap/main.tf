@@ -1,4 +1,4 @@
-# Where the state is, with its lock beside it (S3's own conditional writes; no table).
+# The bucket of Terraform's state and its lock, which uses S3's conditional writes.
 
 provider "aws" {
   region = var.region

@@ -1,5 +1,5 @@
 output "state_bucket" {
-  description = "STATE_BUCKET of `make plan` and `make deploy`, and of GitHub's variables."
+  description = "STATE_BUCKET for `make plan` and `make deploy`, and for GitHub's variables."
   value       = module.state.name
 }
 
@@ -14,6 +14,6 @@ output "deploy_roles" {
 }
 
 output "boundaries" {
-  description = "ARN of each environment's boundary, which its roles have with `bounded = true`."
+  description = "ARN of each environment's permissions boundary, which its roles have with `bounded = true`."
   value       = { for environment, policy in aws_iam_policy.boundary : environment => policy.arn }
 }

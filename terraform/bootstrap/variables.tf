@@ -1,44 +1,44 @@
 variable "region" {
-  description = "AWS region of the state, the platform's own."
+  description = "AWS region of the state, the same as the platform's."
   type        = string
   default     = "eu-west-2"
 }
 
 variable "state_bucket" {
-  description = "Name of the state's bucket; null is one made of account and region."
+  description = "Name of the state's bucket; null for a name from account and region."
   type        = string
   default     = null
 }
 
 variable "environments" {
-  description = "Which environments there will be."
+  description = "Names of the environments."
   type        = set(string)
   default     = ["dev", "prod"]
 
   validation {
     condition     = alltrue([for name in var.environments : can(regex("^[a-z][a-z0-9]{1,11}$", name))])
-    error_message = "2 to 12 small letters and digits each, a letter first."
+    error_message = "Use 2 to 12 lower-case letters and digits each, beginning with a letter."
   }
 
   validation {
     condition     = length(setintersection(var.environments, ["deploy", "plan", "state"])) == 0
-    error_message = "deploy, plan and state are what is made here."
+    error_message = "Do not use deploy, plan or state: this module creates resources of these names."
   }
 }
 
 variable "github_repository" {
-  description = "OWNER/REPOSITORY whose workflows plan and deploy; null is none."
+  description = "OWNER/REPOSITORY whose workflows plan and deploy; null for none."
   type        = string
   default     = null
 
   validation {
     condition     = var.github_repository == null ? true : can(regex("^[\\w.-]+/[\\w.-]+$", var.github_repository))
-    error_message = "OWNER/REPOSITORY, without wildcards."
+    error_message = "Use OWNER/REPOSITORY without wildcards."
   }
 }
 
 variable "github_provider_exists" {
-  description = "Whether the account knows GitHub's OIDC provider already."
+  description = "Whether the account already has GitHub's OIDC provider."
   type        = bool
   default     = false
 }

@@ -1,13 +1,13 @@
-# What differs where `make aws-demo` applies these modules to moto. An override file may hold only
-# what moto can't do, each line with its reason.
+# Overrides for `make aws-demo`, which applies these modules to moto. An override file contains only
+# what moto can't do or what the provider waits long for, each with its reason.
 
 terraform {
-  backend "local" {} # the state is thrown away with the scratch folder
+  backend "local" {} # the state is deleted with the scratch folder
 }
 
 provider "aws" {
   s3_use_path_style           = true # moto has one host name for all buckets
-  skip_credentials_validation = true # there is nobody to ask; AWS_ENDPOINT_URL names moto for all else
+  skip_credentials_validation = true # there is no account; AWS_ENDPOINT_URL names moto
 }
 
 module "catalogue" {

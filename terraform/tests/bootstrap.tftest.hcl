@@ -1,4 +1,4 @@
-# Who GitHub's workflows are, and what they can't do.
+# The identities of GitHub's workflows, and the limits of their permissions.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -23,14 +23,14 @@ run "with_github" {
       dev  = { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com", "token.actions.githubusercontent.com:sub" = "repo:somebody/totes:environment:dev" }
       prod = { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com", "token.actions.githubusercontent.com:sub" = "repo:somebody/totes:environment:prod" }
     }
-    error_message = "A role must be for one repository, and for one environment or for pull requests."
+    error_message = "Each role must be limited to one repository, and to one environment or to pull requests."
   }
 
   assert {
     condition = toset(flatten([
       for statement in jsondecode(aws_iam_role_policy.plan[0].policy).Statement : statement.Action if statement.Effect == "Allow"
     ])) == toset(["kms:Decrypt"])
-    error_message = "Who plans may only read."
+    error_message = "The plan role must be read-only."
   }
 
   assert {
@@ -41,10 +41,10 @@ run "with_github" {
         StringLike   = { "kms:ViaService" = "lambda.*.amazonaws.com" }
       }
     }
-    error_message = "Who plans opens nothing but the state and the functions' settings."
+    error_message = "The plan role must decrypt only the state and the functions' settings."
   }
 
-  # What making RDS and endpoints asks for beyond what bears our name.
+  # Permissions on resources without the environment's name that RDS and endpoints need.
   assert {
     condition = alltrue([for environment, policy in aws_iam_role_policy.deploy : {
       for statement in jsondecode(policy.policy).Statement : statement.Sid => statement.Resource if startswith(statement.Sid, "Rds")
@@ -52,7 +52,7 @@ run "with_github" {
       RdsDefaults         = "arn:aws:rds:*:111122223333:og:default:*"
       RdsKeepsItsPassword = "arn:aws:secretsmanager:*:111122223333:secret:rds!db-*"
     } && strcontains(policy.policy, "route53:AssociateVPCWithHostedZone")])
-    error_message = "Who deploys must be able to make the warehouse and the endpoints."
+    error_message = "The deploy role must be able to create the warehouse and the endpoints."
   }
 
   assert {
@@ -63,7 +63,7 @@ run "with_github" {
         StringNotEquals = { "aws:ResourceTag/Environment" = environment }
       }
     ])])
-    error_message = "Who deploys one environment can't make another's network its own by a tag."
+    error_message = "The deploy role must not be able to tag another environment's network."
   }
 
   assert {
@@ -72,7 +72,7 @@ run "with_github" {
         for statement in jsondecode(policy.policy).Statement : statement.Effect == "Deny" && contains(flatten([statement.Action]), action)
       ])
     ])])
-    error_message = "Who plans or deploys must read no data."
+    error_message = "The plan and deploy roles must not read data."
   }
 
   assert {
@@ -81,7 +81,7 @@ run "with_github" {
       try(statement.Condition.StringEquals["iam:PermissionsBoundary"], "") == "arn:aws:iam::111122223333:policy/totes-${environment}-boundary"
       if statement.Effect == "Allow" && length(setintersection(flatten([statement.Action]), ["iam:CreateRole", "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:PutRolePermissionsBoundary", "iam:*", "*"])) > 0
     ])])
-    error_message = "No role may be made, or given a policy, beyond the boundary."
+    error_message = "Roles must only be created, or get policies, with the boundary."
   }
 
   assert {
@@ -89,20 +89,20 @@ run "with_github" {
       for statement in jsondecode(policy.policy).Statement :
       !strcontains(jsonencode(statement), environment == "dev" ? "totes-prod" : "totes-dev") || statement.Effect == "Deny"
     ])])
-    error_message = "Who deploys one environment has no business in another."
+    error_message = "The deploy role must not change another environment."
   }
 
   assert {
     condition = alltrue([for policy in values(aws_iam_policy.boundary) : !strcontains(policy.policy, "iam:") || alltrue([
       for statement in jsondecode(policy.policy).Statement : alltrue([for action in flatten([statement.Action]) : !startswith(action, "iam:") && !startswith(action, "sts:") && !strcontains(action, "*")])
     ])])
-    error_message = "Within the boundary no rights can be given on."
+    error_message = "The boundary must not allow granting permissions."
   }
 
-  # What IAM takes: of a role's own policies together, and of a managed one.
+  # IAM's limits: for a role's inline policies in total, and for a managed policy.
   assert {
     condition     = max([for policy in aws_iam_role_policy.deploy : length(policy.policy)]...) <= 10240 && max([for policy in aws_iam_policy.boundary : length(policy.policy)]...) <= 6144
-    error_message = "A policy is longer than IAM takes: ${jsonencode([for policy in concat(values(aws_iam_role_policy.deploy), values(aws_iam_policy.boundary)) : length(policy.policy)])}."
+    error_message = "A policy exceeds IAM's size limit: ${jsonencode([for policy in concat(values(aws_iam_role_policy.deploy), values(aws_iam_policy.boundary)) : length(policy.policy)])}."
   }
 }
 
@@ -115,7 +115,7 @@ run "without_github" {
 
   assert {
     condition     = length(aws_iam_role.plan) + length(aws_iam_role.deploy) + length(aws_iam_openid_connect_provider.github) == 0 && length(aws_iam_policy.boundary) == 2
-    error_message = "Without GitHub there must be no role for it."
+    error_message = "Without GitHub there must be no roles for it."
   }
 }
 

@@ -1,4 +1,4 @@
-# What calls whom, and who is told.
+# Schedules, events, alarms and the dashboard.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -30,14 +30,14 @@ run "calls" {
       transform = "rate(5 minutes) ENABLED ${var.functions.transform.arn}"
       load      = "rate(5 minutes) ENABLED ${var.functions.load.arn}"
     }
-    error_message = "Every stage has its schedule."
+    error_message = "Every stage must have its schedule."
   }
 
   assert {
     condition = alltrue([for schedule in aws_scheduler_schedule.this :
       schedule.target[0].dead_letter_config[0].arn == aws_sqs_queue.undelivered.arn && schedule.target[0].retry_policy[0].maximum_retry_attempts == 3
     ])
-    error_message = "A call by the clock is tried again, then set aside."
+    error_message = "A failed scheduled call must be retried, then sent to the dead-letter queue."
   }
 
   assert {
@@ -47,7 +47,7 @@ run "calls" {
       Action   = "lambda:InvokeFunction"
       Resource = [var.functions.ingest.arn, var.functions.load.arn, var.functions.transform.arn]
     }
-    error_message = "The clock may call the three functions."
+    error_message = "The scheduler must be allowed to call the three functions only."
   }
 
   assert {
@@ -63,30 +63,42 @@ run "calls" {
         detail      = { bucket = { name = ["the-processed"] }, object = { key = [{ suffix = ".json" }] } }
       }
     }
-    error_message = "Manifests, and nothing else, call the next stage."
+    error_message = "Only manifests must call the next stage."
   }
 
   assert {
     condition = alltrue([for stage, target in aws_cloudwatch_event_target.stage :
       target.arn == var.functions[stage].arn && target.dead_letter_config[0].arn == aws_sqs_queue.undelivered.arn
     ])
-    error_message = "An event calls its stage, or is set aside."
+    error_message = "An event must call its stage, or go to the dead-letter queue."
   }
 
   assert {
     condition = alltrue([for stage, permission in aws_lambda_permission.landed :
       permission.function_name == stage && permission.principal == "events.amazonaws.com" && permission.source_arn == aws_cloudwatch_event_rule.landed[stage].arn
     ])
-    error_message = "Each function lets its own rule call it, and nobody else."
+    error_message = "Only its own rule must be allowed to call a function."
   }
 
   assert {
     condition     = aws_sqs_queue.undelivered.kms_master_key_id == var.key
-    error_message = "What could not be delivered must be encrypted."
+    error_message = "Undelivered events must be encrypted."
+  }
+
+  assert {
+    condition = jsondecode(aws_sqs_queue_policy.undelivered.policy).Statement == [{
+      Sid       = "RulesSetAside"
+      Effect    = "Allow"
+      Principal = { Service = "events.amazonaws.com" }
+      Action    = "sqs:SendMessage"
+      Resource  = aws_sqs_queue.undelivered.arn
+      Condition = { ArnEquals = { "aws:SourceArn" = [for rule in values(aws_cloudwatch_event_rule.landed) : rule.arn] } }
+    }] && aws_sqs_queue_policy.undelivered.queue_url == aws_sqs_queue.undelivered.id
+    error_message = "Only the rules may send to the queue of undelivered events."
   }
 }
 
-run "held" {
+run "disabled" {
   command = plan
 
   module {
@@ -107,11 +119,11 @@ run "held" {
       [for schedule in aws_scheduler_schedule.this : schedule.state == "DISABLED"],
       [for rule in aws_cloudwatch_event_rule.landed : rule.state == "DISABLED"],
     ))
-    error_message = "Held means that nothing is called."
+    error_message = "A disabled flow must not call any function."
   }
 }
 
-run "who_is_told" {
+run "alarms" {
   command = plan
 
   module {
@@ -129,10 +141,10 @@ run "who_is_told" {
 
   assert {
     condition     = aws_sns_topic.alerts.kms_master_key_id == var.key && aws_sns_topic_subscription.email.endpoint == "who@example.com" && aws_sns_topic_subscription.email.protocol == "email"
-    error_message = "Somebody must be told, and what they are told is encrypted on its way."
+    error_message = "The topic must have a subscription and be encrypted."
   }
 
-  # metric, whose, threshold, periods of five minutes, what silence means
+  # metric, dimensions, threshold, periods of five minutes, treatment of missing data
   assert {
     condition = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.metric_name} ${jsonencode(alarm.dimensions)} ${alarm.threshold} ${alarm.evaluation_periods} ${alarm.treat_missing_data}" } == {
       stale                 = "LagSeconds {\"environment\":\"test\",\"service\":\"load\"} 1800 1 ignore"
@@ -140,7 +152,7 @@ run "who_is_told" {
       quarantine            = "QuarantinedRows {\"environment\":\"test\",\"service\":\"load\"} 0 1 ignore"
       undelivered-not-empty = "ApproximateNumberOfMessagesVisible {\"QueueName\":\"the-queue\"} 0 1 notBreaching"
     }
-    error_message = "An alarm is missing, or looks at something else."
+    error_message = "An alarm is missing or watches the wrong metric."
   }
 
   assert {
@@ -148,16 +160,16 @@ run "who_is_told" {
       alarm.period == 300 && alarm.statistic == "Maximum" && alarm.comparison_operator == "GreaterThanThreshold" &&
       alarm.alarm_actions == toset([aws_sns_topic.alerts.arn]) && alarm.ok_actions == toset([aws_sns_topic.alerts.arn])
     ])
-    error_message = "An alarm must tell the topic when it begins and when it is over."
+    error_message = "An alarm must notify the topic when it fires and when it ends."
   }
 
   assert {
     condition     = jsondecode(aws_sns_topic_policy.alerts.policy).Statement[0].Principal == { Service = "cloudwatch.amazonaws.com" } && length(jsondecode(aws_sns_topic_policy.alerts.policy).Statement) == 1
-    error_message = "Alarms may tell the topic something; stages may by their roles; nobody else."
+    error_message = "The topic's policy must allow alarms only; stages publish by their roles."
   }
 
   assert {
     condition     = strcontains(aws_cloudwatch_dashboard.flow.dashboard_body, "alarm:another") && strcontains(aws_cloudwatch_dashboard.flow.dashboard_body, "LagSeconds")
-    error_message = "The dashboard shows all alarms, and how fresh the warehouse is."
+    error_message = "The dashboard must show all alarms and the warehouse's lag."
   }
 }

@@ -1,4 +1,4 @@
-# Buckets: what every one of ours is, and what the two stores' policies keep from whom.
+# Settings of all buckets, and the policies of the two stores.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -24,7 +24,7 @@ run "a_bucket" {
 
   assert {
     condition     = aws_s3_bucket_versioning.this.versioning_configuration[0].status == "Enabled"
-    error_message = "Old versions must stay."
+    error_message = "The bucket must be versioned."
   }
 
   assert {
@@ -33,7 +33,7 @@ run "a_bucket" {
       rule.apply_server_side_encryption_by_default[0].sse_algorithm == "aws:kms" &&
       rule.apply_server_side_encryption_by_default[0].kms_master_key_id == var.key
     ])
-    error_message = "What it holds must be encrypted with our key, by way of a bucket key."
+    error_message = "Objects must be encrypted with our key through a bucket key."
   }
 
   assert {
@@ -43,7 +43,7 @@ run "a_bucket" {
       aws_s3_bucket_public_access_block.this.ignore_public_acls,
       aws_s3_bucket_public_access_block.this.restrict_public_buckets,
     ])
-    error_message = "Nothing may ever be public."
+    error_message = "All public access must be blocked."
   }
 
   assert {
@@ -53,19 +53,19 @@ run "a_bucket" {
 
   assert {
     condition     = aws_s3_bucket_notification.this[0].eventbridge
-    error_message = "EventBridge must be told of new objects."
+    error_message = "EventBridge must get events for new objects."
   }
 
   assert {
     condition     = aws_s3_bucket_logging.this[0].target_bucket == "totes-test-logs"
-    error_message = "Accesses must be logged."
+    error_message = "Access must be logged."
   }
 
   assert {
     condition = { for rule in aws_s3_bucket_lifecycle_configuration.this.rule : rule.filter[0].object_size_greater_than => toset([
       for transition in rule.transition : "${transition.days} ${transition.storage_class}"
     ]) if length(rule.transition) > 0 } == { 131072 = toset(["60 STANDARD_IA", "180 GLACIER_IR"]) }
-    error_message = "Data, and nothing as small as a manifest, must go to cheaper storage."
+    error_message = "Data must move to cheaper storage, but no object as small as a manifest."
   }
 
   assert {
@@ -75,7 +75,7 @@ run "a_bucket" {
       try(rule.abort_incomplete_multipart_upload[0].days_after_initiation, 0) == 2 &&
       length(rule.expiration) == 0
     ])
-    error_message = "Old versions and unfinished uploads must be cleared away, and nothing else."
+    error_message = "Old versions and incomplete uploads must expire, and nothing else."
   }
 
   assert {
@@ -83,7 +83,7 @@ run "a_bucket" {
       statement.Sid == "TlsOnly" && statement.Effect == "Deny" && statement.Principal == "*" && statement.Action == "s3:*" &&
       statement.Condition.Bool["aws:SecureTransport"] == "false" && length(statement.Resource) == 2
     ])
-    error_message = "Without TLS everything must be denied."
+    error_message = "All requests without TLS must be denied."
   }
 }
 
@@ -106,7 +106,7 @@ run "the_stores" {
 
   assert {
     condition     = sort(keys(output.policies)) == tolist(["ingestion", "processed"])
-    error_message = "There are two stores."
+    error_message = "There must be two stores."
   }
 
   assert {
@@ -115,7 +115,7 @@ run "the_stores" {
       toset(flatten([statement.Action])) == toset(["s3:DeleteObject", "s3:DeleteObjectVersion"]) &&
       toset(try(statement.Principal.AWS, [])) == toset(values(var.stage_roles))
     ])])
-    error_message = "No stage may delete, on no condition."
+    error_message = "Deletes by stages must be denied without condition."
   }
 
   assert {
@@ -125,7 +125,7 @@ run "the_stores" {
       keys(try(statement.Condition, {})) == ["ArnNotEquals"] &&
       try(statement.Condition.ArnNotEquals["aws:PrincipalArn"], "") == output.break_glass_role
     ])])
-    error_message = "Nobody but who breaks the glass may delete."
+    error_message = "Only the break-glass role must be allowed to delete."
   }
 
   assert {
@@ -135,17 +135,17 @@ run "the_stores" {
       try(statement.Condition.Bool["s3:ObjectCreationOperation"], "") == "true" &&
       try(statement.Condition.ArnNotEquals["aws:PrincipalArn"], "") == output.break_glass_role
     ])])
-    error_message = "An object must only be created where there is none."
+    error_message = "Replacing an object must be denied."
   }
 
   assert {
     condition     = alltrue([for statements in values(output.policies) : alltrue([for statement in statements : statement.Effect == "Deny"])])
-    error_message = "The stores' policies let nobody in; that is for roles."
+    error_message = "The stores' policies must contain denials only; roles grant access."
   }
 
   assert {
     condition     = jsondecode(aws_iam_role.break_glass.assume_role_policy).Statement[0].Condition.Bool["aws:MultiFactorAuthPresent"] == "true"
-    error_message = "Breaking the glass must take a second factor."
+    error_message = "The break-glass role must require a second factor."
   }
 }
 
@@ -165,6 +165,6 @@ run "the_stores_for_moto" {
 
   assert {
     condition     = alltrue([for statements in values(output.policies) : [for statement in statements : statement.Sid] == ["StagesNeverDelete"]])
-    error_message = "Without conditions, only what needs none may be left."
+    error_message = "Without conditions, only statements that have none must remain."
   }
 }

@@ -1,4 +1,4 @@
-# The network has no way in, three ways to totesys, and one to the warehouse for a person.
+# The network: no inbound access, three kinds of routes to totesys, and one to the warehouse for a person.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -17,19 +17,19 @@ variables {
   key               = "arn:aws:kms:eu-west-2:111122223333:key/signals"
 }
 
-run "alone" {
+run "without_source" {
   module {
     source = "./modules/network"
   }
 
   assert {
     condition     = length(aws_internet_gateway.this) + length(aws_nat_gateway.this) + length(aws_vpc_peering_connection.source) == 0
-    error_message = "Unless asked for, there must be no way out."
+    error_message = "By default there must be no outbound route."
   }
 
   assert {
     condition     = length(aws_subnet.private) == 2 && alltrue([for subnet in aws_subnet.private : !subnet.map_public_ip_on_launch])
-    error_message = "The functions run in two private subnets."
+    error_message = "There must be two private subnets."
   }
 
   assert {
@@ -39,7 +39,7 @@ run "alone" {
       aws_vpc_security_group_ingress_rule.warehouse.referenced_security_group_id == aws_security_group.stage["load"].id &&
       length(aws_vpc_security_group_ingress_rule.clients) == 0
     )
-    error_message = "Only endpoints and warehouse may be spoken to, and the warehouse by load."
+    error_message = "Functions must connect to endpoints only, and load to the warehouse."
   }
 
   assert {
@@ -47,12 +47,12 @@ run "alone" {
       values(aws_vpc_security_group_ingress_rule.endpoints), [aws_vpc_security_group_ingress_rule.warehouse],
       values(aws_vpc_security_group_egress_rule.endpoints), values(aws_vpc_security_group_egress_rule.s3), [aws_vpc_security_group_egress_rule.warehouse],
     ) : rule.cidr_ipv4 == null && rule.cidr_ipv6 == null && rule.ip_protocol == "tcp"])
-    error_message = "Nothing may be open to addresses."
+    error_message = "No inbound rule must allow addresses."
   }
 
   assert {
     condition     = length(aws_vpc_security_group_egress_rule.source) == 0
-    error_message = "Without an address of totesys ingest goes nowhere."
+    error_message = "Without source_address, ingest must not have a rule for totesys."
   }
 
   assert {
@@ -64,17 +64,17 @@ run "alone" {
         jsondecode(endpoint.policy).Statement[0].Condition.StringEquals["aws:ResourceAccount"] == "111122223333"
       ])
     )
-    error_message = "S3, Secrets Manager and SNS are reached by endpoints, and only what is ours behind them."
+    error_message = "S3, Secrets Manager and SNS must have endpoints, limited to resources of this account."
   }
 
   assert {
     condition     = length(aws_default_security_group.closed.ingress) + length(aws_default_security_group.closed.egress) == 0
-    error_message = "The default security group must let nothing through."
+    error_message = "The default security group must allow nothing."
   }
 
   assert {
     condition     = aws_cloudwatch_log_group.flow.kms_key_id == var.key && aws_cloudwatch_log_group.flow.retention_in_days == 365
-    error_message = "What was turned away is logged, encrypted, for as long as asked."
+    error_message = "Rejected connections must be logged, encrypted, for log_days."
   }
 }
 
@@ -95,7 +95,7 @@ run "nat" {
       aws_vpc_security_group_egress_rule.source[0].cidr_ipv4 == "203.0.113.7/32" &&
       aws_vpc_security_group_egress_rule.source[0].security_group_id == aws_security_group.stage["ingest"].id
     )
-    error_message = "Through the NAT ingest reaches totesys, and nobody reaches anything else."
+    error_message = "The NAT must give a route to totesys only, for ingest only."
   }
 }
 
@@ -121,12 +121,12 @@ run "peering" {
       aws_vpc_security_group_egress_rule.source[0].from_port == 6543 &&
       aws_vpc_security_group_egress_rule.source[0].cidr_ipv4 == "10.1.2.0/24"
     )
-    error_message = "By peering ingest reaches totesys, without any way to the internet."
+    error_message = "Peering must give ingest a route to totesys, and none to the internet."
   }
 
   assert {
     condition     = toset([for rule in aws_vpc_security_group_ingress_rule.clients : "${rule.cidr_ipv4} ${rule.from_port}"]) == toset(["10.1.9.0/24 5432"])
-    error_message = "Clients of the warehouse are let in as named."
+    error_message = "The warehouse must allow the clients in warehouse_clients."
   }
 }
 
@@ -146,7 +146,7 @@ run "operator" {
       toset([for rule in aws_vpc_security_group_egress_rule.this : rule.referenced_security_group_id]) == toset(["sg-warehouse", aws_security_group.endpoints.id]) &&
       alltrue([for rule in aws_vpc_security_group_ingress_rule.this : rule.referenced_security_group_id == aws_security_group.this.id && rule.security_group_id != aws_security_group.this.id])
     )
-    error_message = "Nobody may connect to the operator's machine, nor it to anything but Session Manager and warehouse."
+    error_message = "The operator's instance must have no inbound rule, and connect to Session Manager and the warehouse only."
   }
 
   assert {
@@ -154,6 +154,6 @@ run "operator" {
       aws_instance.this.metadata_options[0].http_tokens == "required" && aws_instance.this.root_block_device[0].encrypted &&
       alltrue([for action in jsondecode(aws_iam_role_policy.this.policy).Statement[0].Action : startswith(action, "ssmmessages:") || action == "ssm:UpdateInstanceInformation"])
     )
-    error_message = "It must be able to do nothing but sessions."
+    error_message = "Its role must allow Session Manager only."
   }
 }

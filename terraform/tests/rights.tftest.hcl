@@ -1,4 +1,4 @@
-# What each stage is told and may, through all the modules.
+# Settings and permissions of each stage, through all modules.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -10,24 +10,24 @@ variables {
   bundle      = "./versions.tf" # any file
 }
 
-run "what_each_may" {
-  command = apply # ARNs are one for each then, where a plan has one for all
+run "settings_and_permissions" {
+  command = apply # a plan has the same ARN for all
 
   assert {
     condition = alltrue([for stage, made in module.stage : alltrue([
       for statement in jsondecode(made.policy).Statement : statement.Effect == "Deny" || !strcontains(jsonencode(statement.Action), "*")
     ])])
-    error_message = "Each action must be named."
+    error_message = "Policies must not use wildcards in actions."
   }
 
   assert {
     condition = alltrue([for made in values(module.stage) : alltrue([
       for statement in jsondecode(made.policy).Statement : statement.Effect == "Deny" || !strcontains(jsonencode(statement.Action), "s3:Delete")
     ])])
-    error_message = "No stage may delete an object."
+    error_message = "No stage must be allowed to delete an object."
   }
 
-  # Objects that each may read and create, as ARNs.
+  # ARNs of the objects that each stage may read and create.
   assert {
     condition = {
       for stage, made in module.stage : stage => toset(flatten([
@@ -38,7 +38,7 @@ run "what_each_may" {
       transform = toset(["${module.lake.arns.ingestion}/*", "${module.lake.arns.processed}/*"])
       load      = toset(["${module.lake.arns.ingestion}/batches/*", "${module.lake.arns.ingestion}/heartbeats/*", "${module.lake.arns.processed}/*"])
     }
-    error_message = "Each stage reads what it is made from, and no more."
+    error_message = "Each stage must read only the objects that it needs."
   }
 
   assert {
@@ -51,7 +51,7 @@ run "what_each_may" {
       transform = toset(["${module.lake.arns.processed}/*"])
       load      = toset([])
     }
-    error_message = "Each stage creates objects in its own store alone."
+    error_message = "Each stage must create objects in its own store only."
   }
 
   assert {
@@ -64,10 +64,10 @@ run "what_each_may" {
       transform = toset([])
       load      = toset([module.secrets.arns.warehouse])
     }
-    error_message = "Each stage knows its own login alone."
+    error_message = "Each stage must read its own login only."
   }
 
-  # Settings: what each has besides what all have.
+  # Settings of each stage, without those that all have.
   assert {
     condition = {
       for stage, made in module.stage : stage => setsubtract(keys(made.environment), [
@@ -78,7 +78,7 @@ run "what_each_may" {
       transform = toset(["TOTES_INGESTION_URL", "TOTES_PROCESSED_URL"])
       load      = toset(["TOTES_INGESTION_URL", "TOTES_PROCESSED_URL", "TOTES_WAREHOUSE_SECRET"])
     }
-    error_message = "Each stage is told what it needs, and no more."
+    error_message = "Each stage must get only the settings that it needs."
   }
 
   assert {
@@ -88,11 +88,11 @@ run "what_each_may" {
       made.environment.ENVIRONMENT == "test" &&
       made.environment.TOTES_ALERT_TOPIC == module.watch.topic
     ])
-    error_message = "Metrics and alerts must say whose they are, where alarms look for them."
+    error_message = "Metrics must have the namespace and the environment that alarms use."
   }
 
   assert {
     condition     = sort(keys(output.dead_letter_queues)) == tolist(["ingest", "load", "transform", "undelivered"])
-    error_message = "Each stage has a queue for what failed, and the flow one for what got lost."
+    error_message = "Each stage must have a queue of failed events, and the flow one of undelivered calls."
   }
 }

@@ -1,4 +1,4 @@
-# A function: how it runs, what is done when it fails, and its alarms.
+# A function: its configuration, its failed events, and its alarms.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -45,7 +45,7 @@ run "one_function" {
       aws_lambda_function.this.s3_bucket == "artefacts",
       aws_lambda_function.this.reserved_concurrent_executions == -1,
     ])
-    error_message = "The function is not what it should be."
+    error_message = "The function's configuration is wrong."
   }
 
   assert {
@@ -55,12 +55,12 @@ run "one_function" {
 
   assert {
     condition     = toset(aws_lambda_function.this.vpc_config[0].subnet_ids) == toset(var.network.subnets)
-    error_message = "It must run in the network's subnets."
+    error_message = "The function must run in the network's subnets."
   }
 
   assert {
     condition     = aws_cloudwatch_log_group.this.retention_in_days == 365 && aws_cloudwatch_log_group.this.kms_key_id == var.keys.signals
-    error_message = "Logs must be encrypted, and end one day."
+    error_message = "Logs must be encrypted and expire."
   }
 
   assert {
@@ -69,14 +69,14 @@ run "one_function" {
       aws_lambda_function_event_invoke_config.this.destination_config[0].on_failure[0].destination == aws_sqs_queue.failed.arn &&
       aws_sqs_queue.failed.kms_master_key_id == var.keys.signals
     )
-    error_message = "What failed to the last try must wait in an encrypted queue."
+    error_message = "Failed events must go to an encrypted queue."
   }
 
   assert {
     condition = anytrue([for statement in jsondecode(aws_iam_role_policy.this.policy).Statement :
       statement.Effect == "Deny" && statement.Action == ["ec2:*"] && endswith(try(statement.Condition.ArnEquals["lambda:SourceFunctionArn"], ""), ":function:totes-test-load")
     ])
-    error_message = "The code that runs must leave the network alone."
+    error_message = "The function's code must not change the network."
   }
 
   # metric, statistic, threshold, periods
@@ -89,7 +89,7 @@ run "one_function" {
       memory        = "totes MemoryUsed-test-load Maximum 850 1"
       failed-events = "AWS/SQS ApproximateNumberOfMessagesVisible Maximum 0 1"
     }
-    error_message = "An alarm is missing, or looks at something else."
+    error_message = "An alarm is missing or watches the wrong metric."
   }
 
   assert {
@@ -97,7 +97,7 @@ run "one_function" {
       alarm.alarm_actions == toset([var.alert_topic]) && alarm.ok_actions == toset([var.alert_topic]) &&
       alarm.comparison_operator == "GreaterThanThreshold" && alarm.period == 300
     ])
-    error_message = "An alarm must tell the topic when it begins and when it is over."
+    error_message = "An alarm must notify the topic when it fires and when it ends."
   }
 
   assert {
@@ -106,7 +106,7 @@ run "one_function" {
       aws_cloudwatch_metric_alarm.this["errors"].dimensions == tomap({ FunctionName = "totes-test-load" }),
       aws_cloudwatch_metric_alarm.this["failed-events"].dimensions == tomap({ QueueName = "totes-test-load-failed" }),
     ])
-    error_message = "An alarm looks at somebody else's metric."
+    error_message = "An alarm watches another function's metric."
   }
 
   assert {
@@ -116,6 +116,6 @@ run "one_function" {
       aws_cloudwatch_log_metric_filter.memory.metric_transformation[0].value == "$.record.metrics.maxMemoryUsedMB" &&
       aws_cloudwatch_log_metric_filter.memory.metric_transformation[0].name == aws_cloudwatch_metric_alarm.this["memory"].metric_name
     )
-    error_message = "How much memory was used must be read from the report line."
+    error_message = "The used memory must be read from the report line."
   }
 }

@@ -1,4 +1,4 @@
-# Values that can't be meant are refused before anything is made.
+# Invalid variables are rejected before anything is created.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -11,7 +11,7 @@ variables {
   bundle      = "./versions.tf" # any file
 }
 
-run "one_by_one" {
+run "each_variable" {
   command = plan
 
   variables {
@@ -59,7 +59,7 @@ run "one_by_one" {
   ]
 }
 
-run "against_each_other" {
+run "combinations" {
   command = plan
 
   variables {
@@ -79,7 +79,7 @@ run "against_each_other" {
   ]
 }
 
-run "nowhere" {
+run "nat_without_source_address" {
   command = plan
 
   variables {

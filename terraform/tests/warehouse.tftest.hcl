@@ -1,4 +1,4 @@
-# The warehouse: kept from everybody, backed up, and hard to lose.
+# The warehouse: access, backups, and protection from deletion.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -26,7 +26,7 @@ variables {
   }
 }
 
-run "kept" {
+run "protected" {
   command = plan
 
   module {
@@ -38,22 +38,22 @@ run "kept" {
       aws_db_instance.this.storage_encrypted && aws_db_instance.this.kms_key_id == var.keys.data &&
       aws_db_instance.this.performance_insights_enabled && aws_db_instance.this.performance_insights_kms_key_id == var.keys.data
     )
-    error_message = "What it holds must be encrypted with our key."
+    error_message = "Storage must be encrypted with our key."
   }
 
   assert {
     condition     = anytrue([for parameter in aws_db_parameter_group.this.parameter : parameter.name == "rds.force_ssl" && parameter.value == "1"]) && aws_db_instance.this.parameter_group_name == aws_db_parameter_group.this.name
-    error_message = "TLS must be forced."
+    error_message = "TLS must be required."
   }
 
   assert {
     condition     = !aws_db_instance.this.publicly_accessible && aws_db_instance.this.vpc_security_group_ids == toset(["sg-1"])
-    error_message = "Nobody may reach it but who its security group lets in."
+    error_message = "The warehouse must be reachable through its security group only."
   }
 
   assert {
     condition     = aws_db_instance.this.manage_master_user_password && aws_db_instance.this.password == null && aws_db_instance.this.master_user_secret_kms_key_id == var.keys.secrets
-    error_message = "The master's password must be RDS' own, and never known here."
+    error_message = "RDS must generate and store the master password."
   }
 
   assert {
@@ -61,17 +61,17 @@ run "kept" {
       aws_db_instance.this.deletion_protection && !aws_db_instance.this.skip_final_snapshot && !aws_db_instance.this.delete_automated_backups &&
       aws_db_instance.this.backup_retention_period == 14 && aws_db_instance.this.multi_az && aws_db_instance.this.max_allocated_storage == 100
     )
-    error_message = "It must be backed up and hard to lose."
+    error_message = "It must be backed up and protected from deletion."
   }
 
   assert {
     condition     = aws_db_instance.this.monitoring_interval == 60 && aws_db_instance.this.enabled_cloudwatch_logs_exports == toset(["postgresql", "upgrade"])
-    error_message = "How it does must be seen."
+    error_message = "It must be monitored."
   }
 
   assert {
     condition     = alltrue([for group in aws_cloudwatch_log_group.this : group.kms_key_id == var.keys.signals && group.retention_in_days == 365])
-    error_message = "Its logs must be encrypted, and end one day."
+    error_message = "Its logs must be encrypted and expire."
   }
 
   assert {
@@ -79,17 +79,17 @@ run "kept" {
       storage = "FreeStorageSpace LessThanThreshold 2147483648 1"
       cpu     = "CPUUtilization GreaterThanThreshold 80 6"
     }
-    error_message = "An alarm is missing, or looks at something else."
+    error_message = "An alarm is missing or watches the wrong metric."
   }
 
   assert {
     condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.this : alarm.dimensions == tomap({ DBInstanceIdentifier = "totes-test" }) && alarm.alarm_actions == toset([var.alert_topic]) && alarm.ok_actions == toset([var.alert_topic])])
-    error_message = "Its alarms must look at it and tell the topic."
+    error_message = "Its alarms must watch it and notify the topic."
   }
 }
 
-# It can only be destroyed unprotected: that alone must not cost the snapshot.
-run "to_be_destroyed" {
+# Removing the deletion protection must not remove the final snapshot.
+run "without_deletion_protection" {
   command = plan
 
   module {
@@ -102,11 +102,11 @@ run "to_be_destroyed" {
 
   assert {
     condition     = !aws_db_instance.this.deletion_protection && !aws_db_instance.this.skip_final_snapshot && !aws_db_instance.this.delete_automated_backups && aws_db_instance.this.final_snapshot_identifier == "totes-test-final"
-    error_message = "What is destroyed must leave a snapshot."
+    error_message = "A destroyed warehouse must leave a snapshot."
   }
 }
 
-run "to_be_thrown_away" {
+run "without_final_snapshot" {
   command = plan
 
   module {
@@ -120,6 +120,6 @@ run "to_be_thrown_away" {
 
   assert {
     condition     = aws_db_instance.this.skip_final_snapshot && aws_db_instance.this.delete_automated_backups
-    error_message = "Unless it shall leave nothing."
+    error_message = "Without final_snapshot it must leave none."
   }
 }

@@ -1,11 +1,11 @@
-# A bucket as all of ours are: encrypted, versioned, without public access, by TLS alone, its accesses
-# logged, old versions and unfinished uploads cleared away.
+# A bucket with the settings of all buckets: encryption, versioning, no public access, TLS only, access
+# logs, expiry of old versions and of incomplete uploads.
 
 resource "aws_s3_bucket" "this" {
   #checkov:skip=CKV_AWS_144:a copy in another region is the owner's choice and doubles the cost: docs/operations.md
-  #checkov:skip=CKV_AWS_145:all but the log of accesses, for S3 can't write that under a KMS key of ours
-  #checkov:skip=CKV_AWS_18:all but the log of accesses itself, which would be without end
-  #checkov:skip=CKV2_AWS_62:events are for the two stores; nobody waits for a bundle or a log
+  #checkov:skip=CKV_AWS_145:set for all buckets but that of access logs, which S3 can't write with a KMS key
+  #checkov:skip=CKV_AWS_18:set for all buckets but that of access logs, which would log itself
+  #checkov:skip=CKV2_AWS_62:only the two stores need events
   bucket        = var.name
   force_destroy = var.force_destroy
 }
@@ -57,7 +57,7 @@ resource "aws_s3_bucket_policy" "this" {
     Statement = local.statements
   })
 
-  depends_on = [aws_s3_bucket_public_access_block.this] # S3 takes them one after the other
+  depends_on = [aws_s3_bucket_public_access_block.this] # S3 accepts only one of them at a time
 }
 
 locals {
@@ -118,8 +118,8 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     }
   }
 
-  # By size and not by prefix, since tables are found, never listed: a manifest is smaller than this and
-  # so stays where reading is cheapest; an object so small would cost more there than here.
+  # By size and not by prefix, as table names are not known here: manifests are smaller than this and
+  # stay in the standard class, where reads and small objects are cheapest.
   dynamic "rule" {
     for_each = var.cheaper_storage[*]
 

@@ -9,12 +9,12 @@ output "arn" {
 }
 
 output "governed" {
-  description = "Name of the bucket, known once its policy holds: for whom the policy lets in."
+  description = "Name of the bucket, available once its policy is in force."
   value       = aws_s3_bucket.this.id
   depends_on  = [aws_s3_bucket_policy.this]
 }
 
 output "policy" {
-  description = "The statements of its policy."
+  description = "Statements of the bucket's policy."
   value       = local.statements
 }

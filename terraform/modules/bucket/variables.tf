@@ -1,10 +1,10 @@
 variable "name" {
-  description = "Name of the bucket, one in all the world."
+  description = "Globally unique name of the bucket."
   type        = string
 }
 
 variable "key" {
-  description = "ARN of the KMS key that encrypts what it holds; null is S3's own key."
+  description = "ARN of the KMS key that encrypts the objects; null for S3's own key."
   type        = string
   default     = null
 }
@@ -22,41 +22,41 @@ variable "conditional_statements" {
 }
 
 variable "conditions" {
-  description = "Whether the policy has statements with conditions, TLS only among them. False is for a service that overlooks conditions, moto, where such a denial would deny everything."
+  description = "Whether the policy has statements with conditions, such as TLS only. False is for moto, which ignores conditions, so that such a denial would deny everything."
   type        = bool
   default     = true
 }
 
 variable "log_to" {
-  description = "Bucket and prefix of the log of accesses; null is no log."
+  description = "Bucket and prefix of the access log; null for no log."
   type        = object({ bucket = string, prefix = string })
   default     = null
 }
 
 variable "events" {
-  description = "Whether EventBridge is told of every object that is created."
+  description = "Whether EventBridge gets an event for each created object."
   type        = bool
   default     = false
 }
 
 variable "cheaper_storage" {
-  description = "After how many days data goes to cheaper storage; null is never."
+  description = "Days until data moves to cheaper storage; null for never."
   type        = object({ infrequent_after_days = number, archive_after_days = number })
   default     = null
 }
 
 variable "expire_days" {
-  description = "After how many days objects are removed; null is never."
+  description = "Days until objects are removed; null for never."
   type        = number
   default     = null
 }
 
 variable "noncurrent_days" {
-  description = "For how many days a version that was deleted or replaced can be had back."
+  description = "Days for which a deleted or replaced version can be recovered."
   type        = number
 }
 
 variable "force_destroy" {
-  description = "Whether `terraform destroy` removes what the bucket holds."
+  description = "Whether `terraform destroy` removes the bucket's objects."
   type        = bool
 }

@@ -1,9 +1,9 @@
-# Athena over both stores: a workgroup with a price limit, a bucket for results, who may ask.
+# Athena on both stores: a workgroup with a cost limit, a bucket for results, and a policy for analysts.
 
 resource "aws_athena_workgroup" "this" {
   name          = "totes-${var.environment}"
-  description   = "Questions to the lake of Terrific Totes."
-  force_destroy = true # its history of queries is no data
+  description   = "Queries on the lake of Terrific Totes."
+  force_destroy = true # the history of queries is not worth keeping
 
   configuration {
     enforce_workgroup_configuration    = true
@@ -26,10 +26,10 @@ resource "aws_athena_workgroup" "this" {
 }
 
 resource "aws_s3_bucket" "results" {
-  #checkov:skip=CKV_AWS_18:results live a few days; CloudTrail says who asked what
-  #checkov:skip=CKV_AWS_21:results can be had again by asking again
-  #checkov:skip=CKV_AWS_144:results can be had again by asking again
-  #checkov:skip=CKV2_AWS_62:nobody waits for a result to land
+  #checkov:skip=CKV_AWS_18:results expire after a few days, and CloudTrail logs the queries
+  #checkov:skip=CKV_AWS_21:results can be computed again
+  #checkov:skip=CKV_AWS_144:results can be computed again
+  #checkov:skip=CKV2_AWS_62:no service needs these events
   bucket        = var.results_bucket
   force_destroy = true
 }
@@ -102,7 +102,7 @@ resource "aws_s3_bucket_policy" "results" {
   depends_on = [aws_s3_bucket_public_access_block.results]
 }
 
-# Who may ask. Attach it to the role of the analysts: the ingestion store names people.
+# Permissions for analysts. Attach the policy to their role only: the lake contains personal data.
 data "aws_partition" "current" {}
 data "aws_region" "current" {}
 data "aws_caller_identity" "current" {}
@@ -165,6 +165,6 @@ data "aws_iam_policy_document" "analyst" {
 
 resource "aws_iam_policy" "analyst" {
   name        = "totes-${var.environment}-analyst"
-  description = "Ask the lake through Athena, and change nothing in it."
+  description = "Read-only queries on the lake through Athena."
   policy      = data.aws_iam_policy_document.analyst.json
 }

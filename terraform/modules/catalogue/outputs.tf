@@ -1,5 +1,5 @@
 output "workgroup" {
-  description = "Athena workgroup for questions to the lake."
+  description = "Athena workgroup for queries on the lake."
   value       = aws_athena_workgroup.this.name
 }
 
@@ -12,16 +12,16 @@ output "databases" {
 }
 
 output "analyst_policy" {
-  description = "ARN of the IAM policy that lets a role ask, and no more."
+  description = "ARN of the IAM policy that allows read-only queries."
   value       = aws_iam_policy.analyst.arn
 }
 
 output "views" {
-  description = "SQL of each view by database and name, as Athena gets it."
+  description = "SQL of each view, by database and name."
   value       = { for name, view in local.views : name => view.sql }
 }
 
 output "queries" {
-  description = "Each saved query: its database and its SQL."
+  description = "Database and SQL of each saved query."
   value       = { for name, query in local.named_queries : name => { database = query.database, sql = query.sql } }
 }

@@ -1,4 +1,4 @@
-# The saved queries of the workgroup. A ? is asked for in Athena's console.
+# The saved queries of the workgroup. Athena's console prompts for the value of each `?`.
 
 locals {
   histories = ["sales_order", "purchase_order", "payment"]
@@ -7,7 +7,7 @@ locals {
   named_queries = merge(
     {
       for table, described in local.source_tables : "current_${table}" => {
-        about    = "Current state of ${table}, as its source has it."
+        about    = "Current rows of ${table} in the source."
         database = aws_glue_catalog_database.ingestion.name
         sql = templatefile("${path.module}/queries/ingestion_current.sql", {
           table = table, key = described.key, columns = join(", ", described.columns)
@@ -16,7 +16,7 @@ locals {
     },
     {
       for table in local.histories : "history_of_one_${table}" => {
-        about    = "History of one ${table}, silent changes and deletion included."
+        about    = "History of one row of ${table}, with its deletion."
         database = aws_glue_catalog_database.ingestion.name
         sql = templatefile("${path.module}/queries/ingestion_history.sql", {
           table = table, key = local.source_tables[table].key, columns = join(", ", local.source_tables[table].columns)
@@ -25,7 +25,7 @@ locals {
     },
     {
       for table in local.histories : "changes_of_one_day_${table}" => {
-        about    = "What changed in ${table} on one day; reads that day only."
+        about    = "Changes in ${table} on one day; reads that day only."
         database = aws_glue_catalog_database.ingestion.name
         sql = templatefile("${path.module}/queries/ingestion_day.sql", {
           table = table, key = local.source_tables[table].key, columns = join(", ", local.source_tables[table].columns)
@@ -34,7 +34,7 @@ locals {
     },
     {
       for table, described in local.facts : "current_${table}" => {
-        about    = "Current state of ${table}, in the star's types."
+        about    = "Current rows of ${table}, in the star's types."
         database = aws_glue_catalog_database.processed.name
         sql = templatefile("${path.module}/queries/processed_current.sql", {
           table = table, key = join(", ", described.key), columns = join(", ", described.columns[*].name)

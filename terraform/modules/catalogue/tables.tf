@@ -1,12 +1,12 @@
-# The tables as they lie in S3. They show orphans, too: what is left by killed attempts. Their names
-# end with _raw; the views beside them count only files that a manifest names.
+# The tables of the files in S3, including orphaned files of killed attempts. Their names end with _raw;
+# the views on them include only files that a manifest names.
 
 locals {
   prefix        = "totes_${replace(var.environment, "-", "_")}"
   source_tables = jsondecode(file("${path.module}/source_tables.json"))
   star_tables   = jsondecode(file("${path.module}/star_tables.json")) # make star
 
-  ion = { # for it alone takes JSON that spans lines, as manifests do
+  ion = { # the only format for JSON that spans lines, such as manifests
     input   = "com.amazon.ionhiveserde.formats.IonInputFormat"
     output  = "com.amazon.ionhiveserde.formats.IonOutputFormat"
     library = "com.amazon.ionhiveserde.IonHiveSerDe"
@@ -36,7 +36,7 @@ locals {
     "projection.captured_year.digits" = "4"
     "projection.captured_month.type"  = "integer"
     "projection.captured_month.range" = "1,12"
-    # without digits a month is 1, and its folder month=1
+    # without `digits`, the folder of January would be month=1
     "projection.captured_month.digits" = "2"
     "projection.captured_day.type"     = "integer"
     "projection.captured_day.range"    = "1,31"
@@ -52,7 +52,7 @@ locals {
   ingestion_raw = merge(
     {
       batches = {
-        about  = "The manifests: a batch exists when its manifest does."
+        about  = "Manifests of the captured batches."
         format = local.ion
         columns = [
           { name = "batch", type = "bigint" },
@@ -67,7 +67,7 @@ locals {
     },
     {
       for table, described in local.source_tables : "${table}_raw" => {
-        about      = "JSON Lines of ${table}, orphans included: ask ${table}."
+        about      = "JSON Lines of ${table} with orphaned files: query ${table} instead."
         format     = local.json
         columns    = [for name in concat(["_op", "_xid"], described.columns) : { name = name, type = "string" }]
         partitions = local.days
@@ -82,7 +82,7 @@ locals {
   processed_raw = merge(
     {
       generations = {
-        about      = "The pointers of replays: the newest is the current generation."
+        about      = "Pointers of replays: the newest shows the current generation."
         format     = local.ion
         columns    = [{ name = "generation", type = "int" }]
         partitions = []
@@ -90,7 +90,7 @@ locals {
         parameters = {}
       }
       batches = {
-        about  = "The manifests of processed batches, of all generations."
+        about  = "Manifests of the processed batches of all generations."
         format = local.ion
         columns = [
           { name = "batch", type = "bigint" },
@@ -107,7 +107,7 @@ locals {
     },
     {
       for table, described in local.star_tables : "${table}_raw" => {
-        about  = "Parquet of ${table}, orphans and all generations included: ask ${table}."
+        about  = "Parquet of ${table} with orphaned files and all generations: query ${table} instead."
         format = local.parquet
         columns = concat(described.columns, [
           { name = "valid_from", type = "timestamp" },
@@ -130,12 +130,12 @@ locals {
 
 resource "aws_glue_catalog_database" "ingestion" {
   name        = "${local.prefix}_ingestion"
-  description = "Every version of every row of totesys, as captured."
+  description = "All captured versions of all rows of totesys."
 }
 
 resource "aws_glue_catalog_database" "processed" {
   name        = "${local.prefix}_processed"
-  description = "Every version of every row of the star."
+  description = "All versions of all rows of the star."
 }
 
 resource "aws_glue_catalog_table" "raw" {

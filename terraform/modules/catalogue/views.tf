@@ -1,7 +1,7 @@
-# What to ask. Athena keeps a view as a table of the catalogue whose text is Presto's own record.
+# The views for queries. Athena stores a view as a table of the catalogue whose text is Presto's format.
 
 locals {
-  # The catalogue speaks Hive's types, a view's record Trino's.
+  # The catalogue uses Hive's types, Presto's format Trino's.
   trino = {
     string    = "varchar"
     int       = "integer"
@@ -11,7 +11,7 @@ locals {
   ingestion_views = merge(
     {
       files = {
-        about = "The files that the batches are made of."
+        about = "The files of the batches."
         sql   = templatefile("${path.module}/views/ingestion_files.sql", { bucket = var.ingestion_bucket })
         columns = [
           { name = "batch", type = "bigint" },
@@ -22,7 +22,7 @@ locals {
     },
     {
       for table, described in local.source_tables : table => {
-        about = "Every version of a row of ${table} that a batch brought."
+        about = "All versions of the rows of ${table}."
         sql = templatefile("${path.module}/views/ingestion_table.sql", {
           table   = table
           columns = join(", ", [for name in concat(["_op", "_xid"], described.columns) : "rows_.\"${name}\""])
@@ -39,12 +39,12 @@ locals {
   processed_views = merge(
     {
       current_generation = {
-        about   = "The generation that readers follow."
+        about   = "The current generation."
         sql     = templatefile("${path.module}/views/current_generation.sql", { generations = var.generations })
         columns = local.generation
       }
       files = {
-        about = "The files that the current generation's batches are made of."
+        about = "The files of the current generation's batches."
         sql   = templatefile("${path.module}/views/processed_files.sql", { bucket = var.processed_bucket })
         columns = concat(local.generation, [
           { name = "batch", type = "bigint" },
@@ -54,7 +54,7 @@ locals {
     },
     {
       for table, described in local.star_tables : table => {
-        about = "Every version of a row of ${table} in the current generation."
+        about = "All versions of the rows of ${table} in the current generation."
         sql = templatefile("${path.module}/views/processed_table.sql", {
           table   = table
           columns = join(", ", [for column in local.processed_raw["${table}_raw"].columns : "rows_.\"${column.name}\""])

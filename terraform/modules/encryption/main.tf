@@ -1,4 +1,4 @@
-# One key for each kind of thing, so that a right to one is not a right to all.
+# One key for each kind of data, so that a permission for one does not extend to the others.
 
 data "aws_caller_identity" "current" {}
 
@@ -12,12 +12,12 @@ locals {
   logs    = "arn:${data.aws_partition.current.partition}:logs:${data.aws_region.current.name}:${local.account}:*"
 
   purposes = {
-    data    = "what the lake and the warehouse hold"
-    secrets = "logins of totesys and the warehouse, the functions' environment"
-    signals = "logs, alarms' messages, dead letters"
+    data    = "data of the lake and the warehouse"
+    secrets = "logins of totesys and the warehouse, and the functions' environment"
+    signals = "logs, alarm messages and dead-letter queues"
   }
 
-  # IAM policies say who may use a key; services that come without a role need a word here.
+  # IAM policies decide who may use a key. Services without a role need a statement here.
   owner = [{
     Sid       = "IamDecides"
     Effect    = "Allow"

@@ -1,10 +1,10 @@
 variable "name" {
-  description = "What all names begin with."
+  description = "Prefix of all names."
   type        = string
 }
 
 variable "deletion_window_days" {
-  description = "For how many days a key that was deleted can be had back."
+  description = "Days for which a deleted key can be recovered."
   type        = number
   default     = 30
 }

@@ -1,12 +1,12 @@
-# What calls whom. Every call is only a hint to do all that is pending: one that is lost or doubled
-# changes nothing, for each stage has a schedule, too.
+# The schedules and events that call the stages. Each call is only a hint to process all pending batches:
+# a lost or repeated event has no effect, as each stage also has a schedule.
 
 data "aws_caller_identity" "current" {}
 
 locals {
   account = data.aws_caller_identity.current.account_id
 
-  # What lands in which bucket, and who is told of it.
+  # The objects that call a stage when they are created, by stage.
   landings = {
     transform = {
       text   = "A batch was published in the ingestion store."
@@ -16,7 +16,7 @@ locals {
     load = {
       text   = "A batch, or a generation, was published in the processed store."
       bucket = var.buckets.processed
-      key    = [{ suffix = ".json" }] # manifests and generations; all else there is Parquet
+      key    = [{ suffix = ".json" }] # manifests and generations; all other objects are Parquet
     }
   }
 }
@@ -28,11 +28,11 @@ resource "aws_scheduler_schedule_group" "this" {
 }
 
 resource "aws_scheduler_schedule" "this" {
-  #checkov:skip=CKV_AWS_297:what it sends is its own stage's name, which is no secret
+  #checkov:skip=CKV_AWS_297:its payload is the name of the stage, which is no secret
   for_each = var.every_minutes
 
   name                = "${var.name}-${each.key}"
-  description         = "Do all that is pending: ${each.key}"
+  description         = "Process all pending batches: ${each.key}"
   group_name          = aws_scheduler_schedule_group.this.name
   schedule_expression = each.value == 1 ? "rate(1 minute)" : "rate(${each.value} minutes)"
   state               = var.enabled ? "ENABLED" : "DISABLED"
@@ -51,7 +51,7 @@ resource "aws_scheduler_schedule" "this" {
     }
 
     retry_policy {
-      maximum_event_age_in_seconds = max(60, each.value * 60) # by then the next one is due
+      maximum_event_age_in_seconds = max(60, each.value * 60) # then the next call is due
       maximum_retry_attempts       = 3
     }
   }
@@ -59,7 +59,7 @@ resource "aws_scheduler_schedule" "this" {
 
 resource "aws_iam_role" "scheduler" {
   name                 = "${var.name}-scheduler"
-  description          = "Calls the stages by the clock."
+  description          = "Calls the stages by schedule."
   permissions_boundary = var.boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -146,7 +146,7 @@ resource "aws_lambda_permission" "landed" {
   source_account = local.account
 }
 
-# -- What could not be delivered
+# -- Undelivered calls
 
 resource "aws_sqs_queue" "undelivered" {
   name                              = "${var.name}-undelivered"

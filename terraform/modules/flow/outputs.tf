@@ -1,5 +1,5 @@
 output "dead_letter_queue" {
-  description = "Name, URL and ARN of the queue of calls that could not be delivered."
+  description = "Name, URL and ARN of the queue of undelivered calls."
   value = {
     name = aws_sqs_queue.undelivered.name
     url  = aws_sqs_queue.undelivered.url

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "What all names begin with."
+  description = "Prefix of all names."
   type        = string
 }
 
@@ -9,33 +9,33 @@ variable "functions" {
 }
 
 variable "buckets" {
-  description = "Names of the two stores' buckets."
+  description = "Names of the buckets of the two stores."
   type        = object({ ingestion = string, processed = string })
 }
 
 variable "every_minutes" {
-  description = "Every how many minutes each stage is called, by stage."
+  description = "Minutes between two scheduled calls, by stage."
   type        = map(number)
 
   validation {
     condition     = alltrue([for minutes in values(var.every_minutes) : minutes >= 1 && floor(minutes) == minutes])
-    error_message = "EventBridge Scheduler counts whole minutes, 1 at least."
+    error_message = "Use whole minutes, at least 1, as EventBridge Scheduler requires."
   }
 }
 
 variable "enabled" {
-  description = "Whether schedules and rules call at all."
+  description = "Whether schedules and rules are enabled."
   type        = bool
   default     = true
 }
 
 variable "key" {
-  description = "ARN of the KMS key for what could not be delivered."
+  description = "ARN of the KMS key for undelivered calls."
   type        = string
 }
 
 variable "boundary" {
-  description = "ARN of the policy that bounds what a role made here can do; null is none."
+  description = "ARN of the permissions boundary of all roles; null for none."
   type        = string
   default     = null
 }

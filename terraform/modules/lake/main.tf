@@ -1,5 +1,5 @@
-# The two stores, and beside them the bundles and the log of who read what. What a stage has written
-# stays as it is: docs/guarantees.md says so, and the stores' policies see to it.
+# The buckets of the two stores, of the bundles, and of the access logs. Objects of the stores are never
+# changed (docs/guarantees.md), which the stores' policies enforce.
 
 data "aws_caller_identity" "current" {}
 
@@ -46,8 +46,8 @@ module "store" {
       Condition = { ArnNotEquals = { "aws:PrincipalArn" = aws_iam_role.break_glass.arn } }
     },
     {
-      # A put that would replace an object is refused by its own condition, and one without the
-      # condition is denied. The parts of an upload create nothing; joining them does.
+      # S3 rejects a conditional put that would replace an object, and a put without the condition
+      # is denied. Parts of an upload create no object; completing the upload does.
       Sid       = "CreateOnly"
       Effect    = "Deny"
       Principal = "*"
@@ -94,11 +94,11 @@ module "logs" {
   }]
 }
 
-# -- Break glass: `totes gc --remove`, and what follows an erasure
+# -- Break glass: `totes gc --remove`, and removing old stores after an erasure
 
 resource "aws_iam_role" "break_glass" {
   name                 = "${var.name}-break-glass"
-  description          = "Removes objects of the lake: totes gc, and old stores after totes erase."
+  description          = "Removes objects of the lake, for totes gc and after totes erase."
   max_session_duration = 3600
   permissions_boundary = var.boundary
   assume_role_policy = jsonencode({

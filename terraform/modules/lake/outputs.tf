@@ -1,7 +1,7 @@
-# One by one: a stage waits for a bucket's name, and the bucket's policy for the stage's role.
+# Separate outputs: a stage needs a bucket's name, and the bucket's policy needs the stage's role.
 
 output "buckets" {
-  description = "Name of the bucket `ingestion`, `processed`, `artefacts` and `logs`."
+  description = "Names of the buckets `ingestion`, `processed`, `artefacts` and `logs`."
   value = {
     ingestion = module.store["ingestion"].name
     processed = module.store["processed"].name
@@ -26,6 +26,6 @@ output "break_glass_role" {
 }
 
 output "policies" {
-  description = "The statements of each store's policy."
+  description = "Statements of each store's policy."
   value       = { for name, store in module.store : name => store.policy }
 }

@@ -1,9 +1,9 @@
-# A network of our own without a way in. The functions run in private subnets; they reach S3, Secrets
-# Manager and SNS by endpoints, the warehouse beside them, totesys as `source_access` says, and nothing
-# else.
+# A network without inbound access. The functions run in private subnets. They connect to S3, Secrets
+# Manager and SNS through endpoints, to the warehouse, to totesys according to `source_access`, and to
+# nothing else.
 
 data "aws_availability_zones" "available" {
-  #checkov:skip=CKV_AWS_394:the first ones by name are taken, and a new zone's name comes after those in use
+  #checkov:skip=CKV_AWS_394:the first zones by name are used, and the name of a new zone comes after theirs
   state = "available"
 
   filter {
@@ -26,7 +26,7 @@ locals {
 resource "aws_vpc" "this" {
   cidr_block           = var.cidr
   enable_dns_support   = true
-  enable_dns_hostnames = true # the endpoints' private names ask for it
+  enable_dns_hostnames = true # the private names of endpoints need it
 
   tags = { Name = var.name }
 }
@@ -55,7 +55,7 @@ resource "aws_route_table_association" "private" {
   route_table_id = aws_route_table.private.id
 }
 
-# Whoever forgets to name a security group gets one that lets nothing through.
+# The default security group allows nothing.
 resource "aws_default_security_group" "closed" {
   vpc_id  = aws_vpc.this.id
   ingress = []
@@ -89,7 +89,7 @@ resource "aws_vpc_endpoint" "service" {
 }
 
 locals {
-  # Nothing leaves to somebody else's bucket, secret or topic.
+  # Only buckets, secrets and topics of this account can be reached.
   own_account = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -103,14 +103,14 @@ locals {
   })
 }
 
-# -- Who may talk to whom
+# -- Allowed connections
 
 resource "aws_security_group" "stage" {
   #checkov:skip=CKV2_AWS_5:the functions use them, in another module
   for_each = local.stages
 
   name        = "${var.name}-${each.key}"
-  description = "The function of stage ${each.key}: nothing comes in."
+  description = "The function of stage ${each.key}, without inbound connections."
   vpc_id      = aws_vpc.this.id
 
   tags = { Name = "${var.name}-${each.key}" }
@@ -118,7 +118,7 @@ resource "aws_security_group" "stage" {
 
 resource "aws_security_group" "endpoints" {
   name        = "${var.name}-endpoints"
-  description = "Endpoints of AWS's services, for the functions alone."
+  description = "Endpoints of AWS services, for the functions only."
   vpc_id      = aws_vpc.this.id
 
   tags = { Name = "${var.name}-endpoints" }
@@ -127,7 +127,7 @@ resource "aws_security_group" "endpoints" {
 resource "aws_security_group" "warehouse" {
   #checkov:skip=CKV2_AWS_5:the warehouse uses it, in another module
   name        = "${var.name}-warehouse"
-  description = "The warehouse, for load and whom warehouse_clients names."
+  description = "The warehouse, for load and for warehouse_clients."
   vpc_id      = aws_vpc.this.id
 
   tags = { Name = "${var.name}-warehouse" }
@@ -206,7 +206,7 @@ resource "aws_vpc_security_group_ingress_rule" "clients" {
   cidr_ipv4         = each.value
 }
 
-# -- What was turned away
+# -- Rejected connections
 
 resource "aws_flow_log" "rejected" {
   vpc_id          = aws_vpc.this.id

@@ -1,5 +1,5 @@
 output "vpc" {
-  description = "ID of the network."
+  description = "ID of the VPC."
   value       = aws_vpc.this.id
 }
 
@@ -19,11 +19,11 @@ output "warehouse_security_group" {
 }
 
 output "source_peering" {
-  description = "ID of the peering with totesys' network, null where there is none."
+  description = "ID of the peering with the network of totesys; null for none."
   value       = one(aws_vpc_peering_connection.source[*].id)
 }
 
 output "nat_address" {
-  description = "The address by which totesys sees ingest, null where there is no NAT."
+  description = "Public address of ingest; null without NAT."
   value       = one(aws_eip.nat[*].public_ip)
 }

@@ -1,4 +1,4 @@
-# The way to totesys: by peering with its network, or out through a NAT gateway.
+# The route to totesys: peering with its network, or a NAT gateway.
 
 # -- Peering
 
@@ -9,7 +9,7 @@ resource "aws_vpc_peering_connection" "source" {
   peer_vpc_id   = var.source_vpc.id
   peer_owner_id = var.source_vpc.account
   peer_region   = var.source_vpc.region
-  auto_accept   = var.source_vpc.account == null && var.source_vpc.region == null # else its owner accepts it
+  auto_accept   = var.source_vpc.account == null && var.source_vpc.region == null # else its owner must accept it
 
   tags = { Name = "${var.name}-totesys" }
 }
@@ -67,7 +67,7 @@ resource "aws_route_table_association" "public" {
 }
 
 resource "aws_eip" "nat" {
-  #checkov:skip=CKV2_AWS_19:it is the NAT gateway's
+  #checkov:skip=CKV2_AWS_19:it belongs to the NAT gateway
   count = local.nat ? 1 : 0
 
   domain = "vpc"
@@ -86,7 +86,7 @@ resource "aws_nat_gateway" "this" {
   depends_on = [aws_internet_gateway.this]
 }
 
-# To totesys alone: the security group lets ingest go nowhere else, nor does the route.
+# To totesys only: security group and route allow ingest no other destination.
 resource "aws_route" "source_by_nat" {
   count = local.nat ? 1 : 0
 

@@ -1,30 +1,30 @@
 variable "name" {
-  description = "What all names begin with."
+  description = "Prefix of all names."
   type        = string
 }
 
 variable "cidr" {
-  description = "Addresses of the network, a /16 to /24."
+  description = "CIDR block of the VPC, a /16 to /24."
   type        = string
 }
 
 variable "zones" {
-  description = "In how many availability zones the private subnets are."
+  description = "Number of availability zones with private subnets."
   type        = number
 }
 
 variable "endpoint_zones" {
-  description = "In how many of them each endpoint is; every one costs by the hour."
+  description = "Number of zones with endpoints; each endpoint is charged by the hour."
   type        = number
 }
 
 variable "source_access" {
-  description = "How totesys is reached: `peering`, `nat`, or `none` where whoever runs the network sees to it."
+  description = "How totesys is reached: `peering`, `nat`, or `none` if the network has a route of its own."
   type        = string
 }
 
 variable "source_address" {
-  description = "Addresses of totesys (CIDR), to which ingest may go; null is nowhere."
+  description = "CIDR block of totesys, which ingest may connect to; null for none."
   type        = string
 }
 
@@ -34,7 +34,7 @@ variable "source_port" {
 }
 
 variable "source_vpc" {
-  description = "For peering: totesys' VPC, its addresses, and its account and region where they are not ours."
+  description = "For peering: VPC and CIDR block of totesys, and its account and region if they differ."
   type = object({
     id      = string
     cidr    = string
@@ -45,12 +45,12 @@ variable "source_vpc" {
 }
 
 variable "warehouse_clients" {
-  description = "Addresses (CIDR) that may connect to the warehouse besides load."
+  description = "CIDR blocks that may connect to the warehouse, in addition to load."
   type        = list(string)
 }
 
 variable "log_days" {
-  description = "For how many days the log of what was turned away is kept."
+  description = "Retention of the log of rejected connections in days."
   type        = number
 }
 
@@ -60,7 +60,7 @@ variable "key" {
 }
 
 variable "boundary" {
-  description = "ARN of the policy that bounds what a role made here can do; null is none."
+  description = "ARN of the permissions boundary of all roles; null for none."
   type        = string
   default     = null
 }

@@ -1,5 +1,5 @@
-# A way to the warehouse for a person, where no other leads there: a small machine that nobody can
-# connect to, through which Session Manager forwards a port. To be made for a first load, and taken away.
+# Access to the warehouse for a person without another network route: a small instance without inbound
+# connections, through which Session Manager forwards a port. Create it for a first load, then remove it.
 
 data "aws_region" "current" {}
 
@@ -8,7 +8,7 @@ data "aws_ssm_parameter" "image" {
 }
 
 resource "aws_instance" "this" {
-  #checkov:skip=CKV_AWS_126:it forwards a port for an hour, nobody looks at its load by the minute
+  #checkov:skip=CKV_AWS_126:it forwards a port for an hour and needs no detailed monitoring
   ami                    = data.aws_ssm_parameter.image.insecure_value
   instance_type          = "t4g.nano"
   subnet_id              = var.subnet
@@ -27,17 +27,17 @@ resource "aws_instance" "this" {
   tags = { Name = "${var.name}-operator" }
 
   lifecycle {
-    ignore_changes = [ami] # a newer image is no reason to make it anew
+    ignore_changes = [ami] # a newer image does not replace the instance
   }
 
   depends_on = [aws_vpc_endpoint.this, aws_iam_role_policy.this]
 }
 
-# -- What it may: speak to Session Manager
+# -- Permissions: Session Manager only
 
 resource "aws_iam_role" "this" {
   name                 = "${var.name}-operator"
-  description          = "Lets Session Manager forward a port through the operator's machine."
+  description          = "Allows Session Manager to forward a port through the operator's instance."
   permissions_boundary = var.boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -76,7 +76,7 @@ resource "aws_iam_instance_profile" "this" {
   role = aws_iam_role.this.name
 }
 
-# -- Whom it may talk to: Session Manager and the warehouse
+# -- Network: connections to Session Manager and the warehouse only
 
 resource "aws_vpc_endpoint" "this" {
   for_each = toset(["ssm", "ssmmessages"])
@@ -93,7 +93,7 @@ resource "aws_vpc_endpoint" "this" {
 
 resource "aws_security_group" "this" {
   name        = "${var.name}-operator"
-  description = "The operator's machine: nothing comes in."
+  description = "The operator's instance, without inbound connections."
   vpc_id      = var.vpc
 
   tags = { Name = "${var.name}-operator" }
@@ -101,7 +101,7 @@ resource "aws_security_group" "this" {
 
 resource "aws_security_group" "endpoints" {
   name        = "${var.name}-operator-endpoints"
-  description = "Session Manager's endpoints, for the operator's machine alone."
+  description = "Endpoints of Session Manager, for the operator's instance only."
   vpc_id      = var.vpc
 
   tags = { Name = "${var.name}-operator-endpoints" }
@@ -109,8 +109,8 @@ resource "aws_security_group" "endpoints" {
 
 locals {
   reached = {
-    endpoints = { group = aws_security_group.endpoints.id, port = 443, what = "Session Manager" }
-    warehouse = { group = var.warehouse_security_group, port = 5432, what = "The warehouse" }
+    endpoints = { group = aws_security_group.endpoints.id, port = 443, description = "Session Manager" }
+    warehouse = { group = var.warehouse_security_group, port = 5432, description = "The warehouse" }
   }
 }
 
@@ -118,7 +118,7 @@ resource "aws_vpc_security_group_egress_rule" "this" {
   for_each = local.reached
 
   security_group_id            = aws_security_group.this.id
-  description                  = each.value.what
+  description                  = each.value.description
   ip_protocol                  = "tcp"
   from_port                    = each.value.port
   to_port                      = each.value.port
@@ -129,7 +129,7 @@ resource "aws_vpc_security_group_ingress_rule" "this" {
   for_each = local.reached
 
   security_group_id            = each.value.group
-  description                  = "From the operator's machine"
+  description                  = "From the operator's instance"
   ip_protocol                  = "tcp"
   from_port                    = each.value.port
   to_port                      = each.value.port

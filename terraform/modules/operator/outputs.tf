@@ -1,4 +1,4 @@
 output "instance" {
-  description = "ID of the machine, the target of a session."
+  description = "ID of the instance, the target of a session."
   value       = aws_instance.this.id
 }

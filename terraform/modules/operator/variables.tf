@@ -1,15 +1,15 @@
 variable "name" {
-  description = "What all names begin with."
+  description = "Prefix of all names."
   type        = string
 }
 
 variable "vpc" {
-  description = "ID of the network."
+  description = "ID of the VPC."
   type        = string
 }
 
 variable "subnet" {
-  description = "ID of the private subnet it is in."
+  description = "ID of the instance's private subnet."
   type        = string
 }
 
@@ -19,7 +19,7 @@ variable "warehouse_security_group" {
 }
 
 variable "boundary" {
-  description = "ARN of the policy that bounds what a role made here can do; null is none."
+  description = "ARN of the permissions boundary of all roles; null for none."
   type        = string
   default     = null
 }

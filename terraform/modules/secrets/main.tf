@@ -1,8 +1,8 @@
-# Places for logins. Their values are put by a person (docs/operations.md) and never come here: what
-# Terraform knows is in its state.
+# Secrets for logins. A person sets their values (docs/operations.md). Terraform does not read them, as
+# its state would contain them.
 
 resource "aws_secretsmanager_secret" "this" {
-  #checkov:skip=CKV2_AWS_57:a login is rotated by a person on both sides, as docs/operations.md tells; totesys is not ours to alter
+  #checkov:skip=CKV2_AWS_57:a person rotates logins (docs/operations.md), as the platform may not change totesys
   for_each = var.secrets
 
   name                    = "${var.name}/${each.key}"

@@ -1,10 +1,10 @@
 variable "name" {
-  description = "What all names begin with."
+  description = "Prefix of all names."
   type        = string
 }
 
 variable "secrets" {
-  description = "Name of each secret, and what it is for."
+  description = "Purpose of each secret, by name."
   type        = map(string)
 }
 
@@ -14,6 +14,6 @@ variable "key" {
 }
 
 variable "recovery_window_days" {
-  description = "For how many days a deleted secret can be had back, and keeps its name; 0 is none."
+  description = "Days for which a deleted secret can be recovered and its name is reserved; 0 for none."
   type        = number
 }

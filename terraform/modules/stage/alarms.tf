@@ -1,4 +1,4 @@
-# Each alarm tells the topic when it begins and when it is over.
+# Each alarm notifies the topic when it fires and when it ends.
 
 locals {
   function = { FunctionName = aws_lambda_function.this.function_name }
@@ -6,7 +6,7 @@ locals {
 
   alarms = {
     errors = {
-      text       = "The function ended with an error, or didn't end: its log says why."
+      text       = "The function failed or timed out: see its log."
       namespace  = "AWS/Lambda"
       metric     = "Errors"
       dimensions = local.function
@@ -15,7 +15,7 @@ locals {
       periods    = 1
     }
     failures = {
-      text       = "The stage failed: the message in its log says what to do."
+      text       = "The stage failed: the message in its log shows what to do."
       namespace  = "totes"
       metric     = "Failures"
       dimensions = local.own
@@ -24,7 +24,7 @@ locals {
       periods    = 1
     }
     throttles = {
-      text       = "The account's or the function's concurrency is used up, for a quarter of an hour."
+      text       = "The account's or the function's concurrency is exhausted for 15 minutes."
       namespace  = "AWS/Lambda"
       metric     = "Throttles"
       dimensions = local.function
@@ -33,7 +33,7 @@ locals {
       periods    = 3
     }
     duration = {
-      text       = "A call took more than 80 % of its time: what was pending is more than one call can do."
+      text       = "A call took more than 80 % of its timeout: more is pending than one call can process."
       namespace  = "AWS/Lambda"
       metric     = "Duration"
       dimensions = local.function
@@ -42,7 +42,7 @@ locals {
       periods    = 1
     }
     memory = {
-      text       = "A call used more than 85 % of its memory: give the function more."
+      text       = "A call used more than 85 % of its memory: increase the function's memory."
       namespace  = "totes"
       metric     = local.memory_metric
       dimensions = {}
@@ -51,7 +51,7 @@ locals {
       periods    = 1
     }
     failed-events = {
-      text       = "Events that failed to the last try wait in the queue; each says why."
+      text       = "Events that failed on every retry are in the queue, with the reason."
       namespace  = "AWS/SQS"
       metric     = "ApproximateNumberOfMessagesVisible"
       dimensions = { QueueName = aws_sqs_queue.failed.name }
@@ -61,7 +61,7 @@ locals {
     }
   }
 
-  # A metric filter's metric has no dimensions of its own, so its name says whose it is.
+  # The metric of a metric filter has no dimensions, so its name contains the function.
   memory_metric = "MemoryUsed-${var.environment_name}-${var.stage}"
 }
 

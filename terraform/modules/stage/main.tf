@@ -1,5 +1,5 @@
-# One stage: a function that does all that is pending, the role with exactly what this one needs, its
-# log, its queue of events that failed to the last try, and the alarms that know it by name.
+# One stage: a function that processes all pending batches, its role with the permissions that the stage
+# needs, its log, its queue of failed events, and its alarms.
 
 data "aws_partition" "current" {}
 
@@ -16,11 +16,11 @@ locals {
   })
 }
 
-# -- What it may
+# -- Permissions
 
 resource "aws_iam_role" "this" {
   name                 = local.name
-  description          = "What the stage ${var.stage} may."
+  description          = "Permissions of the stage ${var.stage}."
   permissions_boundary = var.boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -33,7 +33,7 @@ resource "aws_iam_role" "this" {
 }
 
 resource "aws_iam_role_policy" "this" {
-  #checkov:skip=CKV_AWS_355:traces and network interfaces have no ARN that could be named beforehand
+  #checkov:skip=CKV_AWS_355:traces and network interfaces have no ARN that is known beforehand
   #checkov:skip=CKV_AWS_290:as above; the function's own code is denied the network's actions
   name = "stage"
   role = aws_iam_role.this.id
@@ -48,7 +48,7 @@ resource "aws_iam_role_policy" "this" {
           Resource = "${aws_cloudwatch_log_group.this.arn}:*"
         },
         {
-          Sid      = "FindObjects" # without it, a missing object looks like a forbidden one
+          Sid      = "FindObjects" # without it, S3 reports a missing object as forbidden
           Effect   = "Allow"
           Action   = ["s3:ListBucket"]
           Resource = var.lists
@@ -91,7 +91,7 @@ resource "aws_iam_role_policy" "this" {
         Resource = arn
       }],
       [{
-        Sid      = "OpenSecrets" # the login's, and the environment's
+        Sid      = "OpenSecrets" # of the login and of the environment variables
         Effect   = "Allow"
         Action   = ["kms:Decrypt"]
         Resource = var.keys.secrets
@@ -116,7 +116,7 @@ resource "aws_iam_role_policy" "this" {
         Resource = "*"
       }],
       [for network in var.network[*] : {
-        # Lambda itself enters the network with this role; the code that runs has no business there.
+        # Lambda itself attaches the function to the network with this role; the code may not.
         Sid       = "CodeLeavesTheNetworkAlone"
         Effect    = "Deny"
         Action    = ["ec2:*"]
@@ -135,7 +135,7 @@ locals {
   function_arn = "arn:${data.aws_partition.current.partition}:lambda:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:function:${local.name}"
 }
 
-# -- The function
+# -- Function
 
 resource "aws_cloudwatch_log_group" "this" {
   name              = "/aws/lambda/${local.name}"
@@ -144,11 +144,11 @@ resource "aws_cloudwatch_log_group" "this" {
 }
 
 resource "aws_lambda_function" "this" {
-  #checkov:skip=CKV_AWS_115:new accounts have little concurrency to reserve; two at once are harmless, and the variable is there
-  #checkov:skip=CKV_AWS_116:failed events go to a queue as an on-failure destination, which also says why
-  #checkov:skip=CKV_AWS_272:the bundle is told by its digest, in its key and in source_code_hash
+  #checkov:skip=CKV_AWS_115:new accounts have little concurrency to reserve; concurrent calls are harmless, and a variable sets it
+  #checkov:skip=CKV_AWS_116:failed events go to a queue as on-failure destination, which adds the reason
+  #checkov:skip=CKV_AWS_272:the bundle is identified by its digest, in its key and in source_code_hash
   function_name    = local.name
-  description      = "totes: ${var.stage}, all that is pending"
+  description      = "totes: ${var.stage}, all pending batches"
   role             = aws_iam_role.this.arn
   handler          = "totes.aws.handlers.${var.stage}"
   runtime          = "python3.12"
@@ -171,7 +171,7 @@ resource "aws_lambda_function" "this" {
   }
 
   logging_config {
-    log_format = "JSON" # the report line, too: how much memory was used is read from it
+    log_format = "JSON" # also the report line, from which the used memory is read
     log_group  = aws_cloudwatch_log_group.this.name
   }
 
@@ -188,10 +188,10 @@ resource "aws_lambda_function" "this" {
     }
   }
 
-  depends_on = [aws_iam_role_policy.this] # or its first call may come before its rights
+  depends_on = [aws_iam_role_policy.this] # else its first call may come before its permissions
 }
 
-# -- What failed to the last try
+# -- Events that failed on every retry
 
 resource "aws_sqs_queue" "failed" {
   name                              = "${local.name}-failed"
@@ -203,7 +203,7 @@ resource "aws_sqs_queue" "failed" {
 resource "aws_lambda_function_event_invoke_config" "this" {
   function_name                = aws_lambda_function.this.function_name
   maximum_retry_attempts       = var.retries
-  maximum_event_age_in_seconds = 3600 # an older hint is no news: the schedule has called since
+  maximum_event_age_in_seconds = 3600 # the schedule has called it since
 
   destination_config {
     on_failure {

@@ -12,7 +12,7 @@ output "role" {
 }
 
 output "dead_letter_queue" {
-  description = "Name, URL and ARN of the queue of events that failed to the last try."
+  description = "Name, URL and ARN of the queue of events that failed on every retry."
   value = {
     name = aws_sqs_queue.failed.name
     url  = aws_sqs_queue.failed.url
@@ -31,11 +31,11 @@ output "alarms" {
 }
 
 output "policy" {
-  description = "What its role may, as JSON."
+  description = "Policy of its role, as JSON."
   value       = aws_iam_role_policy.this.policy
 }
 
 output "environment" {
-  description = "The settings it is given; logins are only named in them."
+  description = "Its settings; they name the secrets of logins, but do not contain them."
   value       = local.environment
 }

@@ -1,51 +1,51 @@
 variable "name" {
-  description = "What all names begin with."
+  description = "Prefix of all names."
   type        = string
 }
 
 variable "environment_name" {
-  description = "Which environment this is, as the metrics say it."
+  description = "Name of the environment in the dimensions of metrics."
   type        = string
 }
 
 variable "stage" {
-  description = "Which stage: `ingest`, `transform` or `load`."
+  description = "Name of the stage: `ingest`, `transform` or `load`."
   type        = string
 
   validation {
     condition     = contains(["ingest", "transform", "load"], var.stage)
-    error_message = "The stages are ingest, transform and load."
+    error_message = "Use ingest, transform or load."
   }
 }
 
 variable "bundle" {
-  description = "Where the code is: bucket, key, and the base64 of its SHA-256."
+  description = "The code's bucket and key, and its SHA-256 in base64."
   type        = object({ bucket = string, key = string, hash = string })
 }
 
 variable "environment" {
-  description = "The settings of this stage, TOTES_…; those that all stages have are added."
+  description = "Settings of this stage, TOTES_…; those that all stages have are added."
   type        = map(string)
 }
 
 variable "lists" {
-  description = "ARNs of the buckets in which it looks for objects."
+  description = "ARNs of the buckets that it may list."
   type        = list(string)
 }
 
 variable "reads" {
-  description = "ARNs of the objects it may read, with `*`."
+  description = "ARNs of the objects that it may read, with `*`."
   type        = list(string)
 }
 
 variable "creates" {
-  description = "ARNs of the objects it may create, with `*`; the bucket's policy lets it replace none."
+  description = "ARNs of the objects that it may create, with `*`; the bucket's policy prevents replacing any."
   type        = list(string)
   default     = []
 }
 
 variable "secret" {
-  description = "ARN of the secret with the login it needs; none is null."
+  description = "ARN of the secret with its login; null for none."
   type        = string
   default     = null
 }
@@ -56,46 +56,46 @@ variable "keys" {
 }
 
 variable "alert_topic" {
-  description = "ARN of the SNS topic that stage and alarms tell."
+  description = "ARN of the SNS topic for alerts and alarms."
   type        = string
 }
 
 variable "network" {
-  description = "Subnets and security group the function runs in; null is outside of any network."
+  description = "Subnets and security group of the function; null for none."
   type        = object({ subnets = list(string), security_group = string })
   default     = null
 }
 
 variable "memory_mb" {
-  description = "Memory; processor time grows with it, one whole at 1769."
+  description = "Memory in MB; it determines the share of the processor, a whole one at 1769 MB."
   type        = number
 }
 
 variable "scratch_mb" {
-  description = "Room in /tmp, at least for the largest batch."
+  description = "Size of /tmp in MB; the largest batch must fit."
   type        = number
 }
 
 variable "timeout_seconds" {
-  description = "After how long a call is ended; the stage stops between batches before that."
+  description = "Timeout of a call; the stage stops between batches before that."
   type        = number
   default     = 900
 }
 
 variable "retries" {
-  description = "How often Lambda calls again for an event that failed."
+  description = "Number of retries of a failed event."
   type        = number
   default     = 2
 }
 
 variable "reserved_concurrency" {
-  description = "How many calls at once, at most, and kept free for it; null reserves nothing."
+  description = "Reserved concurrency, which is also the limit; null reserves none."
   type        = number
   default     = null
 }
 
 variable "log_days" {
-  description = "For how many days the log is kept."
+  description = "Retention of the log in days."
   type        = number
 }
 
@@ -105,7 +105,7 @@ variable "tracing" {
 }
 
 variable "boundary" {
-  description = "ARN of the policy that bounds what a role made here can do; null is none."
+  description = "ARN of the permissions boundary of all roles; null for none."
   type        = string
   default     = null
 }

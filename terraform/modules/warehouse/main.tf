@@ -1,6 +1,6 @@
-# The warehouse: PostgreSQL on RDS, which nobody reaches from outside the network or without TLS. Roles
-# and the database are made in it by a person (docs/operations.md); the master's password is made and
-# kept by RDS, and never known here.
+# The warehouse: PostgreSQL on RDS, reachable only from inside the network and with TLS. A person creates
+# its roles and the database (docs/operations.md). RDS generates and stores the master password, which
+# Terraform does not read.
 
 data "aws_partition" "current" {}
 
@@ -35,7 +35,7 @@ resource "aws_db_parameter_group" "this" {
   }
 
   parameter {
-    name  = "log_min_duration_statement" # milliseconds; statements bear no values of rows
+    name  = "log_min_duration_statement" # milliseconds; the statements contain no values of rows
     value = "10000"
   }
 
@@ -53,8 +53,8 @@ resource "aws_cloudwatch_log_group" "this" {
 }
 
 resource "aws_db_instance" "this" {
-  #checkov:skip=CKV_AWS_157:a second zone is a variable (prod has it); what the warehouse holds can be loaded again from the lake
-  #checkov:skip=CKV_AWS_293:a variable, so that dev can be thrown away; prod has it
+  #checkov:skip=CKV_AWS_157:a variable sets a second zone (prod has it); the warehouse can be rebuilt from the lake
+  #checkov:skip=CKV_AWS_293:a variable sets it, as dev must be deletable; prod has it
   identifier = var.name
 
   engine                     = "postgres"
@@ -96,12 +96,12 @@ resource "aws_db_instance" "this" {
   monitoring_interval                   = 60
   monitoring_role_arn                   = aws_iam_role.monitoring.arn
 
-  depends_on = [aws_cloudwatch_log_group.this] # or RDS makes them, without end and encryption
+  depends_on = [aws_cloudwatch_log_group.this] # else RDS creates it, without expiry and encryption
 }
 
 resource "aws_iam_role" "monitoring" {
   name                 = "${var.name}-monitoring"
-  description          = "Lets RDS say how its machine does."
+  description          = "Allows RDS to send the metrics of its instance."
   permissions_boundary = var.boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -125,7 +125,7 @@ locals {
 
   alarms = {
     storage = {
-      text       = "Less than a tenth of the storage first asked for is free: it grows by itself up to max_storage_gb, then writing ends."
+      text       = "Less than a tenth of the initial storage is free: storage grows automatically up to max_storage_gb, then writes fail."
       metric     = "FreeStorageSpace"
       statistic  = "Minimum"
       comparison = "LessThanThreshold"
@@ -133,7 +133,7 @@ locals {
       periods    = 1
     }
     cpu = {
-      text       = "The processor was busy for more than 80 % of half an hour."
+      text       = "CPU utilization was above 80 % for 30 minutes."
       metric     = "CPUUtilization"
       statistic  = "Average"
       comparison = "GreaterThanThreshold"
@@ -156,7 +156,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   evaluation_periods  = each.value.periods
   comparison_operator = each.value.comparison
   threshold           = each.value.threshold
-  treat_missing_data  = "missing" # a stopped instance says nothing; the alarm on freshness does
+  treat_missing_data  = "missing" # a stopped instance sends no metrics; the alarm on freshness fires then
   alarm_actions       = [var.alert_topic]
   ok_actions          = [var.alert_topic]
 }

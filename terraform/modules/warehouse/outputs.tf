@@ -1,10 +1,10 @@
 output "host" {
-  description = "Name of the host."
+  description = "Host name of the warehouse."
   value       = aws_db_instance.this.address
 }
 
 output "master_secret" {
-  description = "ARN of the secret in which RDS keeps the master's password."
+  description = "ARN of the secret with the master password of RDS."
   value       = one(aws_db_instance.this.master_user_secret[*].secret_arn)
 }
 

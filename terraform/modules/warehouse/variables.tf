@@ -1,15 +1,15 @@
 variable "name" {
-  description = "What all names begin with, and the instance's own."
+  description = "Prefix of all names, and the name of the instance."
   type        = string
 }
 
 variable "subnets" {
-  description = "IDs of the private subnets, in two zones at least."
+  description = "IDs of the private subnets, in at least two zones."
   type        = list(string)
 }
 
 variable "security_group" {
-  description = "ID of the security group that lets load in."
+  description = "ID of the security group that allows connections of load."
   type        = string
 }
 
@@ -19,57 +19,57 @@ variable "keys" {
 }
 
 variable "alert_topic" {
-  description = "ARN of the SNS topic that alarms tell."
+  description = "ARN of the SNS topic for alarms."
   type        = string
 }
 
 variable "major_version" {
-  description = "PostgreSQL's major version, 15 or newer."
+  description = "Major version of PostgreSQL, 15 or newer."
   type        = string
 }
 
 variable "instance_class" {
-  description = "RDS' name of the machine."
+  description = "RDS instance class."
   type        = string
 }
 
 variable "storage_gb" {
-  description = "Storage to begin with."
+  description = "Initial storage in GB."
   type        = number
 }
 
 variable "max_storage_gb" {
-  description = "How far storage may grow by itself."
+  description = "Maximum storage in GB to which it grows automatically."
   type        = number
 }
 
 variable "multi_az" {
-  description = "Whether a second instance stands by in another zone."
+  description = "Whether there is a standby instance in another zone."
   type        = bool
 }
 
 variable "backup_days" {
-  description = "For how many days it can be restored to any moment."
+  description = "Days for which it can be restored to any point in time."
   type        = number
 }
 
 variable "deletion_protection" {
-  description = "Whether it can't be deleted."
+  description = "Whether it is protected from deletion."
   type        = bool
 }
 
 variable "final_snapshot" {
-  description = "Whether it leaves a snapshot and its backups once it is deleted."
+  description = "Whether deleting it keeps its backups and a final snapshot."
   type        = bool
 }
 
 variable "log_days" {
-  description = "For how many days its logs are kept."
+  description = "Retention of its logs in days."
   type        = number
 }
 
 variable "boundary" {
-  description = "ARN of the policy that bounds what a role made here can do; null is none."
+  description = "ARN of the permissions boundary of all roles; null for none."
   type        = string
   default     = null
 }

@@ -1,16 +1,16 @@
-# The flow on one page: how fresh, how much, how long, what went wrong.
+# The CloudWatch dashboard: lag, amounts, durations and failures.
 
 data "aws_region" "current" {}
 
 locals {
   stages = ["ingest", "transform", "load"]
 
-  # Title, metric and statistic of the graphs that have a line for each stage.
+  # Title, metric and statistic of each graph with one line per stage.
   graphs = [
     { title = "Rows", metric = "Rows", stat = "Sum" },
     { title = "Batches", metric = "Batches", stat = "Sum" },
     { title = "Bytes", metric = "Bytes", stat = "Sum" },
-    { title = "Seconds for a call", metric = "DurationSeconds", stat = "Maximum" },
+    { title = "Seconds per call", metric = "DurationSeconds", stat = "Maximum" },
     { title = "Failures", metric = "Failures", stat = "Sum" },
     { title = "Lag in seconds", metric = "LagSeconds", stat = "Maximum" },
   ]
@@ -28,7 +28,7 @@ locals {
         {
           type = "metric", x = 0, y = 4, width = 16, height = 6
           properties = {
-            title       = "How far the warehouse is behind totesys, in seconds"
+            title       = "Lag of the warehouse behind totesys, in seconds"
             region      = data.aws_region.current.name
             stat        = "Maximum"
             period      = 300

@@ -1,5 +1,5 @@
-# Who is told, and of what: the topic with its readers, and the alarms on the flow as a whole. A
-# stage's own alarms are with the stage.
+# The topic for alarms with its subscription, and the alarms on the data flow as a whole. Each stage has
+# alarms of its own in its module.
 
 data "aws_caller_identity" "current" {}
 
@@ -32,8 +32,8 @@ resource "aws_sns_topic_subscription" "email" {
 locals {
   load = { service = "load", environment = var.environment_name }
 
-  # The deadline is 30 minutes. Load says how far behind it is each time it runs, and that one word is
-  # enough for an alarm; silence is no less an alarm, after the same time.
+  # The deadline is 30 minutes. Load reports the lag on each run, so one metric is enough for an alarm;
+  # a missing metric raises an alarm after the same time.
   alarms = merge(
     {
       stale = {
@@ -46,7 +46,7 @@ locals {
         silence    = "ignore"
       }
       silent = {
-        text       = "Nothing was said of how fresh the warehouse is for 30 minutes: load doesn't run."
+        text       = "Load has not reported the warehouse's lag for 30 minutes: it does not run."
         namespace  = "totes"
         metric     = "LagSeconds"
         dimensions = local.load
@@ -55,7 +55,7 @@ locals {
         silence    = "breaching"
       }
       quarantine = {
-        text       = "Rows wait in quarantine: `totes quarantine show` says which, and why."
+        text       = "Rows are in quarantine: `totes quarantine show` lists them with their reasons."
         namespace  = "totes"
         metric     = "QuarantinedRows"
         dimensions = local.load
@@ -66,7 +66,7 @@ locals {
     },
     {
       for queue, name in var.queues : "${queue}-not-empty" => {
-        text       = "Calls could not be delivered, and wait in ${name}."
+        text       = "Undelivered calls are in the queue ${name}."
         namespace  = "AWS/SQS"
         metric     = "ApproximateNumberOfMessagesVisible"
         dimensions = { QueueName = name }

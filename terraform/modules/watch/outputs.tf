@@ -1,10 +1,10 @@
 output "topic" {
-  description = "ARN of the topic that is told of everything a person should know."
+  description = "ARN of the topic for alarms and alerts."
   value       = aws_sns_topic.alerts.arn
 }
 
 output "alarms" {
-  description = "ARN of each alarm on the flow as a whole."
+  description = "ARN of each alarm on the data flow as a whole."
   value       = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => alarm.arn }
 }
 

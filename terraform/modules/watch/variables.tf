@@ -1,15 +1,15 @@
 variable "name" {
-  description = "What all names begin with."
+  description = "Prefix of all names."
   type        = string
 }
 
 variable "environment_name" {
-  description = "Which environment this is, as the metrics say it."
+  description = "Name of the environment in the dimensions of metrics."
   type        = string
 }
 
 variable "alarm_email" {
-  description = "Who is told; AWS asks that address once whether it wants to be."
+  description = "E-mail address for alarms; AWS asks it once to confirm the subscription."
   type        = string
 }
 
@@ -19,11 +19,11 @@ variable "key" {
 }
 
 variable "queues" {
-  description = "Name of each queue that must be empty, by what the alarm shall be called."
+  description = "Names of the queues that must be empty, by the name of their alarm."
   type        = map(string)
 }
 
 variable "alarms" {
-  description = "ARNs of the other modules' alarms, for the dashboard."
+  description = "ARNs of other modules' alarms, for the dashboard."
   type        = list(string)
 }

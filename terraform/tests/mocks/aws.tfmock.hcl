@@ -1,4 +1,4 @@
-# What the account answers where nobody is asked: enough for names and policies to be real ones.
+# Mocked data of the account, as far as names and policies need it.
 
 mock_data "aws_caller_identity" {
   defaults = {
@@ -30,8 +30,8 @@ mock_data "aws_iam_policy_document" {
   }
 }
 
-# What is made gets eight letters as its ARN once it is applied, one for each; these few are looked at
-# by the provider, or by tests that only plan.
+# Terraform's mocks have random ARNs, which only an apply sets. These resources have valid ones, as the
+# provider or tests with a plan check them.
 
 mock_resource "aws_iam_role" {
   defaults = {

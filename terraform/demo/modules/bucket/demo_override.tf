@@ -1,9 +1,9 @@
 resource "aws_s3_bucket_lifecycle_configuration" "this" {
-  count = 0 # moto forgets a filter by size, and the provider would wait for it to appear
+  count = 0 # moto does not store a filter by size, and the provider would wait for it
 }
 
 resource "aws_s3_bucket_notification" "this" {
   lifecycle {
-    ignore_changes = [eventbridge] # moto keeps it and delivers, but leaves it out when asked
+    ignore_changes = [eventbridge] # moto stores it and delivers, but does not return it
   }
 }

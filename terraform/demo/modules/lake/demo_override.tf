@@ -1,3 +1,3 @@
 module "artefacts" {
-  conditions = false # moto overlooks conditions: with "TLS only" it would hand the bundle to nobody
+  conditions = false # moto ignores conditions: "TLS only" would deny every download of the bundle
 }

@@ -1,5 +1,5 @@
 resource "aws_lambda_function" "this" {
   lifecycle {
-    ignore_changes = [logging_config] # moto doesn't keep it
+    ignore_changes = [logging_config] # moto does not store it
   }
 }

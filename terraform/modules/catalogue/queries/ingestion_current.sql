@@ -1,5 +1,5 @@
--- ${table} as its source had it at the newest batch. Reads all that was ever captured of the table,
--- since a row may not have changed for years: for many questions, ask the warehouse.
+-- The rows of ${table} in the source as of the newest batch. This reads the table's whole history:
+-- a row may not have changed for years. The warehouse is faster for many queries.
 SELECT ${columns}, batch, captured_at
 FROM (
     SELECT

@@ -1,4 +1,4 @@
--- How one ${table} came to be what it is: its number, and the year since when to look ('2026').
+-- The history of one row of ${table}. Parameters: its number, and the first year ('2026').
 SELECT
     batch,
     captured_at AS valid_from,

@@ -1,4 +1,4 @@
--- ${table} as it was at the newest batch, in the star's types.
+-- The rows of ${table} as of the newest batch, in the star's types.
 SELECT ${columns}, valid_from
 FROM (
     SELECT

@@ -1,4 +1,4 @@
--- The history of one row of ${table}: its number, and the year since when to look ('2026').
+-- The history of one row of ${table}. Parameters: its number, and the first year ('2026').
 SELECT
     valid_from,
     lead(valid_from) OVER (ORDER BY valid_from, batch) AS valid_to,

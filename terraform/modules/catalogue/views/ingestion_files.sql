@@ -1,4 +1,5 @@
--- The files that a batch is made of: what a killed attempt left is in no manifest, so not here.
+-- The files of batches. Orphaned files of killed attempts are in no manifest, so they are
+-- not included.
 SELECT
     batches.batch,
     batches.captured_at,

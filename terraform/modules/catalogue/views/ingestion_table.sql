@@ -1,4 +1,4 @@
--- Every version of a row of ${table} that a batch brought, as PostgreSQL prints it.
+-- All versions of the rows of ${table} in batches, with values as PostgreSQL prints them.
 SELECT
     files.batch,
     files.captured_at,

@@ -1,4 +1,4 @@
--- The files of star rows that the current generation's batches are made of.
+-- The files of star rows in the current generation's batches.
 SELECT
     batches.generation,
     batches.batch,

@@ -1,4 +1,4 @@
--- Every version of a row of ${table} in the current generation.
+-- All versions of the rows of ${table} in the current generation.
 SELECT
     files.batch,
     ${columns},
