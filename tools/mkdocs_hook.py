@@ -36,7 +36,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
 
 
 def _link(found: re.Match[str], source: str, page: str, repository: str) -> str:
-    """One link of the repository's file `source`, as the site's `page` needs it."""
+    """Return a link in the repository's file `source`, rewritten for the site's `page`."""
     picture, text, target = found.groups()
     path, hash_, anchor = target.partition("#")
     if not path or ":" in path:
@@ -56,8 +56,8 @@ def _link(found: re.Match[str], source: str, page: str, repository: str) -> str:
 
 
 def _decisions() -> str:
-    """A page that lists the decisions by their titles."""
-    lines = ["# Decisions", "", "Each is about one choice that a successor might question.", ""]
+    """Return a page that lists the decisions by their titles."""
+    lines = ["# Decisions", "", "Each explains one choice and its alternatives.", ""]
     for path in sorted((ROOT / "docs" / "decisions").glob("0*.md")):
         title = path.read_text().splitlines()[0].removeprefix("# ")
         number, _, words = title.partition(". ")

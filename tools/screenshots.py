@@ -1,11 +1,11 @@
-"""Take docs/pictures/dashboard-*.png anew: the pages of a simulated business, in a real browser.
+"""Write docs/pictures/dashboard-*.png: the dashboard of a simulated business in a real browser.
 
-Needs Debian's chromium and chromium-driver, which nothing but the tests does; so it is no part of
-`make docs`.
+It needs chromium and chromedriver, and is therefore not part of `make docs`.
 """
 
 import sys
 import time
+from collections import deque
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,29 +18,23 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
 from browser import Browser, browser
 
-from totes.config.resources import Places
+from totes.config.resources import Resources
 from totes.config.settings import Settings
 from totes.demo import simulator
 from totes.demo.dashboard import dashboard
-from totes.demo.run import MIX, SEED
+from totes.demo.run import fill_until
 from totes.operations.verify import verify
 from totes.stages.runner import run_once
 
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
-ORDERS = 4_000
-"""About eight months of business."""
-
-WEEKS = 34
-"""Somewhat more than these take, in bulk; the simulator goes on from there until today."""
-
-LATER_EVENTS, BATCHES = 4_000, 12
-"""At most so many events, in so many batches or a few more."""
+WEEKS, EVENTS_A_BATCH = 4, 350
+"""So many weeks before today are captured in batches: about 3,800 events in a dozen batches."""
 
 CHANGES = (
     "UPDATE sales_order SET units_sold = units_sold + 500 WHERE sales_order_id = %s",
     "UPDATE sales_order SET unit_price = round(unit_price * 0.9, 2) WHERE sales_order_id = %s",
 )
-"""What happens to one order, one capture after the other; then it is deleted."""
+"""Changes of one order, each in a batch of its own, before it is deleted."""
 
 DELETION = (
     """DELETE FROM payment USING transaction AS deal
@@ -49,7 +43,7 @@ DELETION = (
     "DELETE FROM sales_order WHERE sales_order_id = %s",
 )
 
-REFUSED = """
+REJECTED = """
     INSERT INTO sales_order (
         created_at, last_updated, design_id, staff_id, counterparty_id, units_sold, unit_price,
         currency_id, agreed_delivery_date, agreed_payment_date, agreed_delivery_location_id
@@ -61,32 +55,33 @@ REFUSED = """
     ORDER BY created_at DESC
     LIMIT 3
 """
-"""Three new orders, as a form writes them that spells dates another way."""
+"""Three new orders with a date in another format."""
 
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 WIDTH = 1280
 
 
-def take(window: Browser, name: str, address: str, height: int) -> None:
+def take_screenshot(window: Browser, name: str, address: str, height: int) -> None:
     window.driver.set_window_size(WIDTH, height)
     window.open(address)
-    time.sleep(1)  # until the bars have grown
+    time.sleep(1)  # the animation of the bars
     window.driver.save_screenshot(str(PICTURES / f"dashboard-{name}.png"))
 
 
-def pictures(window: Browser, address: str, changed: int, moment: str) -> None:
-    take(window, "overview", address, 1420)
-    take(window, "sales", f"{address}/sales?period=all", 1900)
-    take(window, "payments", f"{address}/payments?period=all", 1800)
-    take(window, "purchases", f"{address}/purchases?period=all", 1600)
-    take(window, "history", f"{address}/history?kind=sales_order&key={changed}", 1200)
-    take(window, "pipeline", f"{address}/pipeline", 1800)
-    take(window, "dictionary", f"{address}/dictionary", 1900)
-    take(window, "time-machine", f"{address}/?as_of={moment}", 1550)
+def take_all(window: Browser, address: str, changed: int, moment: str) -> None:
+    take_screenshot(window, "overview", address, 1420)
+    take_screenshot(window, "sales", f"{address}/sales?period=all", 1900)
+    take_screenshot(window, "payments", f"{address}/payments?period=all", 1800)
+    take_screenshot(window, "purchases", f"{address}/purchases?period=all", 1600)
+    take_screenshot(window, "changes", f"{address}/changes", 1300)
+    take_screenshot(window, "history", f"{address}/history?kind=sales_order&key={changed}", 1200)
+    take_screenshot(window, "pipeline", f"{address}/pipeline", 1800)
+    take_screenshot(window, "dictionary", f"{address}/dictionary", 1900)
+    take_screenshot(window, "time-machine", f"{address}/?as_of={moment}", 1550)
     emulate = window.driver.execute_cdp_cmd
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
     emulate("Emulation.setEmulatedMedia", {"features": dark})
-    take(window, "dark", f"{address}/sales?period=all", 1900)
+    take_screenshot(window, "dark", f"{address}/sales?period=all", 1900)
     emulate("Emulation.setEmulatedMedia", {"features": []})
     emulate("Emulation.setDeviceMetricsOverride", PHONE)
     window.open(address)
@@ -94,25 +89,22 @@ def pictures(window: Browser, address: str, changed: int, moment: str) -> None:
     window.driver.save_screenshot(str(PICTURES / "dashboard-phone.png"))
 
 
-def live_until_now(places: Places) -> None:
-    """The business goes on until today, looked at a dozen times on the way."""
-    now = datetime.now(UTC).replace(tzinfo=None)
-    with simulator.Simulator(places.business, seed=SEED, mix=MIX) as business:
-        happening = business.run(rate=None)
-        for number, event in zip(range(LATER_EVENTS), happening, strict=False):
-            if event.at.replace(tzinfo=None) >= now:
-                break
-            if number % (LATER_EVENTS // BATCHES) == 0:
-                list(run_once(places.pipeline))
-    list(run_once(places.pipeline))
+def simulate(resources: Resources) -> None:
+    """Simulate the demo's business until today, and run the pipeline about a dozen times."""
+    today = simulator.wall_clock().date()
+    deque(fill_until(resources.source_owner, today - timedelta(weeks=WEEKS)), maxlen=0)
+    for number, _ in enumerate(fill_until(resources.source_owner, today)):
+        if number % EVENTS_A_BATCH == 0:
+            list(run_once(resources.pipeline))
+    list(run_once(resources.pipeline))
 
 
-def happen(places: Places, *statements: str, key: int | None = None) -> None:
-    """Something in totesys, and a batch of it."""
-    with psycopg.connect(places.business.reveal()) as connection:
+def change(resources: Resources, *statements: str, key: int | None = None) -> None:
+    """Execute statements in totesys, and run the pipeline."""
+    with psycopg.connect(resources.source_owner.reveal()) as connection:
         for statement in statements:
             connection.execute(statement.encode(), None if key is None else [key])
-    list(run_once(places.pipeline))
+    list(run_once(resources.pipeline))
 
 
 def _answers(address: str) -> bool:
@@ -126,28 +118,25 @@ def _answers(address: str) -> bool:
 def main() -> None:
     with ExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory()))
-        places = stack.enter_context(Places(Settings(home=home)))
-        first_day = datetime.now(UTC).date() - timedelta(weeks=WEEKS)
-        simulator.bulk(places.business, orders=ORDERS, seed=SEED, first_day=first_day, settled=True)
-        list(run_once(places.pipeline))
-        live_until_now(places)
-        with psycopg.connect(places.analyst.reveal()) as connection:
+        resources = stack.enter_context(Resources(Settings(home=home)))
+        simulate(resources)
+        with psycopg.connect(resources.warehouse_reader.reveal()) as connection:
             [(changed,)] = connection.execute(
                 "SELECT sales_order_id FROM fact_sales_order GROUP BY 1"
                 " HAVING bool_or(valid_to IS NULL) ORDER BY count(*) DESC, 1 LIMIT 1"
             ).fetchall()
-        for change in CHANGES:
-            happen(places, change, key=changed)
-        verify(places.pipeline)
+        for statement in CHANGES:
+            change(resources, statement, key=changed)
+        verify(resources.pipeline)
         moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        happen(places, *DELETION, key=changed)
-        happen(places, REFUSED)
-        address = stack.enter_context(dashboard(places.settings, look=False))
+        change(resources, *DELETION, key=changed)
+        change(resources, REJECTED)
+        address = stack.enter_context(dashboard(resources.settings, open_browser=False))
         folder = Path(stack.enter_context(TemporaryDirectory()))
         window = stack.enter_context(browser(folder))
         while not _answers(address):
             time.sleep(1)
-        pictures(window, address, changed, moment)
+        take_all(window, address, changed, moment)
 
 
 if __name__ == "__main__":

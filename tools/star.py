@@ -1,13 +1,13 @@
-"""Write what is generated from the star's declaration and models, so that it can't drift."""
+"""Generate lineage, Athena's columns and docs/star.md from the star's declaration and models."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from totes.star.contract import StarTable
-from totes.star.definition import TOTESYS
+from totes.star.folder import TOTESYS
 from totes.star.lineage import column_sources
-from totes.star.models import LINEAGE_FILE, lineages
+from totes.star.models import LINEAGE_FILE, dump_lineages
 from totes.warehouse.ddl import warehouse_columns
 
 ROOT = Path(__file__).parent.parent
@@ -19,7 +19,7 @@ HIVE = {
     "DATE": "date",
     "VARCHAR": "string",
 }
-"""Hive's types by DuckDB's; a TIME has none and is left out, decimals are spelled alike."""
+"""Hive's types by DuckDB's. Hive has no TIME, which is left out; decimals have the same names."""
 
 ABOUT = """\
 # The star
@@ -34,7 +34,7 @@ row.
 
 
 def catalogue() -> bytes:
-    """The star's columns for Athena's catalogue, by table."""
+    """Return the star's columns for Athena's catalogue, by table, as JSON."""
     tables = {
         table.name: {
             "fact": table.is_fact,
@@ -51,7 +51,7 @@ def catalogue() -> bytes:
 
 
 def dictionary() -> bytes:
-    """Diagrams of the facts with their dimensions, and every table with its columns."""
+    """Return docs/star.md: diagrams of the facts, and every table with its columns."""
     facts = [table for table in TOTESYS.tables.values() if table.surrogate]
     lines = [ABOUT, *(line for fact in facts for line in _diagram(fact))]
     for model in TOTESYS.models.all:
@@ -64,7 +64,7 @@ def dictionary() -> bytes:
 
 
 def _diagram(fact: StarTable) -> Iterator[str]:
-    """An entity-relationship diagram, which GitHub and the documentation's site draw."""
+    """Yield an entity-relationship diagram, which GitHub and the documentation's site draw."""
     yield f"## {fact.name} and its dimensions\n\n```mermaid\nerDiagram"
     for column in fact.columns:
         if column.references:
@@ -89,7 +89,7 @@ def _table(table: StarTable, sources: Mapping[str, tuple[str, ...]]) -> Iterator
 
 
 GENERATED: Mapping[Path, Callable[[], bytes]] = {
-    ROOT / "src/totes/star/totesys/models" / LINEAGE_FILE: lambda: lineages(TOTESYS.models),
+    ROOT / "src/totes/star/totesys/models" / LINEAGE_FILE: lambda: dump_lineages(TOTESYS.models),
     ROOT / "terraform/modules/catalogue/star_tables.json": catalogue,
     ROOT / "docs/star.md": dictionary,
 }

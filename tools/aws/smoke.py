@@ -1,7 +1,7 @@
-"""After a deployment: call each stage once, in their order, and read back what it says.
+"""Call each deployed stage once, in order, and check its response.
 
-A stage that fails ends it with 1, with Lambda's own word for what went wrong. Nothing is made for
-the occasion: a call does what is pending, as any other does.
+If a stage fails, this prints Lambda's error and exits with 1. The calls process pending batches
+like all others; they create no test data.
 """
 
 import json
@@ -16,38 +16,38 @@ from botocore.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("ingest", "transform", "load")
-PATIENCE = Config(read_timeout=930, retries={"total_max_attempts": 1})
-"""A call may take 15 minutes, and none is repeated behind our back."""
+CLIENT_CONFIG = Config(read_timeout=930, retries={"total_max_attempts": 1})
+"""Waits up to 15 minutes for a response, and does not retry a call."""
 
 
 class SmokeFailed(Exception):
-    """What a stage answered instead."""
+    """A stage failed, or its response is not a stage's."""
 
 
 def smoke(client: Any, function: str, stage: str) -> Mapping[str, Any]:
-    """What the stage says it did; SmokeFailed where it didn't do it."""
-    answer = client.invoke(FunctionName=function, Payload=b"{}")
-    said = answer["Payload"].read().decode(errors="replace")
-    if "FunctionError" in answer:
-        raise SmokeFailed(f"{function} failed: {said}")
+    """Return the response of a stage's function; SmokeFailed if it failed."""
+    response = client.invoke(FunctionName=function, Payload=b"{}")
+    text = response["Payload"].read().decode(errors="replace")
+    if "FunctionError" in response:
+        raise SmokeFailed(f"{function} failed: {text}")
     try:
-        told = json.loads(said)
+        result = json.loads(text)
     except ValueError:
-        told = None
-    if not isinstance(told, dict) or told.get("stage") != stage:
-        raise SmokeFailed(f"{function} gave no account of stage {stage}: {said}")
-    return told
+        result = None
+    if not isinstance(result, dict) or result.get("stage") != stage:
+        raise SmokeFailed(f"{function} returned no result of stage {stage}: {text}")
+    return result
 
 
-def deployed() -> Mapping[str, str]:
-    """The functions of the environment that terraform/ was last initialised for."""
+def deployed_functions() -> Mapping[str, str]:
+    """Return the functions of the environment that terraform/ was last initialized for."""
     command = ["terraform", f"-chdir={ROOT / 'terraform'}", "output", "-json", "functions"]
     functions: dict[str, str] = json.loads(subprocess.check_output(command))
     return functions
 
 
 def main() -> int:
-    functions, client = deployed(), boto3.client("lambda", config=PATIENCE)
+    functions, client = deployed_functions(), boto3.client("lambda", config=CLIENT_CONFIG)
     for stage in STAGES:
         try:
             print(f"{functions[stage]}: {json.dumps(smoke(client, functions[stage], stage))}")
