@@ -20,9 +20,9 @@ from sample_business import SCRIPT, SampleBusiness
 from totes.alert import AlertTargets
 from totes.config.settings import load_settings
 from totes.notifications import background
-from totes.notifications.alerts import try_lock
+from totes.notifications.alert_rules import try_lock
 from totes.notifications.background import Checker
-from totes.notifications.check import Notifications
+from totes.notifications.sending import Notifications
 from totes.warehouse.connection import connect
 
 RECORDER = "import sys; open({path!r}, 'a').write(sys.stdin.read() + '\\n')"

@@ -30,14 +30,13 @@ from totes.dashboard.metrics import (
 )
 from totes.dashboard.reading import frame
 from totes.operations.verify import verify
-from totes.rates import RateFeed
 from totes.star.folder import TOTESYS
 
 
 @pytest.fixture
 def rated(two_sales: Installation) -> Installation:
     """The same warehouse with exchange rates."""
-    installation = replace(two_sales, rates=RateFeed())
+    installation = two_sales.with_rates()
     installation.run()
     return installation
 
@@ -282,7 +281,10 @@ def test_the_past_is_converted_at_the_rates_known_then(
         " WHERE currency_code = 'USD' AND NOT carried_forward"
     )
     assert age == pipeline.RatesAge(newest, NOW, "ECB bundled")
-    [(moment,)] = rated.query("SELECT clock_timestamp()")
+    [(moment, gbp)] = rated.query(
+        "SELECT clock_timestamp(), rate FROM current_exchange_rate"
+        " WHERE rate_date = '2022-11-07' AND currency_code = 'GBP'"
+    )
     rated.query(
         "WITH old AS (UPDATE fact_exchange_rate SET valid_to = clock_timestamp()"
         " WHERE rate_date = '2022-11-07' AND currency_code = 'GBP' RETURNING *)"
@@ -295,8 +297,8 @@ def test_the_past_is_converted_at_the_rates_known_then(
         f" WHERE rate_date = '{NOW}' AND currency_code = 'GBP'"
     )
     with open_reading(warehouse.reader) as reading:
-        assert then is not None
-        assert sales.total(reading, november).value == 2 * then
+        assert then == rounded(Decimal(500) / gbp)
+        assert sales.total(reading, november).value == rounded(Decimal(1000) / gbp)
         past = replace(november, as_of=moment)
         assert sales.total(reading, past).value == then
         assert [*sales.rows(reading, past)["value"]] == [*sales.by(reading, past, "staff")["value"]]

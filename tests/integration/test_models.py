@@ -16,8 +16,8 @@ from sqlglot import transpile
 from conftest import EmptyWarehouse
 from totes.errors import ModelError
 from totes.star.contract import literal, quote
+from totes.star.currency_names import define_iso_currency
 from totes.star.folder import TOTESYS
-from totes.star.iso import define_iso_currency
 from totes.star.lineage import RowIdentity, find_lineage
 from totes.star.models import LINEAGE_FILE, Models, dump_lineages, load_models
 

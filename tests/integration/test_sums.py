@@ -32,7 +32,6 @@ from totes.dashboard import metrics
 from totes.dashboard.metrics import (
     debts,
 )
-from totes.rates import RateFeed
 
 STEPS = drawn(3, 6)
 FILTERS = drawn(1, 3)
@@ -51,7 +50,7 @@ def test_every_number_is_the_sum_over_the_rows_that_are_true(
     installation: Installation, warehouse: EmptyWarehouse
 ) -> None:
     chance = seeded_random()
-    installation = replace(installation.with_orders(40), rates=RateFeed())
+    installation = installation.with_orders(40).with_rates()
     installation.change(KENYA)
     business = RandomBusiness(installation, chance)
     moments = []

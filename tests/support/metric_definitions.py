@@ -10,10 +10,10 @@ from totes.dashboard.explore import builder
 from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import (
     definitions,
-    options,
     orders,
     overview,
     payments,
+    periods,
     purchases,
     sales,
 )
@@ -100,7 +100,7 @@ def _explore(
     reading: Reading, criteria: Filter, metrics: list[str], dimensions: list[str]
 ) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """Return the values of metrics by the members of dimensions."""
-    today = options.days(reading, criteria.as_of).today
+    today = periods.days(reading, criteria.as_of).today
     rows = reading.query(builder.statement(metrics, dimensions), criteria, today=today)
     count = len(dimensions)
     found = {row[:count]: row[count:] for row in rows}

@@ -108,6 +108,8 @@ class MetricsOracle:
             self.reasons = reasons = by_key("dim_transaction")
             codes = {key: row["currency_code"] for key, row in by_key("dim_currency").items()}
             self.codes = codes
+            # Without statistics, the planner joins all rates with all rates.
+            connection.execute("ANALYZE fact_exchange_rate")
             self.rates: dict[str, dict[tuple[date, str], Decimal]] = {}
             for reporting in ("GBP", "EUR", "USD"):
                 found = connection.execute(

@@ -16,9 +16,6 @@ from totes.dashboard.backends import Backends
 from totes.demo.simulator import bulk
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore
-from totes.rates import RateFeed
-from totes.source.catalogue import CaptureScope
-from totes.stages.runner import Pipeline, run_once
 
 SCRIPT = "<script>alert(1)</script>"
 MARKDOWN = "**Bold** [link](http://127.0.0.1) $x^2$ :smile: `code`"
@@ -84,22 +81,9 @@ class SampleBusiness:
     def backends(self) -> Backends:
         return Backends(replica_of(self.reader), FolderStore(self.installation.ingestion))
 
-    @property
-    def pipeline(self) -> Pipeline:
-        """The installation's pipeline, with the bundled exchange rates."""
-        installation = self.installation
-        return Pipeline(
-            installation.source,
-            CaptureScope(),
-            FolderStore(installation.ingestion),
-            FolderStore(installation.processed),
-            installation.warehouse,
-            RateFeed(),
-        )
-
     def catch_up(self) -> None:
         """Run the pipeline."""
-        list(run_once(self.pipeline))
+        self.installation.run()
 
     def move_to_next_day(self) -> None:
         """Move the newest order to the next day, as after midnight, and run the pipeline."""
@@ -124,7 +108,7 @@ def sample_business(
     """Yield a business that ended eight weeks ago; the names of its databases begin with `name`."""
     source = prepare_source(server.dsn, f"{name}_source", str(template.owner.parts["dbname"]))
     warehouse = prepare_warehouse(server.dsn, f"{name}_warehouse")
-    installation = Installation(source.owner, source.reader, warehouse.loader, folder)
+    installation = Installation(source.owner, source.reader, warehouse.loader, folder).with_rates()
     made = SampleBusiness(installation, warehouse.reader)
     today = datetime.now(UTC).date()
     last_day = today - timedelta(weeks=8, days=today.weekday())

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from totes.dashboard import metrics, text
 from totes.dashboard.metrics import Quarantined, Total
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.metrics.options import PER_DAY
+from totes.dashboard.metrics.periods import PER_DAY
 from totes.dashboard.metrics.total import relative_change
 from totes.dashboard.view import View
 

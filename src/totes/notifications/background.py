@@ -15,7 +15,7 @@ from totes.stages.runner import StageHealth
 
 if TYPE_CHECKING:
     from totes.dashboard.config_file import ConfigFile
-    from totes.notifications.check import Notifications
+    from totes.notifications.sending import Notifications
 
 EVERY_SECONDS = 60.0
 """Pause between two checks if there is no new batch: the age of data and due times depend on it."""
@@ -29,7 +29,7 @@ def open_notifications(
     """Return the notifications; UsageError if the dashboard's packages are not installed."""
     require_packages()
     from totes.dashboard.preferences import Preferences, set_preferences
-    from totes.notifications.check import Notifications
+    from totes.notifications.sending import Notifications
 
     set_preferences(Preferences.of(settings))
     return Notifications(settings, warehouse, targets)

@@ -15,9 +15,9 @@ from totes.dashboard import metrics, text
 from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import changes
 from totes.dashboard.metrics.definitions import METRICS, Metric, value
-from totes.dashboard.metrics.options import SIMULATED_AFTER
+from totes.dashboard.metrics.periods import SIMULATED_AFTER
 from totes.dashboard.reading import Reading
-from totes.notifications.alerts import Result
+from totes.notifications.alert_rules import Result
 
 PERIODS: Mapping[str, str] = MappingProxyType(
     {"daily": "yesterday", "weekly": "last-week", "monthly": "last-month"}

@@ -17,7 +17,7 @@ from totes.dashboard.metrics import (
     sales,
 )
 from totes.dashboard.metrics.grain import GRAINS, Grain, default_grain, grains
-from totes.dashboard.metrics.options import choices, comparison, previous_period
+from totes.dashboard.metrics.periods import choices, comparison, previous_period
 from totes.dashboard.metrics.total import Quarantined, Total
 
 __all__ = [

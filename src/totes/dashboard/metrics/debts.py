@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import pandas as pd
 
 from totes.dashboard.filters import Filter
-from totes.dashboard.metrics import grain, options
+from totes.dashboard.metrics import grain, periods
 from totes.dashboard.reading import Reading
 
 MAX_TREND_DAYS = grain.DAILY_UP_TO
@@ -27,20 +27,20 @@ def over_time(reading: Reading, criteria: Filter) -> pd.DataFrame:
     moments = _moments(reading, criteria)
     if not moments:
         return pd.DataFrame(columns=list(COLUMNS))
-    calendar = options.days(reading, criteria.as_of)
+    calendar = periods.days(reading, criteria.as_of)
     found = reading.run("debts_over_time", criteria, moments=moments)
     return found.assign(at=[*moments, criteria.as_of or calendar.now])
 
 
 def has_begun(reading: Reading, criteria: Filter) -> bool:
     """Return whether the period begins before the last capture; simulated days may be later."""
-    calendar = options.days(reading, criteria.as_of)
+    calendar = periods.days(reading, criteria.as_of)
     return _midnight(criteria.since) <= (criteria.as_of or calendar.now)
 
 
 def _moments(reading: Reading, criteria: Filter) -> list[datetime]:
     """Return the moments except the last, which is now."""
-    calendar = options.days(reading, criteria.as_of)
+    calendar = periods.days(reading, criteria.as_of)
     now = criteria.as_of or calendar.now
     begins = calendar.history_begins
     if begins is None or not has_begun(reading, criteria):

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from totes.dashboard.filters import Filter
-from totes.dashboard.metrics import options
+from totes.dashboard.metrics import periods
 from totes.dashboard.reading import Reading
 
 type Unit = Literal["money", "price", "count"]
@@ -301,5 +301,5 @@ def value(reading: Reading, criteria: Filter, metric: Metric) -> Any:
 
     It is None if there are rows and none can be converted.
     """
-    today = options.days(reading, criteria.as_of).today
+    today = periods.days(reading, criteria.as_of).today
     return reading.query(metric.sql, criteria, today=today)[0][0]

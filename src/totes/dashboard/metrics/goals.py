@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from totes.dashboard.config_file import Goal
 from totes.dashboard.filters import PRESETS, Filter
-from totes.dashboard.metrics import definitions, options
+from totes.dashboard.metrics import definitions, periods
 from totes.dashboard.metrics.definitions import METRICS, Metric
 from totes.dashboard.preferences import preferences
 from totes.dashboard.reading import Reading
@@ -45,7 +45,7 @@ class Progress:
 def progress(reading: Reading, goal: Goal, as_of: datetime | None) -> Progress:
     """Return the progress of a goal in the period that contains today, or the day of `as_of`."""
     metric = METRICS[goal.metric]
-    today = options.days(reading, as_of).today
+    today = periods.days(reading, as_of).today
     since, until = _period(today, goal.per)
     whole = Filter(since, until, as_of=as_of, reporting=goal.reporting or preferences().currency)
     passed = replace(whole, until=today)

@@ -10,7 +10,7 @@ import pandas as pd
 from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import quarantined
 from totes.dashboard.metrics.grain import Grain, default_grain
-from totes.dashboard.metrics.options import comparison
+from totes.dashboard.metrics.periods import comparison
 from totes.dashboard.metrics.total import Total
 from totes.dashboard.reading import Reading
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from totes.dashboard.filters import ALL_DAYS, Filter
-from totes.dashboard.metrics import options, quarantined
+from totes.dashboard.metrics import periods, quarantined
 from totes.dashboard.metrics.grain import Grain, default_grain
 from totes.dashboard.metrics.total import Quarantined, Total
 from totes.dashboard.reading import Reading
@@ -110,7 +110,7 @@ def summary(reading: Reading, criteria: Filter) -> PaymentsSummary:
     """Return cash and open payments in the reporting currency, each with the value before."""
     now, ends_today = _paid(reading, criteria)
     before = None
-    compared = options.comparison(reading, criteria) if ends_today else None
+    compared = periods.comparison(reading, criteria) if ends_today else None
     if compared:
         before, _ = _paid(reading, compared.previous)
     scale = compared.scale if compared else Fraction(1)
@@ -152,7 +152,7 @@ def expected(reading: Reading, criteria: Filter, days: int = EXPECTED_DAYS) -> p
     not cover payments that are due on a weekend or on their creation date, so these are not
     expected; their sums are in `uncovered_…`.
     """
-    today = options.days(reading, criteria.as_of).today
+    today = periods.days(reading, criteria.as_of).today
     ahead = criteria.within(today, today + timedelta(days=days - 1))
     return reading.run("payments_expected", ahead, grain="day")
 
@@ -171,7 +171,7 @@ def owed(reading: Reading, criteria: Filter) -> pd.DataFrame:
     Columns: counterparty_id, counterparty, receivable, overdue_receivable, payable,
     overdue_payable, unconverted.
     """
-    today = options.days(reading, criteria.as_of).today
+    today = periods.days(reading, criteria.as_of).today
     return reading.run("payments_owed", criteria, today=today)
 
 
@@ -214,7 +214,7 @@ def open_rows(
 
 def _ages(reading: Reading, criteria: Filter) -> pd.DataFrame:
     """Return open payments of all days by direction and age, from the reading's cache."""
-    today = options.days(reading, criteria.as_of).today
+    today = periods.days(reading, criteria.as_of).today
     key = ("ages", criteria.within(*ALL_DAYS))
     return reading.cached(key, lambda: reading.run("payments_ages", criteria, today=today))
 
@@ -234,14 +234,14 @@ def _open_now(reading: Reading, criteria: Filter) -> dict[str, _Direction]:
 
 def _paid(reading: Reading, criteria: Filter) -> tuple[dict[str, _Direction], bool]:
     """Return cash by direction, and whether no paid payment is dated after today."""
-    today = options.days(reading, criteria.as_of).today
+    today = periods.days(reading, criteria.as_of).today
     rows = reading.rows("payments_total", criteria, today=today)
     return {row[0]: _Direction(*row[:-1]) for row in rows}, not any(row[-1] for row in rows)
 
 
 def _open_before(reading: Reading, criteria: Filter) -> dict[str, _Direction] | None:
     """Return the payments open at the beginning of the period; None before the first capture."""
-    calendar = options.days(reading, criteria.as_of)
+    calendar = periods.days(reading, criteria.as_of)
     start = datetime.combine(criteria.since, time(), UTC)
     begins = calendar.history_begins
     if begins is None or not begins <= start <= (criteria.as_of or calendar.now):
@@ -251,7 +251,7 @@ def _open_before(reading: Reading, criteria: Filter) -> dict[str, _Direction] | 
 
 
 def _rows(reading: Reading, criteria: Filter, limit: int | None, which: str) -> pd.DataFrame:
-    today = options.days(reading, criteria.as_of).today
+    today = periods.days(reading, criteria.as_of).today
     return reading.run("payment_rows", criteria, which=which, today=today, row_limit=limit)
 
 

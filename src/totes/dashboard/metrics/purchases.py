@@ -6,7 +6,7 @@ from datetime import date
 import pandas as pd
 
 from totes.dashboard.filters import ALL_DAYS, Filter
-from totes.dashboard.metrics import options, orders
+from totes.dashboard.metrics import orders, periods
 from totes.dashboard.metrics.grain import Grain
 from totes.dashboard.metrics.total import Total
 from totes.dashboard.reading import Reading
@@ -77,7 +77,7 @@ def deliveries(reading: Reading, criteria: Filter, limit: int | None = None) -> 
 
     Columns are those of `rows`, and the `days` until delivery.
     """
-    today = options.days(reading, criteria.as_of).today
+    today = periods.days(reading, criteria.as_of).today
     found = _rows(reading, criteria.within(*ALL_DAYS), limit, delivery_from=today)
     found["days"] = [(day - today).days for day in found["agreed_delivery_date"]]
     return found

@@ -1,7 +1,7 @@
 """Rows in quarantine that totals exclude, and those that they have in an earlier version."""
 
 from totes.dashboard.filters import Filter
-from totes.dashboard.metrics import options
+from totes.dashboard.metrics import periods
 from totes.dashboard.metrics.total import NONE_QUARANTINED, Quarantined
 from totes.dashboard.reading import Reading
 
@@ -18,6 +18,6 @@ def _totals(reading: Reading, criteria: Filter, fact: str) -> dict[str, Quaranti
     facts = reading.cached("quarantined facts", lambda: reading.rows("quarantined_facts"))
     if (fact,) not in facts:  # the usual case
         return {}
-    today = options.days(reading, criteria.as_of).today
+    today = periods.days(reading, criteria.as_of).today
     rows = reading.rows("quarantined_totals", criteria, fact=fact, today=today)
     return {total: Quarantined(*sums) for total, *sums in rows}

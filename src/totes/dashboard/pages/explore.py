@@ -21,7 +21,7 @@ from totes.dashboard.explore.sandbox import (
 )
 from totes.dashboard.explore.saved import MAX_NAME_LENGTH, SavedView, SavedViews, SaveError
 from totes.dashboard.filters import ignored, quoted
-from totes.dashboard.metrics import options
+from totes.dashboard.metrics import periods
 from totes.dashboard.metrics.definitions import METRICS
 from totes.dashboard.money import rates_note
 from totes.dashboard.reading import frame, parameters
@@ -114,7 +114,7 @@ def _builder(page: View) -> None:
         kind = _chart_type("bars")
     dimensions = [name for name in dict.fromkeys(selected) if name != NONE and kind != "number"]
     statement = builder.statement(chosen, dimensions)
-    today = options.days(page.reading, page.criteria.as_of).today
+    today = periods.days(page.reading, page.criteria.as_of).today
     rows = page.reading.query(statement, page.criteria, today=today)
     found = frame(rows, [*dimensions, *chosen])
     grouped = [
@@ -288,7 +288,7 @@ def _result(page: View, statement: str) -> Result | str:
         with waiting.container(horizontal=True, vertical_alignment="center"):
             progress = st.empty()
             st.button("Stop", key="explore-stop", on_click=_store_result, args=[asked, "Stopped."])
-        today = options.days(page.reading, page.criteria.as_of).today
+        today = periods.days(page.reading, page.criteria.as_of).today
         variables = parameters(page.criteria) | {"today": today}
         result: Result | str
 

@@ -16,7 +16,7 @@ from totes.dashboard import tables, text, totals
 from totes.dashboard.changes_table import SILENT, changes_table, heading
 from totes.dashboard.filters import ALL_DAYS, Filter, ignored, quoted
 from totes.dashboard.links import KINDS, link_to_record, name
-from totes.dashboard.metrics import changes, history, options, records
+from totes.dashboard.metrics import changes, history, periods, records
 from totes.dashboard.metrics.records import Record, payment_state
 from totes.dashboard.sign_in import is_operator
 from totes.dashboard.view import View, changed_value, go, link, url_query, view, widget_key
@@ -174,7 +174,7 @@ def _summary(found: history.History) -> str:
 
 def _facts(page: View, last: Record, linked: pd.DataFrame) -> None:
     """Show amount, status, counterparty and staff, and links to what belongs to the record."""
-    today = options.days(page.reading, None).today
+    today = periods.days(page.reading, None).today
     payments = linked[linked["kind"] == "payment"]
     amounts = [("Amount", f"{last.amount:,} {last.currency}", "")]
     if last.currency != page.currency:

@@ -228,7 +228,7 @@ class BatchBuild:
     def _define_sources(self, model: Model, state: State, since: int, *, empty: bool) -> None:
         """Define the source tables that a model reads as views; without rows if `empty`."""
         if model.lineage.reads_iso_currency:
-            from totes.star.iso import define_iso_currency  # noqa: PLC0415  slow to import
+            from totes.star.currency_names import define_iso_currency  # noqa: PLC0415  slow to import
 
             define_iso_currency(self.context.engine)
         for name, columns in model.lineage.sources.items():

@@ -17,7 +17,7 @@ from totes.dashboard.config_file import AlertRule, ConfigFile, Schedule, load_co
 from totes.dashboard.reading import Reading, open_reading
 from totes.dashboard.replica import open_replica, replica_folder
 from totes.errors import TotesError, WarehouseError
-from totes.notifications.alerts import Result, check_rules, record, recorded, try_lock
+from totes.notifications.alert_rules import Result, check_rules, record, recorded, try_lock
 from totes.notifications.report import Report, compose
 from totes.notifications.schedule import last_due, send_if_due, senders
 from totes.warehouse.connection import connect

@@ -18,7 +18,7 @@ from totes.dashboard.metrics import changes
 from totes.dashboard.metrics.changes import SILENT_CHANGES
 from totes.dashboard.metrics.definitions import Metric, value
 from totes.dashboard.metrics.health import HEALTH, read_health
-from totes.dashboard.metrics.options import length_in_words
+from totes.dashboard.metrics.periods import length_in_words
 from totes.dashboard.reading import Reading
 
 type State = Literal["ok", "alert", "unknown"]
