@@ -31,6 +31,7 @@ def test_every_page_shows_its_data_and_how_current_it_is(
     said = words(looked)
     fresh = r"^Data as of \d\d:\d\d UTC.*\. Up to date: totesys checked \d+ (s|min) ago\. Not verif"
     assert re.search(fresh, said, re.MULTILINE)
+    assert re.search(r"\. \d+ rows? in quarantine\.$", said, re.MULTILINE)
     assert "Out of date" not in said
     assert tables_of(looked) or page in {"history", "report", "alerts"}
     if page not in {"history", "dictionary", "alerts"}:

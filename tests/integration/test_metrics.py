@@ -346,7 +346,7 @@ def test_the_pipeline_page_has_verification_and_quarantine(
     ):
         fresh = pipeline.freshness(bookkeeping)
         assert fresh.lag_seconds is not None
-        assert (fresh.verified_at, fresh.verified_equal) == (None, None)
+        assert (fresh.verified_at, fresh.verified_equal, fresh.quarantined) == (None, None, 0)
         assert list(pipeline.batches(bookkeeping)["batch"]) == [1]
         assert reading.state.batch == 1
         assert pipeline.quarantine(reading).empty
@@ -364,7 +364,8 @@ def test_the_pipeline_page_has_verification_and_quarantine(
         open_bookkeeping(warehouse.reader) as bookkeeping,
         open_reading(warehouse.reader) as reading,
     ):
-        assert pipeline.freshness(bookkeeping).verified_equal is False
+        fresh = pipeline.freshness(bookkeeping)
+        assert (fresh.verified_equal, fresh.quarantined) == (False, 2)
         [quarantined] = pipeline.quarantine(reading).to_dict("records")
         assert (quarantined["star_table"], quarantined["column_name"], quarantined["rows"]) == (
             "fact_sales_order",

@@ -141,6 +141,8 @@ def freshness_text(fresh: Freshness, state: State) -> str:
         result = "equal to" if fresh.verified_equal else "different from"
         when = text.clock(fresh.verified_at, fresh.now)
         parts.append(f"Verified at {when}: {result} totesys")
+    if fresh.quarantined:
+        parts.append(f"{text.count(fresh.quarantined, 'row')} in quarantine")
     return ". ".join(parts) + "."
 
 

@@ -14,7 +14,7 @@ class Freshness:
     """The warehouse shows totesys as of `data_to`; at `checked_at` there was nothing newer.
 
     `verified_at` and `verified_equal` are time and result of the last verification, None if there
-    was none.
+    was none. `quarantined` counts the rows whose current version is in quarantine.
     """
 
     now: datetime
@@ -22,6 +22,7 @@ class Freshness:
     checked_at: datetime | None
     verified_at: datetime | None
     verified_equal: bool | None
+    quarantined: int
 
     @property
     def lag_seconds(self) -> float | None:

@@ -31,8 +31,6 @@ def show(page: View) -> None:
     if totals.lacks_debts_before(page, found.receivable, found.payable):
         notes.append(totals.NO_DEBT_COMPARISON)
     st.caption(" ".join(notes))
-    rates_note(page)
-    unclassified_types_note(page)
     business = [one for one in BUSINESS if getattr(found, one) is not None]
     business_cards = totals.cards("business", across=len(business))
     if found.margin is None:
@@ -46,6 +44,8 @@ def show(page: View) -> None:
         last_month = criteria.in_period("last-month", page.choices)
         link("sales", "Sales of last month", last_month, ":material/arrow_forward:")
         link("payments", "Receivables and payables", criteria, ":material/arrow_forward:")
+    rates_note(page)
+    unclassified_types_note(page)
     _goals(page)
     st.header(f"Revenue and purchases, {text.period(criteria.since, criteria.until)}")
     grain = drill.grain_switch(page)

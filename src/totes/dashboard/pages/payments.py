@@ -65,9 +65,9 @@ def show(page: View) -> None:
     st.title("Payments")
     drill.breadcrumbs(page)
     st.caption(totals.periods(page))
+    found = _totals(page)
     rates_note(page)
     unclassified_types_note(page)
-    found = _totals(page)
     st.header(f"Cash in and out, {text.period(criteria.since, criteria.until)}")
     grain = drill.grain_switch(page)
     series = drill.compare(

@@ -39,9 +39,9 @@ def show(page: View) -> None:
         f"{totals.periods(page)} Data as of {text.moment(state.captured_at)}, batch {state.batch}."
     )
     st.html(PRINT_BUTTON, unsafe_allow_javascript=True)
+    _totals(page)
     rates_note(page)
     unclassified_types_note(page)
-    _totals(page)
     _chart(page)
     with _row("sales"):
         left, right = st.columns(2)
