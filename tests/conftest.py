@@ -131,10 +131,10 @@ def _spread_longest(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> object:
-    """Keep the tests that share a deployment on one worker."""
-    from one_worker import GroupOnOneWorker  # noqa: PLC0415  without xdist it can't be imported
+    """Keep the tests of a group on one worker."""
+    from one_worker import GroupsOnOneWorker  # noqa: PLC0415  without xdist it can't be imported
 
-    return GroupOnOneWorker(config, log) if config.getvalue("dist") == "worksteal" else None
+    return GroupsOnOneWorker(config, log) if config.getvalue("dist") == "worksteal" else None
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
-"""Work stealing over the workers of pytest-xdist that keeps a group of tests together.
+"""Work stealing over the workers of pytest-xdist that keeps groups of tests together.
 
-One deployment serves all tests of tests/aws/deployment, and each worker would make its own.
+The tests of a group share what takes long to make, such as a deployment, a browser or a lake. Each
+worker that runs one of them would make its own.
 """
 
 from typing import TYPE_CHECKING
@@ -10,17 +11,24 @@ from xdist.scheduler import WorkStealingScheduling
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
-GROUP = "tests/aws/deployment/"
-"""Prefix of the ids of the tests that one worker must run, which are adjacent in the order."""
+GROUPS = (
+    "tests/aws/deployment/",
+    "tests/aws/test_catalogue_queries.py",
+    "tests/e2e/test_browser.py",
+    "tests/e2e/test_printing.py",
+    "tests/e2e/test_sign_in.py",
+    "tests/integration/test_replay.py",
+)
+"""Prefixes of the ids of the tests that one worker must run, which are adjacent in the order."""
 
 
-class GroupOnOneWorker(WorkStealingScheduling):  # type: ignore[misc]  # xdist ships no types
+class GroupsOnOneWorker(WorkStealingScheduling):  # type: ignore[misc]  # xdist ships no types
     """Work stealing that leaves a group of tests on the worker that got its first."""
 
     def check_schedule(self) -> None:
-        """Distribute tests as usual, but hide the group's: they can't be stolen."""
+        """Distribute tests as usual, but hide those of groups: they can't be stolen."""
         hidden = {
-            node: [test for test in tests if self._is_in_group(test)]
+            node: [test for test in tests if self._group(test)]
             for node, tests in self.node2pending.items()
         }
         for node, tests in hidden.items():
@@ -32,12 +40,17 @@ class GroupOnOneWorker(WorkStealingScheduling):  # type: ignore[misc]  # xdist s
             self.node2pending[node] = tests + self.node2pending[node]
 
     def _send_tests(self, node: "WorkerController", num: int) -> None:
-        """Send `num` tests, and the rest of the group if that would split it."""
-        while 0 < num < len(self.pending) and all(
-            map(self._is_in_group, self.pending[num - 1 : num + 1])
-        ):
+        """Send `num` tests, and the rest of a group that this would split."""
+        while 0 < num < len(self.pending):
+            last, following = map(self._group, self.pending[num - 1 : num + 1])
+            if not last or last != following:
+                break
             num += 1
         super()._send_tests(node, num)
 
-    def _is_in_group(self, test: int) -> bool:
-        return self.collection is not None and self.collection[test].startswith(GROUP)
+    def _group(self, test: int) -> str:
+        """Return the prefix of a test's group; empty if it has none."""
+        if self.collection is None:
+            return ""
+        name = self.collection[test]
+        return next((group for group in GROUPS if name.startswith(group)), "")
