@@ -20,6 +20,7 @@ COMPILE_GROUP := $(UV) pip compile --quiet --universal --generate-hashes --no-em
 	--no-annotate --python-version 3.12 --custom-compile-command "make requirements" --group
 CHECKOV := .venv/checkov
 SITE := .venv/site
+PEERS_VENV := .venv/peers
 comma := ,
 # The tests' temporary files are in memory, if that has room and permits programs.
 SHM := /dev/shm
@@ -167,6 +168,7 @@ requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=
 		--output-file requirements-dashboard.txt
 	$(COMPILE_GROUP) checkov $(if $(UPGRADE),--upgrade) --output-file requirements-checkov.txt
 	$(COMPILE_GROUP) site $(if $(UPGRADE),--upgrade) --output-file requirements-site.txt
+	$(COMPILE_GROUP) peers $(if $(UPGRADE),--upgrade) --output-file requirements-peers.txt
 
 .PHONY: requirements-check
 requirements-check: setup ## check that requirements*.txt match pyproject.toml
@@ -178,6 +180,7 @@ requirements-check: setup ## check that requirements*.txt match pyproject.toml
 		--output-file "$$again/requirements-dashboard.txt" && \
 	$(COMPILE_GROUP) checkov --output-file "$$again/requirements-checkov.txt" && \
 	$(COMPILE_GROUP) site --output-file "$$again/requirements-site.txt" && \
+	$(COMPILE_GROUP) peers --output-file "$$again/requirements-peers.txt" && \
 	for file in requirements*.txt; do \
 		cmp --silent "$$file" "$$again/$$file" || \
 			{ echo "$$file does not match pyproject.toml: run make requirements"; exit 1; }; \
@@ -209,9 +212,16 @@ notebook: setup ## run notebooks/lake.ipynb on the demo's lake or your own
 	$(BIN)/jupyter-execute --inplace notebooks/lake.ipynb
 
 .PHONY: bench
-bench: setup ## measure speed and memory with a million sales orders (or ORDERS="… …")
+bench: setup $(if $(PEERS),$(PEERS_VENV)/.ready) ## measure speed and memory with a million sales orders (ORDERS="… …" PEERS=1)
 	@$(BIN)/python -m compileall -q src  # as an installed totes is
-	$(BIN)/python benchmarks/bench.py $(if $(ORDERS),--orders $(ORDERS))
+	$(BIN)/python benchmarks/bench.py $(if $(ORDERS),--orders $(ORDERS)) $(if $(PEERS),--peers $(PEERS_VENV))
+
+$(PEERS_VENV)/.ready: requirements-peers.txt $(READY)
+	@echo "bench: installing the peers into $(PEERS_VENV)"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(PEERS_VENV)
+	@$(UV) pip sync --quiet --compile-bytecode --python $(PEERS_VENV)/bin/python --require-hashes \
+		requirements-peers.txt
+	@touch $@
 
 .PHONY: bench-dashboard
 bench-dashboard: setup ## measure the dashboard's questions with a million sales orders (or ORDERS="… …")

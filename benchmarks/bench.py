@@ -6,30 +6,37 @@ full_page_writes on. The reference, in the same run, copies the same rows with `
 out | COPY in) into tables without keys, one table after the other.
 
 Memory is the sampled maximum of the resident memory of the command and its children. With more
-than one number after --orders, another table shows how the seconds grow.
+than one number after --orders, another table shows how the seconds grow. With --peers, another one
+compares totes with other programs (peers.py).
 """
 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import psutil
 import psycopg
 
 import dashboard
+import peers
 from dashboard import MILLION, Cost
 from freshness import freshness
-from measurement import Measurement, processor_seconds, server_seconds, show, show_growth
+from measurement import (
+    CopyMeasurement,
+    Measurement,
+    measure_commands,
+    server_seconds,
+    show,
+    show_copies,
+    show_growth,
+)
 from totes.config.resources import Resources
 from totes.config.settings import Dsn, Settings
 from totes.demo.simulator import bulk
@@ -45,11 +52,9 @@ from totes.embedded.servers import (
 from totes.postgres.session import keep_sessions
 from totes.stages.runner import run_stage
 
-SAMPLE_SECONDS = 0.02
-
 TABLES = (
     *("address", "counterparty", "currency", "department", "design", "staff", "payment_type"),
-    *("sales_order", "purchase_order", '"transaction"', "payment"),
+    *("sales_order", "purchase_order", "transaction", "payment"),
 )
 
 CHANGES = """
@@ -73,17 +78,24 @@ def main() -> int:
     parser.add_argument("--orders", type=int, nargs="+", default=[MILLION])
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
     parser.add_argument("--dashboard", action="store_true", help="measure only the dashboard")
+    parser.add_argument("--peers", type=Path, help="virtual environment of peers to measure, too")
     arguments = parser.parse_args()
-    what = measure_dashboard if arguments.dashboard else measure
+    parts: list[Callable[[Path, int], Iterator[Measurement]]]
+    parts = [measure_dashboard if arguments.dashboard else measure]
+    if arguments.peers:
+        parts.append(partial(measure_peers, arguments.peers))
     runs: dict[int, list[Measurement]] = {}
     for orders in arguments.orders:
-        with tempfile.TemporaryDirectory(prefix="totes-bench-") as folder:
-            runs[orders] = []
-            for result in what(Path(folder), orders):
-                print(f"  {result.name}: {result.seconds:.3f} s", file=sys.stderr)
-                runs[orders].append(result)
+        runs[orders] = []
+        for part in parts:
+            with tempfile.TemporaryDirectory(prefix="totes-bench-") as folder:
+                for result in part(Path(folder), orders):
+                    print(f"  {result.name}: {result.seconds:.3f} s", file=sys.stderr)
+                    runs[orders].append(result)
         print(f"{orders:,} sales orders")
-        show(runs[orders])
+        show([one for one in runs[orders] if not isinstance(one, CopyMeasurement)])
+        if arguments.peers:
+            show_copies([one for one in runs[orders] if isinstance(one, CopyMeasurement)])
     if len(runs) > 1:
         show_growth(runs)
     written = {str(orders): [asdict(one) for one in run] for orders, run in runs.items()}
@@ -144,6 +156,27 @@ def measure_dashboard(folder: Path, orders: int) -> Iterator[Measurement]:
         yield from dashboard.questions(folder / "replica", warehouse.reader, orders)
 
 
+def measure_peers(environment: Path, folder: Path, orders: int) -> Iterator[CopyMeasurement]:
+    """Copy totesys, then its changes, with totes and its peers, each to a database of its own."""
+    with source_server(folder) as source_at, warehouse_server(folder) as warehouse_at:
+        source, warehouse = prepare_source(source_at.dsn), prepare_warehouse(warehouse_at.dsn)
+        bulk(source.owner, orders=orders, seed=1)
+        with psycopg.connect(source.superuser.reveal(), autocommit=True) as admin:
+            admin.execute("VACUUM ANALYZE")
+        command = _Totes(folder, source, warehouse)
+        copies = peers.prepare(environment, folder, TABLES, source, warehouse)
+
+        def run_all(what: str) -> Iterator[CopyMeasurement]:
+            run = command.run("run", "--once", name=f"totes: {what}")
+            yield peers.compare(run, source.owner, warehouse.loader, peers.STAR)
+            for copy in copies:
+                yield copy.run(what)
+
+        yield from run_all("first copy")
+        change(source, orders)
+        yield from run_all("11,500 changes")
+
+
 def copy_with_psql(source: Source, server: Dsn, *, keys: bool) -> float:
     """Return the seconds to copy all tables of totesys into new tables of another server."""
     psql = str(program_path("psql"))
@@ -177,15 +210,9 @@ def copy_with_psql(source: Source, server: Dsn, *, keys: bool) -> float:
 
 def _bare_copy_of(origin: psycopg.Connection, table: str, *, keys: bool) -> str:
     """Return CREATE TABLE with the same columns, enums as text; with `keys`, with primary key."""
-    columns = origin.execute(
-        "SELECT attname, CASE WHEN typtype = 'e' THEN 'text' ELSE format_type(atttypid, atttypmod)"
-        " END FROM pg_attribute JOIN pg_type t ON t.oid = atttypid"
-        " WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
-        [table],
-    ).fetchall()
-    parts = [f"{name} {kind}" for name, kind in columns]
+    parts = [f"{name} {kind}" for name, kind in peers.column_types(origin, table)]
     if keys:
-        parts.append(f"PRIMARY KEY ({table.strip(chr(34))}_id)")
+        parts.append(f"PRIMARY KEY ({table}_id)")
     return f"CREATE TABLE {table} ({', '.join(parts)})"
 
 
@@ -262,50 +289,13 @@ class _Totes:
         }
 
     def run(self, *arguments: str, name: str, target: float | None = None) -> Measurement:
-        databases = self.source.owner, self.warehouse.loader
-        servers = server_seconds(*databases)
-        client = processor_seconds(resource.RUSAGE_CHILDREN)
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "totes", *arguments],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        measured = measure_commands(
+            [[sys.executable, "-m", "totes", *arguments]],
+            self.environment,
+            [self.source.owner, self.warehouse.loader],
+            name,
         )
-        with _peak_memory(process.pid) as peak:
-            output, _ = process.communicate()
-        seconds = time.perf_counter() - began
-        if process.returncode:
-            raise RuntimeError(
-                f"totes {' '.join(arguments)} exited {process.returncode}:\n{output}"
-            )
-        client = processor_seconds(resource.RUSAGE_CHILDREN) - client
-        servers = server_seconds(*databases) - servers
-        return Measurement(name, seconds, client, servers, peak[0] / 1e6, target)
-
-
-@contextmanager
-def _peak_memory(pid: int) -> Iterator[list[float]]:
-    """Sample a process and its children; yield a list with their maximum resident bytes."""
-    peak, done = [0.0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(SAMPLE_SECONDS):
-            try:
-                process = psutil.Process(pid)
-                family = [process, *process.children(recursive=True)]
-                peak[0] = max(peak[0], sum(member.memory_info().rss for member in family))
-            except psutil.NoSuchProcess:
-                continue
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        done.set()
-        thread.join()
+        return replace(measured, target=target)
 
 
 def _count(connection: psycopg.Connection, table: str) -> int:

@@ -1,8 +1,12 @@
-"""Measurements, and the table that shows them."""
+"""Measurements of commands, and the tables that show them."""
 
 import resource
+import subprocess
 import sys
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from totes.config.settings import Dsn
+
+SAMPLE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,20 @@ class Measurement:
     note: str = ""
 
 
-def show(results: list[Measurement]) -> None:
+@dataclass(frozen=True)
+class CopyMeasurement(Measurement):
+    """A measurement of a copy from database to database, and how it compares with the source.
+
+    A row has arrived if the copy has it with the same values; otherwise a change is missed. A
+    delete is missed if the copy has a row that is no longer in the source.
+    """
+
+    arrived: int = 0
+    changes_missed: int = 0
+    deletes_missed: int = 0
+
+
+def show(results: Sequence[Measurement]) -> None:
     """Print the table. A time above its target is marked with an exclamation mark."""
     table = Table("measured", "seconds", "processor", "servers", "MB", "target", "filter, size")
     for one in results:
@@ -43,6 +62,24 @@ def show(results: list[Measurement]) -> None:
             "" if one.megabytes is None else f"{one.megabytes:.0f}",
             "" if one.target is None else f"< {one.target:.3g} s",
             one.note,
+        )
+    _print(table)
+
+
+def show_copies(copies: Sequence[CopyMeasurement]) -> None:
+    """Print the table of copies from database to database."""
+    table = Table(
+        *("copied by", "seconds", "processor", "servers", "MB"),
+        *("rows that arrived", "changes missed", "deletes missed"),
+    )
+    for one in copies:
+        table.add_row(
+            one.name,
+            f"{one.seconds:.2f}",
+            f"{one.processor:.2f}",
+            f"{one.servers:.2f}",
+            f"{one.megabytes:.0f}",
+            *(f"{count:,}" for count in (one.arrived, one.changes_missed, one.deletes_missed)),
         )
     _print(table)
 
@@ -63,6 +100,55 @@ def show_growth(runs: dict[int, list[Measurement]]) -> None:
 
 def _print(table: Table) -> None:
     Console(width=None if sys.stdout.isatty() else 150).print(table)
+
+
+def measure_commands(
+    commands: Sequence[Sequence[str]],
+    environment: Mapping[str, str],
+    servers: Sequence[Dsn],
+    name: str,
+) -> Measurement:
+    """Run commands one after the other, which must succeed, and measure them together."""
+    used_by_servers = server_seconds(*servers)
+    used = processor_seconds(resource.RUSAGE_CHILDREN)
+    peak = 0.0
+    began = time.perf_counter()
+    for command in commands:
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        with _peak_memory(process.pid) as bytes_used:
+            output, _ = process.communicate()
+        peak = max(peak, bytes_used[0])
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(command)} exited {process.returncode}:\n{output}")
+    seconds = time.perf_counter() - began
+    used = processor_seconds(resource.RUSAGE_CHILDREN) - used
+    used_by_servers = server_seconds(*servers) - used_by_servers
+    return Measurement(name, seconds, used, used_by_servers, peak / 1e6)
+
+
+@contextmanager
+def _peak_memory(pid: int) -> Iterator[list[float]]:
+    """Sample a process and its children; yield a list with their maximum resident bytes."""
+    peak, done = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(SAMPLE_SECONDS):
+            try:
+                process = psutil.Process(pid)
+                family = [process, *process.children(recursive=True)]
+                peak[0] = max(peak[0], sum(member.memory_info().rss for member in family))
+            except psutil.NoSuchProcess:
+                continue
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()
 
 
 def processor_seconds(who: int = resource.RUSAGE_SELF) -> float:
