@@ -12,7 +12,7 @@ resource "aws_iam_policy" "boundary" {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid    = "OwnThings"
+        Sid    = "UseOwnResources"
         Effect = "Allow"
         Action = [
           "s3:AbortMultipartUpload",
@@ -36,14 +36,14 @@ resource "aws_iam_policy" "boundary" {
         Resource = local.own[each.key]
       },
       {
-        Sid       = "OwnKeys"
+        Sid       = "UseOwnKeys"
         Effect    = "Allow"
         Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
         Resource  = "arn:${local.partition}:kms:*:${local.account}:key/*"
         Condition = { StringEquals = { "aws:ResourceTag/Environment" = each.key } }
       },
       {
-        Sid    = "NetworkTracesAndSessions"
+        Sid    = "UseNetworkTracesAndSessions"
         Effect = "Allow"
         Action = [
           "ec2:AssignPrivateIpAddresses",
@@ -63,7 +63,7 @@ resource "aws_iam_policy" "boundary" {
         Resource = "*"
       },
       {
-        Sid      = "RdsSaysHowItDoes"
+        Sid      = "WriteRdsMetrics"
         Effect   = "Allow"
         Action   = ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:PutLogEvents"]
         Resource = "arn:${local.partition}:logs:*:${local.account}:log-group:RDS*"

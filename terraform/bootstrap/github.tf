@@ -11,7 +11,7 @@ locals {
 
   # Access to data, which planning and deploying do not need.
   data_is_not_read = {
-    Sid    = "DataIsNotRead"
+    Sid    = "DenyReadingData"
     Effect = "Deny"
     Action = [
       "athena:GetQueryResults*",
@@ -30,7 +30,7 @@ locals {
     Resource = "*"
   }
   objects_are_not_read = {
-    Sid         = "NoObjectButStateAndBundles"
+    Sid         = "DenyObjectsExceptStateAndBundles"
     Effect      = "Deny"
     Action      = ["s3:GetObject", "s3:GetObjectVersion"]
     NotResource = ["${module.state.arn}/*", "arn:${local.partition}:s3:::totes-*-artefacts-*/*"]
@@ -84,14 +84,14 @@ resource "aws_iam_role_policy" "plan" {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid      = "OpenTheState" # a plan takes no lock, so it can't block a deployment
+        Sid      = "DecryptState" # a plan takes no lock, so it can't block a deployment
         Effect   = "Allow"
         Action   = "kms:Decrypt"
         Resource = aws_kms_key.state.arn
       },
       {
         # Without it Lambda returns no settings, and each plan would set them again.
-        Sid      = "SeeTheFunctionsSettings"
+        Sid      = "DecryptFunctionSettings"
         Effect   = "Allow"
         Action   = "kms:Decrypt"
         Resource = "arn:${local.partition}:kms:*:${local.account}:key/*"
@@ -152,19 +152,19 @@ resource "aws_iam_role_policy" "deploy" {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid      = "State"
+        Sid      = "ReadAndWriteState"
         Effect   = "Allow"
         Action   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
         Resource = "${module.state.arn}/${each.key}/*"
       },
       {
-        Sid      = "OpenTheState"
+        Sid      = "DecryptState"
         Effect   = "Allow"
         Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
         Resource = aws_kms_key.state.arn
       },
       {
-        Sid    = "OwnThings"
+        Sid    = "ManageOwnResources"
         Effect = "Allow"
         Action = [
           "athena:*",
@@ -184,20 +184,20 @@ resource "aws_iam_role_policy" "deploy" {
       },
       {
         # Each RDS instance has an option group, by default one of AWS.
-        Sid      = "RdsDefaults"
+        Sid      = "RdsDefaultOptionGroups"
         Effect   = "Allow"
         Action   = ["rds:CreateDBInstance", "rds:ModifyDBInstance"]
         Resource = "arn:${local.partition}:rds:*:${local.account}:og:default:*"
       },
       {
         # RDS creates the master's secret with the permissions of the instance's creator.
-        Sid      = "RdsKeepsItsPassword"
+        Sid      = "RdsMasterUserSecret"
         Effect   = "Allow"
         Action   = ["secretsmanager:CreateSecret", "secretsmanager:TagResource"]
         Resource = "arn:${local.partition}:secretsmanager:*:${local.account}:secret:rds!db-*"
       },
       {
-        Sid    = "OwnPolicies"
+        Sid    = "ManageOwnPolicies"
         Effect = "Allow"
         Action = [
           "iam:CreatePolicy",
@@ -227,7 +227,7 @@ resource "aws_iam_role_policy" "deploy" {
         ]
       },
       {
-        Sid    = "RolesWithinTheBoundary"
+        Sid    = "ManageRolesWithBoundary"
         Effect = "Allow"
         Action = [
           "iam:AttachRolePolicy",
@@ -239,19 +239,19 @@ resource "aws_iam_role_policy" "deploy" {
         Condition = { StringEquals = { "iam:PermissionsBoundary" = local.bounded[each.key] } }
       },
       {
-        Sid      = "TheBoundaryStays"
+        Sid      = "DenyBoundaryChanges"
         Effect   = "Deny"
         Action   = ["iam:CreatePolicyVersion", "iam:DeletePolicy", "iam:DeletePolicyVersion", "iam:SetDefaultPolicyVersion"]
         Resource = values(local.bounded)
       },
       {
-        Sid      = "NoRoleWithoutIt"
+        Sid      = "DenyBoundaryRemoval"
         Effect   = "Deny"
         Action   = "iam:DeleteRolePermissionsBoundary"
         Resource = "*"
       },
       {
-        Sid      = "HandRolesOver"
+        Sid      = "PassOwnRoles"
         Effect   = "Allow"
         Action   = "iam:PassRole"
         Resource = "arn:${local.partition}:iam::${local.account}:role/totes-${each.key}-*"
@@ -264,35 +264,35 @@ resource "aws_iam_role_policy" "deploy" {
         ] } }
       },
       {
-        Sid       = "ServicesOwnRoles"
+        Sid       = "CreateServiceLinkedRoles"
         Effect    = "Allow"
         Action    = "iam:CreateServiceLinkedRole"
         Resource  = "arn:${local.partition}:iam::${local.account}:role/aws-service-role/*"
         Condition = { StringEquals = { "iam:AWSServiceName" = "rds.amazonaws.com" } }
       },
       {
-        Sid       = "MakeKeys"
+        Sid       = "CreateKeys"
         Effect    = "Allow"
         Action    = ["kms:CreateKey", "kms:TagResource"]
         Resource  = "*"
         Condition = { StringEquals = { "aws:RequestTag/Environment" = each.key } }
       },
       {
-        Sid       = "OwnKeys"
+        Sid       = "ManageOwnKeys"
         Effect    = "Allow"
         Action    = "kms:*"
         Resource  = "arn:${local.partition}:kms:*:${local.account}:key/*"
         Condition = { StringEquals = { "aws:ResourceTag/Environment" = each.key } }
       },
       {
-        Sid      = "NameKeys"
+        Sid      = "ManageKeyAliases"
         Effect   = "Allow"
         Action   = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"]
         Resource = "arn:${local.partition}:kms:*:${local.account}:alias/totes-${each.key}-*"
       },
       {
         # Network resources have no name before their creation; tags restrict the existing ones.
-        Sid    = "MakeTheNetwork"
+        Sid    = "CreateNetwork"
         Effect = "Allow"
         Action = [
           "ec2:AcceptVpcPeeringConnection",
@@ -311,7 +311,7 @@ resource "aws_iam_role_policy" "deploy" {
       },
       {
         # Else setting a tag would allow changing another environment's network.
-        Sid      = "OthersTagsStay"
+        Sid      = "DenyTaggingOtherResources"
         Effect   = "Deny"
         Action   = "ec2:CreateTags"
         Resource = "*"
@@ -321,7 +321,7 @@ resource "aws_iam_role_policy" "deploy" {
         }
       },
       {
-        Sid    = "AlterTheNetwork"
+        Sid    = "ChangeNetwork"
         Effect = "Allow"
         Action = [
           "ec2:Delete*",

@@ -40,7 +40,7 @@ module "logs" {
   force_destroy   = false
 
   statements = [{
-    Sid       = "S3WritesItsLog"
+    Sid       = "AllowAccessLogs"
     Effect    = "Allow"
     Principal = { Service = "logging.s3.amazonaws.com" }
     Action    = "s3:PutObject"
@@ -54,7 +54,7 @@ resource "aws_kms_key" "state" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Sid       = "IamDecides"
+      Sid       = "AllowIamPolicies"
       Effect    = "Allow"
       Principal = { AWS = local.root }
       Action    = "kms:*"

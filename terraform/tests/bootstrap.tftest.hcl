@@ -35,8 +35,8 @@ run "with_github" {
 
   assert {
     condition = { for statement in jsondecode(aws_iam_role_policy.plan[0].policy).Statement : statement.Sid => try(statement.Condition, null) if statement.Effect == "Allow" } == {
-      OpenTheState = null
-      SeeTheFunctionsSettings = {
+      DecryptState = null
+      DecryptFunctionSettings = {
         StringEquals = { "aws:ResourceTag/Environment" = ["dev", "prod"] }
         StringLike   = { "kms:ViaService" = "lambda.*.amazonaws.com" }
       }
@@ -49,8 +49,8 @@ run "with_github" {
     condition = alltrue([for environment, policy in aws_iam_role_policy.deploy : {
       for statement in jsondecode(policy.policy).Statement : statement.Sid => statement.Resource if startswith(statement.Sid, "Rds")
       } == {
-      RdsDefaults         = "arn:aws:rds:*:111122223333:og:default:*"
-      RdsKeepsItsPassword = "arn:aws:secretsmanager:*:111122223333:secret:rds!db-*"
+      RdsDefaultOptionGroups = "arn:aws:rds:*:111122223333:og:default:*"
+      RdsMasterUserSecret    = "arn:aws:secretsmanager:*:111122223333:secret:rds!db-*"
     } && strcontains(policy.policy, "route53:AssociateVPCWithHostedZone")])
     error_message = "The deploy role must be able to create the warehouse and the endpoints."
   }

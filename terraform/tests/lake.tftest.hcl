@@ -164,7 +164,7 @@ run "the_stores_for_moto" {
   }
 
   assert {
-    condition     = alltrue([for statements in values(output.policies) : [for statement in statements : statement.Sid] == ["StagesNeverDelete"]])
+    condition     = alltrue([for statements in values(output.policies) : [for statement in statements : statement.Sid] == ["DenyDeletesByStages"]])
     error_message = "Without conditions, only statements that have none must remain."
   }
 }

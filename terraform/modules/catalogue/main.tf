@@ -113,7 +113,7 @@ locals {
 
 data "aws_iam_policy_document" "analyst" {
   statement {
-    sid = "AskInThisWorkgroup"
+    sid = "RunQueries"
     actions = [
       "athena:BatchGetNamedQuery",
       "athena:BatchGetQueryExecution",
@@ -130,7 +130,7 @@ data "aws_iam_policy_document" "analyst" {
   }
 
   statement {
-    sid     = "ReadTheCatalogue"
+    sid     = "ReadCatalogue"
     actions = ["glue:GetDatabase", "glue:GetDatabases", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable", "glue:GetTables"]
     resources = flatten([
       "${local.glue}:catalog",
@@ -142,7 +142,7 @@ data "aws_iam_policy_document" "analyst" {
   }
 
   statement {
-    sid     = "ReadTheLake"
+    sid     = "ReadLake"
     actions = ["s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket"]
     resources = flatten([for bucket in [var.ingestion_bucket, var.processed_bucket] : [
       "arn:${data.aws_partition.current.partition}:s3:::${bucket}",
@@ -151,13 +151,13 @@ data "aws_iam_policy_document" "analyst" {
   }
 
   statement {
-    sid       = "KeepResults"
+    sid       = "WriteResults"
     actions   = ["s3:AbortMultipartUpload", "s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket", "s3:ListMultipartUploadParts", "s3:PutObject"]
     resources = [aws_s3_bucket.results.arn, "${aws_s3_bucket.results.arn}/*"]
   }
 
   statement {
-    sid       = "Decrypt"
+    sid       = "UseKey"
     actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
     resources = [var.kms_key_arn]
   }

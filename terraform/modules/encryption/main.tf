@@ -19,7 +19,7 @@ locals {
 
   # IAM policies decide who may use a key. Services without a role need a statement here.
   owner = [{
-    Sid       = "IamDecides"
+    Sid       = "AllowIamPolicies"
     Effect    = "Allow"
     Principal = { AWS = local.root }
     Action    = "kms:*"
@@ -30,7 +30,7 @@ locals {
     secrets = []
     signals = [
       {
-        Sid       = "LogsOfThisAccount"
+        Sid       = "AllowLogsOfThisAccount"
         Effect    = "Allow"
         Principal = { Service = "logs.${data.aws_region.current.name}.amazonaws.com" }
         Action    = ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"]
@@ -38,7 +38,7 @@ locals {
         Condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = local.logs } }
       },
       {
-        Sid       = "AlarmsAndRulesSendMessages"
+        Sid       = "AllowAlarmsAndRules"
         Effect    = "Allow"
         Principal = { Service = ["cloudwatch.amazonaws.com", "events.amazonaws.com"] }
         Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]

@@ -79,19 +79,19 @@ resource "aws_iam_role_policy" "scheduler" {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid      = "Call"
+        Sid      = "InvokeStages"
         Effect   = "Allow"
         Action   = "lambda:InvokeFunction"
         Resource = [for function in values(var.functions) : function.arn]
       },
       {
-        Sid      = "SetUndeliveredAside"
+        Sid      = "SendUndeliveredCalls"
         Effect   = "Allow"
         Action   = "sqs:SendMessage"
         Resource = aws_sqs_queue.undelivered.arn
       },
       {
-        Sid      = "EncryptThem"
+        Sid      = "EncryptUndeliveredCalls"
         Effect   = "Allow"
         Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
         Resource = var.key
@@ -160,7 +160,7 @@ resource "aws_sqs_queue_policy" "undelivered" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Sid       = "RulesSetAside"
+      Sid       = "AllowRules"
       Effect    = "Allow"
       Principal = { Service = "events.amazonaws.com" }
       Action    = "sqs:SendMessage"

@@ -31,7 +31,7 @@ module "store" {
   }
 
   statements = [{
-    Sid       = "StagesNeverDelete"
+    Sid       = "DenyDeletesByStages"
     Effect    = "Deny"
     Principal = { AWS = sort(values(var.stage_roles)) }
     Action    = local.deleting
@@ -39,7 +39,7 @@ module "store" {
 
   conditional_statements = [
     {
-      Sid       = "OnlyBreakGlassDeletes"
+      Sid       = "DenyDeletesExceptBreakGlass"
       Effect    = "Deny"
       Principal = "*"
       Action    = local.deleting
@@ -48,7 +48,7 @@ module "store" {
     {
       # S3 rejects a conditional put that would replace an object, and a put without the condition
       # is denied. Parts of an upload create no object; completing the upload does.
-      Sid       = "CreateOnly"
+      Sid       = "DenyOverwrites"
       Effect    = "Deny"
       Principal = "*"
       Action    = "s3:PutObject"
@@ -86,7 +86,7 @@ module "logs" {
   conditions      = var.conditions
 
   statements = [{
-    Sid       = "S3WritesItsLog"
+    Sid       = "AllowAccessLogs"
     Effect    = "Allow"
     Principal = { Service = "logging.s3.amazonaws.com" }
     Action    = "s3:PutObject"
@@ -119,13 +119,13 @@ resource "aws_iam_role_policy" "break_glass" {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid      = "See"
+        Sid      = "ListObjects"
         Effect   = "Allow"
         Action   = ["s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketLocation"]
         Resource = [for store in values(module.store) : store.arn]
       },
       {
-        Sid    = "ReadWriteRemove"
+        Sid    = "ReadWriteAndDelete"
         Effect = "Allow"
         Action = concat(local.deleting, [
           "s3:GetObject",
@@ -136,7 +136,7 @@ resource "aws_iam_role_policy" "break_glass" {
         Resource = [for store in values(module.store) : "${store.arn}/*"]
       },
       {
-        Sid      = "Decrypt"
+        Sid      = "UseKey"
         Effect   = "Allow"
         Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
         Resource = var.key

@@ -93,7 +93,7 @@ locals {
   own_account = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Sid       = "OwnAccountOnly"
+      Sid       = "AllowThisAccount"
       Effect    = "Allow"
       Principal = "*"
       Action    = "*"
@@ -242,7 +242,7 @@ resource "aws_iam_role_policy" "flow" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Sid      = "Write"
+      Sid      = "WriteFlowLogs"
       Effect   = "Allow"
       Action   = ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogGroups", "logs:DescribeLogStreams"]
       Resource = "${aws_cloudwatch_log_group.flow.arn}:*"

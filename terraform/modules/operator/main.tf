@@ -57,7 +57,7 @@ resource "aws_iam_role_policy" "this" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Sid    = "Sessions"
+      Sid    = "SessionManager"
       Effect = "Allow"
       Action = [
         "ssm:UpdateInstanceInformation",

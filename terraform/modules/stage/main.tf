@@ -42,13 +42,13 @@ resource "aws_iam_role_policy" "this" {
     Statement = concat(
       [
         {
-          Sid      = "Log"
+          Sid      = "WriteLogs"
           Effect   = "Allow"
           Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
           Resource = "${aws_cloudwatch_log_group.this.arn}:*"
         },
         {
-          Sid      = "FindObjects" # without it, S3 reports a missing object as forbidden
+          Sid      = "ListObjects" # without it, S3 reports a missing object as forbidden
           Effect   = "Allow"
           Action   = ["s3:ListBucket"]
           Resource = var.lists
@@ -60,13 +60,13 @@ resource "aws_iam_role_policy" "this" {
           Resource = var.reads
         },
         {
-          Sid      = "Tell"
+          Sid      = "PublishAlerts"
           Effect   = "Allow"
           Action   = ["sns:Publish"]
           Resource = var.alert_topic
         },
         {
-          Sid      = "SetFailedEventsAside"
+          Sid      = "SendFailedEvents"
           Effect   = "Allow"
           Action   = ["sqs:SendMessage"]
           Resource = aws_sqs_queue.failed.arn
@@ -85,25 +85,25 @@ resource "aws_iam_role_policy" "this" {
         Resource = arns
       } if length(arns) > 0],
       [for arn in compact([var.secret]) : {
-        Sid      = "KnowTheLogin"
+        Sid      = "ReadLogin"
         Effect   = "Allow"
         Action   = ["secretsmanager:GetSecretValue"]
         Resource = arn
       }],
       [{
-        Sid      = "OpenSecrets" # of the login and of the environment variables
+        Sid      = "DecryptSecrets" # of the login and of the environment variables
         Effect   = "Allow"
         Action   = ["kms:Decrypt"]
         Resource = var.keys.secrets
       }],
       [for on in [var.tracing] : {
-        Sid      = "Trace"
+        Sid      = "WriteTraces"
         Effect   = "Allow"
         Action   = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
         Resource = "*"
       } if on],
       [for network in var.network[*] : {
-        Sid    = "EnterTheNetwork"
+        Sid    = "ManageNetworkInterfaces"
         Effect = "Allow"
         Action = [
           "ec2:CreateNetworkInterface",
@@ -117,7 +117,7 @@ resource "aws_iam_role_policy" "this" {
       }],
       [for network in var.network[*] : {
         # Lambda itself attaches the function to the network with this role; the code may not.
-        Sid       = "CodeLeavesTheNetworkAlone"
+        Sid       = "DenyNetworkChangesByCode"
         Effect    = "Deny"
         Action    = ["ec2:*"]
         Resource  = "*"
