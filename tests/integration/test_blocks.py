@@ -14,8 +14,8 @@ from test_keys import actual_blocks, live_blocks, newest_table
 
 from conftest import Totesys
 from totes.source import capture, changes, keys, scan
-from totes.source.catalogue import SourceTable
-from totes.source.changes import RowRange, choose_section_blocks
+from totes.source.catalogue import SourceTable, read_catalogue
+from totes.source.changes import Horizon, RowRange, choose_section_blocks
 from totes.stages.ingest import AcceptOptions
 
 ACCEPT_DELETES = AcceptOptions(deletes=True)
@@ -170,6 +170,7 @@ def test_only_blocks_with_deletions_are_read(
     read = watch_reads(monkeypatch)
     changed = scratch_source.changes()
     assert {key for kind, key in changed if kind == "delete"} == {3000, 5}
+    assert not newest_table(scratch_source).whole
     assert {row_range.block for row_range in read} == {blocks[3000], blocks[5]}
     assert all(row_range.blocks == 1 for row_range in read)
     assert live_blocks(scratch_source) == actual_blocks(scratch_source)
@@ -247,10 +248,32 @@ def test_moved_rows_are_recorded_without_writing_all_keys(scratch_source: Scratc
     assert live_blocks(scratch_source) == actual_blocks(scratch_source)
 
 
+def test_rows_beyond_the_last_range_and_of_one_partition_are_counted(
+    scratch_source: ScratchSource,
+) -> None:
+    """Another access method may number rows beyond the size; positions are those of a partition."""
+    scratch_source.run(CREATE["partitions"])
+    scratch_source.run("INSERT INTO item SELECT i, i % 2, '' FROM generate_series(1, 5000) i")
+    with scratch_source.open() as connection:
+        (table,) = read_catalogue(connection, scratch_source.scope).tables
+
+        def count(row_range: RowRange) -> int:
+            horizon = Horizon(oldest_xid=1000, xmax=1001)
+            chunk = changes.read_range(
+                connection, table, 1001, horizon, row_range, max_bytes=1 << 20
+            )
+            return sum(chunk.rows.values())
+
+        assert count(RowRange(0, BLOCK, last=True)) == 5000
+        assert count(RowRange(0, BLOCK)) < 1000
+        of_each = [RowRange(0, BLOCK, last=True, table_oid=oid) for oid in table.members]
+        assert sorted(map(count, of_each)) == [0, 2500, 2500]
+
+
 positions = st.integers(0, 40 * BLOCK)
 
 
-@given(positions, positions, st.sampled_from([1, 2, 4, 32]))
+@given(positions, positions, st.integers(1, 50))
 def test_sections_of_a_range_are_all_of_its_rows(one: int, other: int, section_blocks: int) -> None:
     whole = RowRange(min(one, other), max(one, other) + 1, last=True, section_blocks=section_blocks)
     parts = whole.split_sections()
@@ -262,12 +285,9 @@ def test_sections_of_a_range_are_all_of_its_rows(one: int, other: int, section_b
         assert section * length <= part.start < part.end <= (section + 1) * length
 
 
-@given(st.integers(0, 1 << 32), st.integers(0, 20), st.integers(0, 5000))
-def test_a_section_is_within_one_statement_or_has_whole_ones(
-    blocks: int, exponent: int, members: int
-) -> None:
-    """The number of sections, of which all are in memory, is limited."""
-    step = 1 << exponent
-    section = choose_section_blocks(blocks, step, members)
-    assert max(section, step) % min(section, step) == 0
-    assert blocks <= section * changes._MAX_SECTIONS * 2
+@given(st.integers(0, 1 << 32), st.integers(1, 1 << 20), st.integers(0, 5000))
+def test_the_number_of_sections_is_limited(blocks: int, step: int, members: int) -> None:
+    """In memory, and those that one statement counts in all partitions."""
+    section_blocks = choose_section_blocks(blocks, step, members)
+    assert blocks // section_blocks <= 2 * changes._MAX_SECTIONS
+    assert step * (1 + members) // section_blocks <= 2 * changes._SECTIONS_PER_STATEMENT

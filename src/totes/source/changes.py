@@ -87,7 +87,7 @@ class RowRange:
     `end` is exclusive. The `last` range of a table has no upper bound, because another table access
     method may number rows differently. `has_toast`: rows may be longer than a block. `table_oid`
     is the only partition or child table to read; None means all of them, which have rows at the
-    same positions. `section_blocks` is the number of blocks of a section: see Sections.
+    same positions. Rows are counted by section, of `section_blocks` blocks.
     """
 
     start: int
@@ -185,13 +185,12 @@ def read_table_size(connection: psycopg.Connection, table: SourceTable) -> Table
 
 
 def choose_section_blocks(blocks: int, step: int, members: int) -> int:
-    """Return the number of blocks of a section: a power of two, as `step` must be.
+    """Return the number of blocks of a section: few, so that a deletion makes few keys be read.
 
     For a table of `blocks` blocks with so many partitions or children, each of which is searched
     for each section, and statements that read `step` blocks.
     """
-    fewest = max(step * (1 + members) // _SECTIONS_PER_STATEMENT, blocks // _MAX_SECTIONS, 1)
-    return 1 << (fewest - 1).bit_length()
+    return max(step * (1 + members) // _SECTIONS_PER_STATEMENT, blocks // _MAX_SECTIONS, 1)
 
 
 def split_blocks(

@@ -207,8 +207,7 @@ class Scan:
         """Return the ranges of each piece of a table; one statement reads one range."""
         size = read_table_size(self._snapshot.connection, plan.table)
         chunk_bytes = _CHUNK_BYTES if plan.horizon is None else _SPARSE_CHUNK_BYTES
-        # A power of two: the range of one statement has whole sections, or is within one.
-        step = 1 << max(1, size.blocks * chunk_bytes // max(size.size_bytes, 1)).bit_length() - 1
+        step = max(1, size.blocks * chunk_bytes // max(size.size_bytes, 1))
         section_blocks = choose_section_blocks(size.blocks, step, len(plan.table.members))
         row_ranges = list(
             split_blocks(size.blocks, step, has_toast=size.has_toast, section_blocks=section_blocks)
