@@ -98,10 +98,11 @@ class File(_FrozenModel):
 
 
 class KeyFile(File):
-    """Parquet file of keys: all live keys of a table (`base`), or the changes of one batch.
+    """Parquet file of keys: all live keys of a table (`base`), or changes since then.
 
-    Columns: the key columns in order (BIGINT if the source column is an integer, else VARCHAR), and
-    in a `change` file `_live` BOOLEAN, false if the key was deleted.
+    Columns: the key columns in order (BIGINT if the source column is an integer, else VARCHAR),
+    `_block` BIGINT, the block of the source table in which the row is, and in a `change` file
+    `_live` BOOLEAN, false if the key was deleted.
     """
 
     kind: Literal["base", "change"]
@@ -167,6 +168,11 @@ class Table(_FrozenModel):
     files: tuple[File, ...] = Field(description="gzipped JSON Lines; empty if nothing changed")
     rows: Count = Field(description="rows in the source table as of this batch")
     keys: tuple[KeyFile, ...] = Field(default=(), description="the live keys, base first")
+    storage: str = Field(
+        default="",
+        description="files of the source table for which the blocks in `keys` hold: the OID and "
+        "file number of each partition; empty if unknown",
+    )
     repeats: File | None = Field(
         default=None,
         description="Parquet of key and _xid: rows that the next capture will read again",

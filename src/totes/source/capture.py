@@ -5,7 +5,7 @@ table have been read.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,14 +23,16 @@ from totes.source.catalogue import SourceTable
 from totes.source.changes import Horizon
 from totes.source.files import BatchFiles
 from totes.source.keys import TableKeys
-from totes.source.scan import CONNECTIONS, Plan, Reader, Scan, StoredLines, TablePiece
+from totes.source.scan import CONNECTIONS, Plan, Reader, Scan, ScannedTable, StoredLines
 from totes.source.snapshot import Snapshot, snapshot_xmin
 
 log = logging.getLogger(__name__)
 
 _MAX_CHANGE_FILES = 16
+"""When there are so many change files, the next one replaces them."""
+
 _MAX_CHANGED_SHARE = 0.1
-"""With more change files, or a larger share of changed keys, a new base file is written."""
+"""With a larger share of changed keys a new base file is written."""
 
 _SMALL_TABLE_ROWS = 100
 """A table with more rows may lose more than half of them only with `--accept-deletes`."""
@@ -89,19 +91,20 @@ class Capture:
         self, pool: ThreadPoolExecutor, scan: Scan, plans: Sequence[Plan]
     ) -> Iterator[Table | None]:
         # Computed before the pool's threads use the connection.
-        row_ranges = [list(scan.split_table(plan)) for plan in plans]
+        ranges = [scan.split_table(plan) for plan in plans]
         futures = [
-            [pool.submit(scan.read_piece, plan, piece_ranges) for piece_ranges in table_ranges]
-            for plan, table_ranges in zip(plans, row_ranges, strict=True)
+            [pool.submit(scan.read_piece, plan, piece) for piece in table_ranges.pieces]
+            for plan, table_ranges in zip(plans, ranges, strict=True)
         ]
-        pieces = [[future.result() for future in table_futures] for table_futures in futures]
-        return pool.map(
-            lambda plan, table_pieces: self._finish_table(scan, plan, table_pieces), plans, pieces
-        )
+        scanned = [
+            ScannedTable(table_ranges, [future.result() for future in table_futures])
+            for table_ranges, table_futures in zip(ranges, futures, strict=True)
+        ]
+        return pool.map(lambda *found: self._finish_table(scan, *found), plans, scanned)
 
-    def _finish_table(self, scan: Scan, plan: Plan, pieces: Iterable[TablePiece]) -> Table | None:
+    def _finish_table(self, scan: Scan, plan: Plan, scanned: ScannedTable) -> Table | None:
         """Return the table's manifest entry; None if all of its rows must be read again."""
-        rows = sum(piece.rows for piece in pieces)
+        pieces, rows = scanned.pieces, scanned.rows.total()
         changed = sum(piece.changed for piece in pieces)
         content = None
         if plan.horizon is None and not plan.table.key:
@@ -126,10 +129,11 @@ class Capture:
                 whole=plan.horizon is None,
                 files=tuple(part.file for part in parts if part.file),
                 rows=rows,
+                storage=plan.previous.storage if plan.previous else "",
                 content=content,
             )
             if plan.table.key:
-                return self._add_keys(reader, plan, table, parts)
+                return self._add_keys(reader, plan, table, parts, scanned)
             keys = TableKeys(reader.engine, plan.table)
             unreadable = self._write_unreadable(table, keys, parts)
             return table.model_copy(update={"unreadable": unreadable})
@@ -160,7 +164,12 @@ class Capture:
         return [file.path for file in (*previous.keys, *side_files)]
 
     def _add_keys(
-        self, reader: Reader, plan: Plan, table: Table, parts: list[StoredLines]
+        self,
+        reader: Reader,
+        plan: Plan,
+        table: Table,
+        parts: list[StoredLines],
+        scanned: ScannedTable,
     ) -> Table | None:
         """Add deletions and the key files for the next capture; None as in `_finish_table`."""
         keys = TableKeys(reader.engine, plan.table)
@@ -174,49 +183,59 @@ class Capture:
         live_rows = previous.rows if previous else 0
         if plan.table.has_children:
             keys.check_unique(reader.connection, live_rows, whole=table.whole)
-        same_types = _key_types(previous) == _key_types(table)
-        deleted = (
-            keys.find_deleted(same_types=same_types)
-            if table.whole
-            else self._find_deleted(reader, keys, table, live_rows)
-        )
-        if deleted is None:
-            return None
+        placed = 0
+        if table.whole:
+            deleted = keys.find_deleted(same_types=_key_types(previous) == _key_types(table))
+        else:
+            added, placed = keys.place_captured()
+            found = self._find_deleted(reader, keys, table, scanned, live_rows + added)
+            if found is None:
+                return None
+            deleted = found
         files = table.files
         if deleted:
             self._check_deletes(table.name, deleted, live_rows)
             lines = self._files.new_path("jsonl")
             keys.write_deletes(lines)
             files += (self._files.put_lines(table.name, lines, rows=deleted, deletes=deleted),)
-        changes = table.rows - live_rows + 2 * deleted  # added and deleted keys
-        reusable = key_files if same_types else ()
         return table.model_copy(
             update={
                 "files": files,
-                "keys": self._write_live_keys(table, keys, reusable, changes),
+                "keys": self._write_live_keys(table, keys, key_files, placed + deleted),
+                "storage": scanned.ranges.storage if keys.has_all else table.storage,
                 "repeats": self._write_overlap(table, keys),
                 "unreadable": self._write_unreadable(table, keys, parts, previous),
             }
         )
 
     def _find_deleted(
-        self, reader: Reader, keys: TableKeys, table: Table, live_rows: int
+        self,
+        reader: Reader,
+        keys: TableKeys,
+        table: Table,
+        scanned: ScannedTable,
+        expected: int,
     ) -> int | None:
         """Return the number of deleted keys; None if the table's rows don't match its keys.
 
-        Nothing was deleted if the table has as many rows as there are live and captured keys
-        together. Then no key is read.
+        Nothing was deleted if the table has the `expected` number of rows, that of the live and the
+        captured keys together. Then no key is read.
         """
-        expected = live_rows + keys.count_added()
         if expected == table.rows:
             keys.set_none_deleted()
             return 0
         if expected > table.rows:
+            ranges = scanned.ranges
             try:
                 with reader.connection.transaction():
-                    deleted = keys.find_deleted_by_buckets(
-                        reader.connection, live_rows, self._files
-                    )
+                    if ranges.storage and ranges.storage == table.storage:
+                        deleted = keys.find_deleted_in_sections(
+                            reader.connection, scanned.rows, ranges.section_blocks, self._files
+                        )
+                    else:  # rows may have moved
+                        deleted = keys.find_deleted_anywhere(
+                            reader.connection, ranges.all_ranges(), self._files
+                        )
             except psycopg.Error as error:
                 if not is_caused_by_value(error):
                     raise
@@ -242,17 +261,18 @@ class Capture:
     def _write_live_keys(
         self, table: Table, keys: TableKeys, previous: tuple[KeyFile, ...], changes: int
     ) -> tuple[KeyFile, ...]:
-        if previous and not changes:
+        if previous and not changes and not keys.has_all:
             return previous
         path = self._files.new_path("parquet")
-        if table.whole:
-            return (self._put_keys(table, "base", path, keys.write_captured(path)),)
-        change_files = [file for file in previous if file.kind == "change"]
-        base_rows = sum(file.rows for file in previous if file.kind == "base")
+        base, change_files = previous[:1], previous[1:]
+        base_rows = sum(file.rows for file in base)
         total = changes + sum(file.rows for file in change_files)
-        if len(change_files) >= _MAX_CHANGE_FILES or total > _MAX_CHANGED_SHARE * base_rows:
+        if keys.has_all or total > _MAX_CHANGED_SHARE * base_rows:
             return (self._put_keys(table, "base", path, keys.write_base(path)),)
-        return (*previous, self._put_keys(table, "change", path, keys.write_changes(path)))
+        if len(change_files) < _MAX_CHANGE_FILES:
+            return (*previous, self._put_keys(table, "change", path, keys.write_changes(path)))
+        merged = self._put_keys(table, "change", path, keys.write_merged_changes(path))
+        return (*base, merged)
 
     def _put_keys(
         self, table: Table, kind: Literal["base", "change"], path: Path, rows: int

@@ -33,6 +33,14 @@ snapshot, and is negative beyond 2^31."""
 _BLOCK_STRIDE = 1 << 16
 """The positions reserved for each block: more than the rows a block can have."""
 
+_LAST_ADDRESS = "(4294967295,65535)"
+"""The greatest ctid."""
+
+_SECTIONS_PER_STATEMENT = 128
+
+_MAX_SECTIONS = 1 << 16
+"""The most sections of a table: the number of rows of each is in memory."""
+
 DISTANCE_SQL = "(({xmax} - {xmin}) & 4294967295)"
 """SQL, for PostgreSQL and DuckDB: how many transactions before `xmax` a row was written."""
 
@@ -79,7 +87,7 @@ class RowRange:
     `end` is exclusive. The `last` range of a table has no upper bound, because another table access
     method may number rows differently. `has_toast`: rows may be longer than a block. `table_oid`
     is the only partition or child table to read; None means all of them, which have rows at the
-    same positions.
+    same positions. Rows are counted by section, of `section_blocks` blocks.
     """
 
     start: int
@@ -87,6 +95,7 @@ class RowRange:
     last: bool = False
     has_toast: bool = False
     table_oid: int | None = None
+    section_blocks: int = 1
 
     @property
     def block(self) -> int:
@@ -106,17 +115,31 @@ class RowRange:
         """Return the range up to `position`, and the range from there."""
         return replace(self, end=position, last=False), replace(self, start=position)
 
+    @property
+    def first_section(self) -> int:
+        """The number of the section of its first row."""
+        return self.block // self.section_blocks
+
+    def split_sections(self) -> list["RowRange"]:
+        """Return the part of the range in each section, in their order."""
+        parts, rest, length = [], self, self.section_blocks * _BLOCK_STRIDE
+        for position in range((self.first_section + 1) * length, self.end, length):
+            part, rest = rest.split(position)
+            parts.append(part)
+        return [*parts, rest]
+
 
 @dataclass(frozen=True)
 class Chunk:
     """The rows of one range: all of them counted, the changed ones as JSON Lines.
 
-    `keys` has a line with key and `xmin` for each row in `lines`, in the same order: integers
+    `rows` has the number of rows in each section; without a horizon, all are in the first one.
+    `keys` has a line with key, `xmin` and `ctid` for each row in `lines`, in the same order:
     separated by commas if `has_integer_key`, otherwise JSON. It is empty where the table has no
     primary key.
     """
 
-    rows: int
+    rows: Mapping[int, int]
     changed: int
     lines: bytes
     keys: bytes
@@ -128,37 +151,69 @@ class Chunk:
 
 
 class TableSize(NamedTuple):
-    """A table's size: blocks of its largest partition, total bytes, and whether it has TOAST."""
+    """A table's size: blocks of its largest partition, total bytes, and whether it has TOAST.
+
+    `storage` has the number of the file that each partition or child is stored in. A rewrite of the
+    table writes new files: as long as it is equal, no row has moved to another block unless it was
+    updated. It is empty if this is not known, because not all are tables of the access method heap.
+    """
 
     blocks: int
     size_bytes: int
     has_toast: bool
+    storage: str
 
 
 def read_table_size(connection: psycopg.Connection, table: SourceTable) -> TableSize:
     """Return the present size of a table."""
-    ((blocks, size_bytes, toast_bytes),) = connection.execute(
+    ((blocks, size_bytes, toast_bytes, storage),) = connection.execute(
         """
         SELECT coalesce(max(pg_relation_size(relid)), 0)
                    / current_setting('block_size')::bigint,
                coalesce(sum(pg_table_size(relid)), 0)::bigint,
-               coalesce(sum(pg_relation_size(reltoastrelid)), 0)
+               coalesce(sum(pg_relation_size(reltoastrelid)), 0),
+               CASE WHEN bool_and(amname = 'heap') FILTER (WHERE relkind = 'r')
+                    THEN string_agg(pg_class.oid || ':' || relfilenode, ' ' ORDER BY pg_class.oid)
+                    ELSE '' END
         FROM unnest(%s::oid[]) AS part(relid)
         JOIN pg_class ON pg_class.oid = relid
+        LEFT JOIN pg_am ON pg_am.oid = relam
         """,
         [[table.oid, *table.members]],
     ).fetchall()
-    return TableSize(blocks, size_bytes, toast_bytes > 0)
+    return TableSize(blocks, size_bytes, toast_bytes > 0, storage)
 
 
-def split_blocks(blocks: int, step: int, *, has_toast: bool = False) -> Iterator[RowRange]:
+def choose_section_blocks(blocks: int, step: int, members: int) -> int:
+    """Return the number of blocks of a section: few, so that a deletion makes few keys be read.
+
+    For a table of `blocks` blocks with so many partitions or children, each of which is searched
+    for each section, and statements that read `step` blocks.
+    """
+    return max(step * (1 + members) // _SECTIONS_PER_STATEMENT, blocks // _MAX_SECTIONS, 1)
+
+
+def split_blocks(
+    blocks: int, step: int, *, has_toast: bool = False, section_blocks: int = 1
+) -> Iterator[RowRange]:
     """Yield ranges of `step` blocks that cover a table of `blocks` blocks."""
     blocks = max(blocks, 1)
     for start in range(0, blocks, step):
         end = min(start + step, blocks)
         yield RowRange(
-            start * _BLOCK_STRIDE, end * _BLOCK_STRIDE, last=end == blocks, has_toast=has_toast
+            start * _BLOCK_STRIDE,
+            end * _BLOCK_STRIDE,
+            last=end == blocks,
+            has_toast=has_toast,
+            section_blocks=section_blocks,
         )
+
+
+def section_ranges(sections: Sequence[int], section_blocks: int) -> Iterator[RowRange]:
+    """Yield the ranges of rows of some sections."""
+    length = section_blocks * _BLOCK_STRIDE
+    for section in sections:
+        yield RowRange(section * length, (section + 1) * length)
 
 
 def read_range(  # noqa: PLR0913  one parameter for each part of the statement
@@ -196,12 +251,16 @@ def read_range(  # noqa: PLR0913  one parameter for each part of the statement
             lines, _, unreadable_lines = replace_unreadable(lines, as_json)
         else:
             lines, keys, unreadable_lines = replace_unreadable(lines, keys)
-    return Chunk(int(rows), int(changed), lines, keys, int(content or 0), unreadable_lines)
+    counts = dict(enumerate(map(int, rows.split(b",")), row_range.first_section))
+    return Chunk(counts, int(changed), lines, keys, int(content or 0), unreadable_lines)
 
 
 def _integers_as_json(table: SourceTable, keys: bytes) -> bytes:
-    names = [*key_names(table), "xmin"]
-    rows = ([int(text) if text else None for text in line.split(b",")] for line in keys.split())
+    names = key_names(table)
+    rows = (
+        [int(text) if text else None for text in line.split(b",")[: len(names)]]
+        for line in keys.split()
+    )
     return b"\n".join(json.dumps(dict(zip(names, row, strict=True))).encode() for row in rows)
 
 
@@ -215,10 +274,11 @@ def _query(  # noqa: PLR0913  the parameters of read_range
     raw: bool,
 ) -> sql.Composed:
     names = {"table": from_item(table), "within": _row_range_condition(row_range)}
-    rows, where = sql.SQL("count(*)"), sql.SQL("{within}")
+    rows: sql.Composable = sql.SQL("count(*)")
+    where = sql.SQL("{within}")
     if horizon:
         # Counted separately: a FILTER on each aggregate would test each row again.
-        rows = sql.SQL("(SELECT count(*) FROM {table} AS t WHERE {within})")
+        rows = _per_section_sql(table, row_range.split_sections(), sql.SQL("count(*)::text"), ",")
         where = sql.SQL("{within} AND {changed}")
         names["changed"] = _changed_condition(horizon)
     aggregate = sql.SQL(
@@ -231,12 +291,33 @@ def _query(  # noqa: PLR0913  the parameters of read_range
         "SELECT {rows}::text AS rows, count(*)::text AS changed, {lines} AS lines, {keys} AS keys,"
         " {content} AS content FROM {table} AS t WHERE {where}"
     ).format(
-        rows=rows.format(**names),
+        rows=rows,
         lines=aggregate.format(_line_sql(table, xmax, unreadable)),
         keys=aggregate.format(_key_sql(table, unreadable)) if table.key else null,
         content=null if table.key else _content_hash_sql(table, unreadable),
         table=names["table"],
         where=where.format(**names),
+    )
+
+
+def _per_section_sql(
+    table: SourceTable, row_ranges: Sequence[RowRange], value: sql.Composable, separator: str
+) -> sql.Composable:
+    """Return SQL for an aggregate of the rows of each range, all of them in one text."""
+    stops = [_LAST_ADDRESS if one.last else _address(one.end) for one in row_ranges]
+    within: sql.Composable = sql.SQL("t.ctid >= section.start AND t.ctid < section.stop")
+    if row_ranges[0].table_oid is not None:
+        within = sql.SQL("t.tableoid = {}::oid AND {}").format(row_ranges[0].table_oid, within)
+    return sql.SQL(
+        "(SELECT string_agg((SELECT {value} FROM {table} AS t WHERE {within}), {separator})"
+        " FROM unnest({starts}::tid[], {stops}::tid[]) AS section (start, stop))"
+    ).format(
+        value=value,
+        table=from_item(table),
+        within=within,
+        separator=sql.Literal(separator),
+        starts=sql.Literal([_address(one.start) for one in row_ranges]),
+        stops=sql.Literal(stops),
     )
 
 
@@ -351,42 +432,13 @@ class Bucketing:
         return f"left(md5(concat_ws(chr(31), {', '.join(keys)})), {digits})"
 
 
-def count_by_bucket(
-    connection: psycopg.Connection, table: SourceTable, bucketing: Bucketing
-) -> dict[str | int, int]:
-    """Return the number of keys that the source has in each bucket."""
-    cursor = connection.execute(
-        sql.SQL("SELECT {bucket}, count(*) FROM {table} AS t GROUP BY 1").format(
-            bucket=_bucket_expression(table, bucketing), table=from_item(table)
-        )
-    )
-    return dict(cursor.fetchall())
-
-
-def read_keys_in_buckets(
-    connection: psycopg.Connection,
-    table: SourceTable,
-    bucketing: Bucketing,
-    bucket_ids: list[str | int],
-    row_range: RowRange,
+def read_keys(
+    connection: psycopg.Connection, table: SourceTable, row_ranges: Sequence[RowRange]
 ) -> bytes:
-    """Return the keys of some buckets in a range, as in Chunk but without `xmin`."""
-    cursor = connection.execute(
-        sql.SQL(
-            "SELECT string_agg({keys}, E'\\n') FROM {table} AS t"
-            " WHERE {within} AND {bucket} = ANY({bucket_ids}::{array_type})"
-        ).format(
-            keys=_integers_sql(table)
-            if table.has_integer_key
-            else _json_object_sql(_key_values(table)),
-            within=_row_range_condition(row_range),
-            table=from_item(table),
-            bucket=_bucket_expression(table, bucketing),
-            bucket_ids=sql.Literal(bucket_ids),
-            array_type=sql.SQL(bucketing.sql_type) + sql.SQL("[]"),
-        )
-    )
-    return _fetch_bytes(cursor)[0]
+    """Return the keys of the rows in some ranges, as in Chunk."""
+    keys = sql.SQL("string_agg({}, E'\\n')").format(_key_sql(table, NO_COLUMNS))
+    query = sql.SQL("SELECT {}").format(_per_section_sql(table, row_ranges, keys, "\n"))
+    return _fetch_bytes(connection.execute(query))[0]
 
 
 def find_shared_key(
@@ -492,20 +544,16 @@ def _line_sql(table: SourceTable, xmax: int, unreadable: Mapping[str, str]) -> s
 def _key_sql(table: SourceTable, unreadable: Mapping[str, str]) -> sql.Composable:
     # `xmin` is widened where the keys are read: here it would double the cost.
     if table.has_integer_key:
-        return _integers_sql(table, "xmin")
-    return _json_object_sql([*_key_values(table, unreadable), ("xmin", [sql.SQL("t.xmin")])])
-
-
-def _integers_sql(table: SourceTable, *others: str) -> sql.Composable:
-    names = (sql.Identifier("t", name) for name in (*table.key, *others))
-    return sql.SQL("concat({})").format(sql.SQL(", ',', ").join(names))  # NULL is empty
-
-
-def _key_values(
-    table: SourceTable, unreadable: Mapping[str, str] = NO_COLUMNS
-) -> list[tuple[str, list[_ConcatArgument]]]:
-    names = key_names(table)
-    return [(n, _json_parts(c, unreadable)) for n, c in zip(names, table.key_columns, strict=True)]
+        names = (sql.Identifier("t", name) for name in (*table.key, "xmin", "ctid"))
+        return sql.SQL("concat({})").format(sql.SQL(", ',', ").join(names))  # NULL is empty
+    columns = zip(key_names(table), table.key_columns, strict=True)
+    return _json_object_sql(
+        [
+            *((name, _json_parts(column, unreadable)) for name, column in columns),
+            ("xmin", [sql.SQL("t.xmin")]),
+            ("ctid", ['"', sql.SQL("t.ctid"), '"']),
+        ]
+    )
 
 
 def key_names(table: SourceTable) -> list[str]:

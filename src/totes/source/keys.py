@@ -1,9 +1,13 @@
 """The keys of one table, in three sets: live after the last batch, captured now, deleted since.
 
 The live keys are Parquet files in the ingestion store: `base` files have all keys at one batch,
-and each later `change` file has the keys that one batch added and removed. DuckDB compares the
-sets. The source is queried for the number of keys in each bucket, and then for the keys of the
-buckets whose numbers differ.
+and later `change` files have the keys that batches added, removed or found in another block. DuckDB
+compares the sets.
+
+Every set has the block of the table in which each key's row is. A row that was not written since
+the last batch is still in the same block, unless the whole table was rewritten. So the rows that a
+section of blocks should have are known: those it had, without the ones written since, and the ones
+that were captured there. If it has fewer, some were deleted, and its keys are read.
 
 The key columns are named k0, k1, … in all of these files, in the key's order. Names in the source
 may differ by case alone, which DuckDB does not distinguish.
@@ -11,7 +15,8 @@ may differ by case alone, which DuckDB does not distinguish.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import batched
 from pathlib import Path
 
 import duckdb
@@ -23,12 +28,11 @@ from totes.source.catalogue import INTEGER_TYPES, SourceColumn, SourceTable
 from totes.source.changes import (
     DISTANCE_SQL,
     Bucketing,
-    count_by_bucket,
+    RowRange,
     find_shared_key,
     key_names,
-    read_keys_in_buckets,
-    read_table_size,
-    split_blocks,
+    read_keys,
+    section_ranges,
 )
 from totes.source.files import BatchFiles
 
@@ -38,12 +42,17 @@ _MAX_KEY_BYTES = 8 << 20
 _KEY_BLOCKS = 4096
 """The blocks of a table whose keys are read by one statement."""
 
+_BLOCK = "_block"
+
 _RAW_COPY_OPTIONS = "(FORMAT csv, HEADER false, DELIMITER '\x02', QUOTE '', ESCAPE '')"
 """COPY options that write text unchanged: JSON contains no control characters."""
 
 
 class TableKeys:
-    """One table's keys in DuckDB, as the relations `live`, `captured`, `added` and `deleted`."""
+    """One table's keys in DuckDB: the relations `live`, `captured`, `placed` and `deleted`.
+
+    All but `deleted` have `_block`, the number of the block in which the row is.
+    """
 
     def __init__(self, engine: duckdb.DuckDBPyConnection, table: SourceTable) -> None:
         self._engine = engine
@@ -51,20 +60,28 @@ class TableKeys:
         self._names = key_names(table)
         self._keys = ", ".join(self._names)
         self._by_key = f"USING ({self._keys})"
-        self._captured = self._live = ""
+        self._captured = self._live = self._changed = ""
         """The relations as items of FROM. As views, DuckDB would open their files twice."""
+        self._all = ""
+        """A relation of all keys that the source has, if they were read."""
+
+    @property
+    def has_all(self) -> bool:
+        """Whether all keys of the source were read, with their present blocks."""
+        return bool(self._all)
 
     def extract_keys(self, lines: Path, into: Path, xmax: int | None = None) -> int:
         """Write keys, as in Chunk, to a Parquet file, in the same order; return their number.
 
-        With the snapshot's `xmax`, the file also has `_xid` BIGINT, the 64-bit id of the
-        transaction in `xmin`.
+        The file has `_block`, and with the snapshot's `xmax` also `_xid`, the 64-bit id of the
+        transaction in `xmin`; both are BIGINT.
         """
         columns, xmin = self._read_columns(), "CAST(json->>'xmin' AS BIGINT)"
-        rows = _raw_lines(lines)
+        rows, block = _raw_lines(lines), "split_part(json->>'ctid', ',', 1)"
         if self._table.has_integer_key:
-            columns, xmin = list(self._names), "xmin"
-            rows = _raw_integers(lines, columns if xmax is None else [*columns, xmin])
+            columns, xmin, block = list(self._names), "xmin", "block"
+            rows = _raw_integers(lines, columns)
+        columns.append(f"CAST(substr({block}, 2) AS BIGINT) AS {_BLOCK}")
         if xmax is not None:
             columns.append(f"{xmax} - {DISTANCE_SQL.format(xmax=xmax, xmin=xmin)} AS {XID}")
         return self._copy(f"SELECT {', '.join(columns)} FROM {rows}", into)
@@ -91,29 +108,44 @@ class TableKeys:
 
     def define_captured(self, paths: Sequence[Path]) -> None:
         """Define `captured`: key and `_xid` of the rows that this capture read."""
-        empty = f"{self._null_keys_sql()}, NULL::BIGINT AS {XID} LIMIT 0"
+        empty = self._no_keys_sql(_BLOCK, XID)
         self._captured = f"({_read_parquet_sql(paths) or empty}) AS captured"
 
     def define_live(self, base: Sequence[Path], changes: Sequence[Path]) -> None:
         """Define `live`: the keys after the last batch. `changes` are in the order of batches."""
-        whole = _read_parquet_sql(base) or f"{self._null_keys_sql()} LIMIT 0"
-        if not changes:
-            self._live = f"(SELECT {self._keys} FROM ({whole})) AS live"
-            return
-        changed = f"({_read_parquet_sql(changes)}) AS changed"
-        batch_order = f"list_position({_list_literal(changes)}, filename)"
-        self._live = f"""(
-            SELECT {self._keys} FROM ({whole}) ANTI JOIN {changed} {self._by_key}
+        whole = _read_parquet_sql(base) or self._no_keys_sql(_BLOCK)
+        self._changed = f"({self._no_keys_sql('_live', _BLOCK)}) AS changed"
+        if changes:
+            order = f"list_position({_list_literal(changes)}, filename)"
+            self._changed = f"""(
+                SELECT {self._keys}, arg_max(_live, {order}) AS _live,
+                    arg_max({_BLOCK}, {order}) AS {_BLOCK}
+                FROM ({_read_parquet_sql(changes)}) GROUP BY {self._keys}
+            ) AS changed"""
+        self._live = (
+            f"""(
+            SELECT {self._keys}, {_BLOCK} FROM ({whole}) ANTI JOIN {self._changed} {self._by_key}
             UNION ALL
-            SELECT {self._keys} FROM {changed} GROUP BY ALL HAVING arg_max(_live, {batch_order})
+            SELECT {self._keys}, {_BLOCK} FROM {self._changed} WHERE _live
         ) AS live"""
-
-    def count_added(self) -> int:
-        """Define `added`: the captured keys that are not live; return their number."""
-        return self._define_table(
-            "added",
-            f"SELECT {self._keys} FROM {self._captured} ANTI JOIN {self._live} {self._by_key}",
+            if changes
+            else f"(SELECT {self._keys}, {_BLOCK} FROM ({whole})) AS live"
         )
+
+    def place_captured(self) -> tuple[int, int]:
+        """Define `placed`: the captured keys that are not live, or live in another block.
+
+        Return the number of keys that are not live, and the number of all in `placed`.
+        """
+        placed = self._define_table(
+            "placed",
+            f"""
+            SELECT {self._keys}, captured.{_BLOCK}, live.{_BLOCK} IS NULL AS _is_new
+            FROM {self._captured} LEFT JOIN {self._live} {self._by_key}
+            WHERE live.{_BLOCK} IS DISTINCT FROM captured.{_BLOCK}
+            """,
+        )
+        return self._count("SELECT count(*) FROM placed WHERE _is_new"), placed
 
     def check_unique(self, connection: psycopg.Connection, rows: int, *, whole: bool) -> None:
         """Raise SourceError if a captured key is NULL, or another row in the source has it, too.
@@ -151,13 +183,14 @@ class TableKeys:
 
     def set_none_deleted(self) -> None:
         """Define `deleted` as empty."""
-        self._define_table("deleted", f"{self._null_keys_sql()} LIMIT 0")
+        self._define_table("deleted", self._no_keys_sql())
 
     def find_deleted(self, *, same_types: bool) -> int:
         """Define `deleted` after all rows of the source were captured; return its size.
 
         If a key column's type has changed (`same_types` is false), keys are compared as text.
         """
+        self._all = self._captured
         is_same_key = " AND ".join(
             f"live.{name} = captured.{name}"
             if same_types
@@ -169,46 +202,66 @@ class TableKeys:
             f"SELECT {self._keys} FROM {self._live} ANTI JOIN {self._captured} ON {is_same_key}",
         )
 
-    def find_deleted_by_buckets(
-        self, connection: psycopg.Connection, rows: int, files: BatchFiles
+    def find_deleted_in_sections(
+        self,
+        connection: psycopg.Connection,
+        rows: Mapping[int, int],
+        section_blocks: int,
+        files: BatchFiles,
     ) -> int:
-        """Define `deleted` by comparing with the source bucket by bucket; return its size."""
-        bucketing = Bucketing.for_table(self._table, rows)
-        actual = count_by_bucket(connection, self._table, bucketing)
-        expected = self.count_expected_by_bucket(bucketing)
-        bucket_ids = [bucket for bucket, count in expected.items() if actual.get(bucket) != count]
+        """Define `deleted` by reading the sections that have not the expected number of `rows`.
+
+        Return its size. No row may have moved to another block since its block was recorded.
+        """
+        expected = self.count_expected_by_section(section_blocks)
+        sections = [one for one in sorted({*expected, *rows}) if expected[one] != rows.get(one, 0)]
+        ranges = list(section_ranges(sections, section_blocks))
+        present = self._read_keys(connection, ranges, files)
+        where = f"WHERE {_BLOCK} // {section_blocks} IN (SELECT unnest($sections::BIGINT[]))"
+        return self._define_deleted(present, where, {"sections": sections})
+
+    def count_expected_by_section(self, section_blocks: int) -> Counter[int]:
+        """Return the number of keys in each section of the table if no row was deleted."""
+        section = f"{_BLOCK} // {section_blocks}"
+        expected: Counter[int] = Counter()
+        # One after the other: a UNION runs both at the same time, in twice the memory.
+        for keys in (f"{self._live} ANTI JOIN {self._captured} {self._by_key}", self._captured):
+            counts = self._engine.execute(f"SELECT {section}, count(*) FROM {keys} GROUP BY 1")
+            expected.update(dict(counts.fetchall()))
+        return expected
+
+    def find_deleted_anywhere(
+        self, connection: psycopg.Connection, ranges: Sequence[RowRange], files: BatchFiles
+    ) -> int:
+        """Define `deleted` by reading all keys of the source, in `ranges`; return its size."""
+        present = self._read_keys(connection, ranges, files)
+        self._all = _literal(present)
+        return self._define_deleted(present)
+
+    def _read_keys(
+        self, connection: psycopg.Connection, ranges: Sequence[RowRange], files: BatchFiles
+    ) -> Path:
+        """Write the keys that the source has in some ranges to a Parquet file; return its path."""
         lines, present = files.new_path("jsonl"), files.new_path("parquet")
+        most = max((one.blocks for one in ranges), default=1)
         with lines.open("wb") as file:
-            for row_range in split_blocks(
-                read_table_size(connection, self._table).blocks, _KEY_BLOCKS
-            ):
-                if keys := read_keys_in_buckets(
-                    connection, self._table, bucketing, bucket_ids, row_range
-                ):
+            for some_ranges in batched(ranges, max(_KEY_BLOCKS // most, 1)):
+                if keys := read_keys(connection, self._table, some_ranges):
                     file.write(keys + b"\n")
         self.extract_keys(lines, present)
-        bucket, array_type = bucketing.bucket_sql(self._names), f"{bucketing.sql_type}[]"
+        return present
+
+    def _define_deleted(
+        self, present: Path, where: str = "", parameters: dict[str, object] | None = None
+    ) -> int:
         return self._define_table(
             "deleted",
             f"""
-            SELECT {self._keys} FROM (
-                SELECT {self._keys} FROM {self._live}
-                WHERE {bucket} IN (SELECT unnest($bucket_ids::{array_type}))
-            )
-            ANTI JOIN {_literal(present)} {self._by_key}
+            SELECT {self._keys} FROM (SELECT {self._keys} FROM {self._live} {where})
+            ANTI JOIN {_literal(present)} {self._by_key} ANTI JOIN {self._captured} {self._by_key}
             """,
-            {"bucket_ids": bucket_ids},
+            parameters,
         )
-
-    def count_expected_by_bucket(self, bucketing: Bucketing) -> Counter[str | int]:
-        """Return the number of keys in each bucket if no key was deleted; needs `added`."""
-        bucket = bucketing.bucket_sql(self._names)
-        expected: Counter[str | int] = Counter()
-        # One after the other: a UNION runs both at the same time, in twice the memory.
-        for keys in (self._live, "added"):
-            counts = self._engine.execute(f"SELECT {bucket}, count(*) FROM {keys} GROUP BY 1")
-            expected.update(dict(counts.fetchall()))
-        return expected
 
     def write_deletes(self, into: Path) -> None:
         """Write a delete line for each key in `deleted`."""
@@ -222,24 +275,33 @@ class TableKeys:
         self._copy(f"SELECT {line} FROM deleted", into, _RAW_COPY_OPTIONS)
 
     def write_changes(self, into: Path) -> int:
-        """Write a change file: the keys that this batch adds and removes; return their number."""
-        return self._copy(
-            f"SELECT {self._keys}, true AS _live FROM added"
-            f" UNION ALL SELECT {self._keys}, false FROM deleted",
-            into,
-        )
+        """Write a change file: the keys that this batch adds, moves and removes."""
+        return self._copy(self._changes_sql(), into)
 
-    def write_captured(self, into: Path) -> int:
-        """Write a base file after all rows of the source were captured; return its rows."""
-        return self._copy(f"SELECT {self._keys} FROM {self._captured}", into)
+    def write_merged_changes(self, into: Path) -> int:
+        """Write a change file that replaces all earlier ones, too; return its number of keys."""
+        rows = f"""
+            WITH new AS ({self._changes_sql()})
+            FROM new UNION ALL SELECT {self._keys}, _live, {_BLOCK}
+            FROM {self._changed} ANTI JOIN new {self._by_key}"""
+        return self._copy(rows, into)
+
+    def _changes_sql(self) -> str:
+        return (
+            f"SELECT {self._keys}, true AS _live, {_BLOCK} FROM placed"
+            f" UNION ALL SELECT {self._keys}, false, NULL FROM deleted"
+        )
 
     def write_base(self, into: Path) -> int:
         """Write a base file: all live keys after this batch; return their number."""
+        columns = f"{self._keys}, {_BLOCK}"
+        if self._all:
+            return self._copy(f"SELECT {columns} FROM {self._all}", into)
         return self._copy(
             f"""
-            SELECT {self._keys} FROM {self._captured}
+            SELECT {columns} FROM {self._captured}
             UNION ALL
-            SELECT {self._keys} FROM {self._live}
+            SELECT {columns} FROM {self._live}
             ANTI JOIN {self._captured} {self._by_key} ANTI JOIN deleted {self._by_key}
             """,
             into,
@@ -272,12 +334,14 @@ class TableKeys:
             )
         return self._copy(rows, into)
 
-    def _null_keys_sql(self) -> str:
-        columns = (
+    def _no_keys_sql(self, *others: str) -> str:
+        """Return a query without rows: the key columns, and BIGINT columns."""
+        columns = [
             f"NULL::{_key_type(column)} AS {name}"
             for name, column in zip(self._names, self._table.key_columns, strict=True)
-        )
-        return f"SELECT {', '.join(columns)}"
+        ]
+        columns += [f"NULL::BIGINT AS {name}" for name in others]
+        return f"SELECT {', '.join(columns)} LIMIT 0"
 
     def _define_table(
         self, name: str, query: str, parameters: dict[str, object] | None = None
@@ -309,8 +373,12 @@ def _raw_lines(path: Path) -> str:
 
 
 def _raw_integers(path: Path, names: Sequence[str]) -> str:
-    """Return SQL that reads lines of integers: a third of the time that JSON takes."""
-    columns = ", ".join(f"{name}: 'BIGINT'" for name in names)
+    """Return SQL that reads lines of integers: a third of the time that JSON takes.
+
+    After the integers `names` and `xmin`, `block` and `line` are the two parts of the ctid `(1,2)`.
+    """
+    columns = ", ".join(f"{name}: 'BIGINT'" for name in (*names, "xmin"))
+    columns += ", block: 'VARCHAR', line: 'VARCHAR'"
     return (
         f"read_csv({_literal(path)}, columns = {{{columns}}}, auto_detect = false,"
         " header = false, delim = ',', quote = '', escape = '', null_padding = false,"

@@ -5,9 +5,11 @@ pieces are stored together at the end.
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -18,7 +20,14 @@ from totes.duckdb_engine import open_engine
 from totes.lake.manifest import File, Table
 from totes.progress import Progress
 from totes.source.catalogue import SourceTable
-from totes.source.changes import Chunk, Horizon, RowRange, read_table_size, split_blocks
+from totes.source.changes import (
+    Chunk,
+    Horizon,
+    RowRange,
+    choose_section_blocks,
+    read_table_size,
+    split_blocks,
+)
 from totes.source.files import BatchFiles
 from totes.source.keys import TableKeys
 from totes.source.reading import read_changes
@@ -106,15 +115,51 @@ class StoredLines:
     unreadable: Path | None
 
 
+@dataclass(frozen=True)
+class TableRanges:
+    """The ranges of rows in each piece of a table, and its `storage` as in TableSize."""
+
+    pieces: list[list[RowRange]]
+    storage: str
+
+    @property
+    def section_blocks(self) -> int:
+        """The number of blocks of a section."""
+        return self.pieces[0][0].section_blocks
+
+    def all_ranges(self) -> list[RowRange]:
+        """Return the ranges of all pieces."""
+        return [row_range for piece in self.pieces for row_range in piece]
+
+
 @dataclass
 class TablePiece:
-    """The rows of one piece of a table; `remainder` has those that are not stored yet."""
+    """The rows of one piece of a table; `remainder` has those that are not stored yet.
+
+    `rows` has their number in each section, as in Chunk.
+    """
 
     remainder: Rows
-    rows: int = 0
+    rows: Counter[int] = field(default_factory=Counter)
     changed: int = 0
     content_hash: int = 0
     parts: list[StoredLines] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ScannedTable:
+    """A table after all of its pieces were read."""
+
+    ranges: TableRanges
+    pieces: list[TablePiece]
+
+    @cached_property
+    def rows(self) -> Counter[int]:
+        """The number of rows in each section, as in Chunk."""
+        rows: Counter[int] = Counter()
+        for piece in self.pieces:
+            rows.update(piece.rows)
+        return rows
 
 
 @dataclass(frozen=True)
@@ -158,14 +203,18 @@ class Scan:
         finally:
             self._readers.put(reader)
 
-    def split_table(self, plan: Plan) -> Iterator[list[RowRange]]:
-        """Yield the ranges of each piece of a table; one statement reads one range."""
+    def split_table(self, plan: Plan) -> TableRanges:
+        """Return the ranges of each piece of a table; one statement reads one range."""
         size = read_table_size(self._snapshot.connection, plan.table)
         chunk_bytes = _CHUNK_BYTES if plan.horizon is None else _SPARSE_CHUNK_BYTES
         step = max(1, size.blocks * chunk_bytes // max(size.size_bytes, 1))
-        row_ranges = list(split_blocks(size.blocks, step, has_toast=size.has_toast))
-        for start in range(0, len(row_ranges), _CHUNKS_PER_PIECE):
-            yield row_ranges[start : start + _CHUNKS_PER_PIECE]
+        section_blocks = choose_section_blocks(size.blocks, step, len(plan.table.members))
+        row_ranges = list(
+            split_blocks(size.blocks, step, has_toast=size.has_toast, section_blocks=section_blocks)
+        )
+        starts = range(0, len(row_ranges), _CHUNKS_PER_PIECE)
+        pieces = [row_ranges[start : start + _CHUNKS_PER_PIECE] for start in starts]
+        return TableRanges(pieces, size.storage)
 
     def read_piece(self, plan: Plan, row_ranges: list[RowRange]) -> TablePiece:
         """Read one piece, and store files of at least _PART_BYTES."""
@@ -180,7 +229,7 @@ class Scan:
         return piece
 
     def _add(self, reader: Reader, plan: Plan, piece: TablePiece, chunk: Chunk) -> None:
-        piece.rows += chunk.rows
+        piece.rows.update(chunk.rows)
         piece.changed += chunk.changed
         piece.content_hash += chunk.content_hash
         self._progress.advance(chunk.changed)

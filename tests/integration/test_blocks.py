@@ -1,0 +1,293 @@
+"""Deletions are found by the blocks that rows were in, whatever moved or rewrote the rows."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from random import Random
+
+import psycopg
+import pytest
+from depth import drawn, seeded_random
+from hypothesis import given
+from hypothesis import strategies as st
+from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
+from test_keys import actual_blocks, live_blocks, newest_table
+
+from conftest import Totesys
+from totes.source import capture, changes, keys, scan
+from totes.source.catalogue import SourceTable, read_catalogue
+from totes.source.changes import Horizon, RowRange, choose_section_blocks
+from totes.stages.ingest import AcceptOptions
+
+ACCEPT_DELETES = AcceptOptions(deletes=True)
+
+BLOCK = 1 << 16
+"""The positions of a block in a RowRange."""
+
+CREATE = {
+    "int": "CREATE TABLE item (id int PRIMARY KEY, n int, note text)",
+    "uuid": "CREATE TABLE item (id uuid PRIMARY KEY, n int, note text)",
+    "two columns": """
+        CREATE TABLE item (id int, part text, n int, note text, PRIMARY KEY (part, id))""",
+    "partitions": """
+        CREATE TABLE item (id int, n int, note text, PRIMARY KEY (id, n)) PARTITION BY LIST (n);
+        CREATE TABLE item_0 PARTITION OF item FOR VALUES IN (0);
+        CREATE TABLE item_1 PARTITION OF item FOR VALUES IN (1);
+        CREATE TABLE item_2 PARTITION OF item DEFAULT""",
+    "children": """
+        CREATE TABLE item (id int PRIMARY KEY, n int, note text);
+        CREATE TABLE item_0 (PRIMARY KEY (id)) INHERITS (item);
+        INSERT INTO item_0 SELECT -i, 0, repeat('c', 200) FROM generate_series(1, 200) i""",
+}
+
+RELOAD = """
+CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM item WHERE n <> 1;
+TRUNCATE item; INSERT INTO item SELECT * FROM kept"""
+
+KEYS = {"uuid": "md5(i::text)::uuid", "two columns": "i, 'part ' || i % 3"}
+
+
+class RandomHistory:
+    """Random changes of a table of about 1,000 rows in 30 blocks, some of them not committed."""
+
+    def __init__(self, source: ScratchSource, kind: str, chance: Random) -> None:
+        self.source = source
+        self.chance = chance
+        self.kind = kind
+        self.next_id = 1
+        source.run(f"{CREATE[kind]}; CREATE INDEX ON item (note)")
+        source.run(self.insert(1000))
+
+    def insert(self, rows: int) -> str:
+        first, self.next_id = self.next_id, self.next_id + rows
+        note = f"repeat('x', {self.chance.choice([10, 200])})"
+        return (
+            f"INSERT INTO item SELECT {KEYS.get(self.kind, 'i')}, i % 3, {note}"
+            f" FROM generate_series({first}, {self.next_id - 1}) i"
+        )
+
+    def some_rows(self) -> str:
+        """Return a condition: one row, scattered rows, or all rows of some blocks."""
+        return self.chance.choice(
+            [
+                "ctid = (SELECT max(ctid) FROM item)",
+                f"hashtext(id::text) % {self.chance.randint(5, 100)} = 0",
+                f"(ctid::text::point)[0] BETWEEN {self.chance.randint(0, 30)} AND 12",
+            ]
+        )
+
+    def step(self) -> str:
+        """Return a statement, or statements, that change or rewrite the table."""
+        table = "item_0" if self.kind == "partitions" else "item"
+        return self.chance.choice(
+            [
+                self.insert(self.chance.choice([1, 30])),
+                f"DELETE FROM item WHERE {self.some_rows()}",
+                f"DELETE FROM item WHERE {self.some_rows()}",
+                f"UPDATE item SET n = n WHERE {self.some_rows()}",
+                f"UPDATE item SET note = note || 'y' WHERE {self.some_rows()}",
+                "UPDATE item SET n = (n + 1) % 3 WHERE hashtext(note || id) % 9 = 0",
+                f"UPDATE item SET id = {self.other_id()} WHERE {self.some_rows()}",
+                "VACUUM (FREEZE) item",
+                f"VACUUM FULL {table}",
+                f"CLUSTER {table} USING {table}_pkey",
+                f"TRUNCATE item; {self.insert(self.chance.choice([400, 1000]))}",
+                RELOAD,
+                f"SAVEPOINT s; {self.insert(40)}; DELETE FROM item; ROLLBACK TO s",
+            ]
+        )
+
+    def other_id(self) -> str:
+        return "md5(id::text)::uuid" if self.kind == "uuid" else "id + 100000"
+
+    def open_change(self, stack: ExitStack) -> psycopg.Connection:
+        """Delete and insert in a transaction that is left open."""
+        connection = stack.enter_context(self.source.open())
+        connection.execute(f"DELETE FROM item WHERE {self.some_rows()}".encode())
+        connection.execute(self.insert(5).encode())
+        return connection
+
+
+@pytest.mark.parametrize("kind", CREATE)
+def test_lake_equals_source_after_any_history(
+    scratch_source: ScratchSource, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that moved in a rewrite are not deleted, and deleted ones are found wherever they were.
+
+    No history makes a capture read all rows.
+    """
+    chance = seeded_random()
+    monkeypatch.setattr(changes, "_SECTIONS_PER_STATEMENT", chance.choice([1, 4, 1 << 20]))
+    monkeypatch.setattr(scan, "_SPARSE_CHUNK_BYTES", chance.choice([1 << 14, 1 << 16, 1 << 23]))
+    monkeypatch.setattr(capture, "_MAX_CHANGE_FILES", 3)
+    history = RandomHistory(scratch_source, kind, chance)
+    scratch_source.capture(ACCEPT_DELETES)
+    done: list[str] = []
+    for _ in range(drawn(10, 60)):
+        with ExitStack() as stack:
+            for _ in range(chance.randint(1, 3)):
+                done.append(history.step())
+                scratch_source.run(done[-1])
+            if chance.random() < 0.3:
+                history.open_change(stack)
+            batch = scratch_source.capture(ACCEPT_DELETES)
+            assert batch is None or not batch.tables[0].whole, done
+            assert scratch_source.lake_equals_source(), done
+    scratch_source.capture(ACCEPT_DELETES)
+    assert scratch_source.lake_equals_source(), done
+
+
+@pytest.fixture
+def sections_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "_SECTIONS_PER_STATEMENT", 1 << 20)
+
+
+def watch_reads(monkeypatch: pytest.MonkeyPatch) -> list[RowRange]:
+    """Return the list to which each range is added whose keys are read."""
+    read: list[RowRange] = []
+    read_keys = changes.read_keys
+
+    def watched(
+        connection: psycopg.Connection, table: SourceTable, row_ranges: Sequence[RowRange]
+    ) -> bytes:
+        read.extend(row_ranges)
+        return read_keys(connection, table, row_ranges)
+
+    monkeypatch.setattr(keys, "read_keys", watched)
+    return read
+
+
+@pytest.mark.usefixtures("sections_of_one_block")
+def test_only_blocks_with_deletions_are_read(
+    scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those with updated rows, or those that rows were inserted into."""
+    scratch_source.with_items(5000)
+    blocks = actual_blocks(scratch_source)
+    scratch_source.run(
+        "UPDATE item SET price = 0 WHERE id % 100 = 7; DELETE FROM item WHERE id IN (1, 2, 3000);"
+        f"{INSERT_ITEMS.format(5)} ON CONFLICT DO NOTHING; DELETE FROM item WHERE id = 5"
+    )
+    read = watch_reads(monkeypatch)
+    changed = scratch_source.changes()
+    assert {key for kind, key in changed if kind == "delete"} == {3000, 5}
+    assert not newest_table(scratch_source).whole
+    assert {row_range.block for row_range in read} == {blocks[3000], blocks[5]}
+    assert all(row_range.blocks == 1 for row_range in read)
+    assert live_blocks(scratch_source) == actual_blocks(scratch_source)
+
+
+@pytest.mark.usefixtures("sections_of_one_block")
+@pytest.mark.parametrize("rewrite", ["VACUUM FULL item", "CLUSTER item USING item_pkey"])
+def test_rows_moved_by_a_rewrite_are_not_deleted(
+    scratch_source: ScratchSource, rewrite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a rewrite most blocks have as many rows as before, but other ones."""
+    scratch_source.with_items(5000).run("DELETE FROM item WHERE id = 1")
+    scratch_source.run(rewrite)
+    assert scratch_source.changes() == {("delete", 1)}
+    assert live_blocks(scratch_source) == actual_blocks(scratch_source)
+    read = watch_reads(monkeypatch)
+    scratch_source.run("DELETE FROM item WHERE id = 2")
+    assert scratch_source.changes() == {("delete", 2)}
+    assert sum(row_range.blocks for row_range in read) == 1, "blocks were recorded again"
+
+
+@pytest.mark.usefixtures("sections_of_one_block")
+def test_a_rewrite_is_noticed_by_a_later_capture(scratch_source: ScratchSource) -> None:
+    """Captures without a deletion record blocks of the new file, but the others are of the old."""
+    scratch_source.with_items(5000)
+    scratch_source.run("UPDATE item SET price = 0 WHERE id < 300")
+    scratch_source.capture()
+    scratch_source.run("VACUUM FULL item")
+    scratch_source.run("UPDATE item SET price = 1 WHERE id > 4900")
+    assert len(scratch_source.changes()) == 100
+    scratch_source.run("DELETE FROM item WHERE id IN (300, 4000)")
+    assert scratch_source.changes() == {("delete", 300), ("delete", 4000)}
+    assert live_blocks(scratch_source) == actual_blocks(scratch_source)
+
+
+@pytest.mark.usefixtures("sections_of_one_block")
+def test_blocks_are_recorded_again_when_a_rewritten_table_is_captured_whole(
+    scratch_source: ScratchSource,
+) -> None:
+    scratch_source.with_items(5000).run("DELETE FROM item WHERE id < 300")
+    scratch_source.capture()
+    scratch_source.run("ALTER TABLE item ALTER price TYPE text")
+    batch = scratch_source.capture()
+    assert batch is not None
+    assert batch.tables[0].whole
+    assert live_blocks(scratch_source) == actual_blocks(scratch_source)
+    scratch_source.run("DELETE FROM item WHERE id IN (300, 5000)")
+    assert scratch_source.changes() == {("delete", 300), ("delete", 5000)}
+
+
+def test_blocks_are_not_trusted_if_rows_may_move_in_a_table(
+    scratch_source: ScratchSource, totesys: Totesys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another access method than heap may move rows at any time: all keys are read."""
+    with psycopg.connect(totesys.admin.reveal()) as connection:
+        connection.execute("CREATE ACCESS METHOD other TYPE TABLE HANDLER heap_tableam_handler")
+    scratch_source.run(f"{CREATE_ITEM} USING other; {INSERT_ITEMS.format(5000)}")
+    scratch_source.capture()
+    assert newest_table(scratch_source).storage == ""
+    read = watch_reads(monkeypatch)
+    scratch_source.run("DELETE FROM item WHERE id = 1")
+    assert scratch_source.changes() == {("delete", 1)}
+    assert read[-1].last
+
+
+def test_moved_rows_are_recorded_without_writing_all_keys(scratch_source: ScratchSource) -> None:
+    scratch_source.with_items(2000)
+    (base,) = newest_table(scratch_source).keys
+    for number in range(2 * capture._MAX_CHANGE_FILES + 1):
+        scratch_source.run(f"UPDATE item SET price = {number} WHERE id = {number + 1}")
+        scratch_source.capture()
+    first, *changed = newest_table(scratch_source).keys
+    assert first == base
+    assert 0 < len(changed) <= capture._MAX_CHANGE_FILES
+    assert live_blocks(scratch_source) == actual_blocks(scratch_source)
+
+
+def test_rows_beyond_the_last_range_and_of_one_partition_are_counted(
+    scratch_source: ScratchSource,
+) -> None:
+    """Another access method may number rows beyond the size; positions are those of a partition."""
+    scratch_source.run(CREATE["partitions"])
+    scratch_source.run("INSERT INTO item SELECT i, i % 2, '' FROM generate_series(1, 5000) i")
+    with scratch_source.open() as connection:
+        (table,) = read_catalogue(connection, scratch_source.scope).tables
+
+        def count(row_range: RowRange) -> int:
+            horizon = Horizon(oldest_xid=1000, xmax=1001)
+            chunk = changes.read_range(
+                connection, table, 1001, horizon, row_range, max_bytes=1 << 20
+            )
+            return sum(chunk.rows.values())
+
+        assert count(RowRange(0, BLOCK, last=True)) == 5000
+        assert count(RowRange(0, BLOCK)) < 1000
+        of_each = [RowRange(0, BLOCK, last=True, table_oid=oid) for oid in table.members]
+        assert sorted(map(count, of_each)) == [0, 2500, 2500]
+
+
+positions = st.integers(0, 40 * BLOCK)
+
+
+@given(positions, positions, st.integers(1, 50))
+def test_sections_of_a_range_are_all_of_its_rows(one: int, other: int, section_blocks: int) -> None:
+    whole = RowRange(min(one, other), max(one, other) + 1, last=True, section_blocks=section_blocks)
+    parts = whole.split_sections()
+    assert [part.start for part in parts] == [whole.start, *(part.end for part in parts[:-1])]
+    assert parts[-1].end == whole.end
+    assert [part.last for part in parts] == [part is parts[-1] for part in parts]
+    length = section_blocks * BLOCK
+    for section, part in enumerate(parts, whole.first_section):
+        assert section * length <= part.start < part.end <= (section + 1) * length
+
+
+@given(st.integers(0, 1 << 32), st.integers(1, 1 << 20), st.integers(0, 5000))
+def test_the_number_of_sections_is_limited(blocks: int, step: int, members: int) -> None:
+    """In memory, and those that one statement counts in all partitions."""
+    section_blocks = choose_section_blocks(blocks, step, members)
+    assert blocks // section_blocks <= 2 * changes._MAX_SECTIONS
+    assert step * (1 + members) // section_blocks <= 2 * changes._SECTIONS_PER_STATEMENT
