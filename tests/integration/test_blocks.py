@@ -276,13 +276,12 @@ positions = st.integers(0, 40 * BLOCK)
 @given(positions, positions, st.integers(1, 50))
 def test_sections_of_a_range_are_all_of_its_rows(one: int, other: int, section_blocks: int) -> None:
     whole = RowRange(min(one, other), max(one, other) + 1, last=True, section_blocks=section_blocks)
-    parts = whole.split_sections()
-    assert [part.start for part in parts] == [whole.start, *(part.end for part in parts[:-1])]
-    assert parts[-1].end == whole.end
-    assert [part.last for part in parts] == [part is parts[-1] for part in parts]
+    spans = whole.section_spans()
+    assert [start for start, _ in spans] == [whole.start, *(end for _, end in spans[:-1])]
+    assert spans[-1][1] == (1 << 48) - 1
     length = section_blocks * BLOCK
-    for section, part in enumerate(parts, whole.first_section):
-        assert section * length <= part.start < part.end <= (section + 1) * length
+    for section, (start, end) in enumerate(spans, whole.first_section):
+        assert section * length <= start < min(end, whole.end) <= (section + 1) * length
 
 
 @given(st.integers(0, 1 << 32), st.integers(1, 1 << 20), st.integers(0, 5000))

@@ -11,6 +11,7 @@ Values are composed as literals, not bound: a name in the source may contain a `
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import MappingProxyType
 from typing import LiteralString, NamedTuple, Self
 
@@ -33,10 +34,10 @@ snapshot, and is negative beyond 2^31."""
 _BLOCK_STRIDE = 1 << 16
 """The positions reserved for each block: more than the rows a block can have."""
 
-_LAST_ADDRESS = "(4294967295,65535)"
-"""The greatest ctid."""
+_LAST_POSITION = (1 << 48) - 1
+"""The greatest position."""
 
-_SECTIONS_PER_STATEMENT = 128
+_SECTIONS_PER_STATEMENT = 256
 
 _MAX_SECTIONS = 1 << 16
 """The most sections of a table: the number of rows of each is in memory."""
@@ -120,13 +121,16 @@ class RowRange:
         """The number of the section of its first row."""
         return self.block // self.section_blocks
 
-    def split_sections(self) -> list["RowRange"]:
-        """Return the part of the range in each section, in their order."""
-        parts, rest, length = [], self, self.section_blocks * _BLOCK_STRIDE
-        for position in range((self.first_section + 1) * length, self.end, length):
-            part, rest = rest.split(position)
-            parts.append(part)
-        return [*parts, rest]
+    @property
+    def span(self) -> tuple[int, int]:
+        """Its start and end; the end of the last range is the greatest position."""
+        return self.start, _LAST_POSITION if self.last else self.end
+
+    def section_spans(self) -> list[tuple[int, int]]:
+        """Return start and end of the part of the range in each section, in their order."""
+        length = self.section_blocks * _BLOCK_STRIDE
+        starts = range((self.first_section + 1) * length, self.end, length)
+        return list(pairwise([self.start, *starts, self.span[1]]))
 
 
 @dataclass(frozen=True)
@@ -278,7 +282,9 @@ def _query(  # noqa: PLR0913  the parameters of read_range
     where = sql.SQL("{within}")
     if horizon:
         # Counted separately: a FILTER on each aggregate would test each row again.
-        rows = _per_section_sql(table, row_range.split_sections(), sql.SQL("count(*)::text"), ",")
+        rows = _per_span_sql(
+            table, row_range.section_spans(), sql.SQL("count(*)::text"), ",", row_range.table_oid
+        )
         where = sql.SQL("{within} AND {changed}")
         names["changed"] = _changed_condition(horizon)
     aggregate = sql.SQL(
@@ -300,24 +306,27 @@ def _query(  # noqa: PLR0913  the parameters of read_range
     )
 
 
-def _per_section_sql(
-    table: SourceTable, row_ranges: Sequence[RowRange], value: sql.Composable, separator: str
+def _per_span_sql(
+    table: SourceTable,
+    spans: Sequence[tuple[int, int]],
+    value: sql.Composable,
+    separator: str,
+    table_oid: int | None = None,
 ) -> sql.Composable:
-    """Return SQL for an aggregate of the rows of each range, all of them in one text."""
-    stops = [_LAST_ADDRESS if one.last else _address(one.end) for one in row_ranges]
-    within: sql.Composable = sql.SQL("t.ctid >= section.start AND t.ctid < section.stop")
-    if row_ranges[0].table_oid is not None:
-        within = sql.SQL("t.tableoid = {}::oid AND {}").format(row_ranges[0].table_oid, within)
+    """Return SQL for an aggregate of the rows between each two positions, all in one text."""
+    within: sql.Composable = sql.SQL("t.ctid >= span.start AND t.ctid < span.stop")
+    if table_oid is not None:
+        within = sql.SQL("t.tableoid = {}::oid AND {}").format(table_oid, within)
     return sql.SQL(
         "(SELECT string_agg((SELECT {value} FROM {table} AS t WHERE {within}), {separator})"
-        " FROM unnest({starts}::tid[], {stops}::tid[]) AS section (start, stop))"
+        " FROM unnest({starts}::tid[], {stops}::tid[]) AS span (start, stop))"
     ).format(
         value=value,
         table=from_item(table),
         within=within,
         separator=sql.Literal(separator),
-        starts=sql.Literal([_address(one.start) for one in row_ranges]),
-        stops=sql.Literal(stops),
+        starts=sql.Literal([_address(start) for start, _ in spans]),
+        stops=sql.Literal([_address(stop) for _, stop in spans]),
     )
 
 
@@ -437,7 +446,9 @@ def read_keys(
 ) -> bytes:
     """Return the keys of the rows in some ranges, as in Chunk."""
     keys = sql.SQL("string_agg({}, E'\\n')").format(_key_sql(table, NO_COLUMNS))
-    query = sql.SQL("SELECT {}").format(_per_section_sql(table, row_ranges, keys, "\n"))
+    query = sql.SQL("SELECT {}").format(
+        _per_span_sql(table, [one.span for one in row_ranges], keys, "\n")
+    )
     return _fetch_bytes(connection.execute(query))[0]
 
 

@@ -209,7 +209,7 @@ class TableKeys:
         section_blocks: int,
         files: BatchFiles,
     ) -> int:
-        """Define `deleted` by reading the sections that have not the expected number of `rows`.
+        """Define `deleted` by reading the sections without the expected number of `rows`.
 
         Return its size. No row may have moved to another block since its block was recorded.
         """
