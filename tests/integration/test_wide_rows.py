@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -26,7 +26,14 @@ from totes.star.contract import MAX_TEXT_BYTES
 from totes.star.folder import TOTESYS
 from totes.star.long_lines import NotAnObject, reduce_line
 from totes.star.models import load_models
-from totes.star.relation import CHUNK_BYTES, LONG_LINE_BYTES, PART_BYTES, unpack
+from totes.star.relation import (
+    CHUNK_BYTES,
+    LONG_LINE_BYTES,
+    PART_BYTES,
+    SHORT_LINE_BYTES,
+    has_only_short_lines,
+    unpack,
+)
 
 ALL = {table: [row(table)] for table in ROWS}
 
@@ -244,3 +251,18 @@ def test_different_long_texts_stay_different_when_truncated() -> None:
 def models_folder(tmp_path: Path) -> Path:
     with as_file(files("totes.star") / "totesys" / "models") as shipped:
         return shutil.copytree(shipped, tmp_path / "models")
+
+
+@given(
+    lengths=st.lists(st.integers(0, 3 * SHORT_LINE_BYTES), max_size=12),
+    long=st.integers(SHORT_LINE_BYTES, 3 * SHORT_LINE_BYTES),
+    place=st.integers(0, 12),
+)
+def test_a_long_line_between_any_others_is_noticed(
+    lengths: list[int], long: int, place: int
+) -> None:
+    def lines(of: Iterable[int]) -> bytes:
+        return b"".join(b"x" * length + b"\n" for length in of)
+
+    assert not has_only_short_lines(lines([*lengths[:place], long, *lengths[place:]]))
+    assert has_only_short_lines(lines(length % 4000 for length in lengths))

@@ -28,6 +28,9 @@ PART_BYTES = 8 << 20
 LONG_LINE_BYTES = 1 << 20
 """From longer lines, the columns that no model reads are removed."""
 
+SHORT_LINE_BYTES = 16 << 10
+"""The most bytes of a short line."""
+
 MAX_COMPRESSION_RATIO = 100
 """The limit for a file whose manifest does not give its unpacked size."""
 
@@ -45,6 +48,8 @@ class JsonLines:
     paths: tuple[Path, ...]
     longest_bytes: int
     deletes: int
+    only_short: bool = False
+    """Whether all lines are known to be short."""
     unreadable: bool = False
     """Whether values may be objects that give the reason why they can't be read."""
 
@@ -110,7 +115,7 @@ def unpack(
     columns in `read`; if it is None, lines stay as they are and each file is unpacked into one.
     Raises LakeError, which names the file, if its content differs from the manifest.
     """
-    longest = 0
+    longest, only_short = 0, True
     paths: list[Path] = []
     for file, path in zip(table.files, packed, strict=True):
         try:
@@ -126,12 +131,14 @@ def unpack(
                 "Restore both from a backup."
             ) from error
         longest = max(longest, unpacked.longest_bytes)
+        only_short = only_short and unpacked.only_short
         path.unlink()
         paths += unpacked.paths
     return JsonLines(
         tuple(paths),
         longest,
         sum(file.deletes for file in table.files),
+        only_short,
         any(file.unreadable for file in table.files),
     )
 
@@ -146,6 +153,7 @@ class _UnpackResult:
 
     size_bytes: int = 0
     longest_bytes: int = CHUNK_BYTES + 1
+    only_short: bool = False
     lines: int = 0
     upserts: int = 0
     deletes: int = 0
@@ -182,6 +190,7 @@ def _whole_lines(
 ) -> Iterator[bytes]:
     """Yield pieces that consist of whole lines; long lines are reduced."""
     partial_line = b""
+    result.only_short = True
     for chunk in chunks:
         following = chunk
         while following:
@@ -189,6 +198,7 @@ def _whole_lines(
             following = b""
             if piece:
                 result.longest_bytes = max(result.longest_bytes, piece.find(b"\n") + 1)
+                result.only_short = result.only_short and has_only_short_lines(piece)
                 yield piece
             if len(partial_line) > LONG_LINE_BYTES:
                 try:
@@ -197,7 +207,14 @@ def _whole_lines(
                     raise _ContentMismatch("a line is not a JSON object") from None
                 partial_line = b""
                 result.longest_bytes = max(result.longest_bytes, len(line))
+                result.only_short = False
                 yield line
+
+
+def has_only_short_lines(lines: bytes) -> bool:
+    """Return whether a line ends in each half of SHORT_LINE_BYTES; then no line is longer."""
+    half = SHORT_LINE_BYTES // 2
+    return all(lines.find(b"\n", at, at + half) >= 0 for at in range(0, len(lines), half))
 
 
 def _split(partial_line: bytes, chunk: bytes) -> tuple[bytes, bytes]:

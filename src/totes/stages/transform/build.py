@@ -28,11 +28,8 @@ LONG_LINE_BYTES = 8_000_000
 COPIES_IN_MEMORY = 12
 """How many copies of a long line DuckDB holds while it converts JSON to Parquet."""
 
-PARQUET_OPTIONS = "format parquet, preserve_order true, row_group_size_bytes '4MB'"
-"""Limits the bytes of a row group, also with wide rows.
-
-Without `preserve_order`, DuckDB collects up to 2048 rows of any width in memory.
-"""
+PARQUET_OPTIONS = "format parquet, row_group_size_bytes '4MB'"
+"""Limits the bytes of a row group, also with wide rows."""
 
 State = Mapping[str, tuple[File, ...]]
 """Files by table, as a processed manifest lists them: the current rows of source tables that models
@@ -191,7 +188,9 @@ class BatchBuild:
             self._define_sources(model, state, first_batch, empty=deletes_only)
             try:
                 rows = self._write_parquet(
-                    quarantine.accept_or_fail(model.star, sql, deletes, valid_from), path
+                    quarantine.accept_or_fail(model.star, sql, deletes, valid_from),
+                    path,
+                    any_order=self._reads_only_short_lines(model, state),
                 )
                 rejected = None
             except duckdb.InvalidInputException as error:
@@ -269,9 +268,21 @@ class BatchBuild:
     def _define_view(self, name: str, sql: str) -> None:
         self.context.engine.execute(f"create or replace temp view {quote(name)} as {sql}")
 
-    def _write_parquet(self, sql: str, path: Path) -> int:
-        """Write a query's rows to a local Parquet file; return their number."""
-        return self._query_int(f"copy ({sql}) to {literal(str(path))} ({PARQUET_OPTIONS})")
+    def _reads_only_short_lines(self, model: Model, state: State) -> bool:
+        """Return whether a model reads no star tables, kept rows or long lines."""
+        return not model.lineage.stars and all(
+            table in self.lines and table not in state and self._get_lines(table).only_short
+            for table in model.lineage.sources
+        )
+
+    def _write_parquet(self, sql: str, path: Path, *, any_order: bool = False) -> int:
+        """Write a query's rows to a local Parquet file; return their number.
+
+        In any order, DuckDB uses all processors, but each thread collects 2048 rows in memory,
+        however wide they are.
+        """
+        options = f"{PARQUET_OPTIONS}, preserve_order {not any_order}"
+        return self._query_int(f"copy ({sql}) to {literal(str(path))} ({options})")
 
     def _query_int(self, sql: str) -> int:
         [(number,)] = self.context.engine.execute(sql).fetchall()
