@@ -1,7 +1,11 @@
 """Wide rows are loaded in steps that fit into memory, or quarantined with the reason."""
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from importlib.resources import as_file, files
@@ -266,3 +270,19 @@ def test_a_long_line_between_any_others_is_noticed(
 
     assert not has_only_short_lines(lines([*lengths[:place], long, *lengths[place:]]))
     assert has_only_short_lines(lines(length % 4000 for length in lengths))
+
+
+def test_wide_rows_are_written_in_little_memory(tmp_path: Path) -> None:
+    """In any order, they take twice the memory: DuckDB collects 2048 rows."""
+    writer = LakeWriter(tmp_path / "ingestion")
+    name = text(1_000_000)
+    designs = [
+        row("design", design_id=n, design_name=f"{n} {name}"[: len(name)]) for n in range(300)
+    ]
+    writer.add({**ALL, "design": designs})
+    stores = {f"TOTES_{one.upper()}_URL": str(tmp_path / one) for one in ("ingestion", "processed")}
+    status = "import atexit; atexit.register(lambda: print(open('/proc/self/status').read()))"
+    command = [sys.executable, "-c", f"{status}; from totes.cli import main; main()", "transform"]
+    found = subprocess.check_output(command, env={**os.environ, **stores}, text=True)
+    [peak_kb] = re.findall(r"VmHWM:\s+(\d+) kB", found)
+    assert int(peak_kb) < 350_000
