@@ -113,24 +113,30 @@ class TableKeys:
 
     def define_live(self, base: Sequence[Path], changes: Sequence[Path]) -> None:
         """Define `live`: the keys after the last batch. `changes` are in the order of batches."""
-        whole = _read_parquet_sql(base) or self._no_keys_sql(_BLOCK)
+        whole = f"({_read_parquet_sql(base) or self._no_keys_sql(_BLOCK)}) AS whole"
+        whole_keys, changed_keys = map(self._keys_of, ("whole", "change"))
         self._changed = f"({self._no_keys_sql('_live', _BLOCK)}) AS changed"
+        self._live = f"(SELECT {whole_keys}, whole.{_BLOCK} FROM {whole}) AS live"
         if changes:
-            order = f"list_position({_list_literal(changes)}, filename)"
+            order = f"list_position({_list_literal(changes)}, change.filename)"
             self._changed = f"""(
-                SELECT {self._keys}, arg_max(_live, {order}) AS _live,
-                    arg_max({_BLOCK}, {order}) AS {_BLOCK}
-                FROM ({_read_parquet_sql(changes)}) GROUP BY {self._keys}
+                SELECT {changed_keys}, arg_max(change._live, {order}) AS _live,
+                    arg_max(change.{_BLOCK}, {order}) AS {_BLOCK}
+                FROM ({_read_parquet_sql(changes)}) AS change GROUP BY {changed_keys}
             ) AS changed"""
-        self._live = (
-            f"""(
-            SELECT {self._keys}, {_BLOCK} FROM ({whole}) ANTI JOIN {self._changed} {self._by_key}
-            UNION ALL
-            SELECT {self._keys}, {_BLOCK} FROM {self._changed} WHERE _live
-        ) AS live"""
-            if changes
-            else f"(SELECT {self._keys}, {_BLOCK} FROM ({whole})) AS live"
-        )
+            self._live = f"""(
+                SELECT {whole_keys}, whole.{_BLOCK}
+                FROM {whole} ANTI JOIN {self._changed} {self._by_key}
+                UNION ALL
+                SELECT {self._keys}, {_BLOCK} FROM {self._changed} WHERE _live
+            ) AS live"""
+
+    def _keys_of(self, relation: str) -> str:
+        """Return the qualified key columns of a relation.
+
+        DuckDB would look for an unqualified column that a file lacks in the relations beside it.
+        """
+        return ", ".join(f"{relation}.{name}" for name in self._names)
 
     def place_captured(self) -> tuple[int, int]:
         """Define `placed`: the captured keys that are not live, or live in another block.
