@@ -60,7 +60,7 @@ class Copy:
         commands, variables = _PEERS[self.peer](self)
         measured = measure_commands(
             commands,
-            {**os.environ, **variables, "HOME": str(self.folder)},
+            {"PATH": os.environ["PATH"], **variables, "HOME": str(self.folder)},
             [self.source.owner, self.target],
             f"{self.peer} {self._version}: {what}",
         )

@@ -229,7 +229,7 @@ def test_blocks_are_not_trusted_if_rows_may_move_in_a_table(
         connection.execute("CREATE ACCESS METHOD other TYPE TABLE HANDLER heap_tableam_handler")
     scratch_source.run(f"{CREATE_ITEM} USING other; {INSERT_ITEMS.format(5000)}")
     scratch_source.capture()
-    assert newest_table(scratch_source).storage == ""
+    assert newest_table(scratch_source).relfilenodes == ""
     read = watch_reads(monkeypatch)
     scratch_source.run("DELETE FROM item WHERE id = 1")
     assert scratch_source.changes() == {("delete", 1)}

@@ -168,10 +168,11 @@ class Table(_FrozenModel):
     files: tuple[File, ...] = Field(description="gzipped JSON Lines; empty if nothing changed")
     rows: Count = Field(description="rows in the source table as of this batch")
     keys: tuple[KeyFile, ...] = Field(default=(), description="the live keys, base first")
-    storage: str = Field(
+    relfilenodes: str = Field(
         default="",
-        description="files of the source table for which the blocks in `keys` hold: the OID and "
-        "file number of each partition; empty if unknown",
+        description="OID and relfilenode of the source table, and of each partition or child, when "
+        "the blocks in `keys` were recorded: if they differ now, rows may have moved; empty if "
+        "unknown",
     )
     repeats: File | None = Field(
         default=None,

@@ -129,7 +129,6 @@ class Capture:
                 whole=plan.horizon is None,
                 files=tuple(part.file for part in parts if part.file),
                 rows=rows,
-                storage=plan.previous.storage if plan.previous else "",
                 content=content,
             )
             if plan.table.key:
@@ -183,12 +182,12 @@ class Capture:
         live_rows = previous.rows if previous else 0
         if plan.table.has_children:
             keys.check_unique(reader.connection, live_rows, whole=table.whole)
-        placed = 0
+        changed = 0
         if table.whole:
             deleted = keys.find_deleted(same_types=_key_types(previous) == _key_types(table))
         else:
-            added, placed = keys.place_captured()
-            found = self._find_deleted(reader, keys, table, scanned, live_rows + added)
+            changed = keys.find_added_or_moved()
+            found = self._find_deleted(reader, keys, table, scanned, previous)
             if found is None:
                 return None
             deleted = found
@@ -201,8 +200,10 @@ class Capture:
         return table.model_copy(
             update={
                 "files": files,
-                "keys": self._write_live_keys(table, keys, key_files, placed + deleted),
-                "storage": scanned.ranges.storage if keys.has_all else table.storage,
+                "keys": self._write_live_keys(table, keys, key_files, changed + deleted),
+                "relfilenodes": (
+                    scanned.ranges if keys.has_read_all else previous or table
+                ).relfilenodes,
                 "repeats": self._write_overlap(table, keys),
                 "unreadable": self._write_unreadable(table, keys, parts, previous),
             }
@@ -214,13 +215,15 @@ class Capture:
         keys: TableKeys,
         table: Table,
         scanned: ScannedTable,
-        expected: int,
+        previous: Table | None,
     ) -> int | None:
         """Return the number of deleted keys; None if the table's rows don't match its keys.
 
-        Nothing was deleted if the table has the `expected` number of rows, that of the live and the
-        captured keys together. Then no key is read.
+        Nothing was deleted if the table has as many rows as there are live and captured keys
+        together. Then no key is read.
         """
+        live_rows, recorded = (previous.rows, previous.relfilenodes) if previous else (0, "")
+        expected = live_rows + keys.count_added()
         if expected == table.rows:
             keys.set_none_deleted()
             return 0
@@ -228,7 +231,7 @@ class Capture:
             ranges = scanned.ranges
             try:
                 with reader.connection.transaction():
-                    if ranges.storage and ranges.storage == table.storage:
+                    if recorded and recorded == ranges.relfilenodes:
                         deleted = keys.find_deleted_in_sections(
                             reader.connection, scanned.rows, ranges.section_blocks, self._files
                         )
@@ -261,18 +264,19 @@ class Capture:
     def _write_live_keys(
         self, table: Table, keys: TableKeys, previous: tuple[KeyFile, ...], changes: int
     ) -> tuple[KeyFile, ...]:
-        if previous and not changes and not keys.has_all:
+        if previous and not changes and not keys.has_read_all:
             return previous
         path = self._files.new_path("parquet")
-        base, change_files = previous[:1], previous[1:]
-        base_rows = sum(file.rows for file in base)
-        total = changes + sum(file.rows for file in change_files)
-        if keys.has_all or total > _MAX_CHANGED_SHARE * base_rows:
-            return (self._put_keys(table, "base", path, keys.write_base(path)),)
-        if len(change_files) < _MAX_CHANGE_FILES:
-            return (*previous, self._put_keys(table, "change", path, keys.write_changes(path)))
-        merged = self._put_keys(table, "change", path, keys.write_merged_changes(path))
-        return (*base, merged)
+        if not keys.has_read_all:
+            base, change_files = previous[:1], previous[1:]
+            most = _MAX_CHANGED_SHARE * sum(file.rows for file in base)
+            total = changes + sum(file.rows for file in change_files)
+            if len(change_files) < _MAX_CHANGE_FILES and total <= most:
+                return (*previous, self._put_keys(table, "change", path, keys.write_changes(path)))
+            # The files may have the same keys.
+            if changes <= most and (merged := keys.write_merged_changes(path)) <= most:
+                return (*base, self._put_keys(table, "change", path, merged))
+        return (self._put_keys(table, "base", path, keys.write_base(path)),)
 
     def _put_keys(
         self, table: Table, kind: Literal["base", "change"], path: Path, rows: int

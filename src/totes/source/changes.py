@@ -157,20 +157,21 @@ class Chunk:
 class TableSize(NamedTuple):
     """A table's size: blocks of its largest partition, total bytes, and whether it has TOAST.
 
-    `storage` has the number of the file that each partition or child is stored in. A rewrite of the
-    table writes new files: as long as it is equal, no row has moved to another block unless it was
-    updated. It is empty if this is not known, because not all are tables of the access method heap.
+    `relfilenodes` has the OID and relfilenode of the table, and of each partition or child. A
+    rewrite of a table changes them: as long as they are equal, no row has moved to another block
+    unless it was updated. It is empty if this is not known, because not all use the access method
+    heap.
     """
 
     blocks: int
     size_bytes: int
     has_toast: bool
-    storage: str
+    relfilenodes: str
 
 
 def read_table_size(connection: psycopg.Connection, table: SourceTable) -> TableSize:
     """Return the present size of a table."""
-    ((blocks, size_bytes, toast_bytes, storage),) = connection.execute(
+    ((blocks, size_bytes, toast_bytes, relfilenodes),) = connection.execute(
         """
         SELECT coalesce(max(pg_relation_size(relid)), 0)
                    / current_setting('block_size')::bigint,
@@ -185,7 +186,7 @@ def read_table_size(connection: psycopg.Connection, table: SourceTable) -> Table
         """,
         [[table.oid, *table.members]],
     ).fetchall()
-    return TableSize(blocks, size_bytes, toast_bytes > 0, storage)
+    return TableSize(blocks, size_bytes, toast_bytes > 0, relfilenodes)
 
 
 def choose_section_blocks(blocks: int, step: int, members: int) -> int:
@@ -424,7 +425,7 @@ class Bucketing:
 
     @classmethod
     def for_table(cls, table: SourceTable, rows: int) -> Self:
-        """Return buckets of about 64 keys: few keys to read for a deletion, and a short list."""
+        """Return buckets of about 64 keys: few keys are checked for uniqueness."""
         integer = len(table.key) == 1 and table.key_columns[0].base in INTEGER_TYPES
         return cls(integer, min(max(rows >> _BUCKET_BITS, 1), 1 << 16))
 

@@ -5,9 +5,10 @@ and later `change` files have the keys that batches added, removed or found in a
 compares the sets.
 
 Every set has the block of the table in which each key's row is. A row that was not written since
-the last batch is still in the same block, unless the whole table was rewritten. So the rows that a
-section of blocks should have are known: those it had, without the ones written since, and the ones
-that were captured there. If it has fewer, some were deleted, and its keys are read.
+the last batch is still in the same block, unless the whole table was rewritten. A section is a run
+of adjacent blocks. Its expected rows are the live keys recorded there that this capture did not
+read, and the captured keys that are there now. If the source has fewer, some were deleted, and the
+keys of that section are read.
 
 The key columns are named k0, k1, … in all of these files, in the key's order. Names in the source
 may differ by case alone, which DuckDB does not distinguish.
@@ -49,7 +50,7 @@ _RAW_COPY_OPTIONS = "(FORMAT csv, HEADER false, DELIMITER '\x02', QUOTE '', ESCA
 
 
 class TableKeys:
-    """One table's keys in DuckDB: the relations `live`, `captured`, `placed` and `deleted`.
+    """One table's keys in DuckDB: the relations `live`, `captured`, `added_or_moved` and `deleted`.
 
     All but `deleted` have `_block`, the number of the block in which the row is.
     """
@@ -62,13 +63,13 @@ class TableKeys:
         self._by_key = f"USING ({self._keys})"
         self._captured = self._live = self._changed = ""
         """The relations as items of FROM. As views, DuckDB would open their files twice."""
-        self._all = ""
+        self._all_keys = ""
         """A relation of all keys that the source has, if they were read."""
 
     @property
-    def has_all(self) -> bool:
+    def has_read_all(self) -> bool:
         """Whether all keys of the source were read, with their present blocks."""
-        return bool(self._all)
+        return bool(self._all_keys)
 
     def extract_keys(self, lines: Path, into: Path, xmax: int | None = None) -> int:
         """Write keys, as in Chunk, to a Parquet file, in the same order; return their number.
@@ -107,7 +108,7 @@ class TableKeys:
             yield from (is_new for (is_new,) in flags)
 
     def define_captured(self, paths: Sequence[Path]) -> None:
-        """Define `captured`: key and `_xid` of the rows that this capture read."""
+        """Define `captured`: key, `_block` and `_xid` of the rows that this capture read."""
         empty = self._no_keys_sql(_BLOCK, XID)
         self._captured = f"({_read_parquet_sql(paths) or empty}) AS captured"
 
@@ -115,7 +116,6 @@ class TableKeys:
         """Define `live`: the keys after the last batch. `changes` are in the order of batches."""
         whole = f"({_read_parquet_sql(base) or self._no_keys_sql(_BLOCK)}) AS whole"
         whole_keys, changed_keys = map(self._keys_of, ("whole", "change"))
-        self._changed = f"({self._no_keys_sql('_live', _BLOCK)}) AS changed"
         self._live = f"(SELECT {whole_keys}, whole.{_BLOCK} FROM {whole}) AS live"
         if changes:
             order = f"list_position({_list_literal(changes)}, change.filename)"
@@ -138,20 +138,23 @@ class TableKeys:
         """
         return ", ".join(f"{relation}.{name}" for name in self._names)
 
-    def place_captured(self) -> tuple[int, int]:
-        """Define `placed`: the captured keys that are not live, or live in another block.
+    def find_added_or_moved(self) -> int:
+        """Define `added_or_moved`: the captured keys that are not live, or live in another block.
 
-        Return the number of keys that are not live, and the number of all in `placed`.
+        Return their number.
         """
-        placed = self._define_table(
-            "placed",
+        return self._define_table(
+            "added_or_moved",
             f"""
             SELECT {self._keys}, captured.{_BLOCK}, live.{_BLOCK} IS NULL AS _is_new
             FROM {self._captured} LEFT JOIN {self._live} {self._by_key}
             WHERE live.{_BLOCK} IS DISTINCT FROM captured.{_BLOCK}
             """,
         )
-        return self._count("SELECT count(*) FROM placed WHERE _is_new"), placed
+
+    def count_added(self) -> int:
+        """Return the number of captured keys that are not live; needs `added_or_moved`."""
+        return self._count("SELECT count(*) FROM added_or_moved WHERE _is_new")
 
     def check_unique(self, connection: psycopg.Connection, rows: int, *, whole: bool) -> None:
         """Raise SourceError if a captured key is NULL, or another row in the source has it, too.
@@ -196,7 +199,7 @@ class TableKeys:
 
         If a key column's type has changed (`same_types` is false), keys are compared as text.
         """
-        self._all = self._captured
+        self._all_keys = self._captured
         is_same_key = " AND ".join(
             f"live.{name} = captured.{name}"
             if same_types
@@ -219,16 +222,20 @@ class TableKeys:
 
         Return its size. No row may have moved to another block since its block was recorded.
         """
-        expected = self.count_expected_by_section(section_blocks)
+        last = max(rows, default=0)  # rows were deleted in blocks that no longer exist
+        expected = self.count_expected_by_section(section_blocks, last)
         sections = [one for one in sorted({*expected, *rows}) if expected[one] != rows.get(one, 0)]
         ranges = list(section_ranges(sections, section_blocks))
         present = self._read_keys(connection, ranges, files)
-        where = f"WHERE {_BLOCK} // {section_blocks} IN (SELECT unnest($sections::BIGINT[]))"
+        where = f"WHERE {_section(section_blocks, last)} IN (SELECT unnest($sections::BIGINT[]))"
         return self._define_deleted(present, where, {"sections": sections})
 
-    def count_expected_by_section(self, section_blocks: int) -> Counter[int]:
-        """Return the number of keys in each section of the table if no row was deleted."""
-        section = f"{_BLOCK} // {section_blocks}"
+    def count_expected_by_section(self, section_blocks: int, last: int) -> Counter[int]:
+        """Return the number of keys in each section of the table if no row was deleted.
+
+        Keys of sections after the `last` one count as keys of that.
+        """
+        section = _section(section_blocks, last)
         expected: Counter[int] = Counter()
         # One after the other: a UNION runs both at the same time, in twice the memory.
         for keys in (f"{self._live} ANTI JOIN {self._captured} {self._by_key}", self._captured):
@@ -241,7 +248,7 @@ class TableKeys:
     ) -> int:
         """Define `deleted` by reading all keys of the source, in `ranges`; return its size."""
         present = self._read_keys(connection, ranges, files)
-        self._all = _literal(present)
+        self._all_keys = _literal(present)
         return self._define_deleted(present)
 
     def _read_keys(
@@ -249,7 +256,7 @@ class TableKeys:
     ) -> Path:
         """Write the keys that the source has in some ranges to a Parquet file; return its path."""
         lines, present = files.new_path("jsonl"), files.new_path("parquet")
-        most = max((one.blocks for one in ranges), default=1)
+        most = max((one.blocks for one in ranges), default=1) * (1 + len(self._table.members))
         with lines.open("wb") as file:
             for some_ranges in batched(ranges, max(_KEY_BLOCKS // most, 1)):
                 if keys := read_keys(connection, self._table, some_ranges):
@@ -294,15 +301,15 @@ class TableKeys:
 
     def _changes_sql(self) -> str:
         return (
-            f"SELECT {self._keys}, true AS _live, {_BLOCK} FROM placed"
+            f"SELECT {self._keys}, true AS _live, {_BLOCK} FROM added_or_moved"
             f" UNION ALL SELECT {self._keys}, false, NULL FROM deleted"
         )
 
     def write_base(self, into: Path) -> int:
         """Write a base file: all live keys after this batch; return their number."""
         columns = f"{self._keys}, {_BLOCK}"
-        if self._all:
-            return self._copy(f"SELECT {columns} FROM {self._all}", into)
+        if self._all_keys:
+            return self._copy(f"SELECT {columns} FROM {self._all_keys}", into)
         return self._copy(
             f"""
             SELECT {columns} FROM {self._captured}
@@ -364,6 +371,11 @@ class TableKeys:
         return int(count)
 
 
+def _section(section_blocks: int, last: int) -> str:
+    """Return SQL for the section of `_block`."""
+    return f"least({_BLOCK} // {section_blocks}, {last})"
+
+
 def _read_parquet_sql(paths: Sequence[Path]) -> str:
     """Return SQL that reads all files in one scan: each branch of a UNION takes its own memory."""
     return f"SELECT * FROM read_parquet({_list_literal(paths)}, filename = true)" if paths else ""
@@ -381,10 +393,10 @@ def _raw_lines(path: Path) -> str:
 def _raw_integers(path: Path, names: Sequence[str]) -> str:
     """Return SQL that reads lines of integers: a third of the time that JSON takes.
 
-    After the integers `names` and `xmin`, `block` and `line` are the two parts of the ctid `(1,2)`.
+    A line is `names`, `xmin`, and the ctid, which is split at its comma: `7,1234,(0,1)`.
     """
     columns = ", ".join(f"{name}: 'BIGINT'" for name in (*names, "xmin"))
-    columns += ", block: 'VARCHAR', line: 'VARCHAR'"
+    columns += ", block: 'VARCHAR', row_number: 'VARCHAR'"
     return (
         f"read_csv({_literal(path)}, columns = {{{columns}}}, auto_detect = false,"
         " header = false, delim = ',', quote = '', escape = '', null_padding = false,"

@@ -117,10 +117,10 @@ class StoredLines:
 
 @dataclass(frozen=True)
 class TableRanges:
-    """The ranges of rows in each piece of a table, and its `storage` as in TableSize."""
+    """The ranges of rows in each piece of a table, and its `relfilenodes` as in TableSize."""
 
     pieces: list[list[RowRange]]
-    storage: str
+    relfilenodes: str
 
     @property
     def section_blocks(self) -> int:
@@ -214,7 +214,7 @@ class Scan:
         )
         starts = range(0, len(row_ranges), _CHUNKS_PER_PIECE)
         pieces = [row_ranges[start : start + _CHUNKS_PER_PIECE] for start in starts]
-        return TableRanges(pieces, size.storage)
+        return TableRanges(pieces, size.relfilenodes)
 
     def read_piece(self, plan: Plan, row_ranges: list[RowRange]) -> TablePiece:
         """Read one piece, and store files of at least _PART_BYTES."""

@@ -212,7 +212,10 @@ def _whole_lines(
 
 
 def has_only_short_lines(lines: bytes) -> bool:
-    """Return whether a line ends in each half of SHORT_LINE_BYTES; then no line is longer."""
+    """Return whether a line ends in each half of SHORT_LINE_BYTES: then no line is longer.
+
+    It is also false for some lines that are a little shorter.
+    """
     half = SHORT_LINE_BYTES // 2
     return all(lines.find(b"\n", at, at + half) >= 0 for at in range(0, len(lines), half))
 
