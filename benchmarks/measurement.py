@@ -40,8 +40,9 @@ class Measurement:
 class CopyMeasurement(Measurement):
     """A measurement of a copy from database to database, and how it compares with the source.
 
-    A row has arrived if the copy has it with the same values; otherwise a change is missed. A
-    delete is missed if the copy has a row that is no longer in the source.
+    `arrived` counts the rows that the copy has with the same values as the source, `changes_missed`
+    those that it lacks or has with other values, `deletes_missed` those that the source no longer
+    has.
     """
 
     arrived: int = 0

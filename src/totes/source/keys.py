@@ -222,7 +222,7 @@ class TableKeys:
 
         Return its size. No row may have moved to another block since its block was recorded.
         """
-        last = max(rows, default=0)  # rows were deleted in blocks that no longer exist
+        last = max(rows, default=0)  # a table that became smaller has lost the blocks after it
         expected = self.count_expected_by_section(section_blocks, last)
         sections = [one for one in sorted({*expected, *rows}) if expected[one] != rows.get(one, 0)]
         ranges = list(section_ranges(sections, section_blocks))

@@ -186,18 +186,21 @@ class BatchBuild:
         with self._convert_errors(f"Model {model.name} can't run"):
             first_batch = since or self.source.batch
             self._define_sources(model, state, first_batch, empty=deletes_only)
+            any_order = self._reads_only_short_lines(model, state)
             try:
                 rows = self._write_parquet(
                     quarantine.accept_or_fail(model.star, sql, deletes, valid_from),
                     path,
-                    any_order=self._reads_only_short_lines(model, state),
+                    any_order=any_order,
                 )
                 rejected = None
             except duckdb.InvalidInputException as error:
                 if REJECTED not in str(error):
                     raise
                 rows = self._write_parquet(
-                    quarantine.accepted_rows(model.star, sql, deletes, valid_from), path
+                    quarantine.accepted_rows(model.star, sql, deletes, valid_from),
+                    path,
+                    any_order=any_order,
                 )
                 rejects_sql = quarantine.rejected_rows(model.star, sql, deletes, valid_from)
                 rejected = None if only_keys else self._write_rejects(model, rejects_sql)
