@@ -25,7 +25,7 @@ import totes
 from totes.errors import LakeError
 from totes.lake.folder import FolderStore
 from totes.lake.manifest import (
-    FORMAT,
+    LOG_FORMAT,
     File,
     Manifest,
     ProcessedManifest,
@@ -287,7 +287,7 @@ def test_a_damaged_gzip_file_is_rejected(tampered: Tampered, data: bytes) -> Non
     ("at", "value", "message"),
     [
         (("batch",), 2, "is the manifest of number 2, not 1"),
-        (("format",), FORMAT + 1, "upgrade terrific-totes"),
+        (("format",), LOG_FORMAT + 1, "upgrade terrific-totes"),
     ],
 )
 def test_a_manifest_with_a_wrong_number_or_format_is_rejected(

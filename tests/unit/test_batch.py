@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from totes.errors import LakeError
 from totes.lake.key import validate_key
 from totes.lake.manifest import (
-    FORMAT,
+    LOG_FORMAT,
     RESERVED_PREFIXES,
     Heartbeat,
     Manifest,
@@ -54,7 +54,7 @@ def test_unknown_fields_are_ignored(manifest: AnyManifest) -> None:
 
 @PUBLISHED
 def test_a_newer_format_is_rejected(manifest: AnyManifest) -> None:
-    data = json.dumps({"format": FORMAT + 1, "batch": "in a new way"}).encode()
+    data = json.dumps({"format": LOG_FORMAT + 1, "batch": "in a new way"}).encode()
     with pytest.raises(LakeError, match=r"batches/1.json has format 2.*upgrade terrific-totes"):
         type(manifest).from_json(data, "batches/1.json")
 

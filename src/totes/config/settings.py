@@ -366,6 +366,12 @@ Users = Annotated[Names, AfterValidator(_check_users)]
 SecureUrl = Annotated[str | None, AfterValidator(_check_secure_url)]
 
 
+def _check_slot(name: str) -> str:
+    if not re.fullmatch("[a-z0-9_]{1,63}", name):
+        raise ValueError("must have at most 63 lower-case letters, digits and underscores")
+    return name
+
+
 class Settings(BaseSettings):
     """All settings, their meaning and default."""
 
@@ -412,6 +418,23 @@ class Settings(BaseSettings):
     source_schema: str = Field(default="public", description="the schema to ingest")
     exclude_tables: Names = Field(
         default=("_prisma_migrations",), description="tables not to ingest, separated by commas"
+    )
+    capture: Literal["scan", "log"] = Field(
+        default="scan",
+        description="scan: find changes by scanning the tables; log: read every version from the "
+        "source's write-ahead log, which needs REPLICATION, a publication and a slot",
+    )
+    log_slot: Annotated[str, AfterValidator(_check_slot)] = Field(
+        default="totes",
+        description="replication slot in the source, which the first capture from the log creates",
+    )
+    log_publication: str = Field(
+        default="totes", description="publication in the source, which `totes check` describes"
+    )
+    log_alarm: Megabytes = Field(
+        default=1000,
+        description="size of the write-ahead log that the slot retains in the source at which an "
+        "alert is sent",
     )
     star: Path | None = Field(
         default=None,

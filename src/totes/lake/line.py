@@ -1,17 +1,25 @@
-"""The lines of ingestion files: a JSON object per row, which begins with these two fields.
+"""The lines of ingestion files: a JSON object per row, which begins with these fields.
 
 `_op` is `upsert`, with all columns of the row, or `delete`, with the columns of the key. `_xid` is
 the 64-bit id of the transaction that wrote the row, as a string; null where there is none.
-Writers print UPSERT or DELETE, then `_xid`, then the columns, without spaces in between. Readers
-count lines by their first bytes, so every line begins like this.
+
+The files of a table that was read from the log (`of_log` in the manifest) have every version of a
+row, and two more fields. `_at` is the moment of the transaction's commit, in UTC with six fraction
+digits, and different for each transaction. `_seq` is an integer that orders the changes of one
+transaction.
+
+Writers print UPSERT or DELETE, then `_xid`, `_at` and `_seq`, then the columns, without spaces in
+between. Readers count lines by their first bytes, so every line begins like this.
 """
 
 from collections.abc import Mapping
 
 OPERATION = "_op"
 XID = "_xid"
+AT = "_at"
+SEQUENCE = "_seq"
 
-RESERVED_NAMES = frozenset({OPERATION, XID})
+RESERVED_NAMES = frozenset({OPERATION, XID, AT, SEQUENCE})
 """Names that no column of the source may have."""
 
 UPSERT = f'{{"{OPERATION}":"upsert"'

@@ -27,7 +27,14 @@ from totes.errors import LakeError
 _RESTORE = "Restore it from a backup."
 
 FORMAT = 1
-"""The format version that this program writes, and the newest that it reads."""
+"""The format version of manifests, except of batches with tables that were read from the log."""
+
+LOG_FORMAT = 2
+"""The format version of a batch with tables that were read from the log.
+
+It is the newest that this program reads. Programs that know only FORMAT reject it: they would take
+each line for the current state of its row.
+"""
 
 ERASURES_PREFIX = "erasures"
 """Prefix of the records of erased rows."""
@@ -155,6 +162,45 @@ class RatesState(_FrozenModel):
         return self
 
 
+LSN_PATTERN = "^[0-9A-F]{1,8}/[0-9A-F]{1,8}$"
+"""A position in the write-ahead log, as PostgreSQL prints it."""
+
+
+class LogState(_FrozenModel):
+    """How far the source's write-ahead log has been read.
+
+    All changes that the batches lack come from transactions that end after `position`.
+    """
+
+    slot: str = Field(description="name of the replication slot")
+    position: str = Field(pattern=LSN_PATTERN)
+    ahead: tuple[Count, ...] = Field(
+        default=(),
+        description="transactions that this batch or an earlier one contains although `snapshot` "
+        "does not see them: xid",
+    )
+    gap: str | None = Field(
+        default=None,
+        description="why versions between the previous batch and this one are missing: the log "
+        "could not be read, and the tables were scanned",
+    )
+
+
+class TableInLog(_FrozenModel):
+    """From when on the write-ahead log has all changes of a table."""
+
+    since: Count = Field(
+        description="the log has all changes of transactions with this xid or a later one"
+    )
+    definition: str = Field(
+        description="digest of the publication and of the catalogue's rows that define the table: "
+        "if it differs now, rows may have changed without a trace in the log"
+    )
+    class_xmin: Count = Field(
+        description="xmin of the table's row in pg_class, which a truncation changes"
+    )
+
+
 class Table(_FrozenModel):
     """One source table in one batch: columns, key, changes, and the live keys after it."""
 
@@ -185,6 +231,14 @@ class Table(_FrozenModel):
     )
     content: str | None = Field(
         default=None, description="digest of the rows of a table without a key"
+    )
+    of_log: bool = Field(
+        default=False,
+        description="the files contain every version, from the write-ahead log: their lines have "
+        "`_at`, the moment of the commit, and `_seq`, the order within a transaction",
+    )
+    in_log: TableInLog | None = Field(
+        default=None, description="None if the log does not have all changes of the table"
     )
     rates: RatesState | None = Field(
         default=None, description=f"only of {RATES}, the one table that is not from the source"
@@ -239,9 +293,9 @@ class _BaseManifest(_FrozenModel):
             raise LakeError(
                 f"{path} is not a manifest: {_first_detail(error)}. {_RESTORE}"
             ) from error
-        if version > FORMAT:
+        if version > LOG_FORMAT:
             raise LakeError(
-                f"{path} has format {version}, this program reads up to {FORMAT}: "
+                f"{path} has format {version}, this program reads up to {LOG_FORMAT}: "
                 "upgrade terrific-totes."
             )
         try:
@@ -273,6 +327,9 @@ class Manifest(_BaseManifest):
     left_out: dict[str, str] = Field(
         default_factory=dict, description="relations of the source that are not captured, and why"
     )
+    log: LogState | None = Field(
+        default=None, description="None if no batch so far was read from the log"
+    )
 
     @model_validator(mode="after")
     def _check_tables(self) -> Self:
@@ -281,6 +338,8 @@ class Manifest(_BaseManifest):
             raise ValueError("a table occurs twice")
         if any(table.rates and table.name != RATES for table in self.tables):
             raise ValueError(f"only {RATES} has rates")
+        if any(table.of_log for table in self.tables) and self.format < LOG_FORMAT:
+            raise ValueError(f"tables of the log need format {LOG_FORMAT}")
         return self
 
     @property
@@ -350,6 +409,12 @@ class Heartbeat(_FrozenModel):
 
     batch: Batch
     checked_at: Moment
+    position: str | None = Field(
+        default=None,
+        pattern=LSN_PATTERN,
+        description="up to here the write-ahead log has no changes after `batch`; None if it was "
+        "not read",
+    )
 
     @classmethod
     def from_json(cls, data: bytes, path: str) -> Self:
