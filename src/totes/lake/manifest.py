@@ -108,7 +108,7 @@ class KeyFile(File):
     """Parquet file of keys: all live keys of a table (`base`), or changes since then.
 
     Columns: the key columns in order (BIGINT if the source column is an integer, else VARCHAR),
-    `_block` BIGINT, the block of the source table in which the row is, and in a `change` file
+    `_block` BIGINT, the block of the source table in which the row is, -1 if unknown, and in a `change` file
     `_live` BOOLEAN, false if the key was deleted.
     """
 

@@ -142,6 +142,19 @@ def open_session(
     return session
 
 
+def open_replication_session(
+    dsn: Dsn, side: Side[Any], settings: Mapping[str, str], **parameters: str
+) -> Session:
+    """Open a session as `open_session` does, in which START_REPLICATION can be executed."""
+    session = _connect(dsn, side, {**parameters, "replication": "database"})
+    try:
+        _set(session, {**SETTINGS, **settings})
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
 @dataclass
 class _KeptSessions:
     """Idle sessions by what they were opened with, and the number of callers that keep them."""

@@ -9,30 +9,24 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal
 
 import duckdb
 import psycopg
 
 from totes.duckdb_engine import first_line
 from totes.errors import LakeError, SourceError
-from totes.lake.manifest import File, KeyFile, Manifest, Table
+from totes.lake.manifest import File, Manifest, Table
 from totes.postgres.sqlstate import is_caused_by_value
 from totes.progress import Progress
 from totes.source.catalogue import SourceTable
 from totes.source.changes import Horizon
 from totes.source.files import BatchFiles
+from totes.source.key_files import store_live_keys
 from totes.source.keys import TableKeys
 from totes.source.scan import CONNECTIONS, Plan, Reader, Scan, ScannedTable, StoredLines
 from totes.source.snapshot import Snapshot, snapshot_xmin
 
 log = logging.getLogger(__name__)
-
-_MAX_CHANGE_FILES = 16
-"""When there are so many change files, the next one replaces them."""
-
-_MAX_CHANGED_SHARE = 0.1
-"""With a larger share of changed keys a new base file is written."""
 
 _SMALL_TABLE_ROWS = 100
 """A table with more rows may lose more than half of them only with `--accept-deletes`."""
@@ -200,7 +194,9 @@ class Capture:
         return table.model_copy(
             update={
                 "files": files,
-                "keys": self._write_live_keys(table, keys, key_files, changed + deleted),
+                "keys": store_live_keys(
+                    self._files, table.name, keys, key_files, changed + deleted
+                ),
                 "relfilenodes": (
                     scanned.ranges if keys.has_read_all else previous or table
                 ).relfilenodes,
@@ -260,29 +256,6 @@ class Capture:
                 f"Table {table} lost {deleted} of its {rows} rows since the last batch: nothing "
                 "was captured. If this is expected, run `totes ingest --accept-deletes`."
             )
-
-    def _write_live_keys(
-        self, table: Table, keys: TableKeys, previous: tuple[KeyFile, ...], changes: int
-    ) -> tuple[KeyFile, ...]:
-        if previous and not changes and not keys.has_read_all:
-            return previous
-        path = self._files.new_path("parquet")
-        if not keys.has_read_all:
-            base, change_files = previous[:1], previous[1:]
-            most = _MAX_CHANGED_SHARE * sum(file.rows for file in base)
-            total = changes + sum(file.rows for file in change_files)
-            if len(change_files) < _MAX_CHANGE_FILES and total <= most:
-                return (*previous, self._put_keys(table, "change", path, keys.write_changes(path)))
-            # The files may have the same keys.
-            if changes <= most and (merged := keys.write_merged_changes(path)) <= most:
-                return (*base, self._put_keys(table, "change", path, merged))
-        return (self._put_keys(table, "base", path, keys.write_base(path)),)
-
-    def _put_keys(
-        self, table: Table, kind: Literal["base", "change"], path: Path, rows: int
-    ) -> KeyFile:
-        file = self._files.put_parquet(table.name, "keys", path, rows)
-        return KeyFile(kind=kind, **file.model_dump())
 
     def _write_unreadable(
         self, table: Table, keys: TableKeys, parts: list[StoredLines], previous: Table | None = None

@@ -45,6 +45,8 @@ _KEY_BLOCKS = 4096
 
 _BLOCK = "_block"
 
+_UNKNOWN_BLOCK = -1
+
 _RAW_COPY_OPTIONS = "(FORMAT csv, HEADER false, DELIMITER '\x02', QUOTE '', ESCAPE '')"
 """COPY options that write text unchanged: JSON contains no control characters."""
 
@@ -151,6 +153,62 @@ class TableKeys:
             WHERE live.{_BLOCK} IS DISTINCT FROM captured.{_BLOCK}
             """,
         )
+
+    def define_logged_changes(self, lines: Path) -> None:
+        """Define `logged` from the log's changes of one batch, in any order.
+
+        `lines` has a JSON object for each: k0, k1, …, `at` and `seq`, which order the changes, and
+        `op`: insert, update or delete.
+        """
+        columns = [*self._read_columns(), "json->>'at' AS at", "CAST(json->>'seq' AS BIGINT) AS seq"]
+        self._define_table(
+            "logged", f"SELECT {', '.join(columns)}, json->>'op' AS op FROM {_raw_lines(lines)}"
+        )
+
+    def add_truncation(self, at: str, sequence: int) -> int:
+        """Add deletions to `logged`: the keys that are live just before a truncation.
+
+        They are also in `deleted`. Return their number. Truncations are added in their order.
+        """
+        self._define_table(
+            "deleted",
+            f"""
+            WITH before AS (
+                SELECT {self._keys}, arg_max(op, {{'at': at, 'seq': seq}}) AS op
+                FROM logged WHERE (at, seq) < ($at, $seq) GROUP BY {self._keys}
+            )
+            SELECT {self._keys} FROM before WHERE op <> 'delete'
+            UNION ALL SELECT {self._keys} FROM {self._live} ANTI JOIN before {self._by_key}
+            """,
+            {"at": at, "seq": sequence},
+        )
+        return self._count(
+            f"INSERT INTO logged SELECT {self._keys}, $at, $seq, 'delete' FROM deleted",
+            {"at": at, "seq": sequence},
+        )
+
+    def find_logged_changes(self) -> tuple[int, int]:
+        """Define `added_or_moved` and `deleted` from `logged`; return their sizes.
+
+        The log has no blocks, and an update may move a row: blocks are unknown after this.
+        """
+        self._define_table(
+            "net",
+            f"""
+            SELECT {self._keys}, arg_min(op, {{'at': at, 'seq': seq}}) = 'insert' AS was_absent,
+                arg_max(op, {{'at': at, 'seq': seq}}) <> 'delete' AS is_live
+            FROM logged GROUP BY {self._keys}
+            """,
+        )
+        added = self._define_table(
+            "added_or_moved",
+            f"SELECT {self._keys}, {_UNKNOWN_BLOCK} AS {_BLOCK} FROM net WHERE was_absent AND is_live",
+        )
+        self._captured = "added_or_moved AS captured"
+        deleted = self._define_table(
+            "deleted", f"SELECT {self._keys} FROM net WHERE NOT was_absent AND NOT is_live"
+        )
+        return added, deleted
 
     def count_added(self) -> int:
         """Return the number of captured keys that are not live; needs `added_or_moved`."""
@@ -276,15 +334,15 @@ class TableKeys:
             parameters,
         )
 
-    def write_deletes(self, into: Path) -> None:
-        """Write a delete line for each key in `deleted`."""
+    def write_deletes(self, into: Path, start: str = DELETE_WITHOUT_XID) -> None:
+        """Write a line for each key in `deleted`; `start` precedes its first column."""
         columns = zip(self._names, self._table.key_columns, strict=True)
         fields = " || ',' || ".join(
             _literal(json.dumps(column.name, ensure_ascii=False) + ":")
             + f" || {_json_sql(name, column)}"
             for name, column in columns
         )
-        line = f"{_literal(DELETE_WITHOUT_XID)} || {fields} || '}}'"
+        line = f"{_literal(start)} || {fields} || '}}'"
         self._copy(f"SELECT {line} FROM deleted", into, _RAW_COPY_OPTIONS)
 
     def write_changes(self, into: Path) -> int:
@@ -366,8 +424,8 @@ class TableKeys:
     def _copy(self, query: str, into: Path, options: str = "(FORMAT parquet)") -> int:
         return self._count(f"COPY ({query}) TO {_literal(into)} {options}")
 
-    def _count(self, statement: str) -> int:
-        ((count,),) = self._engine.execute(statement).fetchall()
+    def _count(self, statement: str, parameters: dict[str, object] | None = None) -> int:
+        ((count,),) = self._engine.execute(statement, parameters).fetchall()
         return int(count)
 
 

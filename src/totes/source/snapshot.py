@@ -125,6 +125,22 @@ def snapshot_xmax(snapshot: str) -> int:
     return int(snapshot.split(":")[1])
 
 
+class VisibleTransactions:
+    """The transactions that a pg_current_snapshot() sees, given as text: `xmin:xmax:xip,…`.
+
+    The snapshot does not list subtransactions: ask only for ids of top-level transactions.
+    """
+
+    def __init__(self, snapshot: str) -> None:
+        xmin, xmax, running = snapshot.split(":")
+        self._xmin, self._xmax = int(xmin), int(xmax)
+        self._running = frozenset(map(int, filter(None, running.split(","))))
+
+    def sees(self, xid: int) -> bool:
+        """Return whether the changes of a committed transaction, of 64-bit id, are visible."""
+        return xid < self._xmin or (xid < self._xmax and xid not in self._running)
+
+
 @contextmanager
 def open_snapshot(dsn: Dsn, scope: CaptureScope) -> Iterator[Snapshot]:
     """Yield a Snapshot; the end of the block closes it and releases its locks."""

@@ -1,0 +1,262 @@
+"""Capture from the log: writes all versions that a batch's transactions wrote.
+
+A transaction belongs to a batch if the snapshot of the batch sees it, and the snapshot of the batch
+before does not, unless that contains it already. So each batch is a snapshot, whether its tables
+were read from the log or scanned, and the next batch can use the other way.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+
+import duckdb
+
+from totes.duckdb_engine import open_engine
+from totes.lake.line import DELETE
+from totes.lake.manifest import File, Manifest, Table, TableInLog
+from totes.progress import Progress
+from totes.source.catalogue import SourceTable
+from totes.source.files import BatchFiles
+from totes.source.key_files import fits_change_file, store_live_keys
+from totes.source.keys import TableKeys
+from totes.source.log.publication import PublishedTable
+from totes.source.log.transactions import MOMENT_MARK, TableChanges, Transaction, TransactionReader
+from totes.source.snapshot import Snapshot, VisibleTransactions, snapshot_xmin
+
+_TICK = timedelta(microseconds=1)
+
+UNCHANGED: Mapping[str, object] = MappingProxyType(
+    {"files": (), "whole": False, "repeats": None, "of_log": False}
+)
+"""Fields of the manifest's entry of a table without changes."""
+
+_PART_BYTES = 48 << 20
+"""Lines of one table are stored as a file once they have so many bytes."""
+
+
+@dataclass
+class _TableLines:
+    """Local files of one table's changes, and the files that were stored already."""
+
+    lines: Path
+    keys: Path
+    counts: Counter[str] = field(default_factory=Counter)
+    truncations: list[tuple[Transaction, str, int]] = field(default_factory=list)
+    stored: list[File] = field(default_factory=list)
+
+
+class LogCapture:
+    """The tables of one batch that are read from the log, from `previous` up to a snapshot."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        previous: Manifest,
+        published: Mapping[str, PublishedTable],
+        files: BatchFiles,
+        progress: Progress,
+    ) -> None:
+        self.captured_at = previous.captured_at
+        """The moment of the last transaction that was taken."""
+        self.taken: list[int] = []
+        """The ids of the transactions in the batch that changed a table."""
+        self.scan_reasons = find_scan_reasons(snapshot, previous, published)
+        """Why a table must be scanned in this batch, by table."""
+        self._snapshot = snapshot
+        self._previous = previous
+        self._published = published
+        self._files = files
+        self._progress = progress
+        self._lines: dict[str, _TableLines] = {}
+        self._truncated_by: dict[str, set[int]] = {}
+        self._taken_from = VisibleTransactions(previous.snapshot)
+        self._taken_to = VisibleTransactions(snapshot.text)
+        self._ahead = frozenset(previous.log.ahead if previous.log else ())
+        self._current = {
+            table.name: table
+            for table in snapshot.catalogue.tables
+            if table.name not in self.scan_reasons
+        }
+
+    def read(self, reader: TransactionReader, until: int, quiet_seconds: float) -> bool:
+        """Take the transactions up to a position; return whether the reader has reached it."""
+        withheld = []
+        tables, xmax = self._current.values(), self._snapshot.xmax
+        for transaction in reader.read(tables, xmax, until, quiet_seconds):
+            if not self._taken_to.sees(transaction.xid):
+                # Committed, but for others still running: after the snapshot, or its commit waits
+                # for a synchronous standby.
+                withheld.append(transaction)
+                continue
+            is_delivered = self._taken_from.sees(transaction.xid) or transaction.xid in self._ahead
+            if not is_delivered:
+                self._take(transaction)
+            transaction.close()
+        reader.withheld = withheld
+        return reader.stream.position >= until
+
+    def find_altered(self) -> None:
+        """Add to `scan_reasons` the tables that may have been altered without a trace in the log.
+
+        Call it when the log was read up to the snapshot.
+        """
+        for name in [*self._current]:
+            in_log = self._entry(name).in_log
+            class_xmin = self._published[name].class_xmin
+            is_same = in_log is not None and in_log.class_xmin == class_xmin
+            if not (is_same or class_xmin in self._truncated_by.get(name, ())):
+                self._scan(name, "the table was altered")
+
+    def _entry(self, name: str) -> Table:
+        entry = self._previous.table(name)
+        if entry is None:
+            raise AssertionError  # find_scan_reasons has it
+        return entry
+
+    def _take(self, transaction: Transaction) -> None:
+        changed = {
+            name: changes
+            for name, changes in transaction.changes.items()
+            if name not in self.scan_reasons
+        }
+        if not changed:
+            return
+        self.captured_at = max(transaction.committed_at, self.captured_at + _TICK)
+        moment = self.captured_at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self.taken.append(transaction.xid)
+        for name, changes in changed.items():
+            if changes.problem or changes.table != self._current[name]:
+                self._scan(name, changes.problem or "the table was altered")
+            else:
+                self._write(name, transaction, changes, moment)
+
+    def _scan(self, name: str, reason: str) -> None:
+        self.scan_reasons[name] = reason
+        self._lines.pop(name, None)
+
+    def _write(
+        self, name: str, transaction: Transaction, changes: TableChanges, moment: str
+    ) -> None:
+        target = self._lines.get(name)
+        if target is None:
+            target = self._lines[name] = _TableLines(
+                self._files.new_path("jsonl"), self._files.new_path("jsonl")
+            )
+        mark = moment.encode()
+        for path, spool in ((target.lines, changes.lines), (target.keys, changes.keys)):
+            with path.open("ab") as file:
+                for block in spool.blocks():
+                    file.write(block.replace(MOMENT_MARK, mark))
+        target.counts.update(rows=changes.upserts + changes.deletes, deletes=changes.deletes)
+        self._progress.advance(changes.upserts + changes.deletes)
+        target.truncations += ((transaction, moment, place) for place in changes.truncations)
+        if changes.truncations:
+            self._truncated_by.setdefault(name, set()).add(transaction.xid % (1 << 32))
+        if target.lines.stat().st_size >= _PART_BYTES:
+            self._store(name, target)
+
+    def _store(self, name: str, target: _TableLines) -> None:
+        if target.counts["rows"]:
+            file = self._files.put_lines(
+                name, target.lines, rows=target.counts["rows"], deletes=target.counts["deletes"]
+            )
+            target.stored.append(file)
+            target.counts.clear()
+
+    def store_tables(self) -> dict[str, Table]:
+        """Store all lines; return the manifest's entries of the tables, without scanned ones."""
+        entries = {
+            name: self._entry(name).model_copy(update=UNCHANGED)
+            for name in self._current
+            if name not in self.scan_reasons
+        }
+        if self._lines:
+            with open_engine(self._files.scratch) as engine:
+                for name, lines in self._lines.items():
+                    table = self._current[name]
+                    entries[name] = self._store_table(engine, table, entries[name], lines)
+        return entries
+
+    def _store_table(
+        self,
+        engine: duckdb.DuckDBPyConnection,
+        table: SourceTable,
+        previous: Table,
+        target: _TableLines,
+    ) -> Table:
+        keys = TableKeys(engine, table)
+        keys.define_logged_changes(target.keys)
+        if target.truncations:
+            self._define_live(keys, previous)
+        truncated = []
+        for transaction, moment, place in target.truncations:
+            lines = self._files.new_path("jsonl")
+            if deletes := keys.add_truncation(moment, place):
+                start = transaction.line_start(DELETE, place).replace(MOMENT_MARK, moment.encode())
+                keys.write_deletes(lines, start.decode())
+                truncated.append(
+                    self._files.put_lines(table.name, lines, rows=deletes, deletes=deletes)
+                )
+            if previous.in_log:
+                class_xmin = transaction.xid % (1 << 32)
+                in_log = previous.in_log.model_copy(update={"class_xmin": class_xmin})
+                previous = previous.model_copy(update={"in_log": in_log})
+        added, deleted = keys.find_logged_changes()
+        if not fits_change_file(previous.keys, added + deleted) and not target.truncations:
+            self._define_live(keys, previous)
+        self._store(table.name, target)
+        return previous.model_copy(
+            update={
+                "files": (*target.stored, *truncated),
+                "of_log": True,
+                "rows": previous.rows + added - deleted,
+                "keys": store_live_keys(
+                    self._files, table.name, keys, previous.keys, added + deleted
+                ),
+                "relfilenodes": "",  # an update may have moved a row to another block
+            }
+        )
+
+    def _define_live(self, keys: TableKeys, previous: Table) -> None:
+        keys.define_live(
+            [self._files.fetch(file) for file in previous.keys if file.kind == "base"],
+            [self._files.fetch(file) for file in previous.keys if file.kind == "change"],
+        )
+
+
+def find_scan_reasons(
+    snapshot: Snapshot, previous: Manifest, published: Mapping[str, PublishedTable]
+) -> dict[str, str]:
+    """Return why the log can't have all changes of a table since a batch, by table."""
+    reasons = {}
+    for table in snapshot.catalogue.tables:
+        entry, now = previous.table(table.name), published[table.name]
+        if now.reason:
+            reasons[table.name] = now.reason
+        elif entry is None or entry.key != table.key or entry.fingerprint != table.fingerprint:
+            reasons[table.name] = "it is new, or was altered"
+        elif entry.unreadable:
+            reasons[table.name] = "it has values that can't be read"
+        elif entry.in_log is None or entry.in_log.definition != now.definition:
+            reasons[table.name] = "it was added to the publication, or altered"
+        elif snapshot_xmin(previous.snapshot) < entry.in_log.since:
+            reasons[table.name] = "transactions are running that may have begun before that"
+    return reasons
+
+
+def describe_in_log(
+    table: SourceTable, previous: Table | None, now: PublishedTable, xmax: int
+) -> TableInLog | None:
+    """Return from when on the log has all changes of a table that was scanned now.
+
+    `xmax` is that of the scan's snapshot: later transactions see the publication as it is now.
+    """
+    if now.reason:
+        return None
+    before = previous.in_log if previous and previous.fingerprint == table.fingerprint else None
+    is_known = before is not None and before.definition == now.definition
+    since = before.since if before is not None and is_known else xmax
+    return TableInLog(since=since, definition=now.definition, class_xmin=now.class_xmin)

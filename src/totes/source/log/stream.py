@@ -1,0 +1,129 @@
+"""The stream of a replication slot: PostgreSQL's replication protocol, over psycopg's libpq.
+
+The server sends the messages of its plug-in pgoutput, a transaction at a time in the order of the
+commits, and keepalives. It keeps the log until a status message confirms that it is not needed.
+See the chapters Streaming Replication Protocol and Logical Streaming Replication Protocol of
+PostgreSQL's documentation.
+"""
+
+import select
+import struct
+import time
+from collections.abc import Iterator
+
+import psycopg
+from psycopg import pq, sql
+
+from totes.config.settings import Dsn
+from totes.postgres.session import SOURCE, open_replication_session
+from totes.source.session import SETTINGS
+
+_SESSION = {
+    name: value for name, value in SETTINGS.items() if name in {"search_path", "lock_timeout"}
+} | {
+    # A server that shuts down waits for a client that is silent, such as during a long load.
+    "wal_sender_timeout": "10s",
+}
+
+_EPOCH_SECONDS = 946_684_800
+"""2000-01-01 UTC, from which PostgreSQL counts microseconds."""
+
+_STATUS_SECONDS = 0.05
+"""How often the server is asked for its position while nothing comes."""
+
+_LOG_DATA, _KEEPALIVE = b"wk"
+
+
+class LogStream:
+    """An open stream; it starts at the position that the slot has confirmed.
+
+    Methods raise psycopg.Error if the server ends the stream.
+    """
+
+    def __init__(self, dsn: Dsn, slot: str, publication: str) -> None:
+        self._session = open_replication_session(
+            dsn, SOURCE, _SESSION, application_name="totes log"
+        )
+        self._connection = self._session.pgconn
+        self.position = 0
+        """All transactions that end before it have been received."""
+        self._confirmed = 0
+        self._asked_at = 0.0
+        try:
+            self._start(slot, publication)
+        except BaseException:
+            self.close()
+            raise
+        self._readable = select.poll()
+        self._readable.register(self._connection.socket, select.POLLIN)
+
+    def _start(self, slot: str, publication: str) -> None:
+        command = sql.SQL(
+            "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '1', publication_names {})"
+        ).format(
+            sql.Identifier(slot),
+            sql.Literal(sql.Identifier(publication).as_string(self._session)),
+        )
+        result = self._connection.exec_(command.as_bytes(self._session))
+        if result.status != pq.ExecStatus.COPY_BOTH:
+            raise self._error(result)
+
+    def messages(self, seconds: float) -> Iterator[bytes]:
+        """Yield pgoutput's messages until no message and no progress came for `seconds`.
+
+        The end of a transaction, and every keepalive, advances `position`; the caller stops when
+        that is far enough.
+        """
+        quiet_since = time.monotonic()
+        while True:
+            size, data = self._connection.get_copy_data(1)
+            if size > 0:
+                if data[0] == _LOG_DATA:
+                    yield bytes(data[25:])
+                    quiet_since = time.monotonic()
+                elif data[0] == _KEEPALIVE:
+                    position, _, must_reply = struct.unpack_from("!Qqb", data, 1)
+                    if must_reply:
+                        self._send_status()
+                    if position > self.position:
+                        self.position = position
+                        quiet_since = time.monotonic()
+                    yield b""
+            elif size == 0:
+                now = time.monotonic()
+                if now - quiet_since >= seconds:
+                    return
+                if now - self._asked_at >= _STATUS_SECONDS:
+                    self._send_status(ask=True)
+                wait_seconds = min(_STATUS_SECONDS, seconds - (now - quiet_since))
+                if self._readable.poll(wait_seconds * 1000):
+                    self._connection.consume_input()
+            else:
+                raise self._error(self._connection.get_result())
+
+    def confirm(self, position: int) -> None:
+        """Let the server remove the log up to a position."""
+        if position > self._confirmed:
+            self._confirmed = position
+            self._send_status()
+
+    def _send_status(self, *, ask: bool = False) -> None:
+        """Send the confirmed position; with `ask`, the server answers with a keepalive."""
+        clock = int((time.time() - _EPOCH_SECONDS) * 1_000_000)
+        position = self._confirmed
+        status = struct.pack("!cQQQqb", b"r", position, position, position, clock, ask)
+        self._connection.put_copy_data(status)
+        self._connection.flush()
+        self._asked_at = time.monotonic()
+
+    def _error(self, result: pq.abc.PGresult | None) -> psycopg.Error:
+        if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
+            error = psycopg.errors.error_from_result(result)
+        else:
+            error = psycopg.OperationalError(self._connection.get_error_message())
+        error.__dict__["side"] = SOURCE
+        return error
+
+    def close(self) -> None:
+        """End the stream."""
+        self._session.close()

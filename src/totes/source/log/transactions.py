@@ -1,0 +1,232 @@
+"""The committed transactions of a slot, each with the lines of the rows that it wrote."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import IO
+
+from totes.lake.line import AT, DELETE, SEQUENCE, UPSERT, XID
+from totes.lake.manifest import MAX_LINE_BYTES
+from totes.source.catalogue import SourceTable
+from totes.source.log import pgoutput
+from totes.source.log.pgoutput import Relation, Unchanged, Values
+from totes.source.log.stream import LogStream
+
+MOMENT_MARK = b"\0"
+"""Stands for the moment in the lines of a transaction. Neither JSON nor PostgreSQL's text has it."""
+
+_MEMORY_BYTES = 1 << 18
+"""The bytes of one table's changes in a transaction that stay in memory."""
+
+_BLOCK_BYTES = 1 << 20
+
+
+class Spool:
+    """Bytes that are appended: in memory, and once they are many, in a temporary file."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._file: IO[bytes] | None = None
+
+    def append(self, content: bytes) -> None:
+        """Append bytes."""
+        self._parts.append(content)
+        self._size += len(content)
+        if self._size > _MEMORY_BYTES:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="totes-log-")  # noqa: SIM115  closed by `close`
+            self._file.write(b"".join(self._parts))
+            self._parts, self._size = [], 0
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the content in blocks."""
+        if self._file is not None:
+            self._file.seek(0)
+            while block := self._file.read(_BLOCK_BYTES):
+                yield block
+        yield b"".join(self._parts)
+
+    def close(self) -> None:
+        """Delete the temporary file."""
+        if self._file is not None:
+            self._file.close()
+
+
+@dataclass
+class TableChanges:
+    """What a transaction wrote to one table, as it was defined in `table`.
+
+    `lines` are lines of an ingestion file, with MOMENT_MARK instead of the moment. `keys` has a
+    JSON line for each of them, in the same order: the key columns as k0, k1, …, `at`, `seq`, and
+    `op`: insert, update or delete, as if a changed key were a deletion and an insertion.
+    `truncations` are the places in the order of the transaction's
+    changes at which the table was emptied. `problem` says why the log does not have all changes;
+    it is empty if it has.
+    """
+
+    table: SourceTable
+    lines: Spool = field(default_factory=Spool)
+    keys: Spool = field(default_factory=Spool)
+    upserts: int = 0
+    deletes: int = 0
+    truncations: list[int] = field(default_factory=list)
+    problem: str = ""
+
+
+@dataclass
+class Transaction:
+    """A committed transaction: its 64-bit id, and where its commit record starts and ends."""
+
+    xid: int
+    committed_at: datetime
+    position: int = 0
+    end: int = 0
+    changes: dict[str, TableChanges] = field(default_factory=dict)
+    """By table; without the tables that are not captured from the log."""
+
+    _sequence: int = 0
+
+    def write(
+        self, relation: Relation, old: Values | None, new: Values | None, *, is_insert: bool
+    ) -> None:
+        """Add the line of an inserted, updated or deleted row; two if its key changed."""
+        if (changes := self._changes_of(relation)) is None:
+            return
+        if new is not None and Unchanged in new:
+            changes.problem = "an update left values in TOAST unchanged, and the log lacks them"
+            return
+        key = relation.key_fields(new) if new is not None else None
+        old_key = relation.key_fields(old) if old is not None else key
+        if old_key is not None and old_key != key:
+            changes.deletes += 1
+            self._write_line(changes, DELETE, *old_key, "delete")
+            is_insert = True
+        if new is not None and key is not None:
+            changes.upserts += 1
+            kind = "insert" if is_insert else "update"
+            self._write_line(changes, UPSERT, relation.row_fields(new), key[1], kind)
+
+    def truncate(self, relation: Relation) -> None:
+        """Add the truncation of a table."""
+        if (changes := self._changes_of(relation)) is not None:
+            self._sequence += 1
+            changes.truncations.append(self._sequence)
+
+    def line_start(self, operation: str, sequence: int) -> bytes:
+        """Return the start of a line, up to the first column."""
+        return (
+            f'{operation},"{XID}":"{self.xid}","{AT}":"{MOMENT_MARK.decode()}"'
+            f',"{SEQUENCE}":{sequence},'
+        ).encode()
+
+    def close(self) -> None:
+        """Delete the temporary files."""
+        for changes in self.changes.values():
+            changes.lines.close()
+            changes.keys.close()
+
+    def _changes_of(self, relation: Relation) -> TableChanges | None:
+        """Return the changes to a table; None if they are not captured or can't be decoded."""
+        if relation.table is None:
+            return None
+        name = relation.table.name
+        changes = self.changes.get(name)
+        if changes is None:
+            changes = self.changes[name] = TableChanges(relation.table)
+        if changes.table != relation.table:
+            changes.problem = "the table was altered in a transaction that wrote to it"
+        changes.problem = changes.problem or relation.problem
+        return None if changes.problem else changes
+
+    def _write_line(
+        self, changes: TableChanges, operation: str, fields: bytes, key: bytes, kind: str
+    ) -> None:
+        self._sequence += 1
+        if len(fields) > MAX_LINE_BYTES - 256:
+            changes.problem = f"a row has more than {MAX_LINE_BYTES} bytes as JSON"
+            return
+        changes.lines.append(self.line_start(operation, self._sequence) + fields + b"}\n")
+        changes.keys.append(
+            b'{%b,"at":"%b","seq":%d,"op":"%b"}\n'
+            % (key, MOMENT_MARK, self._sequence, kind.encode())
+        )
+
+
+class TransactionReader:
+    """Reads a slot's transactions one after the other, in the order of their commits."""
+
+    def __init__(self, stream: LogStream) -> None:
+        self.stream = stream
+        self.withheld: list[Transaction] = []
+        """Transactions that were read and not accepted: `read` yields them again, first."""
+        self._relations: dict[int, Relation] = {}
+        self._tables: Mapping[int, SourceTable] = {}
+        self._xmax = 0
+        self._current: Transaction | None = None
+
+    @property
+    def settled_position(self) -> int:
+        """All transactions that end before it were read and accepted."""
+        return min([one.position for one in self.withheld], default=self.stream.position)
+
+    def read(
+        self, tables: Iterable[SourceTable], xmax: int, until: int, quiet_seconds: float
+    ) -> Iterator[Transaction]:
+        """Yield committed transactions until the position `until`.
+
+        tables: those to capture from the log. xmax: of the newest snapshot; the log has 32-bit ids,
+        which are widened to the nearest of 64 bits. The iteration ends early if the server is quiet
+        for `quiet_seconds`: `stream.position` is then before `until`. A transaction that is not
+        accepted must be put in `withheld` by the caller.
+        """
+        self._tables, self._xmax = {table.oid: table for table in tables}, xmax
+        for relation in self._relations.values():
+            relation.use(self._tables)
+        withheld, self.withheld = self.withheld, []
+        yield from withheld
+        if self.stream.position >= until:
+            return
+        for message in self.stream.messages(quiet_seconds):
+            if message and (transaction := self._decode(message)) is not None:
+                yield transaction
+            if self.stream.position >= until and self._current is None:
+                return
+
+    def _decode(self, message: bytes) -> Transaction | None:
+        """Decode one message; return the transaction that it ends."""
+        kind = message[0]
+        current = self._current
+        if kind == pgoutput.RELATION:
+            relation = pgoutput.read_relation(message)
+            relation.use(self._tables)
+            self._relations[relation.oid] = relation
+        elif kind == pgoutput.BEGIN:
+            begin = pgoutput.read_begin(message)
+            self._current = Transaction(self._widen(begin.xid), begin.committed_at)
+        elif current is None:
+            return None
+        elif kind in {pgoutput.INSERT, pgoutput.UPDATE, pgoutput.DELETE}:
+            change = pgoutput.read_change(message)
+            current.write(
+                self._relations[change.oid],
+                change.old,
+                change.new,
+                is_insert=kind == pgoutput.INSERT,
+            )
+        elif kind == pgoutput.TRUNCATE:
+            for oid in pgoutput.read_truncate(message):
+                current.truncate(self._relations[oid])
+        elif kind == pgoutput.COMMIT:
+            commit = pgoutput.read_commit(message)
+            current.position, current.end = commit.position, commit.end
+            self.stream.position = max(self.stream.position, commit.end)
+            self._current = None
+            return current
+        return None
+
+    def _widen(self, xid: int) -> int:
+        """Return the 64-bit id nearest to the snapshot's xmax with these low 32 bits."""
+        distance = (xid - self._xmax + (1 << 31)) % (1 << 32) - (1 << 31)
+        return self._xmax + distance
