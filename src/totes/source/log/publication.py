@@ -1,0 +1,163 @@
+"""What the publication and the catalogue say about each captured table.
+
+A table whose changes the log does not have exactly is scanned, and the reason is reported.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from totes.source.catalogue import SourceTable
+
+_QUERY = files(__package__).joinpath("publication.sql").read_text()
+
+_SCHEMAS = sql.SQL(
+    "SELECT pnpubid AS pubid, pnnspid AS schema, oid, xmin FROM pg_publication_namespace"
+)
+_NO_SCHEMAS = sql.SQL(
+    "SELECT NULL::oid AS pubid, NULL::oid AS schema, NULL::oid AS oid, NULL::xid AS xmin"
+    " WHERE false"
+)
+_FIRST_VERSION_WITH_SCHEMAS = 150000
+
+_TOAST_QUERY = """
+SELECT oid::bigint FROM pg_class
+WHERE oid = ANY(%s::oid[]) AND reltoastrelid <> 0 AND relreplident <> 'f'
+"""
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """What the publication and the catalogue say about one captured table.
+
+    `definition` is a digest: if it differs, rows may have changed without a trace in the log.
+    It does not notice a replica identity that was changed and changed back; `class_xmin` does.
+    `class_xmin` is the 32-bit xmin of the table's row in pg_class, which TRUNCATE changes, too.
+    `reason` says why the log does not have all changes of the table exactly; empty if it has.
+    """
+
+    definition: str
+    class_xmin: int
+    reason: str
+
+
+_DROPPED = PublishedTable("", 0, "it no longer exists")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of `publication.sql`."""
+
+    oid: int
+    class_xmin: int
+    definition: str
+    publication_exists: bool
+    published: bool
+    is_partition: bool
+    identity: str
+    identity_is_key: bool
+    key_is_deferrable: bool
+    filtered: bool
+    left_out_operations: list[str]
+    left_out_columns: list[str]
+    left_out_generated: list[str]
+
+
+def read_publication(
+    connection: psycopg.Connection, publication: str, tables: Sequence[SourceTable]
+) -> dict[str, PublishedTable]:
+    """Return by name what is known about each of `tables`, as a new snapshot sees it.
+
+    Every role may run the query, and it waits for no lock. A table or publication that does not
+    exist is a reason, not an error.
+    """
+    has_schemas = connection.info.server_version >= _FIRST_VERSION_WITH_SCHEMAS
+    query = sql.SQL(_QUERY).format(schemas=_SCHEMAS if has_schemas else _NO_SCHEMAS)
+    encoding = connection.info.parameter_status("server_encoding")
+    with connection.cursor(row_factory=class_row(_Row)) as cursor:
+        cursor.execute(
+            query, {"publication": publication, "tables": [table.oid for table in tables]}
+        )
+        rows = {row.oid: row for row in cursor}
+    return {
+        table.name: PublishedTable(
+            rows[table.oid].definition,
+            rows[table.oid].class_xmin,
+            _reason(table, rows[table.oid], publication, encoding),
+        )
+        if table.oid in rows
+        else _DROPPED
+        for table in tables
+    }
+
+
+def find_toasted_tables(
+    connection: psycopg.Connection, tables: Sequence[SourceTable]
+) -> list[SourceTable]:
+    """Return the tables that may be scanned although the log has their changes.
+
+    PostgreSQL stores large values apart (TOAST). An update that leaves one unchanged does not
+    write it to the log again, unless the table has REPLICA IDENTITY FULL.
+    """
+    rows = connection.execute(_TOAST_QUERY, [[table.oid for table in tables]]).fetchall()
+    oids = {oid for (oid,) in rows}
+    return [table for table in tables if table.oid in oids]
+
+
+def _reason(table: SourceTable, row: _Row, publication: str, encoding: str | None) -> str:
+    return (
+        _reason_of_server(encoding)
+        or _reason_of_table(table, row)
+        or _reason_of_publication(row, publication)
+    )
+
+
+def _reason_of_server(encoding: str | None) -> str:
+    if encoding == "SQL_ASCII":
+        return "the server's encoding SQL_ASCII does not guarantee UTF-8"
+    return ""
+
+
+def _reason_of_table(table: SourceTable, row: _Row) -> str:
+    """Return why no publication can have all changes of the table; empty if one can."""
+    if table.partitioned:
+        return "it is partitioned"
+    if row.is_partition:
+        return "it is a partition"
+    if table.has_children:
+        return "other tables inherit from it"
+    if not table.key:
+        return "it has no primary key"
+    match row.identity:
+        case "n":
+            return "its replica identity is NOTHING"
+        # The log then has the columns of that index where a row's old key is needed.
+        case "i" if not row.identity_is_key:
+            return "its replica identity is an index that is not the primary key's"
+        case "d" | "i" if row.key_is_deferrable:
+            return "its primary key is deferrable, which can't be a replica identity"
+    return ""
+
+
+def _reason_of_publication(row: _Row, publication: str) -> str:
+    """Return what this publication lacks of the table; empty if it has everything."""
+    if not row.publication_exists:
+        return f"there is no publication {publication}"
+    if not row.published:
+        return f"it is not in publication {publication}"
+    if row.left_out_operations:
+        return f"the publication leaves out {', '.join(row.left_out_operations)}"
+    if row.filtered:
+        return "the publication filters its rows"
+    if row.left_out_columns:
+        return f"the publication leaves out columns: {', '.join(row.left_out_columns)}"
+    if row.left_out_generated:
+        return (
+            "it has generated columns, which the publication leaves out: "
+            f"{', '.join(row.left_out_generated)}"
+        )
+    return ""
