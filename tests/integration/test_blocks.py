@@ -13,7 +13,7 @@ from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 from test_keys import actual_blocks, live_blocks, newest_table
 
 from conftest import Totesys
-from totes.source import capture, changes, keys, scan
+from totes.source import changes, key_files, keys, scan
 from totes.source.catalogue import SourceTable, read_catalogue
 from totes.source.changes import Horizon, RowRange, choose_section_blocks
 from totes.stages.ingest import AcceptOptions
@@ -118,7 +118,7 @@ def test_lake_equals_source_after_any_history(
     chance = seeded_random()
     monkeypatch.setattr(changes, "_SECTIONS_PER_STATEMENT", chance.choice([1, 4, 1 << 20]))
     monkeypatch.setattr(scan, "_SPARSE_CHUNK_BYTES", chance.choice([1 << 14, 1 << 16, 1 << 23]))
-    monkeypatch.setattr(capture, "_MAX_CHANGE_FILES", 3)
+    monkeypatch.setattr(key_files, "_MAX_CHANGE_FILES", 3)
     history = RandomHistory(scratch_source, kind, chance)
     scratch_source.capture(ACCEPT_DELETES)
     done: list[str] = []
@@ -239,12 +239,12 @@ def test_blocks_are_not_trusted_if_rows_may_move_in_a_table(
 def test_moved_rows_are_recorded_without_writing_all_keys(scratch_source: ScratchSource) -> None:
     scratch_source.with_items(2000)
     (base,) = newest_table(scratch_source).keys
-    for number in range(2 * capture._MAX_CHANGE_FILES + 1):
+    for number in range(2 * key_files._MAX_CHANGE_FILES + 1):
         scratch_source.run(f"UPDATE item SET price = {number} WHERE id = {number + 1}")
         scratch_source.capture()
     first, *changed = newest_table(scratch_source).keys
     assert first == base
-    assert 0 < len(changed) <= capture._MAX_CHANGE_FILES
+    assert 0 < len(changed) <= key_files._MAX_CHANGE_FILES
     assert live_blocks(scratch_source) == actual_blocks(scratch_source)
 
 

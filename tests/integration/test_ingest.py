@@ -14,11 +14,12 @@ from scratch_source import ScratchSource, once
 
 from totes import failpoint
 from totes.errors import LakeError, SourceError
+from totes.lake.log import find_last_heartbeat
 from totes.lake.manifest import Heartbeat, Manifest, manifest_path, sha256_hex
 from totes.source import changes, reading, scan, session
 from totes.source.catalogue import SourceTable
 from totes.source.changes import Chunk, Horizon, RowRange
-from totes.stages.ingest import HEARTBEAT_INTERVAL, AcceptOptions, find_last_heartbeat, ingest
+from totes.stages.ingest import HEARTBEAT_INTERVAL, AcceptOptions, ingest
 
 
 def restamp(scratch_source: ScratchSource, captured_at: datetime) -> Manifest:

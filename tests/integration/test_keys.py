@@ -12,7 +12,7 @@ from scratch_source import ScratchSource
 from totes.duckdb_engine import open_engine
 from totes.errors import SourceError
 from totes.lake.manifest import Table
-from totes.source import capture
+from totes.source import key_files
 from totes.source.catalogue import SourceColumn, SourceTable
 from totes.source.changes import Bucketing
 from totes.source.keys import TableKeys
@@ -54,7 +54,7 @@ def actual_blocks(scratch_source: ScratchSource) -> dict[object, int]:
 def test_live_keys_are_exact_after_random_changes(
     scratch_source: ScratchSource, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(capture, "_MAX_CHANGE_FILES", 2)
+    monkeypatch.setattr(key_files, "_MAX_CHANGE_FILES", 2)
     chance = seeded_random()
     key = {"int": "{}", "text": "'it''s ' || {}", "uuid": "md5({}::text)::uuid"}[kind]
     scratch_source.run(f"CREATE TABLE item (id {kind} PRIMARY KEY, n int UNIQUE)")
@@ -177,7 +177,7 @@ def test_the_keys_of_a_large_table_fit_into_one_readers_memory(kind: str, tmp_pa
     key = {"int8": "i", "text": "'key ' || md5(i::varchar)"}[kind]
     rows, step = 3_000_000, 100_000
     base, merged = tmp_path / "base.parquet", tmp_path / "merged.parquet"
-    changes = [tmp_path / f"change{n}.parquet" for n in range(capture._MAX_CHANGE_FILES)]
+    changes = [tmp_path / f"change{n}.parquet" for n in range(key_files._MAX_CHANGE_FILES)]
     captured = [tmp_path / f"captured{n}.parquet" for n in range(40)]
     with open_engine(tmp_path) as large_engine:
         large_engine.execute("SET memory_limit = '2GB'")

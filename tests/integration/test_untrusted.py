@@ -24,6 +24,7 @@ from processed_lake import ProcessedLake
 import totes
 from totes.errors import LakeError
 from totes.lake.folder import FolderStore
+from totes.lake.log import find_last_heartbeat
 from totes.lake.manifest import (
     LOG_FORMAT,
     File,
@@ -33,7 +34,7 @@ from totes.lake.manifest import (
     manifest_path,
     sha256_hex,
 )
-from totes.stages.ingest import find_last_heartbeat, ingest
+from totes.stages.ingest import ingest
 from totes.stages.load import load
 from totes.stages.transform import transform
 from totes.star import relation

@@ -20,6 +20,7 @@ from totes.lake import Store, open_store
 from totes.lake.manifest import RATES
 from totes.rates import RateFeed, rate_feed
 from totes.source.catalogue import CaptureScope
+from totes.source.log.reader import LogReader
 from totes.stages.runner import Pipeline
 from totes.star.folder import TOTESYS, Star, load_star
 
@@ -39,7 +40,7 @@ class Resources:
         self.settings = settings
         set_memory_limit(settings.memory)
         self._create = create
-        self._servers = ExitStack()
+        self._opened = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +51,7 @@ class Resources:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._servers.close()
+        self._opened.close()
 
     @cached_property
     def source(self) -> Dsn:
@@ -119,6 +120,15 @@ class Resources:
         is_needed = self.settings.rates and RATES in self.star.models.tables
         return rate_feed(self.settings.rates_url) if is_needed else None
 
+    @cached_property
+    def log_reader(self) -> LogReader | None:
+        """The source's write-ahead log; None if tables are scanned."""
+        if self.settings.capture == "scan":
+            return None
+        reader = LogReader(self.source, self.settings.log_slot, self.settings.log_publication)
+        self._opened.callback(reader.close)
+        return reader
+
     @property
     def alert_targets(self) -> AlertTargets:
         """Where alerts are sent."""
@@ -135,6 +145,7 @@ class Resources:
             self.warehouse,
             self.rates,
             self.star,
+            self.log_reader,
         )
 
     def _configured_dsn(self, database: str, unavailable: type[TotesError]) -> Dsn | None:
@@ -180,4 +191,4 @@ class Resources:
                 f"There is no database {name} in {self.settings.home} yet: run `totes demo`, or "
                 "set TOTES_SOURCE_DSN and TOTES_WAREHOUSE_DSN and run `totes run --once`."
             )
-        return self._servers.enter_context(server).dsn
+        return self._opened.enter_context(server).dsn

@@ -2,14 +2,17 @@
 
 import hashlib
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from totes.errors import LakeError
 from totes.lake.manifest import (
     File,
+    Heartbeat,
     Manifest,
     ProcessedManifest,
     generation_path,
+    heartbeat_prefix,
     manifest_path,
     processed_manifest_path,
     sha256_hex,
@@ -73,6 +76,14 @@ def read_processed_manifest(
     _check_number(path, store, manifest.batch, batch)
     _check_number(path, store, manifest.generation, generation)
     return manifest, sha256_hex(data)
+
+
+def find_last_heartbeat(store: Store, now: datetime) -> Heartbeat | None:
+    """Return the newest heartbeat of the UTC day of `now` or the day before; None without one."""
+    for day in (now, now - timedelta(days=1)):
+        if keys := list(store.list(heartbeat_prefix(day))):
+            return Heartbeat.from_json(store.get(keys[-1]), keys[-1])
+    return None
 
 
 def fetch_verified(store: Store, file: File, path: Path) -> None:

@@ -6,7 +6,9 @@ added, the meaning of a field never changes, and a reader ignores unknown fields
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
@@ -108,8 +110,8 @@ class KeyFile(File):
     """Parquet file of keys: all live keys of a table (`base`), or changes since then.
 
     Columns: the key columns in order (BIGINT if the source column is an integer, else VARCHAR),
-    `_block` BIGINT, the block of the source table in which the row is, -1 if unknown, and in a `change` file
-    `_live` BOOLEAN, false if the key was deleted.
+    `_block` BIGINT, the block of the source table in which the row is, -1 if unknown, and in a
+    `change` file `_live` BOOLEAN, false if the key was deleted.
     """
 
     kind: Literal["base", "change"]
@@ -256,6 +258,12 @@ class Table(_FrozenModel):
     def column(self, name: str) -> Column:
         """Return the column with this name; StopIteration if there is none."""
         return next(column for column in self.columns if column.name == name)
+
+
+UNCHANGED: Mapping[str, object] = MappingProxyType(
+    {"files": (), "whole": False, "repeats": None, "of_log": False}
+)
+"""Fields of a table's entry in a batch that has no changes of the table."""
 
 
 class FormerTable(_FrozenModel):

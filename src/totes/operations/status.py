@@ -9,13 +9,13 @@ from typing import Any
 from totes.config.settings import Dsn
 from totes.lake.log import (
     find_current_generation,
+    find_last_heartbeat,
     find_newest_number,
     read_manifest,
     read_processed_manifest,
 )
 from totes.lake.manifest import FormerTable, Manifest, Table, manifest_path, processed_manifest_path
 from totes.lake.store import Store
-from totes.stages.ingest import find_last_heartbeat
 from totes.warehouse.connection import connect
 from totes.warehouse.quarantine import QuarantineCount, count_quarantined_rows
 from totes.warehouse.schema import check_migrations

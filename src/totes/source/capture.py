@@ -8,14 +8,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import duckdb
 import psycopg
 
 from totes.duckdb_engine import first_line
 from totes.errors import LakeError, SourceError
-from totes.lake.manifest import File, Manifest, Table
+from totes.lake.manifest import UNCHANGED, File, Manifest, Table
 from totes.postgres.sqlstate import is_caused_by_value
 from totes.progress import Progress
 from totes.source.catalogue import SourceTable
@@ -48,15 +47,14 @@ class Capture:
         self._accept_deletes = accept_deletes
         self._progress = progress
 
-    def capture_tables(self, last: Manifest | None, *, everything: bool) -> tuple[Table, ...]:
-        """Return all tables in scope, with the files of what changed since the batch `last`.
+    def capture_tables(
+        self, tables_to_scan: Sequence[SourceTable], last: Manifest | None, *, everything: bool
+    ) -> tuple[Table, ...]:
+        """Return the tables, with the files of what changed since the batch `last`.
 
         With `everything`, all rows are captured.
         """
-        plans = [
-            self._plan_table(table, last, everything=everything)
-            for table in self._snapshot.catalogue.tables
-        ]
+        plans = [self._plan_table(table, last, everything=everything) for table in tables_to_scan]
         with ExitStack() as stack:
             scan = Scan(self._snapshot, self._files, self._progress, stack)
             pool = stack.enter_context(_open_pool())
@@ -104,7 +102,7 @@ class Capture:
         if plan.horizon is None and not plan.table.key:
             content = str(sum(piece.content_hash for piece in pieces))
         if plan.previous is not None and _is_unchanged(plan, plan.previous, rows, changed, content):
-            return plan.previous.model_copy(update={"files": (), "whole": False, "repeats": None})
+            return plan.previous.model_copy(update=UNCHANGED)
         if not plan.table.key and plan.horizon is not None:
             return None
         with scan.reader() as reader, self._key_errors(plan):

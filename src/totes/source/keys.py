@@ -47,6 +47,9 @@ _BLOCK = "_block"
 
 _UNKNOWN_BLOCK = -1
 
+_MOMENT = "{'_at': _at, '_seq': _seq}"
+"""SQL: the place of a change in the log."""
+
 _RAW_COPY_OPTIONS = "(FORMAT csv, HEADER false, DELIMITER '\x02', QUOTE '', ESCAPE '')"
 """COPY options that write text unchanged: JSON contains no control characters."""
 
@@ -160,7 +163,11 @@ class TableKeys:
         `lines` has a JSON object for each: k0, k1, …, `at` and `seq`, which order the changes, and
         `op`: insert, update or delete.
         """
-        columns = [*self._read_columns(), "json->>'at' AS at", "CAST(json->>'seq' AS BIGINT) AS seq"]
+        columns = [
+            *self._read_columns(),
+            "json->>'at' AS _at",
+            "CAST(json->>'seq' AS BIGINT) AS _seq",
+        ]
         self._define_table(
             "logged", f"SELECT {', '.join(columns)}, json->>'op' AS op FROM {_raw_lines(lines)}"
         )
@@ -174,8 +181,8 @@ class TableKeys:
             "deleted",
             f"""
             WITH before AS (
-                SELECT {self._keys}, arg_max(op, {{'at': at, 'seq': seq}}) AS op
-                FROM logged WHERE (at, seq) < ($at, $seq) GROUP BY {self._keys}
+                SELECT {self._keys}, arg_max(op, {_MOMENT}) AS op
+                FROM logged WHERE (_at, _seq) < ($at, $seq) GROUP BY {self._keys}
             )
             SELECT {self._keys} FROM before WHERE op <> 'delete'
             UNION ALL SELECT {self._keys} FROM {self._live} ANTI JOIN before {self._by_key}
@@ -195,14 +202,15 @@ class TableKeys:
         self._define_table(
             "net",
             f"""
-            SELECT {self._keys}, arg_min(op, {{'at': at, 'seq': seq}}) = 'insert' AS was_absent,
-                arg_max(op, {{'at': at, 'seq': seq}}) <> 'delete' AS is_live
+            SELECT {self._keys}, arg_min(op, {_MOMENT}) = 'insert' AS was_absent,
+                arg_max(op, {_MOMENT}) <> 'delete' AS is_live
             FROM logged GROUP BY {self._keys}
             """,
         )
         added = self._define_table(
             "added_or_moved",
-            f"SELECT {self._keys}, {_UNKNOWN_BLOCK} AS {_BLOCK} FROM net WHERE was_absent AND is_live",
+            f"SELECT {self._keys}, {_UNKNOWN_BLOCK} AS {_BLOCK} FROM net"
+            " WHERE was_absent AND is_live",
         )
         self._captured = "added_or_moved AS captured"
         deleted = self._define_table(

@@ -16,16 +16,23 @@ from totes.config.settings import Dsn
 from totes.duckdb_engine import scratch_folder
 from totes.errors import SourceError
 from totes.failpoint import reach
-from totes.lake.log import check_number_unused, find_newest_number, read_manifest
+from totes.lake.log import (
+    check_number_unused,
+    find_last_heartbeat,
+    find_newest_number,
+    read_manifest,
+)
 from totes.lake.manifest import (
+    FORMAT,
+    LOG_FORMAT,
     RATES,
     FormerTable,
     Heartbeat,
+    LogState,
     Manifest,
     RatesState,
     Table,
     heartbeat_path,
-    heartbeat_prefix,
     manifest_path,
 )
 from totes.lake.store import Store
@@ -36,12 +43,16 @@ from totes.source.snapshot import Snapshot, open_snapshot, snapshot_xmax
 
 if TYPE_CHECKING:
     from totes.source.files import BatchFiles
+    from totes.source.log.capture import LogCapture
+    from totes.source.log.reader import LogReader, LogStart
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_INTERVAL = timedelta(minutes=10)
 
 _TICK = timedelta(microseconds=1)
+
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 _seen: dict[str, str] = {}
 """The newest snapshot that had no changes after a batch, by the digest of the batch's manifest."""
@@ -57,10 +68,15 @@ class AcceptOptions:
 
 @dataclass(frozen=True)
 class IngestResult:
-    """A new batch, or None if the source had no changes at `checked_at`."""
+    """A new batch, or None if the source had no changes.
+
+    All changes up to `checked_at` are in the batches. `has_scanned`: whether tables were scanned,
+    which keeps the source busy.
+    """
 
     batch: Manifest | None
     checked_at: datetime
+    has_scanned: bool = True
 
 
 def ingest(  # noqa: PLR0913  source, store and the options of the command
@@ -69,12 +85,14 @@ def ingest(  # noqa: PLR0913  source, store and the options of the command
     scope: CaptureScope,
     *,
     rates: RateFeed | None = None,
+    log_reader: "LogReader | None" = None,
     accept: AcceptOptions = AcceptOptions(),
     progress: Progress = NO_PROGRESS,
 ) -> IngestResult:
     """Publish all changes of the source, and new exchange rates, since the newest batch.
 
-    Raises SourceError if the source can't be read, or if it needs an option of `accept`.
+    With `log_reader`, tables are read from the write-ahead log as far as that has all of their
+    changes. Raises SourceError if the source can't be read, or if it needs an option of `accept`.
     """
     while True:
         # Read before the snapshot: a source whose clock is behind the batch's is then a different
@@ -82,9 +100,16 @@ def ingest(  # noqa: PLR0913  source, store and the options of the command
         previous = read_newest_manifest(store)
         if rates:
             rates.refresh(_rates_state(previous[0]) if previous else None)
+        log_start = log_reader.start(previous and previous[0], store) if log_reader else None
         with open_snapshot(source, scope) as snapshot:
             result = capture_batch(
-                snapshot, store, previous, rates=rates, accept=accept, progress=progress
+                snapshot,
+                store,
+                previous,
+                rates=rates,
+                log_start=log_start,
+                accept=accept,
+                progress=progress,
             )
         if result is not None:
             return result
@@ -103,13 +128,35 @@ def capture_batch(  # noqa: PLR0913  as `ingest`
     last: tuple[Manifest, str] | None,
     *,
     rates: RateFeed | None = None,
+    log_start: "LogStart | None" = None,
     accept: AcceptOptions = AcceptOptions(),
     progress: Progress = NO_PROGRESS,
 ) -> IngestResult | None:
     """Publish the batch after `last` from an open snapshot.
 
-    Return None if another process published that batch first.
+    `log_start` is what `LogReader.start` returned before the snapshot was taken; without it, all
+    tables are scanned. Return None if another process published that batch first.
     """
+    try:
+        result = _capture_batch(snapshot, store, last, rates, log_start, accept, progress)
+    except BaseException:
+        if log_start:
+            log_start.reader.close()
+        raise
+    if result is None and log_start:
+        log_start.reader.close()  # the slot has it again from the position that is confirmed
+    return result
+
+
+def _capture_batch(  # noqa: PLR0913, PLR0917  as `capture_batch`
+    snapshot: Snapshot,
+    store: Store,
+    last: tuple[Manifest, str] | None,
+    rates: RateFeed | None,
+    log_start: "LogStart | None",
+    accept: AcceptOptions,
+    progress: Progress,
+) -> IngestResult | None:
     previous, digest = last or (None, None)
     batch = previous.batch + 1 if previous else 1
     progress.start("ingest", batch=batch)
@@ -124,10 +171,10 @@ def capture_batch(  # noqa: PLR0913  as `ingest`
     update = (
         rates.find_update(_rates_state(previous) if previous else None, today) if rates else None
     )
-    can_be_empty = previous is not None and not is_different and not update
+    begins_log = log_start is not None and log_start.transactions is None
+    can_be_empty = previous is not None and not (is_different or update or begins_log)
     if previous and can_be_empty and _is_unchanged(previous, _seen.get(digest or ""), snapshot):
-        return _record_no_changes(store, previous, snapshot)
-    from totes.source.capture import Capture
+        return _record_no_changes(store, previous, snapshot, log_start)
     from totes.source.files import BatchFiles
 
     if previous is None or _has_altered_tables(previous, snapshot):
@@ -135,59 +182,137 @@ def capture_batch(  # noqa: PLR0913  as `ingest`
             log.info("%s is left out: %s.", name, reason)
     with scratch_folder("totes-ingest-") as scratch:
         files = BatchFiles(store, scratch, batch, captured_at)
-        capture = Capture(
-            snapshot,
-            files,
-            accept_deletes=accept.deletes,
-            progress=progress,
-        )
-        tables = capture.capture_tables(previous, everything=is_different)
+        logged = _read_log(snapshot, previous, log_start, files, progress)
+        tables = logged.store_tables() if logged else {}
+        reach("ingest.log-stored")
+        to_scan = [table for table in snapshot.catalogue.tables if table.name not in tables]
+        if to_scan:
+            from totes.source.capture import Capture
+
+            capture = Capture(snapshot, files, accept_deletes=accept.deletes, progress=progress)
+            scanned = capture.capture_tables(to_scan, previous, everything=is_different)
+            tables |= _add_in_log(scanned, snapshot, previous, log_start)
         rates_tables = _store_rates(previous.rates if previous else None, update, files)
     reach("ingest.captured")
-    snapshot.check_unchanged()
-    if previous and digest and can_be_empty and not _has_changes(previous, tables):
+    if to_scan:
+        snapshot.check_unchanged()
+    is_complete = logged is None or logged.is_complete
+    source_tables = tuple(tables[name] for name in sorted(tables))
+    if previous and digest and can_be_empty and not _has_changes(previous, source_tables):
         _seen.clear()
-        _seen[digest] = snapshot.text
-        return _record_no_changes(store, previous, snapshot)
+        if is_complete:
+            _seen[digest] = snapshot.text
+        return _record_no_changes(store, previous, snapshot, log_start, is_complete=is_complete)
+    if logged and logged.taken:
+        # The batch is as old as its last transaction, unless it has rows of the snapshot, too.
+        has_rows_of_now = update or any(tables[table.name].files for table in to_scan)
+        captured_at = max(logged.captured_at, captured_at if has_rows_of_now else _EARLIEST)
     manifest = Manifest(
+        format=LOG_FORMAT if any(table.of_log for table in source_tables) else FORMAT,
         batch=batch,
         previous=digest,
         captured_at=captured_at,
-        snapshot=snapshot.text,
+        snapshot=snapshot.text if is_complete or previous is None else previous.snapshot,
         identity=snapshot.identity,
-        tables=(*tables, *rates_tables),
-        former=tuple(_former_tables(previous, tables, snapshot, batch)) if previous else (),
+        tables=(*source_tables, *rates_tables),
+        former=tuple(_former_tables(previous, source_tables, snapshot, batch)) if previous else (),
         left_out=dict(snapshot.catalogue.excluded),
+        log=_log_state(previous, log_start, logged),
     )
     check_number_unused(store, manifest_path, batch)
     reach("ingest.before-manifest")
     if not store.create(manifest_path(batch), manifest.to_json()):
         return None
     reach("ingest.published")
-    return IngestResult(manifest, captured_at)
+    if log_start and manifest.log:
+        log_start.reader.confirm(manifest.log.position)
+        reach("ingest.confirmed")
+    checked_at = snapshot.taken_at if is_complete or previous is None else previous.captured_at
+    return IngestResult(manifest, checked_at, has_scanned=bool(to_scan))
 
 
-def find_last_heartbeat(store: Store, now: datetime) -> Heartbeat | None:
-    """Return the newest heartbeat of the UTC day of `now` or the day before; None without one."""
-    for day in (now, now - timedelta(days=1)):
-        if keys := list(store.list(heartbeat_prefix(day))):
-            return Heartbeat.from_json(store.get(keys[-1]), keys[-1])
-    return None
+def _read_log(
+    snapshot: Snapshot,
+    previous: Manifest | None,
+    log_start: "LogStart | None",
+    files: "BatchFiles",
+    progress: Progress,
+) -> "LogCapture | None":
+    """Read the log up to a snapshot; None if the batch can't read from the log."""
+    if previous is None or log_start is None or log_start.transactions is None:
+        return None
+    from totes.source.log.capture import LogCapture
+
+    logged = LogCapture(snapshot, previous, log_start, files, progress)
+    logged.read(log_start.transactions)
+    reach("ingest.log-read")
+    return logged
 
 
-def _record_no_changes(store: Store, previous: Manifest, snapshot: Snapshot) -> IngestResult:
-    """Store a heartbeat, at most every HEARTBEAT_INTERVAL: it shows that the source was checked."""
+def _add_in_log(
+    scanned: Iterable[Table],
+    snapshot: Snapshot,
+    previous: Manifest | None,
+    log_start: "LogStart | None",
+) -> dict[str, Table]:
+    """Return scanned tables by name, with what the next batch needs to read them from the log."""
+    if log_start:
+        in_log = log_start.describe_tables(snapshot, previous)
+    else:  # a later batch may continue where the log was read to
+        entries = previous.source_tables if previous else ()
+        in_log = {table.name: table.in_log for table in entries}
+    return {
+        table.name: table.model_copy(update={"in_log": in_log.get(table.name)}) for table in scanned
+    }
+
+
+def _log_state(
+    previous: Manifest | None, log_start: "LogStart | None", logged: "LogCapture | None"
+) -> LogState | None:
+    """Return how far the log has been read after a batch."""
+    before = previous.log if previous else None
+    if log_start is None:
+        return before and before.model_copy(update={"ahead": (), "gap": None})
+    return LogState(
+        slot=log_start.reader.slot,
+        position=log_start.position,
+        ahead=logged.ahead if logged else (),
+        gap=log_start.gap,
+    )
+
+
+def _record_no_changes(
+    store: Store,
+    previous: Manifest,
+    snapshot: Snapshot,
+    log_start: "LogStart | None",
+    *,
+    is_complete: bool = True,
+) -> IngestResult:
+    """Store a heartbeat, at most every HEARTBEAT_INTERVAL: it shows that the source was checked.
+
+    It also records how far the log has no changes, so that the source need not keep it.
+    `is_complete`: all changes before the snapshot were looked for.
+    """
     now = snapshot.taken_at
     heartbeat = find_last_heartbeat(store, now)
     last_checked_at = (
         max(previous.captured_at, heartbeat.checked_at) if heartbeat else previous.captured_at
     )
-    if now - last_checked_at >= HEARTBEAT_INTERVAL:
-        heartbeat = Heartbeat(batch=previous.batch, checked_at=now)
+    is_due = now - last_checked_at >= HEARTBEAT_INTERVAL
+    if is_complete and (is_due or (log_start and log_start.retains_much)):
+        heartbeat = Heartbeat(
+            batch=previous.batch,
+            checked_at=now,
+            position=log_start.position if log_start else None,
+        )
         reach("ingest.before-heartbeat")
         store.create(heartbeat_path(heartbeat), heartbeat.model_dump_json().encode())
         reach("ingest.heartbeat-stored")
-    return IngestResult(None, now)
+        if log_start:
+            log_start.reader.confirm(log_start.position)
+    has_scanned = log_start is None
+    return IngestResult(None, now if is_complete else previous.captured_at, has_scanned)
 
 
 def _rates_state(batch: Manifest) -> RatesState | None:

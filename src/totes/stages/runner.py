@@ -21,6 +21,7 @@ from totes.postgres.session import keep_sessions
 from totes.progress import NO_PROGRESS, Progress
 from totes.rates import RateFeed
 from totes.source.catalogue import CaptureScope
+from totes.source.log.reader import LogReader
 from totes.stages.ingest import AcceptOptions, IngestResult, ingest, read_newest_manifest
 from totes.stages.load import load, record_checked
 from totes.stages.transform import transform
@@ -82,6 +83,11 @@ class PipelineResources(Protocol):
         """The star to build."""
         ...
 
+    @property
+    def log_reader(self) -> LogReader | None:
+        """The source's write-ahead log; with None, tables are scanned."""
+        ...
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -95,6 +101,7 @@ class Pipeline:
     rates: RateFeed | None = None
     """With None, batches contain no exchange rates."""
     star: Star = TOTESYS
+    log_reader: LogReader | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,7 @@ def run_stage(
             pipeline.ingestion,
             pipeline.scope,
             rates=pipeline.rates,
+            log_reader=pipeline.log_reader,
             accept=accept,
             progress=progress,
         )

@@ -8,30 +8,27 @@ were read from the log or scanned, and the next batch can use the other way.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from types import MappingProxyType
 
 import duckdb
 
 from totes.duckdb_engine import open_engine
+from totes.errors import SourceUnavailable
 from totes.lake.line import DELETE
-from totes.lake.manifest import File, Manifest, Table, TableInLog
+from totes.lake.manifest import UNCHANGED, File, Manifest, Table
 from totes.progress import Progress
 from totes.source.catalogue import SourceTable
 from totes.source.files import BatchFiles
 from totes.source.key_files import fits_change_file, store_live_keys
 from totes.source.keys import TableKeys
 from totes.source.log.publication import PublishedTable
+from totes.source.log.reader import PATIENT_SECONDS, LogStart
+from totes.source.log.slot import parse_lsn
 from totes.source.log.transactions import MOMENT_MARK, TableChanges, Transaction, TransactionReader
 from totes.source.snapshot import Snapshot, VisibleTransactions, snapshot_xmin
 
 _TICK = timedelta(microseconds=1)
-
-UNCHANGED: Mapping[str, object] = MappingProxyType(
-    {"files": (), "whole": False, "repeats": None, "of_log": False}
-)
-"""Fields of the manifest's entry of a table without changes."""
 
 _PART_BYTES = 48 << 20
 """Lines of one table are stored as a file once they have so many bytes."""
@@ -55,19 +52,22 @@ class LogCapture:
         self,
         snapshot: Snapshot,
         previous: Manifest,
-        published: Mapping[str, PublishedTable],
+        log_start: LogStart,
         files: BatchFiles,
         progress: Progress,
     ) -> None:
+        self.is_complete = False
+        """Whether the log was read up to the snapshot."""
         self.captured_at = previous.captured_at
         """The moment of the last transaction that was taken."""
         self.taken: list[int] = []
         """The ids of the transactions in the batch that changed a table."""
-        self.scan_reasons = find_scan_reasons(snapshot, previous, published)
+        self._published = log_start.read_publication(snapshot)
+        self.scan_reasons = find_scan_reasons(snapshot, previous, self._published)
         """Why a table must be scanned in this batch, by table."""
+        self._quiet_seconds = log_start.quiet_seconds
         self._snapshot = snapshot
         self._previous = previous
-        self._published = published
         self._files = files
         self._progress = progress
         self._lines: dict[str, _TableLines] = {}
@@ -81,28 +81,49 @@ class LogCapture:
             if table.name not in self.scan_reasons
         }
 
-    def read(self, reader: TransactionReader, until: int, quiet_seconds: float) -> bool:
-        """Take the transactions up to a position; return whether the reader has reached it."""
+    @property
+    def ahead(self) -> tuple[int, ...]:
+        """The transactions that the batches contain although their snapshot does not see them."""
+        return () if self.is_complete else tuple(sorted(self._ahead | {*self.taken}))
+
+    def read(self, transactions: TransactionReader) -> None:
+        """Take all transactions that the snapshot sees.
+
+        The last of them may be committed and not yet in the log. The batch then does without them
+        (`is_complete` is false), unless it must scan a table, which sees their changes. Raises
+        SourceUnavailable if the log does not reach the snapshot for PATIENT_SECONDS.
+        """
+        query = "SELECT pg_current_wal_insert_lsn()::text"
+        [(text,)] = self._snapshot.connection.execute(query).fetchall()
+        until = parse_lsn(text)
+        self._read(transactions, until, self._quiet_seconds)
+        if self.scan_reasons and not self.is_complete:
+            self._read(transactions, until, PATIENT_SECONDS)
+            if not self.is_complete:
+                raise SourceUnavailable(
+                    f"The source's write-ahead log has not reached {text} for {PATIENT_SECONDS:.0f}"
+                    " seconds: nothing was captured, try again."
+                )
+        if self.is_complete:
+            self._find_altered()
+
+    def _read(self, transactions: TransactionReader, until: int, quiet_seconds: float) -> None:
         withheld = []
         tables, xmax = self._current.values(), self._snapshot.xmax
-        for transaction in reader.read(tables, xmax, until, quiet_seconds):
+        for transaction in transactions.read(tables, xmax, until, quiet_seconds):
             if not self._taken_to.sees(transaction.xid):
-                # Committed, but for others still running: after the snapshot, or its commit waits
-                # for a synchronous standby.
+                # It ended after the snapshot, or waits for a synchronous standby.
                 withheld.append(transaction)
                 continue
             is_delivered = self._taken_from.sees(transaction.xid) or transaction.xid in self._ahead
             if not is_delivered:
                 self._take(transaction)
             transaction.close()
-        reader.withheld = withheld
-        return reader.stream.position >= until
+        transactions.withheld = withheld
+        self.is_complete = transactions.stream.position >= until
 
-    def find_altered(self) -> None:
-        """Add to `scan_reasons` the tables that may have been altered without a trace in the log.
-
-        Call it when the log was read up to the snapshot.
-        """
+    def _find_altered(self) -> None:
+        """Scan the tables that may have been altered without a trace in the log."""
         for name in [*self._current]:
             in_log = self._entry(name).in_log
             class_xmin = self._published[name].class_xmin
@@ -245,18 +266,3 @@ def find_scan_reasons(
         elif snapshot_xmin(previous.snapshot) < entry.in_log.since:
             reasons[table.name] = "transactions are running that may have begun before that"
     return reasons
-
-
-def describe_in_log(
-    table: SourceTable, previous: Table | None, now: PublishedTable, xmax: int
-) -> TableInLog | None:
-    """Return from when on the log has all changes of a table that was scanned now.
-
-    `xmax` is that of the scan's snapshot: later transactions see the publication as it is now.
-    """
-    if now.reason:
-        return None
-    before = previous.in_log if previous and previous.fingerprint == table.fingerprint else None
-    is_known = before is not None and before.definition == now.definition
-    since = before.since if before is not None and is_known else xmax
-    return TableInLog(since=since, definition=now.definition, class_xmin=now.class_xmin)

@@ -29,7 +29,7 @@ _int32 = struct.Struct("!I").unpack_from
 _find_escaped = re.compile(rb'[\x00-\x1f"\\]').search
 """The bytes of UTF-8 text that JSON escapes."""
 
-type Values = list[bytes | None | type[Unchanged]]
+type Values = list[bytes | type[Unchanged] | None]
 
 
 class Unchanged:
@@ -112,13 +112,13 @@ class Relation:
 
     def row_fields(self, values: Values) -> bytes:
         """Return the JSON fields of a row, without braces."""
-        parts = []
+        parts: list[bytes] = []
         for (name, kind), value in zip(self._fields, values, strict=True):
             parts += name, _json_value(value, kind)
         return b"".join(parts)
 
     def key_fields(self, values: Values) -> tuple[bytes, bytes]:
-        """Return the JSON fields of a row's key: by the columns' names, and by k0, k1, …"""
+        """Return the fields of a row's key: named as its columns, and as k0, k1 and so on."""
         json_values = [
             _json_value(values[place], self._fields[place][1]) for place in self._key_places
         ]
@@ -200,7 +200,7 @@ def _json_name(name: str) -> bytes:
     return json.dumps(name, ensure_ascii=False).encode() + b":"
 
 
-def _json_value(value: bytes | None | type[Unchanged], kind: str) -> bytes:
+def _json_value(value: bytes | type[Unchanged] | None, kind: str) -> bytes:
     """Return a value as JSON, the same as a scan of the table prints it."""
     if value is None:
         return b"null"

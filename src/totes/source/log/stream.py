@@ -29,7 +29,6 @@ _EPOCH_SECONDS = 946_684_800
 """2000-01-01 UTC, from which PostgreSQL counts microseconds."""
 
 _STATUS_SECONDS = 0.05
-"""How often the server is asked for its position while nothing comes."""
 
 _LOG_DATA, _KEEPALIVE = b"wk"
 
@@ -68,38 +67,42 @@ class LogStream:
         if result.status != pq.ExecStatus.COPY_BOTH:
             raise self._error(result)
 
-    def messages(self, seconds: float) -> Iterator[bytes]:
+    def messages(self, seconds: float, ask_seconds: float = _STATUS_SECONDS) -> Iterator[bytes]:
         """Yield pgoutput's messages until no message and no progress came for `seconds`.
 
-        The end of a transaction, and every keepalive, advances `position`; the caller stops when
-        that is far enough.
+        An empty message is a keepalive, which may have advanced `position`. While nothing comes,
+        the server is asked for one every `ask_seconds`.
         """
         quiet_since = time.monotonic()
         while True:
             size, data = self._connection.get_copy_data(1)
             if size > 0:
-                if data[0] == _LOG_DATA:
-                    yield bytes(data[25:])
+                is_progress = True
+                if data[0] == _KEEPALIVE:
+                    is_progress = self._read_keepalive(data)
+                if is_progress:
                     quiet_since = time.monotonic()
-                elif data[0] == _KEEPALIVE:
-                    position, _, must_reply = struct.unpack_from("!Qqb", data, 1)
-                    if must_reply:
-                        self._send_status()
-                    if position > self.position:
-                        self.position = position
-                        quiet_since = time.monotonic()
-                    yield b""
+                yield bytes(data[25:]) if data[0] == _LOG_DATA else b""
             elif size == 0:
                 now = time.monotonic()
                 if now - quiet_since >= seconds:
                     return
-                if now - self._asked_at >= _STATUS_SECONDS:
+                if now - self._asked_at >= ask_seconds:
                     self._send_status(ask=True)
-                wait_seconds = min(_STATUS_SECONDS, seconds - (now - quiet_since))
+                wait_seconds = min(ask_seconds, seconds - (now - quiet_since))
                 if self._readable.poll(wait_seconds * 1000):
                     self._connection.consume_input()
             else:
                 raise self._error(self._connection.get_result())
+
+    def _read_keepalive(self, data: memoryview) -> bool:
+        """Answer a keepalive if it asks for that; return whether it advances the position."""
+        position, _, must_reply = struct.unpack_from("!Qqb", data, 1)
+        if must_reply:
+            self._send_status()
+        is_progress = bool(position > self.position)
+        self.position = max(self.position, position)
+        return is_progress
 
     def confirm(self, position: int) -> None:
         """Let the server remove the log up to a position."""

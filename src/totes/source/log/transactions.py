@@ -1,6 +1,7 @@
 """The committed transactions of a slot, each with the lines of the rows that it wrote."""
 
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +15,7 @@ from totes.source.log.pgoutput import Relation, Unchanged, Values
 from totes.source.log.stream import LogStream
 
 MOMENT_MARK = b"\0"
-"""Stands for the moment in the lines of a transaction. Neither JSON nor PostgreSQL's text has it."""
+"""Stands for the moment in a transaction's lines; neither JSON nor PostgreSQL's text has it."""
 
 _MEMORY_BYTES = 1 << 18
 """The bytes of one table's changes in a transaction that stay in memory."""
@@ -193,6 +194,23 @@ class TransactionReader:
                 yield transaction
             if self.stream.position >= until and self._current is None:
                 return
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until a transaction was committed; return whether one was."""
+        deadline = time.monotonic() + seconds
+        for message in self.stream.messages(seconds, ask_seconds=seconds):
+            if message and (transaction := self._decode(message)) is not None:
+                self.withheld.append(transaction)
+                break
+            if time.monotonic() > deadline:
+                break
+        return bool(self.withheld)
+
+    def close(self) -> None:
+        """End the stream, and delete the temporary files."""
+        for transaction in (*self.withheld, *filter(None, [self._current])):
+            transaction.close()
+        self.stream.close()
 
     def _decode(self, message: bytes) -> Transaction | None:
         """Decode one message; return the transaction that it ends."""

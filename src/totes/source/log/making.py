@@ -1,0 +1,130 @@
+"""Create a replication slot from which every later transaction is decoded exactly.
+
+A slot is usable for that only after some time. A transaction that ran while the slot was created
+may have its commit in the log before the slot's position, and not be visible yet: the first scan
+after that must see it. And PostgreSQL may decode wrongly what it reads before it has written down
+the state of its catalogue, if a table was altered or truncated while the slot was created: so the
+slot is moved past that.
+"""
+
+import time
+from contextlib import suppress
+
+import psycopg
+from psycopg import errors, sql
+
+from totes.errors import SourceError, SourceUnavailable
+from totes.source.log.slot import (
+    drop_slot,
+    find_blockers,
+    read_slot,
+    retention_problem,
+)
+from totes.source.snapshot import snapshot_xmax, snapshot_xmin
+
+_PLUGIN = "pgoutput"
+
+_POLL_SECONDS = 0.05
+
+_NUDGE_TIMEOUT = "100ms"
+
+
+class SlotBlocked(SourceUnavailable):
+    """Open transactions of the source delay the creation of a slot."""
+
+
+def make_slot(connection: psycopg.Connection, name: str, seconds: float) -> int:
+    """Create a slot, and return its position; an unused slot of this name is replaced.
+
+    Raises SlotBlocked if that takes longer than `seconds`; then there is no slot. Raises
+    SourceError if the server has no limit for the log that a slot retains.
+    """
+    if problem := retention_problem(connection):
+        raise SourceError(problem)
+    if read_slot(connection, name) is not None:
+        drop_slot(connection, name)
+    deadline = time.monotonic() + seconds
+    try:
+        _create(connection, name, seconds)
+        _wait_for_running_transactions(connection, deadline)
+        return _advance_past_creation(connection, name, deadline)
+    except (TimeoutError, errors.QueryCanceled):
+        blockers = find_blockers(connection)
+        if read_slot(connection, name) is not None:
+            drop_slot(connection, name)
+        raise SlotBlocked(
+            f"The replication slot {name} can't be created while transactions are open in the "
+            f"source ({'; '.join(blockers) or 'they have ended meanwhile'}): the tables are "
+            "scanned until then."
+        ) from None
+    except BaseException:
+        with suppress(psycopg.Error, SourceError):
+            drop_slot(connection, name)
+        raise
+
+
+def _create(connection: psycopg.Connection, name: str, seconds: float) -> None:
+    with connection.transaction():
+        _set_timeout(connection, f"{seconds:.0f}s")
+        connection.execute("SELECT pg_create_logical_replication_slot(%s, %s)", [name, _PLUGIN])
+
+
+def _wait_for_running_transactions(connection: psycopg.Connection, deadline: float) -> None:
+    """Wait until all transactions that are running now have ended."""
+    xmax = snapshot_xmax(_snapshot(connection))
+    while snapshot_xmin(_snapshot(connection)) < xmax:
+        _pause(deadline)
+
+
+def _advance_past_creation(connection: psycopg.Connection, name: str, deadline: float) -> int:
+    """Move the slot until it starts decoding after its creation; return its position."""
+    created = _positions(connection, name)[1]
+    while _positions(connection, name)[0] < created:
+        _log_running_transactions(connection, f"{name}_start"[-63:])
+        connection.execute(
+            "SELECT pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())", [name]
+        )
+        if _positions(connection, name)[0] < created:
+            _pause(deadline)
+    return _positions(connection, name)[1]
+
+
+def _log_running_transactions(connection: psycopg.Connection, name: str) -> None:
+    """Let the server log its running transactions, which it does otherwise every 15 seconds.
+
+    It does so when it begins to create a slot. A role that is not a superuser has no other way.
+    """
+    with (
+        suppress(errors.QueryCanceled, errors.ConfigurationLimitExceeded),
+        connection.transaction(),
+    ):
+        _set_timeout(connection, _NUDGE_TIMEOUT)
+        connection.execute(
+            "SELECT pg_create_logical_replication_slot(%s, %s, temporary => true)",
+            [name, _PLUGIN],
+        )
+    with suppress(errors.UndefinedObject):
+        connection.execute("SELECT pg_drop_replication_slot(%s)", [name])
+
+
+def _set_timeout(connection: psycopg.Connection, timeout: str) -> None:
+    connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(timeout))
+
+
+def _positions(connection: psycopg.Connection, name: str) -> tuple[int, int]:
+    """Return where the slot starts decoding, and the position that it has confirmed."""
+    slot = read_slot(connection, name)
+    if slot is None or slot.restart is None or slot.confirmed is None:
+        raise SourceUnavailable(f"The replication slot {name} was dropped while it was created.")
+    return slot.restart, slot.confirmed
+
+
+def _snapshot(connection: psycopg.Connection) -> str:
+    [(text,)] = connection.execute("SELECT pg_current_snapshot()::text").fetchall()
+    return str(text)
+
+
+def _pause(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise TimeoutError
+    time.sleep(_POLL_SECONDS)

@@ -1,0 +1,359 @@
+"""The log of one source as the batches of one lake read it: the slot, its stream, and the turn.
+
+Only one process can read a slot. Each process that wants to waits for its turn, which is an
+advisory lock in the source; a process that reads continuously gives its turn to one that waits.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Event
+
+import psycopg
+from psycopg import errors, sql
+
+from totes.config.settings import Dsn
+from totes.errors import SourceError, SourceUnavailable
+from totes.lake.log import find_last_heartbeat
+from totes.lake.manifest import Manifest, Table, TableInLog
+from totes.lake.store import Store
+from totes.postgres.session import SOURCE, Session, open_session
+from totes.postgres.sqlstate import can_retry, message
+from totes.source.catalogue import SourceTable
+from totes.source.log.making import SlotBlocked, make_slot
+from totes.source.log.publication import PublishedTable, read_publication
+from totes.source.log.slot import SlotState, format_lsn, parse_lsn, read_slot
+from totes.source.log.stream import LogStream
+from totes.source.log.transactions import TransactionReader
+from totes.source.session import SETTINGS, connect
+from totes.source.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+PATIENT_SECONDS = 20.0
+"""How long to wait for the log's last transactions.
+
+An idle server may write the log of an open transaction to disk only every 15 seconds.
+"""
+
+_TURN_TIMEOUT = "60s"
+
+_BUSY_SECONDS = 15.0
+"""How long a slot may stay in use after its reader was killed: 10 seconds (wal_sender_timeout)."""
+
+_MAKING_SECONDS = 10.0
+
+_PAUSE_AFTER_BLOCKED_SECONDS = 60.0
+
+_WAIT_STEP_SECONDS = 1.0
+
+_NOT_PERMITTED = ("28", "42501", "55006")
+"""Beginnings of SQLSTATEs: wrong login, no privilege, slot in use. A new slot would not help."""
+
+_STALE_SECONDS = 8.0
+"""After a longer silence the stream is opened again: the server may have ended it."""
+
+
+_MUCH_BYTES = 64 << 20
+
+
+class LogUnreadable(SourceUnavailable):
+    """The log can't be decoded; the next batch creates the slot again."""
+
+
+@dataclass(frozen=True)
+class LogStart:
+    """How a batch begins to read the log.
+
+    Without `transactions`, the log has nothing before the batch: the batch scans all tables, and
+    the log continues after it. `gap` says why versions before this batch are missing. `recorded` is
+    the position up to which the lake has all changes.
+    """
+
+    reader: "LogReader"
+    quiet_seconds: float
+    recorded: int
+    transactions: TransactionReader | None
+    gap: str | None = None
+
+    @property
+    def position(self) -> str:
+        """The position up to which all transactions were read, as PostgreSQL prints it."""
+        read = self.transactions.settled_position if self.transactions else 0
+        return format_lsn(max(self.recorded, read))
+
+    @property
+    def retains_much(self) -> bool:
+        """Whether the server keeps much of the log that has been read."""
+        return parse_lsn(self.position) - self.recorded >= _MUCH_BYTES
+
+    def read_publication(self, snapshot: Snapshot) -> dict[str, PublishedTable]:
+        """Return what the publication has of the snapshot's tables."""
+        tables = snapshot.catalogue.tables
+        return read_publication(snapshot.connection, self.reader.publication, tables)
+
+    def describe_tables(
+        self, snapshot: Snapshot, previous: Manifest | None
+    ) -> dict[str, TableInLog | None]:
+        """Return for each table from when on the log has all of its changes.
+
+        The tables were scanned in the snapshot: a later transaction sees the publication as the
+        snapshot does, or one that differs.
+        """
+        published = self.read_publication(snapshot)
+        entries = {table.name: table for table in previous.tables} if previous else {}
+        return {
+            table.name: _describe(table, entries.get(table.name), published[table.name], snapshot)
+            for table in snapshot.catalogue.tables
+        }
+
+
+class LogReader:
+    """Reads the log of a source, batch after batch.
+
+    quiet_seconds: how long the server may be silent before a batch does without the transactions
+    that it has committed, but not yet written to the log.
+    """
+
+    def __init__(
+        self, dsn: Dsn, slot: str, publication: str, quiet_seconds: float = PATIENT_SECONDS
+    ) -> None:
+        self.dsn = dsn
+        self.slot = slot
+        self.publication = publication
+        self.quiet_seconds = quiet_seconds
+        self.retained_bytes = 0
+        """The size of the log that the server keeps for the slot, at the last batch."""
+        self._transactions: TransactionReader | None = None
+        self._turn: Session | None = None
+        self._read_at = 0.0
+        self._next_attempt = 0.0
+        self._failure: str | None = None
+        """Why the slot that exists can't be used."""
+
+    def start(self, previous: Manifest | None, store: Store) -> LogStart | None:
+        """Return where the batch after `previous` begins; None if the log can't be used now.
+
+        Waits for its turn, and creates the slot if that is needed. Raises SourceError if the server
+        or the role does not permit to use the log.
+        """
+        with connect(self.dsn) as connection:
+            if not self._is_usable(connection, previous):
+                self.close()
+                return None
+            if self._must_reopen(connection):
+                self.close()
+            if self._transactions is None:
+                self._take_turn()
+            state = read_slot(connection, self.slot)
+            if state is not None and state.misuse:
+                raise SourceError(f"The log can't be read: {state.misuse} (TOTES_LOG_SLOT).")
+            self.retained_bytes = (state and state.retained_bytes) or 0
+            recorded = _recorded_position(previous, store, _clock(connection))
+            gap = self._failure
+            if self._transactions is None and gap is None:
+                gap = _find_gap(state, recorded) or self._open_stream()
+            if gap is None:
+                return LogStart(self, self.quiet_seconds, recorded or 0, self._transactions)
+            return self._make_slot(connection, gap, previous)
+
+    def _is_usable(self, connection: psycopg.Connection, previous: Manifest | None) -> bool:
+        """Return whether the log can be used; SourceError if the server does not permit it."""
+        [(is_standby, system, database, has_publication)] = connection.execute(
+            "SELECT pg_is_in_recovery(), (SELECT system_identifier FROM pg_control_system())::text,"
+            " (SELECT oid FROM pg_database WHERE datname = current_database())::bigint,"
+            " EXISTS (SELECT FROM pg_publication WHERE pubname = %s)",
+            [self.publication],
+        ).fetchall()
+        if is_standby:
+            raise SourceError(
+                f"The source {self.dsn} is a standby, and TOTES_CAPTURE=log reads the log of the "
+                "primary server: use its address, or set TOTES_CAPTURE=scan."
+            )
+        if previous is not None and (system, database) != (
+            previous.identity.system_identifier,
+            previous.identity.database_oid,
+        ):
+            return False  # a different source: the capture reports or accepts it
+        if not has_publication and time.monotonic() >= self._next_attempt:
+            self._next_attempt = time.monotonic() + _PAUSE_AFTER_BLOCKED_SECONDS
+            log.warning(
+                "The source has no publication %s: the tables are scanned. `totes check` prints "
+                "the statement that creates it.",
+                self.publication,
+            )
+        return bool(has_publication)
+
+    def _must_reopen(self, connection: psycopg.Connection) -> bool:
+        """Return whether the server may have ended the stream, or another process waits."""
+        if self._transactions is None:
+            return False
+        if time.monotonic() - self._read_at > _STALE_SECONDS or self._failure:
+            return True
+        return self._is_awaited(connection)
+
+    def _is_awaited(self, connection: psycopg.Connection) -> bool:
+        [(waiting,)] = connection.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " AND ((classid::bigint << 32) | objid::bigint) = hashtextextended(%s, 0)",
+            [self._lock_name],
+        ).fetchall()
+        return bool(waiting)
+
+    @property
+    def _lock_name(self) -> str:
+        return f"totes.log.{self.slot}"
+
+    def _take_turn(self) -> None:
+        """Wait until no other process reads the slot; `close` ends the turn."""
+        if self._turn is not None:
+            return
+        self._turn = open_session(self.dsn, SOURCE, SETTINGS, application_name="totes log turn")
+        self._turn.execute(sql.SQL("SET lock_timeout = {}").format(_TURN_TIMEOUT))
+        try:
+            self._turn.execute(
+                "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [self._lock_name]
+            )
+        except errors.LockNotAvailable:
+            self.close()
+            raise SourceUnavailable(
+                f"Another process has read the replication slot {self.slot} for {_TURN_TIMEOUT} "
+                "without a pause: try again, or stop it."
+            ) from None
+
+    def _open_stream(self) -> str | None:
+        """Open the stream; return why the slot can't be used, None if it can."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                stream = LogStream(self.dsn, self.slot, self.publication)
+            except errors.ObjectInUse:
+                if time.monotonic() > deadline:
+                    self.close()
+                    raise
+                time.sleep(0.1)
+            except psycopg.Error as error:
+                if can_retry(error) or (error.sqlstate or "").startswith(_NOT_PERMITTED):
+                    self.close()
+                    raise
+                return f"the slot {self.slot} can't be read: {message(error)}"
+            else:
+                self._transactions = TransactionReader(stream)
+                self._read_at = time.monotonic()
+                return None
+
+    def _make_slot(
+        self, connection: psycopg.Connection, gap: str, previous: Manifest | None
+    ) -> LogStart | None:
+        if time.monotonic() < self._next_attempt:
+            self.close()
+            return None
+        try:
+            position = make_slot(connection, self.slot, _MAKING_SECONDS)
+        except SlotBlocked as error:
+            log.warning("%s", error)
+            self._next_attempt = time.monotonic() + _PAUSE_AFTER_BLOCKED_SECONDS
+            self.close()
+            return None
+        self._failure = None
+        if failure := self._open_stream():
+            raise SourceUnavailable(f"The new replication slot can't be used: {failure}.")
+        had_log = previous is not None and previous.log is not None
+        return LogStart(self, self.quiet_seconds, position, None, gap if had_log else None)
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Turn an error of decoding into LogUnreadable; the slot is then created again."""
+        try:
+            yield
+        except psycopg.Error as error:
+            if can_retry(error) or error.sqlstate is None:
+                raise
+            self._failure = f"the log can't be decoded: {message(error)}"
+            raise LogUnreadable(self._failure) from error
+        finally:
+            self._read_at = time.monotonic()
+
+    def confirm(self, position: str) -> None:
+        """Let the server remove the log up to a position that the lake has recorded."""
+        if self._transactions is not None:
+            self._transactions.stream.confirm(parse_lsn(position))
+
+    def wait(self, seconds: float, stop: Event) -> None:
+        """Return once a transaction was committed, at the latest after `seconds`, or on `stop`.
+
+        Also return if another process waits for its turn.
+        """
+        if self._transactions is None:
+            stop.wait(seconds)
+            return
+        deadline = time.monotonic() + seconds
+        try:
+            with connect(self.dsn) as connection:
+                while not stop.is_set() and time.monotonic() < deadline:
+                    if self._transactions.wait(_WAIT_STEP_SECONDS) or self._is_awaited(connection):
+                        break
+        except (psycopg.Error, SourceError):
+            self.close()  # the next batch opens it again, or reports why it can't
+        self._read_at = time.monotonic()
+
+    def close(self) -> None:
+        """End the stream and the turn; what was read and not published is read again."""
+        transactions, self._transactions = self._transactions, None
+        turn, self._turn = self._turn, None
+        with suppress(psycopg.Error):
+            if transactions is not None:
+                transactions.close()
+        with suppress(psycopg.Error):
+            if turn is not None:
+                turn.close()
+
+
+def _describe(
+    table: SourceTable,
+    previous: Table | None,
+    now: PublishedTable,
+    snapshot: Snapshot,
+) -> TableInLog | None:
+    if now.reason:
+        return None
+    before = previous.in_log if previous and previous.fingerprint == table.fingerprint else None
+    is_known = before is not None and before.definition == now.definition
+    since = before.since if before is not None and is_known else snapshot.xmax
+    return TableInLog(since=since, definition=now.definition, class_xmin=now.class_xmin)
+
+
+def _find_gap(state: SlotState | None, recorded: int | None) -> str | None:
+    """Return why a slot does not have all changes after a position; None if it has."""
+    if state is None:
+        return "the replication slot does not exist"
+    if state.is_lost:
+        reason = f" ({state.invalidation_reason})" if state.invalidation_reason else ""
+        return f"the server has invalidated the replication slot{reason}"
+    if recorded is None:
+        return "no batch was read from the replication slot"
+    if state.confirmed is None or state.confirmed > recorded:
+        return "another program has read or created the replication slot"
+    return None
+
+
+def _recorded_position(previous: Manifest | None, store: Store, now: datetime) -> int | None:
+    """Return up to where the lake has all changes; None if it was never read from the log."""
+    if previous is None or previous.log is None:
+        return None
+    heartbeat = find_last_heartbeat(store, now)
+    positions = [previous.log.position]
+    if heartbeat is not None and heartbeat.position is not None:
+        positions.append(heartbeat.position)
+    return max(map(parse_lsn, positions))
+
+
+def _clock(connection: psycopg.Connection) -> datetime:
+    [(now,)] = connection.execute("SELECT clock_timestamp()").fetchall()
+    if not isinstance(now, datetime):
+        raise TypeError("clock_timestamp() is not a timestamp")
+    return now
