@@ -52,8 +52,6 @@ HEARTBEAT_INTERVAL = timedelta(minutes=10)
 
 _TICK = timedelta(microseconds=1)
 
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
-
 _seen: dict[str, str] = {}
 """The newest snapshot that had no changes after a batch, by the digest of the batch's manifest."""
 
@@ -182,42 +180,37 @@ def _capture_batch(  # noqa: PLR0913, PLR0917  as `capture_batch`
             log.info("%s is left out: %s.", name, reason)
     with scratch_folder("totes-ingest-") as scratch:
         files = BatchFiles(store, scratch, batch, captured_at)
-        logged = _read_log(snapshot, previous, log_start, files, progress)
-        tables = logged.store_tables() if logged else {}
-        reach("ingest.log-stored")
-        to_scan = [table for table in snapshot.catalogue.tables if table.name not in tables]
-        if to_scan:
-            from totes.source.capture import Capture
-
-            capture = Capture(snapshot, files, accept_deletes=accept.deletes, progress=progress)
-            scanned = capture.capture_tables(to_scan, previous, everything=is_different)
-            tables |= _add_in_log(scanned, snapshot, previous, log_start)
+        captured = _capture_tables(
+            snapshot,
+            previous,
+            log_start,
+            files,
+            accept_deletes=accept.deletes,
+            everything=is_different,
+            progress=progress,
+        )
         rates_tables = _store_rates(previous.rates if previous else None, update, files)
     reach("ingest.captured")
-    if to_scan:
+    if captured.scanned:
         snapshot.check_unchanged()
-    is_complete = logged is None or logged.is_complete
-    source_tables = tuple(tables[name] for name in sorted(tables))
-    if previous and digest and can_be_empty and not _has_changes(previous, source_tables):
+    tables = captured.tables
+    if previous and digest and can_be_empty and not _has_changes(previous, tables):
         _seen.clear()
-        if is_complete:
-            _seen[digest] = snapshot.text
-        return _record_no_changes(store, previous, snapshot, log_start, is_complete=is_complete)
-    if logged and logged.taken:
-        # The batch is as old as its last transaction, unless it has rows of the snapshot, too.
-        has_rows_of_now = update or any(tables[table.name].files for table in to_scan)
-        captured_at = max(logged.captured_at, captured_at if has_rows_of_now else _EARLIEST)
+        _seen[digest] = captured.snapshot
+        return _record_no_changes(
+            store, previous, snapshot, log_start, is_complete=captured.is_complete
+        )
     manifest = Manifest(
-        format=LOG_FORMAT if any(table.of_log for table in source_tables) else FORMAT,
+        format=LOG_FORMAT if any(table.of_log for table in tables) else FORMAT,
         batch=batch,
         previous=digest,
-        captured_at=captured_at,
-        snapshot=snapshot.text if is_complete or previous is None else previous.snapshot,
+        captured_at=captured.find_moment(captured_at, has_rates=bool(update)),
+        snapshot=captured.snapshot,
         identity=snapshot.identity,
-        tables=(*source_tables, *rates_tables),
-        former=tuple(_former_tables(previous, source_tables, snapshot, batch)) if previous else (),
+        tables=(*tables, *rates_tables),
+        former=tuple(_former_tables(previous, tables, snapshot, batch)) if previous else (),
         left_out=dict(snapshot.catalogue.excluded),
-        log=_log_state(previous, log_start, logged),
+        log=_log_state(previous, log_start, captured.logged),
     )
     check_number_unused(store, manifest_path, batch)
     reach("ingest.before-manifest")
@@ -227,26 +220,73 @@ def _capture_batch(  # noqa: PLR0913, PLR0917  as `capture_batch`
     if log_start and manifest.log:
         log_start.reader.confirm(manifest.log.position)
         reach("ingest.confirmed")
-    checked_at = snapshot.taken_at if is_complete or previous is None else previous.captured_at
-    return IngestResult(manifest, checked_at, has_scanned=bool(to_scan))
+    return IngestResult(
+        manifest,
+        manifest.captured_at if captured.scanned or not captured.is_complete else snapshot.taken_at,
+        has_scanned=bool(captured.scanned),
+    )
 
 
-def _read_log(
+@dataclass(frozen=True)
+class _CapturedTables:
+    """The tables of a batch, by name: those in `scanned`, and those read from the log.
+
+    `snapshot` is the one that the batch then has.
+    """
+
+    tables: tuple[Table, ...]
+    scanned: frozenset[str]
+    logged: "LogCapture | None"
+    snapshot: str
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the batch has everything that the capture's snapshot sees."""
+        return self.logged is None or self.logged.is_complete
+
+    def find_moment(self, taken_at: datetime, *, has_rates: bool) -> datetime:
+        """Return the capture time of the batch: that of its last transaction if it is all log."""
+        if self.logged is None or not self.logged.taken:
+            return taken_at
+        has_scanned_rows = any(table.files for table in self.tables if table.name in self.scanned)
+        last = self.logged.captured_at
+        return max(last, taken_at) if has_scanned_rows or has_rates else last
+
+
+def _capture_tables(  # noqa: PLR0913  as `capture_batch`
     snapshot: Snapshot,
     previous: Manifest | None,
     log_start: "LogStart | None",
     files: "BatchFiles",
+    *,
+    accept_deletes: bool,
+    everything: bool,
     progress: Progress,
-) -> "LogCapture | None":
-    """Read the log up to a snapshot; None if the batch can't read from the log."""
-    if previous is None or log_start is None or log_start.transactions is None:
-        return None
-    from totes.source.log.capture import LogCapture
+) -> _CapturedTables:
+    """Store what changed since `previous`: from the log as far as that has it, else by scans."""
+    tables: dict[str, Table] = {}
+    logged = None
+    if previous and log_start and log_start.transactions:
+        from totes.source.log.capture import LogCapture
 
-    logged = LogCapture(snapshot, previous, log_start, files, progress)
-    logged.read(log_start.transactions)
-    reach("ingest.log-read")
-    return logged
+        logged = LogCapture(snapshot, previous, log_start, files, progress)
+        logged.read(log_start.transactions)
+        reach("ingest.log-read")
+        tables = logged.store_tables()
+        reach("ingest.log-stored")
+    to_scan = [table for table in snapshot.catalogue.tables if table.name not in tables]
+    if to_scan:
+        from totes.source.capture import Capture
+
+        capture = Capture(snapshot, files, accept_deletes=accept_deletes, progress=progress)
+        scanned = capture.capture_tables(to_scan, previous, everything=everything)
+        tables |= _add_in_log(scanned, snapshot, previous, log_start)
+    return _CapturedTables(
+        tables=tuple(tables[name] for name in sorted(tables)),
+        scanned=frozenset(table.name for table in to_scan),
+        logged=logged,
+        snapshot=logged.snapshot if logged else snapshot.text,
+    )
 
 
 def _add_in_log(

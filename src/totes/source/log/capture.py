@@ -82,6 +82,11 @@ class LogCapture:
         }
 
     @property
+    def snapshot(self) -> str:
+        """The snapshot of the batch: without some transactions, that of the batch before."""
+        return self._snapshot.text if self.is_complete else self._previous.snapshot
+
+    @property
     def ahead(self) -> tuple[int, ...]:
         """The transactions that the batches contain although their snapshot does not see them."""
         return () if self.is_complete else tuple(sorted(self._ahead | {*self.taken}))
