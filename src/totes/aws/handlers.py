@@ -26,7 +26,7 @@ from totes.lake.log import read_manifest
 from totes.lake.manifest import manifest_path
 from totes.operations.status import Freshness, read_freshness
 from totes.stages.load import record_checked
-from totes.stages.runner import STAGES, StageHealth, StepResult, alert_quarantined, run_stage
+from totes.stages.runner import STAGES, StageHealth, StepResult, alert_of_step, run_stage
 
 RESERVE_SECONDS = 60.0
 LONGEST_BATCH_FACTOR = 1.5
@@ -135,7 +135,7 @@ def _run_pending(call: _CallProgress, resources: Resources, context: Context) ->
             logger.set_correlation_id(str(result.batch) if result.batch else None)
             if result.batch is not None:
                 log.info("%s: batch %d, %d rows.", call.stage, result.batch, result.rows)
-            alert_quarantined(resources.alert_targets, result)
+            alert_of_step(resources.alert_targets, result)
             remaining_seconds = context.get_remaining_time_in_millis() / 1000
             needed_seconds = max(RESERVE_SECONDS, LONGEST_BATCH_FACTOR * call.longest_seconds)
             if remaining_seconds < needed_seconds:

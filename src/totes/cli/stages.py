@@ -40,8 +40,8 @@ def ingest(
 
     accept = AcceptOptions(new_source=accept_new_source, deletes=accept_deletes)
     with Resources(load_settings()) as resources, show_progress() as progress:
-        for result in retry_iterator(lambda: run_stage(resources, "ingest", accept, progress)):
-            _show(result, as_json=as_json)
+        results = retry_iterator(lambda: run_stage(resources, "ingest", accept, progress))
+        _show_all(results, resources.alert_targets, as_json=as_json)
 
 
 def transform(*, as_json: JsonLines = False) -> None:
@@ -131,6 +131,7 @@ def run(
                 on_result=on_result,
                 progress=progress,
                 source_share=settings.source_share,
+                log_alarm_bytes=settings.log_alarm * 1_000_000,
             )
 
 
@@ -164,11 +165,11 @@ def replay(
 def _show_all(
     steps: "Iterable[StepResult]", alert_targets: "AlertTargets", *, as_json: bool
 ) -> None:
-    from totes.stages.runner import alert_quarantined
+    from totes.stages.runner import alert_of_step
 
     for result in steps:
         _show(result, as_json=as_json)
-        alert_quarantined(alert_targets, result)
+        alert_of_step(alert_targets, result)
 
 
 def _show_if_batch(result: "StepResult", *, as_json: bool) -> None:

@@ -68,12 +68,13 @@ class AcceptOptions:
 class IngestResult:
     """A new batch, or None if the source had no changes.
 
-    All changes up to `checked_at` are in the batches. `has_scanned`: whether tables were scanned,
-    which keeps the source busy.
+    All changes up to `checked_at` are in the batches. `is_complete`: they have everything that the
+    capture's snapshot sees. `has_scanned`: tables were scanned, which keeps the source busy.
     """
 
     batch: Manifest | None
     checked_at: datetime
+    is_complete: bool = True
     has_scanned: bool = True
 
 
@@ -223,6 +224,7 @@ def _capture_batch(  # noqa: PLR0913, PLR0917  as `capture_batch`
     return IngestResult(
         manifest,
         manifest.captured_at if captured.scanned or not captured.is_complete else snapshot.taken_at,
+        is_complete=captured.is_complete,
         has_scanned=bool(captured.scanned),
     )
 
@@ -351,8 +353,12 @@ def _record_no_changes(
         reach("ingest.heartbeat-stored")
         if log_start:
             log_start.reader.confirm(log_start.position)
-    has_scanned = log_start is None
-    return IngestResult(None, now if is_complete else previous.captured_at, has_scanned)
+    return IngestResult(
+        None,
+        now if is_complete else previous.captured_at,
+        is_complete=is_complete,
+        has_scanned=log_start is None,
+    )
 
 
 def _rates_state(batch: Manifest) -> RatesState | None:

@@ -35,6 +35,12 @@ log = logging.getLogger(__name__)
 MAX_REST_SECONDS = 60.0
 """The longest time for which the source is spared after a capture: data must not become old."""
 
+LONGEST_WAIT_SECONDS = 5.0
+"""How long continuous mode waits for a transaction: "checked at" must not become old."""
+
+_LOG_QUIET_SECONDS = 0.1
+"""Continuous mode need not wait for transactions that the next batch will have."""
+
 FIRST_RETRY_PAUSE_SECONDS = 2.0
 MAX_RETRY_PAUSE_SECONDS = 60.0
 
@@ -119,6 +125,10 @@ class StepResult:
     at: datetime
     refused: Mapping[str, int] = field(default_factory=dict)
     size_bytes: int = 0
+    scanned: bool = False
+    """Whether ingest has scanned tables."""
+    gap: str | None = None
+    """Why versions between the previous batch and this one are missing."""
 
 
 def run_stage(
@@ -159,7 +169,7 @@ def run_stage(
 def ingest_step(result: IngestResult) -> StepResult:
     """Return the result of a capture as a step."""
     if result.batch is None:
-        return StepResult("ingest", None, 0, result.checked_at)
+        return StepResult("ingest", None, 0, result.checked_at, scanned=result.has_scanned)
     files = [file for table in result.batch.tables for file in table.files]
     unreadable_rows = Counter[str]()
     for table in result.batch.tables:
@@ -171,6 +181,8 @@ def ingest_step(result: IngestResult) -> StepResult:
         result.checked_at,
         refused=+unreadable_rows,
         size_bytes=_size_bytes(files),
+        scanned=result.has_scanned,
+        gap=result.batch.log.gap if result.batch.log else None,
     )
 
 
@@ -264,21 +276,32 @@ def run(  # noqa: PLR0913  options of the command
     on_result: Callable[[StepResult], None] | None = None,
     progress: Progress = NO_PROGRESS,
     source_share: int = DEFAULT_SOURCE_SHARE,
+    log_alarm_bytes: int | None = None,
 ) -> None:
     """Run all stages until `stop` is set, which is checked between batches and during pauses.
 
-    The pause lasts for `every`, and longer if captures would take more than `source_share` percent
-    of the time; it ends at the latest MAX_REST_SECONDS after the capture.
+    The pause lasts for `every`, and longer if scans would take more than `source_share` percent of
+    the time; it ends at the latest MAX_REST_SECONDS after the capture. If all tables are read from
+    the log, it also lasts until the log has a transaction, at most LONGEST_WAIT_SECONDS. An alert
+    is sent when the source retains more than `log_alarm_bytes` of its log for the slot.
     `accept` applies only to the first capture that succeeds. A stage that fails is retried after
     growing pauses, while the others continue; only UsageError is raised.
     """
     runner = _Runner(pipeline, stop, accept, alert_targets, on_result, progress)
+    reader = pipeline.log_reader
+    if reader:
+        reader.quiet_seconds = _LOG_QUIET_SECONDS
     with keep_sessions():
         while not stop.is_set():
             began = time.monotonic()
             captured = runner.run_stages()
-            rest_seconds = min((captured - began) * (100 / source_share - 1), MAX_REST_SECONDS)
+            if reader and log_alarm_bytes is not None:
+                runner.check_retained_log(reader, log_alarm_bytes)
+            share = (100 / source_share - 1) if runner.has_scanned else 0
+            rest_seconds = min((captured - began) * share, MAX_REST_SECONDS)
             stop.wait(max(every.total_seconds(), captured + rest_seconds - time.monotonic()))
+            if reader and not runner.has_scanned:
+                reader.wait(LONGEST_WAIT_SECONDS, stop)
 
 
 @dataclass
@@ -325,15 +348,31 @@ class _Runner:
     )
     checked_at: datetime | None = None
     """Time of the last capture; None once a stage fails or is skipped after it."""
+    has_scanned: bool = True
+    """Whether the last capture has scanned tables, or failed."""
+    _is_log_alerted: bool = False
 
     def run_stages(self) -> float:
         """Run each stage once; return when the capture ended, by `time.monotonic()`."""
-        self.checked_at = None
+        self.checked_at, self.has_scanned = None, True
         self._try_stage("ingest")
         captured = time.monotonic()
         for stage in STAGES[1:]:
             self._try_stage(stage)
         return captured
+
+    def check_retained_log(self, reader: LogReader, limit_bytes: int) -> None:
+        """Send an alert when the source retains more of its log than the limit, once."""
+        is_above = reader.retained_bytes > limit_bytes
+        if is_above and not self._is_log_alerted:
+            message = (
+                f"The source retains {reader.retained_bytes / 1e6:,.0f} MB of its write-ahead log "
+                f"for the replication slot {reader.slot}, more than TOTES_LOG_ALARM. A long "
+                "transaction, or an ingest that does not keep up, delays its removal."
+            )
+            log.warning(message)
+            send_alert(self.alert_targets, {"stage": "ingest", "message": message})
+        self._is_log_alerted = is_above
 
     def _try_stage(self, stage: str) -> None:
         health = self.health[stage]
@@ -356,9 +395,10 @@ class _Runner:
         for result in run_stage(self.pipeline, stage, self.accept, self.progress):
             if stage == "ingest":
                 self.checked_at, self.accept = result.at, ACCEPT_NOTHING
+                self.has_scanned = result.scanned
             if self.on_result:
                 self.on_result(result)
-            alert_quarantined(self.alert_targets, result)
+            alert_of_step(self.alert_targets, result)
             if self.stop.is_set():
                 return
         if stage == "load" and self.checked_at is not None:
@@ -375,8 +415,17 @@ class _Runner:
         health.record_failure(stage, error, self.alert_targets, action)
 
 
-def alert_quarantined(alert_targets: AlertTargets, result: StepResult) -> None:
-    """Log and send an alert if a step quarantined rows."""
+def alert_of_step(alert_targets: AlertTargets, result: StepResult) -> None:
+    """Log and send an alert if versions are missing before a batch, or it has quarantined rows."""
+    if result.gap:
+        message = (
+            f"Batch {result.batch}: {result.gap}. The tables were scanned: versions that came and "
+            "went since the batch before are missing."
+        )
+        log.warning(message)
+        send_alert(
+            alert_targets, {"stage": result.stage, "batch": result.batch, "message": message}
+        )
     if not result.refused:
         return
     rows = ", ".join(f"{count} of {table}" for table, count in sorted(result.refused.items()))

@@ -112,11 +112,18 @@ def verify(pipeline: Pipeline, progress: Progress = NO_PROGRESS) -> VerifyResult
         check_schema(warehouse, pipeline.star)  # before anything is captured
     for _ in range(ATTEMPTS):
         last = read_newest_manifest(pipeline.ingestion)
+        reader = pipeline.log_reader
+        log_start = reader.start(last and last[0], pipeline.ingestion) if reader else None
         with open_snapshot(pipeline.source, pipeline.scope) as snapshot:
             captured = capture_batch(
-                snapshot, pipeline.ingestion, last, rates=pipeline.rates, progress=progress
+                snapshot,
+                pipeline.ingestion,
+                last,
+                rates=pipeline.rates,
+                log_start=log_start,
+                progress=progress,
             )
-            if captured is None:
+            if captured is None or not captured.is_complete:
                 continue
             batch = captured.batch or (last[0] if last else None)
             if batch is None:
@@ -130,6 +137,8 @@ def verify(pipeline: Pipeline, progress: Progress = NO_PROGRESS) -> VerifyResult
             with connect(pipeline.warehouse) as warehouse, warehouse.transaction():
                 warehouse.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 (loaded,) = _fetch_column(warehouse, "SELECT max(batch) FROM totes.batches")
+                if reader:
+                    reader.close()  # both snapshots are open: `totes run` may go on
                 if loaded == batch.batch:
                     rows = max(table.rows for table in batch.source_tables)
                     buckets = max(_MIN_BUCKETS, rows // _BUCKET_ROWS)

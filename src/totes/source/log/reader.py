@@ -289,7 +289,6 @@ class LogReader:
         Also return if another process waits for its turn.
         """
         if self._transactions is None:
-            stop.wait(seconds)
             return
         deadline = time.monotonic() + seconds
         try:
