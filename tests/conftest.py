@@ -45,6 +45,13 @@ hypothesis.settings.load_profile("totes")
 THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """Settings of servers whose data need not survive a crash."""
 
+LOGICAL = {
+    "wal_level": "logical",
+    "max_slot_wal_keep_size": "1GB",
+    "max_prepared_transactions": "10",
+}
+"""Settings of a server whose write-ahead log can be read."""
+
 
 @dataclass(frozen=True)
 class Totesys:
@@ -193,7 +200,14 @@ def older(scratch: Path) -> Iterator[EmbeddedServer]:
     if not installed:
         pytest.skip("no older PostgreSQL is installed in /usr/lib/postgresql")
     SystemServer.binaries = installed[0].parent
-    with SystemServer(scratch / "older", THROW_AWAY) as running:
+    with SystemServer(scratch / "older", {**THROW_AWAY, **LOGICAL}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def logical(scratch: Path) -> Iterator[EmbeddedServer]:
+    """A server whose write-ahead log can be read; a test must drop the slots that it makes."""
+    with EmbeddedServer(scratch / "logical", {**THROW_AWAY, **LOGICAL}) as running:
         yield running
 
 
@@ -256,6 +270,28 @@ def any_scratch_source(
     server = request.getfixturevalue({"embedded": "server"}.get(request.param, request.param))
     name = next(database_names)
     yield create_scratch_source(server, tmp_path, name)
+    _drop(server.dsn, name)
+
+
+@pytest.fixture(params=["logical", "older"])
+def logged_source(
+    request: pytest.FixtureRequest, database_names: Iterator[str], tmp_path: Path
+) -> Iterator[ScratchSource]:
+    """A scratch source whose log the platform may read, on a new and an older server.
+
+    The end of the test drops the slots of its database.
+    """
+    server = request.getfixturevalue(request.param)
+    name = next(database_names)
+    source = create_scratch_source(server, tmp_path, name)
+    with psycopg.connect(server.dsn.reveal(), autocommit=True) as connection:
+        connection.execute("ALTER ROLE totes_ingest REPLICATION")
+        yield source
+        connection.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+            " WHERE database = %s",
+            [name],
+        )
     _drop(server.dsn, name)
 
 

@@ -136,9 +136,9 @@ JSON_KEYS = {
     "warehouse migrate": {"applied"},
     "gc": {"store", "key", "size_bytes", "modified_at", "age_seconds", "removed"},
     "erase design 1 --columns file_name": {"batches", "versions"},
-    "run --once": {"stage", "batch", "rows", "at", "refused", "size_bytes"},
-    "ingest": {"stage", "batch", "rows", "at", "refused", "size_bytes"},
-    "replay": {"stage", "batch", "rows", "at", "refused", "size_bytes"},
+    "run --once": {"stage", "batch", "rows", "at", "refused", "size_bytes", "scanned", "gap"},
+    "ingest": {"stage", "batch", "rows", "at", "refused", "size_bytes", "scanned", "gap"},
+    "replay": {"stage", "batch", "rows", "at", "refused", "size_bytes", "scanned", "gap"},
     "quarantine release": {"batch", "tried", "refused"},
 }
 """The keys that docs/running.md promises, in an order in which each command has output."""

@@ -1,5 +1,7 @@
 """What the publication and the catalogue say about tables, on new and older servers."""
 
+from contextlib import nullcontext
+
 import psycopg
 import pytest
 from database import execute
@@ -69,8 +71,11 @@ def test_a_published_table_with_a_key_is_in_the_log(published: ScratchSource) ->
             "its replica identity is NOTHING",
         ),
         (
-            "ALTER TABLE item ALTER name SET NOT NULL; CREATE UNIQUE INDEX named ON item (name);"
-            "ALTER TABLE item REPLICA IDENTITY USING INDEX named",
+            (
+                "ALTER TABLE item ALTER name SET NOT NULL;"
+                "CREATE UNIQUE INDEX named ON item (name);"
+                "ALTER TABLE item REPLICA IDENTITY USING INDEX named"
+            ),
             "its replica identity is an index that is not the primary key's",
         ),
         (
@@ -119,8 +124,10 @@ def test_a_table_that_the_log_does_not_have_exactly_has_a_reason(
     [
         "ALTER TABLE item REPLICA IDENTITY FULL",
         "ALTER TABLE item REPLICA IDENTITY USING INDEX item_pkey",
-        "ALTER TABLE item DROP CONSTRAINT item_pkey, ADD PRIMARY KEY (id) DEFERRABLE;"
-        "ALTER TABLE item REPLICA IDENTITY FULL",
+        (
+            "ALTER TABLE item DROP CONSTRAINT item_pkey, ADD PRIMARY KEY (id) DEFERRABLE;"
+            "ALTER TABLE item REPLICA IDENTITY FULL"
+        ),
         "ALTER PUBLICATION totes SET TABLE item (price, id, name)",
         "ALTER TABLE item DROP COLUMN name",
     ],
@@ -155,6 +162,30 @@ def test_all_tables_and_whole_schemas_are_published_tables(published: ScratchSou
     assert reason(published) == ""
     administer(published, "ALTER PUBLICATION totes SET TABLES IN SCHEMA public")
     assert reason(published) == "it is not in publication totes"
+
+
+@pytest.mark.parametrize(
+    ("script", "blocks"),
+    [
+        ("ALTER TABLE item DROP CONSTRAINT item_pkey", True),
+        ("ALTER TABLE item REPLICA IDENTITY NOTHING", True),
+        ("ALTER TABLE item DROP CONSTRAINT item_pkey, ADD PRIMARY KEY (id) DEFERRABLE", True),
+        ("ALTER TABLE item DROP CONSTRAINT item_pkey, REPLICA IDENTITY FULL", False),
+        (
+            "ALTER PUBLICATION totes DROP TABLE item; ALTER TABLE item DROP CONSTRAINT item_pkey",
+            False,
+        ),
+        ("SELECT 1", False),
+    ],
+)
+def test_tables_that_the_publication_keeps_the_application_from_changing_are_known(
+    published: ScratchSource, script: str, *, blocks: bool
+) -> None:
+    published.run(script)
+    assert read(published)["item"].blocks_writes == blocks
+    failure = pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState)
+    with failure if blocks else nullcontext():
+        published.run("UPDATE item SET price = 1")
 
 
 def test_stored_generated_columns_can_be_published(published: ScratchSource) -> None:
@@ -227,18 +258,24 @@ def test_nothing_is_locked_or_waited_for(published: ScratchSource) -> None:
     [
         "ALTER PUBLICATION totes DROP TABLE item; ALTER PUBLICATION totes ADD TABLE item",
         "DROP PUBLICATION totes; CREATE PUBLICATION totes FOR TABLE item",
-        "ALTER PUBLICATION totes SET (publish = 'insert');"
-        "ALTER PUBLICATION totes SET (publish = 'insert, update, delete, truncate')",
-        "ALTER PUBLICATION totes SET TABLE item WHERE (id > 1);"
-        "ALTER PUBLICATION totes SET TABLE item",
+        (
+            "ALTER PUBLICATION totes SET (publish = 'insert');"
+            "ALTER PUBLICATION totes SET (publish = 'insert, update, delete, truncate')"
+        ),
+        (
+            "ALTER PUBLICATION totes SET TABLE item WHERE (id > 1);"
+            "ALTER PUBLICATION totes SET TABLE item"
+        ),
         "ALTER TABLE item ALTER price TYPE numeric USING price + 1",
         "ALTER TABLE item ADD colour text DEFAULT 'blue'; ALTER TABLE item DROP colour",
         "ALTER TABLE item REPLICA IDENTITY FULL",
         "ALTER TABLE item REPLICA IDENTITY USING INDEX item_pkey",
         "ALTER TABLE item DROP CONSTRAINT item_pkey, ADD PRIMARY KEY (id)",
         "ALTER TABLE item ALTER name SET DEFAULT 'none'",
-        "DROP TABLE item; CREATE TABLE item (id int PRIMARY KEY, name text, price numeric);"
-        "ALTER PUBLICATION totes ADD TABLE item",
+        (
+            "DROP TABLE item; CREATE TABLE item (id int PRIMARY KEY, name text, price numeric);"
+            "ALTER PUBLICATION totes ADD TABLE item"
+        ),
     ],
 )
 def test_the_definition_differs_when_rows_may_have_changed_unseen(

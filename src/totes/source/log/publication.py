@@ -38,11 +38,14 @@ class PublishedTable:
     It does not notice a replica identity that was changed and changed back; `class_xmin` does.
     `class_xmin` is the 32-bit xmin of the table's row in pg_class, which TRUNCATE changes, too.
     `reason` says why the log does not have all changes of the table exactly; empty if it has.
+    `blocks_writes`: the application's updates or deletes of the table fail, because it is in the
+    publication and has no replica identity.
     """
 
     definition: str
     class_xmin: int
     reason: str
+    blocks_writes: bool = False
 
 
 _DROPPED = PublishedTable("", 0, "it no longer exists")
@@ -61,6 +64,7 @@ class _Row:
     identity: str
     identity_is_key: bool
     key_is_deferrable: bool
+    blocks_writes: bool
     filtered: bool
     left_out_operations: list[str]
     left_out_columns: list[str]
@@ -88,6 +92,7 @@ def read_publication(
             rows[table.oid].definition,
             rows[table.oid].class_xmin,
             _reason(table, rows[table.oid], publication, encoding),
+            rows[table.oid].blocks_writes,
         )
         if table.oid in rows
         else _DROPPED
@@ -109,55 +114,29 @@ def find_toasted_tables(
 
 
 def _reason(table: SourceTable, row: _Row, publication: str, encoding: str | None) -> str:
-    return (
-        _reason_of_server(encoding)
-        or _reason_of_table(table, row)
-        or _reason_of_publication(row, publication)
+    """Return the first reason that holds, empty if none does."""
+    operations, columns, generated = map(
+        ", ".join, (row.left_out_operations, row.left_out_columns, row.left_out_generated)
     )
-
-
-def _reason_of_server(encoding: str | None) -> str:
-    if encoding == "SQL_ASCII":
-        return "the server's encoding SQL_ASCII does not guarantee UTF-8"
-    return ""
-
-
-def _reason_of_table(table: SourceTable, row: _Row) -> str:
-    """Return why no publication can have all changes of the table; empty if one can."""
-    if table.partitioned:
-        return "it is partitioned"
-    if row.is_partition:
-        return "it is a partition"
-    if table.has_children:
-        return "other tables inherit from it"
-    if not table.key:
-        return "it has no primary key"
-    match row.identity:
-        case "n":
-            return "its replica identity is NOTHING"
-        # The log then has the columns of that index where a row's old key is needed.
-        case "i" if not row.identity_is_key:
-            return "its replica identity is an index that is not the primary key's"
-        case "d" | "i" if row.key_is_deferrable:
-            return "its primary key is deferrable, which can't be a replica identity"
-    return ""
-
-
-def _reason_of_publication(row: _Row, publication: str) -> str:
-    """Return what this publication lacks of the table; empty if it has everything."""
-    if not row.publication_exists:
-        return f"there is no publication {publication}"
-    if not row.published:
-        return f"it is not in publication {publication}"
-    if row.left_out_operations:
-        return f"the publication leaves out {', '.join(row.left_out_operations)}"
-    if row.filtered:
-        return "the publication filters its rows"
-    if row.left_out_columns:
-        return f"the publication leaves out columns: {', '.join(row.left_out_columns)}"
-    if row.left_out_generated:
-        return (
-            "it has generated columns, which the publication leaves out: "
-            f"{', '.join(row.left_out_generated)}"
-        )
-    return ""
+    reasons: dict[str, object] = {
+        "the server's encoding SQL_ASCII does not guarantee UTF-8": encoding == "SQL_ASCII",
+        "it is partitioned": table.partitioned,
+        "it is a partition": row.is_partition,
+        "other tables inherit from it": table.has_children,
+        "it has no primary key": not table.key,
+        "its replica identity is NOTHING": row.identity == "n",
+        # Where a row's old key is needed, the log then has the columns of that index.
+        "its replica identity is an index that is not the primary key's": (
+            row.identity == "i" and not row.identity_is_key
+        ),
+        "its primary key is deferrable, which can't be a replica identity": (
+            row.identity != "f" and row.key_is_deferrable
+        ),
+        f"there is no publication {publication}": not row.publication_exists,
+        f"it is not in publication {publication}": not row.published,
+        f"the publication leaves out {operations}": operations,
+        "the publication filters its rows": row.filtered,
+        f"the publication leaves out columns: {columns}": columns,
+        f"it has generated columns, which the publication leaves out: {generated}": generated,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")

@@ -49,10 +49,10 @@ defined AS (
 left_out AS (
     SELECT
         a.attrelid AS relation,
-        coalesce(array_agg(a.attname::text ORDER BY a.attnum)
-            FILTER (WHERE a.attgenerated = ''), '{{}}') AS columns,
-        coalesce(array_agg(a.attname::text ORDER BY a.attnum)
-            FILTER (WHERE a.attgenerated <> ''), '{{}}') AS generated
+        array_agg(a.attname::text ORDER BY a.attnum)
+        FILTER (WHERE a.attgenerated = '') AS columns,
+        array_agg(a.attname::text ORDER BY a.attnum)
+        FILTER (WHERE a.attgenerated <> '') AS generated
     FROM pg_attribute AS a
     CROSS JOIN publication AS p
     LEFT JOIN listed AS l ON l.prrelid = a.attrelid
@@ -81,6 +81,14 @@ SELECT
     c.relreplident::text AS identity,
     i.indexrelid IS NOT NULL AND i.indexrelid = k.conindid AS identity_is_key,
     coalesce(k.condeferrable, false) AS key_is_deferrable,
+    -- Updates and deletes of a published table fail without a replica identity.
+    coalesce(p.puballtables OR l.oid IS NOT NULL OR s.oid IS NOT NULL, false)
+    AND (p.pubupdate OR p.pubdelete)
+    AND CASE c.relreplident
+        WHEN 'f' THEN false
+        WHEN 'd' THEN k.oid IS NULL OR k.condeferrable
+        ELSE i.indexrelid IS NULL
+    END AS blocks_writes,
     coalesce(l.has_filter, false) AS filtered,
     array_remove(ARRAY[
         CASE WHEN NOT p.pubinsert THEN 'inserts' END,

@@ -24,9 +24,11 @@ SELECT
     s.active_pid,
     (s.confirmed_flush_lsn - '0/0')::bigint AS confirmed,
     (s.restart_lsn - '0/0')::bigint AS restart,
-    pg_wal_lsn_diff(
-        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
-        s.restart_lsn
+    (
+        CASE
+            WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+            ELSE pg_current_wal_insert_lsn()
+        END - s.restart_lsn
     )::bigint AS retained_bytes,
     s.wal_status,
     to_jsonb(s) ->> 'invalidation_reason' AS invalidation_reason  -- from PostgreSQL 17 on
