@@ -27,7 +27,7 @@ from processed_lake import (
 
 from conftest import EmptyWarehouse
 from totes.config.settings import Dsn
-from totes.errors import WarehouseError
+from totes.errors import LakeError
 from totes.stages.load import load
 from totes.star.folder import TOTESYS
 from totes.warehouse import dependents, merge
@@ -151,11 +151,26 @@ def test_a_batch_may_have_several_versions_of_a_row(
 
 
 @pytest.mark.parametrize("batch", [1, 2], ids=["late", "latest"])
-def test_two_versions_of_a_row_at_one_moment_fail(
-    lake: ProcessedLake, warehouse: EmptyWarehouse, batch: int
+@pytest.mark.parametrize(
+    ("table", "row"), [(SALES, sale(2)), (STAFF, staff(2))], ids=["fact", "dimension"]
+)
+def test_two_versions_of_a_row_at_one_moment_are_named(
+    lake: ProcessedLake, warehouse: EmptyWarehouse, batch: int, table: str, row: Row
 ) -> None:
     lake.publish(ALL)
-    lake.publish({SALES: [{**sale(2), "valid_from": moment(batch)}] * 2})
-    with pytest.raises(WarehouseError, match="duplicate key"):
+    lake.publish({table: [{**row, "valid_from": moment(batch)}] * 2})
+    key = rf"{next(iter(row))} 2\."
+    with pytest.raises(
+        LakeError, match=f"Batch 2 has two versions of one row of {table} .*: {key}"
+    ):
         load_all(lake, warehouse)
     assert fetch_rows(warehouse.dsn, "SELECT max(batch) FROM totes.batches") == [(1,)]
+
+
+def test_two_versions_of_a_row_in_an_empty_table_are_named(
+    lake: ProcessedLake, warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merge, "BULK_ROWS", 1)
+    lake.publish({**DIMENSIONS, STAFF: [staff(), staff()]})
+    with pytest.raises(LakeError, match="Batch 1 has two versions of one row of dim_staff"):
+        load_all(lake, warehouse)

@@ -109,6 +109,39 @@ def test_only_an_unaltered_key_is_traced_to_the_source(sql: str, key: bool) -> N
     assert found.key == (traced if key else None)
 
 
+AT_OF_CTE = "with d as (select design_id as id, _at from design) select id as design_id, _at from d"
+
+
+@pytest.mark.parametrize("sql", ["select design_id, _at from design", AT_OF_CTE])
+def test_a_model_that_selects_at_gets_every_version(sql: str) -> None:
+    found = find_lineage("fact_design", sql, key=["design_id"], stars=TOTESYS.tables)
+    assert found.selects_at
+    assert found.sources == {"design": ("design_id",)}
+    assert not MODELS["fact_exchange_rate"].lineage.selects_at
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select design_id from design where _at > now()",
+        "select design_id, _at + interval 1 day as _at from design",
+        "select design_id, _at as written_at from design",
+        "select distinct design_id, _at from design",
+        "select d.design_id, d._at from design d join staff s on s.staff_id = d.design_id",
+        "select f.sales_order_id as design_id, d._at from design d, fact_sales_order f",
+        "select design_id, last_updated as _at, _at as at from design",
+    ],
+)
+def test_at_can_only_be_selected_unaltered_from_one_source_table(sql: str) -> None:
+    with pytest.raises(ModelError, match=r"^Model fact_design can't read _at like this"):
+        find_lineage("fact_design", sql, key=["design_id"], stars=TOTESYS.tables)
+
+
+def test_a_dimension_can_not_select_at(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r"dim_design can't select _at: .* is a dimension"):
+        edit(folder, "dim_design", "    file_name\n", "    file_name,\n    _at\n")
+
+
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
@@ -197,8 +230,9 @@ def test_models_return_the_same_rows_in_postgresql(warehouse: EmptyWarehouse) ->
 
         for table, lines in source_rows().items():
             columns = [name for name in lines[0] if name != "_changed"]
-            types = ", ".join(f"{quote(name)} text" for name in columns)
-            execute_in_both(f"create table {quote(table)} ({types}, _changed boolean)")
+            types = [f"{quote(name)} text" for name in columns]
+            types += ["_changed boolean", "_at timestamptz"]
+            execute_in_both(f"create table {quote(table)} ({', '.join(types)})")
             for line in lines:
                 values = (
                     "null"
@@ -208,7 +242,7 @@ def test_models_return_the_same_rows_in_postgresql(warehouse: EmptyWarehouse) ->
                     else literal(str(v))
                     for v in line.values()
                 )
-                execute_in_both(f"insert into {quote(table)} values ({', '.join(values)})")
+                execute_in_both(f"insert into {quote(table)} values ({', '.join(values)}, now())")
         define_iso_currency(engine)
         currencies = engine.execute("select code, name from iso_currency").fetchall()
         postgres.execute("create table iso_currency (code text, name text)")

@@ -3,7 +3,7 @@
 import gzip
 import json
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from lake_reader import Line
 
 from totes.lake.folder import FolderStore
 from totes.lake.manifest import (
+    FORMAT,
+    LOG_FORMAT,
     Column,
     File,
     Identity,
@@ -114,6 +116,11 @@ def row(table: str, **values: Any) -> Line:
     return {**ROWS[table], **WRITTEN, **values}
 
 
+def _log_fields(operation: str, at: datetime, sequence: int) -> Line:
+    moment = f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    return {"_op": operation, "_xid": "753", "_at": moment, "_seq": sequence}
+
+
 class LakeWriter:
     """An ingestion store with the tables of totesys; tests can change `columns` and `keys`."""
 
@@ -125,17 +132,35 @@ class LakeWriter:
         }
         self.batches: list[Manifest] = []
 
+    def captured_at(self, batch: int) -> datetime:
+        """Return the capture time of a batch."""
+        return datetime(2026, 11, 22, 10, tzinfo=UTC) + timedelta(seconds=batch, microseconds=7)
+
+    def upsert(self, table: str, at: datetime, sequence: int, **values: Any) -> Line:
+        """Return a line of the log: the example row of a table, with these values changed."""
+        return {**_log_fields("upsert", at, sequence), **row(table, **values)}
+
+    def delete(self, table: str, at: datetime, sequence: int, *key: object) -> Line:
+        """Return a line of the log for the deletion of a key."""
+        names = dict(zip(self.keys[table], key, strict=True))
+        return {**_log_fields("delete", at, sequence), **names}
+
     def add(
         self,
         rows: Mapping[str, Sequence[Line]] | None = None,
         *,
         deletes: Mapping[str, Collection[int]] | None = None,
+        log: Mapping[str, Sequence[Line]] | None = None,
         whole: Collection[str] = (),
         released: tuple[int, ...] = (),
     ) -> Manifest:
-        """Publish a batch: changed rows and deleted keys by table."""
+        """Publish a batch.
+
+        rows, deletes: changed rows and deleted keys, by table that was scanned.
+        log: the lines of `upsert` and `delete`, by table that was read from the log.
+        """
         number = len(self.batches) + 1
-        at = datetime(2026, 11, 22, 10, tzinfo=UTC) + timedelta(seconds=number, microseconds=7)
+        at, log = self.captured_at(number), log or {}
         tables = []
         for table, columns in self.columns.items():
             changed: list[Line] = [
@@ -145,15 +170,14 @@ class LakeWriter:
                 {"_op": "delete", "_xid": None, columns[0]: key}
                 for key in (deletes or {}).get(table, ())
             ]
+            lines = [*changed, *deleted, *log.get(table, ())]
             name = f"{number:012d}-{secrets.token_hex(4)}-0.jsonl.gz"
             path = data_path(table, at, name)
-            files = (
-                (self._file(path, [*changed, *deleted], len(deleted)),)
-                if changed or deleted
-                else ()
-            )
-            tables.append(self._table(table, columns, files, whole=table in whole))
+            files = (self._file(path, lines),) if lines else ()
+            made = self._table(table, columns, files, whole=table in whole)
+            tables.append(made.model_copy(update={"of_log": table in log}))
         manifest = Manifest(
+            format=LOG_FORMAT if log else FORMAT,
             batch=number,
             previous=sha256_hex(self.batches[-1].to_json()) if self.batches else None,
             captured_at=at,
@@ -168,7 +192,7 @@ class LakeWriter:
         self.batches.append(manifest)
         return manifest
 
-    def _file(self, path: str, rows: Iterable[Line], deletes: int) -> File:
+    def _file(self, path: str, rows: Collection[Line]) -> File:
         texts = [
             json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in rows
         ]
@@ -178,7 +202,7 @@ class LakeWriter:
         return File(
             path=path,
             rows=len(texts),
-            deletes=deletes,
+            deletes=sum(line["_op"] == "delete" for line in rows),
             bytes=len(data),
             unpacked_bytes=len(lines),
             sha256=sha256_hex(data),

@@ -13,6 +13,7 @@ between. Readers count lines by their first bytes, so every line begins like thi
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 OPERATION = "_op"
 XID = "_xid"
@@ -34,6 +35,11 @@ UPSERT_WITHOUT_XID = f'{UPSERT},"{XID}":null,'
 def is_delete(line: Mapping[str, object]) -> bool:
     """Whether a line has only the key of a deleted row."""
     return line[OPERATION] == "delete"
+
+
+def order_in_log(line: Mapping[str, Any]) -> tuple[str, int]:
+    """Return a value that orders the lines of one key; equal for lines that are not of the log."""
+    return line.get(AT, ""), line.get(SEQUENCE, 0)
 
 
 def is_upsert(line: Mapping[str, object]) -> bool:

@@ -17,7 +17,7 @@ from isal import igzip
 
 from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import UsageError
-from totes.lake.line import is_upsert
+from totes.lake.line import is_upsert, order_in_log
 from totes.lake.log import fetch_verified, find_newest_number, read_manifest
 from totes.lake.manifest import ERASURES_PREFIX, File, Manifest, Table, manifest_path
 from totes.lake.store import Store
@@ -104,11 +104,11 @@ class _Rewriter:
         key, table_exists = self._find_key(last)
         for batch in range(last, 0, -1):
             table = self._read_table(batch)
-            for line in self._read_lines(table) if table else ():
-                row = _parse_if_row(key, self.erasure.key, line)
-                if row is not None:
-                    values = row if table_exists and is_upsert(row) else {}
-                    return key, {name: values.get(name, ERASED) for name in self.erasure.columns}
+            lines = self._read_lines(table) if table else iter(())
+            found = filter(None, (_parse_if_row(key, self.erasure.key, line) for line in lines))
+            if row := max(found, key=order_in_log, default=None):
+                values = row if table_exists and is_upsert(row) else {}
+                return key, {name: values.get(name, ERASED) for name in self.erasure.columns}
         raise UsageError(
             f"No batch of {self.ingestion.url} has a row {', '.join(self.erasure.key)} of table "
             f"{self.erasure.table}."

@@ -41,11 +41,13 @@ def release(store: Store, batches: Collection[int]) -> Manifest:
             snapshot=last.snapshot,
             identity=last.identity,
             tables=tuple(
-                table.model_copy(update={"files": (), "whole": False}) for table in last.tables
+                table.model_copy(update={"files": (), "whole": False, "of_log": False})
+                for table in last.tables
             ),
             released=released,
             former=last.former,
             left_out=last.left_out,
+            log=last.log and last.log.model_copy(update={"gap": None}),
         )
         check_number_unused(store, manifest_path, manifest.batch)
         reach("release.before-manifest")

@@ -7,6 +7,8 @@ its row is rejected. The checks are DuckDB SQL and run on whole sets of rows.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -228,3 +230,13 @@ def quote(name: str) -> str:
 def literal(text: str) -> str:
     """Return an SQL string literal for DuckDB or PostgreSQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def timestamp(moment: datetime) -> str:
+    """Return an SQL literal for a point in time."""
+    return f"timestamptz {literal(moment.astimezone(UTC).isoformat())}"
+
+
+def parquet(path: Path) -> str:
+    """Return SQL for the columns of a local file, without columns from names of its folders."""
+    return f"read_parquet({literal(str(path))}, hive_partitioning = false)"

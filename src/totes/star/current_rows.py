@@ -9,9 +9,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from totes.lake.manifest import File
-from totes.star.contract import quote
+from totes.star.contract import parquet, quote
 from totes.star.lineage import CHANGED
-from totes.star.relation import JsonLines, empty_relation, parquet
+from totes.star.relation import JsonLines, empty_relation
 
 
 def count_unmerged(files: Sequence[File], rows: int) -> int:
@@ -42,7 +42,7 @@ def distinct_names(columns: Sequence[str], read: Collection[str]) -> list[str]:
 
 def batch_rows(lines: JsonLines, columns: Sequence[str], batch: int) -> str:
     """Return SQL for the changes of one batch to a table."""
-    return lines.rows(columns, f"cast({batch} as bigint) as _batch", "_op = 'upsert' as _live")
+    return lines.newest(columns, f"cast({batch} as bigint) as _batch", "_op = 'upsert' as _live")
 
 
 def newest_rows(paths: Sequence[Path], columns: Sequence[str], key: Sequence[str]) -> str:

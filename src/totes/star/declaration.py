@@ -16,12 +16,13 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from totes.errors import UsageError
+from totes.lake.line import AT, OPERATION
 from totes.star.contract import TYPES, Column, NamedObject, StarTable
 
 DECLARATION = "star.toml"
 
-RESERVED = frozenset({"valid_from", "valid_to"})
-"""Columns that the platform adds to facts."""
+RESERVED = frozenset({"valid_from", "valid_to", OPERATION, AT})
+"""Columns that the platform adds to a star table, to its files, or to the rows of its model."""
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from totes.errors import ModelError
+from totes.lake.line import AT
 
 if TYPE_CHECKING:
     from sqlglot.optimizer.scope import Scope
@@ -31,6 +32,7 @@ class Lineage(BaseModel):
 
     `sources` are columns by source table, `stars` are star tables, `joins` are source tables that
     are joined with other source tables. `key` is None if the natural key is computed.
+    `selects_at` is true if the model selects `_at` and so gets every version of a row.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,13 +42,15 @@ class Lineage(BaseModel):
     reads_iso_currency: bool
     joins: tuple[str, ...]
     key: RowIdentity | None
+    selects_at: bool = False
 
 
 def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[str]) -> Lineage:
     """Return the tables and columns that a model's SQL reads.
 
     `key` are the columns of its star table's natural key, `stars` the names of all star tables.
-    Raises ModelError if the SQL can't be parsed or is ambiguous.
+    Raises ModelError if the SQL can't be parsed or is ambiguous, or reads `_at` in another way than
+    a fact can.
     """
     # Importing SQLGlot takes most of a second; lineage.json avoids it for the packaged models.
     from sqlglot import parse_one  # noqa: PLC0415
@@ -73,10 +77,16 @@ def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[
             if table := tables.get(column.table or _only_source(scope, model)):
                 reads[table].add(column.name)
     sources = {
-        name: tuple(sorted(columns - {CHANGED}))
+        name: tuple(sorted(columns - {CHANGED, AT}))
         for name, columns in sorted(reads.items())
         if name not in stars and name != ISO_CURRENCY
     }
+    reads_at = any(AT in columns for columns in reads.values())
+    if reads_at and (len(reads.keys() - {ISO_CURRENCY}) > 1 or not _selects_at(scopes[-1], model)):
+        raise ModelError(
+            f"Model {model} can't read {AT} like this: only a model that reads one source table "
+            f"can, and it must select {AT} unaltered under that name."
+        )
     origins = [_find_origin(scopes[-1], column, model) for column in key]
     tables_of_key = {origin[0] for origin in origins if origin}
     is_unaltered = None not in origins and len(tables_of_key) == 1
@@ -90,7 +100,13 @@ def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[
         )
         if is_unaltered
         else None,
+        selects_at=reads_at,
     )
+
+
+def _selects_at(scope: "Scope", model: str) -> bool:
+    origin = _find_origin(scope, AT, model)
+    return origin is not None and origin[1] == AT
 
 
 def _tables_by_alias(scope: "Scope") -> dict[str, str]:

@@ -7,6 +7,7 @@ from importlib.resources.abc import Traversable
 from pydantic import TypeAdapter
 
 from totes.errors import ModelError
+from totes.lake.line import AT
 from totes.lake.manifest import Manifest, sha256_hex
 from totes.star.contract import StarTable
 from totes.star.lineage import Lineage, find_lineage
@@ -135,4 +136,9 @@ def _load_model(
     lineage = cached.get(sha256_hex(sql.encode())) or find_lineage(
         table.name, sql, key=table.key_names, stars=tables.keys()
     )
+    if lineage.selects_at and not table.is_fact:
+        raise ModelError(
+            f"Model {table.name} can't select {AT}: {table.name} is a dimension, which has only "
+            "the latest version of a row."
+        )
     return Model(table, sql, lineage)

@@ -3,37 +3,39 @@
 A model's text rows and the deleted keys of its table are checked together. `accept_or_fail` reads
 them in one pass and fails at the first rejected value, which is rare. Only then `accepted_rows` and
 `rejected_rows` read them in one pass each.
+
+Both have a column `_at`: the moment from which on the row is valid, or of the deletion.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 
-from totes.star.contract import Column, StarTable, literal
-from totes.star.relation import parquet
+from totes.lake.line import AT
+from totes.star.contract import Column, StarTable, literal, parquet
+
+_VALID_FROM = f"{AT} as valid_from"
 
 
-def accept_or_fail(star: StarTable, model: str, deletes: str | None, valid_from: datetime) -> str:
+def accept_or_fail(star: StarTable, model: str, deletes: str | None) -> str:
     """Return SQL for the star's rows; it fails with `contract.REJECTED` at a rejected value."""
     values = ", ".join(column.value_or_error for column in star.columns)
-    moment = _valid_from(valid_from)
-    rows = f"select {values}, {moment}, 'upsert' as _op from ({_with_values(star.columns, model)})"
+    rows = f"select {values}, {_VALID_FROM}, 'upsert' as _op"
+    rows += f" from ({_with_values(star.columns, model)})"
     if deletes is None:
         return rows
     keys = ", ".join(column.value_or_error for column in star.key)
-    deleted = f"select {keys}, {moment}, 'delete' as _op from ({_with_values(star.key, deletes)})"
-    return f"{rows} union all by name {deleted}"
+    deleted = f"select {keys}, {_VALID_FROM}, 'delete' as _op"
+    return f"{rows} union all by name {deleted} from ({_with_values(star.key, deletes)})"
 
 
-def accepted_rows(star: StarTable, model: str, deletes: str | None, valid_from: datetime) -> str:
+def accepted_rows(star: StarTable, model: str, deletes: str | None) -> str:
     """Return SQL for the star's rows that meet the contract."""
     values = ", ".join(f"{column.value} as {column.quoted}" for column in star.columns)
     checked = _checked(star, model, deletes)
-    moment = _valid_from(valid_from)
-    return f"select {values}, {moment}, _op from ({checked}) where _rejected_column is null"
+    return f"select {values}, {_VALID_FROM}, _op from ({checked}) where _rejected_column is null"
 
 
-def rejected_rows(star: StarTable, model: str, deletes: str | None, valid_from: datetime) -> str:
+def rejected_rows(star: StarTable, model: str, deletes: str | None) -> str:
     """Return SQL for one record per rejected row, with the first column that is rejected."""
     values = " ".join(f"when {literal(c.name)} then {_excerpt(c)}" for c in star.columns)
     reasons = " ".join(f"when {literal(c.name)} then {c.rejection_reason}" for c in star.columns)
@@ -42,15 +44,15 @@ def rejected_rows(star: StarTable, model: str, deletes: str | None, valid_from: 
         f"select {literal(star.name)} as star_table, {_key(star)} as key,"
         f" _rejected_column as column_name, case _rejected_column {values} end as value,"
         f" case _rejected_column {reasons} end as reason,"
-        f" cast(json_object({row}, '_op', _op) as varchar) as row, {_valid_from(valid_from)}"
+        f" cast(json_object({row}, '_op', _op) as varchar) as row, {_VALID_FROM}"
         f" from ({_checked(star, model, deletes)}) where _rejected_column is not null"
     )
 
 
-def filter_by_keys(star: StarTable, rows: str, file: Path) -> str:
-    """Return SQL for the model's rows whose key is in a quarantine file."""
-    keys = f"select key from {parquet(file)}"
-    return f"select * from (\n{rows}\n) where {_key(star)} in ({keys})"
+def filter_rejected(star: StarTable, rows: str, file: Path) -> str:
+    """Return SQL for those of the rows whose key and moment are in a quarantine file."""
+    versions = f"select key, valid_from from {parquet(file)}"
+    return f"select * from (\n{rows}\n) where ({_key(star)}, {AT}) in ({versions})"
 
 
 def _key(star: StarTable) -> str:
@@ -85,9 +87,9 @@ def exclude_earlier_rows(star: StarTable, rows: str, files: Iterable[Path]) -> s
 
 
 def _with_values(columns: Iterable[Column], rows: str, also: str = "") -> str:
-    """Return SQL for the text of each column and its typed value."""
+    """Return SQL for the text of each column and its typed value, and for the moment."""
     selected = ", ".join(f"{column.quoted}, {column.cast}" for column in columns)
-    return f"select {selected}{also} from (\n{rows}\n)"
+    return f"select {selected}, {AT}{also} from (\n{rows}\n)"
 
 
 def _checked(star: StarTable, model: str, deletes: str | None) -> str:
@@ -108,7 +110,3 @@ def _checked(star: StarTable, model: str, deletes: str | None) -> str:
 
 def _rejection(column: Column) -> str:
     return f"when {column.is_accepted} is not true then {literal(column.name)}"
-
-
-def _valid_from(valid_from: datetime) -> str:
-    return f"timestamptz {literal(valid_from.astimezone(UTC).isoformat())} as valid_from"

@@ -1,6 +1,8 @@
 """The JSON Lines of a batch as relations that models read.
 
-All columns are text, exactly as PostgreSQL printed the value; NULL is NULL.
+All columns are text, exactly as PostgreSQL printed the value; NULL is NULL. The file of a table
+that was scanned has one line for each key. The file of a table that was read from the log may have
+many: `line_order` finds out which of them count.
 """
 
 import json
@@ -14,9 +16,10 @@ from isal import igzip
 from isal.isal_zlib import IsalError
 
 from totes.errors import LakeError
-from totes.lake.line import DELETE, UPSERT, is_delete
+from totes.lake.line import AT, DELETE, SEQUENCE, UPSERT, is_delete
 from totes.lake.manifest import MAX_LINE_BYTES, UNREADABLE_FIELD, File, Table
 from totes.star.contract import UNREADABLE_MARK, literal, quote
+from totes.star.line_order import LineOrder
 from totes.star.lineage import CHANGED
 from totes.star.long_lines import NotAnObject, reduce_line
 
@@ -52,31 +55,79 @@ class JsonLines:
     """Whether all lines are known to be short."""
     unreadable: bool = False
     """Whether values may be objects that give the reason why they can't be read."""
+    key: tuple[str, ...] = ()
+    of_log: bool = False
+    """Whether the table was read from the log."""
+    order: LineOrder | None = None
+    """The order of the lines, which a table that was read from the log needs."""
 
-    def rows(self, columns: Sequence[str], *expressions: str) -> str:
-        """Return SQL for `columns` and `expressions` of all lines."""
+    def newest(self, columns: Sequence[str], *expressions: str) -> str:
+        """Return SQL for `columns` and `expressions` of the newest line of each key."""
         selected = ", ".join([*map(quote, columns), *expressions])
-        return f"select {selected} from {self._read(columns)}"
+        if self.order is None:
+            return f"select {selected} from {self.read(columns)}"
+        return self._filter(columns, selected, self.order.is_newest)
 
     def changed(self, columns: Sequence[str]) -> str:
-        """Return SQL for the rows that the batch inserted or updated."""
-        return f"{self.rows(columns, f'true as {CHANGED}')} where _op = 'upsert'"
+        """Return SQL for the rows that the batch inserted or updated, as they are after it."""
+        rows = self.newest(columns, f"true as {CHANGED}", "_op")
+        return f"select * exclude (_op) from ({rows}) where _op = 'upsert'"
 
-    def deleted(self, names: Mapping[str, str]) -> str:
-        """Return SQL for the deleted keys; `names` maps their columns to the names to return."""
+    def versions(self, columns: Sequence[str], captured_at: str) -> str:
+        """Return SQL for all versions that the batch has, each with its moment `_at`.
+
+        Without times of commits, the moment is `captured_at`, an SQL expression.
+        """
+        selected = ", ".join([*map(quote, columns), f"true as {CHANGED}"])
+        if self.order is None:
+            rows = f"select {selected}, {captured_at} as {AT}, _op from {self.read(columns)}"
+        else:
+            rows = self._filter(columns, f"{selected}, {AT}, _op", self.order.is_version)
+        return f"select * exclude (_op) from ({rows}) where _op = 'upsert'"
+
+    def removed(self, columns: Sequence[str]) -> str:
+        """Return SQL for the last versions of the rows that the batch wrote and then deleted."""
+        if self.order is None:
+            return empty_relation(columns)
+        selected = ", ".join([*map(quote, columns), f"true as {CHANGED}"])
+        return self._filter(columns, selected, self.order.is_removed)
+
+    def deleted(self, names: Mapping[str, str], captured_at: str, *, each: bool) -> str:
+        """Return SQL for the deleted keys, each with the moment `_at` of its deletion.
+
+        names: maps the columns of the key to the names to return.
+        captured_at: an SQL expression, the moment if the times of commits do not count.
+        each: return every deletion with the time of its commit, and not only the keys that are
+            deleted after the batch.
+        """
+        if self.order is not None:
+            return self.order.deleted(names, None if each else captured_at)
         columns = ", ".join(f"{quote(column)} as {quote(name)}" for column, name in names.items())
-        return f"select {columns} from {self._read([*names])} where _op = 'delete'"
+        rows = self.read([*names])
+        return f"select {columns}, {captured_at} as {AT} from {rows} where _op = 'delete'"
 
-    def _read(self, columns: Sequence[str]) -> str:
+    def read(self, columns: Sequence[str]) -> str:
+        """Return a relation with `columns` and the line's own fields, of all lines."""
         if not self.unreadable:
             return self._json(columns, "VARCHAR")
         values = (f"{_text_sql(quote(name))} as {quote(name)}" for name in columns)
-        return f"(select {', '.join([*values, '_op'])} from {self._json(columns, 'JSON')})"
+        selected = ", ".join([*values, *self._fields])
+        return f"(select {selected} from {self._json(columns, 'JSON')})"
+
+    def _filter(self, columns: Sequence[str], selected: str, condition: str) -> str:
+        wanted = list(dict.fromkeys([*columns, *self.key]))
+        return f"select {selected} from {self.read(wanted)} where {condition}"
+
+    @property
+    def _fields(self) -> dict[str, str]:
+        """The line's own fields that are read, with their types."""
+        of_log = {AT: "TIMESTAMPTZ", SEQUENCE: "BIGINT"} if self.of_log else {}
+        return {"_op": "VARCHAR", **of_log}
 
     def _json(self, columns: Sequence[str], kind: str) -> str:
         paths = ", ".join(literal(str(path)) for path in self.paths)
         types = [f"{literal(name)}: '{kind}'" for name in columns]
-        types.append("_op: 'VARCHAR'")
+        types += [f"{literal(name)}: '{kind}'" for name, kind in self._fields.items()]
         return (
             f"read_json([{paths}], format = 'newline_delimited', columns = {{{', '.join(types)}}},"
             f" maximum_object_size = {self.longest_bytes}, hive_partitioning = false)"
@@ -95,15 +146,11 @@ def _text_sql(json: str) -> str:
     return f"case json_type({json}) when 'OBJECT' then {marked} else {json}->>'$' end"
 
 
-def parquet(path: Path) -> str:
-    """Return SQL for the columns of a local file, without columns from names of its folders."""
-    return f"read_parquet({literal(str(path))}, hive_partitioning = false)"
-
-
 def empty_relation(columns: Sequence[str]) -> str:
     """Return SQL for a table without changes: its columns and no rows."""
-    nulls = (f"cast(null as varchar) as {quote(name)}" for name in columns)
-    return f"select {', '.join([*nulls, f'false as {CHANGED}'])} where false"
+    nulls = [f"cast(null as varchar) as {quote(name)}" for name in columns]
+    nulls += [f"false as {CHANGED}", f"cast(null as timestamptz) as {AT}"]
+    return f"select {', '.join(nulls)} where false"
 
 
 def unpack(
@@ -140,6 +187,8 @@ def unpack(
         sum(file.deletes for file in table.files),
         only_short,
         any(file.unreadable for file in table.files),
+        table.key,
+        table.of_log,
     )
 
 
@@ -277,6 +326,7 @@ def _check_content(table: Table, file: File, result: _UnpackResult) -> None:
         line = json.loads(first)
     except (ValueError, RecursionError) as error:
         raise _ContentMismatch("its first line is not JSON") from error
-    names = table.key if is_delete(line) else [column.name for column in table.columns]
+    names = [*table.key] if is_delete(line) else [column.name for column in table.columns]
+    names += [AT, SEQUENCE] if table.of_log else []
     if missing := [name for name in names if name not in line]:
         raise _ContentMismatch(f"its rows have no {', '.join(missing)}")

@@ -15,6 +15,7 @@ import duckdb
 from psycopg import Connection, errors, sql
 
 from totes.duckdb_engine import convert_memory_errors, first_line
+from totes.errors import LakeError
 from totes.lake.manifest import ProcessedManifest, StarFile
 from totes.progress import Progress
 from totes.star.contract import StarTable, literal, quote
@@ -130,6 +131,30 @@ class _BatchLoad:
     progress: Progress
 
     def load(self) -> None:
+        try:
+            self._load()
+        except (errors.UniqueViolation, errors.CardinalityViolation) as error:
+            for star in self.star.tables.values():
+                self._check_unique(star, error)
+            raise
+
+    def _check_unique(self, star: StarTable, cause: Exception) -> None:
+        """Raise LakeError if a star table's files have two versions of a row with one moment."""
+        if not (files := self._files(star)):
+            return
+        key = ", ".join(map(quote, star.key_names))
+        row = self.engine.execute(
+            f"select cast(({key}) as varchar) from ({self._parquet(files)})"
+            f" where _op = 'upsert' group by {key}, valid_from having count(*) > 1 limit 1"
+        ).fetchone()
+        if row is not None:
+            raise LakeError(
+                f"Batch {self.manifest.batch} has two versions of one row of {star.name} with the "
+                f"same valid_from: {', '.join(star.key_names)} {row[0]}. If its model can return "
+                "a row twice, correct the model and run totes replay."
+            ) from cause
+
+    def _load(self) -> None:
         self._quarantine_rejected()
         to_fill = [table for table in self.star.tables.values() if self._can_fill(table)]
         definitions = self._drop_keys_and_indexes(to_fill)
@@ -337,9 +362,11 @@ class _BatchLoad:
         }
         late = sql.SQL("SELECT EXISTS (SELECT FROM {staged} WHERE valid_from < {captured_at})")
         is_late = self.connection.execute(late.format(**parts)).fetchone() == (True,)
+        deleted = 0
         for step in _STEPS[star.is_fact, is_late]:
-            self.connection.execute(statement(step, **parts))
-        if star.is_fact and is_late:  # delete_versions may have deleted some
+            cursor = self.connection.execute(statement(step, **parts))
+            deleted += cursor.rowcount if step == "delete_versions" else 0
+        if deleted:
             dependents.check_user_foreign_keys(self.connection, self.star)
 
     def _dimensions(self, star: StarTable) -> list[StarTable]:

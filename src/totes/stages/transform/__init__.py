@@ -133,7 +133,8 @@ def _build_batch(
         TemporaryDirectory(dir=context.scratch) as folder,
         unpack_tables(context, source, context.models.tables, Path(folder)) as lines,
     ):
-        build = BatchBuild(context, source, Path(folder), f"{attempt}-0.parquet", lines)
+        after = previous[0].captured_at if previous else None
+        build = BatchBuild(context, source, Path(folder), f"{attempt}-0.parquet", lines, after)
         state_before = previous[0].state if previous else {}
         state = build.update_state(state_before if previous else None)
         outputs: list[ModelOutput] = []
@@ -241,14 +242,15 @@ def _rerun_rejected(build: "BatchBuild", number: int, name: str) -> Iterator["Mo
     folder = build.folder / name
     folder.mkdir()
     with unpack_tables(context, source, tables, folder) as lines:
-        rerun = BatchBuild(context, source, folder, name, lines, build.outputs)
+        after = None  # the lines were checked when their batch was transformed
+        rerun = BatchBuild(context, source, folder, name, lines, after, build.outputs)
         for model, file in rejected:
             if not model.lineage.stars:
-                keys = folder / f"{model.name}.keys.parquet"
-                fetch_verified(context.processed, file, keys)
+                rejected_rows = folder / f"{model.name}.rejected.parquet"
+                fetch_verified(context.processed, file, rejected_rows)
                 was_waiting = model.name in processed.waiting
                 if not was_waiting:
                     model.check(source)
                 yield rerun.run_model(
-                    model, processed.state, only_keys=keys, deletes_only=was_waiting
+                    model, processed.state, only_rejected=rejected_rows, deletes_only=was_waiting
                 )

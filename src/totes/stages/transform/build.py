@@ -3,10 +3,11 @@
 All files are written to a local scratch folder first, and stored when all are complete.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from hashlib import file_digest
 from pathlib import Path
 
@@ -15,14 +16,15 @@ import duckdb
 from totes.duckdb_engine import convert_memory_errors, first_line, limit_memory
 from totes.errors import LakeError, ModelError
 from totes.failpoint import reach
-from totes.lake.line import OPERATION
+from totes.lake.line import AT, OPERATION, SEQUENCE
 from totes.lake.log import fetch_verified
 from totes.lake.manifest import File, Manifest, StarFile, Table, data_path, sha256_hex
 from totes.lake.store import Store
 from totes.star import current_rows, quarantine
-from totes.star.contract import REJECTED, literal, quote
+from totes.star.contract import REJECTED, literal, parquet, quote, timestamp
+from totes.star.line_order import LineOrder, line_order_sql
 from totes.star.models import Model, Models
-from totes.star.relation import JsonLines, empty_relation, parquet, unpack
+from totes.star.relation import JsonLines, empty_relation, unpack
 
 LONG_LINE_BYTES = 8_000_000
 COPIES_IN_MEMORY = 12
@@ -88,21 +90,27 @@ def _unpack(context: BuildContext, table: Table, folder: Path) -> JsonLines:
     packed = [folder / sha256_hex(file.path.encode()) for file in table.files]
     for file, path in zip(table.files, packed, strict=True):
         fetch_verified(store, file, path)
-    columns = context.models.columns(table.name) | {*table.key, OPERATION}
+    columns = context.models.columns(table.name) | {*table.key, OPERATION, AT, SEQUENCE}
     return unpack(table, packed, store.url, read=columns)
 
 
 @dataclass(frozen=True)
 class BatchBuild:
-    """Builds one batch; `lines` are its source rows by table, `name` is the last part of paths."""
+    """Builds one batch; `lines` are its source rows by table, `name` is the last part of paths.
+
+    `after` is the capture time of the batch before, None if it is not known.
+    """
 
     context: BuildContext
     source: Manifest
     folder: Path
     name: str
     lines: Mapping[str, Future[JsonLines]]
+    after: datetime | None
     outputs: dict[str, Path] = field(default_factory=dict)
     """The local file for each path in the processed store."""
+    orders: dict[str, LineOrder] = field(default_factory=dict)
+    """The order of the lines of each table that was read from the log."""
 
     def store_outputs(self) -> None:
         """Put all files of `outputs` into the processed store."""
@@ -163,33 +171,30 @@ class BatchBuild:
         model: Model,
         state: State,
         *,
-        only_keys: Path | None = None,
+        only_rejected: Path | None = None,
         since: int | None = None,
         deletes_only: bool = False,
     ) -> ModelOutput:
         """Compute a model's rows and write them to a local file.
 
-        only_keys: a quarantine file; only rows with its keys are computed, and rows that are
+        only_rejected: a quarantine file; only the versions in it are computed, and those that are
             rejected again stay in quarantine.
         since: the first batch to backfill, if the model could not run on the batches before.
         deletes_only: the source lacks a table or column, so that only deletions can be computed.
         """
-        valid_from = self.source.captured_at
-        sql, deletes = model.sql, self._deletes_sql(model)
-        if model.lineage.stars and (earlier := state.get(model.name)):
-            paths = map(self._fetch_cached, earlier)
-            sql = quarantine.exclude_earlier_rows(model.star, sql, paths)
-        if only_keys is not None:
-            sql = quarantine.filter_by_keys(model.star, sql, only_keys)
-            deletes = deletes and quarantine.filter_by_keys(model.star, deletes, only_keys)
         path = self.folder / f"{model.name}.parquet"
         with self._convert_errors(f"Model {model.name} can't run"):
+            sql = self._rows_sql(model, state, empty=deletes_only)
+            deletes = self._deletes_sql(model)
+            if only_rejected is not None:
+                sql = quarantine.filter_rejected(model.star, sql, only_rejected)
+                deletes = deletes and quarantine.filter_rejected(model.star, deletes, only_rejected)
             first_batch = since or self.source.batch
             self._define_sources(model, state, first_batch, empty=deletes_only)
             any_order = self._reads_only_short_lines(model, state)
             try:
                 rows = self._write_parquet(
-                    quarantine.accept_or_fail(model.star, sql, deletes, valid_from),
+                    quarantine.accept_or_fail(model.star, sql, deletes),
                     path,
                     any_order=any_order,
                 )
@@ -198,12 +203,12 @@ class BatchBuild:
                 if REJECTED not in str(error):
                     raise
                 rows = self._write_parquet(
-                    quarantine.accepted_rows(model.star, sql, deletes, valid_from),
+                    quarantine.accepted_rows(model.star, sql, deletes),
                     path,
                     any_order=any_order,
                 )
-                rejects_sql = quarantine.rejected_rows(model.star, sql, deletes, valid_from)
-                rejected = None if only_keys else self._write_rejects(model, rejects_sql)
+                rejects_sql = quarantine.rejected_rows(model.star, sql, deletes)
+                rejected = None if only_rejected else self._write_rejects(model, rejects_sql)
             accepted = self._add_output(path, "", model, rows) if rows else None
         return ModelOutput(model, path, accepted, rejected)
 
@@ -218,14 +223,62 @@ class BatchBuild:
         self.outputs[file.path] = path
         return StarFile(table=model.name, **dict(file))
 
+    def _rows_sql(self, model: Model, state: State, *, empty: bool) -> str:
+        """Return SQL for the model's rows, each with the moment `_at` from which on it is valid."""
+        if model.lineage.selects_at:
+            return model.sql
+        sql = model.sql
+        if model.lineage.stars and (earlier := state.get(model.name)):
+            paths = map(self._fetch_cached, earlier)
+            sql = quarantine.exclude_earlier_rows(model.star, sql, paths)
+        sql = f"select *, {timestamp(self.source.captured_at)} as {AT} from (\n{sql}\n)"
+        key = model.lineage.key
+        if not (model.star.is_fact or empty or key is None) and self._has_removed_rows(key.table):
+            sql += f" union all by name {self._removed_rows_sql(model, key.table, state)}"
+        return sql
+
+    def _has_removed_rows(self, table: str) -> bool:
+        """Return whether rows of a table were written and then deleted in this batch."""
+        order = self._get_lines(table).order if table in self.lines else None
+        return order is not None and self._query_int(order.count_removed) > 0
+
+    def _removed_rows_sql(self, model: Model, table: str, state: State) -> str:
+        """Return SQL for the rows of a dimension that were written and then deleted in this batch.
+
+        `table` is the source table of its key. Facts may have referred to these rows in between.
+        They are valid from the last moment before the capture time, which the deletion has.
+        """
+        relations = []
+        for name, columns in model.lineage.sources.items():
+            removed = (
+                self._get_lines(name).removed(columns)
+                if name in self.lines
+                else empty_relation(columns)
+            )
+            rows = [removed]
+            if name != table and name in state:
+                rows.append(self._current_rows_sql(name, columns, state, self.source.batch))
+            relations.append(f"{quote(name)} as ({' union all by name '.join(rows)})")
+        moment = timestamp(self.source.captured_at - timedelta(microseconds=1))
+        return (
+            f"select *, {moment} as {AT}"
+            f" from (with {', '.join(relations)} select * from (\n{model.sql}\n))"
+        )
+
     def _deletes_sql(self, model: Model) -> str | None:
-        """Return SQL for the natural keys of deleted source rows; None if there are none."""
+        """Return SQL for the natural keys of deleted source rows, each with the moment `_at`.
+
+        None if there are none.
+        """
         key = model.lineage.key
         if key is None or key.table not in self.lines:
             return None
         lines = self._get_lines(key.table)
         names = dict(zip(key.columns, model.star.key_names, strict=True))
-        return lines.deleted(names) if lines.deletes else None
+        if not lines.deletes:
+            return None
+        captured_at = timestamp(self.source.captured_at)
+        return lines.deleted(names, captured_at, each=model.lineage.selects_at)
 
     def _define_sources(self, model: Model, state: State, since: int, *, empty: bool) -> None:
         """Define the source tables that a model reads as views; without rows if `empty`."""
@@ -234,18 +287,27 @@ class BatchBuild:
 
             define_iso_currency(self.context.engine)
         for name, columns in model.lineage.sources.items():
-            table = self.source.table(name)
             if empty:
                 rows = empty_relation(columns)
-            elif name in state and table is not None:
-                files = [self._fetch_cached(file) for file in state[name]]
-                rows = current_rows.current_rows(files, columns, table.key, since)
+            elif model.lineage.selects_at and name in self.lines:
+                captured_at = timestamp(self.source.captured_at)
+                rows = self._get_lines(name).versions(columns, captured_at)
+            elif name in state and not model.lineage.selects_at:
+                rows = self._current_rows_sql(name, columns, state, since)
             elif name in self.lines:
                 rows = self._get_lines(name).changed(columns)
             else:
                 rows = empty_relation(columns)
             with self._convert_missing_column(name):
                 self._define_view(name, rows)
+
+    def _current_rows_sql(self, name: str, columns: Sequence[str], state: State, since: int) -> str:
+        """Return SQL for the current rows of a joined table, flagged if they changed."""
+        table = self.source.table(name)
+        if table is None:
+            return empty_relation(columns)
+        files = [self._fetch_cached(file) for file in state[name]]
+        return current_rows.current_rows(files, columns, table.key, since)
 
     @contextmanager
     def _convert_missing_column(self, table: str) -> Iterator[None]:
@@ -297,7 +359,28 @@ class BatchBuild:
         if lines.longest_bytes > LONG_LINE_BYTES:
             extra_mb = COPIES_IN_MEMORY * lines.longest_bytes // 1_000_000
             limit_memory(self.context.engine, extra_mb=extra_mb)
-        return lines
+        if not lines.of_log:
+            return lines
+        if table not in self.orders:
+            self.orders[table] = self._find_order(table, lines)
+        return replace(lines, order=self.orders[table])
+
+    def _find_order(self, name: str, lines: JsonLines) -> LineOrder:
+        """Store the order of the lines of a table that was read from the log.
+
+        Raises LakeError if a line has no moment of this batch, or no place in the order.
+        """
+        order = LineOrder(self.folder / f"{sha256_hex(name.encode())}.order.parquet", lines.key)
+        with self._convert_errors(f"The lines of table {name} can't be read"):
+            self._write_parquet(line_order_sql(lines.read(lines.key), lines.key), order.path)
+            captured_at = self.source.captured_at
+            if invalid := self._query_int(order.count_invalid(self.after, captured_at)):
+                raise LakeError(
+                    f"{invalid} lines of table {name} in batch {self.source.batch} of "
+                    f"{self.context.ingestion.url} have a wrong {AT} or {SEQUENCE}: restore the "
+                    "table's files from a backup."
+                )
+        return order
 
     def _describe_file(
         self, path: Path, prefix: str, table: str, rows: int, deletes: int = 0

@@ -12,6 +12,7 @@ select
     currency_id,
     payment_type_id,
     paid,
-    payment_date
+    payment_date,
+    _at
 from payment
 where _changed

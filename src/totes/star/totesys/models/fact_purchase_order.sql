@@ -14,6 +14,7 @@ select
     currency_id,
     agreed_delivery_date,
     agreed_payment_date,
-    agreed_delivery_location_id
+    agreed_delivery_location_id,
+    _at
 from purchase_order
 where _changed

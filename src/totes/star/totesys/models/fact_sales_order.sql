@@ -14,6 +14,7 @@ select
     design_id,
     agreed_payment_date,
     agreed_delivery_date,
-    agreed_delivery_location_id
+    agreed_delivery_location_id,
+    _at
 from sales_order
 where _changed

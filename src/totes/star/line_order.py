@@ -1,0 +1,124 @@
+"""The order of the lines of a table that was read from the log, and which of them count.
+
+Such a table may have many lines for one key. Lines of one key are ordered by `_at` and `_seq`. Of
+those with the same `_at`, which one transaction wrote, the last counts: it is a version or a
+deletion. Of all lines of a key, the last is the state after the batch.
+
+The order is computed from the keys alone and stored as Parquet, so that wide values stay out of
+memory.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from totes.lake.line import AT, SEQUENCE
+from totes.star.contract import parquet, quote, timestamp
+
+_LAST_OF_MOMENT = f"next_at is distinct from {AT}"
+_LAST_OF_KEY = "next_at is null"
+
+
+def line_order_sql(relation: str, key: Sequence[str]) -> str:
+    """Return SQL for the order of the lines of `relation`, the content of a LineOrder's file.
+
+    Columns: `k0`, `k1` … are the key, `is_upsert`, `_at` and `_seq` are of the line, and `next_at`
+    and `next_seq` of the next line of the key, NULL for the last one.
+    """
+    names = ", ".join(map(quote, key))
+    columns = ", ".join(f"{quote(name)} as k{place}" for place, name in enumerate(key))
+    return (
+        f"select {columns}, _op = 'upsert' as is_upsert, {AT}, {SEQUENCE},"
+        f" lead({AT}) over line as next_at, lead({SEQUENCE}) over line as next_seq"
+        f" from {relation} window line as (partition by {names} order by {AT}, {SEQUENCE})"
+    )
+
+
+@dataclass(frozen=True)
+class LineOrder:
+    """The order of a table's lines: the Parquet file `path` with the rows of `line_order_sql`.
+
+    The conditions are SQL for relations that have the columns `key`, `_at` and `_seq`.
+    """
+
+    path: Path
+    key: tuple[str, ...]
+
+    def count_invalid(self, after: datetime | None, captured_at: datetime) -> str:
+        """Return SQL for the number of lines without a moment in the batch, or without a place.
+
+        The batch has the moments after `after`, if that is known, up to `captured_at`.
+        """
+        earliest = f"{AT} > {timestamp(after)}" if after else "true"
+        is_valid = (
+            f"{AT} <= {timestamp(captured_at)} and {earliest} and {SEQUENCE} is not null"
+            f" and (next_at is distinct from {AT} or next_seq > {SEQUENCE})"
+        )
+        return f"select count(*) from {self._lines} where ({is_valid}) is not true"
+
+    @property
+    def count_removed(self) -> str:
+        """SQL: the number of keys that `is_removed` finds."""
+        return f"select count(*) from ({self._removed})"
+
+    @property
+    def is_newest(self) -> str:
+        """SQL: whether the line is the last of its key."""
+        return self._is_none_of("next_at is not null")
+
+    @property
+    def is_version(self) -> str:
+        """SQL: whether the line is the last of its key and its moment."""
+        return self._is_none_of(f"next_at = {AT}")
+
+    @property
+    def is_removed(self) -> str:
+        """SQL: whether the line is the last version of a key that is deleted after the batch."""
+        names = ", ".join([*map(quote, self.key), AT])
+        return f"{_keep(f'({names}) in ({self._removed})')} and {self.is_version}"
+
+    def deleted(self, names: Mapping[str, str], moment: str | None) -> str:
+        """Return SQL for the keys that are deleted after the batch, with `moment` as `_at`.
+
+        Without `moment`, it returns every deletion, with its own moment. `names` maps the columns
+        of the key to the names to return.
+        """
+        columns = [
+            f"k{place} as {quote(names[name])}"
+            for place, name in enumerate(self.key)
+            if name in names
+        ]
+        columns.append(f"{moment or AT} as {AT}")
+        condition = _LAST_OF_KEY if moment else _LAST_OF_MOMENT
+        return f"select {', '.join(columns)} from {self._lines} where not is_upsert and {condition}"
+
+    @property
+    def _lines(self) -> str:
+        return parquet(self.path)
+
+    @property
+    def _keys(self) -> str:
+        return ", ".join(f"k{place}" for place in range(len(self.key)))
+
+    @property
+    def _removed(self) -> str:
+        """SQL: the deleted keys that had a version in the batch, and the moment of the last one."""
+        return (
+            f"select {self._keys}, max({AT}) filter (is_upsert) as {AT}"
+            f" from {self._lines} where {_LAST_OF_MOMENT} group by {self._keys}"
+            f" having not arg_max(is_upsert, {AT}) and count(*) filter (is_upsert) > 0"
+        )
+
+    def _is_none_of(self, condition: str) -> str:
+        names = ", ".join([*map(quote, self.key), AT, SEQUENCE])
+        lines = f"select {self._keys}, {AT}, {SEQUENCE} from {self._lines} where {condition}"
+        return _keep(f"({names}) not in ({lines})")
+
+
+def _keep(condition: str) -> str:
+    """Return a condition with IN for which DuckDB collects only the values in parentheses.
+
+    A plain condition becomes a join, which may collect the other side with its wide values.
+    """
+    return f"case when {condition} then true else false end"
