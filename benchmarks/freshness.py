@@ -15,8 +15,6 @@ from measurement import Measurement, server_seconds, tree_seconds
 from totes.config.settings import Dsn
 from totes.embedded.servers import Source, Warehouse
 
-COMMITS_PER_SECOND = 300
-
 SECONDS = 60
 
 WRITERS = 2
@@ -59,8 +57,24 @@ class _Markers:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+@dataclass(frozen=True)
+class Freshness:
+    """The commits per second of the other changes, and the targets in seconds."""
+
+    commits_per_second: int = 300
+    median: float | None = 1.5
+    p99: float | None = 3.0
+
+    @property
+    def name(self) -> str:
+        return f"freshness in totes run, {self.commits_per_second} commits/s"
+
+
 def freshness(
-    source: Source, warehouse: Warehouse, environment: Mapping[str, str]
+    source: Source,
+    warehouse: Warehouse,
+    environment: Mapping[str, str],
+    wanted: Freshness = Freshness(),
 ) -> Iterator[Measurement]:
     """Run `totes run` for a minute of changes; measure the seconds of markers, and the load."""
     command = [sys.executable, "-m", "totes", "run"]
@@ -69,17 +83,22 @@ def freshness(
     ) as process:
         try:
             _await_batch(warehouse.loader)
-            yield from _measure(source, warehouse, process.pid)
+            yield from _measure(source, warehouse, process.pid, wanted)
         finally:
             process.terminate()
 
 
-def _measure(source: Source, warehouse: Warehouse, pid: int) -> Iterator[Measurement]:
+def _measure(
+    source: Source, warehouse: Warehouse, pid: int, wanted: Freshness
+) -> Iterator[Measurement]:
     markers, written, seen = _Markers(), threading.Event(), threading.Event()
     commits = [0] * WRITERS
     threads = [
         *(
-            threading.Thread(target=_write, args=(source.owner, written, commits, writer))
+            threading.Thread(
+                target=_write,
+                args=(source.owner, written, commits, writer, WRITERS / wanted.commits_per_second),
+            )
             for writer in range(WRITERS)
         ),
         threading.Thread(target=_mark, args=(source.owner, written, markers)),
@@ -106,11 +125,11 @@ def _measure(source: Source, warehouse: Warehouse, pid: int) -> Iterator[Measure
         f"{sum(commits) / elapsed:.0f} commits/s, {len(ordered)} markers,"
         f" {len(markers.pending)} not seen"
     )
-    for percent, target in ((50, 1.5), (90, None), (99, 3.0)):
+    for percent, target in ((50, wanted.median), (90, None), (99, wanted.p99)):
         seconds = ordered[(len(ordered) - 1) * percent // 100]
-        yield Measurement(f"freshness in totes run, p{percent}", seconds, target=target, note=note)
+        yield Measurement(f"{wanted.name}, p{percent}", seconds, target=target, note=note)
     yield Measurement(
-        "processor's seconds per second of totes run",
+        f"processor's seconds per second of totes run, {wanted.commits_per_second} commits/s",
         elapsed,
         totes / elapsed,
         servers / elapsed,
@@ -127,7 +146,9 @@ def _await_batch(warehouse: Dsn) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def _write(owner: Dsn, written: threading.Event, commits: list[int], writer: int) -> None:
+def _write(
+    owner: Dsn, written: threading.Event, commits: list[int], writer: int, pause_seconds: float
+) -> None:
     chance = random.Random(writer)  # noqa: S311  not for secrets
     changes, weights = list(_CHANGES), list(_CHANGES.values())
     with psycopg.connect(owner.reveal(), autocommit=True) as connection:
@@ -145,7 +166,7 @@ def _write(owner: Dsn, written: threading.Event, commits: list[int], writer: int
             }
             connection.execute(change, keys)
             commits[writer] += 1
-            due += WRITERS / COMMITS_PER_SECOND
+            due += pause_seconds
             time.sleep(max(due - time.perf_counter(), 0))
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import IO
 
 from totes.lake.line import AT, DELETE, SEQUENCE, UPSERT, XID
@@ -162,6 +163,7 @@ class TransactionReader:
         self.stream = stream
         self.withheld: list[Transaction] = []
         """Transactions that were read and not accepted: `read` yields them again, first."""
+        self._undecoded: list[bytes] = []
         self._relations: dict[int, Relation] = {}
         self._tables: Mapping[int, SourceTable] = {}
         self._xmax = 0
@@ -189,22 +191,26 @@ class TransactionReader:
         yield from withheld
         if self.stream.position >= until:
             return
-        for message in self.stream.messages(quiet_seconds):
+        undecoded, self._undecoded = self._undecoded, []
+        for message in chain(undecoded, self.stream.messages(quiet_seconds)):
             if message and (transaction := self._decode(message)) is not None:
                 yield transaction
             if self.stream.position >= until and self._current is None:
                 return
 
     def wait(self, seconds: float) -> bool:
-        """Wait until a transaction was committed; return whether one was."""
+        """Wait until a transaction was committed; return whether one was.
+
+        Its first message is decoded later, when it is known how the tables are defined.
+        """
         deadline = time.monotonic() + seconds
         for message in self.stream.messages(seconds, ask_seconds=seconds):
-            if message and (transaction := self._decode(message)) is not None:
-                self.withheld.append(transaction)
-                break
+            if message:
+                self._undecoded.append(message)
+                return True
             if time.monotonic() > deadline:
                 break
-        return bool(self.withheld)
+        return False
 
     def close(self) -> None:
         """End the stream, and delete the temporary files."""
