@@ -18,13 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import psycopg
 
 import dashboard
+import log_capture
 import peers
 from dashboard import MILLION, Cost
 from freshness import freshness
@@ -78,10 +79,13 @@ def main() -> int:
     parser.add_argument("--orders", type=int, nargs="+", default=[MILLION])
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
     parser.add_argument("--dashboard", action="store_true", help="measure only the dashboard")
+    parser.add_argument("--log", action="store_true", help="measure only capture from the log")
     parser.add_argument("--peers", type=Path, help="virtual environment of peers to measure, too")
     arguments = parser.parse_args()
     parts: list[Callable[[Path, int], Iterator[Measurement]]]
-    parts = [measure_dashboard if arguments.dashboard else measure]
+    parts = [
+        measure_dashboard if arguments.dashboard else measure_log if arguments.log else measure
+    ]
     if arguments.peers:
         parts.append(partial(measure_peers, arguments.peers))
     runs: dict[int, list[Measurement]] = {}
@@ -118,7 +122,7 @@ def measure(folder: Path, orders: int) -> Iterator[Measurement]:
         keyed = copy_with_psql(source, warehouse_at.dsn, keys=True)
         yield Measurement("reference with primary keys", keyed)
 
-        command = _Totes(folder, source, warehouse)
+        command = Totes(folder, source, warehouse)
         first = command.run("run", "--once", name="run --once, empty warehouse")
         compared = f"{first.seconds / bare:.1f} references, {first.seconds / keyed:.1f} keyed"
         yield replace(first, target=4 * bare, note=compared)
@@ -147,13 +151,31 @@ def measure_dashboard(folder: Path, orders: int) -> Iterator[Measurement]:
     with source_server(folder) as source_at, warehouse_server(folder) as warehouse_at:
         source, warehouse = prepare_source(source_at.dsn), prepare_warehouse(warehouse_at.dsn)
         bulk(source.owner, orders=orders, seed=1)
-        command = _Totes(folder, source, warehouse, rates="on")
+        command = Totes(folder, source, warehouse, rates="on")
         yield command.run("run", "--once", name="run --once, with exchange rates")
         yield from dashboard.first_copy(folder / "replica", warehouse.reader)
         change(source, orders)
         yield command.run("run", "--once", name="run --once, after 11,500 changes")
         yield from dashboard.refresh(folder / "replica", warehouse.reader)
         yield from dashboard.questions(folder / "replica", warehouse.reader, orders)
+
+
+def measure_log(folder: Path, orders: int) -> Iterator[Measurement]:
+    """Measure the capture from the log."""
+    with source_server(folder) as source_at, warehouse_server(folder) as warehouse_at:
+        source, warehouse = prepare_source(source_at.dsn), prepare_warehouse(warehouse_at.dsn)
+        bulk(source.owner, orders=orders, seed=1)
+        with psycopg.connect(source.superuser.reveal(), autocommit=True) as admin:
+            admin.execute("VACUUM ANALYZE")
+        log_capture.allow_log_capture(source)
+        command = Totes(folder, source, warehouse, settings=log_capture.SETTINGS)
+        yield command.run("run", "--once", name="run --once, empty warehouse")
+        change(source, orders)
+        yield command.run("run", "--once", name="run --once, after 11,500 changes")
+        yield command.run("run", "--once", name="run --once, nothing changed")
+        yield from log_capture.measure_freshness(command, warehouse)
+        yield from log_capture.measure_changes(command)
+        yield command.run("verify", name="verify, all rows")
 
 
 def measure_peers(environment: Path, folder: Path, orders: int) -> Iterator[CopyMeasurement]:
@@ -163,7 +185,7 @@ def measure_peers(environment: Path, folder: Path, orders: int) -> Iterator[Copy
         bulk(source.owner, orders=orders, seed=1)
         with psycopg.connect(source.superuser.reveal(), autocommit=True) as admin:
             admin.execute("VACUUM ANALYZE")
-        command = _Totes(folder, source, warehouse)
+        command = Totes(folder, source, warehouse)
         copies = peers.prepare(environment, folder, TABLES, source, warehouse)
 
         def run_all(what: str) -> Iterator[CopyMeasurement]:
@@ -216,7 +238,7 @@ def _bare_copy_of(origin: psycopg.Connection, table: str, *, keys: bool) -> str:
     return f"CREATE TABLE {table} ({', '.join(parts)})"
 
 
-def look(command: "_Totes") -> Measurement:
+def look(command: "Totes") -> Measurement:
     """Measure a capture that finds no change though transactions ran, in a running process."""
     source = command.source.owner
     settings = Settings(
@@ -270,7 +292,7 @@ def change(source: Source, orders: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Totes:
+class Totes:
     """The command with the settings of these databases."""
 
     home: Path
@@ -278,6 +300,7 @@ class _Totes:
     warehouse: Warehouse
     rates: str = "off"
     """Off by default, as the reference has no rates."""
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -286,6 +309,7 @@ class _Totes:
             "TOTES_RATES": self.rates,
             "TOTES_SOURCE_DSN": self.source.reader.reveal(),
             "TOTES_WAREHOUSE_DSN": self.warehouse.loader.reveal(),
+            **self.settings,
         }
 
     def run(self, *arguments: str, name: str, target: float | None = None) -> Measurement:
