@@ -1,7 +1,9 @@
 """Traps of reading the write-ahead log: no row is wrong or missing, whatever happens."""
 
+import time
+
 import pytest
-from log_source import LogSource, entry
+from log_source import WAIT_SECONDS, LogSource, entry
 
 
 def test_every_version_is_in_the_log(any_log_source: LogSource) -> None:
@@ -23,4 +25,14 @@ def test_waiting_for_a_transaction_loses_none(log_source: LogSource) -> None:
     source.run("UPDATE item SET price = 1 WHERE id = 1")
     source.reader.wait(10, Event())
     assert len(source.lines_in_log()) == 1
+    source.check_lake()
+
+
+def test_a_reader_that_never_waits_makes_progress(log_source: LogSource) -> None:
+    source = log_source.begin_item()
+    source.reader.quiet_seconds = 0
+    source.run("UPDATE item SET price = 1 WHERE id = 1")
+    deadline = time.monotonic() + WAIT_SECONDS
+    while source.read_log().batch is None:
+        assert time.monotonic() < deadline
     source.check_lake()

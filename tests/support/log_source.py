@@ -49,7 +49,12 @@ class LogSource(ScratchSource):
     readers: list[LogReader] = field(default_factory=list)
 
     def new_reader(self, quiet_seconds: float = PATIENT_SECONDS) -> LogReader:
-        """Return a reader as a new process would have it; the test's end closes it."""
+        """Return a reader as a new process would have it, and close the last one.
+
+        It would wait for the last one's turn to end.
+        """
+        if self.readers:
+            self.readers[-1].close()
         reader = LogReader(self.dsn, self.slot, PUBLICATION, quiet_seconds)
         self.readers.append(reader)
         return reader

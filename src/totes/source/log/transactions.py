@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import IO
 
 from totes.lake.line import AT, DELETE, SEQUENCE, UPSERT, XID
@@ -166,6 +167,8 @@ class TransactionReader:
         self._tables: Mapping[int, SourceTable] = {}
         self._xmax = 0
         self._current: Transaction | None = None
+        self._received: list[bytes] = []
+        """Messages that `wait` has received: `read` decodes them, as it knows the tables."""
 
     @property
     def settled_position(self) -> int:
@@ -189,22 +192,23 @@ class TransactionReader:
         yield from withheld
         if self.stream.position >= until:
             return
-        for message in self.stream.messages(quiet_seconds):
+        received, self._received = self._received, []
+        for message in chain(received, self.stream.messages(quiet_seconds)):
             if message and (transaction := self._decode(message)) is not None:
                 yield transaction
             if self.stream.position >= until and self._current is None:
                 return
 
     def wait(self, seconds: float) -> bool:
-        """Wait until a transaction was committed; return whether one was."""
+        """Wait until the server sends a committed transaction; return whether there is one."""
         deadline = time.monotonic() + seconds
-        for message in self.stream.messages(seconds, ask_seconds=seconds):
-            if message and (transaction := self._decode(message)) is not None:
-                self.withheld.append(transaction)
-                break
-            if time.monotonic() > deadline:
-                break
-        return bool(self.withheld)
+        if not self._received:
+            for message in self.stream.messages(seconds, ask_seconds=seconds):
+                if message:
+                    self._received.append(message)
+                if message or time.monotonic() > deadline:
+                    break
+        return bool(self._received or self.withheld)
 
     def close(self) -> None:
         """End the stream, and delete the temporary files."""
