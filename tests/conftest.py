@@ -3,7 +3,7 @@
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -15,6 +15,7 @@ import hypothesis
 import psycopg
 import pytest
 from installation import Installation
+from log_source import LOG_SETTINGS, LogSource, open_log_source
 from psycopg import sql
 from scratch_source import GRANTS, ScratchSource, create_scratch_source
 
@@ -196,18 +197,35 @@ class SystemServer(EmbeddedServer):
 @pytest.fixture(scope="session")
 def older(scratch: Path) -> Iterator[EmbeddedServer]:
     """A server older than the embedded ones: PostgreSQL 15 on Debian 12."""
+<<<<<<< HEAD
     installed = sorted(Path("/usr/lib/postgresql").glob("1[4-7]/bin/initdb"))
     if not installed:
         pytest.skip("no older PostgreSQL is installed in /usr/lib/postgresql")
     SystemServer.binaries = installed[0].parent
     with SystemServer(scratch / "older", {**THROW_AWAY, **LOGICAL}) as running:
+=======
+    with _system_server(scratch / "older", THROW_AWAY) as running:
+>>>>>>> log-tests
         yield running
 
 
 @pytest.fixture(scope="session")
+<<<<<<< HEAD
 def logical(scratch: Path) -> Iterator[EmbeddedServer]:
     """A server whose write-ahead log can be read; a test must drop the slots that it makes."""
     with EmbeddedServer(scratch / "logical", {**THROW_AWAY, **LOGICAL}) as running:
+=======
+def log_server(scratch: Path) -> Iterator[EmbeddedServer]:
+    """A server whose write-ahead log can be read."""
+    with EmbeddedServer(scratch / "log", {**THROW_AWAY, **LOG_SETTINGS}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def older_log_server(scratch: Path) -> Iterator[EmbeddedServer]:
+    """A server as `older` whose write-ahead log can be read."""
+    with _system_server(scratch / "older-log", {**THROW_AWAY, **LOG_SETTINGS}) as running:
+>>>>>>> log-tests
         yield running
 
 
@@ -273,6 +291,7 @@ def any_scratch_source(
     _drop(server.dsn, name)
 
 
+<<<<<<< HEAD
 @pytest.fixture(params=["logical", "older"])
 def logged_source(
     request: pytest.FixtureRequest, database_names: Iterator[str], tmp_path: Path
@@ -293,6 +312,25 @@ def logged_source(
             [name],
         )
     _drop(server.dsn, name)
+=======
+@pytest.fixture
+def log_source(
+    log_server: EmbeddedServer, database_names: Iterator[str], tmp_path: Path
+) -> Iterator[LogSource]:
+    """A source without tables, whose write-ahead log can be read."""
+    with open_log_source(log_server, next(database_names), tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=["log_server", "older_log_server"], ids=["embedded", "older"])
+def any_log_source(
+    request: pytest.FixtureRequest, database_names: Iterator[str], tmp_path: Path
+) -> Iterator[LogSource]:
+    """A `log_source` on the embedded PostgreSQL and on an older one."""
+    server = request.getfixturevalue(request.param)
+    with open_log_source(server, next(database_names), tmp_path) as made:
+        yield made
+>>>>>>> log-tests
 
 
 @pytest.fixture(scope="session")
@@ -395,6 +433,14 @@ def cluster(scratch: Path) -> Iterator[ClusterFactory]:
             return new.start()
 
         yield start
+
+
+def _system_server(folder: Path, settings: Mapping[str, str]) -> SystemServer:
+    installed = sorted(Path("/usr/lib/postgresql").glob("1[4-7]/bin/initdb"))
+    if not installed:
+        pytest.skip("no older PostgreSQL is installed in /usr/lib/postgresql")
+    SystemServer.binaries = installed[0].parent
+    return SystemServer(folder, settings)
 
 
 def _drop(server: Dsn, database: str) -> None:

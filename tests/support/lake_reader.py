@@ -4,6 +4,7 @@ import gzip
 import json
 from typing import Any
 
+from totes.lake.line import AT, OPERATION, RESERVED_NAMES, SEQUENCE, XID
 from totes.lake.manifest import Manifest, manifest_path
 from totes.lake.store import Store
 
@@ -33,9 +34,12 @@ def lines(store: Store, batch: Manifest, table: str) -> list[Line]:
 def rows(store: Store, table: str) -> list[tuple[str | None, ...]]:
     """The table's rows after the newest batch, as PostgreSQL prints their values, sorted."""
     current = current_lines(store, table)
-    return sorted_rows(
-        [tuple(map(printed, (line[name] for name in list(line)[2:]))) for line in current]
-    )
+    return sorted_rows([tuple(map(printed, columns(line).values())) for line in current])
+
+
+def columns(line: Line) -> Line:
+    """The columns of the source's row in a line."""
+    return {name: value for name, value in line.items() if name not in RESERVED_NAMES}
 
 
 def current_lines(store: Store, table: str) -> list[Line]:
@@ -44,23 +48,34 @@ def current_lines(store: Store, table: str) -> list[Line]:
     for batch in batches(store):
         if (entry := batch.table(table)) is None:
             continue
-        columns = [column.name for column in entry.columns]
+        names = [column.name for column in entry.columns]
+        start = [OPERATION, XID, AT, SEQUENCE] if entry.of_log else [OPERATION, XID]
         batch_lines = lines(store, batch, table)
+        if entry.of_log:
+            batch_lines.sort(key=place_in_log)
         if entry.whole and not entry.key:
             current = {}
         keys = [
             tuple(line[name] for name in entry.key) if entry.key else object()
             for line in batch_lines
         ]
-        assert len(set(keys)) == len(keys), "a key occurs at most once in a batch"
+        if entry.of_log:
+            assert len({*map(place_in_log, batch_lines)}) == len(keys), "places in the log differ"
+        else:
+            assert len(set(keys)) == len(keys), "a key occurs at most once in a batch"
         for key, line in zip(keys, batch_lines, strict=True):
             if line["_op"] == "delete":
-                assert list(line) == ["_op", "_xid", *entry.key]
+                assert list(line) == [*start, *entry.key]
                 del current[key]
             else:
-                assert list(line) == ["_op", "_xid", *columns]
+                assert list(line) == [*start, *names]
                 current[key] = line
     return list(current.values())
+
+
+def place_in_log(line: Line) -> tuple[str, int]:
+    """What orders the lines of a table that was read from the log."""
+    return line[AT], line[SEQUENCE]
 
 
 def printed(value: object) -> str | None:

@@ -75,11 +75,12 @@ class LogCapture:
         self._taken_from = VisibleTransactions(previous.snapshot)
         self._taken_to = VisibleTransactions(snapshot.text)
         self._ahead = frozenset(previous.log.ahead if previous.log else ())
+        tables = snapshot.catalogue.tables
         self._current = {
-            table.name: table
-            for table in snapshot.catalogue.tables
-            if table.name not in self.scan_reasons
+            table.name: table for table in tables if table.name not in self.scan_reasons
         }
+        # Also those that only this batch must scan: a transaction may belong to the next batch.
+        self._readable = [table for table in tables if not self._published[table.name].reason]
 
     @property
     def snapshot(self) -> str:
@@ -114,8 +115,8 @@ class LogCapture:
 
     def _read(self, transactions: TransactionReader, until: int, quiet_seconds: float) -> None:
         withheld = []
-        tables, xmax = self._current.values(), self._snapshot.xmax
-        for transaction in transactions.read(tables, xmax, until, quiet_seconds):
+        xmax = self._snapshot.xmax
+        for transaction in transactions.read(self._readable, xmax, until, quiet_seconds):
             if not self._taken_to.sees(transaction.xid):
                 # It ended after the snapshot, or waits for a synchronous standby.
                 withheld.append(transaction)

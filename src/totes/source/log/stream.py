@@ -85,13 +85,13 @@ class LogStream:
                 yield bytes(data[25:]) if data[0] == _LOG_DATA else b""
             elif size == 0:
                 now = time.monotonic()
-                if now - quiet_since >= seconds:
-                    return
                 if now - self._asked_at >= ask_seconds:
                     self._send_status(ask=True)
-                wait_seconds = min(ask_seconds, seconds - (now - quiet_since))
-                if self._readable.poll(wait_seconds * 1000):
+                remaining = seconds - (now - quiet_since)
+                if self._readable.poll(max(min(ask_seconds, remaining), 0) * 1000):
                     self._connection.consume_input()
+                elif remaining <= 0:
+                    return
             else:
                 raise self._error(self._connection.get_result())
 

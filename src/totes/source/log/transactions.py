@@ -163,11 +163,12 @@ class TransactionReader:
         self.stream = stream
         self.withheld: list[Transaction] = []
         """Transactions that were read and not accepted: `read` yields them again, first."""
-        self._undecoded: list[bytes] = []
         self._relations: dict[int, Relation] = {}
         self._tables: Mapping[int, SourceTable] = {}
         self._xmax = 0
         self._current: Transaction | None = None
+        self._received: list[bytes] = []
+        """Messages that `wait` has received: `read` decodes them, as it knows the tables."""
 
     @property
     def settled_position(self) -> int:
@@ -191,26 +192,23 @@ class TransactionReader:
         yield from withheld
         if self.stream.position >= until:
             return
-        undecoded, self._undecoded = self._undecoded, []
-        for message in chain(undecoded, self.stream.messages(quiet_seconds)):
+        received, self._received = self._received, []
+        for message in chain(received, self.stream.messages(quiet_seconds)):
             if message and (transaction := self._decode(message)) is not None:
                 yield transaction
             if self.stream.position >= until and self._current is None:
                 return
 
     def wait(self, seconds: float) -> bool:
-        """Wait until a transaction was committed; return whether one was.
-
-        Its first message is decoded later, when it is known how the tables are defined.
-        """
+        """Wait until the server sends a committed transaction; return whether there is one."""
         deadline = time.monotonic() + seconds
-        for message in self.stream.messages(seconds, ask_seconds=seconds):
-            if message:
-                self._undecoded.append(message)
-                return True
-            if time.monotonic() > deadline:
-                break
-        return False
+        if not self._received:
+            for message in self.stream.messages(seconds, ask_seconds=seconds):
+                if message:
+                    self._received.append(message)
+                if message or time.monotonic() > deadline:
+                    break
+        return bool(self._received or self.withheld)
 
     def close(self) -> None:
         """End the stream, and delete the temporary files."""
