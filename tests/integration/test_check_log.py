@@ -322,6 +322,38 @@ def test_check_shows_the_findings(platform: Installation) -> None:
     assert "log publication" not in scan
 
 
+def test_status_shows_the_slot(platform: Installation, published: ScratchSource) -> None:
+    def shown() -> tuple[str, dict[str, object]]:
+        found = json.loads(platform.totes("status", "--json").stdout)["capture"]
+        return platform.totes("status").stdout, found
+
+    state = {"mode": "log", "slot": "totes", "active": False, "retained_bytes": None}
+    text, found = shown()
+    assert "captured    from the log, slot totes: there is no slot yet" in text
+    assert found == {**state, "problem": "there is no slot yet"}
+    make_slot(published)
+    published.run(INSERT_ITEMS.format(5000))
+    text, found = shown()
+    assert "captured    from the log: slot totes is not read now, retains " in text
+    assert int(str(found.pop("retained_bytes"))) > 200_000
+    assert found == {"mode": "log", "slot": "totes", "active": False, "problem": None}
+    make = "SELECT pg_create_physical_replication_slot('other')"
+    drop = "SELECT pg_drop_replication_slot('other')"
+    execute(published.owner.replace(user="postgres"), make)
+    try:
+        other = platform.with_settings(log_slot="other").totes("status").stdout
+    finally:
+        execute(published.owner.replace(user="postgres"), drop)
+    assert "slot other: replication slot other is physical: another program uses it" in other
+
+
+def test_status_is_shown_although_the_source_does_not_answer(platform: Installation) -> None:
+    away = platform.with_settings(source_dsn="host=/nowhere dbname=x")
+    result = away.totes("status")
+    assert result.exit_code == 0
+    assert "slot totes: The source /nowhere/x can't be reached" in result.stdout
+
+
 def test_log_drop_removes_the_slot_once(platform: Installation, published: ScratchSource) -> None:
     make_slot(published)
     result = platform.totes("log", "drop", "--json")
