@@ -197,24 +197,11 @@ class SystemServer(EmbeddedServer):
 @pytest.fixture(scope="session")
 def older(scratch: Path) -> Iterator[EmbeddedServer]:
     """A server older than the embedded ones: PostgreSQL 15 on Debian 12."""
-<<<<<<< HEAD
-    installed = sorted(Path("/usr/lib/postgresql").glob("1[4-7]/bin/initdb"))
-    if not installed:
-        pytest.skip("no older PostgreSQL is installed in /usr/lib/postgresql")
-    SystemServer.binaries = installed[0].parent
-    with SystemServer(scratch / "older", {**THROW_AWAY, **LOGICAL}) as running:
-=======
     with _system_server(scratch / "older", THROW_AWAY) as running:
->>>>>>> log-tests
         yield running
 
 
 @pytest.fixture(scope="session")
-<<<<<<< HEAD
-def logical(scratch: Path) -> Iterator[EmbeddedServer]:
-    """A server whose write-ahead log can be read; a test must drop the slots that it makes."""
-    with EmbeddedServer(scratch / "logical", {**THROW_AWAY, **LOGICAL}) as running:
-=======
 def log_server(scratch: Path) -> Iterator[EmbeddedServer]:
     """A server whose write-ahead log can be read."""
     with EmbeddedServer(scratch / "log", {**THROW_AWAY, **LOG_SETTINGS}) as running:
@@ -225,7 +212,6 @@ def log_server(scratch: Path) -> Iterator[EmbeddedServer]:
 def older_log_server(scratch: Path) -> Iterator[EmbeddedServer]:
     """A server as `older` whose write-ahead log can be read."""
     with _system_server(scratch / "older-log", {**THROW_AWAY, **LOG_SETTINGS}) as running:
->>>>>>> log-tests
         yield running
 
 
@@ -291,8 +277,26 @@ def any_scratch_source(
     _drop(server.dsn, name)
 
 
-<<<<<<< HEAD
-@pytest.fixture(params=["logical", "older"])
+@pytest.fixture
+def log_source(
+    log_server: EmbeddedServer, database_names: Iterator[str], tmp_path: Path
+) -> Iterator[LogSource]:
+    """A source without tables, whose write-ahead log can be read."""
+    with open_log_source(log_server, next(database_names), tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=["log_server", "older_log_server"], ids=["embedded", "older"])
+def any_log_source(
+    request: pytest.FixtureRequest, database_names: Iterator[str], tmp_path: Path
+) -> Iterator[LogSource]:
+    """A `log_source` on the embedded PostgreSQL and on an older one."""
+    server = request.getfixturevalue(request.param)
+    with open_log_source(server, next(database_names), tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=["log_server", "older_log_server"], ids=["embedded", "older"])
 def logged_source(
     request: pytest.FixtureRequest, database_names: Iterator[str], tmp_path: Path
 ) -> Iterator[ScratchSource]:
@@ -312,25 +316,6 @@ def logged_source(
             [name],
         )
     _drop(server.dsn, name)
-=======
-@pytest.fixture
-def log_source(
-    log_server: EmbeddedServer, database_names: Iterator[str], tmp_path: Path
-) -> Iterator[LogSource]:
-    """A source without tables, whose write-ahead log can be read."""
-    with open_log_source(log_server, next(database_names), tmp_path) as made:
-        yield made
-
-
-@pytest.fixture(params=["log_server", "older_log_server"], ids=["embedded", "older"])
-def any_log_source(
-    request: pytest.FixtureRequest, database_names: Iterator[str], tmp_path: Path
-) -> Iterator[LogSource]:
-    """A `log_source` on the embedded PostgreSQL and on an older one."""
-    server = request.getfixturevalue(request.param)
-    with open_log_source(server, next(database_names), tmp_path) as made:
-        yield made
->>>>>>> log-tests
 
 
 @pytest.fixture(scope="session")

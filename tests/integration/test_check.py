@@ -15,7 +15,8 @@ from totes.config.settings import Settings
 from totes.embedded.servers import prepare_source
 from totes.lake.folder import FolderStore
 from totes.operations import check as checking
-from totes.operations.check import Finding, check
+from totes.operations.check import check
+from totes.operations.finding import Finding
 from totes.source.snapshot import REQUIRED_FUNCTIONS
 
 

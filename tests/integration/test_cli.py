@@ -129,6 +129,7 @@ JSON_KEYS = {
     "status": {
         *("now", "data_to", "checked_at", "loaded_at", "lag_seconds", "ahead_seconds"),
         *("verified", "stages", "captured", "unreadable", "quarantine", "schema_changes"),
+        *("capture", "gap"),
     },
     "verify": {"equal", "batch", "tables"},
     "quarantine list": {"rows", "table", "column", "reason"},

@@ -206,6 +206,7 @@ def test_migrate_is_idempotent(warehouse: EmptyWarehouse) -> None:
         "migration 0001_bookkeeping.sql",
         "migration 0002_changes.sql",
         "migration 0003_alerts.sql",
+        "migration 0004_gap.sql",
     ]
     tables = [f"table {name}" for name in TOTESYS.tables]
     assert migrate(warehouse.dsn) == migrations + tables

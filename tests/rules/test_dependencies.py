@@ -55,7 +55,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "embedded": {"errors", "progress", "config.settings", "postgres"},
     "config.resources": PARTS | {"alert", "config.secrets", "embedded", "rates", "stages.runner"},
     # the operator's other commands
-    "operations.check": PARTS | {"config.resources", "rates", "stages.ingest"},
+    "operations.finding": set(),
+    "operations.check_log": PARTS | {"operations.finding"},
+    "operations.check": PARTS
+    | {"config.resources", "operations.check_log", "operations.finding", "rates", "stages.ingest"},
     "operations.erase": VALUES | {"star"},
     "operations.gc": {"lake"},
     "operations.release": VALUES | {"stages.ingest"},

@@ -54,4 +54,5 @@ PROCESSED = ProcessedManifest(
     refused=(StarFile.model_validate(FILE | {"table": "fact_payment"}),),
     state={"staff": (File.model_validate(FILE),)},
     models="m",
+    gap="the slot is gone",
 )

@@ -21,6 +21,7 @@ from totes.cli import (
     demo,
     erase,
     gc,
+    log,
     notifications,
     quarantine,
     settings,
@@ -105,6 +106,7 @@ app.command()(stages.replay)
 app.command()(erase.erase)
 app.add_typer(quarantine.app)
 app.add_typer(warehouse.app)
+app.add_typer(log.app)
 app.command()(gc.gc)
 app.command()(demo.simulate)
 app.command()(dashboard.dashboard)

@@ -11,7 +11,7 @@ from totes.cli.report import Json, report
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from totes.operations.check import Finding
+    from totes.operations.finding import Finding
 
 FAILED = 1
 """Exit code if something is missing."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from totes.config.settings import Settings
-    from totes.operations.check import Finding
+    from totes.operations.finding import Finding
 
 HOLDS = 1
 """Exit code if the condition of a rule holds."""
@@ -105,7 +105,7 @@ def report(
 def check_config(settings: "Settings") -> "Iterator[Finding]":
     """Yield whether the configuration file is valid, if there is one."""
     from totes.notifications.background import open_config
-    from totes.operations.check import Finding
+    from totes.operations.finding import Finding
 
     file = settings.dashboard_file
     if file is None:

@@ -9,7 +9,7 @@ from totes.cli.report import Json, report
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from totes.operations.status import Status
+    from totes.operations.status import CaptureState, Status
 
 
 def status(*, as_json: Json = False) -> None:
@@ -20,17 +20,21 @@ def status(*, as_json: Json = False) -> None:
     from totes.cli.terminal import out
     from totes.config.resources import Resources
     from totes.config.settings import load_settings
-    from totes.operations.status import read_status
+    from totes.operations.status import CaptureState, read_capture, read_status
 
-    with Resources(load_settings(), create=False) as resources:
+    settings = load_settings()
+    with Resources(settings, create=False) as resources:
         current = read_status(resources.ingestion, resources.processed, resources.warehouse)
+        capture = CaptureState(settings.capture)
+        if settings.capture == "log":
+            capture = read_capture(resources.source, settings.log_slot)
     if as_json:
-        report(current.to_json())
+        report(current.to_json() | {"capture": capture})
     else:
-        _show_status(out(), current)
+        _show_status(out(), current, capture)
 
 
-def _show_status(console: "Console", current: "Status") -> None:
+def _show_status(console: "Console", current: "Status", capture: "CaptureState") -> None:
     from totes.cli.terminal import cell, format_duration, format_time, table
     from totes.escape import escape_controls
 
@@ -38,6 +42,7 @@ def _show_status(console: "Console", current: "Status") -> None:
     ago = "" if current.lag is None else f", {format_duration(current.lag)} ago"
     console.print(f"checked at  {format_time(current.checked_at)}{ago}")
     console.print(f"verified    {_verified(current)}")
+    console.print(f"captured    {_captured(capture)}", markup=False)
     if current.ahead:
         console.print(
             f"That is {format_duration(current.ahead)} ahead of the warehouse's clock: a clock is "
@@ -61,6 +66,10 @@ def _show_status(console: "Console", current: "Status") -> None:
         for captured in current.captured:
             rows.add_row(cell(captured.table), f"{captured.changed:,}", f"{captured.deleted:,}")
         console.print(rows)
+    if current.gap:
+        batch = f"{current.gap.batch} of {format_time(current.gap.captured_at)}"
+        reason = escape_controls(current.gap.reason)
+        console.print(f"\nVersions before batch {batch} are missing: {reason}", markup=False)
     for source in current.unreadable:
         unreadable = escape_controls(
             f"{source.table} of the source: {source.values:,} values can't be read"
@@ -73,6 +82,18 @@ def _show_status(console: "Console", current: "Status") -> None:
     for waiting in current.quarantine:
         line = escape_controls(f"{waiting.table}: {waiting.reason}")
         console.print(f"{waiting.rows:>8,}  {line}", markup=False)
+
+
+def _captured(capture: "CaptureState") -> str:
+    from totes.escape import escape_controls
+
+    if capture.mode == "scan":
+        return "by scanning the tables"
+    if capture.problem is not None:
+        return escape_controls(f"from the log, slot {capture.slot}: {capture.problem}")
+    reader = "is read" if capture.active else "is not read now"
+    megabytes = (capture.retained_bytes or 0) / 1_000_000
+    return f"from the log: slot {capture.slot} {reader}, retains {megabytes:,.1f} MB"
 
 
 def _verified(current: "Status") -> str:

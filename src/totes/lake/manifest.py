@@ -405,6 +405,11 @@ class ProcessedManifest(_BaseManifest):
         default_factory=dict,
         description="models that skip batches since that one, and can run on a later one",
     )
+    gap: str | None = Field(
+        default=None,
+        description="`log.gap` of the ingestion manifest: why versions before this batch are "
+        "missing",
+    )
 
     @property
     def rows(self) -> int:

@@ -13,6 +13,8 @@ from totes.config.resources import Resources
 from totes.errors import SourceError, TotesError
 from totes.lake.manifest import RATES
 from totes.lake.store import Store
+from totes.operations.check_log import check_log, find_forgotten_slot
+from totes.operations.finding import Finding, failed
 from totes.rates import fetch_published, host_name
 from totes.rates.ecb import READ_ERRORS
 from totes.source import session
@@ -36,20 +38,6 @@ MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)
 """With a larger difference between clocks, the reported lag is wrong."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check: its subject, what was found, and the advice if it is not `ok`."""
-
-    what: str
-    found: str
-    advice: str = ""
-    ok: bool = True
-
-
-def _failed(what: str, found: str, advice: str = "") -> Finding:
-    return Finding(what, found, advice, ok=False)
-
-
 def check(resources: Resources) -> Iterator[Finding]:
     """Yield the results of all checks, even if some fail; writes only the probe in each store."""
     clocks: dict[str, timedelta] = {}
@@ -71,7 +59,7 @@ def _with_errors(what: str, run_check: Callable[[], Iterator[Finding]]) -> Itera
     try:
         yield from run_check()
     except TotesError as error:
-        yield _failed(what, str(error))
+        yield failed(what, str(error))
 
 
 def _check_source(resources: Resources, clocks: dict[str, timedelta]) -> Iterator[Finding]:
@@ -82,27 +70,40 @@ def _check_source(resources: Resources, clocks: dict[str, timedelta]) -> Iterato
         yield from _check_encoding(connection)
         catalogue = read_catalogue(connection, scope)
         privileges = list(_check_source_privileges(connection, scope, catalogue))
+        may_read = all(finding.ok for finding in privileges)
+        in_log = list(_check_log(resources, connection, catalogue)) if may_read else []
         missing_tables = list(_find_missing_tables(connection, scope, catalogue, resources.star))
     yield from privileges
+    yield from in_log
     needed = resources.star.models.tables
     for name, reason in catalogue.excluded:
         if name in needed:
             advice = "a model reads it: make it a regular table with that name."
-            yield _failed("source table not captured", f"{name}: {reason}", advice)
+            yield failed("source table not captured", f"{name}: {reason}", advice)
         else:
             yield Finding("source table not captured", f"{name}: {reason}")
-    if not all(finding.ok for finding in privileges):
+    if not may_read:
         return
     with open_snapshot(resources.source, scope) as snapshot:
         keyless = [table.name for table in snapshot.catalogue.tables if not table.key]
         yield Finding("source snapshot", "all tables can be locked and read in one snapshot")
         last = read_newest_manifest(resources.ingestion)
         if last and is_different_source(last[0], snapshot):
-            yield _failed("source identity", different_source_message(last[0], snapshot))
+            yield failed("source identity", different_source_message(last[0], snapshot))
     yield from missing_tables
     if keyless:
         text = f"{', '.join(keyless)}: captured whole whenever they change"
         yield Finding("source tables without a primary key", text)
+
+
+def _check_log(
+    resources: Resources, connection: Connection[Any], catalogue: Catalogue
+) -> Iterator[Finding]:
+    settings = resources.settings
+    if settings.capture == "log":
+        yield from check_log(connection, resources.source, settings, catalogue)
+    else:
+        yield from find_forgotten_slot(connection, settings)
 
 
 def _find_missing_tables(
@@ -117,7 +118,7 @@ def _find_missing_tables(
         if others:
             found += f"; there is {', '.join(other for (other,) in others)}"
             advice = "move all tables into one schema, and set TOTES_SOURCE_SCHEMA to it."
-        yield _failed("source tables", found, advice)
+        yield failed("source tables", found, advice)
 
 
 def _check_encoding(connection: Connection[Any]) -> Iterator[Finding]:
@@ -155,14 +156,14 @@ def _check_source_privileges(
     ).fetchall()
     if not usage:
         found = f"{user} may not use schema {schema}"
-        yield _failed("source schema", found, f"GRANT USAGE ON SCHEMA {schema} TO {role};")
+        yield failed("source schema", found, f"GRANT USAGE ON SCHEMA {schema} TO {role};")
     for (name,) in denied:
         table = sql.Identifier(scope.schema, name).as_string(connection)
         found = f"{user} may not read {name}"
-        yield _failed("source privileges", found, f"GRANT SELECT ON {table} TO {role};")
+        yield failed("source privileges", found, f"GRANT SELECT ON {table} TO {role};")
     for grant in find_missing_grants(connection):
         found = f"{user} may not execute a function that a capture needs"
-        yield _failed("source privileges", found, grant)
+        yield failed("source privileges", found, grant)
     hidden = connection.execute(
         "SELECT relname FROM pg_class WHERE oid = ANY(%s) AND row_security_active(oid) ORDER BY 1",
         [oids],
@@ -170,7 +171,7 @@ def _check_source_privileges(
     for (name,) in hidden:
         found = f"row-level security may hide rows of {name} from {user}"
         advice = f"ALTER ROLE {role} BYPASSRLS; or exclude it with TOTES_EXCLUDE_TABLES."
-        yield _failed("source privileges", found, advice)
+        yield failed("source privileges", found, advice)
     if usage and not denied and not hidden and catalogue.tables:
         yield Finding("source privileges", f"{user} may read all {len(catalogue.tables)} tables")
 
@@ -180,11 +181,11 @@ def _check_store(what: str, store: Store) -> Iterator[Finding]:
     store.create(PROBE, _PROBE_CONTENT)
     if store.get(PROBE) != _PROBE_CONTENT or PROBE not in store.list("check/"):
         advice = "use a store that keeps what is written."
-        yield _failed(what, f"{store.url} does not return what was written", advice)
+        yield failed(what, f"{store.url} does not return what was written", advice)
     elif store.create(PROBE, _OTHER_CONTENT) or store.get(PROBE) != _PROBE_CONTENT:
         store.create(PROBE, _PROBE_CONTENT)  # the next check expects this content
         found = f"{store.url} overwrites objects that it should only create"
-        yield _failed(what, found, "use a store that supports conditional writes (If-None-Match).")
+        yield failed(what, found, "use a store that supports conditional writes (If-None-Match).")
     else:
         yield Finding(what, f"{store.url} can be written, read and listed, and does not overwrite")
 
@@ -196,7 +197,7 @@ def _check_warehouse(resources: Resources, clocks: dict[str, timedelta]) -> Iter
         last = read_newest_manifest(resources.ingestion)
         if last and warehouse_session.is_database(connection, last[0].identity):
             advice = "name another database in TOTES_WAREHOUSE_DSN."
-            yield _failed("warehouse", "it is the source database", advice)
+            yield failed("warehouse", "it is the source database", advice)
         yield from _check_writable(connection)
         [(may_use, owner)] = connection.execute(
             "SELECT coalesce(has_schema_privilege(to_regnamespace('totes'), 'USAGE'), true),"
@@ -204,7 +205,7 @@ def _check_warehouse(resources: Resources, clocks: dict[str, timedelta]) -> Iter
             " WHERE nspname = 'totes')"
         ).fetchall()
         if not may_use:
-            yield _failed(
+            yield failed(
                 "warehouse privileges",
                 *_not_owner(connection, "schema totes and its tables belong", owner),
             )
@@ -224,10 +225,10 @@ def _check_writable(connection: Connection[Any]) -> Iterator[Finding]:
     ).fetchall()
     if standby:
         advice = "name the primary server in TOTES_WAREHOUSE_DSN."
-        yield _failed("warehouse", "it is a standby, which can't be written to", advice)
+        yield failed("warehouse", "it is a standby, which can't be written to", advice)
     elif read_only:
         advice = "set default_transaction_read_only = off for this role, database or server."
-        yield _failed("warehouse", "it is read-only", advice)
+        yield failed("warehouse", "it is read-only", advice)
 
 
 @dataclass(frozen=True)
@@ -254,12 +255,12 @@ def _check_new_warehouse(connection: Connection[Any], star: Star) -> Iterator[Fi
     if warehouse.schema is None:
         path = warehouse.search_path or "empty"
         found = f"no schema of search_path exists; search_path is {path}"
-        yield _failed("warehouse schema", found, "CREATE SCHEMA, or correct search_path.")
+        yield failed("warehouse schema", found, "CREATE SCHEMA, or correct search_path.")
         return
     for conflict in warehouse.conflicts:
         advice = "drop or rename them, or use another database or schema (search_path)."
         found = f"{conflict}, not created by the platform"
-        yield _failed("warehouse tables", found, advice)
+        yield failed("warehouse tables", found, advice)
     failures = [
         (found, remedy)
         for is_allowed, found, remedy in (
@@ -286,7 +287,7 @@ def _check_new_warehouse(connection: Connection[Any], star: Star) -> Iterator[Fi
         if not is_allowed
     ]
     for found, remedy in failures:
-        yield _failed("warehouse privileges", found, remedy)
+        yield failed("warehouse privileges", found, remedy)
     if not failures and not warehouse.conflicts:
         yield Finding("warehouse tables", "none yet: the first `totes run` creates them")
 
@@ -299,9 +300,9 @@ def _check_loader_privileges(connection: Connection[Any], star: Star) -> Iterato
         _read_query("loader_privileges"), {"stars": list(star.tables)}
     ).fetchall()
     for owner in other_owners:
-        yield _failed("warehouse privileges", *_not_owner(connection, "tables belong", owner))
+        yield failed("warehouse privileges", *_not_owner(connection, "tables belong", owner))
     if not can_create_temporary_tables:
-        yield _failed("warehouse privileges", *_no_temporary_tables(user, database, role))
+        yield failed("warehouse privileges", *_no_temporary_tables(user, database, role))
 
 
 def _not_owner(connection: Connection[Any], what: str, owner: str) -> tuple[str, str]:
@@ -319,7 +320,7 @@ def _check_blocking_objects(connection: Connection[Any], star: Star) -> Iterator
     for blocking in find_blocking_objects(connection, star):
         blocked = "rebuild" if blocking.blocks_only_rebuilds else "load"
         found = f"{blocking.description}: blocks every {blocked}"
-        yield _failed("warehouse tables", found, f"{blocking.remedy}.")
+        yield failed("warehouse tables", found, f"{blocking.remedy}.")
 
 
 def _no_temporary_tables(user: str, database: str, role: str) -> tuple[str, str]:
@@ -336,7 +337,7 @@ def _check_rates(url: str) -> Finding:
         days = fetch_published(url)
     except READ_ERRORS as error:
         found = f"none from {host_name(url)}: {str(error)[:200] or type(error).__name__}"
-        return _failed("exchange rates", found, "correct TOTES_RATES_URL, or leave it out.")
+        return failed("exchange rates", found, "correct TOTES_RATES_URL, or leave it out.")
     return Finding("exchange rates", f"from {host_name(url)}, up to {max(days)}")
 
 
@@ -348,7 +349,7 @@ def _check_clocks(differences: dict[str, timedelta]) -> Iterator[Finding]:
         else:
             direction = "ahead of" if difference > timedelta() else "behind"
             found = f"{seconds:.0f} s {direction} this machine's"
-            yield _failed(f"{server} clock", found, "synchronize both clocks with NTP.")
+            yield failed(f"{server} clock", found, "synchronize both clocks with NTP.")
 
 
 def _measure_clock_difference(connection: Connection[Any]) -> timedelta:

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from totes.config.settings import Dsn
+from totes.errors import SourceError
 from totes.lake.log import (
     find_current_generation,
     find_last_heartbeat,
@@ -16,6 +17,8 @@ from totes.lake.log import (
 )
 from totes.lake.manifest import FormerTable, Manifest, Table, manifest_path, processed_manifest_path
 from totes.lake.store import Store
+from totes.source import session
+from totes.source.log.slot import read_slot
 from totes.warehouse.connection import connect
 from totes.warehouse.quarantine import QuarantineCount, count_quarantined_rows
 from totes.warehouse.schema import check_migrations
@@ -75,6 +78,31 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """A batch before which versions are missing, and the reason."""
+
+    batch: int
+    captured_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True)
+class CaptureState:
+    """How changes are captured: `mode` is TOTES_CAPTURE.
+
+    In log mode, `slot` is the name of the replication slot, which a process may read at the moment
+    (`active`), and `retained_bytes` is the size of the log that the source keeps for it. If the
+    slot can't be used or read, `problem` says why.
+    """
+
+    mode: str
+    slot: str | None = None
+    active: bool = False
+    retained_bytes: int | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
 class Freshness:
     """The freshness of the warehouse at `now`, by its clock.
 
@@ -107,6 +135,7 @@ class Status(Freshness):
     stages: tuple[Stage, ...]
     loaded_at: datetime | None
     verified: Verification | None
+    gap: Gap | None
     captured: tuple[CapturedRows, ...]
     unreadable: tuple[UnreadableCount, ...]
     schema_changes: tuple[SchemaChange, ...]
@@ -131,6 +160,7 @@ class _WarehouseState:
     rows: int = 0
     checked_at: datetime | None = None
     verified: Verification | None = None
+    gap: Gap | None = None
 
 
 def read_freshness(ingestion: Store, warehouse: Dsn) -> Freshness:
@@ -168,6 +198,7 @@ def read_status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:
         checked_at=_checked_at(ingestion, state),
         loaded_at=state.loaded_at,
         verified=state.verified,
+        gap=state.gap,
         captured=tuple(_captured_rows(manifest)) if manifest else (),
         unreadable=tuple(
             UnreadableCount(table.name, table.unreadable.rows)
@@ -179,6 +210,19 @@ def read_status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:
             find_schema_changes(lambda batch: read_manifest(ingestion, batch)[0], ingested)
         ),
     )
+
+
+def read_capture(source: Dsn, slot_name: str) -> CaptureState:
+    """Return the state of the capture from the log; an unreachable source is its `problem`."""
+    try:
+        with session.connect(source) as connection:
+            slot = read_slot(connection, slot_name)
+    except SourceError as error:
+        return CaptureState("log", slot_name, problem=str(error))
+    if slot is None:
+        return CaptureState("log", slot_name, problem="there is no slot yet")
+    problem = slot.misuse or ("the server has removed log that it needs" if slot.is_lost else None)
+    return CaptureState("log", slot_name, slot.active, slot.retained_bytes, problem)
 
 
 def _captured_at_and_rows(manifest: Manifest | None) -> tuple[datetime | None, int]:
@@ -228,9 +272,16 @@ def _read_warehouse(warehouse: Dsn) -> _WarehouseState:
         verified = connection.execute(
             "SELECT verified_at, batch, equal FROM totes.verifications"
         ).fetchone()
+        gap = connection.execute(
+            "SELECT batch, captured_at, gap FROM totes.batches WHERE gap IS NOT NULL"
+            " ORDER BY batch DESC LIMIT 1"
+        ).fetchone()
     counts = count_quarantined_rows(warehouse)
-    state = _WarehouseState(now, tuple(counts), *last or ())
-    return replace(state, verified=Verification(*verified)) if verified else state
+    return replace(
+        _WarehouseState(now, tuple(counts), *last or ()),
+        verified=Verification(*verified) if verified else None,
+        gap=Gap(*gap) if gap else None,
+    )
 
 
 def find_schema_changes(

@@ -159,14 +159,15 @@ def _load_batch(  # noqa: PLR0913, PLR0917  as `merge.load_rows`
         reason = first_line(error)
         raise LakeError(f"A file of batch {manifest.batch} can't be read: {reason}") from error
     connection.execute(
-        "INSERT INTO totes.batches (batch, generation, ingested, captured_at, rows)"
-        " VALUES (%s, %s, %s, %s, %s)",
+        "INSERT INTO totes.batches (batch, generation, ingested, captured_at, rows, gap)"
+        " VALUES (%s, %s, %s, %s, %s, %s)",
         [
             manifest.batch,
             manifest.generation,
             manifest.ingested,
             manifest.captured_at,
             manifest.rows,
+            manifest.gap,
         ],
     )
     connection.execute(statement("remove_changes", kept_rows=KEPT_CHANGES))

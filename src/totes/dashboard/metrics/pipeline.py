@@ -61,6 +61,11 @@ def batches(bookkeeping: Bookkeeping, limit: int = 200) -> pd.DataFrame:
     return bookkeeping.run("batches", limit=limit)
 
 
+def gaps(bookkeeping: Bookkeeping, limit: int = 20) -> pd.DataFrame:
+    """Return batches before which versions are missing: batch, captured_at, gap; newest first."""
+    return bookkeeping.run("gaps", limit=limit)
+
+
 def quarantine(reading: Reading) -> pd.DataFrame:
     """Return counts of rows in quarantine: star_table, column_name, reason, rows, since."""
     return reading.run("quarantine")

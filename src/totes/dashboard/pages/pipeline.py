@@ -25,6 +25,7 @@ def show(page: View) -> None:
     st.header("Time from capture to load")
     with open_bookkeeping(backends().warehouse) as bookkeeping:
         batches = pipeline.batches(bookkeeping, limit=200)
+        gaps = pipeline.gaps(bookkeeping)
         deleted = pipeline.deleted_dimension_rows(bookkeeping)
     chart = charts.lag(batches, DEADLINE_SECONDS, dark=page.dark)
     charts.show(chart, key="pipeline-lag")
@@ -46,6 +47,7 @@ def show(page: View) -> None:
             file_name="totes-batches",
             alt=chart.alt_text,
         )
+    _gaps(gaps)
     _quarantine(page)
     _schema_changes()
     _deleted(deleted)
@@ -115,6 +117,24 @@ def _state() -> None:
         st.error("The last `totes verify` found differences. Run it again to list them.")
     elif fresh.verified_at is None:
         st.caption("Not verified yet: `totes verify` compares warehouse and totesys row by row.")
+
+
+def _gaps(rows: pd.DataFrame) -> None:
+    """Show where the history lacks versions; nothing if it has all, or if log is not read."""
+    if rows.empty:
+        return
+    st.header("Gaps in the history")
+    tables.table(
+        rows,
+        {"batch": "Batch number", "captured_at": "Captured at", "gap": "Reason"},
+        key="pipeline-gaps",
+        file_name="totes-gaps",
+        alt="Batches before which versions are missing, the newest first.",
+    )
+    st.caption(
+        "The rows of these batches were found by a scan: a value that came and went since the "
+        "previous batch is missing. The current rows are complete."
+    )
 
 
 def _quarantine(page: View) -> None:

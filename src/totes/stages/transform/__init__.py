@@ -176,6 +176,7 @@ def _build_batch(
         state={**state, **{name: files for name, files in star_files.items() if files}},
         models=context.models.digest,
         waiting=waiting,
+        gap=source.log.gap if source.log else None,
     )
 
 

@@ -1,0 +1,37 @@
+"""`totes log …`: the replication slot in the source."""
+
+# ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
+
+import typer
+
+from totes.cli.report import Json, report
+
+app = typer.Typer(name="log", no_args_is_help=True)
+
+
+@app.callback()
+def log() -> None:
+    """Manage the capture from the source's write-ahead log."""
+
+
+@app.command()
+def drop(*, as_json: Json = False) -> None:
+    """Remove the replication slot from the source.
+
+    Without a slot, the source keeps no log for the platform. The next capture scans the tables; if
+    TOTES_CAPTURE is still log, it makes the slot again. Versions between the last capture and that
+    one are missing.
+    """
+    from totes.cli.terminal import out
+    from totes.config.resources import Resources
+    from totes.config.settings import load_settings
+    from totes.source.log.slot import drop_slot
+    from totes.source.session import connect
+
+    settings = load_settings()
+    with Resources(settings, create=False) as resources, connect(resources.source) as connection:
+        drop_slot(connection, settings.log_slot)
+    if as_json:
+        report({"dropped": settings.log_slot})
+        return
+    out().print(f"Slot {settings.log_slot} is removed.", markup=False)
