@@ -46,13 +46,6 @@ hypothesis.settings.load_profile("totes")
 THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """Settings of servers whose data need not survive a crash."""
 
-LOGICAL = {
-    "wal_level": "logical",
-    "max_slot_wal_keep_size": "1GB",
-    "max_prepared_transactions": "10",
-}
-"""Settings of a server whose write-ahead log can be read."""
-
 
 @dataclass(frozen=True)
 class Totesys:

@@ -234,9 +234,9 @@ def test_transactions_that_a_new_slot_would_wait_for_are_named(
 
 
 def test_a_server_that_would_keep_log_without_limit_is_a_problem(
-    server: EmbeddedServer, logical: EmbeddedServer
+    server: EmbeddedServer, log_server: EmbeddedServer
 ) -> None:
     with session.connect(prepare_source(server.dsn).reader) as connection:
         assert "max_slot_wal_keep_size of the source is -1" in retention_problem(connection)
-    with session.connect(prepare_source(logical.dsn).reader) as connection:
+    with session.connect(prepare_source(log_server.dsn).reader) as connection:
         assert retention_problem(connection) == ""

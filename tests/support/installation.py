@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 
 from totes import failpoint
 from totes.cli import app
-from totes.config.settings import Dsn
+from totes.config.resources import Resources
+from totes.config.settings import Dsn, Settings
 from totes.demo.simulator import bulk
 from totes.lake.folder import FolderStore
 from totes.rates import RateFeed
@@ -101,7 +102,20 @@ class Installation:
         return replace(self, rates=RateFeed(None, bundle))
 
     def run(self) -> list[StepResult]:
-        return list(run_once(self.pipeline))
+        """Run all stages once; from the log if the settings say so."""
+        if "TOTES_CAPTURE" not in self.settings:
+            return list(run_once(self.pipeline))
+        with self.resources() as resources:
+            return list(run_once(resources.pipeline))
+
+    def resources(self) -> Resources:
+        """Return what the settings lead to, for a `with` block."""
+        values: dict[str, Any] = {
+            name.removeprefix("TOTES_").lower(): value
+            for name, value in self.environment.items()
+            if name.startswith("TOTES_")
+        }
+        return Resources(Settings(**values))
 
     def change(self, statement: str) -> None:
         """Execute a statement in the source."""

@@ -227,10 +227,10 @@ def open_log_source(server: EmbeddedServer, database: str, folder: Path) -> Iter
     finally:
         for reader in made.readers:
             reader.close()
-        _drop_all(server.dsn, source.superuser, database)
+        drop_logged_database(server.dsn, source.superuser, database)
 
 
-def _drop_all(server: Dsn, superuser: Dsn, database: str) -> None:
+def drop_logged_database(server: Dsn, superuser: Dsn, database: str) -> None:
     """Drop a database with its prepared transactions and slots."""
     with psycopg.connect(superuser.reveal(), autocommit=True) as connection:
         prepared = connection.execute(

@@ -111,8 +111,10 @@ def verify(pipeline: Pipeline, progress: Progress = NO_PROGRESS) -> VerifyResult
     with connect(pipeline.warehouse) as warehouse:
         check_schema(warehouse, pipeline.star)  # before anything is captured
     for _ in range(ATTEMPTS):
-        last = read_newest_manifest(pipeline.ingestion)
         reader = pipeline.log_reader
+        if reader:
+            reader.take_turn()
+        last = read_newest_manifest(pipeline.ingestion)
         log_start = reader.start(last and last[0], pipeline.ingestion) if reader else None
         with open_snapshot(pipeline.source, pipeline.scope) as snapshot:
             captured = capture_batch(

@@ -134,20 +134,26 @@ class LogReader:
         self._failure: str | None = None
         """Why the slot that exists can't be used."""
 
+    def take_turn(self) -> None:
+        """Wait until no other process reads the slot.
+
+        Call this before the newest batch is read: another process may have published it meanwhile.
+        """
+        with connect(self.dsn) as connection:
+            if self._must_reopen(connection):
+                self.close()
+        self._take_turn()
+
     def start(self, previous: Manifest | None, store: Store) -> LogStart | None:
         """Return where the batch after `previous` begins; None if the log can't be used now.
 
-        Waits for its turn, and creates the slot if that is needed. Raises SourceError if the server
-        or the role does not permit to use the log.
+        Call `take_turn` before. Creates the slot if that is needed. Raises SourceError if the
+        server or the role does not permit to use the log.
         """
         with connect(self.dsn) as connection:
             if not self._is_usable(connection, previous):
                 self.close()
                 return None
-            if self._must_reopen(connection):
-                self.close()
-            if self._transactions is None:
-                self._take_turn()
             state = read_slot(connection, self.slot)
             if state is not None and state.misuse:
                 raise SourceError(f"The log can't be read: {state.misuse} (TOTES_LOG_SLOT).")
