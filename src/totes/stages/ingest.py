@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from totes.config.settings import Dsn
 from totes.duckdb_engine import scratch_folder
-from totes.errors import SourceError
+from totes.errors import SourceError, SourceUnavailable
 from totes.failpoint import reach
 from totes.lake.log import (
     check_number_unused,
@@ -102,16 +102,22 @@ def ingest(  # noqa: PLR0913  source, store and the options of the command
         if rates:
             rates.refresh(_rates_state(previous[0]) if previous else None)
         log_start = log_reader.start(previous and previous[0], store) if log_reader else None
-        with open_snapshot(source, scope) as snapshot:
-            result = capture_batch(
-                snapshot,
-                store,
-                previous,
-                rates=rates,
-                log_start=log_start,
-                accept=accept,
-                progress=progress,
-            )
+        try:
+            with open_snapshot(source, scope) as snapshot:
+                result = capture_batch(
+                    snapshot,
+                    store,
+                    previous,
+                    rates=rates,
+                    log_start=log_start,
+                    accept=accept,
+                    progress=progress,
+                )
+        except SourceUnavailable as error:
+            if not (log_reader and log_reader.can_begin_anew(error)):
+                raise
+            log.warning("%s The replication slot is made anew, and the tables are scanned.", error)
+            continue
         if result is not None:
             return result
         log.info("Another ingest has published the next batch: starting again after that batch.")

@@ -6,7 +6,7 @@ were read from the log or scanned, and the next batch can use the other way.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -66,6 +66,7 @@ class LogCapture:
         self.scan_reasons = find_scan_reasons(snapshot, previous, self._published)
         """Why a table must be scanned in this batch, by table."""
         self._quiet_seconds = log_start.quiet_seconds
+        self._decoding = log_start.reader.decoding
         self._snapshot = snapshot
         self._previous = previous
         self._files = files
@@ -96,46 +97,47 @@ class LogCapture:
         """Take all transactions that the snapshot sees.
 
         The last of them may be committed and not yet in the log. The batch then does without them
-        (`is_complete` is false), unless it must scan a table, which sees their changes. Raises
-        SourceUnavailable if the log does not reach the snapshot for PATIENT_SECONDS.
+        (`is_complete` is false), unless it must scan a table, which sees their changes, or one was
+        altered. Raises SourceUnavailable if the log does not reach the snapshot for PATIENT_SECONDS,
+        LogUnreadable if it can't be decoded.
         """
         query = "SELECT pg_current_wal_insert_lsn()::text"
         [(text,)] = self._snapshot.connection.execute(query).fetchall()
         until = parse_lsn(text)
         self._read(transactions, until, self._quiet_seconds)
-        if self.scan_reasons and not self.is_complete:
+        if not self.is_complete and (self.scan_reasons or any(self._altered_tables())):
             self._read(transactions, until, PATIENT_SECONDS)
             if not self.is_complete:
                 raise SourceUnavailable(
                     f"The source's write-ahead log has not reached {text} for {PATIENT_SECONDS:.0f}"
                     " seconds: nothing was captured, try again."
                 )
-        if self.is_complete:
-            self._find_altered()
+        for name in [*self._altered_tables()]:
+            self._scan(name, "the table was altered")
 
     def _read(self, transactions: TransactionReader, until: int, quiet_seconds: float) -> None:
         withheld = []
         xmax = self._snapshot.xmax
-        for transaction in transactions.read(self._readable, xmax, until, quiet_seconds):
-            if not self._taken_to.sees(transaction.xid):
-                # It ended after the snapshot, or waits for a synchronous standby.
-                withheld.append(transaction)
-                continue
-            is_delivered = self._taken_from.sees(transaction.xid) or transaction.xid in self._ahead
-            if not is_delivered:
-                self._take(transaction)
-            transaction.close()
+        with self._decoding():
+            for transaction in transactions.read(self._readable, xmax, until, quiet_seconds):
+                xid = transaction.xid
+                if not self._taken_to.sees(xid):
+                    # It ended after the snapshot, or waits for a synchronous standby.
+                    withheld.append(transaction)
+                    continue
+                if not self._taken_from.sees(xid) and xid not in self._ahead:
+                    self._take(transaction)
+                transaction.close()
         transactions.withheld = withheld
         self.is_complete = transactions.stream.position >= until
 
-    def _find_altered(self) -> None:
-        """Scan the tables that may have been altered without a trace in the log."""
-        for name in [*self._current]:
-            in_log = self._entry(name).in_log
-            class_xmin = self._published[name].class_xmin
+    def _altered_tables(self) -> Iterator[str]:
+        """Yield the tables that may have been altered without a trace in what was read."""
+        for name in self._current.keys() - self.scan_reasons.keys():
+            in_log, class_xmin = self._entry(name).in_log, self._published[name].class_xmin
             is_same = in_log is not None and in_log.class_xmin == class_xmin
             if not (is_same or class_xmin in self._truncated_by.get(name, ())):
-                self._scan(name, "the table was altered")
+                yield name
 
     def _entry(self, name: str) -> Table:
         entry = self._previous.table(name)

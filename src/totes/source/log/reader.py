@@ -280,9 +280,13 @@ class LogReader:
             if can_retry(error) or error.sqlstate is None:
                 raise
             self._failure = f"the log can't be decoded: {message(error)}"
-            raise LogUnreadable(self._failure) from error
+            raise LogUnreadable(f"The log can't be decoded: {message(error)}.") from error
         finally:
             self._read_at = time.monotonic()
+
+    def can_begin_anew(self, error: Exception) -> bool:
+        """Return whether the next batch makes the slot anew, because of this error."""
+        return isinstance(error, LogUnreadable) and self._failure is not None
 
     def confirm(self, position: str) -> None:
         """Let the server remove the log up to a position that the lake has recorded."""
