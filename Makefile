@@ -34,8 +34,8 @@ help: ## list the targets
 		printf '  make %-19s %s\n' "$$name" "$$what"; done
 
 .PHONY: demo
-demo: setup ## run a simulated business, the pipeline and the dashboard
-	$(BIN)/totes demo
+demo: setup ## run a simulated business, the pipeline and the dashboard (CAPTURE=log: from the write-ahead log)
+	$(if $(CAPTURE),TOTES_CAPTURE=$(CAPTURE)) $(BIN)/totes demo
 
 .PHONY: aws-demo
 aws-demo: setup ## deploy to a simulated AWS, show data flowing there, and destroy it

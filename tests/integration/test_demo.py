@@ -30,7 +30,7 @@ from totes.config.settings import Dsn, Settings
 from totes.dashboard.bookkeeping import open_bookkeeping
 from totes.dashboard.config_file import load_config
 from totes.dashboard.metrics.pipeline import freshness
-from totes.demo.answers import Answers, Country, Version
+from totes.demo.answers import Answers, Country, Version, query_answers
 from totes.demo.dashboard import dashboard
 from totes.demo.run import _run_business, _View, fill_until
 from totes.demo.run import run as show
@@ -193,12 +193,74 @@ def test_the_demos_view_shows_the_address_and_the_silent_change(
     assert "overdue payments" in "".join(seen) or rows < 30
 
 
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (100, 30), (200, 50)])
+def test_the_demos_view_shows_a_change_that_was_changed_back_if_there_is_room(
+    columns: int, rows: int
+) -> None:
+    seen = drawn(columns, rows, versions=2, brief=3)
+    assert len(seen) < rows
+    assert any("changed silently" in line for line in seen)
+    shown = any("changed back at once" in line for line in seen)
+    assert shown == (rows > 30)
+    assert sum("Somebody" in line for line in seen) == (5 if shown else 2)
+
+
+def test_the_demo_finds_the_change_that_was_changed_back(installation: Installation) -> None:
+    """The log makes such versions; here they are inserted."""
+    installation.with_orders().run()
+    warehouse = installation.warehouse
+    assert query_answers(warehouse).brief == ()
+    insert_brief_change(installation, 7, "1 hour", "500 milliseconds")
+    assert [version.sales_order_id for version in query_answers(warehouse).brief] == [7] * 3
+    first, changed, back = query_answers(warehouse).brief
+    assert first.design == back.design
+    assert first.valid_from < changed.valid_from < back.valid_from
+    assert changed.design != first.design
+    assert query_answers(warehouse).order == (), "it is not shown twice"
+    insert_brief_change(installation, 8, "2 hours", "1 minute")
+    assert query_answers(warehouse).brief == (first, changed, back)
+    assert [version.sales_order_id for version in query_answers(warehouse).order] == [8] * 3
+
+
+def insert_brief_change(installation: Installation, order: int, after: str, lasting: str) -> None:
+    """Insert two versions of a sale: one with another design, and the present one again."""
+    installation.query(
+        f"UPDATE fact_sales_order SET valid_to = valid_from + interval '{after}'"
+        f" WHERE sales_order_id = {order}"
+    )
+    columns = [
+        name
+        for (name,) in installation.query(
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'fact_sales_order'::regclass"
+            " AND attnum > 0 AND attname <> 'sales_record_id'"
+        )
+    ]
+    changes = {
+        "design_id": "(SELECT min(design_id) FROM dim_design WHERE design_name <> (SELECT"
+        " design_name FROM dim_design AS d WHERE d.design_id = f.design_id))",
+        "valid_from": "valid_to",
+        "valid_to": f"valid_to + interval '{lasting}'",
+    }
+    for change in (changes, {**changes, "design_id": "f.design_id", "valid_to": "NULL"}):
+        values = ", ".join(change.get(column, column) for column in columns)
+        installation.query(
+            f"INSERT INTO fact_sales_order ({', '.join(columns)}) SELECT {values}"
+            f" FROM fact_sales_order AS f WHERE sales_order_id = {order}"
+            " ORDER BY valid_from DESC LIMIT 1"
+        )
+    installation.query(
+        "UPDATE fact_sales_order AS f SET design_id = (SELECT design_id FROM fact_sales_order AS o"
+        f" WHERE o.sales_order_id = {order} ORDER BY valid_from LIMIT 1)"
+        f" WHERE sales_order_id = {order} AND valid_to IS NULL"
+    )
+
+
 @pytest.mark.parametrize(("columns", "rows"), [(1, 1), (2, 2), (10, 3), (40, 1), (1, 40)])
 def test_the_demos_view_can_be_drawn_on_a_terminal_of_any_size(columns: int, rows: int) -> None:
     assert drawn(columns, rows, 2)
 
 
-def drawn(columns: int, rows: int, versions: int) -> list[str]:
+def drawn(columns: int, rows: int, versions: int, brief: int = 0) -> list[str]:
     """Return the lines of a demonstration on a terminal of that size."""
     now = datetime(2026, 11, 29, 1, 36, tzinfo=UTC)
     version = Version(1234, now, now, "Somebody Longname", "Granite", now.date(), "New Somewhere")
@@ -206,7 +268,14 @@ def drawn(columns: int, rows: int, versions: int) -> list[str]:
         now,
         [Event(Kind.SILENT, now, "a text that is longer than any line: " + 99 * "x", ())] * 20,
         [StepResult(stage, batch, 1_000_000, now) for batch in range(20) for stage in STAGES],
-        Answers(now, now, (Country("Some Country", 1, 1),), (), (version,) * versions),
+        Answers(
+            now,
+            now,
+            (Country("Some Country", 1, 1),),
+            (),
+            (version,) * versions,
+            (version,) * brief,
+        ),
         "http://127.0.0.1:8501",
     )
     terminal = Console(file=StringIO(), force_terminal=True, width=columns, height=rows)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from database import fetch_rows
+from database import execute, fetch_rows
 
 from conftest import ClusterFactory, EmptyWarehouse, Totesys
+from totes.config.resources import Resources
+from totes.config.settings import Settings
 from totes.embedded import servers
 from totes.embedded.servers import (
     EmbeddedServer,
@@ -146,6 +148,35 @@ def test_preparing_a_database_twice_changes_nothing(scratch: Path) -> None:
         assert prepare_source(server.dsn) == source
         assert fetch_rows(source.reader, "SELECT currency_code FROM currency") == [("GBP",)]
         assert prepare_warehouse(server.dsn) == prepare_warehouse(server.dsn)
+
+
+IS_PERMITTED = (
+    "SELECT rolreplication, (SELECT count(*) FROM pg_publication)"
+    " FROM pg_roles WHERE rolname = 'totes_ingest'"
+)
+
+
+def test_the_log_of_a_totesys_can_be_read_only_if_that_is_permitted(home: Path) -> None:
+    with Resources(Settings(home=home)) as resources:
+        superuser = resources.source.replace(user="postgres")
+        assert fetch_rows(superuser, "SHOW wal_level") == [("logical",)]
+        assert fetch_rows(superuser, "SHOW max_slot_wal_keep_size") == [("1GB",)]
+        assert fetch_rows(superuser, IS_PERMITTED) == [(False, 0)]
+        execute(resources.source_owner, "CREATE TABLE loose (a int)")
+        with Resources(Settings(home=home, capture="log", log_publication='to"tes')) as in_log:
+            assert in_log.source == resources.source
+        assert fetch_rows(superuser, IS_PERMITTED) == [(True, 1)]
+        published = fetch_rows(superuser, "SELECT pubname, tablename FROM pg_publication_tables")
+        tables = fetch_rows(
+            superuser,
+            "SELECT relname FROM pg_class WHERE relkind = 'r'"
+            " AND relnamespace = 'public'::regnamespace AND relname <> 'loose'",
+        )
+        assert sorted(published) == sorted(('to"tes', name) for (name,) in tables)
+        execute(resources.source_owner, 'ALTER PUBLICATION "to""tes" DROP TABLE staff')
+        with Resources(Settings(home=home, capture="log", log_publication='to"tes')) as again:
+            assert again.source
+        assert len(fetch_rows(superuser, "TABLE pg_publication_rel")) == len(tables) - 1
 
 
 FORBIDDEN_IN_SOURCE = (

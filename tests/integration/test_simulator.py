@@ -1,5 +1,6 @@
 """The simulator: the live business's rules, its clock, its errors."""
 
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -361,3 +362,26 @@ def test_most_late_payments_are_settled(totesys: Totesys) -> None:
         WHERE paid AND (extract(isodow FROM payment_date::date) > 5 OR payment_date::date > made)
         """,
     )
+
+
+def test_a_brief_change_is_committed_and_changed_back(totesys: Totesys, tmp_path: Path) -> None:
+    bulk(totesys.owner, orders=20, seed=1)
+    orders = "SELECT * FROM sales_order ORDER BY sales_order_id"
+    before = fetch_rows(totesys.dsn, orders)
+    log = tmp_path / "log"
+    with Simulator(totesys.owner, seed=1, mix={Kind.BRIEF: 5}, log=log) as simulator:
+        events = (simulator.step() for _ in range(20))
+        event = next(event for event in events if event.kind is Kind.BRIEF)
+    assert event.text.endswith(", and changed it back")
+    assert fetch_rows(totesys.dsn, orders) == before
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    first, second = (line["changes"][0]["row"] for line in lines if line["kind"] == "brief")
+    assert first["sales_order_id"] == second["sales_order_id"] == event.key
+    assert first != second
+    assert first["last_updated"] == second["last_updated"]
+
+
+def test_a_brief_change_needs_a_sale(totesys: Totesys) -> None:
+    with Simulator(totesys.owner, seed=1, mix={Kind.BRIEF: 5, Kind.SALE: 1}) as simulator:
+        first = next(e for e in iter(simulator.step, None) if e.kind in {Kind.BRIEF, Kind.SALE})
+    assert first.kind is Kind.SALE

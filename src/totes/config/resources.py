@@ -163,10 +163,17 @@ class Resources:
 
     @cached_property
     def _embedded_source(self) -> "servers.Source":
-        from totes.embedded.servers import prepare_source, source_server  # noqa: PLC0415
+        from totes.embedded.servers import (  # noqa: PLC0415
+            permit_log,
+            prepare_source,
+            source_server,
+        )
 
         server = source_server(self.settings.home)
-        return prepare_source(self._start(server, "totesys", "TOTES_SOURCE_DSN", SourceError))
+        source = prepare_source(self._start(server, "totesys", "TOTES_SOURCE_DSN", SourceError))
+        if self.settings.capture == "log":
+            permit_log(source, self.settings.log_publication)
+        return source
 
     @cached_property
     def _embedded_warehouse(self) -> "servers.Warehouse":

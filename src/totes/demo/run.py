@@ -41,12 +41,16 @@ MIX = {
     Kind.SALE: 100,
     Kind.PURCHASE: 40,
     Kind.SILENT: 32,
+    Kind.BRIEF: 16,
     Kind.DESIGN: 4,
     Kind.ADDRESS: 4,
     Kind.TRANSFER: 4,
     Kind.SETTLE: 1,
 }
-"""Four times the usual events, more silent changes, and late payments that are settled."""
+"""Four times the usual events, more silent changes, and late payments that are settled.
+
+BRIEF changes are seen by a capture from the write-ahead log alone (TOTES_CAPTURE=log).
+"""
 
 ORDERS = WEEKDAYS * MIX[Kind.SALE]
 """Sales orders before today."""
@@ -247,6 +251,8 @@ def _run_business(totesys: Dsn, view: _View, stop: Event) -> None:
 def _suggest_commands(settings: Settings, reader: Dsn) -> str:
     """Return a text with commands to try. A server runs while a command uses it."""
     totes = _command("totes", Path(sys.executable).with_name("totes"))
+    if settings.capture != "scan":
+        totes = f"TOTES_CAPTURE={settings.capture} {totes}"
     if settings.home != Path(".totes"):
         totes = f"TOTES_HOME={quote(str(settings.home))} {totes}"
     psql = _command("psql", program_path("psql"))

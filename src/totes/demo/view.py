@@ -55,11 +55,17 @@ def render(state: DemoState, columns: int, rows: int | None = None) -> Renderabl
     head = [_render_freshness(state)]
     if state.address:
         head.append(Text(f" The dashboard: {state.address}", no_wrap=True, overflow="ellipsis"))
-    versions = state.answers.order
+    versions, brief = state.answers.order, state.answers.brief
+    if rows is not None and rows < _MIN_ROWS_WITH_BRIEF:
+        brief = ()
+    if rows is not None and brief:
+        rows -= len(brief) + _HISTORY_OTHER_ROWS
     if rows is not None:
         free = rows - len(head) - 2 * MAX_PANEL_ROWS - _HISTORY_OTHER_ROWS
         versions = versions[-max(MIN_VERSIONS, free) :]
-    history = _render_history(versions)
+    history = [_render_history(versions, "which was changed silently")]
+    if brief:
+        history.append(_render_history(brief, "which was changed, and changed back at once"))
     free = 10 * MAX_PANEL_ROWS
     if rows is not None:
         free = rows - len(head) - len(versions) - _HISTORY_OTHER_ROWS
@@ -78,11 +84,14 @@ def render(state: DemoState, columns: int, rows: int | None = None) -> Renderabl
         if height >= MIN_PANEL_ROWS:
             panels.append(_pair_panels(*pair, columns, height))
             free -= height
-    return Group(*head, *panels, history)
+    return Group(*head, *panels, *history)
 
 
 _HISTORY_OTHER_ROWS = 4
-"""The lines of the history's panel that are not versions."""
+"""The lines of a history's panel that are not versions."""
+
+_MIN_ROWS_WITH_BRIEF = 30
+"""With fewer rows, the change that was changed back is not shown."""
 
 
 def _pair_panels(
@@ -180,8 +189,8 @@ def _render_overdue(currencies: Sequence[Overdue]) -> RenderableType:
     return lines
 
 
-def _render_history(versions: Sequence[Version]) -> RenderableType:
-    """Return the versions of an order, with changed values marked."""
+def _render_history(versions: Sequence[Version], what: str) -> RenderableType:
+    """Return the versions of an order, with changed values marked; `what` ends the title."""
     if not versions:
         return _history_panel("no order was changed silently yet", Text(""))
     lines = Table.grid(padding=(0, 2))
@@ -206,7 +215,7 @@ def _render_history(versions: Sequence[Version]) -> RenderableType:
         no_wrap=True,
         overflow="ellipsis",
     )
-    title = f"the history of sale {last.sales_order_id}, which was changed silently"
+    title = f"the history of sale {last.sales_order_id}, {what}"
     return _history_panel(title, Group(lines, note))
 
 

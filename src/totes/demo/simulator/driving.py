@@ -16,8 +16,9 @@ import psycopg
 from psycopg import sql
 
 from totes.config.settings import Dsn
-from totes.demo.simulator.actions import ACTIONS, Writer, script
+from totes.demo.simulator.actions import ACTIONS, Writer, brief, script
 from totes.demo.simulator.business import (
+    SALE,
     USUAL,
     Kind,
     Mix,
@@ -217,6 +218,8 @@ class Simulator:
         if planned.kind is Kind.LATE:
             return self._begin_late(planned)
         writer = Writer(self._connection, self._random, planned.at, self._reference_ids)
+        if planned.kind is Kind.BRIEF:
+            return self._change_briefly(writer)
         text = ACTIONS[planned.kind](writer)
         if text is None or planned.kind is Kind.ROLLBACK:
             self._connection.rollback()
@@ -224,6 +227,17 @@ class Simulator:
                 return None
             return Event(planned.kind, planned.at, f"{text}, rolled back", ())
         return self._commit(writer, planned.kind, text)
+
+    def _change_briefly(self, writer: Writer) -> Event | None:
+        """Change a sale silently, commit, change it back, and commit."""
+        if (change := brief(writer)) is None:
+            self._connection.rollback()
+            return None
+        text, order_id, before = change
+        self._commit(writer, Kind.BRIEF, text)
+        back = Writer(self._connection, self._random, writer.at, self._reference_ids)
+        back.update(SALE.table, order_id, before)
+        return self._commit(back, Kind.BRIEF, f"{text}, and changed it back")
 
     def _begin_late(self, planned: PlannedEvent) -> Event:
         if len(self._late) == MAX_LATE_TRANSACTIONS:
