@@ -1,6 +1,7 @@
 """Which lines count of a table that was read from the log, compared with lines sorted in Python."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -89,6 +90,20 @@ def test_the_last_line_of_a_key_and_moment_counts(folder: Path, found: list[Line
     assert query(f"select *, {at} from ({rows})", "year", "number", "moment") == sorted(
         (*key_of(line), line["_at"]) for line in versions if not is_upsert(line)
     )
+
+
+def test_wide_lines_are_not_collected_to_find_those_that_count(folder: Path) -> None:
+    """DuckDB would collect the right side of a join, and for some joins exchanges the sides."""
+    path, order = folder / "wide.jsonl", folder / "wide.parquet"
+    line = {"_op": "upsert", "_at": "2026-11-22T00:00:00.000001Z", "name": "x" * 100}
+    path.write_text("".join(json.dumps({**line, "id": n, "_seq": n}) + "\n" for n in range(9999)))
+    key = ("id",)
+    table = JsonLines((path,), 1 << 20, 1, key=key, of_log=True, order=LineOrder(order, key))
+    READER.execute(f"copy ({line_order_sql(table.read(key), key)}) to '{order}' (format parquet)")
+    rows = table.newest(["name"]), table.versions(["name"], CAPTURED_AT), table.removed(["name"])
+    for sql in rows:
+        [(_, plan)] = READER.execute(f"explain {sql}").fetchall()
+        assert set(re.findall(r"Join Type: (\w+)", plan)) == {"MARK"}
 
 
 # A batch of the log, through the whole stage

@@ -76,7 +76,9 @@ class LineOrder:
     def is_removed(self) -> str:
         """SQL: whether the line is the last version of a key that is deleted after the batch."""
         names = ", ".join([*map(quote, self.key), AT])
-        return f"{_keep(f'({names}) in ({self._removed})')} and {self.is_version}"
+        # Without CASE, DuckDB would make a join that collects the lines with their wide values.
+        is_removed = f"case when ({names}) in ({self._removed}) then true else false end"
+        return f"{is_removed} and {self.is_version}"
 
     def deleted(self, names: Mapping[str, str], moment: str | None) -> str:
         """Return SQL for the keys that are deleted after the batch, with `moment` as `_at`.
@@ -111,14 +113,11 @@ class LineOrder:
         )
 
     def _is_none_of(self, condition: str) -> str:
+        """Return SQL that is true if the line is none of those with a condition.
+
+        DuckDB collects only those lines' keys, of which most batches have few. It does not collect
+        the other side with its wide values, as it may do for a join.
+        """
         names = ", ".join([*map(quote, self.key), AT, SEQUENCE])
         lines = f"select {self._keys}, {AT}, {SEQUENCE} from {self._lines} where {condition}"
-        return _keep(f"({names}) not in ({lines})")
-
-
-def _keep(condition: str) -> str:
-    """Return a condition with IN for which DuckDB collects only the values in parentheses.
-
-    A plain condition becomes a join, which may collect the other side with its wide values.
-    """
-    return f"case when {condition} then true else false end"
+        return f"({names}) not in ({lines})"
