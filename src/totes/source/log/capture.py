@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 
 import duckdb
 
@@ -38,8 +39,8 @@ _PART_BYTES = 48 << 20
 class _TableLines:
     """Local files of one table's changes, and the files that were stored already."""
 
-    lines: Path
-    keys: Path
+    lines: IO[bytes]
+    keys: IO[bytes]
     counts: Counter[str] = field(default_factory=Counter)
     truncations: list[tuple[Transaction, str, int]] = field(default_factory=list)
     stored: list[File] = field(default_factory=list)
@@ -98,8 +99,8 @@ class LogCapture:
 
         The last of them may be committed and not yet in the log. The batch then does without them
         (`is_complete` is false), unless it must scan a table, which sees their changes, or one was
-        altered. Raises SourceUnavailable if the log does not reach the snapshot for PATIENT_SECONDS,
-        LogUnreadable if it can't be decoded.
+        altered. Raises SourceUnavailable if the log does not reach the snapshot within
+        PATIENT_SECONDS, LogUnreadable if it can't be decoded.
         """
         query = "SELECT pg_current_wal_insert_lsn()::text"
         [(text,)] = self._snapshot.connection.execute(query).fetchall()
@@ -164,7 +165,9 @@ class LogCapture:
 
     def _scan(self, name: str, reason: str) -> None:
         self.scan_reasons[name] = reason
-        self._lines.pop(name, None)
+        if (target := self._lines.pop(name, None)) is not None:
+            target.lines.close()
+            target.keys.close()
 
     def _write(
         self, name: str, transaction: Transaction, changes: TableChanges, moment: str
@@ -172,25 +175,30 @@ class LogCapture:
         target = self._lines.get(name)
         if target is None:
             target = self._lines[name] = _TableLines(
-                self._files.new_path("jsonl"), self._files.new_path("jsonl")
+                self._files.new_path("jsonl").open("wb"), self._files.new_path("jsonl").open("wb")
             )
         mark = moment.encode()
-        for path, spool in ((target.lines, changes.lines), (target.keys, changes.keys)):
-            with path.open("ab") as file:
-                for block in spool.blocks():
-                    file.write(block.replace(MOMENT_MARK, mark))
+        for file, spool in ((target.lines, changes.lines), (target.keys, changes.keys)):
+            for block in spool.blocks():
+                file.write(block.replace(MOMENT_MARK, mark))
         target.counts.update(rows=changes.upserts + changes.deletes, deletes=changes.deletes)
         self._progress.advance(changes.upserts + changes.deletes)
         target.truncations += ((transaction, moment, place) for place in changes.truncations)
         if changes.truncations:
             self._truncated_by.setdefault(name, set()).add(transaction.xid % (1 << 32))
-        if target.lines.stat().st_size >= _PART_BYTES:
+        if target.lines.tell() >= _PART_BYTES:
             self._store(name, target)
+            target.lines = self._files.new_path("jsonl").open("wb")
 
     def _store(self, name: str, target: _TableLines) -> None:
+        """Store the lines that were written since the last file."""
+        target.lines.close()
         if target.counts["rows"]:
             file = self._files.put_lines(
-                name, target.lines, rows=target.counts["rows"], deletes=target.counts["deletes"]
+                name,
+                Path(target.lines.name),
+                rows=target.counts["rows"],
+                deletes=target.counts["deletes"],
             )
             target.stored.append(file)
             target.counts.clear()
@@ -217,7 +225,8 @@ class LogCapture:
         target: _TableLines,
     ) -> Table:
         keys = TableKeys(engine, table)
-        keys.define_logged_changes(target.keys)
+        target.keys.close()
+        keys.define_logged_changes(Path(target.keys.name))
         if target.truncations:
             self._define_live(keys, previous)
         truncated = []

@@ -41,9 +41,12 @@ def make_slot(connection: psycopg.Connection, name: str, seconds: float) -> int:
     """
     if problem := retention_problem(connection):
         raise SourceError(problem)
-    if read_slot(connection, name) is not None:
-        drop_slot(connection, name)
     deadline = time.monotonic() + seconds
+    while (slot := read_slot(connection, name)) is not None:
+        if not slot.active or time.monotonic() > deadline:
+            drop_slot(connection, name)
+        else:  # its reader has ended, and the server has not noticed
+            time.sleep(_POLL_SECONDS)
     try:
         _create(connection, name, seconds)
         _wait_for_running_transactions(connection, deadline)

@@ -131,6 +131,8 @@ class LogReader:
         self._turn: Session | None = None
         self._read_at = 0.0
         self._next_attempt = 0.0
+        self._recorded = 0
+        """The position up to which the lake has all changes."""
         self._failure: str | None = None
         """Why the slot that exists can't be used."""
 
@@ -158,12 +160,13 @@ class LogReader:
             if state is not None and state.misuse:
                 raise SourceError(f"The log can't be read: {state.misuse} (TOTES_LOG_SLOT).")
             self.retained_bytes = (state and state.retained_bytes) or 0
-            recorded = _recorded_position(previous, store, _clock(connection))
             gap = self._failure
             if self._transactions is None and gap is None:
+                recorded = _recorded_position(previous, store, _clock(connection))
                 gap = _find_gap(state, recorded) or self._open_stream()
+                self._recorded = recorded or 0
             if gap is None:
-                return LogStart(self, self.quiet_seconds, recorded or 0, self._transactions)
+                return LogStart(self, self.quiet_seconds, self._recorded, self._transactions)
             return self._make_slot(connection, gap, previous)
 
     def _is_usable(self, connection: psycopg.Connection, previous: Manifest | None) -> bool:
@@ -265,7 +268,7 @@ class LogReader:
             self._next_attempt = time.monotonic() + _PAUSE_AFTER_BLOCKED_SECONDS
             self.close()
             return None
-        self._failure = None
+        self._failure, self._recorded = None, position
         if failure := self._open_stream():
             raise SourceUnavailable(f"The new replication slot can't be used: {failure}.")
         had_log = previous is not None and previous.log is not None
@@ -290,8 +293,9 @@ class LogReader:
 
     def confirm(self, position: str) -> None:
         """Let the server remove the log up to a position that the lake has recorded."""
+        self._recorded = parse_lsn(position)
         if self._transactions is not None:
-            self._transactions.stream.confirm(parse_lsn(position))
+            self._transactions.stream.confirm(self._recorded)
 
     def wait(self, seconds: float, stop: Event) -> None:
         """Return once a transaction was committed, at the latest after `seconds`, or on `stop`.
