@@ -14,23 +14,13 @@ import pytest
 from database import execute
 from depth import drawn, seeded_random
 from installation import Installation
-from log_source import WAIT_SECONDS, drop_logged_database
+from log_source import PUBLISH, WAIT_SECONDS, drop_logged_database
 
 from conftest import EmptyWarehouse
 from totes.alert import AlertTargets
 from totes.embedded.servers import EmbeddedServer, prepare_source
 from totes.operations.verify import VerifyResult, verify
 from totes.stages.runner import NO_ALERTS, StepResult, run
-
-PUBLISH = """
-DO $$
-BEGIN
-    EXECUTE (
-        SELECT 'CREATE PUBLICATION totes FOR TABLE ' || string_agg(format('%I', tablename), ', ')
-        FROM pg_tables WHERE schemaname = 'public' AND tablename <> '_prisma_migrations'
-    );
-END $$
-"""
 
 QUANTITY = "SELECT item_quantity FROM fact_purchase_order WHERE purchase_order_id = 1 ORDER BY 1"
 

@@ -35,6 +35,7 @@ from totes.errors import LakeError, ObjectMissing, TotesError
 from totes.lake.s3 import S3Store
 from totes.lake.store import Store
 from totes.operations.release import release
+from totes.source.log.reader import LogReader
 from totes.stages import ingest
 from totes.stages.replay import replay
 from totes.stages.runner import STAGES, Pipeline, run_once, run_stage
@@ -218,6 +219,10 @@ def _as_opened(store: S3Store) -> tuple[Callable[..., S3Store], tuple[Any, ...]]
 
 
 copyreg.pickle(S3Store, _as_opened)
+copyreg.pickle(
+    LogReader,
+    lambda one: (LogReader, (one.dsn, one.slot, one.publication, one.quiet_seconds)),
+)
 copyreg.pickle(Dsn, lambda dsn: (Dsn, (dsn.reveal(),)))  # of temporary servers
 
 type Command = str | Callable[[Pipeline], object]

@@ -34,6 +34,17 @@ LOG_SETTINGS = {
 
 PUBLICATION = "totes"
 
+PUBLISH = """
+DO $$
+BEGIN
+    EXECUTE (
+        SELECT 'CREATE PUBLICATION totes FOR TABLE ' || string_agg(format('%I', tablename), ', ')
+        FROM pg_tables WHERE schemaname = 'public' AND tablename <> '_prisma_migrations'
+    );
+END $$
+"""
+"""SQL: the publication of all tables of totesys."""
+
 WAIT_SECONDS = 30.0
 """How long to wait for a condition before a test fails."""
 

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,7 +25,9 @@ from typing import Any, TextIO
 import lake_reader
 import psycopg
 from checksums import checksums
+from database import execute
 from faults import restart
+from log_source import PUBLISH, drop_logged_database
 from psycopg import sql
 from soak_business import Business
 from soak_child import HUNG, UNEXPECTED, Child, Report, Task, gate
@@ -37,6 +39,7 @@ from totes.config.settings import Dsn
 from totes.embedded.servers import EmbeddedServer, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore
 from totes.source.catalogue import CaptureScope
+from totes.source.log.reader import LogReader
 from totes.stages.runner import Pipeline
 
 KINDS = ("lost", "doubled", "altered", "unexpected")
@@ -55,6 +58,8 @@ _SERVER = {
     "fsync": "off",  # servers are killed, but the machine is not
     "full_page_writes": "off",
     "shared_buffers": "64MB",
+    "wal_level": "logical",
+    "max_slot_wal_keep_size": "4GB",
 }
 
 
@@ -113,6 +118,8 @@ class Environment:
             FolderStore(folder / "processed"),
             self._warehouses[0].loader,
         )
+        execute(source.superuser, "ALTER ROLE totes_ingest REPLICATION", PUBLISH)
+        self._log_reader = LogReader(source.reader, f"totes_{folder.name}", "totes")
         self.source_audit = SourceAudit(source.superuser.reveal(), folder / "ingestion")
         self.source_audit.install()
         self.business = Business(self._source_server, source, seed)
@@ -122,10 +129,19 @@ class Environment:
         self._checksums: dict[int, dict[str, Any]] = {}
         (folder / "reports").mkdir(parents=True)
 
+    def capture_by(self, way: str) -> None:
+        """Let commands capture by scan or from the log from now on."""
+        log_reader = self._log_reader if way == "log" else None
+        self.pipeline = replace(self.pipeline, log_reader=log_reader)
+
     def remove(self) -> None:
         """Remove all databases and files."""
         self.business.close()
-        _drop(self._source_server, self.pipeline.source)
+        drop_logged_database(
+            self._source_server.dsn,
+            self._source_server.dsn.replace(dbname=str(self.pipeline.source.parts["dbname"])),
+            str(self.pipeline.source.parts["dbname"]),
+        )
         for warehouse in self._warehouses:
             _drop(self._warehouse_server, warehouse.loader)
         shutil.rmtree(self._folder)
@@ -245,6 +261,7 @@ class Soak:
                 self._servers, folder, f"{self.tally.seed}, {plan.number}"
             )
         environment, tally = self._environment, self.tally
+        environment.capture_by(plan.capture)
         for step in plan.steps:
             tally.findings += self._step(environment, step)
         tally.findings += self._compare(environment, plan)

@@ -26,6 +26,7 @@ from totes.lake.folder import FolderStore
 from totes.lake.manifest import sha256_hex
 from totes.operations.verify import verify
 from totes.source import snapshot
+from totes.source.log.reader import LogReader
 from totes.stages.replay import replay
 from totes.stages.runner import Pipeline
 
@@ -50,6 +51,7 @@ _PROCESSES.set_forkserver_preload(
     [
         "soak_child",
         "totes.source.capture",
+        "totes.source.log.capture",
         "totes.stages.transform.build",
         "totes.operations.verify",
     ]
@@ -184,7 +186,10 @@ def _with_fault(pipeline: Pipeline, step: Step) -> Iterator[tuple[Pipeline, Call
         yield stores, lambda: sum((ingestion.happened + processed.happened).values())
     elif step.fault == "cut-source":
         with Proxy(pipeline.source, Cut(received_bytes=step.nth)) as proxy:
-            yield replace(pipeline, source=proxy.through(pipeline.source)), lambda: proxy.cuts
+            source, reader = proxy.through(pipeline.source), pipeline.log_reader
+            if reader:
+                reader = LogReader(source, reader.slot, reader.publication)
+            yield replace(pipeline, source=source, log_reader=reader), lambda: proxy.cuts
     elif step.fault in {"cut-before-commit", "cut-after-commit"}:
         cut = Cut(message=COMMIT, answered=step.fault == "cut-after-commit")
         with Proxy(pipeline.warehouse, cut) as proxy:

@@ -124,6 +124,8 @@ class Round:
     replay: str | None
     earlier_share: float
     """Selects the earlier round, as a share of all earlier rounds."""
+    capture: str
+    """The way of capture: scan or log."""
 
     @property
     def needs_new_environment(self) -> bool:
@@ -144,7 +146,9 @@ class Deck[T]:
 
 def rounds(seed: int, failpoints: Sequence[str]) -> Iterator[Round]:
     """Yield rounds without end; a new failpoint changes only the choice of failpoints."""
-    chance, places, replays = (Random(f"{seed} {use}") for use in ("steps", "places", "replays"))  # noqa: S311  not for secrets
+    uses = ("steps", "places", "replays", "captures")
+    chance, places, replays, captures = (Random(f"{seed} {use}") for use in uses)  # noqa: S311  not for secrets
+    capture = Deck(captures, ("scan", "log"))
     faults = Deck(chance, FAULTS)
     reachable = [
         name
@@ -158,7 +162,7 @@ def rounds(seed: int, failpoints: Sequence[str]) -> Iterator[Round]:
         number += 1
         steps = tuple(_step(chance, faults.deal(), failpoint, operations) for _ in range(STEPS))
         replay = replays.choice([None, None, None, "all", "some"])
-        yield Round(number, steps, replay, replays.random())
+        yield Round(number, steps, replay, replays.random(), capture.deal())
 
 
 def _step(

@@ -6,8 +6,9 @@ imports nothing from totes: manifests are read as JSON.
 """
 
 import json
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -100,6 +101,13 @@ class SourceAudit:
     batches: dict[int, datetime] = field(default_factory=dict)
     """The capture times of the batches that have been replayed."""
 
+    complete: list[datetime] = field(default_factory=list)
+    """The capture times of the batches that have exactly what their snapshot sees."""
+
+    has_log: bool = False
+    """Whether a batch has versions of the log. The journal has no moments of their commits, so
+    that only the state at each capture time is compared, and more rows of dimensions may exist."""
+
     _snapshot: str = _EMPTY_SNAPSHOT
 
     def install(self) -> None:
@@ -133,7 +141,11 @@ class SourceAudit:
                         f"its time {at} is not after the last one",
                     )
                 changes = self._apply_journal(connection, batch["snapshot"])
-                if not (changes or batch["released"]):
+                self.has_log = self.has_log or any(table["of_log"] for table in batch["tables"])
+                if not (batch["log"] and batch["log"]["ahead"]):
+                    self.complete.append(at)
+                # The first batch that is read from the log may have none.
+                if not (changes or batch["released"] or batch["log"]):
                     yield Finding("doubled", "batches", "-", batch["batch"], "has no changes")
                 self.oracle.record(read_source(connection), at)
                 self.batches[len(self.batches) + 1] = at
@@ -198,9 +210,28 @@ class SourceAudit:
         columns, rows = _all(connection, fact)
         for _, *values, since, until in rows:
             found[values[0], since].append((*values, until))
+        if self.has_log:
+            yield from self._compare_states(fact, found)
+            return
         yield from self._differences(
             fact, self.oracle.versions[fact], found, [*columns[1:-2], columns[-1]]
         )
+
+    def _compare_states(
+        self, fact: str, found: Mapping[tuple[Any, datetime], list[Row]]
+    ) -> Iterator[Finding]:
+        """Compare the versions of each capture time; no two may be valid at the same time."""
+        expected = {at: [row] for at, row in self.oracle.versions[fact].items()}
+        states = [_states(versions, self.complete) for versions in (expected, found)]
+        for key in states[0].keys() | states[1].keys():
+            pairs = zip(
+                *(state.get(key, [[] for _ in self.complete]) for state in states), strict=True
+            )
+            for at, (there, here) in zip(self.complete, pairs, strict=True):
+                if there != here:
+                    kind = "doubled" if len(here) > 1 else "altered" if here else "lost"
+                    yield Finding(kind, fact, str(key), None, f"at {at}: {there}, {here}")
+                    break
 
     def _compare_dimension(
         self, connection: psycopg.Connection, dimension: str
@@ -208,7 +239,8 @@ class SourceAudit:
         found = defaultdict[tuple[Any, None], list[Row]](list)
         columns, rows = _all(connection, dimension)
         for row in rows:
-            found[row[0], None].append(row)
+            if not self.has_log or row[0] in self.oracle.latest[dimension]:
+                found[row[0], None].append(row)
         latest = {(key, None): row for key, row in self.oracle.latest[dimension].items()}
         yield from self._differences(dimension, latest, found, columns)
         recorded = connection.execute(
@@ -220,7 +252,8 @@ class SourceAudit:
         )
         for key in deleted_keys - recorded_keys:
             yield Finding("lost", dimension, key, None, "its deletion")
-        for key in recorded_keys - deleted_keys:
+        live = {str(key) for key in self.oracle.rows[dimension]}
+        for key in recorded_keys & live if self.has_log else recorded_keys - deleted_keys:
             yield Finding("altered", dimension, key, None, "a deletion that did not happen")
 
     def _differences(
@@ -250,7 +283,7 @@ class SourceAudit:
             for year in self.oracle.years
             for day in range(date(year, 1, 1).toordinal(), date(year + 1, 1, 1).toordinal())
         }
-        for day in expected ^ days:
+        for day in expected - days if self.has_log else expected ^ days:
             kind = "lost" if day in expected else "doubled"
             yield Finding(kind, "dim_date", str(day), None, "")
 
@@ -263,6 +296,21 @@ class SourceAudit:
             if expected != found:
                 kind = "lost" if found is None else "doubled" if expected is None else "altered"
                 yield Finding(kind, "totes.batches", str(batch), batch, f"{expected}, {found}")
+
+
+def _states(
+    versions: Mapping[tuple[Any, datetime], list[Row]], moments: list[datetime]
+) -> dict[Any, list[list[Row]]]:
+    """Return by key the rows that are valid at each moment, without `valid_to`."""
+    states: dict[Any, list[list[Row]]] = {}
+    for (key, since), rows in versions.items():
+        for *values, until in rows:
+            first = bisect_left(moments, since)
+            last = len(moments) if until is None else bisect_left(moments, until)
+            state = states.setdefault(key, [[] for _ in moments])
+            for place in range(first, last):
+                state[place].append(tuple(values))
+    return states
 
 
 def _compose(table: str, statement: LiteralString, **values: object) -> sql.Composed:

@@ -111,7 +111,10 @@ def _log_running_transactions(connection: psycopg.Connection, name: str) -> None
 
 
 def _set_timeout(connection: psycopg.Connection, timeout: str) -> None:
-    connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(timeout))
+    """Limit the time of a transaction's statements, whether they wait for a lock or not."""
+    connection.execute(
+        sql.SQL("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = {}").format(timeout)
+    )
 
 
 def _positions(connection: psycopg.Connection, name: str) -> tuple[int, int]:
