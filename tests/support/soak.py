@@ -122,12 +122,15 @@ class Environment:
         self._log_reader = LogReader(source.reader, f"totes_{folder.name}", "totes")
         self.source_audit = SourceAudit(source.superuser.reveal(), folder / "ingestion")
         self.source_audit.install()
-        self.business = Business(self._source_server, source, seed)
         self._numbers = count(1)
         self._published: dict[str, str] = {}
         self._objects: dict[Path, tuple[int, int]] = {}
         self._checksums: dict[int, dict[str, Any]] = {}
         (folder / "reports").mkdir(parents=True)
+        self.capture_by("log")
+        self.first_findings, _ = self.run_without_fault("ingest")
+        """Of the capture that creates the slot, before transactions of the business are open."""
+        self.business = Business(self._source_server, source, seed)
 
     def capture_by(self, way: str) -> None:
         """Let commands capture by scan or from the log from now on."""
@@ -261,6 +264,7 @@ class Soak:
                 self._servers, folder, f"{self.tally.seed}, {plan.number}"
             )
         environment, tally = self._environment, self.tally
+        tally.findings += environment.first_findings
         environment.capture_by(plan.capture)
         for step in plan.steps:
             tally.findings += self._step(environment, step)

@@ -44,7 +44,7 @@ _TURN_TIMEOUT = "60s"
 _BUSY_SECONDS = 15.0
 """How long a slot may stay in use after its reader was killed: 10 seconds (wal_sender_timeout)."""
 
-_MAKING_SECONDS = 10.0
+_MAKING_SECONDS = 5.0
 
 _PAUSE_AFTER_BLOCKED_SECONDS = 60.0
 
