@@ -15,7 +15,7 @@ from lake_writer import LakeWriter, row
 BAD_DATE = "2022/11/10"
 """A value that the packaged models reject and corrected ones accept."""
 
-ORDERS, DESIGNS = range(1, 5), range(1, 5)
+ORDERS, DESIGNS = range(1, 6), range(1, 7)
 TICK = timedelta(microseconds=1)
 
 
@@ -70,10 +70,17 @@ class Transaction:
 
     def run(self) -> dict[Key, State]:
         """Return the state of each written key at the end."""
-        steps = (self.write_order, self.delete_order, self.change_key, self.write_design)
-        rare_steps = (self.delete_design, self.delete_design, self.truncate)
-        for _ in range(self.chance.randint(1, 5)):
-            self.chance.choice([*steps, *steps, self.write_order, *rare_steps])()
+        weights = {
+            self.write_order: 16,
+            self.delete_order: 3,
+            self.change_key: 3,
+            self.write_design: 5,
+            self.delete_design: 2,
+            self.truncate: 0.5,
+        }
+        for _ in range(self.chance.randint(1, 6)):
+            [step] = self.chance.choices([*weights], [*weights.values()])
+            step()
         return self.states
 
     @property
@@ -177,9 +184,9 @@ class RandomHistory:
     def _moments(self, number: int) -> list[datetime]:
         """Return the moments of a batch's transactions, also the first and the last possible."""
         first, last = (self.writer.captured_at(number - 1) + TICK, self.writer.captured_at(number))
-        between = [first + n * TICK for n in self.chance.sample(range(1, 999_999), 4)]
+        between = [first + n * TICK for n in self.chance.sample(range(1, 999_999), 8)]
         moments = {first, first + TICK, *between, last - TICK, last}
-        return sorted(self.chance.sample(sorted(moments), self.chance.randint(1, 6)))
+        return sorted(self.chance.sample(sorted(moments), self.chance.randint(3, 12)))
 
     # What the star must have
 

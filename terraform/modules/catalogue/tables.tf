@@ -69,7 +69,7 @@ locals {
       for table, described in local.source_tables : "${table}_raw" => {
         about      = "JSON Lines of ${table} with orphaned files: query ${table} instead."
         format     = local.json
-        columns    = [for name in concat(["_op", "_xid"], described.columns) : { name = name, type = "string" }]
+        columns    = [for name in concat(["_op", "_xid", "_at", "_seq"], described.columns) : { name = name, type = "string" }]
         partitions = local.days
         location   = "s3://${var.ingestion_bucket}/${table}/"
         parameters = merge(local.day_projection, {

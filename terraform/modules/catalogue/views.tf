@@ -25,7 +25,7 @@ locals {
         about = "All versions of the rows of ${table}."
         sql = templatefile("${path.module}/views/ingestion_table.sql", {
           table   = table
-          columns = join(", ", [for name in concat(["_op", "_xid"], described.columns) : "rows_.\"${name}\""])
+          columns = join(", ", [for name in concat(["_op", "_xid", "_at", "_seq"], described.columns) : "rows_.\"${name}\""])
         })
         columns = concat(
           [{ name = "batch", type = "bigint" }, { name = "captured_at", type = "string" }],

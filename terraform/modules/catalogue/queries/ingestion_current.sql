@@ -4,7 +4,10 @@ SELECT ${columns}, batch, captured_at
 FROM (
     SELECT
         *,
-        row_number() OVER (PARTITION BY ${key} ORDER BY batch DESC) AS age
+        row_number() OVER (
+            PARTITION BY ${key}
+            ORDER BY batch DESC, "_at" DESC, CAST("_seq" AS bigint) DESC
+        ) AS age
     FROM ${table}
 ) AS versions
 WHERE age = 1 AND "_op" = 'upsert'

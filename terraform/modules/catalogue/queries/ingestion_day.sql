@@ -2,4 +2,4 @@
 SELECT batch, captured_at, "_op", ${columns}
 FROM ${table}
 WHERE captured_year = ? AND captured_month = ? AND captured_day = ?
-ORDER BY batch, CAST(${key} AS bigint)
+ORDER BY batch, CAST(${key} AS bigint), "_at", CAST("_seq" AS bigint)

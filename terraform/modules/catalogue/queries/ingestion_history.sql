@@ -1,11 +1,14 @@
--- The history of one row of ${table}. Parameters: its number, and the first year ('2026').
+-- The history of one row of ${table}. Parameters: its number, and the first year ('2026'). A version
+-- from the write-ahead log is valid from its commit, another one from its capture.
 SELECT
     batch,
-    captured_at AS valid_from,
-    lead(captured_at) OVER (ORDER BY batch) AS valid_to,
+    coalesce("_at", captured_at) AS valid_from,
+    lead(coalesce("_at", captured_at)) OVER (
+        ORDER BY batch, "_at", CAST("_seq" AS bigint)
+    ) AS valid_to,
     "_op",
     "_xid",
     ${columns}
 FROM ${table}
 WHERE ${key} = ? AND captured_year >= ?
-ORDER BY batch
+ORDER BY batch, "_at", CAST("_seq" AS bigint)
