@@ -46,8 +46,9 @@ def make_slot(connection: psycopg.Connection, name: str, seconds: float) -> int:
     deadline = time.monotonic() + seconds
     try:
         _create(connection, name, seconds)
+        position = _advance_past_creation(connection, name, deadline)
+        # The slot has passed their commits, which may not be visible yet.
         _wait_for_running_transactions(connection, deadline)
-        return _advance_past_creation(connection, name, deadline)
     except (TimeoutError, errors.QueryCanceled):
         blockers = find_blockers(connection)
         if read_slot(connection, name) is not None:
@@ -61,6 +62,7 @@ def make_slot(connection: psycopg.Connection, name: str, seconds: float) -> int:
         with suppress(psycopg.Error, SourceError):
             drop_slot(connection, name)
         raise
+    return position
 
 
 def _create(connection: psycopg.Connection, name: str, seconds: float) -> None:
