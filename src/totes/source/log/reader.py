@@ -177,6 +177,13 @@ class LogReader:
         Waits for its turn, and creates the slot if that is needed. Raises SourceError if the server
         or the role does not permit to use the log.
         """
+        try:
+            return self._start(previous, store)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, previous: Manifest | None, store: Store) -> LogStart | None:
         with connect(self.dsn) as connection:
             if not self._is_usable(connection, previous):
                 self.close()
