@@ -60,7 +60,8 @@ def current_lines(store: Store, table: str) -> list[Line]:
             for line in batch_lines
         ]
         if entry.of_log:
-            assert len({*map(place_in_log, batch_lines)}) == len(keys), "places in the log differ"
+            places = {*zip(keys, map(place_in_log, batch_lines), strict=True)}
+            assert len(places) == len(keys), "a key occurs at most once at one place"
         else:
             assert len(set(keys)) == len(keys), "a key occurs at most once in a batch"
         for key, line in zip(keys, batch_lines, strict=True):

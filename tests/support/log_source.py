@@ -13,7 +13,7 @@ import lake_reader
 import psycopg
 from database import execute
 from lake_reader import Line
-from psycopg import sql
+from psycopg import errors, sql
 from scratch_source import GRANTS, ScratchSource
 
 from totes.config.settings import Dsn
@@ -241,6 +241,13 @@ def open_log_source(server: EmbeddedServer, database: str, folder: Path) -> Iter
         drop_logged_database(server.dsn, source.superuser, database)
 
 
+_DROP_SLOTS = """
+SELECT pg_terminate_backend(active_pid)
+FROM pg_replication_slots WHERE database = %s AND active;
+SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s
+"""
+
+
 def drop_logged_database(server: Dsn, superuser: Dsn, database: str) -> None:
     """Drop a database with its prepared transactions and slots."""
     with psycopg.connect(superuser.reveal(), autocommit=True) as connection:
@@ -251,21 +258,13 @@ def drop_logged_database(server: Dsn, superuser: Dsn, database: str) -> None:
             connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(name)))
     deadline = time.monotonic() + WAIT_SECONDS
     with psycopg.connect(server.reveal(), autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
-            " WHERE database = %s AND active",
-            [database],
-        )
-        while connection.execute(
-            "SELECT FROM pg_replication_slots WHERE database = %s AND active", [database]
-        ).fetchone():
-            assert time.monotonic() < deadline, "a slot stays in use"
-            time.sleep(0.02)
-        connection.execute(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
-            " WHERE database = %s",
-            [database],
-        )
+        while True:
+            try:
+                connection.execute(_DROP_SLOTS.replace("%s", f"'{database}'").encode())
+                break
+            except errors.ObjectInUse:  # also the checkpointer may use it for a moment
+                assert time.monotonic() < deadline, "a slot stays in use"
+                time.sleep(0.02)
         connection.execute(
             sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database))
         )

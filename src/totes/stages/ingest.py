@@ -170,6 +170,9 @@ def _capture_batch(  # noqa: PLR0913, PLR0917  as `capture_batch`
     is_different = previous is not None and is_different_source(previous, snapshot)
     if previous and is_different and not accept.new_source:
         raise SourceError(different_source_message(previous, snapshot))
+    if is_different and log_start:
+        log_start.reader.close()  # the log of another source: the next batch begins anew
+        log_start = None
     _check_rates_name(snapshot)
     captured_at = (
         max(snapshot.taken_at, previous.captured_at + _TICK) if previous else snapshot.taken_at
@@ -219,7 +222,7 @@ def _capture_batch(  # noqa: PLR0913, PLR0917  as `capture_batch`
         tables=(*tables, *rates_tables),
         former=tuple(_former_tables(previous, tables, snapshot, batch)) if previous else (),
         left_out=dict(snapshot.catalogue.excluded),
-        log=_log_state(previous, log_start, captured.logged),
+        log=None if is_different else _log_state(previous, log_start, captured.logged),
     )
     check_number_unused(store, manifest_path, batch)
     reach("ingest.before-manifest")
@@ -430,6 +433,9 @@ def _is_unchanged(previous: Manifest, seen: str | None, snapshot: Snapshot) -> b
 
 
 def _has_changes(previous: Manifest, tables: tuple[Table, ...]) -> bool:
+    in_log = {table.name: table.in_log for table in previous.source_tables}
+    if any(table.in_log != in_log.get(table.name) for table in tables):
+        return True  # otherwise each later batch would scan the table
     # A table without a primary key that was emptied is captured whole, and has no files.
     return _fingerprints(previous.source_tables) != _fingerprints(tables) or any(
         table.files or table.whole for table in tables

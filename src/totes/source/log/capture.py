@@ -31,6 +31,11 @@ from totes.source.snapshot import Snapshot, VisibleTransactions, snapshot_xmin
 
 _TICK = timedelta(microseconds=1)
 
+_POSITION_QUERY = "SELECT pg_current_wal_insert_lsn()::text, current_setting('wal_block_size')::int"
+
+_MAX_HEADER_BYTES = 40
+"""The size of the header of a page of the log; none but one record can end so near to it."""
+
 _PART_BYTES = 48 << 20
 """Lines of one table are stored as a file once they have so many bytes."""
 
@@ -102,9 +107,10 @@ class LogCapture:
         altered. Raises SourceUnavailable if the log does not reach the snapshot within
         PATIENT_SECONDS, LogUnreadable if it can't be decoded.
         """
-        query = "SELECT pg_current_wal_insert_lsn()::text"
-        [(text,)] = self._snapshot.connection.execute(query).fetchall()
+        [(text, block_size)] = self._snapshot.connection.execute(_POSITION_QUERY).fetchall()
         until = parse_lsn(text)
+        if until % block_size <= _MAX_HEADER_BYTES:
+            until -= until % block_size  # the last record may end where its page does
         self._read(transactions, until, self._quiet_seconds)
         if not self.is_complete and (self.scan_reasons or any(self._altered_tables())):
             self._read(transactions, until, PATIENT_SECONDS)

@@ -49,8 +49,9 @@ def make_slot(connection: psycopg.Connection, name: str, seconds: float) -> int:
             time.sleep(_POLL_SECONDS)
     try:
         _create(connection, name, seconds)
+        position = _advance_past_creation(connection, name, deadline)
+        # The slot has passed their commits, which may not be visible yet.
         _wait_for_running_transactions(connection, deadline)
-        return _advance_past_creation(connection, name, deadline)
     except (TimeoutError, errors.QueryCanceled):
         blockers = find_blockers(connection)
         if read_slot(connection, name) is not None:
@@ -64,6 +65,7 @@ def make_slot(connection: psycopg.Connection, name: str, seconds: float) -> int:
         with suppress(psycopg.Error, SourceError):
             drop_slot(connection, name)
         raise
+    return position
 
 
 def _create(connection: psycopg.Connection, name: str, seconds: float) -> None:

@@ -30,6 +30,14 @@ WHERE oid = ANY(%s::oid[]) AND reltoastrelid <> 0 AND relreplident <> 'f'
 """
 
 
+_TABLES_QUERY = """
+SELECT oid::bigint FROM pg_class
+WHERE relkind = 'r' AND relnamespace NOT IN (
+    'pg_catalog'::regnamespace, 'information_schema'::regnamespace
+)
+"""
+
+
 @dataclass(frozen=True)
 class PublishedTable:
     """What the publication and the catalogue say about one captured table.
@@ -79,14 +87,8 @@ def read_publication(
     Every role may run the query, and it waits for no lock. A table or publication that does not
     exist is a reason, not an error.
     """
-    has_schemas = connection.info.server_version >= _FIRST_VERSION_WITH_SCHEMAS
-    query = sql.SQL(_QUERY).format(schemas=_SCHEMAS if has_schemas else _NO_SCHEMAS)
     encoding = connection.info.parameter_status("server_encoding")
-    with connection.cursor(row_factory=class_row(_Row)) as cursor:
-        cursor.execute(
-            query, {"publication": publication, "tables": [table.oid for table in tables]}
-        )
-        rows = {row.oid: row for row in cursor}
+    rows = _read_rows(connection, publication, [table.oid for table in tables])
     return {
         table.name: PublishedTable(
             rows[table.oid].definition,
@@ -98,6 +100,24 @@ def read_publication(
         else _DROPPED
         for table in tables
     }
+
+
+def read_definitions(connection: psycopg.Connection, publication: str) -> dict[int, str]:
+    """Return the `definition` of every table in the database by its OID."""
+    tables = connection.execute(_TABLES_QUERY).fetchall()
+    rows = _read_rows(connection, publication, [oid for (oid,) in tables])
+    return {oid: row.definition for oid, row in rows.items()}
+
+
+def _read_rows(
+    connection: psycopg.Connection, publication: str, tables: Sequence[int]
+) -> dict[int, _Row]:
+    """Return the rows of `publication.sql` by the table's OID."""
+    has_schemas = connection.info.server_version >= _FIRST_VERSION_WITH_SCHEMAS
+    query = sql.SQL(_QUERY).format(schemas=_SCHEMAS if has_schemas else _NO_SCHEMAS)
+    with connection.cursor(row_factory=class_row(_Row)) as cursor:
+        cursor.execute(query, {"publication": publication, "tables": [*tables]})
+        return {row.oid: row for row in cursor}
 
 
 def find_toasted_tables(

@@ -6,7 +6,7 @@ advisory lock in the source; a process that reads continuously gives its turn to
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,12 +24,16 @@ from totes.postgres.session import SOURCE, Session, open_session
 from totes.postgres.sqlstate import can_retry, message
 from totes.source.catalogue import SourceTable
 from totes.source.log.making import SlotBlocked, make_slot
-from totes.source.log.publication import PublishedTable, read_publication
+from totes.source.log.publication import (
+    PublishedTable,
+    read_definitions,
+    read_publication,
+)
 from totes.source.log.slot import SlotState, format_lsn, parse_lsn, read_slot
 from totes.source.log.stream import LogStream
 from totes.source.log.transactions import TransactionReader
 from totes.source.session import SETTINGS, connect
-from totes.source.snapshot import Snapshot
+from totes.source.snapshot import Snapshot, snapshot_xmax
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +74,8 @@ class LogStart:
 
     Without `transactions`, the log has nothing before the batch: the batch scans all tables, and
     the log continues after it. `gap` says why versions before this batch are missing. `recorded` is
-    the position up to which the lake has all changes.
+    the position up to which the lake has all changes. `before` is what was known before the slot
+    was created, if it was created for this batch.
     """
 
     reader: "LogReader"
@@ -78,6 +83,7 @@ class LogStart:
     recorded: int
     transactions: TransactionReader | None
     gap: str | None = None
+    before: "_BeforeSlot | None" = None
 
     @property
     def position(self) -> str:
@@ -106,9 +112,40 @@ class LogStart:
         published = self.read_publication(snapshot)
         entries = {table.name: table for table in previous.tables} if previous else {}
         return {
-            table.name: _describe(table, entries.get(table.name), published[table.name], snapshot)
+            table.name: self._describe(
+                table, entries.get(table.name), published[table.name], snapshot
+            )
             for table in snapshot.catalogue.tables
         }
+
+    def _describe(
+        self,
+        table: SourceTable,
+        previous: Table | None,
+        now: PublishedTable,
+        snapshot: Snapshot,
+    ) -> TableInLog | None:
+        if now.reason:
+            return None
+        since = snapshot.xmax
+        last = previous.in_log if previous and previous.fingerprint == table.fingerprint else None
+        if last is not None and last.definition == now.definition:
+            since = last.since
+        elif self.before and self.before.definitions.get(table.oid) == now.definition:
+            since = self.before.xmax
+        return TableInLog(since=since, definition=now.definition, class_xmin=now.class_xmin)
+
+
+@dataclass(frozen=True)
+class _BeforeSlot:
+    """What was known before a slot was created.
+
+    `definitions` are those of the tables by OID. All transactions below `xmax` had ended, and were
+    visible, when the slot was there.
+    """
+
+    definitions: Mapping[int, str]
+    xmax: int
 
 
 class LogReader:
@@ -152,6 +189,13 @@ class LogReader:
         Call `take_turn` before. Creates the slot if that is needed. Raises SourceError if the
         server or the role does not permit to use the log.
         """
+        try:
+            return self._start(previous, store)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, previous: Manifest | None, store: Store) -> LogStart | None:
         with connect(self.dsn) as connection:
             if not self._is_usable(connection, previous):
                 self.close()
@@ -261,6 +305,10 @@ class LogReader:
         if time.monotonic() < self._next_attempt:
             self.close()
             return None
+        before = _BeforeSlot(
+            read_definitions(connection, self.publication),
+            snapshot_xmax(_read_snapshot(connection)),
+        )
         try:
             position = make_slot(connection, self.slot, _MAKING_SECONDS)
         except SlotBlocked as error:
@@ -272,7 +320,7 @@ class LogReader:
         if failure := self._open_stream():
             raise SourceUnavailable(f"The new replication slot can't be used: {failure}.")
         had_log = previous is not None and previous.log is not None
-        return LogStart(self, self.quiet_seconds, position, None, gap if had_log else None)
+        return LogStart(self, self.quiet_seconds, position, None, gap if had_log else None, before)
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
@@ -326,20 +374,6 @@ class LogReader:
                 turn.close()
 
 
-def _describe(
-    table: SourceTable,
-    previous: Table | None,
-    now: PublishedTable,
-    snapshot: Snapshot,
-) -> TableInLog | None:
-    if now.reason:
-        return None
-    before = previous.in_log if previous and previous.fingerprint == table.fingerprint else None
-    is_known = before is not None and before.definition == now.definition
-    since = before.since if before is not None and is_known else snapshot.xmax
-    return TableInLog(since=since, definition=now.definition, class_xmin=now.class_xmin)
-
-
 def _find_gap(state: SlotState | None, recorded: int | None) -> str | None:
     """Return why a slot does not have all changes after a position; None if it has."""
     if state is None:
@@ -363,6 +397,11 @@ def _recorded_position(previous: Manifest | None, store: Store, now: datetime) -
     if heartbeat is not None and heartbeat.position is not None:
         positions.append(heartbeat.position)
     return max(map(parse_lsn, positions))
+
+
+def _read_snapshot(connection: psycopg.Connection) -> str:
+    [(text,)] = connection.execute("SELECT pg_current_snapshot()::text").fetchall()
+    return str(text)
 
 
 def _clock(connection: psycopg.Connection) -> datetime:
