@@ -20,6 +20,12 @@ _ENDS = f"datum.perc > 0.01 && datum.perc < 0.99 ? '' : {SHORT_AMOUNT}"
 """Labels of the legend: only the first and the last, as others would overlap."""
 
 
+class _Outlines(alt.InlineData):
+    """Data that Altair doesn't check when it is made: that would take most of a map's time."""
+
+    _class_is_valid_at_instantiation = False
+
+
 def by_country(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per country, the largest value first; names of one country are merged."""
     codes = [world.code_of(str(name)) or str(name) for name in frame["name"]]
@@ -80,7 +86,7 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
             "plotted": float(known[code]) if code in known else NO_SALES,
         }
 
-    outlines = alt.InlineData(
+    outlines = _Outlines(
         values=world.topology(properties, sums),
         format=alt.TopoDataFormat(feature="countries", type="topojson"),
     )
