@@ -25,6 +25,7 @@ from totes.dashboard.preferences import Preferences, set_preferences
 from totes.embedded.servers import (
     EmbeddedServer,
     Source,
+    Warehouse,
     prepare_source,
     prepare_warehouse,
 )
@@ -235,9 +236,13 @@ def fresh(server: EmbeddedServer, template: Source, database_names: Iterator[str
     @contextmanager
     def make() -> Iterator[Totesys]:
         name = next(database_names)
-        source = prepare_source(server.dsn, name, str(template.owner.parts["dbname"]))
+        _copy_database(server.dsn, name, template.owner, reader="totes_ingest")
+        admin, owner, reader = (
+            dsn.replace(dbname=name)
+            for dsn in (template.superuser, template.owner, template.reader)
+        )
         try:
-            yield Totesys(admin=source.superuser, owner=source.owner, dsn=source.reader)
+            yield Totesys(admin=admin, owner=owner, dsn=reader)
         finally:
             _drop(server.dsn, name)
 
@@ -312,10 +317,17 @@ def logged_source(
 
 
 @pytest.fixture(scope="session")
-def migrated(server: EmbeddedServer) -> str:
+def migrated(server: EmbeddedServer) -> Warehouse:
     """The template of every test's warehouse, as creating its tables takes long."""
-    migrate(prepare_warehouse(server.dsn, "warehouse_template").loader)
-    return "warehouse_template"
+    prepared = prepare_warehouse(server.dsn, "warehouse_template")
+    migrate(prepared.loader)
+    return prepared
+
+
+@pytest.fixture(scope="session")
+def unmigrated(server: EmbeddedServer) -> Warehouse:
+    """The template of the warehouses without tables."""
+    return prepare_warehouse(server.dsn, "bare_template")
 
 
 @pytest.fixture
@@ -325,9 +337,12 @@ def warehouse(
     """A fresh warehouse without rows; for tests with the marker `bare`, without tables."""
     name = next(database_names)
     bare = request.node.get_closest_marker("bare")
-    template = None if bare else request.getfixturevalue("migrated")
-    made = prepare_warehouse(server.dsn, name, template)
-    yield EmptyWarehouse(admin=made.superuser, dsn=made.loader, reader=made.reader)
+    template: Warehouse = request.getfixturevalue("unmigrated" if bare else "migrated")
+    _copy_database(server.dsn, name, template.loader, reader="totes_reader")
+    admin, loader, reader = (
+        dsn.replace(dbname=name) for dsn in (template.superuser, template.loader, template.reader)
+    )
+    yield EmptyWarehouse(admin=admin, dsn=loader, reader=reader)
     _drop(server.dsn, name)
 
 
@@ -419,6 +434,23 @@ def _system_server(folder: Path, settings: Mapping[str, str]) -> SystemServer:
         pytest.skip("no older PostgreSQL is installed in /usr/lib/postgresql")
     SystemServer.binaries = installed[0].parent
     return SystemServer(folder, settings)
+
+
+def _copy_database(server: Dsn, name: str, template: Dsn, *, reader: str) -> None:
+    """Copy the database of the owner's DSN `template`, and its rights, which are not copied.
+
+    The result is that of `prepare_source` and `prepare_warehouse`, which connect to the new
+    database, too.
+    """
+    new, old, owner, role = (
+        sql.Identifier(str(one))
+        for one in (name, template.parts["dbname"], template.parts["user"], reader)
+    )
+    create = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY")
+    with psycopg.connect(server.reveal(), autocommit=True) as connection:
+        connection.execute(create.format(new, owner, old))
+        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(new))
+        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(new, role))
 
 
 def _drop(server: Dsn, database: str) -> None:

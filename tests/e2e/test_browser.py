@@ -94,7 +94,7 @@ return [...document.querySelectorAll('[data-testid="stDateInputFieldsScroller"]'
 """
 
 
-pytestmark = pytest.mark.few(6)
+pytestmark = pytest.mark.few(4)
 
 
 @pytest.fixture(scope="module")

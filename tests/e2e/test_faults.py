@@ -92,7 +92,7 @@ def one_line(error: BaseException) -> str:
 # --- the lake ------------------------------------------------------------------------------------
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("operation", "fault"),
     [
@@ -182,6 +182,7 @@ def test_a_lost_connection_to_the_source_is_retried(
     journey.assert_correct()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
 def test_a_connection_lost_before_or_after_the_commit_loads_the_batch_once(
     journey: CheckedInstallation, server: EmbeddedServer, *, answered: bool
@@ -207,6 +208,7 @@ def test_a_connection_lost_before_or_after_the_commit_loads_the_batch_once(
     journey.assert_correct()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("name", "application"),
     sample(
@@ -300,6 +302,7 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("which", ["ingestion", "processed"])
 def test_a_full_disk_of_the_lake_is_one_error_and_the_next_run_continues(
     installation: Installation, small_disk: Path, tmp_path: Path, which: str
@@ -336,6 +339,7 @@ class DiskFillingStore(FaultyStore):
             fill(self.disk)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("stage", "fetches"),
     [

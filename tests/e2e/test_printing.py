@@ -62,6 +62,7 @@ def test_the_report_is_complete_on_paper(window: Browser, address: str) -> None:
     assert "Print or save" not in words
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("page", ["overview", "sales", "report"])
 def test_nothing_is_wider_than_the_paper(window: Browser, address: str, page: str) -> None:
     size = {"width": PAPER_PIXELS, "height": 700, "deviceScaleFactor": 1, "mobile": False}

@@ -128,7 +128,7 @@ def test_the_limits_of_every_type_are_copied(warehouse: EmptyWarehouse, tmp_path
 
 
 @given(rows=ROWS)
-@settings(max_examples=drawn(15, 100), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=drawn(10, 100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_value_is_copied(
     warehouse: EmptyWarehouse, tmp_path: Path, rows: list[tuple[Any, ...]]
 ) -> None:
@@ -137,7 +137,7 @@ def test_any_value_is_copied(
 
 @given(rows=ROWS, block_bytes=st.sampled_from((1, 1000, 10**6)))
 @example(rows=LIMITS, block_bytes=500)
-@settings(max_examples=drawn(15, 100), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=drawn(10, 100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_numpy_composes_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: list[tuple[Any, ...]], block_bytes: int
 ) -> None:

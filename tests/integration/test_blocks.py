@@ -107,6 +107,7 @@ class RandomHistory:
         return connection
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("kind", CREATE)
 def test_lake_equals_source_after_any_history(
     scratch_source: ScratchSource, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -122,7 +123,7 @@ def test_lake_equals_source_after_any_history(
     history = RandomHistory(scratch_source, kind, chance)
     scratch_source.capture(ACCEPT_DELETES)
     done: list[str] = []
-    for _ in range(drawn(10, 60)):
+    for _ in range(drawn(6, 60)):
         with ExitStack() as stack:
             for _ in range(chance.randint(1, 3)):
                 done.append(history.step())

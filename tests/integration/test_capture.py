@@ -386,6 +386,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", ["text", "varchar(40)", "char(40)", "name", "bytea"])
 def test_hostile_text_is_captured_exactly_as_value_and_as_key(
     scratch_source: ScratchSource, kind: str

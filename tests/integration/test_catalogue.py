@@ -43,6 +43,7 @@ def test_another_schema_is_not_ingested(scratch_source: ScratchSource) -> None:
 # Rows that a schema change alters without writing them
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize(
     "change",
     [
@@ -117,6 +118,7 @@ def test_attached_and_detached_partitions_are_inserts_and_deletes(
     assert lake_reader.rows(scratch_source.store, "item") == [("11", "c")]
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("before", "after", "using"),
     [

@@ -208,6 +208,7 @@ def damage(path: Path) -> None:
     path.write_bytes(b"\0" * path.stat().st_size)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("harm", [damage, Path.unlink])
 @pytest.mark.parametrize(("stage", "store"), [("transform", "ingestion"), ("load", "processed")])
 def test_a_damaged_or_missing_file_is_named_and_nothing_of_its_batch_is_loaded(

@@ -37,6 +37,7 @@ def wait_for_load(connection: psycopg.Connection[Any]) -> None:
         pass
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_run_finishes_the_current_batch_and_stops(
     installation: Installation, number: signal.Signals

@@ -49,6 +49,7 @@ def test_a_terminal_shows_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (task.description, task.completed, task.total) == ("ingest", 0, None)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("command", [["run", "--once"], ["replay"]])
 def test_a_terminal_shows_lines_above_the_bar_which_is_removed(
     installation: Installation, command: list[str]

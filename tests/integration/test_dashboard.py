@@ -20,7 +20,7 @@ from totes.dashboard import charts, tables, text, totals
 from totes.dashboard.view import PAGES
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_shows_its_data_and_how_current_it_is(
     business: SampleBusiness, page: str
@@ -188,7 +188,7 @@ def test_the_top_designs_of_a_long_period_are_shown_on_request(business: SampleB
     assert looked.query_params["top-designs-shown"] == "True"
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("page", "lists"),
     [
@@ -271,7 +271,7 @@ def test_changes_of_purchases_are_neither_good_nor_bad(business: SampleBusiness)
         assert card.help.endswith(totals.COLOURS)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("page", "label"),
     [

@@ -113,6 +113,7 @@ def test_the_search_of_the_sidebar_leads_to_the_records(business: SampleBusiness
     assert not labelled(looked.text_input, "Find a record").value
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("page", "column"), [("counterparty", "counterparty_id"), ("staff", "sales_staff_id")]
 )

@@ -142,6 +142,7 @@ def test_a_period_in_the_future_has_no_trend(business: SampleBusiness) -> None:
     )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("page", ["overview", "payments"])
 def test_drill_down_into_a_day_of_the_overview_and_of_payments(
     business: SampleBusiness, page: str

@@ -97,7 +97,7 @@ ALTERED = {
 }
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("statements", "message"), ALTERED.values(), ids=ALTERED)
 def test_verify_and_load_name_the_warehouse_in_its_errors(
     installation: Installation,
@@ -163,6 +163,7 @@ def test_a_value_that_cannot_be_read_is_an_error_of_the_source(totesys: Totesys)
         source.execute("SELECT 1 / 0")
 
 
+@pytest.mark.few(1)
 @pytest.mark.bare
 @pytest.mark.parametrize("kind", ["TABLE dim_date (id int)", "VIEW dim_date AS SELECT 1 AS id"])
 def test_check_reports_a_name_conflict(
@@ -231,6 +232,7 @@ def test_the_star_is_in_the_default_schema_of_the_dsn(
         assert bookkeeping.rows("dictionary_columns", names=["dim_date"])
 
 
+@pytest.mark.few(1)
 @pytest.mark.bare
 @pytest.mark.parametrize("path", ["", "nowhere", "pg_catalog"])
 def test_a_dsn_without_a_default_schema_is_rejected(installation: Installation, path: str) -> None:

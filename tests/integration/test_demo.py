@@ -295,7 +295,7 @@ def test_the_demo_reports_missing_packages_of_the_dashboard_and_how_to_install_t
     assert "requirements-dashboard.txt" in result.stdout
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("keys", [b"\x03", b"\x03\x03"], ids=["once", "twice"])
 @pytest.mark.parametrize("moment", START_FILES)
 def test_ctrl_c_while_the_demo_starts_ends_it_quietly_and_leaves_no_process(

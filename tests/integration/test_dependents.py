@@ -83,6 +83,7 @@ def lake(tmp_path: Path) -> ProcessedLake:
     return ProcessedLake(tmp_path)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("bulk_rows", [1, 10_000])
 def test_no_load_replay_or_migration_alters_users_objects(
     installation: Installation,
@@ -153,6 +154,7 @@ def test_a_plain_warehouse_is_filled_without_keys_and_indexes(
 # Where PostgreSQL leaves no way.
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize(
     ("create_sql", "message", "remedy"),
     [

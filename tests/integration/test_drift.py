@@ -136,7 +136,7 @@ def read_versions(installation: Installation) -> list[tuple[object, ...]]:
     )
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("drift", HARMLESS_CHANGES)
 def test_changes_that_no_model_reads_are_captured_and_reported(
     installation: Installation, drift: str
@@ -169,7 +169,7 @@ def test_a_new_column_is_in_the_lake_from_the_next_batch(installation: Installat
     )
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("drift", BREAKING_CHANGES)
 def test_transform_stops_at_a_batch_without_a_needed_column_and_continues_once_it_is_restored(
     installation: Installation, drift: str
@@ -377,7 +377,7 @@ def former_key(scratch_source: ScratchSource, *key: str) -> tuple[int, str] | No
     return (found[0].since, found[0].reason) if found else None
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("how", WAYS_TO_REMOVE)
 def test_deletions_while_a_table_was_missing_are_captured_once_it_is_restored(
     scratch_source: ScratchSource, how: str

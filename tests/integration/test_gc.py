@@ -202,6 +202,7 @@ def lake(
         yield Lake(open_deletable_store(f"{url}/i"), open_deletable_store(f"{url}/p"))
 
 
+@pytest.mark.few(1)
 def test_orphaned_files_are_found_and_deleted_in_every_store(
     installation: Installation, lake: Lake
 ) -> None:

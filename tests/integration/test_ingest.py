@@ -202,6 +202,7 @@ def test_concurrent_first_captures_publish_one_batch(
 # Errors
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("lost", [{2}, {2, 3, 4, 5}, {1}])
 def test_the_number_of_a_lost_manifest_is_not_reused(
     scratch_source: ScratchSource, lost: set[int]

@@ -31,6 +31,7 @@ def lake(tmp_path: Path) -> ProcessedLake:
     return ProcessedLake(tmp_path)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("privileged", [False, True])
 def test_filling_and_merging_give_the_same_rows(
     lake: ProcessedLake,

@@ -350,7 +350,7 @@ class Orders:
 
 
 @given(steps=STEPS, releases=RELEASES)
-@settings(max_examples=drawn(5, 40), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=drawn(3, 40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_history_does_not_depend_on_the_order_of_releases(
     warehouse: EmptyWarehouse,
     tmp_path_factory: pytest.TempPathFactory,

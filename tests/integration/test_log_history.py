@@ -9,7 +9,7 @@ from collections import Counter
 
 import lake_reader
 import pytest
-from depth import DEEP, SEED, drawn
+from depth import SEED, drawn
 from log_history import TABLES, Change, Writers, audited_changes, create_audited_tables
 from log_source import ACCEPT_DELETES, LakeVersion, LogSource, versions
 

@@ -235,6 +235,7 @@ def test_pauses_double_until_the_stage_works_again(
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60, 60]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("capture_seconds", "load_seconds", "pause_seconds"),
     [(3, 1, 8), (0.1, 1, 2), (3, 30, 2), (1000, 1, 59)],

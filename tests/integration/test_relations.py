@@ -32,6 +32,7 @@ def exclusions(scratch_source: ScratchSource) -> dict[str, str]:
 # Tables that inherit
 
 
+@pytest.mark.few(1)
 def test_rows_of_children_are_captured_with_their_parent(any_scratch_source: ScratchSource) -> None:
     scratch_source = any_scratch_source
     scratch_source.with_items(200).run(
@@ -113,7 +114,7 @@ def test_a_table_that_starts_or_stops_inheriting_is_captured_correctly(
     assert scratch_source.lake_equals_source("more")
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("rows", "change"),
     [
@@ -283,6 +284,7 @@ REPLACED = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", REPLACED)
 def test_a_model_names_the_relation_that_replaced_its_table(
     installation: Installation, kind: str

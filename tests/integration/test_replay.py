@@ -199,6 +199,7 @@ def test_a_batch_ingested_during_a_replay_is_loaded(one_batch: Installation) -> 
 # Up to a batch
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("last", [1, 3])
 def test_a_replay_up_to_a_batch_restores_its_state(four_batches: Installation, last: int) -> None:
     end = checksums(four_batches.warehouse)
@@ -267,7 +268,7 @@ def test_an_empty_database_can_be_migrated_already(
 # Interrupted replays
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("passes", [0, 2])
 @pytest.mark.parametrize("last_batch", [None, 3])
 def test_a_replay_killed_during_transform_is_continued(
@@ -296,6 +297,7 @@ def test_a_replay_killed_before_publishing_only_publishes_later(four_batches: In
     assert generation(four_batches) == 2
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("last_batch", [None, 2])
 def test_a_replay_killed_after_publishing_is_completed_by_the_next_load(
     four_batches: Installation, last_batch: int | None

@@ -179,7 +179,7 @@ def execute_each(admin: Dsn, statements: tuple[LiteralString, ...]) -> None:
             connection.execute(statement)
 
 
-ROUNDS, STEPS = drawn(1, 20), drawn(12, 60)
+ROUNDS, STEPS = drawn(1, 20), drawn(8, 60)
 
 
 def test_the_replica_is_the_warehouse_after_any_events(
@@ -207,7 +207,7 @@ def test_the_replica_is_the_warehouse_after_any_events(
                     left -= 1
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("statements", BY_HAND, ids=[each[-1] for each in BY_HAND])
 def test_the_replica_is_the_warehouse_after_a_change_by_hand(
     replica: Replica,
@@ -282,6 +282,7 @@ class StopAt(NoProgress):
             raise Stopped
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("table", ["dim_date", "fact_sales_order", "quarantine"])
 def test_a_refresh_that_is_interrupted_leaves_the_state_before(
     replica: Replica, lake: ProcessedLake, warehouse: EmptyWarehouse, table: str
@@ -317,6 +318,7 @@ with open_replica(Path(sys.argv[1]), Dsn(sys.argv[2]), memory_mb=128) as replica
 """
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("table", ["dim_date", "fact_payment"])
 def test_a_process_that_is_killed_in_a_refresh_harms_nothing(
     lake: ProcessedLake, warehouse: EmptyWarehouse, tmp_path: Path, table: str
@@ -342,6 +344,7 @@ def test_two_dashboards_at_once_have_a_replica_each(
             assert_equal(one, warehouse.reader)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("damage", [b"", b"not a database", b"\0" * 50_000])
 def test_a_damaged_file_is_made_anew(
     lake: ProcessedLake, warehouse: EmptyWarehouse, tmp_path: Path, damage: bytes

@@ -59,7 +59,7 @@ def short_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(session.SETTINGS, "lock_timeout", "50ms")
 
 
-@pytest.mark.few(12)
+@pytest.mark.few(8)
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("fail_point", FAIL_POINTS)
 def test_a_schema_change_at_any_point_is_captured_completely_or_in_the_next_batch(

@@ -189,6 +189,7 @@ SATURDAY_NIGHT = datetime(2026, 11, 21, 23, 30, tzinfo=UTC).replace(tzinfo=None)
 MONDAY_NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).replace(tzinfo=None)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("mix", [USUAL, HOSTILE], ids=["usual", "hostile"])
 def test_events_are_planned_until_now_and_then_happen_at_the_time_of_the_clock(
     totesys: Totesys, mix: Mix

@@ -68,6 +68,7 @@ def test_the_lag_is_the_time_since_the_last_check(installation: Installation) ->
     assert result.lag == result.now - second_run.at
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("batch", "counts"), [(1, True), (2, False)])
 def test_a_heartbeat_counts_when_the_warehouse_has_all_before_it(
     installation: Installation, batch: int, *, counts: bool

@@ -146,7 +146,7 @@ def test_changes_are_captured_and_loaded_before_the_comparison(installation: Ins
     assert (result.batch, result.equal) == (2, True)
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_changed_value_in_any_column_is_reported_with_table_and_key(
     altered: Altered, name: str
@@ -168,6 +168,7 @@ def test_a_changed_value_in_any_column_is_reported_with_table_and_key(
     assert set(find_differences(altered.installation)[name]) == expected
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_changed_key_is_a_missing_and_a_surplus_row(altered: Altered, name: str) -> None:
     star = TOTESYS.tables[name]
@@ -184,6 +185,7 @@ def test_a_changed_key_is_a_missing_and_a_surplus_row(altered: Altered, name: st
     }
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_missing_row_is_reported(altered: Altered, name: str) -> None:
     star = TOTESYS.tables[name]
@@ -339,7 +341,7 @@ def test_a_recorded_deletion_that_did_not_happen_is_reported(altered: Altered) -
     assert find_differences(altered.installation) == {"dim_staff": (Difference("3", "missing"),)}
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("text", ["2024-02-30", "31/12/2024", "2024-1-5", "soon", "2201-01-01", ""])
 def test_a_quarantined_row_is_listed_separately(installation: Installation, text: str) -> None:
     """The calendar then does not need the years of its other dates."""
@@ -413,6 +415,7 @@ def test_equal_values_of_different_types_are_equal(installation: Installation) -
     assert not any(table.quarantined for table in result.tables)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("source_server", ["server", "older"])
 def test_a_source_in_a_different_encoding_is_compared_by_characters(
     request: pytest.FixtureRequest,

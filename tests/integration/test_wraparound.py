@@ -51,7 +51,7 @@ def freeze(server: EmbeddedServer) -> None:
             connection.execute("VACUUM (FREEZE)")
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "boundary",
     [1 << 31, 1 << 32, (1 << 32) + (1 << 31), 5 << 32],

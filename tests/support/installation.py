@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from copied_orders import fill
 from typer.testing import CliRunner, Result
 
 from totes import failpoint
 from totes.cli import app
 from totes.config.resources import Resources
 from totes.config.settings import Dsn, Settings
-from totes.demo.simulator import bulk
 from totes.lake.folder import FolderStore
 from totes.rates import RateFeed
 from totes.source.catalogue import CaptureScope
@@ -75,7 +75,7 @@ class Installation:
 
     def with_orders(self, orders: int = 40) -> "Installation":
         """Add sales orders, and what they refer to, to the source; return self."""
-        bulk(self.owner, orders=orders, last_day=LAST_DAY)
+        fill(self.owner, orders=orders, last_day=LAST_DAY)
         return self
 
     def with_orders_of_twenty_days(self) -> "Installation":

@@ -332,7 +332,7 @@ histories = st.lists(
 )
 
 
-@settings(max_examples=drawn(15, 100))
+@settings(max_examples=drawn(8, 100))
 @given(history=histories, calls=st.lists(st.booleans(), min_size=14, max_size=14))
 def test_stored_current_rows_equal_the_newest_versions_of_the_history(
     tmp_path_factory: pytest.TempPathFactory,
