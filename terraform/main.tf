@@ -29,15 +29,23 @@ locals {
     TOTES_PROCESSED_URL = "s3://${module.lake.buckets.processed}"
   }
 
+  # Of the capture from the write-ahead log; ingest reads what is there and ends.
+  capture = var.capture == "scan" ? {} : {
+    TOTES_CAPTURE         = var.capture
+    TOTES_LOG_SLOT        = var.log_slot
+    TOTES_LOG_PUBLICATION = var.log_publication
+    TOTES_LOG_ALARM       = "${var.log_alarm_mb}MB"
+  }
+
   # Settings and permissions of each stage. The rest of their configuration is the same.
   stages = {
     ingest = {
-      environment = {
+      environment = merge(local.capture, {
         TOTES_SOURCE_SECRET  = module.secrets.arns.source
         TOTES_SOURCE_SCHEMA  = var.source_schema
         TOTES_EXCLUDE_TABLES = join(",", var.exclude_tables)
         TOTES_INGESTION_URL  = local.urls.TOTES_INGESTION_URL
-      }
+      })
       secret  = module.secrets.arns.source
       lists   = [local.ingestion]
       reads   = ["${local.ingestion}/*"]
@@ -110,6 +118,16 @@ module "secrets" {
     warehouse = "the warehouse, as the role that loads it"
     reader    = "the warehouse, as a read-only role for dashboards"
   }
+}
+
+module "source" {
+  source = "./modules/source"
+  count  = var.source_instance == null ? 0 : 1
+
+  name        = local.name
+  instance    = var.source_instance
+  alarm_mb    = var.log_alarm_mb
+  alert_topic = module.watch.topic
 }
 
 module "warehouse" {
@@ -225,5 +243,6 @@ module "watch" {
   alarms = concat(
     flatten([for made in values(module.stage) : values(made.alarms)]),
     flatten([for made in module.warehouse : values(made.alarms)]),
+    flatten([for made in module.source : values(made.alarms)]),
   )
 }

@@ -8,6 +8,11 @@ output "processed_bucket" {
   value       = module.lake.buckets.processed
 }
 
+output "source_parameter_group" {
+  description = "Name of the parameter group to attach to the RDS instance of totesys; null without source_instance."
+  value       = one(module.source[*].parameter_group)
+}
+
 output "functions" {
   description = "Name of each stage's function."
   value       = { for stage, made in module.stage : stage => made.function.name }

@@ -88,6 +88,60 @@ variable "exclude_tables" {
   default     = ["_prisma_migrations"]
 }
 
+variable "capture" {
+  description = "How changes of totesys are found: `scan` its tables, or read its write-ahead `log`, for which docs/running.md says what totesys needs."
+  type        = string
+  default     = "scan"
+
+  validation {
+    condition     = contains(["scan", "log"], var.capture)
+    error_message = "Use scan or log."
+  }
+}
+
+variable "log_slot" {
+  description = "Replication slot in totesys, which the first capture from the log creates."
+  type        = string
+  default     = "totes"
+
+  validation {
+    condition     = can(regex("^[a-z0-9_]{1,63}$", var.log_slot))
+    error_message = "Use at most 63 lower-case letters, digits and underscores."
+  }
+}
+
+variable "log_publication" {
+  description = "Publication in totesys for the capture from the log."
+  type        = string
+  default     = "totes"
+}
+
+variable "log_alarm_mb" {
+  description = "Size in MB of the write-ahead log that the slot retains in totesys at which an alert is sent."
+  type        = number
+  default     = 1000
+
+  validation {
+    condition     = var.log_alarm_mb >= 256
+    error_message = "Use at least 256."
+  }
+}
+
+variable "source_instance" {
+  description = "For capture = log and a totesys on RDS that may get a parameter group of ours: its instance's identifier, its major version of PostgreSQL, and the most log in MB that a slot may retain; null if someone else configures it."
+  type = object({
+    identifier    = string
+    major_version = string
+    retain_mb     = optional(number, 10240)
+  })
+  default = null
+
+  validation {
+    condition     = var.source_instance == null ? true : var.source_instance.retain_mb > var.log_alarm_mb
+    error_message = "Use a retain_mb above log_alarm_mb: else the slot is lost before the alarm."
+  }
+}
+
 # -- Network
 
 variable "network_cidr" {

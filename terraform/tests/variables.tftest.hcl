@@ -28,6 +28,9 @@ run "each_variable" {
     zones                   = 1
     source_access           = "carrier-pigeon"
     source_port             = 0
+    capture                 = "guess"
+    log_slot                = "To-tes"
+    log_alarm_mb            = 1
     warehouse_clients       = ["0.0.0.0/0"]
     warehouse_version       = "14"
     warehouse_storage_gb    = 10
@@ -37,6 +40,9 @@ run "each_variable" {
   }
 
   expect_failures = [
+    var.capture,
+    var.log_slot,
+    var.log_alarm_mb,
     var.environment,
     var.alarm_email,
     var.bundle,
@@ -63,6 +69,7 @@ run "combinations" {
   command = plan
 
   variables {
+    source_instance          = { identifier = "totesys", major_version = "16", retain_mb = 900 }
     source_access            = "peering"
     source_address           = "0.0.0.0/0"
     endpoint_zones           = 3
@@ -71,6 +78,7 @@ run "combinations" {
   }
 
   expect_failures = [
+    var.source_instance,
     var.source_address,
     var.source_vpc,
     var.endpoint_zones,

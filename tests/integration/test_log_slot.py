@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+from database import execute
 from psycopg import pq
 from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 
@@ -240,3 +241,30 @@ def test_a_server_that_would_keep_log_without_limit_is_a_problem(
         assert "max_slot_wal_keep_size of the source is -1" in retention_problem(connection)
     with session.connect(prepare_source(log_server.dsn).reader) as connection:
         assert retention_problem(connection) == ""
+
+
+def test_replication_allows_more_than_select(logged_source: ScratchSource) -> None:
+    """What docs/log-capture.md warns of."""
+    superuser = logged_source.owner.replace(user="postgres")
+    execute(
+        superuser,
+        "CREATE SCHEMA hidden",
+        "CREATE TABLE hidden.one (id int PRIMARY KEY, secret text)",
+        "CREATE PUBLICATION totes FOR TABLE hidden.one",
+        "SELECT pg_create_physical_replication_slot('others')",
+    )
+    with psycopg.connect(logged_source.dsn.reveal(), autocommit=True) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("TABLE hidden.one")
+        connection.execute(MAKE)
+        insert = "INSERT INTO hidden.one VALUES (1, 'sesame')"
+        execute(superuser, f"SET synchronous_commit = on; {insert}")
+        changes = connection.execute(
+            "SELECT data FROM pg_logical_slot_get_binary_changes("
+            "'totes', NULL, NULL, 'proto_version', '1', 'publication_names', 'totes')"
+        ).fetchall()
+        assert any(b"sesame" in data for (data,) in changes)
+        connection.execute("SELECT pg_drop_replication_slot('others')")
+    stream = pq.PGconn.connect(logged_source.dsn.replace(replication="database").reveal().encode())
+    assert stream.exec_(b"BASE_BACKUP (TARGET 'client')").status == pq.ExecStatus.COPY_OUT
+    stream.finish()

@@ -1,0 +1,9 @@
+output "parameter_group" {
+  description = "Name of the parameter group to attach to the instance of totesys."
+  value       = aws_db_parameter_group.this.name
+}
+
+output "alarms" {
+  description = "ARN of each of its alarms."
+  value       = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => alarm.arn }
+}
