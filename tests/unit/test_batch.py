@@ -55,7 +55,7 @@ def test_unknown_fields_are_ignored(manifest: AnyManifest) -> None:
 @PUBLISHED
 def test_a_newer_format_is_rejected(manifest: AnyManifest) -> None:
     data = json.dumps({"format": LOG_FORMAT + 1, "batch": "in a new way"}).encode()
-    with pytest.raises(LakeError, match=r"batches/1.json has format 2.*upgrade terrific-totes"):
+    with pytest.raises(LakeError, match=r"batches/1.json has format 3.*upgrade terrific-totes"):
         type(manifest).from_json(data, "batches/1.json")
 
 
