@@ -244,6 +244,18 @@ def test_a_line_without_a_place_in_the_batch_is_rejected(lake: Lake, change: Lin
         lake.transform()
 
 
+def test_a_long_line_keeps_its_place(lake: Lake) -> None:
+    """Only the columns that no model reads are removed from it."""
+    writer = lake.writer
+    writer.columns["design"].append("photo")
+    lines = [
+        writer.upsert("design", ago(writer, place), 1, design_name=f"{place}", photo="x" * 2**21)
+        for place in (5, 3, 4)
+    ]
+    made = lake.add(log={"design": lines})
+    assert [found["design_name"] for found in lake.rows(made, "dim_design")] == ["3"]
+
+
 @pytest.mark.parametrize("name", ["_at", "_seq"])
 def test_a_file_whose_first_line_lacks_a_field_is_rejected(lake: Lake, name: str) -> None:
     writer = lake.writer

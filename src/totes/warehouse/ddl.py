@@ -14,10 +14,13 @@ from psycopg import sql
 
 from totes.star.contract import StarTable
 
-VALID_FROM = "Capture time of the first batch that had this version."
+VALID_FROM = (
+    "Capture time of the first batch that had this version; time of its commit if it was read from "
+    "the write-ahead log."
+)
 VALID_TO = (
-    "End of the version: valid_from of the next version, or capture time of the deletion; NULL in "
-    "the current version."
+    "End of the version: valid_from of the next version, or time of the deletion; NULL in the "
+    "current version."
 )
 TIMESTAMPTZ = "timestamp with time zone"
 

@@ -1,5 +1,5 @@
--- The history of one row of ${table}. Parameters: its number, and the first year ('2026'). A version
--- from the write-ahead log is valid from its commit, another one from its capture.
+-- The history of one row of ${table}. Parameters: its number, and the first year ('2026').
+-- A version from the write-ahead log is valid from its commit, another one from its capture.
 SELECT
     batch,
     coalesce("_at", captured_at) AS valid_from,
