@@ -40,7 +40,8 @@ def test_every_variable_that_the_page_sets_exists() -> None:
 
 def test_the_page_explains_exactly_the_existing_alarms() -> None:
     found = set()
-    for module, prefix in (("stage", "STAGE-"), ("watch", ""), ("warehouse", ""), ("source", "source-")):
+    prefixes = {"stage": "STAGE-", "watch": "", "warehouse": "", "source": "source-"}
+    for module, prefix in prefixes.items():
         text = "".join(path.read_text() for path in (TERRAFORM / "modules" / module).glob("*.tf"))
         keys = re.findall(r"^\s+([a-z-]+)\s+= \{\n\s+text ", text, re.MULTILINE)
         assert keys, module

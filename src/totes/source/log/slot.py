@@ -43,7 +43,7 @@ SELECT concat_ws(', ',
     'database ' || datname,
     'open since ' || to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS"Z"'))
 FROM pg_stat_activity
-WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+WHERE backend_xid IS NOT NULL
 UNION ALL
 SELECT concat_ws(', ',
     'prepared transaction ' || quote_literal(gid),
