@@ -45,6 +45,7 @@ def columns(line: Line) -> Line:
 def current_lines(store: Store, table: str) -> list[Line]:
     """The lines of the table's rows after the newest batch, each with the table's columns."""
     current: dict[object, Line] = {}
+    last_key: tuple[str, ...] | None = None
     for batch in batches(store):
         if (entry := batch.table(table)) is None:
             continue
@@ -53,8 +54,9 @@ def current_lines(store: Store, table: str) -> list[Line]:
         batch_lines = lines(store, batch, table)
         if entry.of_log:
             batch_lines.sort(key=place_in_log)
-        if entry.whole and not entry.key:
+        if entry.whole and (not entry.key or entry.key != last_key):
             current = {}
+        last_key = entry.key
         keys = [
             tuple(line[name] for name in entry.key) if entry.key else object()
             for line in batch_lines

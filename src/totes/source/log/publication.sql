@@ -4,7 +4,7 @@
 --
 -- The query must not wait for a lock, so it can't use pg_publication_tables. Columns that
 -- PostgreSQL 14 does not have are read through to_jsonb().
-WITH publication AS (
+WITH RECURSIVE publication AS (
     SELECT
         p.oid,
         p.xmin,
@@ -46,6 +46,46 @@ defined AS (
     GROUP BY 1
 ),
 
+-- The types that a table's columns use, as in catalogue.sql.
+used_type AS (
+    SELECT a.attrelid AS relation, a.atttypid AS type
+    FROM pg_attribute AS a
+    WHERE a.attrelid = ANY(%(tables)s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+    UNION
+    SELECT u.relation, part.type
+    FROM used_type AS u
+    JOIN pg_type AS t ON t.oid = u.type,
+        LATERAL (
+            SELECT t.typbasetype
+            UNION ALL
+            SELECT t.typelem
+            UNION ALL
+            SELECT rngsubtype FROM pg_range WHERE t.oid IN (rngtypid, rngmultitypid)
+            UNION ALL
+            SELECT atttypid FROM pg_attribute
+            WHERE attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped
+        ) AS part (type)
+    WHERE part.type <> 0
+),
+
+-- Labels of enums and attributes of composite types, whose text is in the log as it was then.
+defined_types AS (
+    SELECT
+        relation,
+        json_agg(json_build_array(type::bigint, part::bigint, xmin::text) ORDER BY type, part)
+            AS list
+    FROM (
+        SELECT u.relation, u.type, e.oid AS part, e.xmin
+        FROM used_type AS u JOIN pg_enum AS e ON e.enumtypid = u.type
+        UNION ALL
+        SELECT u.relation, u.type, a.attnum::int::oid, a.xmin
+        FROM used_type AS u
+        JOIN pg_type AS t ON t.oid = u.type
+        JOIN pg_attribute AS a ON a.attrelid = t.typrelid AND a.attnum > 0
+    ) AS written
+    GROUP BY 1
+),
+
 left_out AS (
     SELECT
         a.attrelid AS relation,
@@ -73,7 +113,7 @@ SELECT
         p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate,
         l.oid::bigint, l.xmin::text, s.oid::bigint, s.xmin::text,
         c.relreplident, i.indexrelid::bigint, i.xmin::text, k.oid::bigint,
-        defined.list
+        defined.list, defined_types.list
     )::text, 'UTF8')), 'hex') AS definition,
     p.oid IS NOT NULL AS publication_exists,
     coalesce(p.puballtables, false) OR l.oid IS NOT NULL OR s.oid IS NOT NULL AS published,
@@ -105,5 +145,6 @@ LEFT JOIN whole_schema AS s ON s.pubid = p.oid AND s.schema = c.relnamespace
 LEFT JOIN pg_index AS i ON i.indrelid = c.oid AND i.indisreplident
 LEFT JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'p'
 LEFT JOIN defined ON defined.relation = c.oid
+LEFT JOIN defined_types ON defined_types.relation = c.oid
 LEFT JOIN left_out AS o ON o.relation = c.oid
 WHERE c.oid = ANY(%(tables)s::oid[])
