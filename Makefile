@@ -48,7 +48,7 @@ test: setup ## all checks, then all tests with coverage, as in CI
 
 .PHONY: test-deep
 test-deep: setup ## the tests with many random examples, and a long soak, as every night
-	DEEP=1 $(PYTEST) -n 4 --dist worksteal $(SUITES)
+	DEEP=1 $(PYTEST) -n 4 --dist worksteal --timeout 7200 $(SUITES)
 	$(MAKE) --no-print-directory soak MINUTES=30 SEED=$$RANDOM
 
 .PHONY: tests

@@ -42,7 +42,7 @@ run "calls" {
 
   assert {
     condition = jsondecode(aws_iam_role_policy.scheduler.policy).Statement[0] == {
-      Sid      = "Call"
+      Sid      = "InvokeStages"
       Effect   = "Allow"
       Action   = "lambda:InvokeFunction"
       Resource = [var.functions.ingest.arn, var.functions.load.arn, var.functions.transform.arn]
@@ -87,7 +87,7 @@ run "calls" {
 
   assert {
     condition = jsondecode(aws_sqs_queue_policy.undelivered.policy).Statement == [{
-      Sid       = "RulesSetAside"
+      Sid       = "AllowRules"
       Effect    = "Allow"
       Principal = { Service = "events.amazonaws.com" }
       Action    = "sqs:SendMessage"

@@ -209,7 +209,7 @@ def test_a_click_on_a_bar_drills_into_its_month_and_a_day_lists_its_orders(
     window.open(f"{address}/sales?from={day}&to={day}")
     window.says("Select a row for links")
     window.click('[data-testid="stButton"] button', f"{day:%B %Y}")
-    assert read_query(window)["from"] == [str(day.replace(day=1))]
+    window.until(lambda _: read_query(window)["from"] == [str(day.replace(day=1))])
 
 
 def test_a_click_on_lines_drills_into_their_period_again_after_going_back(

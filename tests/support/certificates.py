@@ -13,7 +13,7 @@ NOW = datetime.now(UTC)
 def certificate(
     name: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey
 ) -> bytes:
-    """Return a certificate valid for an hour; a root certificate if `issuer` is `name`."""
+    """Return a certificate valid for a day; a root certificate if `issuer` is `name`."""
 
     def x509_name(name: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -25,7 +25,7 @@ def certificate(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(NOW - timedelta(minutes=1))
-        .not_valid_after(NOW + timedelta(hours=1))
+        .not_valid_after(NOW + timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=name == issuer, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .sign(signer, hashes.SHA256())
