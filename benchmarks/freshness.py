@@ -171,8 +171,9 @@ def _write(
 
 
 def _mark(owner: Dsn, written: threading.Event, markers: _Markers) -> None:
-    units = 1_000_000
     with psycopg.connect(owner.reveal(), autocommit=True) as connection:
+        [(most,)] = connection.execute("SELECT max(units_sold) FROM sales_order").fetchall()
+        units = max(int(most), 1_000_000)
         while not written.wait(MARKER_SECONDS):
             units += 1
             order = MARKED_ORDERS[units % len(MARKED_ORDERS)]

@@ -4,8 +4,8 @@ Such a table may have many lines for one key. Lines of one key are ordered by `_
 those with the same `_at`, which one transaction wrote, the last counts: it is a version or a
 deletion. Of all lines of a key, the last is the state after the batch.
 
-The order is computed from the keys alone and stored as Parquet, so that wide values stay out of
-memory.
+The order is computed from the keys alone and stored as Parquet. The lines that count are then found
+by their number, in a mask with one bit for each line: neither keys nor wide values are in memory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,19 +19,28 @@ from totes.star.contract import parquet, quote, timestamp
 _LAST_OF_MOMENT = f"next_at is distinct from {AT}"
 _LAST_OF_KEY = "next_at is null"
 
+LINE = "_line"
+"""The number of a line, from 0, as `number_lines` adds it. DuckDB reads files in a fixed order."""
+
+
+def number_lines(relation: str) -> str:
+    """Return a relation with the columns of `relation` and LINE."""
+    return f"(select *, cast(row_number() over () - 1 as integer) as {LINE} from {relation})"
+
 
 def line_order_sql(relation: str, key: Sequence[str]) -> str:
     """Return SQL for the order of the lines of `relation`, the content of a LineOrder's file.
 
-    Columns: `k0`, `k1` … are the key, `is_upsert`, `_at` and `_seq` are of the line, and `next_at`
-    and `next_seq` of the next line of the key, NULL for the last one.
+    Columns: `k0`, `k1` … are the key, `is_upsert`, `_at`, `_seq` and `_line` are of the line, and
+    `next_at` and `next_seq` of the next line of the key, NULL for the last one.
     """
     names = ", ".join(map(quote, key))
     columns = ", ".join(f"{quote(name)} as k{place}" for place, name in enumerate(key))
     return (
-        f"select {columns}, _op = 'upsert' as is_upsert, {AT}, {SEQUENCE},"
+        f"select {columns}, _op = 'upsert' as is_upsert, {AT}, {SEQUENCE}, {LINE},"
         f" lead({AT}) over line as next_at, lead({SEQUENCE}) over line as next_seq"
-        f" from {relation} window line as (partition by {names} order by {AT}, {SEQUENCE})"
+        f" from {number_lines(relation)}"
+        f" window line as (partition by {names} order by {AT}, {SEQUENCE})"
     )
 
 
@@ -39,11 +48,12 @@ def line_order_sql(relation: str, key: Sequence[str]) -> str:
 class LineOrder:
     """The order of a table's lines: the Parquet file `path` with the rows of `line_order_sql`.
 
-    The conditions are SQL for relations that have the columns `key`, `_at` and `_seq`.
+    `lines` is their number. The conditions are SQL for relations with LINE.
     """
 
     path: Path
     key: tuple[str, ...]
+    lines: int
 
     def count_invalid(self, after: datetime | None, captured_at: datetime) -> str:
         """Return SQL for the number of lines without a moment in the batch, or without a place.
@@ -65,20 +75,17 @@ class LineOrder:
     @property
     def is_newest(self) -> str:
         """SQL: whether the line is the last of its key."""
-        return self._is_none_of("next_at is not null")
+        return self._is_among(f"from {self._lines} where {_LAST_OF_KEY}")
 
     @property
     def is_version(self) -> str:
         """SQL: whether the line is the last of its key and its moment."""
-        return self._is_none_of(f"next_at = {AT}")
+        return self._is_among(f"from {self._lines} where {_LAST_OF_MOMENT}")
 
     @property
     def is_removed(self) -> str:
         """SQL: whether the line is the last version of a key that is deleted after the batch."""
-        names = ", ".join([*map(quote, self.key), AT])
-        # Without CASE, DuckDB would make a join that collects the lines with their wide values.
-        is_removed = f"case when ({names}) in ({self._removed}) then true else false end"
-        return f"{is_removed} and {self.is_version}"
+        return self._is_among(f"from ({self._removed})")
 
     def deleted(self, names: Mapping[str, str], moment: str | None) -> str:
         """Return SQL for the keys that are deleted after the batch, with `moment` as `_at`.
@@ -105,19 +112,14 @@ class LineOrder:
 
     @property
     def _removed(self) -> str:
-        """SQL: the deleted keys that had a version in the batch, and the moment of the last one."""
+        """SQL: the last version's line of the keys that have one in the batch, and are deleted."""
         return (
-            f"select {self._keys}, max({AT}) filter (is_upsert) as {AT}"
+            f"select arg_max({LINE}, {AT}) filter (is_upsert) as {LINE}"
             f" from {self._lines} where {_LAST_OF_MOMENT} group by {self._keys}"
             f" having not arg_max(is_upsert, {AT}) and count(*) filter (is_upsert) > 0"
         )
 
-    def _is_none_of(self, condition: str) -> str:
-        """Return SQL that is true if the line is none of those with a condition.
-
-        DuckDB collects only those lines' keys, of which most batches have few. It does not collect
-        the other side with its wide values, as it may do for a join.
-        """
-        names = ", ".join([*map(quote, self.key), AT, SEQUENCE])
-        lines = f"select {self._keys}, {AT}, {SEQUENCE} from {self._lines} where {condition}"
-        return f"({names}) not in ({lines})"
+    def _is_among(self, lines: str) -> str:
+        """Return SQL that is true for the given lines: `lines` follows a SELECT of LINE."""
+        mask = f"select bitstring_agg({LINE}, 0, {max(self.lines - 1, 0)}) {lines}"
+        return f"coalesce(get_bit(({mask}), {LINE}), 0) = 1"

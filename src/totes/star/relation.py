@@ -19,7 +19,7 @@ from totes.errors import LakeError
 from totes.lake.line import AT, DELETE, SEQUENCE, UPSERT, is_delete
 from totes.lake.manifest import MAX_LINE_BYTES, UNREADABLE_FIELD, File, Table
 from totes.star.contract import UNREADABLE_MARK, literal, quote
-from totes.star.line_order import LineOrder
+from totes.star.line_order import LineOrder, number_lines
 from totes.star.lineage import CHANGED
 from totes.star.long_lines import NotAnObject, reduce_line
 
@@ -56,6 +56,7 @@ class JsonLines:
     unreadable: bool = False
     """Whether values may be objects that give the reason why they can't be read."""
     key: tuple[str, ...] = ()
+    count: int = 0
     of_log: bool = False
     """Whether the table was read from the log."""
     order: LineOrder | None = None
@@ -115,8 +116,7 @@ class JsonLines:
         return f"(select {selected} from {self._json(columns, 'JSON')})"
 
     def _filter(self, columns: Sequence[str], selected: str, condition: str) -> str:
-        wanted = list(dict.fromkeys([*columns, *self.key]))
-        return f"select {selected} from {self.read(wanted)} where {condition}"
+        return f"select {selected} from {number_lines(self.read(columns))} where {condition}"
 
     @property
     def _fields(self) -> dict[str, str]:
@@ -188,6 +188,7 @@ def unpack(
         only_short,
         any(file.unreadable for file in table.files),
         table.key,
+        sum(file.rows for file in table.files),
         table.of_log,
     )
 

@@ -370,7 +370,8 @@ class BatchBuild:
 
         Raises LakeError if a line has no moment of this batch, or no place in the order.
         """
-        order = LineOrder(self.folder / f"{sha256_hex(name.encode())}.order.parquet", lines.key)
+        path = self.folder / f"{sha256_hex(name.encode())}.order.parquet"
+        order = LineOrder(path, lines.key, lines.count)
         with self._convert_errors(f"The lines of table {name} can't be read"):
             self._write_parquet(line_order_sql(lines.read(lines.key), lines.key), order.path)
             captured_at = self.source.captured_at
