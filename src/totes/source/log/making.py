@@ -46,10 +46,11 @@ def make_slot(connection: psycopg.Connection, name: str, seconds: float) -> int:
     deadline = time.monotonic() + seconds
     try:
         _create(connection, name, seconds)
+        _wait_for_running_transactions(connection, deadline)
         position = _advance_past_creation(connection, name, deadline)
         # The slot has passed their commits, which may not be visible yet.
         _wait_for_running_transactions(connection, deadline)
-    except (TimeoutError, errors.QueryCanceled):
+    except (TimeoutError, errors.QueryCanceled, errors.LockNotAvailable):
         blockers = find_blockers(connection)
         if read_slot(connection, name) is not None:
             drop_slot(connection, name)
@@ -111,6 +112,7 @@ def _log_running_transactions(connection: psycopg.Connection, name: str) -> None
 
 def _set_timeout(connection: psycopg.Connection, timeout: str) -> None:
     connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(timeout))
+    connection.execute("SET LOCAL lock_timeout = 0")  # it waits for a lock of each transaction
 
 
 def _positions(connection: psycopg.Connection, name: str) -> tuple[int, int]:
