@@ -93,6 +93,8 @@ def ingest(  # noqa: PLR0913  source, store and the options of the command
     changes. Raises SourceError if the source can't be read, or if it needs an option of `accept`.
     """
     while True:
+        if log_reader:
+            log_reader.take_turn()
         # Read before the snapshot: a source whose clock is behind the batch's is then a different
         # source, and not a snapshot that is older than a concurrent batch.
         previous = read_newest_manifest(store)

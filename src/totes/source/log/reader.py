@@ -32,7 +32,7 @@ from totes.source.log.publication import (
 from totes.source.log.slot import SlotState, format_lsn, parse_lsn, read_slot
 from totes.source.log.stream import LogStream
 from totes.source.log.transactions import TransactionReader
-from totes.source.session import SETTINGS, connect
+from totes.source.session import SETTINGS, connect, source_errors
 from totes.source.snapshot import Snapshot, snapshot_xmax
 
 log = logging.getLogger(__name__)
@@ -171,11 +171,22 @@ class LogReader:
         self._failure: str | None = None
         """Why the slot that exists can't be used."""
 
+    def take_turn(self) -> None:
+        """Wait until no other process reads the slot.
+
+        The newest batch must be read after that, as another process may have published it, and
+        confirmed that the server can remove its log.
+        """
+        with connect(self.dsn) as connection:
+            if self._must_reopen(connection):
+                self.close()
+        self._take_turn()
+
     def start(self, previous: Manifest | None, store: Store) -> LogStart | None:
         """Return where the batch after `previous` begins; None if the log can't be used now.
 
-        Waits for its turn, and creates the slot if that is needed. Raises SourceError if the server
-        or the role does not permit to use the log.
+        `previous` was read after `take_turn`. Creates the slot if that is needed. Raises SourceError
+        if the server or the role does not permit to use the log.
         """
         try:
             return self._start(previous, store)
@@ -188,10 +199,6 @@ class LogReader:
             if not self._is_usable(connection, previous):
                 self.close()
                 return None
-            if self._must_reopen(connection):
-                self.close()
-            if self._transactions is None:
-                self._take_turn()
             state = read_slot(connection, self.slot)
             if state is not None and state.misuse:
                 raise SourceError(f"The log can't be read: {state.misuse} (TOTES_LOG_SLOT).")
@@ -256,6 +263,14 @@ class LogReader:
         """Wait until no other process reads the slot; `close` ends the turn."""
         if self._turn is not None:
             return
+        try:
+            with source_errors(self.dsn):
+                self._wait_for_turn()
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait_for_turn(self) -> None:
         self._turn = open_session(self.dsn, SOURCE, SETTINGS, application_name="totes log turn")
         self._turn.execute(sql.SQL("SET lock_timeout = {}").format(_TURN_TIMEOUT))
         try:
@@ -263,7 +278,6 @@ class LogReader:
                 "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [self._lock_name]
             )
         except errors.LockNotAvailable:
-            self.close()
             raise SourceUnavailable(
                 f"Another process has read the replication slot {self.slot} for {_TURN_TIMEOUT} "
                 "without a pause: try again, or stop it."
@@ -331,9 +345,15 @@ class LogReader:
         return isinstance(error, LogUnreadable) and self._failure is not None
 
     def confirm(self, position: str) -> None:
-        """Let the server remove the log up to a position that the lake has recorded."""
+        """Let the server remove the log up to a position that the lake has recorded.
+
+        If the stream has ended meanwhile, a later batch does it.
+        """
         if self._transactions is not None:
-            self._transactions.stream.confirm(parse_lsn(position))
+            try:
+                self._transactions.stream.confirm(parse_lsn(position))
+            except psycopg.Error:
+                self.close()
 
     def wait(self, seconds: float, stop: Event) -> None:
         """Return once a transaction was committed, at the latest after `seconds`, or on `stop`.
