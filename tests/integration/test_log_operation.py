@@ -19,7 +19,8 @@ from test_wraparound import MARGIN, advance_transaction_id
 from conftest import ClusterFactory
 from totes import failpoint
 from totes.embedded.servers import EmbeddedServer
-from totes.errors import SourceError, SourceUnavailable
+from totes.errors import LakeError, SourceError, SourceUnavailable
+from totes.source.log import pgoutput
 from totes.source.log import reader as reader_module
 from totes.source.log.slot import parse_lsn
 
@@ -37,11 +38,26 @@ def position(source: LogSource) -> int:
 def test_a_stream_that_the_server_ends_is_opened_again(any_log_source: LogSource) -> None:
     source = any_log_source.begin_item()
     for number in range(2):
-        source.run(f"UPDATE item SET price = {number} WHERE id = 1")
         end_streams(source)
+        source.run(f"UPDATE item SET price = {number} WHERE id = 1")
         with pytest.raises(SourceUnavailable):
             source.read_log()
         assert len(source.lines_in_log()) == 1
+    source.check_lake()
+
+
+def test_a_batch_is_published_even_if_the_server_does_not_learn_of_it(
+    any_log_source: LogSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = any_log_source.begin_item()
+    source.run("UPDATE item SET price = 1 WHERE id = 1")
+    monkeypatch.setitem(failpoint.actions, "ingest.published", once(lambda: end_streams(source)))
+    assert len(source.lines_in_log()) == 1
+    source.run("UPDATE item SET price = 2 WHERE id = 1")
+    try:
+        source.read_batch()
+    except SourceUnavailable:
+        source.read_batch()
     source.check_lake()
 
 
@@ -86,6 +102,7 @@ from totes.stages.ingest import read_newest_manifest
 dsn, slot, lake = sys.argv[1:]
 reader = LogReader(Dsn(dsn), slot, "totes")
 store = FolderStore(Path(lake))
+reader.take_turn()
 reader.start(read_newest_manifest(store)[0], store)
 print("reads", flush=True)
 time.sleep(1000)
@@ -137,6 +154,7 @@ def test_two_readers_take_turns(any_log_source: LogSource) -> None:
             one.wait(0.1, stop)
     finally:
         stop.set()
+        one.close()  # the other may wait for its turn
         thread.join()
     other.close()
     assert errors == []
@@ -158,7 +176,7 @@ def test_scratch_without_space_publishes_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setitem(failpoint.actions, "ingest.before-file", once(fail))
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(LakeError, match="free disk space"):
         source.read_log()
     assert len(source.lines_in_log()) == 3
     source.check_lake()
@@ -311,14 +329,14 @@ def test_a_role_without_replication_gets_one_clear_error(log_source: LogSource) 
     source.publish("item")
     source.administer("ALTER ROLE totes_ingest NOREPLICATION")
     try:
-        with pytest.raises(SourceError, match="(?i)replication"):
+        with pytest.raises(SourceError, match="REPLICATION|replicate|replication"):
             source.read_log()
         source.administer("ALTER ROLE totes_ingest REPLICATION")
         source.read_batch()
         source.reader.close()
         source.administer("ALTER ROLE totes_ingest NOREPLICATION")
         source.run("INSERT INTO item VALUES (1)")
-        with pytest.raises(SourceError, match="(?i)replication"):
+        with pytest.raises(SourceError, match="REPLICATION|replicate|replication"):
             source.read_log()
     finally:
         source.administer("ALTER ROLE totes_ingest REPLICATION")
@@ -365,9 +383,10 @@ def test_a_server_stops_while_a_silent_stream_is_open(
         server.stop()
         assert not server.is_running
         server.start()
-        with pytest.raises(SourceUnavailable):
-            source.read_log()
-        source.read_batch()
+        try:
+            source.read_batch()
+        except SourceUnavailable:  # the stream has ended, unless it was silent for so long
+            source.read_batch()
         source.check_lake()
 
 
@@ -439,8 +458,6 @@ def test_a_large_transaction_is_read_while_others_commit(any_log_source: LogSour
 def test_moments_increase_when_the_clock_goes_back_or_stands(
     log_source: LogSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from totes.source.log import pgoutput
-
     source = log_source.begin_item()
     real = pgoutput.read_begin
     for shift in (timedelta(), timedelta(hours=-1), timedelta(days=-400)):

@@ -130,7 +130,7 @@ def test_a_new_slot_waits_for_commits_that_are_not_visible_yet(
             return advance(*arguments)
 
         def wait_for_commit(*arguments: Any) -> None:
-            stack.close()
+            stack.close()  # at the wait after the advance
             wait(*arguments)
 
         monkeypatch.setattr(making, "_advance_past_creation", advance_past_commit)
