@@ -187,7 +187,7 @@ def test_scratch_without_space_publishes_nothing(
 
 def test_a_lost_slot_gives_a_gap_and_a_scan(cluster: ClusterFactory, tmp_path: Path) -> None:
     small = {"max_slot_wal_keep_size": "32MB", "min_wal_size": "32MB", "max_wal_size": "48MB"}
-    server = cluster(**{**LOG_SETTINGS, **small})
+    server = cluster(standby_of=None, **{**LOG_SETTINGS, **small})
     with open_log_source(server, "totesys", tmp_path) as source:
         source.begin_item()
         source.reader.close()
@@ -204,7 +204,7 @@ def test_a_lost_slot_gives_a_gap_and_a_scan(cluster: ClusterFactory, tmp_path: P
         source.check_lake()
         source.run("UPDATE item SET price = 2 WHERE id = 1")
         assert len(source.lines_in_log()) == 1
-        assert lake_reader.batches(source.store)[-1].log.gap is None
+        assert getattr(lake_reader.batches(source.store)[-1].log, "gap", "") is None
 
 
 @pytest.mark.parametrize(
@@ -329,14 +329,14 @@ def test_a_role_without_replication_gets_one_clear_error(log_source: LogSource) 
     source.publish("item")
     source.administer("ALTER ROLE totes_ingest NOREPLICATION")
     try:
-        with pytest.raises(SourceError, match="REPLICATION|replicate|replication"):
+        with pytest.raises(SourceError, match=r"REPLICATION|permit the role to replicate"):
             source.read_log()
         source.administer("ALTER ROLE totes_ingest REPLICATION")
         source.read_batch()
         source.reader.close()
         source.administer("ALTER ROLE totes_ingest NOREPLICATION")
         source.run("INSERT INTO item VALUES (1)")
-        with pytest.raises(SourceError, match="REPLICATION|replicate|replication"):
+        with pytest.raises(SourceError, match=r"REPLICATION|permit the role to replicate"):
             source.read_log()
     finally:
         source.administer("ALTER ROLE totes_ingest REPLICATION")
@@ -375,7 +375,7 @@ def test_a_server_stops_while_a_silent_stream_is_open(
     cluster: ClusterFactory, tmp_path: Path
 ) -> None:
     """Otherwise `pg_ctl stop` fails after 60 seconds, and the test with it."""
-    server = cluster(**LOG_SETTINGS)
+    server = cluster(standby_of=None, **LOG_SETTINGS)
     with open_log_source(server, "totesys", tmp_path) as source:
         source.begin_item()
         source.run("INSERT INTO item SELECT i FROM generate_series(10, 200000) i")
@@ -391,7 +391,7 @@ def test_a_server_stops_while_a_silent_stream_is_open(
 
 
 def test_transaction_ids_across_the_wraparound(cluster: ClusterFactory, tmp_path: Path) -> None:
-    server = cluster(**LOG_SETTINGS, autovacuum="off")
+    server = cluster(standby_of=None, **LOG_SETTINGS, autovacuum="off")
     with open_log_source(server, "totesys", tmp_path) as source:
         advance_transaction_id(server, (1 << 32) - MARGIN)
         source.begin_item()
@@ -426,7 +426,8 @@ def test_an_idle_database_in_a_busy_cluster_does_not_retain_the_log(
             other.execute("DROP TABLE filler; CHECKPOINT")
             assert source.read_log().batch is None
     confirmed = source.ask(
-        "SELECT (confirmed_flush_lsn - '0/0')::bigint FROM pg_replication_slots WHERE slot_name = %s",
+        "SELECT (confirmed_flush_lsn - '0/0')::bigint FROM pg_replication_slots"
+        " WHERE slot_name = %s",
         source.slot,
     )
     assert confirmed > start + (4 << 20)
@@ -441,9 +442,7 @@ def test_an_idle_database_in_a_busy_cluster_does_not_retain_the_log(
 def test_a_large_transaction_is_read_while_others_commit(any_log_source: LogSource) -> None:
     source = any_log_source.begin_item()
     with source.open() as large:
-        large.execute(
-            "INSERT INTO item SELECT i, repeat('x', 99) FROM generate_series(10, 30000) i"
-        )
+        large.execute("INSERT INTO item SELECT i, repeat('x', 9) FROM generate_series(10, 30000) i")
         source.run("UPDATE item SET price = 1 WHERE id = 1")
         assert len(source.lines_in_log()) == 1
         source.run("UPDATE item SET price = 2 WHERE id = 1")

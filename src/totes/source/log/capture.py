@@ -103,8 +103,8 @@ class LogCapture:
 
         The last of them may be committed and not yet in the log. The batch then does without them
         (`is_complete` is false), unless it must scan a table, which sees their changes, or one was
-        altered. Raises SourceUnavailable if the log does not reach the snapshot for PATIENT_SECONDS,
-        LogUnreadable if it can't be decoded.
+        altered. Raises SourceUnavailable if the log does not reach the snapshot within
+        PATIENT_SECONDS, LogUnreadable if it can't be decoded.
         """
         [(text, block_size)] = self._snapshot.connection.execute(_POSITION_QUERY).fetchall()
         until = parse_lsn(text)

@@ -185,8 +185,8 @@ class LogReader:
     def start(self, previous: Manifest | None, store: Store) -> LogStart | None:
         """Return where the batch after `previous` begins; None if the log can't be used now.
 
-        `previous` was read after `take_turn`. Creates the slot if that is needed. Raises SourceError
-        if the server or the role does not permit to use the log.
+        `previous` was read after `take_turn`. Creates the slot if that is needed. Raises
+        SourceError if the server or the role does not permit to use the log.
         """
         try:
             return self._start(previous, store)
