@@ -6,6 +6,8 @@ tables are scanned in between, the lake has some of the versions, in order, and 
 
 import random
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 import lake_reader
 import pytest
@@ -22,6 +24,8 @@ FAILPOINTS = (
     *("ingest.log-read", "ingest.file-stored", "ingest.log-stored", "ingest.before-manifest"),
     *("ingest.published", "ingest.confirmed", "ingest.before-heartbeat"),
 )
+
+Record = Callable[[str, object], None]
 
 MODES = ("pure", "crashes", "rivals", "gap")
 
@@ -41,7 +45,7 @@ class Driver:
 
     def set_failpoints(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in FAILPOINTS:
-            monkeypatch.setitem(failpoint.actions, name, lambda name=name: self._reach(name))
+            monkeypatch.setitem(failpoint.actions, name, partial(self._reach, name))
 
     def _reach(self, name: str) -> None:
         if self.mode in {"crashes", "rivals"} and self.chance.random() < 0.06:
@@ -113,7 +117,11 @@ class Driver:
 @pytest.mark.parametrize("number", range(drawn(1, 5)))
 @pytest.mark.parametrize("mode", MODES)
 def test_the_lake_has_each_version_once_and_in_order(
-    any_log_source: LogSource, monkeypatch: pytest.MonkeyPatch, mode: str, number: int
+    any_log_source: LogSource,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Record,
+    mode: str,
+    number: int,
 ) -> None:
     seed = f"{SEED} {number} {mode}"
     chance = random.Random(seed)  # noqa: S311  not for secrets
@@ -132,7 +140,7 @@ def test_the_lake_has_each_version_once_and_in_order(
     monkeypatch.undo()
     source.new_reader()
     source.read_log()
-    print(f"seed {seed}: {dict(driver.counts)} {dict(writers.counts)}")
+    record_property(f"history {seed}", f"{dict(driver.counts)} {dict(writers.counts)}")
     check_history(source, is_whole=mode in {"pure", "crashes"})
     source.check_lake(*TABLES)
     source.check_scan_finds_nothing()

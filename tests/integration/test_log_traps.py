@@ -100,6 +100,10 @@ def test_a_log_that_cannot_be_decoded_is_begun_anew_with_a_gap(any_log_source: L
     source.check_lake()
 
 
+def take_id(connection: psycopg.Connection) -> None:
+    connection.execute("SELECT pg_current_xact_id()")
+
+
 def test_versions_after_the_first_batch_are_in_the_log_whatever_is_open_then(
     log_source: LogSource, at: At
 ) -> None:
@@ -108,7 +112,7 @@ def test_versions_after_the_first_batch_are_in_the_log_whatever_is_open_then(
     source.publish("item")
     with source.open() as other:
         other.execute("SELECT 1")
-        at("source.catalogue-read", once(lambda: other.execute("SELECT pg_current_xact_id()")))
+        at("source.catalogue-read", once(lambda: take_id(other)))
         source.read_batch()
         source.run("UPDATE item SET n = 1")
         source.run("UPDATE item SET n = 2")
@@ -130,7 +134,7 @@ def test_a_new_slot_waits_for_commits_that_are_not_visible_yet(
             return advance(*arguments)
 
         def wait_for_commit(*arguments: Any) -> None:
-            stack.close()
+            stack.close()  # at the wait after the advance
             wait(*arguments)
 
         monkeypatch.setattr(making, "_advance_past_creation", advance_past_commit)

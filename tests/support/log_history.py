@@ -63,8 +63,10 @@ FOR EACH STATEMENT EXECUTE FUNCTION audit.write_truncation();
 _STATEMENTS: tuple[tuple[float, LiteralString], ...] = (
     (
         11,
-        "INSERT INTO a VALUES (%(k)s, %(text)s, %(n)s, 'w')"
-        " ON CONFLICT (id) DO UPDATE SET v = excluded.v, n = a.n + 1",
+        (
+            "INSERT INTO a VALUES (%(k)s, %(text)s, %(n)s, 'w')"
+            " ON CONFLICT (id) DO UPDATE SET v = excluded.v, n = a.n + 1"
+        ),
     ),
     (6, "UPDATE a SET n = coalesce(n, 0) + 1 WHERE id BETWEEN %(k)s AND %(k)s + %(n)s"),
     (3, "DELETE FROM a WHERE id = %(k)s"),
@@ -72,16 +74,20 @@ _STATEMENTS: tuple[tuple[float, LiteralString], ...] = (
     (2, "UPDATE a SET n = n WHERE id = %(k)s"),
     (
         7,
-        "INSERT INTO b VALUES (%(k)s %% 9, coalesce(%(text)s, '0'), %(long)s)"
-        " ON CONFLICT (k1, k2) DO UPDATE SET payload = excluded.payload",
+        (
+            "INSERT INTO b VALUES (%(k)s %% 9, coalesce(%(text)s, '0'), %(long)s)"
+            " ON CONFLICT (k1, k2) DO UPDATE SET payload = excluded.payload"
+        ),
     ),
     (3, "UPDATE b SET k2 = k2 || '+' WHERE k1 = %(k)s %% 9 AND length(k2) < 60"),
     (2, "UPDATE b SET payload = payload WHERE k1 = %(k)s %% 9"),
     (2, "DELETE FROM b WHERE k1 = %(k)s %% 9"),
     (
         7,
-        "INSERT INTO c SELECT %(k)s, id, %(flag)s FROM a WHERE id = %(k)s"
-        " ON CONFLICT (id) DO UPDATE SET flag = NOT coalesce(c.flag, false)",
+        (
+            "INSERT INTO c SELECT %(k)s, id, %(flag)s FROM a WHERE id = %(k)s"
+            " ON CONFLICT (id) DO UPDATE SET flag = NOT coalesce(c.flag, false)"
+        ),
     ),
     (5, "UPDATE c SET flag = NOT flag WHERE id BETWEEN %(k)s AND %(k)s + 8"),
 )
@@ -138,7 +144,7 @@ def audited_changes(source: LogSource, table: str) -> dict[tuple[object, ...], l
 class Writers:
     """Threads that each run so many random transactions."""
 
-    def __init__(self, source: LogSource, seed: int, writers: int, transactions: int) -> None:
+    def __init__(self, source: LogSource, seed: str, writers: int, transactions: int) -> None:
         self._source = source
         self._transactions = transactions
         self._errors: list[BaseException] = []

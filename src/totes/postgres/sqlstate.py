@@ -97,6 +97,7 @@ _CONNECTION_ADVICE = (
     ("CONNECT privilege|permission denied for database", "GRANT CONNECT on it to this user"),
     ("database .* does not exist", "create the database, or correct its name"),
     ("role .* does not exist", "create the role, or correct the user's name"),
+    ("start (WAL sender|walsender)", "`totes check` prints how to permit the role to replicate"),
     ("not permitted to log in", "run ALTER ROLE … LOGIN, or use another user"),
     ("not currently accepting connections", "run ALTER DATABASE … ALLOW_CONNECTIONS true"),
     ("no pg_hba.conf entry", "allow this user, database and address in pg_hba.conf"),

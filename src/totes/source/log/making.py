@@ -49,10 +49,11 @@ def make_slot(connection: psycopg.Connection, name: str, seconds: float) -> int:
             time.sleep(_POLL_SECONDS)
     try:
         _create(connection, name, seconds)
+        _wait_for_running_transactions(connection, deadline)
         position = _advance_past_creation(connection, name, deadline)
         # The slot has passed their commits, which may not be visible yet.
         _wait_for_running_transactions(connection, deadline)
-    except (TimeoutError, errors.QueryCanceled):
+    except (TimeoutError, errors.QueryCanceled, errors.LockNotAvailable):
         blockers = find_blockers(connection)
         if read_slot(connection, name) is not None:
             drop_slot(connection, name)

@@ -32,7 +32,7 @@ from totes.source.log.publication import (
 from totes.source.log.slot import SlotState, format_lsn, parse_lsn, read_slot
 from totes.source.log.stream import LogStream
 from totes.source.log.transactions import TransactionReader
-from totes.source.session import SETTINGS, connect
+from totes.source.session import SETTINGS, connect, source_errors
 from totes.source.snapshot import Snapshot, snapshot_xmax
 
 log = logging.getLogger(__name__)
@@ -176,18 +176,19 @@ class LogReader:
     def take_turn(self) -> None:
         """Wait until no other process reads the slot.
 
-        Call this before the newest batch is read: another process may have published it meanwhile.
+        The newest batch must be read after that, as another process may have published it, and
+        confirmed that the server can remove its log.
         """
         with connect(self.dsn) as connection:
             if self._must_reopen(connection):
                 self.close()
-        self._take_turn()
+            self._take_turn()
 
     def start(self, previous: Manifest | None, store: Store) -> LogStart | None:
         """Return where the batch after `previous` begins; None if the log can't be used now.
 
-        Call `take_turn` before. Creates the slot if that is needed. Raises SourceError if the
-        server or the role does not permit to use the log.
+        `previous` was read after `take_turn`. Creates the slot if that is needed. Raises
+        SourceError if the server or the role does not permit to use the log.
         """
         try:
             return self._start(previous, store)
@@ -265,6 +266,14 @@ class LogReader:
         """Wait until no other process reads the slot; `close` ends the turn."""
         if self._turn is not None:
             return
+        try:
+            with source_errors(self.dsn):
+                self._wait_for_turn()
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait_for_turn(self) -> None:
         self._turn = open_session(self.dsn, SOURCE, SETTINGS, application_name="totes log turn")
         self._turn.execute(sql.SQL("SET lock_timeout = {}").format(_TURN_TIMEOUT))
         try:
@@ -272,7 +281,6 @@ class LogReader:
                 "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [self._lock_name]
             )
         except errors.LockNotAvailable:
-            self.close()
             raise SourceUnavailable(
                 f"Another process has read the replication slot {self.slot} for {_TURN_TIMEOUT} "
                 "without a pause: try again, or stop it."
@@ -340,10 +348,16 @@ class LogReader:
         return isinstance(error, LogUnreadable) and self._failure is not None
 
     def confirm(self, position: str) -> None:
-        """Let the server remove the log up to a position that the lake has recorded."""
+        """Let the server remove the log up to a position that the lake has recorded.
+
+        If the stream has ended meanwhile, a later batch does it.
+        """
         self._recorded = parse_lsn(position)
         if self._transactions is not None:
-            self._transactions.stream.confirm(self._recorded)
+            try:
+                self._transactions.stream.confirm(self._recorded)
+            except psycopg.Error:
+                self.close()
 
     def wait(self, seconds: float, stop: Event) -> None:
         """Return once a transaction was committed, at the latest after `seconds`, or on `stop`.
