@@ -182,7 +182,7 @@ class LogReader:
         with connect(self.dsn) as connection:
             if self._must_reopen(connection):
                 self.close()
-            self._take_turn()
+        self._take_turn()
 
     def start(self, previous: Manifest | None, store: Store) -> LogStart | None:
         """Return where the batch after `previous` begins; None if the log can't be used now.
