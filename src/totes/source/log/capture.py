@@ -72,7 +72,7 @@ class LogCapture:
         self.scan_reasons = find_scan_reasons(snapshot, previous, self._published)
         """Why a table must be scanned in this batch, by table."""
         self._quiet_seconds = log_start.quiet_seconds
-        self._decoding = log_start.reader.decoding
+        self._reader = log_start.reader
         self._snapshot = snapshot
         self._previous = previous
         self._files = files
@@ -125,7 +125,7 @@ class LogCapture:
     def _read(self, transactions: TransactionReader, until: int, quiet_seconds: float) -> None:
         withheld = []
         xmax = self._snapshot.xmax
-        with self._decoding():
+        with self._reader.decoding():
             for transaction in transactions.read(self._readable, xmax, until, quiet_seconds):
                 xid = transaction.xid
                 if not self._taken_to.sees(xid):
@@ -249,6 +249,9 @@ class LogCapture:
                 in_log = previous.in_log.model_copy(update={"class_xmin": class_xmin})
                 previous = previous.model_copy(update={"in_log": in_log})
         added, deleted = keys.find_logged_changes()
+        rows = previous.rows + added - deleted
+        if rows < 0:
+            raise self._reader.reject(f"table {table.name} would have {rows} rows")
         if not fits_change_file(previous.keys, added + deleted) and not target.truncations:
             self._define_live(keys, previous)
         self._store(table.name, target)
@@ -256,7 +259,7 @@ class LogCapture:
             update={
                 "files": (*target.stored, *truncated),
                 "of_log": True,
-                "rows": previous.rows + added - deleted,
+                "rows": rows,
                 "keys": store_live_keys(
                     self._files, table.name, keys, previous.keys, added + deleted
                 ),

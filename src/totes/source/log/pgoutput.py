@@ -8,8 +8,8 @@ PostgreSQL's documentation.
 import json
 import re
 import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from json.encoder import encode_basestring
 
@@ -29,11 +29,8 @@ _int32 = struct.Struct("!I").unpack_from
 _find_escaped = re.compile(rb'[\x00-\x1f"\\]').search
 """The bytes of UTF-8 text that JSON escapes."""
 
-type Values = list[bytes | type[Unchanged] | None]
-
-
-class Unchanged:
-    """Stands for a value in TOAST that an update did not change: the log does not have it."""
+type Values = list[bytes | None]
+"""The values of a row as JSON; None for a value in TOAST that an update did not change."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +81,11 @@ class Relation:
     columns: tuple[str, ...]
     table: SourceTable | None = None
     problem: str = ""
-    _fields: list[tuple[bytes, str]] = field(default_factory=list)
-    _key_places: list[int] = field(default_factory=list)
-    _key_fields: list[bytes] = field(default_factory=list)
-    _short_key_fields: list[bytes] = field(default_factory=list)
+    _kinds: tuple[str, ...] = ()
+    _key_places: tuple[int, ...] = ()
+    _row_format: bytes = b""
+    _key_format: bytes = b""
+    _short_key_format: bytes = b""
 
     def use(self, tables: Mapping[int, SourceTable]) -> None:
         """Decode rows as the captured table with this OID defines them."""
@@ -101,30 +99,71 @@ class Relation:
             self.problem = "the log has other columns than the table"
             return
         kinds = {column.name: column.kind for column in table.columns}
-        names = [_json_name(name) for name in self.columns]
-        self._fields = [
-            ((b"," if place else b"") + name, kinds[column])
-            for place, (name, column) in enumerate(zip(names, self.columns, strict=True))
-        ]
-        self._key_places = [self.columns.index(name) for name in table.key]
-        self._key_fields = [names[place] for place in self._key_places]
-        self._short_key_fields = [_json_name(name) for name in key_names(table)]
+        self._kinds = tuple(kinds[name] for name in self.columns)
+        self._key_places = tuple(self.columns.index(name) for name in table.key)
+        self._row_format = _json_format(self.columns)
+        self._key_format = _json_format(table.key)
+        self._short_key_format = _json_format(key_names(table))
+
+    def read_change(self, message: bytes) -> tuple[Values | None, Values | None]:
+        """Return the values before and after an Insert, Update or Delete message.
+
+        Before it, there is only the key unless all columns identify rows; None if the key is as
+        after it. In the new row, values in TOAST that the update did not change are taken from the
+        old row if the log has all of it.
+        """
+        offset, old, new = 5, None, None
+        kind = message[offset]
+        if kind in {_OLD_KEY, _OLD_ROW}:
+            old, offset = self._read_values(message, offset + 1)
+        if message[0] != DELETE:
+            new, _ = self._read_values(message, offset + 1)
+            if old is not None and kind == _OLD_ROW and None in new:
+                new = [
+                    before if value is None else value
+                    for before, value in zip(old, new, strict=True)
+                ]
+        return old, new
 
     def row_fields(self, values: Values) -> bytes:
         """Return the JSON fields of a row, without braces."""
-        parts: list[bytes] = []
-        for (name, kind), value in zip(self._fields, values, strict=True):
-            parts += name, _json_value(value, kind)
-        return b"".join(parts)
+        return self._row_format % tuple(values)
 
     def key_fields(self, values: Values) -> tuple[bytes, bytes]:
         """Return the fields of a row's key: named as its columns, and as k0, k1 and so on."""
-        json_values = [
-            _json_value(values[place], self._fields[place][1]) for place in self._key_places
-        ]
-        named = zip(self._key_fields, json_values, strict=True)
-        short = zip(self._short_key_fields, json_values, strict=True)
-        return b",".join(map(b"".join, named)), b",".join(map(b"".join, short))
+        key = tuple(values[place] for place in self._key_places)
+        return self._key_format % key, self._short_key_format % key
+
+    def _read_values(self, message: bytes, offset: int) -> tuple[Values, int]:
+        """Return the values of a row as JSON, the same as a scan prints them, and their end."""
+        offset += 2
+        values: Values = []
+        add = values.append
+        for kind in self._kinds:
+            form = message[offset]
+            if form == _TEXT:
+                (size,) = _int32(message, offset + 1)
+                offset += 5
+                value = message[offset : offset + size]
+                offset += size
+                if kind == "text":
+                    if _find_escaped(value):
+                        add(encode_basestring(value.decode()).encode())
+                    else:
+                        add(b'"%b"' % value)
+                elif kind == "integer":
+                    add(value)
+                else:
+                    add(b"true" if value == b"t" else b"false")
+            elif form == _NULL:
+                add(b"null")
+                offset += 1
+            elif form == _UNCHANGED:
+                add(None)
+                offset += 1
+            else:
+                raise ValueError(f"a value of kind {chr(form)!r} in the log")
+        return values, offset
 
 
 def read_relation(message: bytes) -> Relation:
@@ -142,53 +181,10 @@ def read_relation(message: bytes) -> Relation:
     return Relation(oid, schema, name, tuple(columns))
 
 
-@dataclass(frozen=True)
-class Change:
-    """A row's values before and after; `old` has only the key unless all columns identify rows."""
-
-    oid: int
-    old: Values | None
-    new: Values | None
-
-
-def read_change(message: bytes) -> Change:
-    """Return an Insert, Update or Delete message.
-
-    In a new row, values of TOAST that the update did not change are taken from the old row if the
-    log has all of it.
-    """
+def changed_table(message: bytes) -> int:
+    """Return the OID of the table of an Insert, Update or Delete message."""
     (oid,) = _int32(message, 1)
-    offset, old, new = 5, None, None
-    kind = message[offset]
-    if kind in {_OLD_KEY, _OLD_ROW}:
-        old, offset = _read_values(message, offset + 1)
-    if message[0] != DELETE:
-        new, _ = _read_values(message, offset + 1)
-        if old is not None and kind == _OLD_ROW and Unchanged in new:
-            new = [
-                before if value is Unchanged else value
-                for before, value in zip(old, new, strict=True)
-            ]
-    return Change(oid, old, new)
-
-
-def _read_values(message: bytes, offset: int) -> tuple[Values, int]:
-    (count,) = _int16(message, offset)
-    offset += 2
-    values: Values = []
-    for _ in range(count):
-        kind = message[offset]
-        if kind == _TEXT:
-            (size,) = _int32(message, offset + 1)
-            offset += 5
-            values.append(message[offset : offset + size])
-            offset += size
-        elif kind in {_NULL, _UNCHANGED}:
-            values.append(None if kind == _NULL else Unchanged)
-            offset += 1
-        else:
-            raise ValueError(f"a value of kind {chr(kind)!r} in the log")
-    return values, offset
+    return int(oid)
 
 
 def _read_name(message: bytes, offset: int) -> tuple[str, int]:
@@ -196,20 +192,7 @@ def _read_name(message: bytes, offset: int) -> tuple[str, int]:
     return message[offset:end].decode(), end + 1
 
 
-def _json_name(name: str) -> bytes:
-    return json.dumps(name, ensure_ascii=False).encode() + b":"
-
-
-def _json_value(value: bytes | type[Unchanged] | None, kind: str) -> bytes:
-    """Return a value as JSON, the same as a scan of the table prints it."""
-    if value is None:
-        return b"null"
-    if not isinstance(value, bytes):
-        raise TypeError("an unchanged value has no text")
-    if kind == "integer":
-        return value
-    if kind == "boolean":
-        return b"true" if value == b"t" else b"false"
-    if _find_escaped(value):
-        return encode_basestring(value.decode()).encode()
-    return b'"' + value + b'"'
+def _json_format(names: Iterable[str]) -> bytes:
+    """Return the format of JSON fields with these names, whose values follow a `%`."""
+    fields = (json.dumps(name, ensure_ascii=False).replace("%", "%%") + ":%b" for name in names)
+    return ",".join(fields).encode()

@@ -338,10 +338,14 @@ class LogReader:
         except psycopg.Error as error:
             if can_retry(error) or error.sqlstate is None:
                 raise
-            self._failure = f"the log can't be decoded: {message(error)}"
-            raise LogUnreadable(f"The log can't be decoded: {message(error)}.") from error
+            raise self.reject(message(error)) from error
         finally:
             self._read_at = time.monotonic()
+
+    def reject(self, reason: str) -> LogUnreadable:
+        """Return an error to raise, after which the next batch creates the slot again."""
+        self._failure = f"the log can't be decoded: {reason}"
+        return LogUnreadable(f"The log can't be decoded: {reason}.")
 
     def can_begin_anew(self, error: Exception) -> bool:
         """Return whether the next batch makes the slot anew, because of this error."""

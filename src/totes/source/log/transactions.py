@@ -12,11 +12,13 @@ from totes.lake.line import AT, DELETE, SEQUENCE, UPSERT, XID
 from totes.lake.manifest import MAX_LINE_BYTES
 from totes.source.catalogue import SourceTable
 from totes.source.log import pgoutput
-from totes.source.log.pgoutput import Relation, Unchanged, Values
+from totes.source.log.pgoutput import Relation
 from totes.source.log.stream import LogStream
 
 MOMENT_MARK = b"\0"
 """Stands for the moment in a transaction's lines; neither JSON nor PostgreSQL's text has it."""
+
+_MARK = MOMENT_MARK.decode()
 
 _MEMORY_BYTES = 1 << 18
 """The bytes of one table's changes in a transaction that stay in memory."""
@@ -90,13 +92,12 @@ class Transaction:
 
     _sequence: int = 0
 
-    def write(
-        self, relation: Relation, old: Values | None, new: Values | None, *, is_insert: bool
-    ) -> None:
+    def write(self, relation: Relation, message: bytes) -> None:
         """Add the line of an inserted, updated or deleted row; two if its key changed."""
         if (changes := self._changes_of(relation)) is None:
             return
-        if new is not None and Unchanged in new:
+        old, new = relation.read_change(message)
+        if new is not None and None in new:
             changes.problem = "an update left values in TOAST unchanged, and the log lacks them"
             return
         key = relation.key_fields(new) if new is not None else None
@@ -104,9 +105,9 @@ class Transaction:
         if old_key is not None and old_key != key:
             changes.deletes += 1
             self._write_line(changes, DELETE, *old_key, "delete")
-            is_insert = True
         if new is not None and key is not None:
             changes.upserts += 1
+            is_insert = message[0] == pgoutput.INSERT or old_key != key
             kind = "insert" if is_insert else "update"
             self._write_line(changes, UPSERT, relation.row_fields(new), key[1], kind)
 
@@ -118,10 +119,8 @@ class Transaction:
 
     def line_start(self, operation: str, sequence: int) -> bytes:
         """Return the start of a line, up to the first column."""
-        return (
-            f'{operation},"{XID}":"{self.xid}","{AT}":"{MOMENT_MARK.decode()}"'
-            f',"{SEQUENCE}":{sequence},'
-        ).encode()
+        start = f'{operation},"{XID}":"{self.xid}","{AT}":"{_MARK}","{SEQUENCE}":{sequence},'
+        return start.encode()
 
     def close(self) -> None:
         """Delete the temporary files."""
@@ -137,7 +136,7 @@ class Transaction:
         changes = self.changes.get(name)
         if changes is None:
             changes = self.changes[name] = TableChanges(relation.table)
-        if changes.table != relation.table:
+        if changes.table is not relation.table and changes.table != relation.table:
             changes.problem = "the table was altered in a transaction that wrote to it"
         changes.problem = changes.problem or relation.problem
         return None if changes.problem else changes
@@ -230,13 +229,7 @@ class TransactionReader:
         elif current is None:
             return None
         elif kind in {pgoutput.INSERT, pgoutput.UPDATE, pgoutput.DELETE}:
-            change = pgoutput.read_change(message)
-            current.write(
-                self._relations[change.oid],
-                change.old,
-                change.new,
-                is_insert=kind == pgoutput.INSERT,
-            )
+            current.write(self._relations[pgoutput.changed_table(message)], message)
         elif kind == pgoutput.TRUNCATE:
             for oid in pgoutput.read_truncate(message):
                 current.truncate(self._relations[oid])
