@@ -34,7 +34,6 @@ locals {
     TOTES_CAPTURE         = var.capture
     TOTES_LOG_SLOT        = var.log_slot
     TOTES_LOG_PUBLICATION = var.log_publication
-    TOTES_LOG_ALARM       = "${var.log_alarm_mb}MB"
   }
 
   # Settings and permissions of each stage. The rest of their configuration is the same.

@@ -33,7 +33,7 @@ def failures(source: ScratchSource, **settings: object) -> list[tuple[str, str]]
     return [(found.found, found.advice) for found in findings(source, **settings) if not found.ok]
 
 
-def make_slot(source: ScratchSource) -> None:
+def create_slot(source: ScratchSource) -> None:
     with session.connect(source.dsn) as connection:
         connection.execute(MAKE)
 
@@ -221,7 +221,7 @@ def test_a_publication_without_a_usable_table_is_reported(published: ScratchSour
 
 
 def test_a_slot_and_what_it_retains_are_shown(published: ScratchSource) -> None:
-    make_slot(published)
+    create_slot(published)
     published.run(INSERT_ITEMS.format(5000))
     [slot] = [finding for finding in findings(published) if finding.what == "log slot"]
     assert slot.ok
@@ -233,7 +233,7 @@ def test_a_slot_and_what_it_retains_are_shown(published: ScratchSource) -> None:
 
 
 def test_a_slot_that_retains_more_than_the_alarm_is_a_failure(published: ScratchSource) -> None:
-    make_slot(published)
+    create_slot(published)
     # A size that a test can write: the setting itself has a minimum.
     alarm = Settings.model_validate({"capture": "log"}).model_copy(update={"log_alarm": 1})
     with session.connect(published.dsn) as connection:
@@ -280,7 +280,7 @@ def test_a_lost_slot_is_reported(cluster: ClusterFactory, tmp_path: Path) -> Non
     source = create_scratch_source(server, tmp_path)
     source.run(f"{CREATE_ITEM}; {PUBLISH}")
     execute(server.dsn, "ALTER ROLE totes_ingest REPLICATION")
-    make_slot(source)
+    create_slot(source)
     write = "SELECT pg_logical_emit_message(false, '', repeat('x', 1000000)), pg_switch_wal()"
     execute(server.dsn, write, write, write, "CHECKPOINT")
     [(found, advice)] = failures(source)
@@ -331,7 +331,7 @@ def test_status_shows_the_slot(platform: Installation, published: ScratchSource)
     text, found = shown()
     assert "captured    from the log, slot totes: there is no slot yet" in text
     assert found == {**state, "problem": "there is no slot yet"}
-    make_slot(published)
+    create_slot(published)
     published.run(INSERT_ITEMS.format(5000))
     text, found = shown()
     assert "captured    from the log: slot totes is not read now, retains " in text
@@ -355,7 +355,7 @@ def test_status_is_shown_although_the_source_does_not_answer(platform: Installat
 
 
 def test_log_drop_removes_the_slot_once(platform: Installation, published: ScratchSource) -> None:
-    make_slot(published)
+    create_slot(published)
     result = platform.totes("log", "drop", "--json")
     assert json.loads(result.stdout) == {"dropped": "totes"}
     with published.open() as connection:
@@ -364,5 +364,5 @@ def test_log_drop_removes_the_slot_once(platform: Installation, published: Scrat
     again = platform.totes("log", "drop")
     assert again.exit_code == 3
     assert "There is no replication slot totes (TOTES_LOG_SLOT)." in again.stderr
-    make_slot(published)
+    create_slot(published)
     assert platform.totes("log", "drop").stdout.strip() == "Slot totes is removed."

@@ -272,7 +272,7 @@ def test_a_slot_that_is_made_while_a_table_is_altered_decodes_exactly(
 def test_tables_are_scanned_while_open_transactions_block_the_slot(
     log_source: LogSource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(reader_module, "_MAKING_SECONDS", 1.0)
+    monkeypatch.setattr(reader_module, "_CREATE_TIMEOUT_SECONDS", 1.0)
     monkeypatch.setattr(reader_module, "_PAUSE_AFTER_BLOCKED_SECONDS", 0.0)
     source = log_source
     source.run("CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1)")
@@ -415,7 +415,7 @@ def test_transaction_ids_across_the_wraparound(cluster: ClusterFactory, tmp_path
 def test_an_idle_database_in_a_busy_cluster_does_not_retain_the_log(
     log_source: LogSource, log_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_module, "_MUCH_BYTES", 1 << 20)
+    monkeypatch.setattr(reader_module, "_CONFIRM_BYTES", 1 << 20)
     source = log_source.begin_item()
     start = position(source)
     with psycopg.connect(log_server.dsn.reveal(), autocommit=True) as other:

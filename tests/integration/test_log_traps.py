@@ -16,7 +16,7 @@ from scratch_source import once
 from totes import failpoint
 from totes.errors import SourceError
 from totes.lake.manifest import manifest_path
-from totes.source.log import making
+from totes.source.log import slot_creation
 from totes.stages.ingest import AcceptOptions, ingest
 
 At = Callable[[str, Callable[[], None]], None]
@@ -127,7 +127,10 @@ def test_a_new_slot_waits_for_commits_that_are_not_visible_yet(
     source.run("CREATE TABLE item (id int PRIMARY KEY, n int); INSERT INTO item VALUES (1, 0)")
     source.publish("item")
     with ExitStack() as stack:
-        advance, wait = making._advance_past_creation, making._wait_for_running_transactions
+        advance, wait = (
+            slot_creation._advance_past_creation,
+            slot_creation._wait_for_running_transactions,
+        )
 
         def advance_past_commit(*arguments: Any) -> int:
             stack.enter_context(invisible_commit(source, "UPDATE item SET n = 1"))
@@ -137,8 +140,8 @@ def test_a_new_slot_waits_for_commits_that_are_not_visible_yet(
             stack.close()  # at the wait after the advance
             wait(*arguments)
 
-        monkeypatch.setattr(making, "_advance_past_creation", advance_past_commit)
-        monkeypatch.setattr(making, "_wait_for_running_transactions", wait_for_commit)
+        monkeypatch.setattr(slot_creation, "_advance_past_creation", advance_past_commit)
+        monkeypatch.setattr(slot_creation, "_wait_for_running_transactions", wait_for_commit)
         source.read_batch()
     source.run("INSERT INTO item VALUES (2, 0)")
     source.read_batch()

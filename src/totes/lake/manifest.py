@@ -188,7 +188,7 @@ class LogState(_FrozenModel):
     )
 
 
-class TableInLog(_FrozenModel):
+class LogCoverage(_FrozenModel):
     """From when on the write-ahead log has all changes of a table."""
 
     since: Count = Field(
@@ -239,7 +239,7 @@ class Table(_FrozenModel):
         description="the files contain every version, from the write-ahead log: their lines have "
         "`_at`, the moment of the commit, and `_seq`, the order within a transaction",
     )
-    in_log: TableInLog | None = Field(
+    log_coverage: LogCoverage | None = Field(
         default=None, description="None if the log does not have all changes of the table"
     )
     rates: RatesState | None = Field(

@@ -125,6 +125,12 @@ def snapshot_xmax(snapshot: str) -> int:
     return int(snapshot.split(":")[1])
 
 
+def read_snapshot_text(connection: psycopg.Connection) -> str:
+    """Return the pg_current_snapshot() of a connection as text."""
+    [(text,)] = connection.execute("SELECT pg_current_snapshot()::text").fetchall()
+    return str(text)
+
+
 class VisibleTransactions:
     """The transactions that a pg_current_snapshot() sees, given as text: `xmin:xmax:xip,…`.
 

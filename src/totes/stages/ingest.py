@@ -8,13 +8,14 @@ manifest exists.
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from totes.config.settings import Dsn
 from totes.duckdb_engine import scratch_folder
-from totes.errors import SourceError, SourceUnavailable
+from totes.errors import LogUnreadable, SourceError
 from totes.failpoint import reach
 from totes.lake.log import (
     check_number_unused,
@@ -39,6 +40,7 @@ from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress
 from totes.rates import RateFeed, RatesUpdate
 from totes.source.catalogue import CaptureScope, SourceTable
+from totes.source.log.slot import format_lsn, parse_lsn
 from totes.source.snapshot import Snapshot, open_snapshot, snapshot_xmax
 
 if TYPE_CHECKING:
@@ -94,33 +96,50 @@ def ingest(  # noqa: PLR0913  source, store and the options of the command
     changes. Raises SourceError if the source can't be read, or if it needs an option of `accept`.
     """
     while True:
-        if log_reader:
-            log_reader.take_turn()
-        # Read before the snapshot: a source whose clock is behind the batch's is then a different
-        # source, and not a snapshot that is older than a concurrent batch.
-        previous = read_newest_manifest(store)
-        if rates:
-            rates.refresh(_rates_state(previous[0]) if previous else None)
-        log_start = log_reader.start(previous and previous[0], store) if log_reader else None
         try:
-            with open_snapshot(source, scope) as snapshot:
+            with open_capture(source, store, scope, rates, log_reader) as capture:
                 result = capture_batch(
-                    snapshot,
-                    store,
-                    previous,
-                    rates=rates,
-                    log_start=log_start,
-                    accept=accept,
-                    progress=progress,
+                    capture, store, rates=rates, accept=accept, progress=progress
                 )
-        except SourceUnavailable as error:
-            if not (log_reader and log_reader.can_begin_anew(error)):
-                raise
-            log.warning("%s The replication slot is made anew, and the tables are scanned.", error)
+        except LogUnreadable as error:
+            log.warning("%s The replication slot is re-created and all tables are scanned.", error)
             continue
         if result is not None:
             return result
         log.info("Another ingest has published the next batch: starting again after that batch.")
+
+
+@dataclass(frozen=True)
+class OpenCapture:
+    """An open snapshot of the source; the newest batch, with its digest; where the log begins.
+
+    Without `log_start`, all tables are scanned.
+    """
+
+    snapshot: Snapshot
+    last: tuple[Manifest, str] | None
+    log_start: "LogStart | None"
+
+
+@contextmanager
+def open_capture(
+    source: Dsn,
+    store: Store,
+    scope: CaptureScope,
+    rates: RateFeed | None = None,
+    log_reader: "LogReader | None" = None,
+) -> Iterator[OpenCapture]:
+    """Open a capture of the batch that follows the newest one."""
+    if log_reader:
+        log_reader.take_turn()
+    # Read before the snapshot: a source whose clock is behind the batch's is then a different
+    # source, and not a snapshot that is older than a concurrent batch.
+    last = read_newest_manifest(store)
+    if rates:
+        rates.refresh(_rates_state(last[0]) if last else None)
+    log_start = log_reader.start(last and last[0], store) if log_reader else None
+    with open_snapshot(source, scope) as snapshot:
+        yield OpenCapture(snapshot, last, log_start)
 
 
 def read_newest_manifest(store: Store) -> tuple[Manifest, str] | None:
@@ -129,42 +148,34 @@ def read_newest_manifest(store: Store) -> tuple[Manifest, str] | None:
     return read_manifest(store, number) if number else None
 
 
-def capture_batch(  # noqa: PLR0913  as `ingest`
-    snapshot: Snapshot,
+def capture_batch(
+    capture: OpenCapture,
     store: Store,
-    last: tuple[Manifest, str] | None,
     *,
     rates: RateFeed | None = None,
-    log_start: "LogStart | None" = None,
     accept: AcceptOptions = AcceptOptions(),
     progress: Progress = NO_PROGRESS,
 ) -> IngestResult | None:
-    """Publish the batch after `last` from an open snapshot.
-
-    `log_start` is what `LogReader.start` returned before the snapshot was taken; without it, all
-    tables are scanned. Return None if another process published that batch first.
-    """
+    """Publish the batch of an open capture; None if another process published it first."""
+    result = None
     try:
-        result = _capture_batch(snapshot, store, last, rates, log_start, accept, progress)
-    except BaseException:
-        if log_start:
-            log_start.reader.close()
-        raise
-    if result is None and log_start:
-        log_start.reader.close()  # the slot has it again from the position that is confirmed
+        result = _capture_batch(capture, store, rates, accept, progress)
+    finally:
+        # What was read and not published is read again, from the position that is confirmed.
+        if result is None and capture.log_start:
+            capture.log_start.reader.close()
     return result
 
 
-def _capture_batch(  # noqa: PLR0913, PLR0917  as `capture_batch`
-    snapshot: Snapshot,
+def _capture_batch(
+    capture: OpenCapture,
     store: Store,
-    last: tuple[Manifest, str] | None,
     rates: RateFeed | None,
-    log_start: "LogStart | None",
     accept: AcceptOptions,
     progress: Progress,
 ) -> IngestResult | None:
-    previous, digest = last or (None, None)
+    snapshot, log_start = capture.snapshot, capture.log_start
+    previous, digest = capture.last or (None, None)
     batch = previous.batch + 1 if previous else 1
     progress.start("ingest", batch=batch)
     is_different = previous is not None and is_different_source(previous, snapshot)
@@ -216,7 +227,7 @@ def _capture_batch(  # noqa: PLR0913, PLR0917  as `capture_batch`
         format=LOG_FORMAT if any(table.of_log for table in tables) else FORMAT,
         batch=batch,
         previous=digest,
-        captured_at=captured.find_moment(captured_at, has_rates=bool(update)),
+        captured_at=captured.capture_time(captured_at, has_rates=bool(update)),
         snapshot=captured.snapshot,
         identity=snapshot.identity,
         tables=(*tables, *rates_tables),
@@ -230,7 +241,7 @@ def _capture_batch(  # noqa: PLR0913, PLR0917  as `capture_batch`
         return None
     reach("ingest.published")
     if log_start and manifest.log:
-        log_start.reader.confirm(manifest.log.position)
+        log_start.reader.confirm(parse_lsn(manifest.log.position))
         reach("ingest.confirmed")
     return IngestResult(
         manifest,
@@ -257,7 +268,7 @@ class _CapturedTables:
         """Whether the batch has everything that the capture's snapshot sees."""
         return self.logged is None or self.logged.is_complete
 
-    def find_moment(self, taken_at: datetime, *, has_rates: bool) -> datetime:
+    def capture_time(self, taken_at: datetime, *, has_rates: bool) -> datetime:
         """Return the capture time of the batch: that of its last transaction if it is all log."""
         if self.logged is None or not self.logged.taken:
             return taken_at
@@ -282,18 +293,18 @@ def _capture_tables(  # noqa: PLR0913  as `capture_batch`
     if previous and log_start and log_start.transactions:
         from totes.source.log.capture import LogCapture
 
-        logged = LogCapture(snapshot, previous, log_start, files, progress)
-        logged.read(log_start.transactions)
-        reach("ingest.log-read")
-        tables = logged.store_tables()
-        reach("ingest.log-stored")
+        with closing(LogCapture(snapshot, previous, log_start, files, progress)) as logged:
+            logged.read(log_start.transactions)
+            reach("ingest.log-read")
+            tables = logged.store_tables()
+            reach("ingest.log-stored")
     to_scan = [table for table in snapshot.catalogue.tables if table.name not in tables]
     if to_scan:
         from totes.source.capture import Capture
 
         capture = Capture(snapshot, files, accept_deletes=accept_deletes, progress=progress)
         scanned = capture.capture_tables(to_scan, previous, everything=everything)
-        tables |= _add_in_log(scanned, snapshot, previous, log_start)
+        tables |= _add_log_coverage(scanned, snapshot, previous, log_start)
     return _CapturedTables(
         tables=tuple(tables[name] for name in sorted(tables)),
         scanned=frozenset(table.name for table in to_scan),
@@ -302,7 +313,7 @@ def _capture_tables(  # noqa: PLR0913  as `capture_batch`
     )
 
 
-def _add_in_log(
+def _add_log_coverage(
     scanned: Iterable[Table],
     snapshot: Snapshot,
     previous: Manifest | None,
@@ -310,12 +321,13 @@ def _add_in_log(
 ) -> dict[str, Table]:
     """Return scanned tables by name, with what the next batch needs to read them from the log."""
     if log_start:
-        in_log = log_start.describe_tables(snapshot, previous)
+        coverage = log_start.describe_coverage(snapshot, previous)
     else:  # a later batch may continue where the log was read to
         entries = previous.source_tables if previous else ()
-        in_log = {table.name: table.in_log for table in entries}
+        coverage = {table.name: table.log_coverage for table in entries}
     return {
-        table.name: table.model_copy(update={"in_log": in_log.get(table.name)}) for table in scanned
+        table.name: table.model_copy(update={"log_coverage": coverage.get(table.name)})
+        for table in scanned
     }
 
 
@@ -328,7 +340,7 @@ def _log_state(
         return before and before.model_copy(update={"ahead": (), "gap": None})
     return LogState(
         slot=log_start.reader.slot,
-        position=log_start.position,
+        position=format_lsn(log_start.position),
         ahead=logged.ahead if logged else (),
         gap=log_start.gap,
     )
@@ -353,11 +365,11 @@ def _record_no_changes(
         max(previous.captured_at, heartbeat.checked_at) if heartbeat else previous.captured_at
     )
     is_due = now - last_checked_at >= HEARTBEAT_INTERVAL
-    if is_complete and (is_due or (log_start and log_start.retains_much)):
+    if is_complete and (is_due or (log_start and log_start.should_confirm)):
         heartbeat = Heartbeat(
             batch=previous.batch,
             checked_at=now,
-            position=log_start.position if log_start else None,
+            position=format_lsn(log_start.position) if log_start else None,
         )
         reach("ingest.before-heartbeat")
         store.create(heartbeat_path(heartbeat), heartbeat.model_dump_json().encode())
@@ -433,8 +445,8 @@ def _is_unchanged(previous: Manifest, seen: str | None, snapshot: Snapshot) -> b
 
 
 def _has_changes(previous: Manifest, tables: tuple[Table, ...]) -> bool:
-    in_log = {table.name: table.in_log for table in previous.source_tables}
-    if any(table.in_log != in_log.get(table.name) for table in tables):
+    log_coverage = {table.name: table.log_coverage for table in previous.source_tables}
+    if any(table.log_coverage != log_coverage.get(table.name) for table in tables):
         return True  # otherwise each later batch would scan the table
     # A table without a primary key that was emptied is captured whole, and has no files.
     return _fingerprints(previous.source_tables) != _fingerprints(tables) or any(

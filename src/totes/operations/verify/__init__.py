@@ -26,8 +26,8 @@ from totes.config.settings import Dsn
 from totes.errors import WarehouseError
 from totes.operations.verify import queries
 from totes.progress import NO_PROGRESS, Progress
-from totes.source.snapshot import Snapshot, open_snapshot
-from totes.stages.ingest import capture_batch, read_newest_manifest
+from totes.source.snapshot import Snapshot
+from totes.stages.ingest import capture_batch, open_capture
 from totes.stages.load import load
 from totes.stages.runner import Pipeline
 from totes.stages.transform import transform
@@ -112,22 +112,15 @@ def verify(pipeline: Pipeline, progress: Progress = NO_PROGRESS) -> VerifyResult
         check_schema(warehouse, pipeline.star)  # before anything is captured
     for _ in range(ATTEMPTS):
         reader = pipeline.log_reader
-        if reader:
-            reader.take_turn()
-        last = read_newest_manifest(pipeline.ingestion)
-        log_start = reader.start(last and last[0], pipeline.ingestion) if reader else None
-        with open_snapshot(pipeline.source, pipeline.scope) as snapshot:
+        with open_capture(
+            pipeline.source, pipeline.ingestion, pipeline.scope, pipeline.rates, reader
+        ) as capture:
             captured = capture_batch(
-                snapshot,
-                pipeline.ingestion,
-                last,
-                rates=pipeline.rates,
-                log_start=log_start,
-                progress=progress,
+                capture, pipeline.ingestion, rates=pipeline.rates, progress=progress
             )
             if captured is None or not captured.is_complete:
                 continue
-            batch = captured.batch or (last[0] if last else None)
+            batch = captured.batch or (capture.last[0] if capture.last else None)
             if batch is None:
                 raise AssertionError  # an empty store always gets its first batch
             for _ in transform(
@@ -144,7 +137,7 @@ def verify(pipeline: Pipeline, progress: Progress = NO_PROGRESS) -> VerifyResult
                 if loaded == batch.batch:
                     rows = max(table.rows for table in batch.source_tables)
                     buckets = max(_MIN_BUCKETS, rows // _BUCKET_ROWS)
-                    comparison = _Comparison(pipeline.star, snapshot, warehouse, buckets)
+                    comparison = _Comparison(pipeline.star, capture.snapshot, warehouse, buckets)
                     result = VerifyResult(batch.batch, tuple(comparison.compare_tables(progress)))
                     _record(result, pipeline.warehouse)
                     return result

@@ -6,7 +6,7 @@ were read from the log or scanned, and the next batch can use the other way.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,11 +23,16 @@ from totes.source.catalogue import SourceTable
 from totes.source.files import BatchFiles
 from totes.source.key_files import fits_change_file, store_live_keys
 from totes.source.keys import TableKeys
-from totes.source.log.publication import PublishedTable
+from totes.source.log.coverage import find_scan_reasons
 from totes.source.log.reader import PATIENT_SECONDS, LogStart
 from totes.source.log.slot import parse_lsn
-from totes.source.log.transactions import MOMENT_MARK, TableChanges, Transaction, TransactionReader
-from totes.source.snapshot import Snapshot, VisibleTransactions, snapshot_xmin
+from totes.source.log.transactions import (
+    COMMIT_TIME_MARK,
+    TableChanges,
+    Transaction,
+    TransactionReader,
+)
+from totes.source.snapshot import Snapshot, VisibleTransactions
 
 _TICK = timedelta(microseconds=1)
 
@@ -71,7 +76,6 @@ class LogCapture:
         self._published = log_start.read_publication(snapshot)
         self.scan_reasons = find_scan_reasons(snapshot, previous, self._published)
         """Why a table must be scanned in this batch, by table."""
-        self._quiet_seconds = log_start.quiet_seconds
         self._reader = log_start.reader
         self._snapshot = snapshot
         self._previous = previous
@@ -111,7 +115,7 @@ class LogCapture:
         until = parse_lsn(text)
         if until % block_size <= _MAX_HEADER_BYTES:
             until -= until % block_size  # the last record may end where its page does
-        self._read(transactions, until, self._quiet_seconds)
+        self._read(transactions, until, self._reader.quiet_seconds)
         if not self.is_complete and (self.scan_reasons or any(self._altered_tables())):
             self._read(transactions, until, PATIENT_SECONDS)
             if not self.is_complete:
@@ -141,8 +145,11 @@ class LogCapture:
     def _altered_tables(self) -> Iterator[str]:
         """Yield the tables that may have been altered without a trace in what was read."""
         for name in self._current.keys() - self.scan_reasons.keys():
-            in_log, class_xmin = self._entry(name).in_log, self._published[name].class_xmin
-            is_same = in_log is not None and in_log.class_xmin == class_xmin
+            log_coverage, class_xmin = (
+                self._entry(name).log_coverage,
+                self._published[name].class_xmin,
+            )
+            is_same = log_coverage is not None and log_coverage.class_xmin == class_xmin
             if not (is_same or class_xmin in self._truncated_by.get(name, ())):
                 yield name
 
@@ -169,6 +176,12 @@ class LogCapture:
             else:
                 self._write(name, transaction, changes, moment)
 
+    def close(self) -> None:
+        """Close the files, if they were not stored."""
+        for target in self._lines.values():
+            target.lines.close()
+            target.keys.close()
+
     def _scan(self, name: str, reason: str) -> None:
         self.scan_reasons[name] = reason
         if (target := self._lines.pop(name, None)) is not None:
@@ -186,7 +199,7 @@ class LogCapture:
         mark = moment.encode()
         for file, spool in ((target.lines, changes.lines), (target.keys, changes.keys)):
             for block in spool.blocks():
-                file.write(block.replace(MOMENT_MARK, mark))
+                file.write(block.replace(COMMIT_TIME_MARK, mark))
         target.counts.update(rows=changes.upserts + changes.deletes, deletes=changes.deletes)
         self._progress.advance(changes.upserts + changes.deletes)
         target.truncations += ((transaction, moment, place) for place in changes.truncations)
@@ -239,15 +252,17 @@ class LogCapture:
         for transaction, moment, place in target.truncations:
             lines = self._files.new_path("jsonl")
             if deletes := keys.add_truncation(moment, place):
-                start = transaction.line_start(DELETE, place).replace(MOMENT_MARK, moment.encode())
+                start = transaction.line_start(DELETE, place).replace(
+                    COMMIT_TIME_MARK, moment.encode()
+                )
                 keys.write_deletes(lines, start.decode())
                 truncated.append(
                     self._files.put_lines(table.name, lines, rows=deletes, deletes=deletes)
                 )
-            if previous.in_log:
+            if previous.log_coverage:
                 class_xmin = transaction.xid % (1 << 32)
-                in_log = previous.in_log.model_copy(update={"class_xmin": class_xmin})
-                previous = previous.model_copy(update={"in_log": in_log})
+                log_coverage = previous.log_coverage.model_copy(update={"class_xmin": class_xmin})
+                previous = previous.model_copy(update={"log_coverage": log_coverage})
         added, deleted = keys.find_logged_changes()
         rows = previous.rows + added - deleted
         if rows < 0:
@@ -272,23 +287,3 @@ class LogCapture:
             [self._files.fetch(file) for file in previous.keys if file.kind == "base"],
             [self._files.fetch(file) for file in previous.keys if file.kind == "change"],
         )
-
-
-def find_scan_reasons(
-    snapshot: Snapshot, previous: Manifest, published: Mapping[str, PublishedTable]
-) -> dict[str, str]:
-    """Return why the log can't have all changes of a table since a batch, by table."""
-    reasons = {}
-    for table in snapshot.catalogue.tables:
-        entry, now = previous.table(table.name), published[table.name]
-        if now.reason:
-            reasons[table.name] = now.reason
-        elif entry is None or entry.key != table.key or entry.fingerprint != table.fingerprint:
-            reasons[table.name] = "it is new, or was altered"
-        elif entry.unreadable:
-            reasons[table.name] = "it has values that can't be read"
-        elif entry.in_log is None or entry.in_log.definition != now.definition:
-            reasons[table.name] = "it was added to the publication, or altered"
-        elif snapshot_xmin(previous.snapshot) < entry.in_log.since:
-            reasons[table.name] = "transactions are running that may have begun before that"
-    return reasons

@@ -76,8 +76,6 @@ class Relation:
     """
 
     oid: int
-    schema: str
-    name: str
     columns: tuple[str, ...]
     table: SourceTable | None = None
     problem: str = ""
@@ -169,8 +167,8 @@ class Relation:
 def read_relation(message: bytes) -> Relation:
     """Return a Relation message, which precedes the first change of a table."""
     (oid,) = _int32(message, 1)
-    schema, offset = _read_name(message, 5)
-    name, offset = _read_name(message, offset)
+    _, offset = _read_name(message, 5)  # the schema
+    _, offset = _read_name(message, offset)
     (count,) = _int16(message, offset + 1)
     offset += 3
     columns = []
@@ -178,7 +176,7 @@ def read_relation(message: bytes) -> Relation:
         column, offset = _read_name(message, offset + 1)
         columns.append(column)
         offset += 8
-    return Relation(oid, schema, name, tuple(columns))
+    return Relation(oid, tuple(columns))
 
 
 def changed_table(message: bytes) -> int:

@@ -6,7 +6,7 @@ advisory lock in the source; a process that reads continuously gives its turn to
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,24 +16,23 @@ import psycopg
 from psycopg import errors, sql
 
 from totes.config.settings import Dsn
-from totes.errors import SourceError, SourceUnavailable
+from totes.errors import LogUnreadable, SourceError, SourceUnavailable
 from totes.lake.log import find_last_heartbeat
-from totes.lake.manifest import Manifest, Table, TableInLog
+from totes.lake.manifest import LogCoverage, Manifest
 from totes.lake.store import Store
 from totes.postgres.session import SOURCE, Session, open_session
 from totes.postgres.sqlstate import can_retry, message
-from totes.source.catalogue import SourceTable
-from totes.source.log.making import SlotBlocked, make_slot
+from totes.source.log.coverage import BeforeSlot, describe_coverage
 from totes.source.log.publication import (
     PublishedTable,
-    read_definitions,
     read_publication,
 )
-from totes.source.log.slot import SlotState, format_lsn, parse_lsn, read_slot
+from totes.source.log.slot import SlotState, parse_lsn, read_slot
+from totes.source.log.slot_creation import SlotBlocked, create_slot
 from totes.source.log.stream import LogStream
 from totes.source.log.transactions import TransactionReader
 from totes.source.session import SETTINGS, connect, source_errors
-from totes.source.snapshot import Snapshot, snapshot_xmax
+from totes.source.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ _TURN_TIMEOUT = "60s"
 _BUSY_SECONDS = 15.0
 """How long a slot may stay in use after its reader was killed: 10 seconds (wal_sender_timeout)."""
 
-_MAKING_SECONDS = 5.0
+_CREATE_TIMEOUT_SECONDS = 5.0
 
 _PAUSE_AFTER_BLOCKED_SECONDS = 60.0
 
@@ -61,11 +60,7 @@ _STALE_SECONDS = 8.0
 """After a longer silence the stream is opened again: the server may have ended it."""
 
 
-_MUCH_BYTES = 64 << 20
-
-
-class LogUnreadable(SourceUnavailable):
-    """The log can't be decoded; the next batch creates the slot again."""
+_CONFIRM_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -74,78 +69,38 @@ class LogStart:
 
     Without `transactions`, the log has nothing before the batch: the batch scans all tables, and
     the log continues after it. `gap` says why versions before this batch are missing. `recorded` is
-    the position up to which the lake has all changes. `before` is what was known before the slot
-    was created, if it was created for this batch.
+    the position up to which the lake has all changes. `before_slot` is given if the slot was
+    created for this batch.
     """
 
     reader: "LogReader"
-    quiet_seconds: float
     recorded: int
     transactions: TransactionReader | None
     gap: str | None = None
-    before: "_BeforeSlot | None" = None
+    before_slot: BeforeSlot | None = None
 
     @property
-    def position(self) -> str:
-        """The position up to which all transactions were read, as PostgreSQL prints it."""
+    def position(self) -> int:
+        """The position up to which all transactions were read."""
         read = self.transactions.settled_position if self.transactions else 0
-        return format_lsn(max(self.recorded, read))
+        return max(self.recorded, read)
 
     @property
-    def retains_much(self) -> bool:
+    def should_confirm(self) -> bool:
         """Whether the server keeps much of the log that has been read."""
-        return parse_lsn(self.position) - self.recorded >= _MUCH_BYTES
+        return self.position - self.recorded >= _CONFIRM_BYTES
 
     def read_publication(self, snapshot: Snapshot) -> dict[str, PublishedTable]:
         """Return what the publication has of the snapshot's tables."""
         tables = snapshot.catalogue.tables
         return read_publication(snapshot.connection, self.reader.publication, tables)
 
-    def describe_tables(
+    def describe_coverage(
         self, snapshot: Snapshot, previous: Manifest | None
-    ) -> dict[str, TableInLog | None]:
-        """Return for each table from when on the log has all of its changes.
-
-        The tables were scanned in the snapshot: a later transaction sees the publication as the
-        snapshot does, or one that differs.
-        """
+    ) -> dict[str, LogCoverage | None]:
+        """Return for each table of a snapshot from when on the log has all of its changes."""
         published = self.read_publication(snapshot)
-        entries = {table.name: table for table in previous.tables} if previous else {}
-        return {
-            table.name: self._describe(
-                table, entries.get(table.name), published[table.name], snapshot
-            )
-            for table in snapshot.catalogue.tables
-        }
-
-    def _describe(
-        self,
-        table: SourceTable,
-        previous: Table | None,
-        now: PublishedTable,
-        snapshot: Snapshot,
-    ) -> TableInLog | None:
-        if now.reason:
-            return None
-        since = snapshot.xmax
-        last = previous.in_log if previous and previous.fingerprint == table.fingerprint else None
-        if last is not None and last.definition == now.definition:
-            since = last.since
-        elif self.before and self.before.definitions.get(table.oid) == now.definition:
-            since = self.before.xmax
-        return TableInLog(since=since, definition=now.definition, class_xmin=now.class_xmin)
-
-
-@dataclass(frozen=True)
-class _BeforeSlot:
-    """What was known before a slot was created.
-
-    `definitions` are those of the tables by OID. All transactions below `xmax` had ended, and were
-    visible, when the slot was there.
-    """
-
-    definitions: Mapping[int, str]
-    xmax: int
+        return describe_coverage(snapshot, previous, published, self.before_slot)
 
 
 class LogReader:
@@ -198,7 +153,7 @@ class LogReader:
 
     def _start(self, previous: Manifest | None, store: Store) -> LogStart | None:
         with connect(self.dsn) as connection:
-            if not self._is_usable(connection, previous):
+            if not (self._is_usable(connection, previous) and self._has_publication(connection)):
                 self.close()
                 return None
             state = read_slot(connection, self.slot)
@@ -211,35 +166,39 @@ class LogReader:
                 gap = _find_gap(state, recorded) or self._open_stream()
                 self._recorded = recorded or 0
             if gap is None:
-                return LogStart(self, self.quiet_seconds, self._recorded, self._transactions)
+                return LogStart(self, self._recorded, self._transactions)
             return self._make_slot(connection, gap, previous)
 
     def _is_usable(self, connection: psycopg.Connection, previous: Manifest | None) -> bool:
-        """Return whether the log can be used; SourceError if the server does not permit it."""
-        [(is_standby, system, database, has_publication)] = connection.execute(
+        """Return whether the log can be used; SourceError if the server is a standby."""
+        [(is_standby, system, database)] = connection.execute(
             "SELECT pg_is_in_recovery(), (SELECT system_identifier FROM pg_control_system())::text,"
-            " (SELECT oid FROM pg_database WHERE datname = current_database())::bigint,"
-            " EXISTS (SELECT FROM pg_publication WHERE pubname = %s)",
-            [self.publication],
+            " (SELECT oid FROM pg_database WHERE datname = current_database())::bigint"
         ).fetchall()
         if is_standby:
             raise SourceError(
                 f"The source {self.dsn} is a standby, and TOTES_CAPTURE=log reads the log of the "
                 "primary server: use its address, or set TOTES_CAPTURE=scan."
             )
-        if previous is not None and (system, database) != (
+        # The capture reports or accepts a different source.
+        return previous is None or (system, database) == (
             previous.identity.system_identifier,
             previous.identity.database_oid,
-        ):
-            return False  # a different source: the capture reports or accepts it
-        if not has_publication and time.monotonic() >= self._next_attempt:
+        )
+
+    def _has_publication(self, connection: psycopg.Connection) -> bool:
+        """Return whether the publication exists; if not, log a warning now and then."""
+        query = "SELECT FROM pg_publication WHERE pubname = %s"
+        if connection.execute(query, [self.publication]).fetchone() is not None:
+            return True
+        if time.monotonic() >= self._next_attempt:
             self._next_attempt = time.monotonic() + _PAUSE_AFTER_BLOCKED_SECONDS
             log.warning(
                 "The source has no publication %s: the tables are scanned. `totes check` prints "
                 "the statement that creates it.",
                 self.publication,
             )
-        return bool(has_publication)
+        return False
 
     def _must_reopen(self, connection: psycopg.Connection) -> bool:
         """Return whether the server may have ended the stream, or another process waits."""
@@ -282,8 +241,8 @@ class LogReader:
             )
         except errors.LockNotAvailable:
             raise SourceUnavailable(
-                f"Another process has read the replication slot {self.slot} for {_TURN_TIMEOUT} "
-                "without a pause: try again, or stop it."
+                f"Another process has held replication slot {self.slot} for {_TURN_TIMEOUT}: try "
+                "again, or stop it."
             ) from None
 
     def _open_stream(self) -> str | None:
@@ -313,12 +272,9 @@ class LogReader:
         if time.monotonic() < self._next_attempt:
             self.close()
             return None
-        before = _BeforeSlot(
-            read_definitions(connection, self.publication),
-            snapshot_xmax(_read_snapshot(connection)),
-        )
+        before_slot = BeforeSlot.read(connection, self.publication)
         try:
-            position = make_slot(connection, self.slot, _MAKING_SECONDS)
+            position = create_slot(connection, self.slot, _CREATE_TIMEOUT_SECONDS)
         except SlotBlocked as error:
             log.warning("%s", error)
             self._next_attempt = time.monotonic() + _PAUSE_AFTER_BLOCKED_SECONDS
@@ -328,7 +284,7 @@ class LogReader:
         if failure := self._open_stream():
             raise SourceUnavailable(f"The new replication slot can't be used: {failure}.")
         had_log = previous is not None and previous.log is not None
-        return LogStart(self, self.quiet_seconds, position, None, gap if had_log else None, before)
+        return LogStart(self, position, None, gap if had_log else None, before_slot)
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
@@ -347,16 +303,12 @@ class LogReader:
         self._failure = f"the log can't be decoded: {reason}"
         return LogUnreadable(f"The log can't be decoded: {reason}.")
 
-    def can_begin_anew(self, error: Exception) -> bool:
-        """Return whether the next batch makes the slot anew, because of this error."""
-        return isinstance(error, LogUnreadable) and self._failure is not None
-
-    def confirm(self, position: str) -> None:
+    def confirm(self, position: int) -> None:
         """Let the server remove the log up to a position that the lake has recorded.
 
         If the stream has ended meanwhile, a later batch does it.
         """
-        self._recorded = parse_lsn(position)
+        self._recorded = position
         if self._transactions is not None:
             try:
                 self._transactions.stream.confirm(self._recorded)
@@ -415,11 +367,6 @@ def _recorded_position(previous: Manifest | None, store: Store, now: datetime) -
     if heartbeat is not None and heartbeat.position is not None:
         positions.append(heartbeat.position)
     return max(map(parse_lsn, positions))
-
-
-def _read_snapshot(connection: psycopg.Connection) -> str:
-    [(text,)] = connection.execute("SELECT pg_current_snapshot()::text").fetchall()
-    return str(text)
 
 
 def _clock(connection: psycopg.Connection) -> datetime:

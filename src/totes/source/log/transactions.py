@@ -15,10 +15,10 @@ from totes.source.log import pgoutput
 from totes.source.log.pgoutput import Relation
 from totes.source.log.stream import LogStream
 
-MOMENT_MARK = b"\0"
+COMMIT_TIME_MARK = b"\0"
 """Stands for the moment in a transaction's lines; neither JSON nor PostgreSQL's text has it."""
 
-_MARK = MOMENT_MARK.decode()
+_MARK = COMMIT_TIME_MARK.decode()
 
 _MEMORY_BYTES = 1 << 18
 """The bytes of one table's changes in a transaction that stay in memory."""
@@ -62,12 +62,11 @@ class Spool:
 class TableChanges:
     """What a transaction wrote to one table, as it was defined in `table`.
 
-    `lines` are lines of an ingestion file, with MOMENT_MARK instead of the moment. `keys` has a
-    JSON line for each of them, in the same order: the key columns as k0, k1, …, `at`, `seq`, and
-    `op`: insert, update or delete, as if a changed key were a deletion and an insertion.
-    `truncations` are the places in the order of the transaction's
-    changes at which the table was emptied. `problem` says why the log does not have all changes;
-    it is empty if it has.
+    `lines` are lines of an ingestion file, with COMMIT_TIME_MARK for the commit time. `keys` has
+    a JSON line for each of them, in the same order: the key columns as k0, k1, …, `at`, `seq`, and
+    `op`, which is insert, update or delete. A changed key is written as a delete and an insert.
+    `truncations` are the places of truncations in the order of the transaction's changes.
+    `problem` says why the log does not have all changes; it is empty if it has.
     """
 
     table: SourceTable
@@ -81,12 +80,11 @@ class TableChanges:
 
 @dataclass
 class Transaction:
-    """A committed transaction: its 64-bit id, and where its commit record starts and ends."""
+    """A committed transaction: its 64-bit id, and where its commit record starts."""
 
     xid: int
     committed_at: datetime
     position: int = 0
-    end: int = 0
     changes: dict[str, TableChanges] = field(default_factory=dict)
     """By table; without the tables that are not captured from the log."""
 
@@ -151,7 +149,7 @@ class Transaction:
         changes.lines.append(self.line_start(operation, self._sequence) + fields + b"}\n")
         changes.keys.append(
             b'{%b,"at":"%b","seq":%d,"op":"%b"}\n'
-            % (key, MOMENT_MARK, self._sequence, kind.encode())
+            % (key, COMMIT_TIME_MARK, self._sequence, kind.encode())
         )
 
 
@@ -235,7 +233,7 @@ class TransactionReader:
                 current.truncate(self._relations[oid])
         elif kind == pgoutput.COMMIT:
             commit = pgoutput.read_commit(message)
-            current.position, current.end = commit.position, commit.end
+            current.position = commit.position
             self.stream.position = max(self.stream.position, commit.end)
             self._current = None
             return current

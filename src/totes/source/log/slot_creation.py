@@ -15,14 +15,13 @@ from psycopg import errors, sql
 
 from totes.errors import SourceError, SourceUnavailable
 from totes.source.log.slot import (
+    PLUGIN,
     drop_slot,
     find_blockers,
     read_slot,
     retention_problem,
 )
-from totes.source.snapshot import snapshot_xmax, snapshot_xmin
-
-_PLUGIN = "pgoutput"
+from totes.source.snapshot import read_snapshot_text, snapshot_xmax, snapshot_xmin
 
 _POLL_SECONDS = 0.05
 
@@ -33,7 +32,7 @@ class SlotBlocked(SourceUnavailable):
     """Open transactions of the source delay the creation of a slot."""
 
 
-def make_slot(connection: psycopg.Connection, name: str, seconds: float) -> int:
+def create_slot(connection: psycopg.Connection, name: str, seconds: float) -> int:
     """Create a slot, and return its position; an unused slot of this name is replaced.
 
     Raises SlotBlocked if that takes longer than `seconds`; then there is no slot. Raises
@@ -72,13 +71,13 @@ def make_slot(connection: psycopg.Connection, name: str, seconds: float) -> int:
 def _create(connection: psycopg.Connection, name: str, seconds: float) -> None:
     with connection.transaction():
         _set_timeout(connection, f"{seconds:.0f}s")
-        connection.execute("SELECT pg_create_logical_replication_slot(%s, %s)", [name, _PLUGIN])
+        connection.execute("SELECT pg_create_logical_replication_slot(%s, %s)", [name, PLUGIN])
 
 
 def _wait_for_running_transactions(connection: psycopg.Connection, deadline: float) -> None:
     """Wait until all transactions that are running now have ended."""
-    xmax = snapshot_xmax(_snapshot(connection))
-    while snapshot_xmin(_snapshot(connection)) < xmax:
+    xmax = snapshot_xmax(read_snapshot_text(connection))
+    while snapshot_xmin(read_snapshot_text(connection)) < xmax:
         _pause(deadline)
 
 
@@ -107,7 +106,7 @@ def _log_running_transactions(connection: psycopg.Connection, name: str) -> None
         _set_timeout(connection, _NUDGE_TIMEOUT)
         connection.execute(
             "SELECT pg_create_logical_replication_slot(%s, %s, temporary => true)",
-            [name, _PLUGIN],
+            [name, PLUGIN],
         )
     with suppress(errors.UndefinedObject):
         connection.execute("SELECT pg_drop_replication_slot(%s)", [name])
@@ -126,11 +125,6 @@ def _positions(connection: psycopg.Connection, name: str) -> tuple[int, int]:
     if slot is None or slot.restart is None or slot.confirmed is None:
         raise SourceUnavailable(f"The replication slot {name} was dropped while it was created.")
     return slot.restart, slot.confirmed
-
-
-def _snapshot(connection: psycopg.Connection) -> str:
-    [(text,)] = connection.execute("SELECT pg_current_snapshot()::text").fetchall()
-    return str(text)
 
 
 def _pause(deadline: float) -> None:
