@@ -4,6 +4,7 @@ TotesError
  ├─ UsageError      2  wrong usage or settings
  ├─ SourceError     3  the source: not readable, or not the database of the last batch
  │   └─ SourceUnavailable     unreachable or locked, temporarily
+ │       ├─ LogBehind         its write-ahead log does not reach the snapshot yet
  │       └─ LogUnreadable     its write-ahead log can't be decoded
  ├─ LakeError       4  a store: unreachable or not writable; an object missing, damaged or too new
  │   ├─ ObjectMissing
@@ -45,6 +46,10 @@ class SourceError(TotesError):
 
 class SourceUnavailable(SourceError):
     """The source is temporarily unreachable or locked."""
+
+
+class LogBehind(SourceUnavailable):
+    """The source's write-ahead log does not reach the snapshot; nothing was taken from it."""
 
 
 class LogUnreadable(SourceUnavailable):

@@ -20,9 +20,9 @@ from conftest import ClusterFactory
 from totes import failpoint
 from totes.embedded.servers import EmbeddedServer
 from totes.errors import LakeError, SourceError, SourceUnavailable
+from totes.lake.lsn import parse_lsn
 from totes.source.log import pgoutput
 from totes.source.log import reader as reader_module
-from totes.source.log.slot import parse_lsn
 
 
 def position(source: LogSource) -> int:

@@ -13,13 +13,12 @@ from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 from conftest import ClusterFactory
 from totes.embedded.servers import EmbeddedServer, prepare_source
 from totes.errors import SourceError
+from totes.lake.lsn import format_lsn, parse_lsn
 from totes.source import session
 from totes.source.log.slot import (
     SlotState,
     drop_slot,
     find_blockers,
-    format_lsn,
-    parse_lsn,
     read_slot,
     retention_problem,
 )

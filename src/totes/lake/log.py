@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from totes.errors import LakeError
+from totes.lake.lsn import parse_lsn
 from totes.lake.manifest import (
     File,
     Heartbeat,
@@ -13,6 +14,7 @@ from totes.lake.manifest import (
     ProcessedManifest,
     generation_path,
     heartbeat_prefix,
+    log_positions_prefix,
     manifest_path,
     processed_manifest_path,
     sha256_hex,
@@ -84,6 +86,18 @@ def find_last_heartbeat(store: Store, now: datetime) -> Heartbeat | None:
         if keys := list(store.list(heartbeat_prefix(day))):
             return Heartbeat.from_json(store.get(keys[-1]), keys[-1])
     return None
+
+
+def find_log_position(store: Store, manifest: Manifest) -> int | None:
+    """Return up to where the batches have all changes of the write-ahead log.
+
+    None if it was never read.
+    """
+    if manifest.log is None:
+        return None
+    keys = store.list(log_positions_prefix(manifest.batch))
+    positions = [int(PurePosixPath(key).stem, 16) for key in keys]
+    return max([parse_lsn(manifest.log.position), *positions])
 
 
 def fetch_verified(store: Store, file: File, path: Path) -> None:

@@ -422,12 +422,6 @@ class Heartbeat(_FrozenModel):
 
     batch: Batch
     checked_at: Moment
-    position: str | None = Field(
-        default=None,
-        pattern=LSN_PATTERN,
-        description="up to here the write-ahead log has no changes after `batch`; None if it was "
-        "not read",
-    )
 
     @classmethod
     def from_json(cls, data: bytes, path: str) -> Self:
@@ -480,6 +474,21 @@ def heartbeat_path(heartbeat: Heartbeat) -> str:
     """Return the key of a heartbeat: its UTC time to the microsecond, then its batch."""
     at = heartbeat.checked_at.astimezone(UTC)
     return f"{heartbeat_prefix(at)}{at:%H%M%S%f}-{heartbeat.batch:012d}.json"
+
+
+def log_positions_prefix(batch: int) -> str:
+    """Return the prefix of the positions up to which the log has no changes after a batch."""
+    return f"heartbeats/log/{batch:012d}/"
+
+
+def log_position_path(batch: int, position: int) -> str:
+    """Return the key of such a position: its name is the position, so that keys sort by it."""
+    return f"{log_positions_prefix(batch)}{position:016X}.json"
+
+
+def slot_path(system_identifier: str, slot: str) -> str:
+    """Return the key that records that the platform creates a replication slot in a server."""
+    return f"heartbeats/slots/{system_identifier}/{slot}.json"
 
 
 def table_folder(table: str) -> str:

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING
 
 from totes.config.settings import Dsn
 from totes.duckdb_engine import scratch_folder
-from totes.errors import LogUnreadable, SourceError
+from totes.errors import LogBehind, LogUnreadable, SourceError
 from totes.failpoint import reach
 from totes.lake.log import (
     check_number_unused,
     find_last_heartbeat,
+    find_log_position,
     find_newest_number,
     read_manifest,
 )
+from totes.lake.lsn import format_lsn, parse_lsn
 from totes.lake.manifest import (
     FORMAT,
     LOG_FORMAT,
@@ -34,14 +36,14 @@ from totes.lake.manifest import (
     RatesState,
     Table,
     heartbeat_path,
+    log_position_path,
     manifest_path,
 )
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress
 from totes.rates import RateFeed, RatesUpdate
 from totes.source.catalogue import CaptureScope, SourceTable
-from totes.source.log.slot import format_lsn, parse_lsn
-from totes.source.snapshot import Snapshot, open_snapshot, snapshot_xmax
+from totes.source.snapshot import Snapshot, VisibleTransactions, open_snapshot, snapshot_xmax
 
 if TYPE_CHECKING:
     from totes.source.files import BatchFiles
@@ -113,12 +115,13 @@ def ingest(  # noqa: PLR0913  source, store and the options of the command
 class OpenCapture:
     """An open snapshot of the source; the newest batch, with its digest; where the log begins.
 
-    Without `log_start`, all tables are scanned.
+    Without `log_start`, all tables are scanned; `gap` says why, if the log was read before.
     """
 
     snapshot: Snapshot
     last: tuple[Manifest, str] | None
     log_start: "LogStart | None"
+    gap: str | None = None
 
 
 @contextmanager
@@ -139,7 +142,7 @@ def open_capture(
         rates.refresh(_rates_state(last[0]) if last else None)
     log_start = log_reader.start(last and last[0], store) if log_reader else None
     with open_snapshot(source, scope) as snapshot:
-        yield OpenCapture(snapshot, last, log_start)
+        yield OpenCapture(snapshot, last, log_start, log_reader.gap if log_reader else None)
 
 
 def read_newest_manifest(store: Store) -> tuple[Manifest, str] | None:
@@ -157,12 +160,15 @@ def capture_batch(
     progress: Progress = NO_PROGRESS,
 ) -> IngestResult | None:
     """Publish the batch of an open capture; None if another process published it first."""
-    result = None
+    result, must_close = None, True
     try:
         result = _capture_batch(capture, store, rates, accept, progress)
+    except LogBehind:
+        must_close = False
+        raise
     finally:
         # What was read and not published is read again, from the position that is confirmed.
-        if result is None and capture.log_start:
+        if result is None and must_close and capture.log_start:
             capture.log_start.reader.close()
     return result
 
@@ -221,7 +227,12 @@ def _capture_batch(
         _seen.clear()
         _seen[digest] = captured.snapshot
         return _record_no_changes(
-            store, previous, snapshot, log_start, is_complete=captured.is_complete
+            store,
+            previous,
+            snapshot,
+            log_start,
+            is_complete=captured.is_complete,
+            has_scanned=bool(captured.scanned),
         )
     manifest = Manifest(
         format=LOG_FORMAT if any(table.of_log for table in tables) else FORMAT,
@@ -233,7 +244,7 @@ def _capture_batch(
         tables=(*tables, *rates_tables),
         former=tuple(_former_tables(previous, tables, snapshot, batch)) if previous else (),
         left_out=dict(snapshot.catalogue.excluded),
-        log=None if is_different else _log_state(previous, log_start, captured.logged),
+        log=None if is_different else _log_state(store, previous, capture, captured.logged),
     )
     check_number_unused(store, manifest_path, batch)
     reach("ingest.before-manifest")
@@ -332,31 +343,35 @@ def _add_log_coverage(
 
 
 def _log_state(
-    previous: Manifest | None, log_start: "LogStart | None", logged: "LogCapture | None"
+    store: Store, previous: Manifest | None, capture: OpenCapture, logged: "LogCapture | None"
 ) -> LogState | None:
     """Return how far the log has been read after a batch."""
-    before = previous.log if previous else None
-    if log_start is None:
-        return before and before.model_copy(update={"ahead": (), "gap": None})
-    return LogState(
-        slot=log_start.reader.slot,
-        position=format_lsn(log_start.position),
-        ahead=logged.ahead if logged else (),
-        gap=log_start.gap,
-    )
+    if log_start := capture.log_start:
+        return LogState(
+            slot=log_start.reader.slot,
+            position=format_lsn(log_start.position),
+            ahead=logged.ahead if logged else (),
+            gap=log_start.gap,
+        )
+    position = find_log_position(store, previous) if previous else None
+    if previous is None or previous.log is None or position is None:
+        return None
+    update = {"position": format_lsn(position), "ahead": (), "gap": capture.gap}
+    return previous.log.model_copy(update=update)
 
 
-def _record_no_changes(
+def _record_no_changes(  # noqa: PLR0913  what was found, and where it is recorded
     store: Store,
     previous: Manifest,
     snapshot: Snapshot,
     log_start: "LogStart | None",
     *,
     is_complete: bool = True,
+    has_scanned: bool = False,
 ) -> IngestResult:
     """Store a heartbeat, at most every HEARTBEAT_INTERVAL: it shows that the source was checked.
 
-    It also records how far the log has no changes, so that the source need not keep it.
+    It also stores up to where the log has no changes, so that the source need not keep it.
     `is_complete`: all changes before the snapshot were looked for.
     """
     now = snapshot.taken_at
@@ -365,22 +380,21 @@ def _record_no_changes(
         max(previous.captured_at, heartbeat.checked_at) if heartbeat else previous.captured_at
     )
     is_due = now - last_checked_at >= HEARTBEAT_INTERVAL
-    if is_complete and (is_due or (log_start and log_start.should_confirm)):
-        heartbeat = Heartbeat(
-            batch=previous.batch,
-            checked_at=now,
-            position=format_lsn(log_start.position) if log_start else None,
-        )
+    if is_complete and is_due:
+        heartbeat = Heartbeat(batch=previous.batch, checked_at=now)
         reach("ingest.before-heartbeat")
         store.create(heartbeat_path(heartbeat), heartbeat.model_dump_json().encode())
         reach("ingest.heartbeat-stored")
-        if log_start:
-            log_start.reader.confirm(log_start.position)
+    if is_complete and log_start and (is_due or log_start.should_confirm):
+        position = log_start.position
+        store.create(log_position_path(previous.batch, position), b"{}\n")
+        reach("ingest.position-stored")
+        log_start.reader.confirm(position)
     return IngestResult(
         None,
         now if is_complete else previous.captured_at,
         is_complete=is_complete,
-        has_scanned=log_start is None,
+        has_scanned=has_scanned,
     )
 
 
@@ -467,7 +481,10 @@ def is_different_source(previous: Manifest, snapshot: Snapshot) -> bool:
     is_same_database = snapshot.identity.model_copy(update={"database": ""}) == (
         previous.identity.model_copy(update={"database": ""})
     )
-    return not is_same_database or snapshot.xmax < snapshot_xmax(previous.snapshot)
+    if not is_same_database or snapshot.xmax < snapshot_xmax(previous.snapshot):
+        return True
+    sees = VisibleTransactions(snapshot.text).sees
+    return previous.log is not None and not all(map(sees, previous.log.ahead))
 
 
 def different_source_message(previous: Manifest, snapshot: Snapshot) -> str:

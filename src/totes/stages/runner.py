@@ -4,7 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Event
@@ -262,6 +262,8 @@ def run_once(
                 if stage == "ingest":
                     checked_at = result.at
                 yield result
+            if stage == "ingest" and pipeline.log_reader:
+                pipeline.log_reader.close()  # another process may read the slot during the load
         if checked_at is not None:
             retry(partial(record_checked, pipeline.warehouse, checked_at))
 
@@ -351,6 +353,7 @@ class _Runner:
     has_scanned: bool = True
     """Whether the last capture has scanned tables, or failed."""
     _is_log_alerted: bool = False
+    _last_gap: str | None = None
 
     def run_stages(self) -> float:
         """Run each stage once; return when the capture ended, by `time.monotonic()`."""
@@ -398,11 +401,18 @@ class _Runner:
                 self.has_scanned = result.scanned
             if self.on_result:
                 self.on_result(result)
-            alert_of_step(self.alert_targets, result)
+            alert_of_step(self.alert_targets, self._without_known_gap(result))
             if self.stop.is_set():
                 return
         if stage == "load" and self.checked_at is not None:
             record_checked(self.pipeline.warehouse, self.checked_at)
+
+    def _without_known_gap(self, result: StepResult) -> StepResult:
+        """Return a step without its gap if the batch before had the same: one alert is enough."""
+        if result.stage != "ingest" or result.batch is None:
+            return result
+        is_known, self._last_gap = result.gap == self._last_gap, result.gap
+        return replace(result, gap=None) if is_known else result
 
     def _postpone(self, stage: str, error: Exception) -> None:
         """Record a failure; each further one doubles the pause before the next attempt."""

@@ -23,7 +23,7 @@ import pycountry
 from psycopg import sql
 
 from totes.config.settings import Dsn
-from totes.errors import WarehouseError
+from totes.errors import LogUnreadable, WarehouseError
 from totes.operations.verify import queries
 from totes.progress import NO_PROGRESS, Progress
 from totes.source.snapshot import Snapshot
@@ -115,9 +115,12 @@ def verify(pipeline: Pipeline, progress: Progress = NO_PROGRESS) -> VerifyResult
         with open_capture(
             pipeline.source, pipeline.ingestion, pipeline.scope, pipeline.rates, reader
         ) as capture:
-            captured = capture_batch(
-                capture, pipeline.ingestion, rates=pipeline.rates, progress=progress
-            )
+            try:
+                captured = capture_batch(
+                    capture, pipeline.ingestion, rates=pipeline.rates, progress=progress
+                )
+            except LogUnreadable:
+                continue  # the next attempt re-creates the slot
             if captured is None or not captured.is_complete:
                 continue
             batch = captured.batch or (capture.last[0] if capture.last else None)

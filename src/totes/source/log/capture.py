@@ -15,8 +15,9 @@ from typing import IO
 import duckdb
 
 from totes.duckdb_engine import open_engine
-from totes.errors import SourceUnavailable
+from totes.errors import LogBehind, SourceUnavailable
 from totes.lake.line import DELETE
+from totes.lake.lsn import parse_lsn
 from totes.lake.manifest import UNCHANGED, File, Manifest, Table
 from totes.progress import Progress
 from totes.source.catalogue import SourceTable
@@ -25,7 +26,6 @@ from totes.source.key_files import fits_change_file, store_live_keys
 from totes.source.keys import TableKeys
 from totes.source.log.coverage import find_scan_reasons
 from totes.source.log.reader import PATIENT_SECONDS, LogStart
-from totes.source.log.slot import parse_lsn
 from totes.source.log.transactions import (
     COMMIT_TIME_MARK,
     TableChanges,
@@ -119,12 +119,14 @@ class LogCapture:
         if not self.is_complete and (self.scan_reasons or any(self._altered_tables())):
             self._read(transactions, until, PATIENT_SECONDS)
             if not self.is_complete:
-                raise SourceUnavailable(
+                error = SourceUnavailable if self.taken else LogBehind
+                raise error(
                     f"The source's write-ahead log has not reached {text} for {PATIENT_SECONDS:.0f}"
                     " seconds: nothing was captured, try again."
                 )
         for name in [*self._altered_tables()]:
-            self._scan(name, "the table was altered")
+            self._scan(name, "it was altered")
+        self._reader.report_scans(self.scan_reasons)
 
     def _read(self, transactions: TransactionReader, until: int, quiet_seconds: float) -> None:
         withheld = []

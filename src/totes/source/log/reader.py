@@ -5,11 +5,11 @@ advisory lock in the source; a process that reads continuously gives its turn to
 """
 
 import logging
+import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from threading import Event
 
 import psycopg
@@ -17,8 +17,8 @@ from psycopg import errors, sql
 
 from totes.config.settings import Dsn
 from totes.errors import LogUnreadable, SourceError, SourceUnavailable
-from totes.lake.log import find_last_heartbeat
-from totes.lake.manifest import LogCoverage, Manifest
+from totes.lake.log import find_log_position
+from totes.lake.manifest import LogCoverage, Manifest, slot_path
 from totes.lake.store import Store
 from totes.postgres.session import SOURCE, Session, open_session
 from totes.postgres.sqlstate import can_retry, message
@@ -27,7 +27,7 @@ from totes.source.log.publication import (
     PublishedTable,
     read_publication,
 )
-from totes.source.log.slot import SlotState, parse_lsn, read_slot
+from totes.source.log.slot import SlotState, read_slot
 from totes.source.log.slot_creation import SlotBlocked, create_slot
 from totes.source.log.stream import LogStream
 from totes.source.log.transactions import TransactionReader
@@ -53,8 +53,11 @@ _PAUSE_AFTER_BLOCKED_SECONDS = 60.0
 
 _WAIT_STEP_SECONDS = 1.0
 
-_NOT_PERMITTED = ("28", "42501", "55006")
-"""Beginnings of SQLSTATEs: wrong login, no privilege, slot in use. A new slot would not help."""
+_PERMANENT_ERRORS = ("55000", "42704", "58P01", "22")
+"""Beginnings of SQLSTATEs: the slot is lost, an object or the log is missing, a value is bad."""
+
+_MAX_ERRORS = 3
+"""After so many other errors in succession, the slot is created again."""
 
 _STALE_SECONDS = 8.0
 """After a longer silence the stream is opened again: the server may have ended it."""
@@ -125,8 +128,14 @@ class LogReader:
         self._next_attempt = 0.0
         self._recorded = 0
         """The position up to which the lake has all changes."""
+        self.gap: str | None = None
+        """Why the log, which was read before, can't be read now; None if it can."""
         self._failure: str | None = None
         """Why the slot that exists can't be used."""
+        self._system = ""
+        self._reported_reasons: dict[str, str] = {}
+        self._errors = 0
+        """How often in succession decoding has failed."""
 
     def take_turn(self) -> None:
         """Wait until no other process reads the slot.
@@ -152,28 +161,39 @@ class LogReader:
             raise
 
     def _start(self, previous: Manifest | None, store: Store) -> LogStart | None:
+        self.gap = None
+        had_log = previous is not None and previous.log is not None
         with connect(self.dsn) as connection:
-            if not (self._is_usable(connection, previous) and self._has_publication(connection)):
+            if not self._is_usable(connection, previous):
                 self.close()
                 return None
-            state = read_slot(connection, self.slot)
-            if state is not None and state.misuse:
-                raise SourceError(f"The log can't be read: {state.misuse} (TOTES_LOG_SLOT).")
-            self.retained_bytes = (state and state.retained_bytes) or 0
-            gap = self._failure
-            if self._transactions is None and gap is None:
-                recorded = _recorded_position(previous, store, _clock(connection))
-                gap = _find_gap(state, recorded) or self._open_stream()
+            slot = read_slot(connection, self.slot)
+            if slot is not None and slot.misuse:
+                raise SourceError(f"The log can't be read: {slot.misuse} (TOTES_LOG_SLOT).")
+            self.retained_bytes = (slot and slot.retained_bytes) or 0
+            if not self._has_publication(connection):
+                self.gap = f"publication {self.publication} does not exist" if had_log else None
+                self.close()
+                return None
+            reason = self._failure
+            if self._transactions is None and reason is None:
+                recorded = find_log_position(store, previous) if previous else None
+                reason = _find_gap(slot, recorded) or self._open_stream()
                 self._recorded = recorded or 0
-            if gap is None:
+            if reason is None:
                 return LogStart(self, self._recorded, self._transactions)
-            return self._make_slot(connection, gap, previous)
+            gap = reason if had_log else None
+            start = self._create_slot(connection, store, slot, gap)
+            self.gap = None if start else gap
+            return start
 
     def _is_usable(self, connection: psycopg.Connection, previous: Manifest | None) -> bool:
         """Return whether the log can be used; SourceError if the server is a standby."""
-        [(is_standby, system, database)] = connection.execute(
+        [(is_standby, self._system, database, timeline)] = connection.execute(
             "SELECT pg_is_in_recovery(), (SELECT system_identifier FROM pg_control_system())::text,"
-            " (SELECT oid FROM pg_database WHERE datname = current_database())::bigint"
+            " (SELECT oid FROM pg_database WHERE datname = current_database())::bigint,"
+            " CASE WHEN NOT pg_is_in_recovery() THEN"
+            " ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END"
         ).fetchall()
         if is_standby:
             raise SourceError(
@@ -181,9 +201,10 @@ class LogReader:
                 "primary server: use its address, or set TOTES_CAPTURE=scan."
             )
         # The capture reports or accepts a different source.
-        return previous is None or (system, database) == (
+        return previous is None or (self._system, database, timeline) == (
             previous.identity.system_identifier,
             previous.identity.database_oid,
+            previous.identity.timeline,
         )
 
     def _has_publication(self, connection: psycopg.Connection) -> bool:
@@ -234,7 +255,13 @@ class LogReader:
 
     def _wait_for_turn(self) -> None:
         self._turn = open_session(self.dsn, SOURCE, SETTINGS, application_name="totes log turn")
-        self._turn.execute(sql.SQL("SET lock_timeout = {}").format(_TURN_TIMEOUT))
+        # The server must notice soon that the machine of a reader has gone.
+        self._turn.execute(
+            sql.SQL(
+                "SET lock_timeout = {}; SET tcp_keepalives_idle = 30;"
+                " SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+            ).format(_TURN_TIMEOUT)
+        )
         try:
             self._turn.execute(
                 "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [self._lock_name]
@@ -257,7 +284,7 @@ class LogReader:
                     raise
                 time.sleep(0.1)
             except psycopg.Error as error:
-                if can_retry(error) or (error.sqlstate or "").startswith(_NOT_PERMITTED):
+                if not _is_permanent(error):
                     self.close()
                     raise
                 return f"the slot {self.slot} can't be read: {message(error)}"
@@ -266,12 +293,27 @@ class LogReader:
                 self._read_at = time.monotonic()
                 return None
 
-    def _make_slot(
-        self, connection: psycopg.Connection, gap: str, previous: Manifest | None
+    def _create_slot(
+        self,
+        connection: psycopg.Connection,
+        store: Store,
+        slot: SlotState | None,
+        gap: str | None,
     ) -> LogStart | None:
+        """Create the slot in place of an unusable one; None if transactions delay that.
+
+        The lake records beforehand that it creates the slot: another's slot is not replaced.
+        """
         if time.monotonic() < self._next_attempt:
             self.close()
             return None
+        record = slot_path(self._system, self.slot)
+        if slot is not None and not store.exists(record):
+            raise SourceError(
+                f"Replication slot {self.slot} was not created for this lake, and may be in use by "
+                "another program: set another TOTES_LOG_SLOT, or run `totes log drop`."
+            )
+        store.create(record, b"{}\n")
         before_slot = BeforeSlot.read(connection, self.publication)
         try:
             position = create_slot(connection, self.slot, _CREATE_TIMEOUT_SECONDS)
@@ -280,21 +322,39 @@ class LogReader:
             self._next_attempt = time.monotonic() + _PAUSE_AFTER_BLOCKED_SECONDS
             self.close()
             return None
-        self._failure, self._recorded = None, position
+        self._failure, self._errors, self._recorded = None, 0, position
         if failure := self._open_stream():
             raise SourceUnavailable(f"The new replication slot can't be used: {failure}.")
-        had_log = previous is not None and previous.log is not None
-        return LogStart(self, position, None, gap if had_log else None, before_slot)
+        return LogStart(self, position, None, gap, before_slot)
+
+    def report_scans(self, reasons: Mapping[str, str]) -> None:
+        """Log why tables are scanned, each reason once."""
+        for table, reason in reasons.items():
+            if self._reported_reasons.get(table) != reason:
+                log.info("Table %s is scanned: %s.", table, reason)
+        self._reported_reasons = dict(reasons)
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
-        """Turn an error of decoding into LogUnreadable; the slot is then created again."""
+        """Turn an error that would occur again into LogUnreadable; others into SourceUnavailable.
+
+        After LogUnreadable, the slot is created again.
+        """
         try:
             yield
         except psycopg.Error as error:
             if can_retry(error) or error.sqlstate is None:
                 raise
-            raise self.reject(message(error)) from error
+            self._errors += 1
+            if _is_permanent(error) or self._errors >= _MAX_ERRORS:
+                raise self.reject(message(error)) from error
+            raise SourceUnavailable(
+                f"The source's write-ahead log can't be read: {message(error)}: try again."
+            ) from error
+        except (KeyError, ValueError, struct.error) as error:
+            raise self.reject(f"{type(error).__name__}: {error}") from error
+        else:
+            self._errors = 0
         finally:
             self._read_at = time.monotonic()
 
@@ -358,19 +418,6 @@ def _find_gap(state: SlotState | None, recorded: int | None) -> str | None:
     return None
 
 
-def _recorded_position(previous: Manifest | None, store: Store, now: datetime) -> int | None:
-    """Return up to where the lake has all changes; None if it was never read from the log."""
-    if previous is None or previous.log is None:
-        return None
-    heartbeat = find_last_heartbeat(store, now)
-    positions = [previous.log.position]
-    if heartbeat is not None and heartbeat.position is not None:
-        positions.append(heartbeat.position)
-    return max(map(parse_lsn, positions))
-
-
-def _clock(connection: psycopg.Connection) -> datetime:
-    [(now,)] = connection.execute("SELECT clock_timestamp()").fetchall()
-    if not isinstance(now, datetime):
-        raise TypeError("clock_timestamp() is not a timestamp")
-    return now
+def _is_permanent(error: psycopg.Error) -> bool:
+    """Whether reading the slot again would raise the same error."""
+    return (error.sqlstate or "").startswith(_PERMANENT_ERRORS)

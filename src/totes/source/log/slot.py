@@ -158,14 +158,3 @@ RETENTION_ADVICE = (
     "the free disk space. On RDS, set it in the parameter group, in MB."
 )
 """What to do about a `retention_problem`."""
-
-
-def parse_lsn(text: str) -> int:
-    """Return a position in the log, such as `0/16B3748`, as a number of bytes."""
-    high, low = text.split("/")
-    return int(high, 16) << 32 | int(low, 16)
-
-
-def format_lsn(number: int) -> str:
-    """Return a position in the log as PostgreSQL prints it."""
-    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"

@@ -120,8 +120,11 @@ class LogStream:
         self._asked_at = time.monotonic()
 
     def _error(self, result: pq.abc.PGresult | None) -> psycopg.Error:
+        error: psycopg.Error
         if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
             error = psycopg.errors.error_from_result(result)
+        elif result is not None and result.status == pq.ExecStatus.COMMAND_OK:
+            error = psycopg.errors.AdminShutdown("the server has ended the stream")
         else:
             error = psycopg.OperationalError(self._connection.get_error_message())
         error.__dict__["side"] = SOURCE
