@@ -34,13 +34,21 @@ _made: dict[tuple[int, date], Rows] = {}
 
 
 def fill(dsn: Dsn, *, orders: int, last_day: date) -> None:
-    """Do what `bulk` does in a totesys without rows."""
+    """Do what `bulk` does in a totesys without rows, or without tables."""
     made = _made.get((orders, last_day))
-    if made is None:
+    if not _has_tables(dsn):
+        bulk(dsn, orders=orders, last_day=last_day)
+    elif made is None:
         bulk(dsn, orders=orders, last_day=last_day)
         _made[orders, last_day] = _read(dsn)
     else:
         _write(dsn, made)
+
+
+def _has_tables(dsn: Dsn) -> bool:
+    with connect(dsn) as connection:
+        [(table,)] = connection.execute("SELECT to_regclass('address')").fetchall()
+    return table is not None
 
 
 def _read(dsn: Dsn) -> Rows:
