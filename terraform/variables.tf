@@ -89,7 +89,7 @@ variable "exclude_tables" {
 }
 
 variable "capture" {
-  description = "How changes of totesys are found: `scan` its tables, or read its write-ahead `log`, for which docs/running.md says what totesys needs."
+  description = "How changes of totesys are found: `scan` its tables, or read its write-ahead `log`, for which docs/log-capture.md says what totesys needs."
   type        = string
   default     = "scan"
 

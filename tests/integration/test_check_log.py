@@ -365,4 +365,4 @@ def test_log_drop_removes_the_slot_once(platform: Installation, published: Scrat
     assert again.exit_code == 3
     assert "There is no replication slot totes (TOTES_LOG_SLOT)." in again.stderr
     create_slot(published)
-    assert platform.totes("log", "drop").stdout.strip() == "Slot totes is removed."
+    assert platform.totes("log", "drop").stdout.strip() == "Slot totes is dropped."

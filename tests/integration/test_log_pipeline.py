@@ -148,7 +148,7 @@ def test_a_gap_and_retained_log_are_reported_once(logged: Installation, tmp_path
     messages = [
         json.loads(line)["message"] for line in sent.read_text().replace("}{", "}\n{").splitlines()
     ]
-    assert sum("does not exist. The tables were scanned" in text for text in messages) == 1
+    assert sum("does not exist. All tables were scanned" in text for text in messages) == 1
     assert sum("more than TOTES_LOG_ALARM" in text for text in messages) == 1
     assert len(messages) == 2
     assert verify_again(logged).equal

@@ -16,11 +16,11 @@ def log() -> None:
 
 @app.command()
 def drop(*, as_json: Json = False) -> None:
-    """Remove the replication slot from the source.
+    """Drop the replication slot in the source.
 
-    Without a slot, the source keeps no log for the platform. The next capture scans the tables; if
-    TOTES_CAPTURE is still log, it makes the slot again. Versions between the last capture and that
-    one are missing.
+    The source then retains no write-ahead log for the platform. If TOTES_CAPTURE is still log, the
+    next capture scans all tables and re-creates the slot; row versions that were overwritten in
+    between are missing.
     """
     from totes.cli.terminal import out
     from totes.config.resources import Resources
@@ -34,4 +34,4 @@ def drop(*, as_json: Json = False) -> None:
     if as_json:
         report({"dropped": settings.log_slot})
         return
-    out().print(f"Slot {settings.log_slot} is removed.", markup=False)
+    out().print(f"Slot {settings.log_slot} is dropped.", markup=False)

@@ -69,7 +69,10 @@ def _show_status(console: "Console", current: "Status", capture: "CaptureState")
     if current.gap:
         batch = f"{current.gap.batch} of {format_time(current.gap.captured_at)}"
         reason = escape_controls(current.gap.reason)
-        console.print(f"\nVersions before batch {batch} are missing: {reason}", markup=False)
+        console.print(
+            f"\nVersions between the previous batch and batch {batch} may be missing: {reason}",
+            markup=False,
+        )
     for source in current.unreadable:
         unreadable = escape_controls(
             f"{source.table} of the source: {source.values:,} values can't be read"

@@ -754,8 +754,8 @@ def _display(name: str, value: object) -> str:
             return "on" if value else "off"
         case timedelta():
             return f"{value.total_seconds():g}s"
-        case int() if name.endswith(("memory", "share")):
-            return f"{value}{'MB' if name.endswith('memory') else '%'}"
+        case int() if name.endswith(("memory", "share", "alarm")):
+            return f"{value}{'%' if name.endswith('share') else 'MB'}"
         case str() if name == "alert_command":  # its arguments can be secret
             program, *rest = value.split(maxsplit=1)
             return f"{program} …" if rest else program

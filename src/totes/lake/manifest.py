@@ -183,7 +183,7 @@ class LogState(_FrozenModel):
     )
     gap: str | None = Field(
         default=None,
-        description="why versions between the previous batch and this one are missing: the log "
+        description="why versions between the previous batch and this one may be missing: the log "
         "could not be read, and the tables were scanned",
     )
 

@@ -79,7 +79,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Gap:
-    """A batch before which versions are missing, and the reason."""
+    """A batch before which versions may be missing, and the reason."""
 
     batch: int
     captured_at: datetime

@@ -128,7 +128,7 @@ class StepResult:
     scanned: bool = False
     """Whether ingest has scanned tables."""
     gap: str | None = None
-    """Why versions between the previous batch and this one are missing."""
+    """Why versions between the previous batch and this one may be missing."""
 
 
 def run_stage(
@@ -426,11 +426,11 @@ class _Runner:
 
 
 def alert_of_step(alert_targets: AlertTargets, result: StepResult) -> None:
-    """Log and send an alert if versions are missing before a batch, or it has quarantined rows."""
+    """Log and send an alert if versions may be missing before a batch, or rows are quarantined."""
     if result.gap:
         message = (
-            f"Batch {result.batch}: {result.gap}. The tables were scanned: versions that came and "
-            "went since the batch before are missing."
+            f"Batch {result.batch}: {result.gap}. All tables were scanned: row versions that were "
+            "overwritten or deleted since the previous batch may be missing."
         )
         log.warning(message)
         send_alert(

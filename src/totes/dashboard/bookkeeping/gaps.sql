@@ -1,4 +1,4 @@
--- The newest batches before which versions are missing.
+-- The newest batches before which versions may be missing.
 SELECT
     batch,
     captured_at,

@@ -62,7 +62,7 @@ def batches(bookkeeping: Bookkeeping, limit: int = 200) -> pd.DataFrame:
 
 
 def gaps(bookkeeping: Bookkeeping, limit: int = 20) -> pd.DataFrame:
-    """Return batches before which versions are missing: batch, captured_at, gap; newest first."""
+    """Return batches before which versions may be missing, newest first: batch, time, reason."""
     return bookkeeping.run("gaps", limit=limit)
 
 
