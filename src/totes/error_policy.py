@@ -12,6 +12,8 @@ from totes.errors import (
     DeliveryError,
     LakeError,
     LakeUnavailable,
+    LogBehind,
+    LogUnreadable,
     ModelError,
     ObjectMissing,
     OutOfMemory,
@@ -54,6 +56,12 @@ POLICIES: Mapping[type[Exception], Policy] = MappingProxyType(
         ),
         SourceUnavailable: Policy(
             can_retry=True, alert_after=3, advice="check that the source's server runs"
+        ),
+        LogBehind: Policy(
+            can_retry=True, alert_after=3, advice="look for a transaction that is open for long"
+        ),
+        LogUnreadable: Policy(
+            can_retry=True, alert_after=3, advice="`totes check` shows the state of the slot"
         ),
         SourceError: Policy(can_retry=False, alert_after=1, advice="follow the message"),
         LakeUnavailable: Policy(

@@ -44,6 +44,7 @@ def published(logged_source: ScratchSource) -> ScratchSource:
     return logged_source
 
 
+@pytest.mark.few(1)
 def test_nothing_is_missing_where_everything_is_there(published: ScratchSource) -> None:
     assert failures(published) == []
     texts = [finding.found for finding in findings(published)]
@@ -85,6 +86,7 @@ def test_a_server_is_ready_after_all_the_advice_was_followed(
     assert "loose: it has no primary key" in texts
 
 
+@pytest.mark.few(1)
 def test_names_in_statements_are_quoted(logged_source: ScratchSource) -> None:
     logged_source.run('CREATE TABLE "it\'s ""here""; x" (id int PRIMARY KEY)')
     [(found, advice)] = failures(logged_source, log_publication='to"tes')
@@ -112,6 +114,7 @@ def test_on_rds_the_advice_names_its_parameters_and_role(
     assert [found for found, _ in failures(source)] == ["wal_level of the source is replica"]
 
 
+@pytest.mark.few(1)
 def test_a_replication_connection_that_is_refused_is_reported(
     published: ScratchSource,
 ) -> None:
@@ -176,6 +179,7 @@ def test_a_standby_cannot_be_the_source(cluster: ClusterFactory, tmp_path: Path)
 # The publication
 
 
+@pytest.mark.few(1)
 def test_tables_that_are_scanned_are_listed_with_the_reason(published: ScratchSource) -> None:
     published.run(
         "CREATE TABLE loose (a int); CREATE TABLE later (id int PRIMARY KEY);"
@@ -202,6 +206,7 @@ def test_tables_that_are_scanned_are_listed_with_the_reason(published: ScratchSo
     assert "totes has 2 of 4 tables" in [finding.found for finding in findings(published)]
 
 
+@pytest.mark.few(1)
 def test_a_publication_that_breaks_the_application_is_reported(published: ScratchSource) -> None:
     published.run("CREATE TABLE loose (a int); ALTER PUBLICATION totes ADD TABLE loose")
     [(found, advice)] = failures(published)
@@ -212,6 +217,7 @@ def test_a_publication_that_breaks_the_application_is_reported(published: Scratc
     assert failures(published) == []
 
 
+@pytest.mark.few(1)
 def test_a_publication_without_a_usable_table_is_reported(published: ScratchSource) -> None:
     published.run("ALTER PUBLICATION totes SET (publish = 'insert')")
     assert [found for found, _ in failures(published)] == ["no table can be captured from the log"]
@@ -220,6 +226,7 @@ def test_a_publication_without_a_usable_table_is_reported(published: ScratchSour
 # The slot
 
 
+@pytest.mark.few(1)
 def test_a_slot_and_what_it_retains_are_shown(published: ScratchSource) -> None:
     create_slot(published)
     published.run(INSERT_ITEMS.format(5000))
@@ -232,6 +239,7 @@ def test_a_slot_and_what_it_retains_are_shown(published: ScratchSource) -> None:
     assert float(shown[1]) > 0.2
 
 
+@pytest.mark.few(1)
 def test_a_slot_that_retains_more_than_the_alarm_is_a_failure(published: ScratchSource) -> None:
     create_slot(published)
     # A size that a test can write: the setting itself has a minimum.
@@ -245,6 +253,7 @@ def test_a_slot_that_retains_more_than_the_alarm_is_a_failure(published: Scratch
     assert "`totes log drop`" in failure.advice
 
 
+@pytest.mark.few(1)
 def test_transactions_that_delay_a_new_slot_are_listed(published: ScratchSource) -> None:
     with published.open() as other:
         other.execute("INSERT INTO item VALUES (1)")
@@ -258,6 +267,7 @@ def test_transactions_that_delay_a_new_slot_are_listed(published: ScratchSource)
     )
 
 
+@pytest.mark.few(1)
 def test_another_programs_slot_is_reported(published: ScratchSource) -> None:
     superuser = published.owner.replace(user="postgres")
     execute(superuser, "SELECT pg_create_physical_replication_slot('totes')")
@@ -288,6 +298,7 @@ def test_a_lost_slot_is_reported(cluster: ClusterFactory, tmp_path: Path) -> Non
     assert "max_slot_wal_keep_size" in advice
 
 
+@pytest.mark.few(1)
 def test_a_slot_that_scan_does_not_read_is_reported(published: ScratchSource) -> None:
     scan = Settings.model_validate({"capture": "scan"})
     with session.connect(published.dsn) as connection:
@@ -322,6 +333,7 @@ def test_check_shows_the_findings(platform: Installation) -> None:
     assert "log publication" not in scan
 
 
+@pytest.mark.few(1)
 def test_status_shows_the_slot(platform: Installation, published: ScratchSource) -> None:
     def shown() -> tuple[str, dict[str, object]]:
         found = json.loads(platform.totes("status", "--json").stdout)["capture"]
@@ -354,6 +366,7 @@ def test_status_is_shown_although_the_source_does_not_answer(platform: Installat
     assert "slot totes: The source /nowhere/x can't be reached" in result.stdout
 
 
+@pytest.mark.few(1)
 def test_log_drop_removes_the_slot_once(platform: Installation, published: ScratchSource) -> None:
     create_slot(published)
     result = platform.totes("log", "drop", "--json")

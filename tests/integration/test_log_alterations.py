@@ -146,6 +146,7 @@ def test_an_alteration_that_was_reverted_leaves_no_difference(
     check_all(source)
 
 
+@pytest.mark.few(1)
 def test_values_of_an_update_that_the_log_lacks_are_scanned(any_log_source: LogSource) -> None:
     """An update does not write a large value to the log that it leaves as it is."""
     source = any_log_source
@@ -211,6 +212,7 @@ def test_a_table_that_is_not_wholly_in_the_log_is_scanned_beside_others(
         source.check_lake("item", "other")
 
 
+@pytest.mark.few(1)
 def test_an_unlogged_table_is_left_out_until_it_is_logged(any_log_source: LogSource) -> None:
     source = any_log_source.begin_item()
     source.run("CREATE UNLOGGED TABLE other (id int PRIMARY KEY)")
@@ -223,6 +225,7 @@ def test_an_unlogged_table_is_left_out_until_it_is_logged(any_log_source: LogSou
     source.check_lake("item", "other")
 
 
+@pytest.mark.few(1)
 def test_rows_from_before_a_table_was_published_are_not_missed(any_log_source: LogSource) -> None:
     """ALTER PUBLICATION does not wait for a transaction that has written to the table."""
     source = any_log_source.begin_item()

@@ -62,7 +62,7 @@ def test_status_shows_the_newest_gap(with_gap: Installation) -> None:
     assert status.gap is not None
     assert (status.gap.batch, status.gap.reason) == (2, REASON)
     shown = with_gap.totes("status").stdout
-    assert "Versions before batch 2 of" in shown
+    assert "Versions between the previous batch and batch 2 of" in shown
     assert f"may be missing: {REASON}" in shown
     answer = json.loads(with_gap.totes("status", "--json").stdout)
     assert answer["gap"]["reason"] == REASON

@@ -21,8 +21,10 @@ from totes.source.log.reader import PATIENT_SECONDS
 from totes.source.snapshot import VisibleTransactions
 
 FAILPOINTS = (
-    *("ingest.log-read", "ingest.file-stored", "ingest.log-stored", "ingest.before-manifest"),
-    *("ingest.published", "ingest.confirmed", "ingest.before-heartbeat"),
+    *("log.read", "ingest.file-stored", "log.stored", "ingest.before-manifest"),
+    *("ingest.published", "log.confirmed", "ingest.before-heartbeat"),
+    *("log.before-position", "log.position-stored"),
+    *("log.before-slot-record", "log.slot-recorded"),
 )
 
 Record = Callable[[str, object], None]

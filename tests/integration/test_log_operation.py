@@ -35,6 +35,7 @@ def position(source: LogSource) -> int:
 # Interrupted and rival readers
 
 
+@pytest.mark.few(1)
 def test_a_stream_that_the_server_ends_is_opened_again(any_log_source: LogSource) -> None:
     source = any_log_source.begin_item()
     for number in range(2):
@@ -46,6 +47,7 @@ def test_a_stream_that_the_server_ends_is_opened_again(any_log_source: LogSource
     source.check_lake()
 
 
+@pytest.mark.few(1)
 def test_a_batch_is_published_even_if_the_server_does_not_learn_of_it(
     any_log_source: LogSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,11 +71,12 @@ def end_streams(source: LogSource) -> None:
     )
 
 
+@pytest.mark.few(1)
 def test_a_stream_that_ends_during_a_batch_loses_and_doubles_nothing(
     any_log_source: LogSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = any_log_source.begin_item()
-    for point in ("source.snapshot-taken", "ingest.log-read", "ingest.before-manifest"):
+    for point in ("source.snapshot-taken", "log.read", "ingest.before-manifest"):
         source.run("UPDATE item SET price = price + 1")
         monkeypatch.setitem(failpoint.actions, point, once(lambda: end_streams(source)))
         try:
@@ -109,6 +112,7 @@ time.sleep(1000)
 """
 
 
+@pytest.mark.few(1)
 def test_the_reader_after_a_killed_one_reads_on(any_log_source: LogSource) -> None:
     source = any_log_source.begin_item()
     source.reader.close()
@@ -130,6 +134,7 @@ def test_the_reader_after_a_killed_one_reads_on(any_log_source: LogSource) -> No
     source.check_lake()
 
 
+@pytest.mark.few(1)
 def test_two_readers_take_turns(any_log_source: LogSource) -> None:
     source = any_log_source.begin_item()
     one, other = source.reader, source.new_reader()
@@ -356,6 +361,7 @@ def test_a_server_without_a_limit_for_slots_is_refused(log_source: LogSource) ->
         source.administer("ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()")
 
 
+@pytest.mark.few(1)
 def test_tables_are_scanned_while_there_is_no_publication(any_log_source: LogSource) -> None:
     source = any_log_source.begin_item()
     source.administer("DROP PUBLICATION totes")
@@ -439,6 +445,7 @@ def test_an_idle_database_in_a_busy_cluster_does_not_retain_the_log(
 # Moments and large transactions
 
 
+@pytest.mark.few(1)
 def test_a_large_transaction_is_read_while_others_commit(any_log_source: LogSource) -> None:
     source = any_log_source.begin_item()
     with source.open() as large:

@@ -54,6 +54,7 @@ def published(any_scratch_source: ScratchSource) -> ScratchSource:
 # Reasons to scan a table
 
 
+@pytest.mark.few(1)
 def test_a_published_table_with_a_key_is_in_the_log(published: ScratchSource) -> None:
     assert reason(published) == ""
 
@@ -140,6 +141,7 @@ def test_a_table_whose_rows_the_log_can_tell_apart_has_none(
     assert reason(published) == ""
 
 
+@pytest.mark.few(1)
 def test_partitioned_tables_and_partitions_have_a_reason(published: ScratchSource) -> None:
     published.run(
         "CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);"
@@ -153,6 +155,7 @@ def test_partitioned_tables_and_partitions_have_a_reason(published: ScratchSourc
     assert reason(published) == ""
 
 
+@pytest.mark.few(1)
 def test_all_tables_and_whole_schemas_are_published_tables(published: ScratchSource) -> None:
     published.run("DROP PUBLICATION totes")
     administer(published, "CREATE PUBLICATION totes FOR ALL TABLES")
@@ -189,6 +192,7 @@ def test_tables_that_the_publication_keeps_the_application_from_changing_are_kno
         published.run("UPDATE item SET price = 1")
 
 
+@pytest.mark.few(1)
 def test_stored_generated_columns_can_be_published(published: ScratchSource) -> None:
     if version(published) < 18:
         pytest.skip("publish_generated_columns is an option of PostgreSQL 18")
@@ -201,6 +205,7 @@ def test_stored_generated_columns_can_be_published(published: ScratchSource) -> 
     assert reason(published).endswith("which the publication leaves out: triple")
 
 
+@pytest.mark.few(1)
 def test_text_of_an_ascii_server_may_not_be_utf8(published: ScratchSource) -> None:
     administer(
         published,
@@ -221,6 +226,7 @@ def test_text_of_an_ascii_server_may_not_be_utf8(published: ScratchSource) -> No
         administer(published, "DROP DATABASE ascii")
 
 
+@pytest.mark.few(1)
 def test_a_table_that_was_dropped_meanwhile_has_a_reason(published: ScratchSource) -> None:
     with session.connect(published.dsn) as connection:
         tables = read_catalogue(connection, published.scope).tables
@@ -229,6 +235,7 @@ def test_a_table_that_was_dropped_meanwhile_has_a_reason(published: ScratchSourc
     assert table.reason == "it no longer exists"
 
 
+@pytest.mark.few(1)
 def test_names_are_values_not_sql(published: ScratchSource) -> None:
     name = "to'tes\" {tables}"
     published.run(f"{CREATE_ITEM.replace('item', 'other')}")
@@ -241,6 +248,7 @@ def test_names_are_values_not_sql(published: ScratchSource) -> None:
     assert tables["item"].reason == f"it is not in publication {name}"
 
 
+@pytest.mark.few(1)
 def test_nothing_is_locked_or_waited_for(published: ScratchSource) -> None:
     with published.open() as other:
         other.execute("ALTER TABLE item ADD colour text")
@@ -288,6 +296,7 @@ def test_the_definition_differs_when_rows_may_have_changed_unseen(
     assert read(published)["item"].definition != before.definition
 
 
+@pytest.mark.few(1)
 def test_the_definition_differs_when_a_whole_schema_was_left_out_for_a_while(
     published: ScratchSource,
 ) -> None:
@@ -337,6 +346,7 @@ def test_nothing_differs_when_rows_are_written_or_maintained(
     assert read(published) == before
 
 
+@pytest.mark.few(1)
 def test_other_tables_of_the_publication_do_not_matter(published: ScratchSource) -> None:
     before = read(published)["item"]
     published.run(
@@ -346,6 +356,7 @@ def test_other_tables_of_the_publication_do_not_matter(published: ScratchSource)
     assert read(published)["item"] == before
 
 
+@pytest.mark.few(1)
 def test_a_truncation_changes_the_class_alone(published: ScratchSource) -> None:
     before = read(published)["item"]
     published.run("TRUNCATE item")
@@ -362,6 +373,7 @@ def test_a_truncation_changes_the_class_alone(published: ScratchSource) -> None:
 # Tables that may be scanned now and then
 
 
+@pytest.mark.few(1)
 def test_tables_with_large_values_may_be_scanned(published: ScratchSource) -> None:
     published.run(
         "CREATE TABLE small (id int PRIMARY KEY, at timestamp);"
@@ -373,6 +385,7 @@ def test_tables_with_large_values_may_be_scanned(published: ScratchSource) -> No
         assert [t.name for t in find_toasted_tables(connection, tables)] == ["item"]
 
 
+@pytest.mark.few(1)
 def test_every_role_may_read_it(published: ScratchSource) -> None:
     administer(published, "DROP ROLE IF EXISTS nobody_at_all", "CREATE ROLE nobody_at_all LOGIN")
     database = sql.Identifier(str(published.owner.parts["dbname"]))

@@ -54,6 +54,7 @@ def reader(source: ScratchSource) -> Iterator[int]:
     stream.finish()
 
 
+@pytest.mark.few(1)
 def test_a_position_is_read_and_printed_as_postgresql_prints_it(
     logged_source: ScratchSource,
 ) -> None:
@@ -68,10 +69,12 @@ def test_a_position_is_read_and_printed_as_postgresql_prints_it(
     assert format_lsn(number) == text
 
 
+@pytest.mark.few(1)
 def test_there_is_no_slot_before_one_is_made(logged_source: ScratchSource) -> None:
     assert state(logged_source) is None
 
 
+@pytest.mark.few(1)
 def test_the_state_of_a_slot(logged_source: ScratchSource) -> None:
     make(logged_source)
     before = state(logged_source)
@@ -91,6 +94,7 @@ def test_the_state_of_a_slot(logged_source: ScratchSource) -> None:
     assert (format_lsn(before.confirmed), format_lsn(before.restart)) == positions
 
 
+@pytest.mark.few(1)
 def test_a_slot_retains_what_is_written_after_it(logged_source: ScratchSource) -> None:
     logged_source.run(CREATE_ITEM)
     make(logged_source)
@@ -105,6 +109,7 @@ def test_a_slot_retains_what_is_written_after_it(logged_source: ScratchSource) -
     assert after.restart == before.restart
 
 
+@pytest.mark.few(1)
 def test_a_slot_that_is_read_is_active_and_is_not_removed(logged_source: ScratchSource) -> None:
     logged_source.run(CREATE_ITEM)
     make(logged_source)
@@ -117,6 +122,7 @@ def test_a_slot_that_is_read_is_active_and_is_not_removed(logged_source: Scratch
     assert state(logged_source) is not None
 
 
+@pytest.mark.few(1)
 def test_a_slot_is_removed_once(logged_source: ScratchSource) -> None:
     make(logged_source)
     drop(logged_source)
@@ -125,6 +131,7 @@ def test_a_slot_is_removed_once(logged_source: ScratchSource) -> None:
         drop(logged_source)
 
 
+@pytest.mark.few(1)
 def test_two_removals_at_once_are_one_and_an_error(logged_source: ScratchSource) -> None:
     make(logged_source)
     start = threading.Barrier(2)
@@ -176,6 +183,7 @@ def test_another_programs_slot_is_kept(
     make(logged_source, "SELECT pg_drop_replication_slot('totes')")
 
 
+@pytest.mark.few(1)
 def test_another_databases_slot_is_kept(logged_source: ScratchSource) -> None:
     make(logged_source)
     postgres = logged_source.owner.replace(user="postgres", dbname="postgres")
@@ -206,6 +214,7 @@ def test_a_slot_whose_log_was_removed_is_lost(cluster: ClusterFactory) -> None:
         drop_slot(connection, "totes")
 
 
+@pytest.mark.few(1)
 def test_transactions_that_a_new_slot_would_wait_for_are_named(
     logged_source: ScratchSource,
 ) -> None:
@@ -242,6 +251,7 @@ def test_a_server_that_would_keep_log_without_limit_is_a_problem(
         assert retention_problem(connection) == ""
 
 
+@pytest.mark.few(1)
 def test_replication_allows_more_than_select(logged_source: ScratchSource) -> None:
     """What docs/log-capture.md warns of."""
     superuser = logged_source.owner.replace(user="postgres")

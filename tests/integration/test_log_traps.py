@@ -32,6 +32,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> At:
     return act
 
 
+@pytest.mark.few(1)
 def test_every_version_is_in_the_log(any_log_source: LogSource) -> None:
     source = any_log_source.begin_item()
     source.run("UPDATE item SET price = 1 WHERE id = 1")
@@ -81,6 +82,7 @@ def test_a_transaction_after_the_first_scan_of_a_table_is_in_the_next_batch(
     source.check_lake("item", "other")
 
 
+@pytest.mark.few(1)
 def test_a_log_that_cannot_be_decoded_is_begun_anew_with_a_gap(any_log_source: LogSource) -> None:
     """Before PostgreSQL 18, changes from before the publication was made can't be decoded."""
     source = any_log_source.begin_item()
@@ -172,6 +174,7 @@ def invisible_commit(source: LogSource, statement: str) -> Iterator[None]:
             committed.result()
 
 
+@pytest.mark.few(1)
 def test_a_commit_that_is_not_visible_yet_is_in_a_later_batch(any_log_source: LogSource) -> None:
     source = any_log_source.begin_item()
     with invisible_commit(source, "UPDATE item SET price = 1 WHERE id = 1"):
@@ -186,6 +189,7 @@ def test_a_commit_that_is_not_visible_yet_is_in_a_later_batch(any_log_source: Lo
     source.check_lake()
 
 
+@pytest.mark.few(1)
 def test_the_log_is_read_to_its_end_where_that_is_the_end_of_a_page(
     any_log_source: LogSource, at: At
 ) -> None:

@@ -166,6 +166,7 @@ def test_keys_of_every_kind_are_inserted_changed_and_deleted(typed: LogSource, k
     typed.check_lake()
 
 
+@pytest.mark.few(1)
 def test_names_of_any_characters_are_the_same_in_the_log_and_in_a_scan(
     any_log_source: LogSource,
 ) -> None:

@@ -38,6 +38,7 @@ _COMMANDS = MappingProxyType(
     {
         "source": ("ingest",),
         "ingest": ("ingest",),
+        "log": ("ingest",),
         "folder": ("ingest", "transform"),
         "transform": ("transform",),
         "load": ("load",),
@@ -52,7 +53,12 @@ _COMMANDS = MappingProxyType(
 NOT_IN_SOAK = frozenset({"migrate", "s3"})
 """First words of failpoints that a soak can't reach: it migrates once, and has no S3."""
 
-AFTER_QUIET_MINUTES = frozenset({"ingest.before-heartbeat", "ingest.heartbeat-stored"})
+AFTER_QUIET_MINUTES = frozenset(
+    {
+        *("ingest.before-heartbeat", "ingest.heartbeat-stored"),
+        *("log.before-position", "log.position-stored"),
+    }
+)
 """Failpoints that are reached after ten minutes without changes; test_crashes kills there."""
 
 _STAGES_OF = MappingProxyType(

@@ -253,7 +253,7 @@ def _capture_batch(
     reach("ingest.published")
     if log_start and manifest.log:
         log_start.reader.confirm(parse_lsn(manifest.log.position))
-        reach("ingest.confirmed")
+        reach("log.confirmed")
     return IngestResult(
         manifest,
         manifest.captured_at if captured.scanned or not captured.is_complete else snapshot.taken_at,
@@ -306,9 +306,9 @@ def _capture_tables(  # noqa: PLR0913  as `capture_batch`
 
         with closing(LogCapture(snapshot, previous, log_start, files, progress)) as logged:
             logged.read(log_start.transactions)
-            reach("ingest.log-read")
+            reach("log.read")
             tables = logged.store_tables()
-            reach("ingest.log-stored")
+            reach("log.stored")
     to_scan = [table for table in snapshot.catalogue.tables if table.name not in tables]
     if to_scan:
         from totes.source.capture import Capture
@@ -387,8 +387,9 @@ def _record_no_changes(  # noqa: PLR0913  what was found, and where it is record
         reach("ingest.heartbeat-stored")
     if is_complete and log_start and (is_due or log_start.should_confirm):
         position = log_start.position
+        reach("log.before-position")
         store.create(log_position_path(previous.batch, position), b"{}\n")
-        reach("ingest.position-stored")
+        reach("log.position-stored")
         log_start.reader.confirm(position)
     return IngestResult(
         None,

@@ -17,6 +17,7 @@ from psycopg import errors, sql
 
 from totes.config.settings import Dsn
 from totes.errors import LogUnreadable, SourceError, SourceUnavailable
+from totes.failpoint import reach
 from totes.lake.log import find_log_position
 from totes.lake.manifest import LogCoverage, Manifest, slot_path
 from totes.lake.store import Store
@@ -313,7 +314,9 @@ class LogReader:
                 f"Replication slot {self.slot} was not created for this lake, and may be in use by "
                 "another program: set another TOTES_LOG_SLOT, or run `totes log drop`."
             )
+        reach("log.before-slot-record")
         store.create(record, b"{}\n")
+        reach("log.slot-recorded")
         before_slot = BeforeSlot.read(connection, self.publication)
         try:
             position = create_slot(connection, self.slot, _CREATE_TIMEOUT_SECONDS)
