@@ -93,7 +93,7 @@ def show_growth(runs: dict[int, list[Measurement]]) -> None:
         "measured", *(f"{orders:,}" for orders in runs), *(f"÷ {first:,}" for _ in others)
     )
     for name, least in seconds[first].items():
-        if all(name in by_name for by_name in seconds.values()):
+        if least and all(name in by_name for by_name in seconds.values()):
             cells = [f"{by_name[name]:.2f}" for by_name in seconds.values()]
             table.add_row(name, *cells, *(f"{seconds[one][name] / least:.1f}" for one in others))
     _print(table)
