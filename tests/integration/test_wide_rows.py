@@ -215,7 +215,7 @@ def test_an_error_raised_from_an_out_of_memory_error_becomes_out_of_memory(tmp_p
 
 
 def test_the_setting_reaches_the_engines(installation: Installation) -> None:
-    assert installation.with_settings(memory="1gb").totes("settings").output.count("1000MB") == 1
+    assert installation.with_settings(memory="2gb").totes("settings").output.count("2000MB") == 1
     for invalid in ("255MB", "1TB", "much", "-1GB"):
         result = installation.with_settings(memory=invalid).totes("settings")
         assert result.exit_code == 2
