@@ -44,6 +44,7 @@ from totes.demo.simulator import bulk
 from totes.embedded.servers import (
     Source,
     Warehouse,
+    permit_log,
     prepare_source,
     prepare_warehouse,
     program_path,
@@ -167,7 +168,7 @@ def measure_log(folder: Path, orders: int) -> Iterator[Measurement]:
         bulk(source.owner, orders=orders, seed=1)
         with psycopg.connect(source.superuser.reveal(), autocommit=True) as admin:
             admin.execute("VACUUM ANALYZE")
-        log_capture.allow_log_capture(source)
+        permit_log(source, "totes")
         command = Totes(folder, source, warehouse, settings=log_capture.SETTINGS)
         yield command.run("run", "--once", name="run --once, empty warehouse")
         change(source, orders)

@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg import sql
 
 from freshness import Freshness, freshness
 from measurement import Measurement
 from totes.config.settings import Dsn
-from totes.embedded.servers import Source, Warehouse
+from totes.embedded.servers import Warehouse
 
 if TYPE_CHECKING:
     from bench import Totes
@@ -23,24 +22,6 @@ CHANGES = 100_000
 LARGE_TRANSACTION_ROWS = 2_000_000
 
 SAMPLE_SECONDS = 0.5
-
-
-def allow_log_capture(source: Source) -> None:
-    """Create the publication, and let the platform's role create a slot."""
-    with psycopg.connect(source.superuser.reveal(), autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("ALTER ROLE {} REPLICATION").format(
-                sql.Identifier(str(source.reader.parts["user"]))
-            )
-        )
-        if admin.execute("SELECT FROM pg_publication").fetchone() is not None:
-            return
-        tables = admin.execute(
-            "SELECT DISTINCT relname FROM pg_index i JOIN pg_class c ON c.oid = indrelid"
-            " WHERE indisprimary AND relnamespace = 'public'::regnamespace"
-        ).fetchall()
-        names = sql.SQL(", ").join(sql.Identifier("public", name) for (name,) in tables)
-        admin.execute(sql.SQL("CREATE PUBLICATION totes FOR TABLE {}").format(names))
 
 
 def measure_changes(totes: "Totes") -> Iterator[Measurement]:
@@ -62,7 +43,7 @@ def measure_changes(totes: "Totes") -> Iterator[Measurement]:
 
 
 def measure_freshness(totes: "Totes", warehouse: Warehouse) -> Iterator[Measurement]:
-    """Measure freshness at two rates of commits, and the log that the source retains meanwhile."""
+    """Measure freshness and the size of the retained log, at two rates of commits."""
     for wanted in (Freshness(300, 0.5, 1.5), Freshness(2000, None, None)):
         with _watch_retained(totes.source.superuser) as most:
             yield from freshness(totes.source, warehouse, totes.environment, wanted)

@@ -163,10 +163,8 @@ def test_the_log_of_a_totesys_can_be_read_only_if_that_is_permitted(home: Path) 
         assert fetch_rows(superuser, "SHOW max_slot_wal_keep_size") == [("1GB",)]
         assert fetch_rows(superuser, IS_PERMITTED) == [(False, 0)]
         execute(resources.source_owner, "CREATE TABLE loose (a int)")
-        with Resources(
-            Settings(home=home, capture="log", log_publication='to"tes')
-        ) as log_coverage:
-            assert log_coverage.source == resources.source
+        with Resources(Settings(home=home, capture="log", log_publication='to"tes')) as in_log:
+            assert in_log.source == resources.source
         assert fetch_rows(superuser, IS_PERMITTED) == [(True, 1)]
         published = fetch_rows(superuser, "SELECT pubname, tablename FROM pg_publication_tables")
         tables = fetch_rows(

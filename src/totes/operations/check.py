@@ -71,10 +71,10 @@ def _check_source(resources: Resources, clocks: dict[str, timedelta]) -> Iterato
         catalogue = read_catalogue(connection, scope)
         privileges = list(_check_source_privileges(connection, scope, catalogue))
         may_read = all(finding.ok for finding in privileges)
-        log_coverage = list(_check_log(resources, connection, catalogue)) if may_read else []
+        log_findings = list(_check_log(resources, connection, catalogue)) if may_read else []
         missing_tables = list(_find_missing_tables(connection, scope, catalogue, resources.star))
     yield from privileges
-    yield from log_coverage
+    yield from log_findings
     needed = resources.star.models.tables
     for name, reason in catalogue.excluded:
         if name in needed:

@@ -155,9 +155,9 @@ def _check_publication(
             "primary key only: FOR ALL TABLES would make the application's updates and deletes of "
             "the others fail.",
         )
-    elif log_coverage := by_reason.pop("", []):
+    elif from_log := by_reason.pop("", []):
         yield Finding(
-            "log publication", f"{publication} has {len(log_coverage)} of {len(published)} tables"
+            "log publication", f"{publication} has {len(from_log)} of {len(published)} tables"
         )
     else:
         advice = "set TOTES_CAPTURE=scan, or correct the publication."
@@ -180,8 +180,8 @@ def _check_publication(
                 f"{statement.as_string(connection)} Or, if that is not possible, ALTER TABLE … "
                 "REPLICA IDENTITY FULL.",
             )
-    log_coverage = [table for table in catalogue.tables if not published[table.name].reason]
-    if toasted := find_toasted_tables(connection, log_coverage):
+    from_log = [table for table in catalogue.tables if not published[table.name].reason]
+    if toasted := find_toasted_tables(connection, from_log):
         yield Finding(
             "tables that may be scanned",
             f"{', '.join(table.name for table in toasted)}: after an update that leaves a value of "

@@ -29,6 +29,7 @@ from totes.lake.manifest import (
     FORMAT,
     LOG_FORMAT,
     RATES,
+    UNCHANGED,
     FormerTable,
     Heartbeat,
     LogState,
@@ -418,7 +419,7 @@ def _store_rates(
 ) -> tuple[Table, ...]:
     """Store new exchange rates; return their table, unchanged without new rates, or nothing."""
     if update is None:
-        return (previous.model_copy(update={"files": (), "whole": False}),) if previous else ()
+        return (previous.model_copy(update=UNCHANGED),) if previous else ()
     path = files.new_path("jsonl")
     update.write(path)
     stored = files.put_lines(RATES, path, rows=update.rows, deletes=len(update.deletes))
@@ -433,7 +434,7 @@ def _former_tables(
     Their live keys are needed if the key comes back: rows deleted in between are found then.
     """
     current_keys = {table.name: table.key for table in tables}
-    without_files = {"files": (), "whole": False, "repeats": None, "unreadable": None}
+    without_files = {**UNCHANGED, "unreadable": None}
     candidates = [
         FormerTable(table=table.model_copy(update=without_files), since=batch, reason="key")
         for table in previous.source_tables

@@ -109,7 +109,7 @@ class LogCapture:
         The last of them may be committed and not yet in the log. The batch then does without them
         (`is_complete` is false), unless it must scan a table, which sees their changes, or one was
         altered. Raises SourceUnavailable if the log does not reach the snapshot within
-        PATIENT_SECONDS, LogUnreadable if it can't be decoded.
+        PATIENT_SECONDS (LogBehind if nothing was taken yet), LogUnreadable if it can't be decoded.
         """
         [(text, block_size)] = self._snapshot.connection.execute(_POSITION_QUERY).fetchall()
         until = parse_lsn(text)
@@ -147,18 +147,15 @@ class LogCapture:
     def _altered_tables(self) -> Iterator[str]:
         """Yield the tables that may have been altered without a trace in what was read."""
         for name in self._current.keys() - self.scan_reasons.keys():
-            log_coverage, class_xmin = (
-                self._entry(name).log_coverage,
-                self._published[name].class_xmin,
-            )
-            is_same = log_coverage is not None and log_coverage.class_xmin == class_xmin
+            coverage, class_xmin = self._entry(name).log_coverage, self._published[name].class_xmin
+            is_same = coverage is not None and coverage.class_xmin == class_xmin
             if not (is_same or class_xmin in self._truncated_by.get(name, ())):
                 yield name
 
     def _entry(self, name: str) -> Table:
         entry = self._previous.table(name)
         if entry is None:
-            raise AssertionError  # find_scan_reasons has it
+            raise AssertionError  # a new table is in scan_reasons
         return entry
 
     def _take(self, transaction: Transaction) -> None:

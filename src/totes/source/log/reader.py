@@ -63,8 +63,8 @@ _MAX_ERRORS = 3
 _STALE_SECONDS = 8.0
 """After a longer silence the stream is opened again: the server may have ended it."""
 
-
 _CONFIRM_BYTES = 64 << 20
+"""After so much log without changes, its position is stored and confirmed."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class LogStart:
     """How a batch begins to read the log.
 
     Without `transactions`, the log has nothing before the batch: the batch scans all tables, and
-    the log continues after it. `gap` says why versions before this batch are missing. `recorded` is
-    the position up to which the lake has all changes. `before_slot` is given if the slot was
-    created for this batch.
+    the log continues after it. `gap` says why versions before this batch may be missing.
+    `recorded` is the position up to which the lake has all changes. `before_slot` is given if the
+    slot was created for this batch.
     """
 
     reader: "LogReader"
@@ -369,7 +369,7 @@ class LogReader:
     def confirm(self, position: int) -> None:
         """Let the server remove the log up to a position that the lake has recorded.
 
-        If the stream has ended meanwhile, a later batch does it.
+        If the stream has ended, a later batch confirms the position.
         """
         self._recorded = position
         if self._transactions is not None:

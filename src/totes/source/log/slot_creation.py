@@ -58,7 +58,7 @@ def create_slot(connection: psycopg.Connection, name: str, seconds: float) -> in
             drop_slot(connection, name)
         raise SlotBlocked(
             f"The replication slot {name} can't be created while transactions are open in the "
-            f"source ({'; '.join(blockers) or 'they have ended meanwhile'}): the tables are "
+            f"source ({'; '.join(blockers) or 'none is open now'}): the tables are "
             "scanned until then."
         ) from None
     except BaseException:
