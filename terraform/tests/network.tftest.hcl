@@ -12,6 +12,7 @@ variables {
   source_access     = "none"
   source_address    = null
   source_port       = 5432
+  tasks             = false
   warehouse_clients = []
   log_days          = 365
   key               = "arn:aws:kms:eu-west-2:111122223333:key/signals"
@@ -35,8 +36,8 @@ run "without_source" {
   assert {
     condition = (
       toset([for rule in aws_vpc_security_group_ingress_rule.endpoints : rule.security_group_id]) == toset([aws_security_group.endpoints.id]) &&
-      aws_vpc_security_group_ingress_rule.warehouse.security_group_id == aws_security_group.warehouse.id &&
-      aws_vpc_security_group_ingress_rule.warehouse.referenced_security_group_id == aws_security_group.stage["load"].id &&
+      aws_vpc_security_group_ingress_rule.warehouse["load"].security_group_id == aws_security_group.warehouse.id &&
+      aws_vpc_security_group_ingress_rule.warehouse["load"].referenced_security_group_id == aws_security_group.stage["load"].id &&
       length(aws_vpc_security_group_ingress_rule.clients) == 0
     )
     error_message = "Functions must connect to endpoints only, and load to the warehouse."
@@ -44,8 +45,8 @@ run "without_source" {
 
   assert {
     condition = alltrue([for rule in concat(
-      values(aws_vpc_security_group_ingress_rule.endpoints), [aws_vpc_security_group_ingress_rule.warehouse],
-      values(aws_vpc_security_group_egress_rule.endpoints), values(aws_vpc_security_group_egress_rule.s3), [aws_vpc_security_group_egress_rule.warehouse],
+      values(aws_vpc_security_group_ingress_rule.endpoints), values(aws_vpc_security_group_ingress_rule.warehouse),
+      values(aws_vpc_security_group_egress_rule.endpoints), values(aws_vpc_security_group_egress_rule.s3), values(aws_vpc_security_group_egress_rule.warehouse),
     ) : rule.cidr_ipv4 == null && rule.cidr_ipv6 == null && rule.ip_protocol == "tcp"])
     error_message = "No inbound rule must allow addresses."
   }
@@ -92,8 +93,8 @@ run "nat" {
     condition = (
       aws_route.source_by_nat[0].destination_cidr_block == "203.0.113.7/32" &&
       aws_route.source_by_nat[0].route_table_id == aws_route_table.private.id &&
-      aws_vpc_security_group_egress_rule.source[0].cidr_ipv4 == "203.0.113.7/32" &&
-      aws_vpc_security_group_egress_rule.source[0].security_group_id == aws_security_group.stage["ingest"].id
+      aws_vpc_security_group_egress_rule.source["ingest"].cidr_ipv4 == "203.0.113.7/32" &&
+      aws_vpc_security_group_egress_rule.source["ingest"].security_group_id == aws_security_group.stage["ingest"].id
     )
     error_message = "The NAT must give a route to totesys only, for ingest only."
   }
@@ -118,8 +119,8 @@ run "peering" {
       aws_vpc_peering_connection.source[0].peer_vpc_id == "vpc-1" &&
       !aws_vpc_peering_connection.source[0].auto_accept &&
       aws_route.source_by_peering[0].destination_cidr_block == "10.1.0.0/16" &&
-      aws_vpc_security_group_egress_rule.source[0].from_port == 6543 &&
-      aws_vpc_security_group_egress_rule.source[0].cidr_ipv4 == "10.1.2.0/24"
+      aws_vpc_security_group_egress_rule.source["ingest"].from_port == 6543 &&
+      aws_vpc_security_group_egress_rule.source["ingest"].cidr_ipv4 == "10.1.2.0/24"
     )
     error_message = "Peering must give ingest a route to totesys, and none to the internet."
   }
