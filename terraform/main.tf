@@ -234,6 +234,14 @@ module "task" {
   memory_mb   = var.task.memory_mb
   scratch_gb  = var.task.scratch_gb
   log_days    = var.log_days
+  verify_at   = var.verify_at
+  enabled     = var.flow_enabled
+
+  schedule_group = module.flow.schedule_group
+  network = {
+    subnets        = module.network.subnets
+    security_group = module.network.task_security_group
+  }
   create = one([for made in module.warehouse : {
     host             = made.host
     master_secret    = made.master_secret

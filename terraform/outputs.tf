@@ -135,6 +135,7 @@ output "task" {
     subnets           = module.network.subnets
     security_group    = module.network.task_security_group
     log_group         = made.log_group
+    container         = made.container
   }])
 }
 

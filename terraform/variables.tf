@@ -381,6 +381,17 @@ variable "task" {
   }
 }
 
+variable "verify_at" {
+  description = "When the warehouse is compared with totesys row by row, as the six fields of a cron expression in UTC; null for never."
+  type        = string
+  default     = "0 4 * * ? *"
+
+  validation {
+    condition     = var.verify_at == null ? true : can(regex("^[0-9A-Z*,/?#L-]+( [0-9A-Z*,/?#L-]+){5}$", var.verify_at))
+    error_message = "Use minutes, hours, day of month, month, day of week and year, such as 0 4 * * ? *."
+  }
+}
+
 # -- Functions, in general
 
 variable "reserved_concurrency" {

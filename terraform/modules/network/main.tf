@@ -14,6 +14,8 @@ data "aws_availability_zones" "available" {
 
 data "aws_caller_identity" "current" {}
 
+data "aws_partition" "current" {}
+
 data "aws_region" "current" {}
 
 locals {
@@ -73,7 +75,7 @@ resource "aws_vpc_endpoint" "s3" {
   vpc_endpoint_type = "Gateway"
   service_name      = "com.amazonaws.${data.aws_region.current.name}.s3"
   route_table_ids   = [aws_route_table.private.id]
-  policy            = local.own_account
+  policy            = jsonencode({ Version = "2012-10-17", Statement = concat([local.own_account], local.image_layers) })
 
   tags = { Name = "${var.name}-s3" }
 }
@@ -87,24 +89,30 @@ resource "aws_vpc_endpoint" "service" {
   subnet_ids          = [for zone in slice(local.zones, 0, var.endpoint_zones) : aws_subnet.private[zone].id]
   security_group_ids  = [aws_security_group.endpoints.id]
   private_dns_enabled = true
-  policy              = local.own_account
+  policy              = jsonencode({ Version = "2012-10-17", Statement = [local.own_account] })
 
   tags = { Name = "${var.name}-${each.key}" }
 }
 
 locals {
-  # Only buckets, secrets and topics of this account can be reached.
-  own_account = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Sid       = "AllowThisAccount"
-      Effect    = "Allow"
-      Principal = "*"
-      Action    = "*"
-      Resource  = "*"
-      Condition = { StringEquals = { "aws:ResourceAccount" = data.aws_caller_identity.current.account_id } }
-    }]
-  })
+  # Only what belongs to this account can be reached.
+  own_account = {
+    Sid       = "AllowThisAccount"
+    Effect    = "Allow"
+    Principal = "*"
+    Action    = "*"
+    Resource  = "*"
+    Condition = { StringEquals = { "aws:ResourceAccount" = data.aws_caller_identity.current.account_id } }
+  }
+
+  # An image's layers are in a bucket of AWS, and the registry signs the request for one.
+  image_layers = [for tasks in local.tasks : {
+    Sid       = "AllowImageLayers"
+    Effect    = "Allow"
+    Principal = "*"
+    Action    = "s3:GetObject"
+    Resource  = "arn:${data.aws_partition.current.partition}:s3:::prod-${data.aws_region.current.name}-starport-layer-bucket/*"
+  }]
 }
 
 # -- Allowed connections

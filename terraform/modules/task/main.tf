@@ -6,6 +6,8 @@ data "aws_region" "current" {}
 locals {
   image = "${aws_ecr_repository.this.repository_url}:${coalesce(var.image_tag, "none")}"
 
+  container = "totes"
+
   # The program's folder, which the image declares as a volume: it keeps the owner that it has there. The
   # rest of the container's file system is read-only.
   home = "/var/lib/totes"
@@ -103,13 +105,12 @@ resource "aws_ecs_task_definition" "this" {
   }
 
   container_definitions = jsonencode([{
-    name                   = "totes"
+    name                   = local.container
     image                  = local.image
     command                = each.value.command
     essential              = true
     readonlyRootFilesystem = true
-    stopTimeout            = 120                           # for the current batch, the longest that Fargate allows
-    linuxParameters        = { initProcessEnabled = true } # forwards the signal to stop
+    stopTimeout            = 120 # for the current batch, the longest that Fargate allows
     mountPoints            = [{ sourceVolume = "home", containerPath = local.home, readOnly = false }]
     environment = [
       for name, value in merge(each.value.environment, {

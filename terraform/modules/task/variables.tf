@@ -61,6 +61,27 @@ variable "create" {
   default     = null
 }
 
+variable "verify_at" {
+  description = "When the warehouse is compared with totesys, as the six fields of a cron expression in UTC; null for never."
+  type        = string
+  default     = null
+}
+
+variable "enabled" {
+  description = "Whether the schedule is enabled; tasks can be started by hand in any case."
+  type        = bool
+}
+
+variable "schedule_group" {
+  description = "Name of the group of schedules."
+  type        = string
+}
+
+variable "network" {
+  description = "Subnets and security group of scheduled tasks."
+  type        = object({ subnets = list(string), security_group = string })
+}
+
 variable "alert_topic" {
   description = "ARN of the SNS topic for alerts."
   type        = string
