@@ -5,16 +5,14 @@ like all others; they create no test data.
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
+from deployed import output
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("ingest", "transform", "load")
 CLIENT_CONFIG = Config(read_timeout=930, retries={"total_max_attempts": 1})
 """Waits up to 15 minutes for a response, and does not retry a call."""
@@ -39,15 +37,8 @@ def smoke(client: Any, function: str, stage: str) -> Mapping[str, Any]:
     return result
 
 
-def deployed_functions() -> Mapping[str, str]:
-    """Return the functions of the environment that terraform/ was last initialized for."""
-    command = ["terraform", f"-chdir={ROOT / 'terraform'}", "output", "-json", "functions"]
-    functions: dict[str, str] = json.loads(subprocess.check_output(command))
-    return functions
-
-
 def main() -> int:
-    functions, client = deployed_functions(), boto3.client("lambda", config=CLIENT_CONFIG)
+    functions, client = output("functions"), boto3.client("lambda", config=CLIENT_CONFIG)
     for stage in STAGES:
         try:
             print(f"{functions[stage]}: {json.dumps(smoke(client, functions[stage], stage))}")

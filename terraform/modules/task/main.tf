@@ -108,6 +108,7 @@ resource "aws_ecs_task_definition" "this" {
     name                   = local.container
     image                  = local.image
     command                = each.value.command
+    memory                 = each.value.memory_mb # all of the task's
     essential              = true
     readonlyRootFilesystem = true
     stopTimeout            = 120 # for the current batch, the longest that Fargate allows
