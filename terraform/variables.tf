@@ -371,8 +371,14 @@ variable "task" {
   default     = {}
 
   validation {
-    condition     = var.task.memory_mb >= 2 * var.task.cpu && var.task.memory_mb <= 8 * var.task.cpu && contains([1024, 2048, 4096, 8192, 16384], var.task.cpu)
-    error_message = "Use 1024, 2048, 4096, 8192 or 16384 for the processor, and two to eight times as many MB of memory."
+    condition = contains(lookup({
+      1024  = range(2048, 8193, 1024)
+      2048  = range(4096, 16385, 1024)
+      4096  = range(8192, 30721, 1024)
+      8192  = range(16384, 61441, 4096)
+      16384 = range(32768, 122881, 8192)
+    }, var.task.cpu, []), var.task.memory_mb)
+    error_message = "Use a combination that Fargate has, such as 2048 with 4096 to 16384 MB of memory in steps of 1024."
   }
 
   validation {

@@ -37,6 +37,9 @@ run "each_variable" {
     warehouse_backup_days   = 0
     infrequent_after_days   = 7
     functions               = { load = { memory_mb = 128 } }
+    image_tag               = "latest image"
+    task                    = { cpu = 2048, memory_mb = 2048 }
+    verify_at               = "rate(1 day)"
   }
 
   expect_failures = [
@@ -62,6 +65,9 @@ run "each_variable" {
     var.warehouse_backup_days,
     var.infrequent_after_days,
     var.functions,
+    var.image_tag,
+    var.task,
+    var.verify_at,
   ]
 }
 
@@ -75,6 +81,7 @@ run "combinations" {
     endpoint_zones           = 3
     warehouse_max_storage_gb = 20
     archive_after_days       = 61
+    task                     = { scratch_gb = 20 }
   }
 
   expect_failures = [
@@ -84,6 +91,7 @@ run "combinations" {
     var.endpoint_zones,
     var.warehouse_max_storage_gb,
     var.archive_after_days,
+    var.task,
   ]
 }
 

@@ -32,7 +32,7 @@ locals {
         TOTES_WAREHOUSE_HOST          = var.create.host
         TOTES_WAREHOUSE_MASTER_SECRET = var.create.master_secret
         TOTES_WAREHOUSE_SECRET        = var.create.warehouse_secret
-        TOTES_READER_SECRET           = var.create.reader_secret
+        TOTES_DASHBOARD_SECRET        = var.create.reader_secret
       }
     } },
   )
