@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from totes.aws_client import aws_client, explain
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("ingest", "transform", "load")
@@ -47,13 +49,17 @@ def deployed_functions() -> Mapping[str, str]:
 
 
 def main() -> int:
-    functions, client = deployed_functions(), boto3.client("lambda", config=CLIENT_CONFIG)
-    for stage in STAGES:
-        try:
+    functions = deployed_functions()
+    try:
+        client = aws_client("lambda", config=CLIENT_CONFIG)
+        for stage in STAGES:
             print(f"{functions[stage]}: {json.dumps(smoke(client, functions[stage], stage))}")
-        except SmokeFailed as failed:
-            print(failed)
-            return 1
+    except SmokeFailed as failed:
+        print(failed)
+        return 1
+    except (BotoCoreError, ClientError) as error:
+        print(f"The functions can't be called: {explain(error) or error}.")
+        return 1
     return 0
 
 
