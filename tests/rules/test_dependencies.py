@@ -65,6 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "operations.release": VALUES | {"stages.ingest"},
     "operations.status": PARTS | {"operations.unreadable", "stages.ingest", "stages.runner"},
     "operations.unreadable": {"duckdb_engine", "lake"},
+    "operations.warehouse_creation": PARTS | {"config.secrets"},
     "operations.verify": PARTS | STAGES | {"stages.runner"},
     # the entry points
     "dashboard": PARTS | {"escape", "config.sign_in", "operations.status"},

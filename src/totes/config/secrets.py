@@ -76,6 +76,32 @@ def read_secret_fields(name: str, setting: str, fields: Sequence[str]) -> dict[s
     return _parse(text, label, {field: field for field in fields})
 
 
+def read_secret_parts(
+    name: str, setting: str, unavailable: type[TotesError]
+) -> dict[str, str] | None:
+    """Return the parts of a DSN that secret `name` has now, by libpq keyword; None if it is empty.
+
+    Raises UsageError or `unavailable` as `read_secret_dsn` does.
+    """
+    label = _label(name, setting)
+    text = _fetch(name, label, unavailable, force=True)
+    return None if text is None else _parse(text, label, _KEYWORD_OF_FIELD)
+
+
+def write_secret(
+    name: str, setting: str, fields: Mapping[str, str | int], unavailable: type[TotesError]
+) -> None:
+    """Make the fields the value of secret `name`, which must exist.
+
+    Raises UsageError or `unavailable` as `read_secret_dsn` does.
+    """
+    text = json.dumps(fields)
+    with _convert_errors(_label(name, setting), "written", unavailable):
+        client = aws_client("secretsmanager", name)
+        client.put_secret_value(SecretId=name, SecretString=text)
+    _fetched[name] = _Fetched(text, time.monotonic())
+
+
 def _label(name: str, setting: str) -> str:
     return f"The secret {name} ({setting})"
 
