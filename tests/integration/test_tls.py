@@ -48,16 +48,27 @@ def test_the_pipeline_runs_with_verified_tls(
     assert installation.totes("verify").exit_code == 0
 
 
-@pytest.mark.parametrize("wrong_part", ["name", "root"])
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"host": "another.example"}, 'does not match host name "another.example": connect to a'),
+        ({"sslrootcert": str(RDS_ROOTS)}, "certificate verify failed: sslrootcert must have the"),
+        ({"sslrootcert": "no.pem"}, 'file "no.pem" does not exist: correct sslrootcert, a path'),
+    ],
+    ids=["name", "root", "file"],
+)
 def test_a_server_with_a_wrong_certificate_gets_no_password(
-    tls_installation: Callable[..., Installation], tmp_path: Path, wrong_part: str
+    tls_installation: Callable[..., Installation],
+    tmp_path: Path,
+    wrong: dict[str, str],
+    reason: str,
 ) -> None:
-    name = "another.example" if wrong_part == "name" else NAME
-    root = str(RDS_ROOTS if wrong_part == "root" else tmp_path / "root.pem")
-    impostor = tls_installation(host=name, sslmode="verify-full", sslrootcert=root)
+    parts = {"host": NAME, "sslmode": "verify-full", "sslrootcert": str(tmp_path / "root.pem")}
+    impostor = tls_installation(**{**parts, **wrong})
     for command, code in (("ingest", 3), ("load", 5)):
         result = impostor.totes(command)
-        assert (result.exit_code, "certificate" in result.output) == (code, True), result.output
+        assert (result.exit_code, reason in result.output) == (code, True), result.output
+    name = wrong.get("host", NAME)
     assert tls_installation(host=name, sslmode="require").totes("ingest").exit_code == 0, (
         "does not verify the certificate"
     )
