@@ -157,7 +157,7 @@ $(SITE)/.ready: requirements-site.txt $(READY)
 
 .PHONY: smoke
 smoke: setup ## call each deployed stage once and check its response
-	$(BIN)/python tools/aws/smoke.py
+	AWS_REGION=$(AWS_REGION) $(BIN)/python tools/aws/smoke.py
 
 .PHONY: image-push
 image-push: setup ## build this commit's container image and push it to the deployed registry

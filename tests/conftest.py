@@ -32,6 +32,7 @@ from totes.embedded.servers import (
 from totes.warehouse.schema import migrate
 
 if TYPE_CHECKING:
+    from image_tree import ImageTree
     from s3_service import S3Service
     from sample_business import SampleBusiness
     from xdist.remote import Producer
@@ -216,6 +217,14 @@ def service() -> Iterator["S3Service"]:
 
     with S3Service() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def image_tree(scratch: Path) -> "ImageTree":
+    """The file tree of the container image."""
+    from image_tree import build_image_tree  # noqa: PLC0415  needed by a few workers only
+
+    return build_image_tree(scratch / "image")
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from deployed import output
+
+from totes.aws_client import aws_client, explain
 
 STAGES = ("ingest", "transform", "load")
 CLIENT_CONFIG = Config(read_timeout=930, retries={"total_max_attempts": 1})
@@ -38,13 +40,17 @@ def smoke(client: Any, function: str, stage: str) -> Mapping[str, Any]:
 
 
 def main() -> int:
-    functions, client = output("functions"), boto3.client("lambda", config=CLIENT_CONFIG)
-    for stage in STAGES:
-        try:
+    functions = output("functions")
+    try:
+        client = aws_client("lambda", config=CLIENT_CONFIG)
+        for stage in STAGES:
             print(f"{functions[stage]}: {json.dumps(smoke(client, functions[stage], stage))}")
-        except SmokeFailed as failed:
-            print(failed)
-            return 1
+    except SmokeFailed as failed:
+        print(failed)
+        return 1
+    except (BotoCoreError, ClientError) as error:
+        print(f"The functions can't be called: {explain(error) or error}.")
+        return 1
     return 0
 
 
