@@ -5,6 +5,8 @@ tests/aws/deployment applies it to moto.
 
 import re
 import shutil
+from ipaddress import ip_network
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,20 @@ def test_every_exception_from_checkov_has_its_reason() -> None:
     wrong = [skip for skip in skips if not re.match(r"#checkov:skip=CKV2?_\w+:\S.{8,}", skip[1])]
     assert skips
     assert not wrong
+
+
+def test_the_networks_of_no_two_environments_overlap() -> None:
+    """A totesys that is peered with both could answer only one of them."""
+    networks = {}
+    for path in sorted(CODE.glob("*.tfvars")):
+        [cidr] = re.findall(r'^network_cidr\s*= "(.+?)"', path.read_text(), re.MULTILINE)
+        networks[path.stem] = ip_network(cidr)
+    assert {"dev", "prod"} <= networks.keys()
+    assert not [
+        (first, second)
+        for first, second in combinations(networks, 2)
+        if networks[first].overlaps(networks[second])
+    ]
 
 
 def test_the_code_is_formatted() -> None:

@@ -151,7 +151,7 @@ resource "aws_iam_policy" "analyst" {
       {
         Sid    = "ReadCatalogue"
         Effect = "Allow"
-        Action = ["glue:GetDatabase", "glue:GetDatabases", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable", "glue:GetTables"]
+        Action = ["glue:GetDatabase", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable", "glue:GetTables"]
         Resource = flatten([
           "arn:${local.partition}:glue:${local.here}:catalog",
           [for database in [aws_glue_catalog_database.ingestion.name, aws_glue_catalog_database.processed.name] : [
@@ -161,13 +161,23 @@ resource "aws_iam_policy" "analyst" {
         ])
       },
       {
-        # Athena requires this for every user of the catalogue.
+        # Athena requires it of each of its users: its guide, "Mandatory: Access Policy to the Default Database".
         Sid    = "UseDefaultDatabase"
         Effect = "Allow"
-        Action = ["glue:CreateDatabase", "glue:GetDatabase", "glue:GetDatabases"]
+        Action = ["glue:CreateDatabase", "glue:GetDatabase"]
         Resource = [
           "arn:${local.partition}:glue:${local.here}:catalog",
           "arn:${local.partition}:glue:${local.here}:database/default",
+        ]
+      },
+      {
+        # The list is of all databases, or it is refused.
+        Sid    = "ListDatabases"
+        Effect = "Allow"
+        Action = "glue:GetDatabases"
+        Resource = [
+          "arn:${local.partition}:glue:${local.here}:catalog",
+          "arn:${local.partition}:glue:${local.here}:database/*",
         ]
       },
       {
