@@ -3,12 +3,14 @@
 tests/aws/deployment applies it to moto.
 """
 
+import platform
 import re
 import shutil
 from ipaddress import ip_network
 from itertools import combinations
 from pathlib import Path
 
+import provider
 import pytest
 from depth import sample
 from terraform_cli import MissingToolError, Terraform, terraform_program
@@ -92,6 +94,11 @@ def test_terraforms_own_tests_pass(copy: Terraform) -> None:
     output = copy("test", "-no-color", *(f"-filter=tests/{path.name}" for path in selected))
     runs = sum(path.read_text().count('\nrun "') for path in selected)
     assert f"{runs} passed, 0 failed" in output
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the hash is of linux_amd64")
+def test_the_provider_of_the_tests_is_the_pinned_one(copy: Terraform) -> None:
+    assert provider.main(copy.folder) is None
 
 
 @pytest.mark.parametrize("environment", sample(1, ["dev", "prod"], "environment"))

@@ -107,6 +107,26 @@ def test_the_settings_of_each_function_fit(planned: Planned) -> None:
         assert len(json.dumps(variables).encode()) <= SETTINGS_BYTES, address
 
 
+def test_every_location_of_the_catalogue_ends_with_a_slash(planned: Planned) -> None:
+    """Athena's guide asks for it; without it, a location would also be that of longer names."""
+    locations = {
+        resource.address: [
+            resource.values["storage_descriptor"][0]["location"],
+            *filter(None, [resource.values["parameters"].get("storage.location.template")]),
+        ]
+        for resource in planned.created
+        if resource.type == "aws_glue_catalog_table"
+        and resource.values["table_type"] == "EXTERNAL_TABLE"
+    }
+    assert len(locations) > 10
+    assert not [
+        f"{address}: {location}"
+        for address, each in locations.items()
+        for location in each
+        if not location.endswith("/")
+    ]
+
+
 def policies(resource: Resource) -> Iterable[tuple[str, list[dict[str, str]]]]:
     """Yield attribute and statements of each policy of a resource."""
     for attribute in ("policy", "assume_role_policy"):
