@@ -280,6 +280,7 @@ init: $(if $(filter file,$(origin BUNDLE)),bundle) ## initialize Terraform for E
 		-backend-config=bucket=$(STATE_BUCKET) -backend-config=region=$(AWS_REGION) \
 		-backend-config=key=$(ENV)/terraform.tfstate \
 		$(if $(TOTES_TERRAFORM_PLUGINS),-plugin-dir=$(TOTES_TERRAFORM_PLUGINS))
+	@python3 tools/aws/provider.py terraform
 
 .PHONY: confirmed
 confirmed: ## check that CONFIRM equals ENV; part of destroy

@@ -117,6 +117,7 @@ def test_jobs_that_change_an_account_are_guarded() -> None:
     """The branch, the environment's approval and the state's concurrency group guard them."""
     plan, dev, prod = (read("deploy")["jobs"][job] for job in ("plan", "dev", "prod"))
     assert "head.repo.full_name == github.repository" in plan["if"]
+    assert "pull_request.user.login != 'dependabot[bot]'" in plan["if"], "its code is not read yet"
     assert "github.ref == 'refs/heads/main'" in dev["if"]
     assert prod["needs"] == "dev"
     [planning] = read("plan")["jobs"].values()
