@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from s3_service import S3Service, forget_clients
 
 from totes.aws import handlers
 from totes.config.settings import Dsn
+from totes.duckdb_engine import scratch_folder
 from totes.errors import ModelError, SourceUnavailable, UsageError, WarehouseError
 from totes.stages.runner import STAGES, StageHealth
 
@@ -312,6 +314,41 @@ def test_a_failing_stage_raises_and_alerts_once_until_it_works_again(
     with at("transform.before-manifest", fail), pytest.raises(ModelError):
         cloud.call("transform")
     assert len(cloud.mail()) == 1
+
+
+KILLED = """
+import os, signal
+from totes.duckdb_engine import scratch_folder
+with scratch_folder("transform") as folder:
+    (folder / "spilled").write_bytes(bytes(1000))
+    print(folder, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_call_removes_what_a_killed_call_has_left_in_tmp_and_nothing_else(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    foreign = [temporary / "totes-scratch", temporary / "totes-lake", temporary / "other"]
+    for folder in foreign:
+        folder.mkdir()
+    (temporary / "totes-scratch-link").symlink_to(foreign[0])
+    (temporary / "totes-scratch-file").touch()
+    cloud.patch.setenv("TMPDIR", str(temporary))
+    killed = subprocess.run([sys.executable, "-c", KILLED], check=False, stdout=subprocess.PIPE)
+    dead = Path(killed.stdout.decode().strip())
+    assert (dead / "spilled").exists()
+    cloud.patch.setattr(tempfile, "tempdir", None)
+    with scratch_folder("ingest") as alive:
+        cloud.call("transform")
+        assert alive.exists(), "another call at the same time"
+    assert {path.name for path in temporary.iterdir()} == {
+        *(folder.name for folder in foreign),
+        "totes-scratch-link",
+        "totes-scratch-file",
+    }
 
 
 def test_a_transient_error_is_retried_within_a_call(cloud: Cloud) -> None:

@@ -21,6 +21,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from totes.alert import AlertTargets
 from totes.config.resources import Resources
 from totes.config.settings import load_settings
+from totes.duckdb_engine import remove_dead_scratch_folders
 from totes.error_policy import retry, retry_iterator
 from totes.lake.log import read_manifest
 from totes.lake.manifest import manifest_path
@@ -111,6 +112,8 @@ def _run_call(stage: str, context: Context) -> dict[str, Any]:
     )  # reading the settings may fail
     with _log_as_json(stage, context), _log_metrics(call):
         try:
+            # Lambda keeps /tmp after a call that it has ended for time or memory.
+            remove_dead_scratch_folders()
             with Resources(load_settings()) as resources:
                 alert_targets = resources.alert_targets
                 _run_pending(call, resources, context)
