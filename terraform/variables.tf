@@ -88,6 +88,12 @@ variable "exclude_tables" {
   default     = ["_prisma_migrations"]
 }
 
+variable "rates_enabled" {
+  description = "Whether a function outside of the platform's network fetches the ECB's exchange rates daily; false leaves those in the bundle."
+  type        = bool
+  default     = true
+}
+
 variable "capture" {
   description = "How changes of totesys are found: `scan` its tables, or read its write-ahead `log`, for which docs/log-capture.md says what totesys needs."
   type        = string
@@ -322,6 +328,19 @@ variable "warehouse_final_snapshot" {
   description = "Whether deleting the warehouse keeps its backups and a snapshot totes-ENV-final."
   type        = bool
   default     = true
+}
+
+# -- Tasks
+
+variable "verify_at" {
+  description = "When the warehouse is compared with totesys row by row, as the six fields of a cron expression in UTC; null for never."
+  type        = string
+  default     = "0 4 * * ? *"
+
+  validation {
+    condition     = var.verify_at == null ? true : can(regex("^[0-9A-Z*,/?#L-]+( [0-9A-Z*,/?#L-]+){5}$", var.verify_at))
+    error_message = "Use minutes, hours, day of month, month, day of week and year, such as 0 4 * * ? *."
+  }
 }
 
 # -- Functions

@@ -14,7 +14,7 @@ locals {
   purposes = {
     data    = "data of the lake and the warehouse"
     secrets = "logins of totesys and the warehouse, and the functions' environment"
-    signals = "logs, alarm messages and dead-letter queues"
+    signals = "logs, alarm messages and settings that are no secret"
   }
 
   # IAM policies decide who may use a key. Services without a role need a statement here.
@@ -38,9 +38,9 @@ locals {
         Condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = local.logs } }
       },
       {
-        Sid       = "AllowAlarmsAndRules"
+        Sid       = "AllowAlarms"
         Effect    = "Allow"
-        Principal = { Service = ["cloudwatch.amazonaws.com", "events.amazonaws.com"] }
+        Principal = { Service = "cloudwatch.amazonaws.com" }
         Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
         Resource  = "*"
         Condition = { StringEquals = { "aws:SourceAccount" = local.account } }

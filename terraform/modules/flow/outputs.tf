@@ -1,12 +1,3 @@
-output "dead_letter_queue" {
-  description = "Name, URL and ARN of the queue of undelivered calls."
-  value = {
-    name = aws_sqs_queue.undelivered.name
-    url  = aws_sqs_queue.undelivered.url
-    arn  = aws_sqs_queue.undelivered.arn
-  }
-}
-
 output "rules" {
   description = "Name of the rule that calls each stage."
   value       = { for stage, rule in aws_cloudwatch_event_rule.landed : stage => rule.name }
@@ -15,4 +6,9 @@ output "rules" {
 output "schedules" {
   description = "Name of each stage's schedule."
   value       = { for stage, schedule in aws_scheduler_schedule.this : stage => schedule.name }
+}
+
+output "schedule_group" {
+  description = "Name of the group of schedules."
+  value       = aws_scheduler_schedule_group.this.name
 }
