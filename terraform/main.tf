@@ -100,6 +100,7 @@ module "network" {
   source_address    = var.source_address
   source_port       = var.source_port
   source_vpc        = var.source_vpc
+  tasks             = var.task_enabled
   warehouse_clients = var.warehouse_clients
   log_days          = var.log_days
   key               = module.encryption.keys.signals
@@ -114,6 +115,7 @@ module "lake" {
   stage_roles = merge(
     { for stage, made in module.stage : stage => made.role },
     { for made in module.rates : "rates" => made.role },
+    { for made in module.task : "task" => made.roles.task },
   )
   infrequent_after_days  = var.infrequent_after_days
   archive_after_days     = var.archive_after_days
@@ -161,6 +163,9 @@ module "warehouse" {
   deletion_protection = var.warehouse_deletion_protection
   final_snapshot      = var.warehouse_final_snapshot
   log_days            = var.log_days
+
+  allow_major_version_upgrade = var.warehouse_allow_major_version_upgrade
+  apply_immediately           = var.warehouse_apply_immediately
 }
 
 module "operator" {
@@ -244,6 +249,40 @@ module "rates" {
   log_days       = var.log_days
 }
 
+module "task" {
+  source = "./modules/task"
+  count  = var.task_enabled ? 1 : 0
+
+  boundary    = local.boundary
+  name        = local.name
+  image_tag   = var.image_tag
+  environment = merge([for stage in values(local.stages) : stage.environment]...)
+  secrets     = compact([for stage in values(local.stages) : stage.secret])
+  lists       = distinct(flatten([for stage in values(local.stages) : stage.lists]))
+  reads       = distinct(flatten([for stage in values(local.stages) : stage.reads]))
+  creates     = distinct(flatten([for stage in values(local.stages) : stage.creates]))
+  keys        = module.encryption.keys
+  alert_topic = module.watch.topic
+  cpu         = var.task.cpu
+  memory_mb   = var.task.memory_mb
+  scratch_gb  = var.task.scratch_gb
+  log_days    = var.log_days
+  verify_at   = var.verify_at
+  enabled     = var.flow_enabled
+
+  schedule_group = module.flow.schedule_group
+  network = {
+    subnets        = module.network.subnets
+    security_group = module.network.task_security_group
+  }
+  create = one([for made in module.warehouse : {
+    host             = made.host
+    master_secret    = made.master_secret
+    warehouse_secret = module.secrets.arns.warehouse
+    reader_secret    = module.secrets.arns.reader
+  }])
+}
+
 module "flow" {
   source = "./modules/flow"
 
@@ -267,7 +306,7 @@ module "watch" {
   key              = module.encryption.keys.signals
   flow_enabled     = var.flow_enabled
   rates_enabled    = var.rates_enabled
-  verify_at        = var.verify_at
+  verify_at        = var.task_enabled ? var.verify_at : null
   functions        = { for stage, made in module.stage : stage => made.function.name }
   stage_alarms     = { for stage, made in module.stage : stage => made.alarms }
   warehouse_alarms = merge(module.warehouse[*].alarms...)

@@ -151,7 +151,7 @@ variable "source_instance" {
 # -- Network
 
 variable "network_cidr" {
-  description = "CIDR block of the platform's network. With peering it must not overlap with the network of totesys."
+  description = "CIDR block of the platform's network. With peering it must not overlap with the network of totesys, which can answer only one environment with the same block."
   type        = string
   default     = "10.84.0.0/20"
 
@@ -235,6 +235,15 @@ variable "source_vpc" {
     condition     = var.source_access != "peering" || var.source_vpc != null
     error_message = "Set source_vpc for source_access peering."
   }
+
+  # Of two blocks that overlap, the larger begins at the same address as the smaller one cut to its length.
+  validation {
+    condition = var.source_vpc == null ? true : try(length(distinct([
+      for cidr in [var.network_cidr, var.source_vpc.cidr] :
+      cidrhost("${split("/", cidr)[0]}/${min([for each in [var.network_cidr, var.source_vpc.cidr] : tonumber(split("/", each)[1])]...)}", 0)
+    ])) == 2, false)
+    error_message = "Use a CIDR block a.b.c.d/n that does not overlap with network_cidr: AWS refuses to peer such networks."
+  }
 }
 
 # -- Warehouse
@@ -271,6 +280,23 @@ variable "warehouse_version" {
     condition     = can(tonumber(var.warehouse_version)) ? tonumber(var.warehouse_version) >= 15 : false
     error_message = "Use a major version, 15 or newer."
   }
+}
+
+variable "warehouse_allow_major_version_upgrade" {
+  description = "Whether a deployment may change the warehouse's major version; true only while that is done."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.warehouse_allow_major_version_upgrade || var.warehouse_apply_immediately
+    error_message = "Set warehouse_apply_immediately, too: the old version's parameter group can't be removed until the upgrade is done."
+  }
+}
+
+variable "warehouse_apply_immediately" {
+  description = "Whether changes of the warehouse that interrupt connections, such as its class, are made during the deployment, and not in the maintenance window."
+  type        = bool
+  default     = false
 }
 
 variable "warehouse_instance_class" {
@@ -330,19 +356,6 @@ variable "warehouse_final_snapshot" {
   default     = true
 }
 
-# -- Tasks
-
-variable "verify_at" {
-  description = "When the warehouse is compared with totesys row by row, as the six fields of a cron expression in UTC; null for never."
-  type        = string
-  default     = "0 4 * * ? *"
-
-  validation {
-    condition     = var.verify_at == null ? true : can(regex("^[0-9A-Z*,/?#L-]+( [0-9A-Z*,/?#L-]+){5}$", var.verify_at))
-    error_message = "Use minutes, hours, day of month, month, day of week and year, such as 0 4 * * ? *."
-  }
-}
-
 # -- Functions
 
 variable "functions" {
@@ -364,6 +377,60 @@ variable "functions" {
     error_message = "Use 512 to 10240 MB for /tmp."
   }
 }
+
+# -- Tasks
+
+variable "task_enabled" {
+  description = "Whether long work, such as the first load and migrations, can run on Fargate; its endpoints are charged by the hour."
+  type        = bool
+  default     = true
+}
+
+variable "image_tag" {
+  description = "Tag of the container image that tasks run, the commit that `make image-push` built; null if there is none, then tasks can't start."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.image_tag == null ? true : can(regex("^[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}$", var.image_tag))
+    error_message = "Use a tag of a container image."
+  }
+}
+
+variable "task" {
+  description = "Processor (1024 for each virtual one), memory in MB and temporary storage in GB of a task on Fargate."
+  type        = object({ cpu = optional(number, 2048), memory_mb = optional(number, 8192), scratch_gb = optional(number, 50) })
+  default     = {}
+
+  validation {
+    condition = contains(lookup({
+      1024  = range(2048, 8193, 1024)
+      2048  = range(4096, 16385, 1024)
+      4096  = range(8192, 30721, 1024)
+      8192  = range(16384, 61441, 4096)
+      16384 = range(32768, 122881, 8192)
+    }, var.task.cpu, []), var.task.memory_mb)
+    error_message = "Use a combination that Fargate has, such as 2048 with 4096 to 16384 MB of memory in steps of 1024."
+  }
+
+  validation {
+    condition     = var.task.scratch_gb >= 21 && var.task.scratch_gb <= 200
+    error_message = "Use 21 to 200 GB of temporary storage."
+  }
+}
+
+variable "verify_at" {
+  description = "When the warehouse is compared with totesys row by row, as the six fields of a cron expression in UTC; null for never."
+  type        = string
+  default     = "0 4 * * ? *"
+
+  validation {
+    condition     = var.verify_at == null ? true : can(regex("^[0-9A-Z*,/?#L-]+( [0-9A-Z*,/?#L-]+){5}$", var.verify_at))
+    error_message = "Use minutes, hours, day of month, month, day of week and year, such as 0 4 * * ? *."
+  }
+}
+
+# -- Functions, in general
 
 variable "reserved_concurrency" {
   description = "Reserved concurrency of each function, which is also its limit; null reserves none, as a new account has too little."

@@ -37,6 +37,9 @@ run "each_variable" {
     warehouse_backup_days   = 0
     infrequent_after_days   = 7
     functions               = { load = { memory_mb = 128 } }
+    image_tag               = "latest image"
+    task                    = { cpu = 2048, memory_mb = 2048 }
+    verify_at               = "rate(1 day)"
   }
 
   expect_failures = [
@@ -62,6 +65,9 @@ run "each_variable" {
     var.warehouse_backup_days,
     var.infrequent_after_days,
     var.functions,
+    var.image_tag,
+    var.task,
+    var.verify_at,
   ]
 }
 
@@ -75,6 +81,9 @@ run "combinations" {
     endpoint_zones           = 3
     warehouse_max_storage_gb = 20
     archive_after_days       = 61
+    task                     = { scratch_gb = 20 }
+
+    warehouse_allow_major_version_upgrade = true
   }
 
   expect_failures = [
@@ -83,8 +92,34 @@ run "combinations" {
     var.source_vpc,
     var.endpoint_zones,
     var.warehouse_max_storage_gb,
+    var.warehouse_allow_major_version_upgrade,
     var.archive_after_days,
+    var.task,
   ]
+}
+
+run "peering_with_a_network_within_ours" {
+  command = plan
+
+  variables {
+    source_access  = "peering"
+    source_address = "10.84.3.0/24"
+    source_vpc     = { id = "vpc-1", cidr = "10.84.3.0/24" }
+  }
+
+  expect_failures = [var.source_vpc]
+}
+
+run "peering_with_a_network_around_ours" {
+  command = plan
+
+  variables {
+    source_access  = "peering"
+    source_address = "10.1.2.0/24"
+    source_vpc     = { id = "vpc-1", cidr = "10.0.0.0/8" }
+  }
+
+  expect_failures = [var.source_vpc]
 }
 
 run "nat_without_source_address" {

@@ -11,9 +11,10 @@ from pathlib import Path
 import boto3
 import psycopg
 import pytest
-from aws_cloud import LONG, PASSWORD, SOON, Cloud, forget_secrets
+from aws_cloud import LONG, PASSWORD, SOON, Cloud
 from installation import Installation, at
 from rates_files import DAY
+from s3_service import forget_clients
 
 from totes.aws import handlers
 from totes.error_policy import POLICIES
@@ -198,11 +199,11 @@ def test_a_database_that_is_away_fails_no_call_and_loses_nothing(cloud: Cloud) -
         ("load", warehouse, cloud.installation.warehouse, "warehouse"),
     ):
         cloud.put_secret(secret, dsn, host="/nowhere")
-        forget_secrets()
+        forget_clients()
         answer = cloud.call(stage)
         assert (answer["away"], answer["batches"]) == (part, [])
         cloud.put_secret(secret, dsn)
-        forget_secrets()
+        forget_clients()
         assert cloud.call(stage)["away"] is None
         cloud.call("transform")
         away, back, _ = cloud.metrics()
@@ -227,7 +228,7 @@ def test_each_temporary_error_counts_as_a_part_that_is_away() -> None:
 def test_a_secret_service_that_is_away_is_the_database_away(cloud: Cloud) -> None:
     cloud.patch.setattr("totes.error_policy.MAX_ATTEMPTS", 1)
     cloud.patch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:9")
-    forget_secrets()
+    forget_clients()
     assert cloud.call("ingest")["away"] == "source"
 
 
@@ -364,16 +365,16 @@ def test_no_failure_logs_a_secret(cloud: Cloud) -> None:
     cloud.patch.setattr("totes.error_policy.MAX_ATTEMPTS", 1)
     cloud.put_secret(source, cloud.installation.source, host="/nowhere")
     cloud.put_secret(warehouse, cloud.installation.warehouse, user="nobody")
-    forget_secrets()
+    forget_clients()
     assert cloud.call("ingest")["away"] == "source"
     with pytest.raises(WarehouseError):
         cloud.call("load")
     boto3.client("secretsmanager").put_secret_value(SecretId=source, SecretString=PASSWORD)
-    forget_secrets()
+    forget_clients()
     with pytest.raises(UsageError):
         cloud.call("ingest")
     cloud.put_secret(source, cloud.installation.source)
-    forget_secrets()
+    forget_clients()
 
     def bug() -> None:
         raise RuntimeError("unexpected")

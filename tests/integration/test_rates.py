@@ -38,6 +38,8 @@ from totes.source.catalogue import CaptureScope
 from totes.stages.ingest import AcceptOptions, ingest
 from totes.stages.runner import run_once
 
+pytestmark = pytest.mark.few(4)
+
 EURO = (Decimal(1), DEFINITION, False)
 
 

@@ -17,10 +17,9 @@ import boto3
 import pytest
 from installation import Installation
 from rates_files import NEW_YEAR, csv
-from s3_service import S3Service
+from s3_service import S3Service, forget_clients
 
 from totes.aws import handlers
-from totes.config import secrets
 from totes.config.settings import Dsn
 from totes.stages.runner import STAGES
 
@@ -34,11 +33,6 @@ FUNCTIONS: dict[str, Callable[[object, handlers.Context], dict[str, Any]]] = {
     "transform": handlers.transform,
     "load": handlers.load,
 }
-
-
-def forget_secrets() -> None:
-    """Discard the secrets that the process has cached."""
-    secrets._cached_provider.cache_clear()
 
 
 @dataclass(frozen=True)
@@ -147,8 +141,8 @@ def opened_cloud(
     package = logging.getLogger("totes")
     before = (package.handlers, package.propagate, package.level)
     monkeypatch.setattr(handlers.logger.handlers[0], "stream", logs)
-    forget_secrets()
+    forget_clients()
     yield cloud
-    forget_secrets()
+    forget_clients()
     package.handlers, package.propagate = before[0], before[1]
     package.setLevel(before[2])

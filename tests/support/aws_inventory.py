@@ -5,6 +5,8 @@ from moto_server import Moto
 LISTINGS: tuple[tuple[str, str, str, str], ...] = (
     ("s3", "list_buckets", "Buckets", "Name"),
     ("lambda", "list_functions", "Functions", "FunctionName"),
+    ("ecr", "describe_repositories", "repositories", "repositoryName"),
+    ("ecs", "list_task_definitions", "taskDefinitionArns", ""),
     ("sqs", "list_queues", "QueueUrls", ""),
     ("iam", "list_roles", "Roles", "RoleName"),
     ("iam", "list_policies", "Policies", "PolicyName"),
@@ -45,6 +47,11 @@ def inventory(moto: Moto) -> frozenset[str]:
         state = keys.describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"]
         if state != "PendingDeletion":  # a key is deleted after a week at the earliest
             found.add(f"kms Keys: {key['KeyId']}")
+    containers = moto.client("ecs")
+    arns = containers.list_clusters()["clusterArns"]
+    for cluster in containers.describe_clusters(clusters=arns)["clusters"]:
+        if cluster["status"] != "INACTIVE":  # a deleted cluster is listed for a while
+            found.add(f"ecs clusterArns: {cluster['clusterArn']}")
     return frozenset(found)
 
 

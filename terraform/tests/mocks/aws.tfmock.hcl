@@ -24,12 +24,6 @@ mock_data "aws_availability_zones" {
   }
 }
 
-mock_data "aws_iam_policy_document" {
-  defaults = {
-    json = "{}"
-  }
-}
-
 # Terraform's mocks have random ARNs, which only an apply sets. These resources have valid ones, as the
 # provider or tests with a plan check them.
 
@@ -84,5 +78,25 @@ mock_resource "aws_cloudwatch_metric_alarm" {
 mock_resource "aws_cloudwatch_composite_alarm" {
   defaults = {
     arn = "arn:aws:cloudwatch:eu-west-2:111122223333:alarm:mock"
+  }
+}
+
+mock_resource "aws_ecr_repository" {
+  defaults = {
+    arn            = "arn:aws:ecr:eu-west-2:111122223333:repository/mock"
+    repository_url = "111122223333.dkr.ecr.eu-west-2.amazonaws.com/mock"
+  }
+}
+
+mock_resource "aws_ecs_cluster" {
+  defaults = {
+    arn = "arn:aws:ecs:eu-west-2:111122223333:cluster/mock"
+  }
+}
+
+mock_resource "aws_ecs_task_definition" {
+  defaults = {
+    arn                  = "arn:aws:ecs:eu-west-2:111122223333:task-definition/mock:7"
+    arn_without_revision = "arn:aws:ecs:eu-west-2:111122223333:task-definition/mock"
   }
 }

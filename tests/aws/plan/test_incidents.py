@@ -17,10 +17,11 @@ import psycopg
 import pytest
 from alarm_evaluator import mails, next_state
 from alarm_timeline import HEALTHY_INSTANCES, Call, Calls, Phase, Timeline
-from aws_cloud import Cloud, forget_secrets
+from aws_cloud import Cloud
 from installation import at
 from planned import ENVIRONMENT, Planned
 from rates_files import DAY
+from s3_service import forget_clients
 
 from totes.errors import ModelError
 from totes.stages.runner import STAGES
@@ -41,10 +42,10 @@ def login(cloud: Cloud, place: str, **wrong: str) -> Iterator[None]:
     """A login in Secrets Manager that does not work."""
     name, dsn = os.environ[f"TOTES_{place.upper()}_SECRET"], getattr(cloud.installation, place)
     cloud.put_secret(name, dsn, **wrong)
-    forget_secrets()
+    forget_clients()
     yield
     cloud.put_secret(name, dsn)
-    forget_secrets()
+    forget_clients()
 
 
 def administer(cloud: Cloud, statement: str) -> None:
