@@ -33,6 +33,7 @@ from totes.embedded.servers import (
 from totes.warehouse.schema import migrate
 
 if TYPE_CHECKING:
+    from aws_cloud import Cloud
     from image_tree import ImageTree
     from planned import Planned
     from s3_service import S3Service
@@ -410,6 +411,17 @@ def copied(server: EmbeddedServer, database_names: Iterator[str]) -> Iterator[Ca
 def installation(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) -> Installation:
     """A platform between a totesys and a warehouse without rows."""
     return Installation(totesys.owner, totesys.dsn, warehouse.dsn, tmp_path)
+
+
+@pytest.fixture
+def cloud(
+    request: pytest.FixtureRequest, installation: Installation, service: "S3Service"
+) -> Iterator["Cloud"]:
+    """The handlers of the functions, with AWS simulated by moto."""
+    from aws_cloud import opened_cloud  # noqa: PLC0415  importing boto3 takes long
+
+    with opened_cloud(installation, service, request.getfixturevalue) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

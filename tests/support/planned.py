@@ -69,7 +69,6 @@ ARNS = {
     "aws_s3_bucket": "s3:::{bucket}",
     "aws_secretsmanager_secret": "secretsmanager:REGION:ACCOUNT:secret:{name}-AbCdEf",
     "aws_sns_topic": "sns:REGION:ACCOUNT:{name}",
-    "aws_sqs_queue": "sqs:REGION:ACCOUNT:{name}",
 }
 """ARN by type of resource, of the types whose ARNs others need, with names of attributes.
 
