@@ -102,8 +102,21 @@ module "lake" {
   stage_roles            = { for stage, made in module.stage : stage => made.role }
   infrequent_after_days  = var.infrequent_after_days
   archive_after_days     = var.archive_after_days
+  object_lock            = var.object_lock
   break_glass_principals = var.break_glass_principals
   force_destroy          = var.force_destroy
+}
+
+module "trail" {
+  source = "./modules/trail"
+  count  = var.trail_enabled ? 1 : 0
+
+  name          = local.name
+  buckets       = [for store in ["ingestion", "processed", "artefacts"] : module.lake.arns[store]]
+  key           = module.encryption.keys.signals
+  access_logs   = module.lake.buckets.logs
+  log_days      = var.log_days
+  force_destroy = var.force_destroy
 }
 
 module "secrets" {

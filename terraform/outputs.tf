@@ -81,6 +81,11 @@ output "artefacts_bucket" {
   value       = module.lake.buckets.artefacts
 }
 
+output "trail_bucket" {
+  description = "Bucket of CloudTrail's files about the objects of the lake; null without trail_enabled."
+  value       = one(module.trail[*].bucket)
+}
+
 output "keys" {
   description = "ARN of the KMS key for `data`, `secrets` and `signals`."
   value       = module.encryption.keys

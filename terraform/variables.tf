@@ -404,6 +404,23 @@ variable "archive_after_days" {
   }
 }
 
+variable "trail_enabled" {
+  description = "Whether CloudTrail records who read, created or deleted an object of the lake."
+  type        = bool
+  default     = true
+}
+
+variable "object_lock" {
+  description = "Days for which S3 itself keeps each version of an object of the two stores; in mode GOVERNANCE the break-glass role can delete it before, in mode COMPLIANCE nobody can; null for none."
+  type        = object({ mode = optional(string, "GOVERNANCE"), days = number })
+  default     = null
+
+  validation {
+    condition     = var.object_lock == null ? true : contains(["GOVERNANCE", "COMPLIANCE"], var.object_lock.mode) && var.object_lock.days >= 1 && var.object_lock.days <= 36500 && floor(var.object_lock.days) == var.object_lock.days
+    error_message = "Use the mode GOVERNANCE or COMPLIANCE, and 1 to 36500 days."
+  }
+}
+
 variable "break_glass_principals" {
   description = "ARNs of principals that may assume the role that removes objects of the lake, with a second factor; if empty, the account's own policies decide."
   type        = list(string)

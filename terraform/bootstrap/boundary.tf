@@ -16,6 +16,7 @@ resource "aws_iam_policy" "boundary" {
         Effect = "Allow"
         Action = [
           "s3:AbortMultipartUpload",
+          "s3:BypassGovernanceRetention",
           "s3:DeleteObject",
           "s3:DeleteObjectVersion",
           "s3:GetBucketLocation",

@@ -4,6 +4,7 @@ from moto_server import Moto
 
 LISTINGS: tuple[tuple[str, str, str, str], ...] = (
     ("s3", "list_buckets", "Buckets", "Name"),
+    ("cloudtrail", "describe_trails", "trailList", "Name"),
     ("lambda", "list_functions", "Functions", "FunctionName"),
     ("sqs", "list_queues", "QueueUrls", ""),
     ("iam", "list_roles", "Roles", "RoleName"),

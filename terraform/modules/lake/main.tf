@@ -21,6 +21,7 @@ module "store" {
   key           = var.key
   log_to        = { bucket = module.logs.governed, prefix = "${each.key}/" }
   events        = true
+  object_lock   = var.object_lock
   force_destroy = var.force_destroy
   conditions    = var.conditions
 
@@ -128,6 +129,7 @@ resource "aws_iam_role_policy" "break_glass" {
         Sid    = "ReadWriteAndDelete"
         Effect = "Allow"
         Action = concat(local.deleting, [
+          "s3:BypassGovernanceRetention", # for object_lock; in mode COMPLIANCE nobody can delete
           "s3:GetObject",
           "s3:GetObjectVersion",
           "s3:PutObject",
