@@ -88,6 +88,7 @@ module "network" {
   source_address    = var.source_address
   source_port       = var.source_port
   source_vpc        = var.source_vpc
+  tasks             = var.task_enabled
   warehouse_clients = var.warehouse_clients
   log_days          = var.log_days
   key               = module.encryption.keys.signals
@@ -96,10 +97,13 @@ module "network" {
 module "lake" {
   source = "./modules/lake"
 
-  boundary               = local.boundary
-  name                   = local.name
-  key                    = module.encryption.keys.data
-  stage_roles            = { for stage, made in module.stage : stage => made.role }
+  boundary = local.boundary
+  name     = local.name
+  key      = module.encryption.keys.data
+  stage_roles = merge(
+    { for stage, made in module.stage : stage => made.role },
+    { for made in module.task : "task" => made.roles.task },
+  )
   infrequent_after_days  = var.infrequent_after_days
   archive_after_days     = var.archive_after_days
   object_lock            = var.object_lock
@@ -223,6 +227,40 @@ module "stage" {
     key    = aws_s3_object.bundle.key
     hash   = filebase64sha256(var.bundle)
   }
+}
+
+module "task" {
+  source = "./modules/task"
+  count  = var.task_enabled ? 1 : 0
+
+  boundary    = local.boundary
+  name        = local.name
+  image_tag   = var.image_tag
+  environment = merge([for stage in values(local.stages) : stage.environment]...)
+  secrets     = compact([for stage in values(local.stages) : stage.secret])
+  lists       = distinct(flatten([for stage in values(local.stages) : stage.lists]))
+  reads       = distinct(flatten([for stage in values(local.stages) : stage.reads]))
+  creates     = distinct(flatten([for stage in values(local.stages) : stage.creates]))
+  keys        = module.encryption.keys
+  alert_topic = module.watch.topic
+  cpu         = var.task.cpu
+  memory_mb   = var.task.memory_mb
+  scratch_gb  = var.task.scratch_gb
+  log_days    = var.log_days
+  verify_at   = var.verify_at
+  enabled     = var.flow_enabled
+
+  schedule_group = module.flow.schedule_group
+  network = {
+    subnets        = module.network.subnets
+    security_group = module.network.task_security_group
+  }
+  create = one([for made in module.warehouse : {
+    host             = made.host
+    master_secret    = made.master_secret
+    warehouse_secret = module.secrets.arns.warehouse
+    reader_secret    = module.secrets.arns.reader
+  }])
 }
 
 module "flow" {

@@ -130,3 +130,21 @@ output "operator_instance" {
   description = "ID of the instance that forwards a port to the warehouse; null without operator_enabled."
   value       = one(module.operator[*].instance)
 }
+
+output "task" {
+  description = "What a run of a task needs: `tools/aws/task.py` reads it; null without task_enabled."
+  value = one([for made in module.task : {
+    cluster           = made.cluster
+    definition        = made.task_definitions.task
+    create_definition = lookup(made.task_definitions, "create", null)
+    subnets           = module.network.subnets
+    security_group    = module.network.task_security_group
+    log_group         = made.log_group
+    container         = made.container
+  }])
+}
+
+output "image_repository" {
+  description = "URL of the repository of container images; null without task_enabled."
+  value       = one(module.task[*].repository_url)
+}

@@ -346,6 +346,54 @@ variable "functions" {
   }
 }
 
+# -- Tasks
+
+variable "task_enabled" {
+  description = "Whether long work, such as the first load and migrations, can run on Fargate; its endpoints are charged by the hour."
+  type        = bool
+  default     = true
+}
+
+variable "image_tag" {
+  description = "Tag of the container image that tasks run, the commit that `make image-push` built; null if there is none, then tasks can't start."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.image_tag == null ? true : can(regex("^[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}$", var.image_tag))
+    error_message = "Use a tag of a container image."
+  }
+}
+
+variable "task" {
+  description = "Processor (1024 for each virtual one), memory in MB and temporary storage in GB of a task on Fargate."
+  type        = object({ cpu = optional(number, 2048), memory_mb = optional(number, 8192), scratch_gb = optional(number, 50) })
+  default     = {}
+
+  validation {
+    condition     = var.task.memory_mb >= 2 * var.task.cpu && var.task.memory_mb <= 8 * var.task.cpu && contains([1024, 2048, 4096, 8192, 16384], var.task.cpu)
+    error_message = "Use 1024, 2048, 4096, 8192 or 16384 for the processor, and two to eight times as many MB of memory."
+  }
+
+  validation {
+    condition     = var.task.scratch_gb >= 21 && var.task.scratch_gb <= 200
+    error_message = "Use 21 to 200 GB of temporary storage."
+  }
+}
+
+variable "verify_at" {
+  description = "When the warehouse is compared with totesys row by row, as the six fields of a cron expression in UTC; null for never."
+  type        = string
+  default     = "0 4 * * ? *"
+
+  validation {
+    condition     = var.verify_at == null ? true : can(regex("^[0-9A-Z*,/?#L-]+( [0-9A-Z*,/?#L-]+){5}$", var.verify_at))
+    error_message = "Use minutes, hours, day of month, month, day of week and year, such as 0 4 * * ? *."
+  }
+}
+
+# -- Functions, in general
+
 variable "reserved_concurrency" {
   description = "Reserved concurrency of each function, which is also its limit; null reserves none, as a new account has too little."
   type        = number

@@ -15,6 +15,10 @@ resource "aws_iam_policy" "boundary" {
         Sid    = "UseOwnResources"
         Effect = "Allow"
         Action = [
+          "ecr:BatchCheckLayerAvailability",
+          "ecr:BatchGetImage",
+          "ecr:GetDownloadUrlForLayer",
+          "ecs:RunTask",
           "s3:AbortMultipartUpload",
           "s3:BypassGovernanceRetention",
           "s3:DeleteObject",
@@ -44,7 +48,7 @@ resource "aws_iam_policy" "boundary" {
         Condition = { StringEquals = { "aws:ResourceTag/Environment" = each.key } }
       },
       {
-        Sid    = "UseNetworkTracesAndSessions"
+        Sid    = "UseNetworkRegistryTracesAndSessions"
         Effect = "Allow"
         Action = [
           "ec2:AssignPrivateIpAddresses",
@@ -53,6 +57,7 @@ resource "aws_iam_policy" "boundary" {
           "ec2:DescribeNetworkInterfaces",
           "ec2:DescribeSubnets",
           "ec2:UnassignPrivateIpAddresses",
+          "ecr:GetAuthorizationToken",
           "ssm:UpdateInstanceInformation",
           "ssmmessages:CreateControlChannel",
           "ssmmessages:CreateDataChannel",
@@ -62,6 +67,34 @@ resource "aws_iam_policy" "boundary" {
           "xray:PutTraceSegments",
         ]
         Resource = "*"
+      },
+      {
+        Sid      = "StartOwnTasks"
+        Effect   = "Allow"
+        Action   = "iam:PassRole"
+        Resource = local.task_roles[each.key]
+        Condition = {
+          ArnEquals    = { "aws:PrincipalArn" = "${local.role_prefixes[each.key]}-task-scheduler" }
+          StringEquals = { "iam:PassedToService" = "ecs-tasks.amazonaws.com" }
+        }
+      },
+      {
+        # RDS chooses the name of the master's secret, and a tag names its instance.
+        Sid      = "ReadWarehouseMaster"
+        Effect   = "Allow"
+        Action   = "secretsmanager:GetSecretValue"
+        Resource = "arn:${local.partition}:secretsmanager:*:${local.account}:secret:rds!db-*"
+        Condition = {
+          ArnEquals = { "aws:PrincipalArn" = "${local.role_prefixes[each.key]}-create" }
+          ArnLike   = { "aws:ResourceTag/aws:rds:primaryDBInstanceArn" = "arn:${local.partition}:rds:*:${local.account}:db:totes-${each.key}" }
+        }
+      },
+      {
+        Sid       = "StoreLogins"
+        Effect    = "Allow"
+        Action    = "secretsmanager:PutSecretValue"
+        Resource  = "arn:${local.partition}:secretsmanager:*:${local.account}:secret:totes-${each.key}/*"
+        Condition = { ArnEquals = { "aws:PrincipalArn" = "${local.role_prefixes[each.key]}-create" } }
       },
       {
         Sid      = "WriteRdsMetrics"
@@ -74,6 +107,11 @@ resource "aws_iam_policy" "boundary" {
 }
 
 locals {
+  role_prefixes = { for environment in var.environments : environment => "arn:${local.partition}:iam::${local.account}:role/totes-${environment}" }
+
+  # The roles of the task that the scheduler starts.
+  task_roles = { for environment, prefix in local.role_prefixes : environment => ["${prefix}-task", "${prefix}-task-execution"] }
+
   # All named resources of an environment, by service.
   own = {
     for environment in var.environments : environment => concat(
@@ -86,11 +124,16 @@ locals {
         for thing in [
           "athena:*:ACCOUNT:workgroup/totes-ENV",
           "cloudwatch:*:ACCOUNT:alarm:totes-ENV-*",
+          "ecr:*:ACCOUNT:repository/totes-ENV",
+          "ecs:*:ACCOUNT:*/totes-ENV",
+          "ecs:*:ACCOUNT:*/totes-ENV/*",
+          "ecs:*:ACCOUNT:task-definition/totes-ENV-*",
           "events:*:ACCOUNT:rule/totes-ENV-*",
           "glue:*:ACCOUNT:catalog",
           "glue:*:ACCOUNT:database/totes_ENV_*",
           "glue:*:ACCOUNT:table/totes_ENV_*",
           "lambda:*:ACCOUNT:function:totes-ENV-*",
+          "logs:*:ACCOUNT:log-group:/aws/ecs/totes-ENV-*",
           "logs:*:ACCOUNT:log-group:/aws/lambda/totes-ENV-*",
           "logs:*:ACCOUNT:log-group:/aws/rds/instance/totes-ENV/*",
           "logs:*:ACCOUNT:log-group:/aws/vpc/totes-ENV*",

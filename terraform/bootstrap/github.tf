@@ -1,5 +1,6 @@
-# GitHub's workflows assume roles by OIDC, without stored keys. One role plans for pull requests and can't
-# read data. One role for each environment deploys, only from jobs that the environment has approved.
+# GitHub's workflows assume roles by OIDC, without stored keys. One role plans, for pull requests and for
+# what main will deploy, and can't read data. One role for each environment deploys, only from jobs that the
+# environment has approved.
 
 locals {
   issuer   = "token.actions.githubusercontent.com"
@@ -51,7 +52,7 @@ resource "aws_iam_role" "plan" {
   count = local.on ? 1 : 0
 
   name        = "totes-plan"
-  description = "Plans for a pull request of ${var.github_repository}."
+  description = "Plans for pull requests and for main of ${var.github_repository}."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -60,7 +61,7 @@ resource "aws_iam_role" "plan" {
       Action    = "sts:AssumeRoleWithWebIdentity"
       Condition = { StringEquals = {
         "${local.issuer}:aud" = "sts.amazonaws.com"
-        "${local.issuer}:sub" = "repo:${var.github_repository}:pull_request"
+        "${local.issuer}:sub" = [for subject in ["pull_request", "ref:refs/heads/main"] : "repo:${var.github_repository}:${subject}"]
       } }
     }]
   })
@@ -112,8 +113,9 @@ resource "aws_iam_role" "deploy" {
   #checkov:skip=CKV_AWS_393:the repository is a variable, which takes no wildcard; checkov reads it as null
   for_each = local.deployed
 
-  name        = "totes-deploy-${each.key}"
-  description = "Deploys totes-${each.key} from ${var.github_repository}."
+  name                 = "totes-deploy-${each.key}"
+  description          = "Deploys totes-${each.key} from ${var.github_repository}."
+  max_session_duration = 90 * 60 # as long as the workflows' jobs
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -169,6 +171,8 @@ resource "aws_iam_role_policy" "deploy" {
         Action = [
           "athena:*",
           "cloudwatch:*",
+          "ecr:*",
+          "ecs:*",
           "events:*",
           "glue:*",
           "lambda:*",
@@ -188,6 +192,14 @@ resource "aws_iam_role_policy" "deploy" {
         Effect   = "Allow"
         Action   = ["rds:CreateDBInstance", "rds:ModifyDBInstance"]
         Resource = "arn:${local.partition}:rds:*:${local.account}:og:default:*"
+      },
+      {
+        # Neither has an ARN: a token of the registry, and removing an old task definition, of which running
+        # tasks and its other versions are independent.
+        Sid      = "SignInToRegistryAndRemoveTaskDefinitions"
+        Effect   = "Allow"
+        Action   = ["ecr:GetAuthorizationToken", "ecs:DeregisterTaskDefinition"]
+        Resource = "*"
       },
       {
         # RDS creates the master's secret with the permissions of the instance's creator.
@@ -257,6 +269,7 @@ resource "aws_iam_role_policy" "deploy" {
         Resource = "arn:${local.partition}:iam::${local.account}:role/totes-${each.key}-*"
         Condition = { StringEquals = { "iam:PassedToService" = [
           "ec2.amazonaws.com",
+          "ecs-tasks.amazonaws.com",
           "lambda.amazonaws.com",
           "monitoring.rds.amazonaws.com",
           "scheduler.amazonaws.com",
@@ -268,7 +281,7 @@ resource "aws_iam_role_policy" "deploy" {
         Effect    = "Allow"
         Action    = "iam:CreateServiceLinkedRole"
         Resource  = "arn:${local.partition}:iam::${local.account}:role/aws-service-role/*"
-        Condition = { StringEquals = { "iam:AWSServiceName" = "rds.amazonaws.com" } }
+        Condition = { StringEquals = { "iam:AWSServiceName" = ["ecs.amazonaws.com", "rds.amazonaws.com"] } }
       },
       {
         Sid       = "CreateKeys"

@@ -19,11 +19,11 @@ run "with_github" {
     condition = { for name, role in merge({ plan = aws_iam_role.plan[0] }, aws_iam_role.deploy) : name =>
       jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals
       } == {
-      plan = { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com", "token.actions.githubusercontent.com:sub" = "repo:somebody/totes:pull_request" }
+      plan = { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com", "token.actions.githubusercontent.com:sub" = ["repo:somebody/totes:pull_request", "repo:somebody/totes:ref:refs/heads/main"] }
       dev  = { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com", "token.actions.githubusercontent.com:sub" = "repo:somebody/totes:environment:dev" }
       prod = { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com", "token.actions.githubusercontent.com:sub" = "repo:somebody/totes:environment:prod" }
     }
-    error_message = "Each role must be limited to one repository, and to one environment or to pull requests."
+    error_message = "Each role must be limited to one repository, and to one environment or to pull requests and main."
   }
 
   assert {
@@ -92,11 +92,56 @@ run "with_github" {
     error_message = "The deploy role must not change another environment."
   }
 
+  # Statements of the boundary that are not about the environment's own resources in general.
   assert {
-    condition = alltrue([for policy in values(aws_iam_policy.boundary) : !strcontains(policy.policy, "iam:") || alltrue([
-      for statement in jsondecode(policy.policy).Statement : alltrue([for action in flatten([statement.Action]) : !startswith(action, "iam:") && !startswith(action, "sts:") && !strcontains(action, "*")])
+    condition = alltrue([for environment, policy in aws_iam_policy.boundary : {
+      for statement in jsondecode(policy.policy).Statement : statement.Sid => statement if contains(["StartOwnTasks", "ReadWarehouseMaster", "StoreLogins"], statement.Sid)
+      } == {
+      StartOwnTasks = {
+        Sid      = "StartOwnTasks"
+        Effect   = "Allow"
+        Action   = "iam:PassRole"
+        Resource = ["arn:aws:iam::111122223333:role/totes-${environment}-task", "arn:aws:iam::111122223333:role/totes-${environment}-task-execution"]
+        Condition = {
+          ArnEquals    = { "aws:PrincipalArn" = "arn:aws:iam::111122223333:role/totes-${environment}-task-scheduler" }
+          StringEquals = { "iam:PassedToService" = "ecs-tasks.amazonaws.com" }
+        }
+      }
+      ReadWarehouseMaster = {
+        Sid      = "ReadWarehouseMaster"
+        Effect   = "Allow"
+        Action   = "secretsmanager:GetSecretValue"
+        Resource = "arn:aws:secretsmanager:*:111122223333:secret:rds!db-*"
+        Condition = {
+          ArnEquals = { "aws:PrincipalArn" = "arn:aws:iam::111122223333:role/totes-${environment}-create" }
+          ArnLike   = { "aws:ResourceTag/aws:rds:primaryDBInstanceArn" = "arn:aws:rds:*:111122223333:db:totes-${environment}" }
+        }
+      }
+      StoreLogins = {
+        Sid       = "StoreLogins"
+        Effect    = "Allow"
+        Action    = "secretsmanager:PutSecretValue"
+        Resource  = "arn:aws:secretsmanager:*:111122223333:secret:totes-${environment}/*"
+        Condition = { ArnEquals = { "aws:PrincipalArn" = "arn:aws:iam::111122223333:role/totes-${environment}-create" } }
+      }
+    }])
+    error_message = "Only the scheduler must be allowed to start tasks with their roles, and only the task that creates the warehouse's roles to read its master and to store logins."
+  }
+
+  assert {
+    condition = alltrue([for policy in values(aws_iam_policy.boundary) : alltrue([
+      for statement in jsondecode(policy.policy).Statement : alltrue([
+        for action in flatten([statement.Action]) : !startswith(action, "sts:") && !strcontains(action, "*") && (!startswith(action, "iam:") || statement.Sid == "StartOwnTasks")
+      ])
     ])])
     error_message = "The boundary must not allow granting permissions."
+  }
+
+  assert {
+    condition = alltrue([for environment, policy in aws_iam_policy.boundary : !anytrue([
+      for statement in jsondecode(policy.policy).Statement : contains(flatten([statement.Action]), "secretsmanager:PutSecretValue") && statement.Sid != "StoreLogins"
+    ])])
+    error_message = "No other role must be allowed to store a login."
   }
 
   # IAM's limits: for a role's inline policies in total, and for a managed policy.

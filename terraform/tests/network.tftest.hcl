@@ -12,6 +12,7 @@ variables {
   source_access     = "none"
   source_address    = null
   source_port       = 5432
+  tasks             = false
   warehouse_clients = []
   log_days          = 365
   key               = "arn:aws:kms:eu-west-2:111122223333:key/signals"
@@ -35,8 +36,8 @@ run "without_source" {
   assert {
     condition = (
       toset([for rule in aws_vpc_security_group_ingress_rule.endpoints : rule.security_group_id]) == toset([aws_security_group.endpoints.id]) &&
-      aws_vpc_security_group_ingress_rule.warehouse.security_group_id == aws_security_group.warehouse.id &&
-      aws_vpc_security_group_ingress_rule.warehouse.referenced_security_group_id == aws_security_group.stage["load"].id &&
+      aws_vpc_security_group_ingress_rule.warehouse["load"].security_group_id == aws_security_group.warehouse.id &&
+      aws_vpc_security_group_ingress_rule.warehouse["load"].referenced_security_group_id == aws_security_group.stage["load"].id &&
       length(aws_vpc_security_group_ingress_rule.clients) == 0
     )
     error_message = "Functions must connect to endpoints only, and load to the warehouse."
@@ -44,8 +45,8 @@ run "without_source" {
 
   assert {
     condition = alltrue([for rule in concat(
-      values(aws_vpc_security_group_ingress_rule.endpoints), [aws_vpc_security_group_ingress_rule.warehouse],
-      values(aws_vpc_security_group_egress_rule.endpoints), values(aws_vpc_security_group_egress_rule.s3), [aws_vpc_security_group_egress_rule.warehouse],
+      values(aws_vpc_security_group_ingress_rule.endpoints), values(aws_vpc_security_group_ingress_rule.warehouse),
+      values(aws_vpc_security_group_egress_rule.endpoints), values(aws_vpc_security_group_egress_rule.s3), values(aws_vpc_security_group_egress_rule.warehouse),
     ) : rule.cidr_ipv4 == null && rule.cidr_ipv6 == null && rule.ip_protocol == "tcp"])
     error_message = "No inbound rule must allow addresses."
   }
@@ -61,7 +62,7 @@ run "without_source" {
       toset(keys(aws_vpc_endpoint.service)) == toset(["secretsmanager", "sns"]) &&
       alltrue([for endpoint in aws_vpc_endpoint.service : endpoint.private_dns_enabled && length(endpoint.subnet_ids) == 1]) &&
       alltrue([for endpoint in concat([aws_vpc_endpoint.s3], values(aws_vpc_endpoint.service)) :
-        jsondecode(endpoint.policy).Statement[0].Condition.StringEquals["aws:ResourceAccount"] == "111122223333"
+        jsondecode(endpoint.policy).Statement[0].Condition.StringEquals["aws:ResourceAccount"] == "111122223333" && length(jsondecode(endpoint.policy).Statement) == 1
       ])
     )
     error_message = "S3, Secrets Manager and SNS must have endpoints, limited to resources of this account."
@@ -92,8 +93,8 @@ run "nat" {
     condition = (
       aws_route.source_by_nat[0].destination_cidr_block == "203.0.113.7/32" &&
       aws_route.source_by_nat[0].route_table_id == aws_route_table.private.id &&
-      aws_vpc_security_group_egress_rule.source[0].cidr_ipv4 == "203.0.113.7/32" &&
-      aws_vpc_security_group_egress_rule.source[0].security_group_id == aws_security_group.stage["ingest"].id
+      aws_vpc_security_group_egress_rule.source["ingest"].cidr_ipv4 == "203.0.113.7/32" &&
+      aws_vpc_security_group_egress_rule.source["ingest"].security_group_id == aws_security_group.stage["ingest"].id
     )
     error_message = "The NAT must give a route to totesys only, for ingest only."
   }
@@ -118,8 +119,8 @@ run "peering" {
       aws_vpc_peering_connection.source[0].peer_vpc_id == "vpc-1" &&
       !aws_vpc_peering_connection.source[0].auto_accept &&
       aws_route.source_by_peering[0].destination_cidr_block == "10.1.0.0/16" &&
-      aws_vpc_security_group_egress_rule.source[0].from_port == 6543 &&
-      aws_vpc_security_group_egress_rule.source[0].cidr_ipv4 == "10.1.2.0/24"
+      aws_vpc_security_group_egress_rule.source["ingest"].from_port == 6543 &&
+      aws_vpc_security_group_egress_rule.source["ingest"].cidr_ipv4 == "10.1.2.0/24"
     )
     error_message = "Peering must give ingest a route to totesys, and none to the internet."
   }
@@ -127,6 +128,50 @@ run "peering" {
   assert {
     condition     = toset([for rule in aws_vpc_security_group_ingress_rule.clients : "${rule.cidr_ipv4} ${rule.from_port}"]) == toset(["10.1.9.0/24 5432"])
     error_message = "The warehouse must allow the clients in warehouse_clients."
+  }
+}
+
+run "tasks" {
+  module {
+    source = "./modules/network"
+  }
+
+  variables {
+    tasks          = true
+    source_access  = "nat"
+    source_address = "203.0.113.7/32"
+  }
+
+  assert {
+    condition = (
+      { for name, rule in aws_vpc_security_group_egress_rule.source : name => "${rule.security_group_id} ${rule.cidr_ipv4}" } ==
+      { for name in ["ingest", "task"] : name => "${aws_security_group.stage[name].id} 203.0.113.7/32" } &&
+      { for name, rule in aws_vpc_security_group_ingress_rule.warehouse : name => rule.referenced_security_group_id } ==
+      { for name in ["load", "task"] : name => aws_security_group.stage[name].id } &&
+      alltrue([for rules in [aws_vpc_security_group_egress_rule.warehouse, aws_vpc_security_group_egress_rule.endpoints, aws_vpc_security_group_egress_rule.s3, aws_vpc_security_group_ingress_rule.endpoints] : contains(keys(rules), "task")])
+    )
+    error_message = "Tasks must reach totesys, the warehouse and AWS's services, as all stages together do."
+  }
+
+  assert {
+    condition     = output.task_security_group == aws_security_group.stage["task"].id && keys(output.stage_security_groups) == ["ingest", "load", "transform"]
+    error_message = "Tasks must have a security group of their own."
+  }
+
+  assert {
+    condition     = toset(keys(aws_vpc_endpoint.service)) == toset(["ecr.api", "ecr.dkr", "logs", "secretsmanager", "sns"])
+    error_message = "Fargate must reach the registry and the log without the internet."
+  }
+
+  assert {
+    condition = [for statement in jsondecode(aws_vpc_endpoint.s3.policy).Statement : statement if statement.Sid == "AllowImageLayers"] == [{
+      Sid       = "AllowImageLayers"
+      Effect    = "Allow"
+      Principal = "*"
+      Action    = "s3:GetObject"
+      Resource  = "arn:aws:s3:::prod-eu-west-2-starport-layer-bucket/*"
+    }] && length(jsondecode(aws_vpc_endpoint.s3.policy).Statement) == 2
+    error_message = "Besides this account's buckets, only the bucket of image layers must be reached."
   }
 }
 

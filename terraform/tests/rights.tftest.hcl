@@ -95,4 +95,32 @@ run "settings_and_permissions" {
     condition     = sort(keys(output.dead_letter_queues)) == tolist(["ingest", "load", "transform", "undelivered"])
     error_message = "Each stage must have a queue of failed events, and the flow one of undelivered calls."
   }
+
+  # The task: for each action, the same resources as all stages together, and the same settings.
+  assert {
+    condition = {
+      for statement in jsondecode(module.task[0].policy).Statement : join(" ", statement.Action) => toset(statement.Resource)...
+      } == {
+      for action in ["kms:Decrypt", "kms:Decrypt kms:GenerateDataKey", "s3:GetObject", "s3:ListBucket", "s3:PutObject s3:AbortMultipartUpload", "secretsmanager:GetSecretValue", "sns:Publish"] : action => [toset(flatten([
+        for made in values(module.stage) : [for statement in jsondecode(made.policy).Statement : statement.Resource if join(" ", flatten([statement.Action])) == action]
+      ]))]
+    }
+    error_message = "The task must have exactly the stages' permissions together."
+  }
+
+  assert {
+    condition = module.task[0].environment == merge(concat(
+      [for made in values(module.stage) : { for name, value in made.environment : name => value if startswith(name, "TOTES_") }],
+      [{ TMPDIR = "/var/lib/totes", TOTES_MEMORY = "4915MB" }],
+    )...)
+    error_message = "The task must have the settings of all stages."
+  }
+
+  assert {
+    # Mocked roles all have the same ARN.
+    condition = alltrue([for statements in values(module.lake.policies) : alltrue([
+      for statement in statements : length(statement.Principal.AWS) == length(module.stage) + 1 if statement.Sid == "DenyDeletesByStages"
+    ])])
+    error_message = "The task must not delete objects of the lake."
+  }
 }

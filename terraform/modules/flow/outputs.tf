@@ -16,3 +16,8 @@ output "schedules" {
   description = "Name of each stage's schedule."
   value       = { for stage, schedule in aws_scheduler_schedule.this : stage => schedule.name }
 }
+
+output "schedule_group" {
+  description = "Name of the group of schedules."
+  value       = aws_scheduler_schedule_group.this.name
+}

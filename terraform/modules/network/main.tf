@@ -1,6 +1,6 @@
-# A network without inbound access. The functions run in private subnets. They connect to S3, Secrets
-# Manager and SNS through endpoints, to the warehouse, to totesys according to `source_access`, and to
-# nothing else.
+# A network without inbound access. Functions and tasks run in private subnets. They connect to S3 and
+# other services of AWS through endpoints, to the warehouse, to totesys according to `source_access`, and
+# to nothing else.
 
 data "aws_availability_zones" "available" {
   #checkov:skip=CKV_AWS_394:the first zones by name are used, and the name of a new zone comes after theirs
@@ -14,13 +14,19 @@ data "aws_availability_zones" "available" {
 
 data "aws_caller_identity" "current" {}
 
+data "aws_partition" "current" {}
+
 data "aws_region" "current" {}
 
 locals {
   zones  = slice(data.aws_availability_zones.available.names, 0, var.zones)
   stages = toset(["ingest", "transform", "load"])
-  nat    = var.source_access == "nat"
-  peered = var.source_access == "peering"
+  tasks  = toset([for on in [var.tasks] : "task" if on])
+
+  programs = setunion(local.stages, local.tasks)
+  loaders  = setunion(["load"], local.tasks)
+  nat      = var.source_access == "nat"
+  peered   = var.source_access == "peering"
 }
 
 resource "aws_vpc" "this" {
@@ -69,13 +75,13 @@ resource "aws_vpc_endpoint" "s3" {
   vpc_endpoint_type = "Gateway"
   service_name      = "com.amazonaws.${data.aws_region.current.name}.s3"
   route_table_ids   = [aws_route_table.private.id]
-  policy            = local.own_account
+  policy            = jsonencode({ Version = "2012-10-17", Statement = concat([local.own_account], local.image_layers) })
 
   tags = { Name = "${var.name}-s3" }
 }
 
 resource "aws_vpc_endpoint" "service" {
-  for_each = toset(["secretsmanager", "sns"])
+  for_each = toset(concat(["secretsmanager", "sns"], var.tasks ? ["ecr.api", "ecr.dkr", "logs"] : []))
 
   vpc_id              = aws_vpc.this.id
   vpc_endpoint_type   = "Interface"
@@ -83,34 +89,40 @@ resource "aws_vpc_endpoint" "service" {
   subnet_ids          = [for zone in slice(local.zones, 0, var.endpoint_zones) : aws_subnet.private[zone].id]
   security_group_ids  = [aws_security_group.endpoints.id]
   private_dns_enabled = true
-  policy              = local.own_account
+  policy              = jsonencode({ Version = "2012-10-17", Statement = [local.own_account] })
 
   tags = { Name = "${var.name}-${each.key}" }
 }
 
 locals {
-  # Only buckets, secrets and topics of this account can be reached.
-  own_account = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Sid       = "AllowThisAccount"
-      Effect    = "Allow"
-      Principal = "*"
-      Action    = "*"
-      Resource  = "*"
-      Condition = { StringEquals = { "aws:ResourceAccount" = data.aws_caller_identity.current.account_id } }
-    }]
-  })
+  # Only what belongs to this account can be reached.
+  own_account = {
+    Sid       = "AllowThisAccount"
+    Effect    = "Allow"
+    Principal = "*"
+    Action    = "*"
+    Resource  = "*"
+    Condition = { StringEquals = { "aws:ResourceAccount" = data.aws_caller_identity.current.account_id } }
+  }
+
+  # An image's layers are in a bucket of AWS, and the registry signs the request for one.
+  image_layers = [for tasks in local.tasks : {
+    Sid       = "AllowImageLayers"
+    Effect    = "Allow"
+    Principal = "*"
+    Action    = "s3:GetObject"
+    Resource  = "arn:${data.aws_partition.current.partition}:s3:::prod-${data.aws_region.current.name}-starport-layer-bucket/*"
+  }]
 }
 
 # -- Allowed connections
 
 resource "aws_security_group" "stage" {
-  #checkov:skip=CKV2_AWS_5:the functions use them, in another module
-  for_each = local.stages
+  #checkov:skip=CKV2_AWS_5:the functions and tasks use them, in other modules
+  for_each = local.programs
 
   name        = "${var.name}-${each.key}"
-  description = "The function of stage ${each.key}, without inbound connections."
+  description = "${each.key == "task" ? "Tasks" : "The function of stage ${each.key}"}, without inbound connections."
   vpc_id      = aws_vpc.this.id
 
   tags = { Name = "${var.name}-${each.key}" }
@@ -118,7 +130,7 @@ resource "aws_security_group" "stage" {
 
 resource "aws_security_group" "endpoints" {
   name        = "${var.name}-endpoints"
-  description = "Endpoints of AWS services, for the functions only."
+  description = "Endpoints of AWS services, for functions and tasks only."
   vpc_id      = aws_vpc.this.id
 
   tags = { Name = "${var.name}-endpoints" }
@@ -127,17 +139,17 @@ resource "aws_security_group" "endpoints" {
 resource "aws_security_group" "warehouse" {
   #checkov:skip=CKV2_AWS_5:the warehouse uses it, in another module
   name        = "${var.name}-warehouse"
-  description = "The warehouse, for load and for warehouse_clients."
+  description = "The warehouse, for load, tasks and warehouse_clients."
   vpc_id      = aws_vpc.this.id
 
   tags = { Name = "${var.name}-warehouse" }
 }
 
 resource "aws_vpc_security_group_egress_rule" "endpoints" {
-  for_each = local.stages
+  for_each = local.programs
 
   security_group_id            = aws_security_group.stage[each.key].id
-  description                  = "Secrets Manager and SNS"
+  description                  = "Endpoints of AWS services"
   ip_protocol                  = "tcp"
   from_port                    = 443
   to_port                      = 443
@@ -145,7 +157,7 @@ resource "aws_vpc_security_group_egress_rule" "endpoints" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "endpoints" {
-  for_each = local.stages
+  for_each = local.programs
 
   security_group_id            = aws_security_group.endpoints.id
   description                  = "From ${each.key}"
@@ -156,7 +168,7 @@ resource "aws_vpc_security_group_ingress_rule" "endpoints" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "s3" {
-  for_each = local.stages
+  for_each = local.programs
 
   security_group_id = aws_security_group.stage[each.key].id
   description       = "S3"
@@ -167,9 +179,9 @@ resource "aws_vpc_security_group_egress_rule" "s3" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "source" {
-  count = var.source_address == null ? 0 : 1
+  for_each = var.source_address == null ? [] : setunion(["ingest"], local.tasks)
 
-  security_group_id = aws_security_group.stage["ingest"].id
+  security_group_id = aws_security_group.stage[each.key].id
   description       = "totesys"
   ip_protocol       = "tcp"
   from_port         = var.source_port
@@ -178,7 +190,9 @@ resource "aws_vpc_security_group_egress_rule" "source" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "warehouse" {
-  security_group_id            = aws_security_group.stage["load"].id
+  for_each = local.loaders
+
+  security_group_id            = aws_security_group.stage[each.key].id
   description                  = "The warehouse"
   ip_protocol                  = "tcp"
   from_port                    = 5432
@@ -187,12 +201,14 @@ resource "aws_vpc_security_group_egress_rule" "warehouse" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "warehouse" {
+  for_each = local.loaders
+
   security_group_id            = aws_security_group.warehouse.id
-  description                  = "From load"
+  description                  = "From ${each.key}"
   ip_protocol                  = "tcp"
   from_port                    = 5432
   to_port                      = 5432
-  referenced_security_group_id = aws_security_group.stage["load"].id
+  referenced_security_group_id = aws_security_group.stage[each.key].id
 }
 
 resource "aws_vpc_security_group_ingress_rule" "clients" {

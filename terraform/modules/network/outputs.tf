@@ -10,7 +10,12 @@ output "subnets" {
 
 output "stage_security_groups" {
   description = "ID of the security group of each stage's function."
-  value       = { for stage, group in aws_security_group.stage : stage => group.id }
+  value       = { for stage in local.stages : stage => aws_security_group.stage[stage].id }
+}
+
+output "task_security_group" {
+  description = "ID of the security group of tasks; null without tasks."
+  value       = one([for task in local.tasks : aws_security_group.stage[task].id])
 }
 
 output "warehouse_security_group" {

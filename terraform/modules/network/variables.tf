@@ -44,6 +44,11 @@ variable "source_vpc" {
   default = null
 }
 
+variable "tasks" {
+  description = "Whether tasks run in the network, which need a security group and more endpoints."
+  type        = bool
+}
+
 variable "warehouse_clients" {
   description = "CIDR blocks that may connect to the warehouse, in addition to load."
   type        = list(string)

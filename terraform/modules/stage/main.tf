@@ -18,6 +18,17 @@ locals {
 
 # -- Permissions
 
+module "access" {
+  source = "../access"
+
+  lists       = var.lists
+  reads       = var.reads
+  creates     = var.creates
+  secrets     = compact([var.secret])
+  alert_topic = var.alert_topic
+  keys        = var.keys
+}
+
 resource "aws_iam_role" "this" {
   name                 = local.name
   description          = "Permissions of the stage ${var.stage}."
@@ -40,6 +51,7 @@ resource "aws_iam_role_policy" "this" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = concat(
+      module.access.statements,
       [
         {
           Sid      = "WriteLogs"
@@ -48,54 +60,12 @@ resource "aws_iam_role_policy" "this" {
           Resource = "${aws_cloudwatch_log_group.this.arn}:*"
         },
         {
-          Sid      = "ListObjects" # without it, S3 reports a missing object as forbidden
-          Effect   = "Allow"
-          Action   = ["s3:ListBucket"]
-          Resource = var.lists
-        },
-        {
-          Sid      = "ReadObjects"
-          Effect   = "Allow"
-          Action   = ["s3:GetObject"]
-          Resource = var.reads
-        },
-        {
-          Sid      = "PublishAlerts"
-          Effect   = "Allow"
-          Action   = ["sns:Publish"]
-          Resource = var.alert_topic
-        },
-        {
           Sid      = "SendFailedEvents"
           Effect   = "Allow"
           Action   = ["sqs:SendMessage"]
           Resource = aws_sqs_queue.failed.arn
         },
-        {
-          Sid      = "UseKeys"
-          Effect   = "Allow"
-          Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
-          Resource = [var.keys.data, var.keys.signals]
-        },
       ],
-      [for arns in [var.creates] : {
-        Sid      = "CreateObjects"
-        Effect   = "Allow"
-        Action   = ["s3:PutObject", "s3:AbortMultipartUpload"]
-        Resource = arns
-      } if length(arns) > 0],
-      [for arn in compact([var.secret]) : {
-        Sid      = "ReadLogin"
-        Effect   = "Allow"
-        Action   = ["secretsmanager:GetSecretValue"]
-        Resource = arn
-      }],
-      [{
-        Sid      = "DecryptSecrets" # of the login and of the environment variables
-        Effect   = "Allow"
-        Action   = ["kms:Decrypt"]
-        Resource = var.keys.secrets
-      }],
       [for on in [var.tracing] : {
         Sid      = "WriteTraces"
         Effect   = "Allow"

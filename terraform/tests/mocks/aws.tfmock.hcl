@@ -86,3 +86,23 @@ mock_resource "aws_cloudwatch_metric_alarm" {
     arn = "arn:aws:cloudwatch:eu-west-2:111122223333:alarm:mock"
   }
 }
+
+mock_resource "aws_ecr_repository" {
+  defaults = {
+    arn            = "arn:aws:ecr:eu-west-2:111122223333:repository/mock"
+    repository_url = "111122223333.dkr.ecr.eu-west-2.amazonaws.com/mock"
+  }
+}
+
+mock_resource "aws_ecs_cluster" {
+  defaults = {
+    arn = "arn:aws:ecs:eu-west-2:111122223333:cluster/mock"
+  }
+}
+
+mock_resource "aws_ecs_task_definition" {
+  defaults = {
+    arn                  = "arn:aws:ecs:eu-west-2:111122223333:task-definition/mock:7"
+    arn_without_revision = "arn:aws:ecs:eu-west-2:111122223333:task-definition/mock"
+  }
+}

@@ -1,0 +1,4 @@
+output "statements" {
+  description = "Statements of the role's policy."
+  value       = local.statements
+}
