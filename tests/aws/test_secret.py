@@ -12,6 +12,7 @@ import pytest
 from installation import Installation
 from s3_service import Fault, S3Service
 
+from conftest import EmptyWarehouse
 from totes.config import secrets
 from totes.config.resources import Resources
 from totes.config.settings import Dsn, list_settings, load_settings
@@ -24,6 +25,7 @@ from totes.errors import (
     WarehouseUnavailable,
 )
 from totes.source.session import connect
+from totes.warehouse import connection as warehouse_session
 
 SECRET = "open sesame/%$'"
 PARTS = {"host": "db.example", "port": 5433, "dbname": "totesys", "username": "me"}
@@ -215,6 +217,25 @@ def test_a_rotated_password_is_fetched_once(
     service.fail(Fault("POST", "500 Oh No", "InternalServiceError"))
     with connect(dsn):
         assert service.faults == 0, "the fetched secret is cached"
+
+
+def test_the_dashboard_reads_the_warehouse_with_the_login_of_its_own_secret(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, warehouse: EmptyWarehouse
+) -> None:
+    """Its password is fetched again after a rotation, as the others are."""
+    monkeypatch.setenv("TOTES_WAREHOUSE_SECRET", "the loader's")
+    with pytest.raises(UsageError, match="set it, or TOTES_DASHBOARD_SECRET, to a login"):
+        _ = Resources(load_settings()).dashboard
+    monkeypatch.setenv("TOTES_DASHBOARD_SECRET", vault.name)
+    vault.put(as_secret(warehouse.reader, user="former"))
+    dsn = Resources(load_settings()).dashboard
+    vault.put(as_secret(warehouse.reader))
+    with warehouse_session.connect(dsn) as session:
+        assert session.info.user == warehouse.reader.parts["user"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    secrets._cached_provider.cache_clear()
+    with pytest.raises(WarehouseUnavailable, match=r"\(TOTES_DASHBOARD_SECRET\) is temporarily"):
+        _ = Resources(load_settings()).dashboard
 
 
 def test_commands_read_secrets(vault: Vault, installation: Installation) -> None:

@@ -30,9 +30,9 @@ def dashboard(
 ) -> None:
     """Serve the dashboard until Ctrl-C.
 
-    Its pages show a copy of the warehouse of TOTES_DASHBOARD_DSN, which is read with a read-only
-    role. The copy is in TOTES_HOME/replica and follows the warehouse. Users sign in if
-    TOTES_DASHBOARD_OIDC_URL is set; addresses other than 127.0.0.1 need that, or
+    Its pages show a copy of the warehouse of TOTES_DASHBOARD_DSN or TOTES_DASHBOARD_SECRET, which
+    is read with a read-only role. The copy is in TOTES_HOME/replica and follows the warehouse.
+    Users sign in if TOTES_DASHBOARD_OIDC_URL is set; addresses other than 127.0.0.1 need that, or
     --without-sign-in.
     """
     from totes.cli.terminal import out

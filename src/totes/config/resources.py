@@ -84,12 +84,13 @@ class Resources:
     @cached_property
     def dashboard(self) -> Dsn:
         """The warehouse, with the dashboard's read-only role; UsageError where none is set."""
-        if self.settings.dashboard_dsn is not None:
-            return self.settings.dashboard_dsn
+        if configured := self._configured_dsn("dashboard", WarehouseUnavailable):
+            return configured
         if self.settings.warehouse_dsn or self.settings.warehouse_secret:
             raise UsageError(
-                "TOTES_DASHBOARD_DSN is not set: set it to a login of the warehouse that has only "
-                "the role totes_reader. The dashboard does not use the loader's login."
+                "TOTES_DASHBOARD_DSN is not set: set it, or TOTES_DASHBOARD_SECRET, to a login of "
+                "the warehouse that has only the role totes_reader. The dashboard does not use the "
+                "loader's login."
             )
         return self.warehouse_reader
 

@@ -407,6 +407,9 @@ class Settings(BaseSettings):
     warehouse_secret: str | None = Field(
         default=None, description="the same for the warehouse's URL [none]"
     )
+    dashboard_secret: str | None = Field(
+        default=None, description="the same for the dashboard's URL of the warehouse [none]"
+    )
     ingestion_url: PathOrUrl | None = Field(
         default=None,
         description="folder or s3://bucket/prefix of the ingestion store [HOME/lake/ingestion]",

@@ -53,7 +53,8 @@ def problem(error: TotesError) -> Problem:
         return Problem(
             "The warehouse can't be reached",
             "No server answers at its address. `totes check` shows the cause; "
-            "`TOTES_DASHBOARD_DSN` names the warehouse that the dashboard reads.",
+            "`TOTES_DASHBOARD_DSN` or `TOTES_DASHBOARD_SECRET` names the warehouse that the "
+            "dashboard reads.",
         )
     if isinstance(error, WarehouseOutdated):
         return Problem(

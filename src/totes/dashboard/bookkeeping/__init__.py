@@ -69,7 +69,8 @@ def refuse_writers(dsn: Dsn) -> None:
     if may is not None:
         raise UsageError(
             f"The dashboard's role {user} may {may}, but it should only read: set "
-            f"TOTES_DASHBOARD_DSN to a login that only has the role {READER}."
+            "TOTES_DASHBOARD_DSN or TOTES_DASHBOARD_SECRET to a login that only has the role "
+            f"{READER}."
         )
 
 
