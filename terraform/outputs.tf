@@ -71,6 +71,15 @@ output "dashboard_url" {
   value       = "https://${var.region}.console.aws.amazon.com/cloudwatch/home?region=${var.region}#dashboards/dashboard/${module.watch.dashboard}"
 }
 
+output "dashboard" {
+  description = "The dashboard: what its domain must point to, the listener at which users sign in, and the secret with the client secret of OpenID Connect; null without dashboard."
+  value = one([for made in module.dashboard : {
+    address       = made.address
+    listener      = made.listener
+    client_secret = lookup(module.secrets.arns, "dashboard", null)
+  }])
+}
+
 output "athena_workgroup" {
   description = "Athena workgroup for queries on the lake."
   value       = module.catalogue.workgroup

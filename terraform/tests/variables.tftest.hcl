@@ -77,6 +77,14 @@ run "combinations" {
     endpoint_zones           = 3
     warehouse_max_storage_gb = 20
     archive_after_days       = 61
+    dashboard = {
+      domain          = "https://totes.example"
+      certificate_arn = "arn:aws:acm:us-east-1:111122223333:certificate/one"
+      clients         = ["office"]
+      sign_in         = {}
+      settings        = { TOTES_DASHBOARD_DSN = "postgresql://" }
+      tasks           = 0
+    }
   }
 
   expect_failures = [
@@ -86,7 +94,23 @@ run "combinations" {
     var.endpoint_zones,
     var.warehouse_max_storage_gb,
     var.archive_after_days,
+    var.dashboard,
   ]
+}
+
+run "dashboard_without_tasks" {
+  command = plan
+
+  variables {
+    task_enabled = false
+    dashboard = {
+      domain          = "totes.example"
+      certificate_arn = "arn:aws:acm:eu-west-2:111122223333:certificate/one"
+      sign_in         = { cognito = { user_pool_arn = "pool", client_id = "client", domain = "totes" } }
+    }
+  }
+
+  expect_failures = [var.dashboard]
 }
 
 run "nat_without_source_address" {
