@@ -157,7 +157,27 @@ $(SITE)/.ready: requirements-site.txt $(READY)
 
 .PHONY: smoke
 smoke: setup ## call each deployed stage once and check its response
-	$(BIN)/python tools/aws/smoke.py
+	AWS_REGION=$(AWS_REGION) $(BIN)/python tools/aws/smoke.py
+
+.PHONY: image-push
+image-push: setup ## build this commit's container image and push it to the deployed registry
+	$(BIN)/python tools/aws/image.py $(IMAGE_TAG)
+
+.PHONY: create-warehouse
+create-warehouse: setup ## create the deployed warehouse's roles, database and logins
+	$(BIN)/python tools/aws/task.py warehouse create
+
+.PHONY: first-load
+first-load: setup ## load the deployed warehouse for the first time, on Fargate
+	$(BIN)/python tools/aws/task.py run --once
+
+.PHONY: migrate
+migrate: setup ## create or upgrade the deployed warehouse's tables, on Fargate
+	$(BIN)/python tools/aws/task.py warehouse migrate
+
+.PHONY: task
+task: setup ## run a command of totes on Fargate, and show its log: COMMAND="verify"
+	$(BIN)/python tools/aws/task.py $(COMMAND)
 
 .PHONY: requirements
 requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1: newest versions)
@@ -236,12 +256,12 @@ soak: setup ## run a hostile business under faults, verified each round (SEED=�
 	$(BIN)/python tests/support/soak.py --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
 
 .PHONY: plan
-plan: init ## show what a deployment would change: ENV=dev STATE_BUCKET=… (BUNDLE=zip, AWS_REGION=…)
-	terraform -chdir=terraform plan -input=false -lock=false $(DEPLOYED)
+plan: init ## show what a deployment would change: ENV=dev STATE_BUCKET=… (PLAN=file to store it in, BUNDLE=zip, AWS_REGION=…)
+	terraform -chdir=terraform plan -input=false -lock=false $(if $(PLAN),-out=$(abspath $(PLAN))) $(DEPLOYED)
 
 .PHONY: deploy
-deploy: init ## deploy to AWS: ENV=dev STATE_BUCKET=…; asks for confirmation (not in CI)
-	terraform -chdir=terraform apply $(if $(CI),-input=false -auto-approve) $(DEPLOYED)
+deploy: init ## deploy to AWS: ENV=dev STATE_BUCKET=…; asks for confirmation (not in CI, nor with PLAN=file)
+	terraform -chdir=terraform apply $(if $(PLAN),-input=false $(abspath $(PLAN)),$(if $(CI),-input=false -auto-approve) $(DEPLOYED))
 
 .PHONY: destroy
 destroy: confirmed init ## delete a deployment and its data: ENV=dev CONFIRM=dev STATE_BUCKET=…
@@ -249,7 +269,8 @@ destroy: confirmed init ## delete a deployment and its data: ENV=dev CONFIRM=dev
 
 BUNDLE ?= $(CURDIR)/dist/totes-lambda.zip
 AWS_REGION ?= eu-west-2
-DEPLOYED = -var-file=$(ENV).tfvars -var=region=$(AWS_REGION) -var=bundle=$(BUNDLE)
+IMAGE_TAG ?= $(shell git rev-parse HEAD)
+DEPLOYED = -var-file=$(ENV).tfvars -var=region=$(AWS_REGION) -var=bundle=$(BUNDLE) -var=image_tag=$(IMAGE_TAG)
 
 .PHONY: init
 init: $(if $(filter file,$(origin BUNDLE)),bundle) ## initialize Terraform for ENV; part of plan, deploy and destroy
@@ -259,6 +280,7 @@ init: $(if $(filter file,$(origin BUNDLE)),bundle) ## initialize Terraform for E
 		-backend-config=bucket=$(STATE_BUCKET) -backend-config=region=$(AWS_REGION) \
 		-backend-config=key=$(ENV)/terraform.tfstate \
 		$(if $(TOTES_TERRAFORM_PLUGINS),-plugin-dir=$(TOTES_TERRAFORM_PLUGINS))
+	@python3 tools/aws/provider.py terraform
 
 .PHONY: confirmed
 confirmed: ## check that CONFIRM equals ENV; part of destroy

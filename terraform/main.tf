@@ -172,6 +172,9 @@ module "warehouse" {
   deletion_protection = var.warehouse_deletion_protection
   final_snapshot      = var.warehouse_final_snapshot
   log_days            = var.log_days
+
+  allow_major_version_upgrade = var.warehouse_allow_major_version_upgrade
+  apply_immediately           = var.warehouse_apply_immediately
 }
 
 module "operator" {

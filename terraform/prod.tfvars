@@ -8,4 +8,6 @@ warehouse_instance_class = "db.t4g.small"
 warehouse_multi_az       = true
 warehouse_backup_days    = 14
 
+network_cidr = "10.84.16.0/20" # overlaps with no other environment
+
 bounded = true # by the policy that bootstrap/ creates

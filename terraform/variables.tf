@@ -145,7 +145,7 @@ variable "source_instance" {
 # -- Network
 
 variable "network_cidr" {
-  description = "CIDR block of the platform's network. With peering it must not overlap with the network of totesys."
+  description = "CIDR block of the platform's network. With peering it must not overlap with the network of totesys, which can answer only one environment with the same block."
   type        = string
   default     = "10.84.0.0/20"
 
@@ -229,6 +229,15 @@ variable "source_vpc" {
     condition     = var.source_access != "peering" || var.source_vpc != null
     error_message = "Set source_vpc for source_access peering."
   }
+
+  # Of two blocks that overlap, the larger begins at the same address as the smaller one cut to its length.
+  validation {
+    condition = var.source_vpc == null ? true : try(length(distinct([
+      for cidr in [var.network_cidr, var.source_vpc.cidr] :
+      cidrhost("${split("/", cidr)[0]}/${min([for each in [var.network_cidr, var.source_vpc.cidr] : tonumber(split("/", each)[1])]...)}", 0)
+    ])) == 2, false)
+    error_message = "Use a CIDR block a.b.c.d/n that does not overlap with network_cidr: AWS refuses to peer such networks."
+  }
 }
 
 # -- Warehouse
@@ -265,6 +274,23 @@ variable "warehouse_version" {
     condition     = can(tonumber(var.warehouse_version)) ? tonumber(var.warehouse_version) >= 15 : false
     error_message = "Use a major version, 15 or newer."
   }
+}
+
+variable "warehouse_allow_major_version_upgrade" {
+  description = "Whether a deployment may change the warehouse's major version; true only while that is done."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.warehouse_allow_major_version_upgrade || var.warehouse_apply_immediately
+    error_message = "Set warehouse_apply_immediately, too: the old version's parameter group can't be removed until the upgrade is done."
+  }
+}
+
+variable "warehouse_apply_immediately" {
+  description = "Whether changes of the warehouse that interrupt connections, such as its class, are made during the deployment, and not in the maintenance window."
+  type        = bool
+  default     = false
 }
 
 variable "warehouse_instance_class" {
@@ -371,8 +397,14 @@ variable "task" {
   default     = {}
 
   validation {
-    condition     = var.task.memory_mb >= 2 * var.task.cpu && var.task.memory_mb <= 8 * var.task.cpu && contains([1024, 2048, 4096, 8192, 16384], var.task.cpu)
-    error_message = "Use 1024, 2048, 4096, 8192 or 16384 for the processor, and two to eight times as many MB of memory."
+    condition = contains(lookup({
+      1024  = range(2048, 8193, 1024)
+      2048  = range(4096, 16385, 1024)
+      4096  = range(8192, 30721, 1024)
+      8192  = range(16384, 61441, 4096)
+      16384 = range(32768, 122881, 8192)
+    }, var.task.cpu, []), var.task.memory_mb)
+    error_message = "Use a combination that Fargate has, such as 2048 with 4096 to 16384 MB of memory in steps of 1024."
   }
 
   validation {

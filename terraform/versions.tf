@@ -1,4 +1,4 @@
-# Exact, as no lock file is kept: its hashes would name the registry of one machine.
+# Exact. No lock file is kept, as it would name the registry of one machine: provider-hashes.txt has its hashes.
 terraform {
   required_version = ">= 1.11"
 

@@ -32,6 +32,8 @@ from totes.embedded.servers import (
 from totes.warehouse.schema import migrate
 
 if TYPE_CHECKING:
+    from image_tree import ImageTree
+    from planned import Planned
     from s3_service import S3Service
     from sample_business import SampleBusiness
     from xdist.remote import Producer
@@ -216,6 +218,33 @@ def service() -> Iterator["S3Service"]:
 
     with S3Service() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def image_tree(scratch: Path) -> "ImageTree":
+    """The file tree of the container image."""
+    from image_tree import build_image_tree  # noqa: PLC0415  needed by a few workers only
+
+    return build_image_tree(scratch / "image")
+
+
+@pytest.fixture(scope="session")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> "Planned":
+    """What Terraform would create in an account, with every option."""
+    from planned import Planned  # noqa: PLC0415  importing boto3 takes long
+    from terraform_cli import (  # noqa: PLC0415
+        MissingToolError,
+        plugin_folder,
+        provider_version,
+        terraform_program,
+    )
+
+    try:
+        terraform_program()
+        plugin_folder(provider_version())
+    except MissingToolError as missing:
+        pytest.skip(str(missing))
+    return Planned(tmp_path_factory.mktemp("planned"))
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ there in lower case and without the prefix: `every = "10s"`. The environment has
 `totes settings` lists all settings with their values and origins; it never shows passwords.
 
 A duration is a number with `ms`, `s`, `m` or `h`. HOME is the value of `TOTES_HOME`. The
-credentials, region and endpoint of S3 are found as the AWS CLI finds them.
+credentials, region and endpoint of AWS are found as the AWS CLI finds them.
 
 | setting | meaning | default |
 |---|---|---|

@@ -39,20 +39,18 @@ def publish(topic: str, subject: str, text: str, what: str) -> bool:
 
     A failure is logged; `what` names the topic.
     """
-    import boto3  # noqa: PLC0415  AWS is optional
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  slow to import
 
-    config = Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 3})
+    from totes.aws_client import aws_client, explain  # noqa: PLC0415
+
     ascii_subject = "".join(c if " " <= c <= "~" else "?" for c in subject)
-    region = (topic.split(":") + [""] * 4)[3] or None
     try:
-        client = boto3.client("sns", region_name=region, config=config)
+        client = aws_client("sns", topic)
         client.publish(
             TopicArn=topic, Subject=ascii_subject[:_MAX_SUBJECT_CHARACTERS], Message=text
         )
-    except (BotoCoreError, ClientError, ValueError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+    except (BotoCoreError, ClientError) as error:
+        reason = explain(error) or " ".join(str(error).split()).rstrip(".")
         log.warning("The %s topic failed: %s.", what, reason)
         return False
     return True

@@ -7,6 +7,11 @@ locals {
   on       = var.github_repository != null
   provider = "arn:${local.partition}:iam::${local.account}:oidc-provider/${local.issuer}"
 
+  # GitHub writes numbers behind both names, which stay with their owner, for repositories created, renamed
+  # or transferred since 2026-07-15, and for those that chose it.
+  names   = local.on ? split("/", var.github_repository) : []
+  subject = local.on ? var.github_owner_id == null ? "repo:${var.github_repository}" : "repo:${local.names[0]}@${var.github_owner_id}/${local.names[1]}@${var.github_repository_id}" : null
+
   deployed = local.on ? var.environments : toset([])
   bounded  = { for environment in var.environments : environment => "arn:${local.partition}:iam::${local.account}:policy/totes-${environment}-boundary" }
 
@@ -61,7 +66,7 @@ resource "aws_iam_role" "plan" {
       Action    = "sts:AssumeRoleWithWebIdentity"
       Condition = { StringEquals = {
         "${local.issuer}:aud" = "sts.amazonaws.com"
-        "${local.issuer}:sub" = [for subject in ["pull_request", "ref:refs/heads/main"] : "repo:${var.github_repository}:${subject}"]
+        "${local.issuer}:sub" = [for subject in ["pull_request", "ref:refs/heads/main"] : "${local.subject}:${subject}"]
       } }
     }]
   })
@@ -124,7 +129,7 @@ resource "aws_iam_role" "deploy" {
       Action    = "sts:AssumeRoleWithWebIdentity"
       Condition = { StringEquals = {
         "${local.issuer}:aud" = "sts.amazonaws.com"
-        "${local.issuer}:sub" = "repo:${var.github_repository}:environment:${each.key}"
+        "${local.issuer}:sub" = "${local.subject}:environment:${each.key}"
       } }
     }]
   })

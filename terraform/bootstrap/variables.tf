@@ -37,6 +37,33 @@ variable "github_repository" {
   }
 }
 
+variable "github_owner_id" {
+  description = "Number of the repository's owner, for a repository created, renamed or transferred since 2026-07-15; null for an older one."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.github_owner_id == null ? true : var.github_owner_id > 0 && floor(var.github_owner_id) == var.github_owner_id
+    error_message = "Use the number that GitHub gives the owner."
+  }
+
+  validation {
+    condition     = (var.github_owner_id == null) == (var.github_repository_id == null)
+    error_message = "Set both github_owner_id and github_repository_id, or neither."
+  }
+}
+
+variable "github_repository_id" {
+  description = "Number of the repository, with github_owner_id."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.github_repository_id == null ? true : var.github_repository_id > 0 && floor(var.github_repository_id) == var.github_repository_id
+    error_message = "Use the number that GitHub gives the repository."
+  }
+}
+
 variable "github_provider_exists" {
   description = "Whether the account already has GitHub's OIDC provider."
   type        = bool

@@ -151,6 +151,47 @@ run "with_github" {
   }
 }
 
+# GitHub's subjects of a repository created, renamed or transferred since 2026-07-15.
+run "with_numbers" {
+  command = plan
+
+  module {
+    source = "./bootstrap"
+  }
+
+  variables {
+    github_repository    = "somebody/totes"
+    github_owner_id      = 123456
+    github_repository_id = 1045678901
+  }
+
+  assert {
+    condition = { for name, role in merge({ plan = aws_iam_role.plan[0] }, aws_iam_role.deploy) : name =>
+      jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]
+      } == {
+      plan = "repo:somebody@123456/totes@1045678901:pull_request"
+      dev  = "repo:somebody@123456/totes@1045678901:environment:dev"
+      prod = "repo:somebody@123456/totes@1045678901:environment:prod"
+    }
+    error_message = "With numbers, each role must be limited to the repository that has them."
+  }
+}
+
+run "one_number" {
+  command = plan
+
+  module {
+    source = "./bootstrap"
+  }
+
+  variables {
+    github_repository    = "somebody/totes"
+    github_repository_id = 1045678901
+  }
+
+  expect_failures = [var.github_owner_id]
+}
+
 run "without_github" {
   command = plan
 
@@ -172,9 +213,11 @@ run "a_wildcard" {
   }
 
   variables {
-    github_repository = "somebody/*"
-    environments      = ["deploy"]
+    github_repository    = "somebody/*"
+    github_owner_id      = 123456
+    github_repository_id = 0.5
+    environments         = ["deploy"]
   }
 
-  expect_failures = [var.github_repository, var.environments]
+  expect_failures = [var.github_repository, var.github_repository_id, var.environments]
 }

@@ -93,7 +93,7 @@ run "task" {
       }
       create = {
         TOTES_MEMORY                  = "307MB"
-        TOTES_READER_SECRET           = var.create.reader_secret
+        TOTES_DASHBOARD_SECRET        = var.create.reader_secret
         TOTES_WAREHOUSE_HOST          = var.create.host
         TOTES_WAREHOUSE_MASTER_SECRET = var.create.master_secret
         TOTES_WAREHOUSE_SECRET        = var.create.warehouse_secret

@@ -38,6 +38,9 @@ run "each_variable" {
     infrequent_after_days   = 7
     object_lock             = { mode = "FOREVER", days = 0 }
     functions               = { load = { memory_mb = 128 } }
+    image_tag               = "latest image"
+    task                    = { cpu = 2048, memory_mb = 2048 }
+    verify_at               = "rate(1 day)"
   }
 
   expect_failures = [
@@ -64,6 +67,9 @@ run "each_variable" {
     var.infrequent_after_days,
     var.object_lock,
     var.functions,
+    var.image_tag,
+    var.task,
+    var.verify_at,
   ]
 }
 
@@ -77,6 +83,9 @@ run "combinations" {
     endpoint_zones           = 3
     warehouse_max_storage_gb = 20
     archive_after_days       = 61
+    task                     = { scratch_gb = 20 }
+
+    warehouse_allow_major_version_upgrade = true
     dashboard = {
       domain          = "https://totes.example"
       certificate_arn = "arn:aws:acm:us-east-1:111122223333:certificate/one"
@@ -93,9 +102,35 @@ run "combinations" {
     var.source_vpc,
     var.endpoint_zones,
     var.warehouse_max_storage_gb,
+    var.warehouse_allow_major_version_upgrade,
     var.archive_after_days,
     var.dashboard,
+    var.task,
   ]
+}
+
+run "peering_with_a_network_within_ours" {
+  command = plan
+
+  variables {
+    source_access  = "peering"
+    source_address = "10.84.3.0/24"
+    source_vpc     = { id = "vpc-1", cidr = "10.84.3.0/24" }
+  }
+
+  expect_failures = [var.source_vpc]
+}
+
+run "peering_with_a_network_around_ours" {
+  command = plan
+
+  variables {
+    source_access  = "peering"
+    source_address = "10.1.2.0/24"
+    source_vpc     = { id = "vpc-1", cidr = "10.0.0.0/8" }
+  }
+
+  expect_failures = [var.source_vpc]
 }
 
 run "dashboard_without_tasks" {

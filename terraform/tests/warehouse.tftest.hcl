@@ -6,11 +6,15 @@ mock_provider "aws" {
 }
 
 variables {
-  name                = "totes-test"
-  subnets             = ["subnet-1", "subnet-2"]
-  security_group      = "sg-1"
-  alert_topic         = "arn:aws:sns:eu-west-2:111122223333:alerts"
-  major_version       = "17"
+  name              = "totes-test"
+  subnets           = ["subnet-1", "subnet-2"]
+  security_group    = "sg-1"
+  alert_topic       = "arn:aws:sns:eu-west-2:111122223333:alerts"
+  major_version     = "17"
+  apply_immediately = false
+
+  allow_major_version_upgrade = false
+
   instance_class      = "db.t4g.small"
   storage_gb          = 20
   max_storage_gb      = 100
@@ -70,6 +74,16 @@ run "protected" {
   }
 
   assert {
+    condition     = aws_db_instance.this.database_insights_mode == "standard" && aws_db_instance.this.performance_insights_retention_period == 7
+    error_message = "Database Insights must be in its standard mode, which keeps 7 days."
+  }
+
+  assert {
+    condition     = !aws_db_instance.this.allow_major_version_upgrade && !aws_db_instance.this.apply_immediately
+    error_message = "Without its variables, no deployment may change the major version or interrupt connections."
+  }
+
+  assert {
     condition     = alltrue([for group in aws_cloudwatch_log_group.this : group.kms_key_id == var.keys.signals && group.retention_in_days == 365])
     error_message = "Its logs must be encrypted and expire."
   }
@@ -85,6 +99,28 @@ run "protected" {
   assert {
     condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.this : alarm.dimensions == tomap({ DBInstanceIdentifier = "totes-test" }) && alarm.alarm_actions == toset([var.alert_topic]) && alarm.ok_actions == toset([var.alert_topic])])
     error_message = "Its alarms must watch it and notify the topic."
+  }
+}
+
+run "upgraded" {
+  command = plan
+
+  module {
+    source = "./modules/warehouse"
+  }
+
+  variables {
+    major_version               = "18"
+    allow_major_version_upgrade = true
+    apply_immediately           = true
+  }
+
+  assert {
+    condition = (
+      aws_db_instance.this.engine_version == "18" && aws_db_instance.this.parameter_group_name == "totes-test-postgres18" && aws_db_parameter_group.this.family == "postgres18" &&
+      aws_db_instance.this.allow_major_version_upgrade && aws_db_instance.this.apply_immediately
+    )
+    error_message = "Another major version must have a parameter group of its own."
   }
 }
 

@@ -16,10 +16,9 @@ from typing import Any
 import boto3
 import pytest
 from installation import Installation, at
-from s3_service import S3Service
+from s3_service import S3Service, forget_clients
 
 from totes.aws import handlers
-from totes.config import secrets as secret
 from totes.config.settings import Dsn
 from totes.errors import ModelError, SourceUnavailable, UsageError, WarehouseError
 from totes.stages.runner import STAGES, StageHealth
@@ -136,9 +135,9 @@ def cloud(
     before = (package.handlers, package.propagate, package.level)
     monkeypatch.setattr(handlers.logger.handlers[0], "stream", logs)
     monkeypatch.setattr(handlers, "_health", {stage: StageHealth() for stage in STAGES})
-    secret._cached_provider.cache_clear()
+    forget_clients()
     yield cloud
-    secret._cached_provider.cache_clear()
+    forget_clients()
     package.handlers, package.propagate = before[0], before[1]
     package.setLevel(before[2])
 
@@ -383,16 +382,16 @@ def test_no_failure_logs_a_secret(cloud: Cloud) -> None:
     cloud.patch.setattr("totes.error_policy.MAX_ATTEMPTS", 1)
     cloud.put_secret(source, cloud.installation.source, host="/nowhere")
     cloud.put_secret(warehouse, cloud.installation.warehouse, user="nobody")
-    secret._cached_provider.cache_clear()
+    forget_clients()
     for stage, kind in (("ingest", SourceUnavailable), ("load", WarehouseError)):
         with pytest.raises(kind):
             cloud.call(stage)
     boto3.client("secretsmanager").put_secret_value(SecretId=source, SecretString=PASSWORD)
-    secret._cached_provider.cache_clear()
+    forget_clients()
     with pytest.raises(UsageError):
         cloud.call("ingest")
     cloud.put_secret(source, cloud.installation.source)
-    secret._cached_provider.cache_clear()
+    forget_clients()
 
     def bug() -> None:
         raise RuntimeError("unexpected")

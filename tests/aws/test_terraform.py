@@ -3,10 +3,14 @@
 tests/aws/deployment applies it to moto.
 """
 
+import platform
 import re
 import shutil
+from ipaddress import ip_network
+from itertools import combinations
 from pathlib import Path
 
+import provider
 import pytest
 from depth import sample
 from terraform_cli import MissingToolError, Terraform, terraform_program
@@ -45,6 +49,20 @@ def test_every_exception_from_checkov_has_its_reason() -> None:
     assert not wrong
 
 
+def test_the_networks_of_no_two_environments_overlap() -> None:
+    """A totesys that is peered with both could answer only one of them."""
+    networks = {}
+    for path in sorted(CODE.glob("*.tfvars")):
+        [cidr] = re.findall(r'^network_cidr\s*= "(.+?)"', path.read_text(), re.MULTILINE)
+        networks[path.stem] = ip_network(cidr)
+    assert {"dev", "prod"} <= networks.keys()
+    assert not [
+        (first, second)
+        for first, second in combinations(networks, 2)
+        if networks[first].overlaps(networks[second])
+    ]
+
+
 def test_the_code_is_formatted() -> None:
     try:
         assert not Terraform(CODE)("fmt", "-check", "-recursive", "-diff", accept=(0, 3))
@@ -76,6 +94,11 @@ def test_terraforms_own_tests_pass(copy: Terraform) -> None:
     output = copy("test", "-no-color", *(f"-filter=tests/{path.name}" for path in selected))
     runs = sum(path.read_text().count('\nrun "') for path in selected)
     assert f"{runs} passed, 0 failed" in output
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the hash is of linux_amd64")
+def test_the_provider_of_the_tests_is_the_pinned_one(copy: Terraform) -> None:
+    assert provider.main(copy.folder) is None
 
 
 @pytest.mark.parametrize("environment", sample(1, ["dev", "prod"], "environment"))

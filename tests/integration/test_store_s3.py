@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from installation import at
-from s3_service import SECRET, Fault, S3Service, forget_client
+from s3_service import SECRET, Fault, S3Service, forget_clients
 from store_location import Bucket
 
 from totes.errors import LakeError, ObjectMissing
@@ -188,8 +188,8 @@ def test_a_rejected_upload_is_aborted(bucket: Bucket, service: S3Service, large:
 
 ERRORS = [
     (Fault("", "403 Forbidden", "AccessDenied"), "the credentials do not allow it: grant"),
-    (Fault("", "403 Forbidden", "InvalidAccessKeyId"), "the credentials are not valid: renew"),
-    (Fault("", "400 Bad Request", "ExpiredToken"), "the credentials are not valid: renew"),
+    (Fault("", "403 Forbidden", "InvalidAccessKeyId"), "the credentials are not valid: sign in"),
+    (Fault("", "400 Bad Request", "ExpiredToken"), "the credentials have expired: sign in"),
     (Fault("", "301 Moved Permanently", "PermanentRedirect"), "another region: set AWS_REGION"),
     (Fault("", "409 Conflict", "ConditionalRequestConflict"), "another process is writing it: run"),
     (Fault("", "404 Not Found", "NoSuchBucket"), "there is no such bucket: create it"),
@@ -270,7 +270,7 @@ def settings(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
                 monkeypatch.delenv(name)
             else:
                 monkeypatch.setenv(name, value)
-        forget_client()
+        forget_clients()
 
     return change
 
@@ -297,7 +297,7 @@ def test_credentials_and_region_come_from_the_aws_configuration(
 ) -> None:
     settings(**variables)
     assert open_store(bucket.url).create("a", b"")
-    assert re.search(rf"Credential=somebody/\d+/{region}/s3/", service.authorization)
+    assert re.search(rf"Credential=somebody/\d+/{region}/s3/", service.authorizations[-1])
 
 
 def test_the_s3_endpoint_overrides_the_general_endpoint(

@@ -52,7 +52,7 @@ def test_no_job_has_unneeded_permissions() -> None:
         "release.image": {"packages": "write"},  # pushes the image
     }
     for name, job in jobs():
-        at_aws = name.split(".")[0] in {"deploy", "deploy-environment", "destroy"}
+        at_aws = name.split(".")[0] in {"deploy", "deploy-environment", "destroy", "plan"}
         allowed = {"contents": "read", **({"id-token": "write"} if at_aws else {})}
         assert job["permissions"] == allowed | more.get(name, {}), name
     assert "secrets." not in "".join(path.read_text() for path in WORKFLOWS.values())
@@ -75,9 +75,12 @@ def test_every_make_target_that_a_workflow_calls_exists() -> None:
         "setup",
         "build",
         "bundle",
+        "init",
         "plan",
         "deploy",
         "destroy",
+        "image-push",
+        "migrate",
         "smoke",
     } == called
     assert called <= set(TARGETS)
@@ -114,33 +117,73 @@ def test_jobs_that_change_an_account_are_guarded() -> None:
     """The branch, the environment's approval and the state's concurrency group guard them."""
     plan, dev, prod = (read("deploy")["jobs"][job] for job in ("plan", "dev", "prod"))
     assert "head.repo.full_name == github.repository" in plan["if"]
-    assert "environment" not in plan, "its role may only read"
+    assert "pull_request.user.login != 'dependabot[bot]'" in plan["if"], "its code is not read yet"
     assert "github.ref == 'refs/heads/main'" in dev["if"]
     assert prod["needs"] == "dev"
-    destroy = read("destroy")
-    [job] = destroy["jobs"].values()
-    assert job["if"].startswith("inputs.confirm == inputs.environment && github.ref ==")
+    [planning] = read("plan")["jobs"].values()
+    assert "environment" not in planning, "its role may only read"
+    destroy, deploy = read("destroy"), read("deploy-environment")
+    [destroying] = destroy["jobs"].values()
+    assert destroying["if"].startswith("inputs.confirm == inputs.environment && github.ref ==")
     assert list(destroy[True]) == ["workflow_dispatch"]
-    for workflow in (destroy, read("deploy-environment")):
+    for workflow, job in ((destroy, destroying), (deploy, deploy["jobs"]["apply"])):
         assert workflow["concurrency"]["group"] == "state-${{ inputs.environment }}"
         assert workflow["concurrency"]["cancel-in-progress"] is False
-        [job] = workflow["jobs"].values()
         assert job["environment"] == "${{ inputs.environment }}"
 
 
-def test_a_failed_deployment_rolls_back_to_the_last_good_bundle() -> None:
+def test_exactly_the_approved_plan_is_applied_with_its_bundle() -> None:
+    plan, apply = read("deploy-environment")["jobs"].values()
+    assert plan["uses"] == "./.github/workflows/plan.yml"
+    assert apply["needs"] == "plan"
+    kept = next(
+        step for step in steps("plan") if step.get("name") == "Keep the plan and the bundle"
+    )
+    [*_, fetched] = (step for step in apply["steps"] if "download-artifact" in step.get("uses", ""))
+    assert kept["with"]["name"] == fetched["with"]["name"] == "deployment-${{ inputs.environment }}"
+    assert kept["with"]["path"].split() == ["dist/deployment.tfplan", "dist/totes-lambda.zip"]
+    assert fetched["with"]["path"] == "dist"
+    runs = {
+        step["name"]: step["run"]
+        for step in [*steps("plan"), *apply["steps"]]
+        if "name" in step and "run" in step
+    }
+    options = 'ENV="$ENVIRONMENT" BUNDLE="$PWD/dist/totes-lambda.zip" PLAN=dist/deployment.tfplan'
+    assert f"make plan {options}" in runs["Plan"]
+    assert runs["Apply the approved plan"].strip() == f"make deploy {options}"
+    assert "make bundle" not in str(apply["steps"])
+
+
+def test_a_failed_release_rolls_back_to_the_last_good_one() -> None:
     names = [step.get("name", "") for step in steps("deploy-environment")]
     order = [
-        "Fetch the last good bundle",
-        "Apply",
+        "Fetch the last good release",
+        "Apply the approved plan",
+        "Migrate the warehouse",
         "Smoke run",
-        "Mark this bundle as good",
+        "Mark this release as good",
         "Roll back",
     ]
     assert [name for name in names if name in order] == order
     back = next(step for step in steps("deploy-environment") if step.get("name") == "Roll back")
     assert "failure()" in back["if"]
     assert "steps.smoke.outcome == 'failure'" in back["if"]
+    assert "steps.migrate.outcome == 'failure'" in back["if"]
+    assert "steps.apply.outcome == 'success'" in back["if"], "else it would apply a plan of its own"
+
+
+def test_credentials_last_as_long_as_their_job() -> None:
+    found = {
+        name: (job["timeout-minutes"] * 60, int(step["with"].get("role-duration-seconds", 3600)))
+        for name, job in jobs()
+        for step in job.get("steps", ())
+        if "configure-aws-credentials" in step.get("uses", "")
+    }
+    assert found.keys() >= {"plan.plan", "deploy-environment.apply", "destroy.destroy"}
+    assert {name for name, (job, role) in found.items() if job > role} == set()
+    github = (ROOT / "terraform" / "bootstrap" / "github.tf").read_text()
+    [longest] = re.findall(r"max_session_duration = (\d+) \* 60", github)
+    assert max(role for _, role in found.values()) == int(longest) * 60
 
 
 def test_a_failing_command_before_a_pipe_fails_its_step() -> None:

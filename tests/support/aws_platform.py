@@ -38,6 +38,7 @@ VARIABLES = {
     "environment": "demo",
     "bounded": "false",  # terraform/bootstrap, which makes the boundary, is not applied
     "alarm_email": "alarms@example.com",
+    "image_tag": "demo",
     "source_access": "none",
     "warehouse_enabled": "false",  # the provider waits minutes for RDS; terraform/tests cover it
     "force_destroy": "true",
@@ -47,6 +48,10 @@ VARIABLES = {
 
 OVERRIDES = "demo"
 """Folder in terraform/ that is copied over the modules; its comments give the reasons."""
+
+PLAN = "stored.plan"
+APPLY_PLAN = ("-input=false", "-no-color", "-parallelism=30", PLAN)
+"""As a deployment from GitHub does: the plan that a person has approved is applied."""
 
 BUCKETS = ("ingestion_bucket", "processed_bucket")
 """Names of outputs."""
@@ -68,7 +73,7 @@ class Platform:
     foreign: frozenset[str]
     """The inventory of the account before the deployment."""
     arguments: tuple[str, ...]
-    """Of Terraform's apply, plan and destroy."""
+    """Of Terraform's plan and destroy."""
     resources: tuple[str, ...] = ()
     planned_changes: tuple[str, ...] = ()
     """What a second apply would change."""
@@ -189,7 +194,8 @@ def _deploy(platform: Platform, threads: ThreadPoolExecutor, stack: ExitStack) -
     terraform, narrate = platform.terraform, platform.narrate
     modules = sum(path.is_dir() for path in (terraform.folder / "modules").iterdir())
     narrate("terraform", f"applies {modules} modules; this takes a minute")
-    terraform("apply", "-auto-approve", *platform.arguments)
+    terraform("plan", f"-out={PLAN}", *platform.arguments)
+    terraform("apply", *APPLY_PLAN)
     platform.outputs = terraform.outputs()
     second_plan = threads.submit(terraform.planned_changes, *platform.arguments)
     platform.resources = terraform.resources()

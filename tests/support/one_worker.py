@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 GROUPS = (
     "tests/aws/deployment/",
+    "tests/aws/plan/",
     "tests/aws/test_catalogue_queries.py",
     "tests/e2e/test_browser.py",
     "tests/e2e/test_printing.py",

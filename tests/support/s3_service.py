@@ -15,7 +15,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from moto.s3.models import s3_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from totes.lake import s3
+from totes import aws_client
+from totes.config import secrets
 
 if TYPE_CHECKING:
     import pytest
@@ -47,9 +48,10 @@ NO_PAUSES = ("non_throttling_base_scale", 0.0)
 """A setting of boto3: no pauses between attempts."""
 
 
-def forget_client() -> None:
-    """Discard the cached client, after a change of the AWS configuration."""
-    s3._client.cache_clear()
+def forget_clients() -> None:
+    """Discard cached clients and secrets, after a change of the AWS configuration."""
+    aws_client._client.cache_clear()
+    secrets._fetched.clear()
 
 
 _BUCKET_NUMBERS = itertools.count(1)
@@ -70,8 +72,8 @@ class S3Service:
         self.faults = 0
         self.conditional = True
         """Whether the service supports `If-None-Match`, which some S3 services ignore."""
-        self.authorization = ""
-        """The Authorization header of the last request."""
+        self.authorizations: list[str] = []
+        """The Authorization headers of all requests."""
         self.without_digest: list[str] = []
         """Paths of writes without the header Content-MD5."""
 
@@ -99,7 +101,7 @@ class S3Service:
         patch.setitem(standard.ExponentialBackoff._DEFAULT_BACKOFF_CONFIG, *NO_PAUSES)
         for variable in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
             patch.setenv(variable, os.devnull)
-        forget_client()
+        forget_clients()
 
     def new_bucket(self) -> str:
         name = f"bucket-{next(_BUCKET_NUMBERS)}"
@@ -131,7 +133,7 @@ class S3Service:
         self.fault, self.faults = fault, 0
 
     def _respond(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        self.authorization = environ.get("HTTP_AUTHORIZATION", "")
+        self.authorizations.append(environ.get("HTTP_AUTHORIZATION", ""))
         if environ["REQUEST_METHOD"] == "PUT" and "HTTP_CONTENT_MD5" not in environ:
             self.without_digest.append(environ["PATH_INFO"])
         fault = self.fault

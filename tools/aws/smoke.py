@@ -5,16 +5,16 @@ like all others; they create no test data.
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from deployed import output
 
-ROOT = Path(__file__).resolve().parents[2]
+from totes.aws_client import aws_client, explain
+
 STAGES = ("ingest", "transform", "load")
 CLIENT_CONFIG = Config(read_timeout=930, retries={"total_max_attempts": 1})
 """Waits up to 15 minutes for a response, and does not retry a call."""
@@ -39,21 +39,18 @@ def smoke(client: Any, function: str, stage: str) -> Mapping[str, Any]:
     return result
 
 
-def deployed_functions() -> Mapping[str, str]:
-    """Return the functions of the environment that terraform/ was last initialized for."""
-    command = ["terraform", f"-chdir={ROOT / 'terraform'}", "output", "-json", "functions"]
-    functions: dict[str, str] = json.loads(subprocess.check_output(command))
-    return functions
-
-
 def main() -> int:
-    functions, client = deployed_functions(), boto3.client("lambda", config=CLIENT_CONFIG)
-    for stage in STAGES:
-        try:
+    functions = output("functions")
+    try:
+        client = aws_client("lambda", config=CLIENT_CONFIG)
+        for stage in STAGES:
             print(f"{functions[stage]}: {json.dumps(smoke(client, functions[stage], stage))}")
-        except SmokeFailed as failed:
-            print(failed)
-            return 1
+    except SmokeFailed as failed:
+        print(failed)
+        return 1
+    except (BotoCoreError, ClientError) as error:
+        print(f"The functions can't be called: {explain(error) or error}.")
+        return 1
     return 0
 
 

@@ -1,6 +1,8 @@
-"""`totes warehouse …`: manage the warehouse's tables."""
+"""`totes warehouse …`: create the warehouse, and manage its tables."""
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
+
+from typing import Annotated
 
 import typer
 
@@ -11,7 +13,43 @@ app = typer.Typer(name="warehouse", no_args_is_help=True)
 
 @app.callback()
 def warehouse() -> None:
-    """Manage the warehouse's tables."""
+    """Create the warehouse, and manage its tables."""
+
+
+@app.command()
+def create(
+    *,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Write new passwords, even if the secrets have logins already, or those of "
+            "another database.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Create the warehouse's roles and database, and write its logins into secrets of AWS.
+
+    The server is TOTES_WAREHOUSE_HOST, and TOTES_WAREHOUSE_MASTER_SECRET has the login of its
+    master. The loader's login is written into TOTES_WAREHOUSE_SECRET, the dashboard's into
+    TOTES_DASHBOARD_SECRET; both must exist. Run again, it creates what is missing, and gives the
+    roles the passwords of the secrets.
+    """
+    from totes.cli.terminal import out
+    from totes.config.settings import load_settings
+    from totes.error_policy import retry
+    from totes.operations.warehouse_creation import create_warehouse
+
+    settings = load_settings()
+    created = retry(lambda: create_warehouse(settings, replace=replace))
+    if as_json:
+        report({"created": created})
+        return
+    for what in created:
+        out().print(f"created {what}")
+    if not created:
+        out().print("The warehouse is complete.")
 
 
 @app.command()

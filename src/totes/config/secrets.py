@@ -1,15 +1,16 @@
 """DSN parts and other values from AWS Secrets Manager, where a secret is a JSON object."""
 
 import json
-from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+
+from totes.aws_client import UNREACHABLE, aws_client, error_code, explain
 from totes.config.settings import Dsn
 from totes.errors import TotesError, UsageError
-
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.parameters import SecretsProvider
 
 MAX_AGE_SECONDS = 300
 """How long a process caches a secret. If its password is rejected, it is fetched immediately."""
@@ -20,19 +21,23 @@ _KEYWORD_OF_FIELD = {keyword: keyword for keyword in _LIBPQ_KEYWORDS} | {"userna
 
 _REQUIRED_KEYWORDS = ("host", "dbname", "user", "password")
 
+_NO_NAME = "this is not the name or ARN of a secret"
+
 _PERMANENT_ERRORS = {
     "ResourceNotFoundException": "there is no such secret in this account and region",
-    "AccessDeniedException": "these credentials may not read it: grant secretsmanager:"
-    "GetSecretValue, and kms:Decrypt if it has its own key",
     "DecryptionFailure": "its key can't be used: grant kms:Decrypt",
-    "InvalidRequestException": "it is scheduled for deletion, or has no value yet",
-    "InvalidParameterException": "this is not the name or ARN of a secret",
-    "ValidationException": "this is not the name or ARN of a secret",
-    "UnrecognizedClientException": "the credentials are not valid",
-    "InvalidClientTokenId": "the credentials are not valid",
-    "ExpiredTokenException": "the credentials have expired",
+    "EncryptionFailure": "its key can't be used: grant kms:GenerateDataKey and kms:Decrypt",
+    "InvalidRequestException": "it is scheduled for deletion",
+    "InvalidParameterException": _NO_NAME,
+    "ValidationException": _NO_NAME,
 }
-"""AWS error codes that a retry can't fix, and their explanation."""
+"""Error codes of Secrets Manager that a retry can't fix, and their explanation."""
+
+_RIGHTS = {
+    "read": "secretsmanager:GetSecretValue, and kms:Decrypt",
+    "written": "secretsmanager:PutSecretValue, and kms:GenerateDataKey and kms:Decrypt",
+}
+"""What each use of a secret needs; rights for KMS only if the secret has its own key."""
 
 
 def read_secret_dsn(name: str, setting: str, dsn: Dsn | None, unavailable: type[TotesError]) -> Dsn:
@@ -42,7 +47,7 @@ def read_secret_dsn(name: str, setting: str, dsn: Dsn | None, unavailable: type[
     `setting` (`TOTES_…_SECRET`), if the secret is invalid, and `unavailable` if it can't be read
     temporarily.
     """
-    label = f"The secret {name} ({setting})"
+    label = _label(name, setting)
 
     def read(*, force: bool = False) -> Dsn:
         parts = _parse(_fetch(name, label, unavailable, force=force), label, _KEYWORD_OF_FIELD)
@@ -66,20 +71,55 @@ def read_secret_fields(name: str, setting: str, fields: Sequence[str]) -> dict[s
 
     Raises UsageError, which names `setting` (`TOTES_…_SECRET`), if the secret can't be read.
     """
-    label = f"The secret {name} ({setting})"
+    label = _label(name, setting)
     text = _fetch(name, label, UsageError, force=False)
     return _parse(text, label, {field: field for field in fields})
+
+
+def read_secret_parts(
+    name: str, setting: str, unavailable: type[TotesError]
+) -> dict[str, str] | None:
+    """Return the parts of a DSN that secret `name` has now, by libpq keyword; None if it is empty.
+
+    Raises UsageError or `unavailable` as `read_secret_dsn` does.
+    """
+    label = _label(name, setting)
+    text = _fetch(name, label, unavailable, force=True)
+    return None if text is None else _parse(text, label, _KEYWORD_OF_FIELD)
+
+
+def write_secret(
+    name: str, setting: str, fields: Mapping[str, str | int], unavailable: type[TotesError]
+) -> None:
+    """Make the fields the value of secret `name`, which must exist.
+
+    Raises UsageError or `unavailable` as `read_secret_dsn` does.
+    """
+    text = json.dumps(fields)
+    with _convert_errors(_label(name, setting), "written", unavailable):
+        client = aws_client("secretsmanager", name)
+        client.put_secret_value(SecretId=name, SecretString=text)
+    _fetched[name] = _Fetched(text, time.monotonic())
+
+
+def _label(name: str, setting: str) -> str:
+    return f"The secret {name} ({setting})"
 
 
 def _dsn_setting(setting: str) -> str:
     return f"{setting.removesuffix('SECRET')}DSN"
 
 
-def _parse(text: str, label: str, names: Mapping[str, str]) -> dict[str, str]:
+def _parse(text: str | None, label: str, names: Mapping[str, str]) -> dict[str, str]:
     """Return the values of the fields in `names`, by the name that it has for them.
 
     Raises UsageError, without the text, if it is not a JSON object with such values.
     """
+    if text is None:
+        raise UsageError(
+            f'{label} has no value yet: write a JSON object such as {{"username": "…", '
+            '"password": "…"}} into it.'
+        )
     try:
         fields = json.loads(text)
     except ValueError:
@@ -96,57 +136,53 @@ def _parse(text: str, label: str, names: Mapping[str, str]) -> dict[str, str]:
     return {key: str(value) for key, value in parts.items()}
 
 
-def _fetch(name: str, label: str, unavailable: type[TotesError], *, force: bool) -> str:
-    from botocore.exceptions import (  # noqa: PLC0415  AWS is optional
-        BotoCoreError,
-        ClientError,
-        NoCredentialsError,
-        NoRegionError,
-    )
+class _Fetched(NamedTuple):
+    text: str
+    at: float
 
-    provider = _provider(label)
-    from aws_lambda_powertools.utilities.parameters.exceptions import (  # noqa: PLC0415
-        GetParameterError,
-    )
 
+_fetched: dict[str, _Fetched] = {}
+"""The secrets that this process has read, by name."""
+
+
+def _fetch(name: str, label: str, unavailable: type[TotesError], *, force: bool) -> str | None:
+    """Return the text of a secret, from the cache unless `force`; None if it has no value yet."""
+    known = _fetched.get(name)
+    if known and not force and time.monotonic() - known.at < MAX_AGE_SECONDS:
+        return known.text
+    with _convert_errors(label, "read", unavailable):
+        try:
+            response = aws_client("secretsmanager", name).get_secret_value(SecretId=name)
+        except ClientError as error:
+            if "staging label" in str(error):  # the secret exists: it has no current version
+                return None
+            raise
+    text = str(response.get("SecretString", ""))
+    _fetched[name] = _Fetched(text, time.monotonic())
+    return text
+
+
+@contextmanager
+def _convert_errors(label: str, done: str, unavailable: type[TotesError]) -> Iterator[None]:
+    """Raise UsageError for an error of AWS, or `unavailable` if a retry may help.
+
+    `done` is what was to be done with the secret, one of _RIGHTS.
+    """
     try:
-        value = provider.get(name, max_age=MAX_AGE_SECONDS, force_fetch=force)
-    except GetParameterError as error:
-        match error.__context__:
-            case ClientError(response={"Error": {"Code": str(code)}}) if code in _PERMANENT_ERRORS:
-                raise UsageError(f"{label} can't be read: {_PERMANENT_ERRORS[code]}.") from error
-            case NoCredentialsError() | NoRegionError() as cause:
-                raise UsageError(f"{label} can't be read: {_one_line(cause)}.") from error
-            case ClientError(response={"Error": {"Code": str(code)}}):
-                raise unavailable(f"{label} is temporarily unavailable: {code}.") from error
-            case BotoCoreError() as cause:
-                raise unavailable(
-                    f"{label} is temporarily unavailable: {_one_line(cause)}."
-                ) from error
-            case _:
-                raise
-    return value if isinstance(value, str) else ""
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
-
-
-def _provider(label: str) -> "SecretsProvider":
-    try:
-        return _cached_provider()
-    except ImportError:
-        raise UsageError(
-            f"{label} can't be read: install terrific-totes[aws], which has the AWS packages."
-        ) from None
-
-
-@cache
-def _cached_provider() -> "SecretsProvider":
-    """Return the provider of this process, which caches secrets and its connection."""
-    from aws_lambda_powertools.utilities.parameters import SecretsProvider  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
-
-    # A Lambda function that waits here costs money: six seconds per attempt at most.
-    config = Config(connect_timeout=2, read_timeout=4, retries={"total_max_attempts": 3})
-    return SecretsProvider(boto_config=config)
+        yield
+    except (BotoCoreError, ClientError) as error:
+        explanation = explain(error)
+        code = error_code(error) if isinstance(error, ClientError) else ""
+        if code == "AccessDeniedException":
+            rights = f"{_RIGHTS[done]} if it has its own key"
+            reason = f"these credentials do not allow it: grant {rights}"
+        elif isinstance(error, ParamValidationError):
+            reason = _NO_NAME
+        elif explanation is not None and explanation is not UNREACHABLE:
+            reason = str(explanation)
+        elif code in _PERMANENT_ERRORS:
+            reason = _PERMANENT_ERRORS[code]
+        else:
+            temporary = explanation or code or " ".join(str(error).split()).rstrip(".")
+            raise unavailable(f"{label} is temporarily unavailable: {temporary}.") from error
+        raise UsageError(f"{label} can't be {done}: {reason}.") from error

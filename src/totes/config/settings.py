@@ -410,6 +410,16 @@ class Settings(BaseSettings):
     dashboard_secret: str | None = Field(
         default=None, description="the same for the dashboard's URL of the warehouse [none]"
     )
+    warehouse_host: str | None = Field(
+        default=None,
+        description="name of the server on which `totes warehouse create` creates the warehouse; "
+        "its port is 5432 [none]",
+    )
+    warehouse_master_secret: str | None = Field(
+        default=None,
+        description="name or ARN of a secret in AWS Secrets Manager, a JSON object with username "
+        "and password of a role that may create roles and databases there [none]",
+    )
     ingestion_url: PathOrUrl | None = Field(
         default=None,
         description="folder or s3://bucket/prefix of the ingestion store [HOME/lake/ingestion]",

@@ -1,25 +1,20 @@
-"""A store in an S3 prefix, using boto3.
+"""A store in an S3 prefix, using boto3."""
 
-Credentials, region and endpoint come from the standard AWS configuration: the variables `AWS_…`,
-the profiles in ~/.aws including single sign-on, or the role of the machine, container or function.
-"""
-
-import os
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from functools import cache, partial
+from functools import partial
 from hashlib import md5
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
-from boto3.session import Session
 from botocore import exceptions as aws
 from botocore.config import Config
 
+from totes.aws_client import INTERRUPTIONS, AwsError, Explanation, aws_client, error_code, explain
 from totes.errors import LakeError, LakeUnavailable, ObjectMissing
 from totes.failpoint import reach
 from totes.lake.key import is_valid_key, validate_key, validate_prefix
@@ -39,8 +34,6 @@ CHUNK_BYTES = 1 << 20
 MAX_ATTEMPTS = 8
 """Maximum attempts of a request, and of a download that is interrupted."""
 
-_INTERRUPTIONS = (aws.HTTPClientError, aws.IncompleteReadError)
-
 _CONFIG = Config(
     connect_timeout=5,
     read_timeout=30,
@@ -52,15 +45,8 @@ _CONFIG = Config(
 )
 
 
-@cache
 def _client() -> Any:
-    """Return the client of this process: threads can share it, and creating one takes 0.1 s."""
-    try:
-        # boto3 ignores AWS_REGION, which all other AWS SDKs read.
-        region = os.environ.get("AWS_REGION") or None
-        return Session().client("s3", region_name=region, config=_CONFIG)
-    except ValueError as error:  # raised by boto3 for a malformed endpoint
-        raise aws.InvalidConfigError(error_msg=str(error)) from error
+    return aws_client("s3", config=_CONFIG)
 
 
 class S3Store:
@@ -111,7 +97,7 @@ class S3Store:
                 with closing(response["Body"]) as body:
                     body.read()
             except aws.ClientError as error:
-                if _code(error) != "InvalidRange":  # the object is empty
+                if error_code(error) != "InvalidRange":  # the object is empty
                     raise
             return True
         return False
@@ -150,7 +136,7 @@ class S3Store:
                     for chunk in body.iter_chunks(CHUNK_BYTES):
                         read_bytes += len(chunk)
                         yield chunk
-            except _INTERRUPTIONS:
+            except INTERRUPTIONS:
                 failures += 1
                 if failures == MAX_ATTEMPTS:
                     raise
@@ -267,44 +253,28 @@ class _DeniedError(LakeError):
     """The credentials lack a permission."""
 
 
-class _Explanation(NamedTuple):
-    """The reason of a failure, and what to do."""
-
-    reason: str
-    advice: str
-
-
-_MISSING = _Explanation(
+_MISSING = Explanation(
     "there is no such object", "check whether another program deletes objects there"
 )
-_CONFLICT = _Explanation("another process is writing it", "run again")
-_REGION = _Explanation("the bucket is in another region", "set AWS_REGION to the bucket's region")
-_INVALID = _Explanation(
-    "the credentials are not valid",
-    "renew AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if used, AWS_SESSION_TOKEN",
-)
-_UNKNOWN = _Explanation("the service failed", "run again; --debug shows its response")
+_CONFLICT = Explanation("another process is writing it", "run again")
+_REGION = Explanation("the bucket is in another region", "set AWS_REGION to the bucket's region")
+_UNKNOWN = Explanation("the service failed", "run again; --debug shows its response")
 
-_DENIED = _Explanation(
+_DENIED = Explanation(
     "the credentials do not allow it",
     "grant them s3:GetObject, s3:PutObject and s3:ListBucket there",
 )
 
-_ERROR_CLASSES: dict[_Explanation, type[LakeError]] = {
+_ERROR_CLASSES: dict[Explanation, type[LakeError]] = {
     _CONFLICT: LakeUnavailable,
     _DENIED: _DeniedError,
 }
 
-_EXPLANATIONS: dict[str | int, _Explanation] = {
-    "NoSuchBucket": _Explanation("there is no such bucket", "create it or correct the URL"),
-    "InvalidAccessKeyId": _INVALID,
-    "SignatureDoesNotMatch": _INVALID,
-    "ExpiredToken": _INVALID,
-    "InvalidToken": _INVALID,
+_EXPLANATIONS: dict[str | int, Explanation] = {
+    "NoSuchBucket": Explanation("there is no such bucket", "create it or correct the URL"),
     "PermanentRedirect": _REGION,
     "AuthorizationHeaderMalformed": _REGION,
-    "RequestTimeTooSkewed": _Explanation("this machine's clock is wrong", "synchronize it"),
-    "InvalidObjectState": _Explanation(
+    "InvalidObjectState": Explanation(
         "the object is archived",
         "restore it in S3, and exclude this prefix from the lifecycle rule",
     ),
@@ -312,59 +282,19 @@ _EXPLANATIONS: dict[str | int, _Explanation] = {
     404: _MISSING,
     409: _CONFLICT,
     412: _CONFLICT,
-    501: _Explanation(
+    501: Explanation(
         "the service does not support conditional writes (`If-None-Match`)",
         "use a service that supports them",
     ),
 }
-"""Explanations by the error code of S3's response, else by its HTTP status."""
-
-_CLIENT_ERRORS: dict[tuple[type[Exception], ...], _Explanation] = {
-    (aws.NoCredentialsError, aws.PartialCredentialsError): _Explanation(
-        "no credentials were found",
-        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give this machine"
-        " a role",
-    ),
-    (
-        aws.CredentialRetrievalError,
-        aws.LoginError,
-        aws.RefreshWithMFAUnsupportedError,
-        aws.SSOError,
-        aws.TokenRetrievalError,
-    ): _Explanation(
-        "the credentials can't be loaded",
-        "sign in again (`aws sso login`), or check the profile that AWS_PROFILE names",
-    ),
-    (
-        aws.ConfigNotFound,
-        aws.ConfigParseError,
-        aws.EndpointProviderError,
-        aws.InvalidConfigError,
-        aws.InvalidRegionError,
-        aws.ProfileNotFound,
-    ): _Explanation(
-        "AWS's settings are not valid",
-        "correct AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL or ~/.aws",
-    ),
-    (aws.ParamValidationError,): _Explanation("S3 does not allow this name", "correct the URL"),
-    (aws.SSLError,): _Explanation(
-        "no secure connection can be made",
-        "correct AWS_ENDPOINT_URL, or set AWS_CA_BUNDLE to the certificate file of its authority",
-    ),
-    (aws.ConnectionError, *_INTERRUPTIONS): _Explanation(
-        "the service can't be reached", "check the network and, if used, AWS_ENDPOINT_URL"
-    ),
-}
-"""Explanations by the class of an error without a response; the first that matches."""
+"""Explanations of S3's own errors by the error code of its response, else by its HTTP status."""
 
 
-def _explain(error: aws.BotoCoreError | aws.ClientError) -> _Explanation:
-    if isinstance(error, aws.ClientError):
+def _explain(error: AwsError) -> Explanation:
+    if isinstance(error, aws.ParamValidationError):
+        return Explanation("S3 does not allow this name", "correct the URL")
+    explanation = explain(error)
+    if explanation is None and isinstance(error, aws.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return _EXPLANATIONS.get(_code(error)) or _EXPLANATIONS.get(status) or _UNKNOWN
-    matches = (text for classes, text in _CLIENT_ERRORS.items() if isinstance(error, classes))
-    return next(matches, _UNKNOWN)
-
-
-def _code(error: aws.ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code"))
+        explanation = _EXPLANATIONS.get(error_code(error)) or _EXPLANATIONS.get(status)
+    return explanation or _UNKNOWN

@@ -108,6 +108,9 @@ _CONNECTION_ADVICE = (
     ("invalid value for parameter", "correct it in the DSN or the PG… variables"),
     ("unsupported startup parameter", "remove it from the DSN and the PG… variables"),
     ("conversion between UTF8", "use a database whose encoding PostgreSQL can convert to UTF8"),
+    ("root certificate file", "correct sslrootcert, a path relative to the working directory"),
+    ("certificate verify failed", "sslrootcert must have the root of the server's certificate"),
+    ("does not match host name", "connect to a name in the server's certificate"),
     ("could not translate host name|resolve", "check the host's name"),
     (
         "refused|timeout|timed out|No such file|unreachable",
@@ -188,7 +191,8 @@ def message(error: psycopg.Error) -> str:
 
     It includes the table, the detail, and the user's function that raised the error.
     """
-    text = re.sub(r"\n\t.*", "", primary_message(error))  # possible causes, appended by libpq
+    # Possible causes, and advice about a missing certificate, which libpq appends:
+    text = re.sub(r"\n(\t|Either ).*", "", primary_message(error))
     text = re.sub(r"\n(DETAIL|HINT):.*", "", text)
     text = re.sub(r"^.*(FATAL|failed|error):\s+", "", text.strip().splitlines()[-1]).rstrip(". ")
     table, detail = error.diag.table_name, error.diag.message_detail

@@ -75,29 +75,19 @@ resource "aws_s3_bucket_lifecycle_configuration" "results" {
   }
 }
 
-data "aws_iam_policy_document" "results" {
-  statement {
-    sid       = "TlsOnly"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [aws_s3_bucket.results.arn, "${aws_s3_bucket.results.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
-  }
-}
-
 resource "aws_s3_bucket_policy" "results" {
   bucket = aws_s3_bucket.results.id
-  policy = data.aws_iam_policy_document.results.json
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "TlsOnly"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "s3:*"
+      Resource  = [aws_s3_bucket.results.arn, "${aws_s3_bucket.results.arn}/*"]
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    }]
+  })
 
   depends_on = [aws_s3_bucket_public_access_block.results]
 }
@@ -108,63 +98,106 @@ data "aws_region" "current" {}
 data "aws_caller_identity" "current" {}
 
 locals {
-  glue = "arn:${data.aws_partition.current.partition}:glue:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}"
-}
-
-data "aws_iam_policy_document" "analyst" {
-  statement {
-    sid = "RunQueries"
-    actions = [
-      "athena:BatchGetNamedQuery",
-      "athena:BatchGetQueryExecution",
-      "athena:GetNamedQuery",
-      "athena:GetQueryExecution",
-      "athena:GetQueryResults",
-      "athena:GetWorkGroup",
-      "athena:ListNamedQueries",
-      "athena:ListQueryExecutions",
-      "athena:StartQueryExecution",
-      "athena:StopQueryExecution",
-    ]
-    resources = [aws_athena_workgroup.this.arn]
-  }
-
-  statement {
-    sid     = "ReadCatalogue"
-    actions = ["glue:GetDatabase", "glue:GetDatabases", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable", "glue:GetTables"]
-    resources = flatten([
-      "${local.glue}:catalog",
-      [for database in [aws_glue_catalog_database.ingestion.name, aws_glue_catalog_database.processed.name] : [
-        "${local.glue}:database/${database}",
-        "${local.glue}:table/${database}/*",
-      ]],
-    ])
-  }
-
-  statement {
-    sid     = "ReadLake"
-    actions = ["s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket"]
-    resources = flatten([for bucket in [var.ingestion_bucket, var.processed_bucket] : [
-      "arn:${data.aws_partition.current.partition}:s3:::${bucket}",
-      "arn:${data.aws_partition.current.partition}:s3:::${bucket}/*",
-    ]])
-  }
-
-  statement {
-    sid       = "WriteResults"
-    actions   = ["s3:AbortMultipartUpload", "s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket", "s3:ListMultipartUploadParts", "s3:PutObject"]
-    resources = [aws_s3_bucket.results.arn, "${aws_s3_bucket.results.arn}/*"]
-  }
-
-  statement {
-    sid       = "UseKey"
-    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
-    resources = [var.kms_key_arn]
-  }
+  partition = data.aws_partition.current.partition
+  here      = "${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}"
+  stores    = [for bucket in [var.ingestion_bucket, var.processed_bucket] : "arn:${local.partition}:s3:::${bucket}"]
 }
 
 resource "aws_iam_policy" "analyst" {
+  #checkov:skip=CKV_AWS_355:Athena's lists of workgroups, catalogues and engines have no ARN
   name        = "totes-${var.environment}-analyst"
   description = "Read-only queries on the lake through Athena."
-  policy      = data.aws_iam_policy_document.analyst.json
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "ListForTheConsole"
+        Effect   = "Allow"
+        Action   = ["athena:ListDataCatalogs", "athena:ListEngineVersions", "athena:ListWorkGroups"]
+        Resource = "*"
+      },
+      {
+        Sid    = "RunQueries"
+        Effect = "Allow"
+        Action = [
+          "athena:BatchGetNamedQuery",
+          "athena:BatchGetQueryExecution",
+          "athena:GetNamedQuery",
+          "athena:GetQueryExecution",
+          "athena:GetQueryResults",
+          "athena:GetQueryResultsStream",
+          "athena:GetQueryRuntimeStatistics",
+          "athena:GetWorkGroup",
+          "athena:ListNamedQueries",
+          "athena:ListQueryExecutions",
+          "athena:StartQueryExecution",
+          "athena:StopQueryExecution",
+        ]
+        Resource = aws_athena_workgroup.this.arn
+      },
+      {
+        # The tree of databases and tables beside the console's editor.
+        Sid    = "BrowseCatalogue"
+        Effect = "Allow"
+        Action = [
+          "athena:GetDataCatalog",
+          "athena:GetDatabase",
+          "athena:GetTableMetadata",
+          "athena:ListDatabases",
+          "athena:ListTableMetadata",
+        ]
+        Resource = "arn:${local.partition}:athena:${local.here}:datacatalog/AwsDataCatalog"
+      },
+      {
+        Sid    = "ReadCatalogue"
+        Effect = "Allow"
+        Action = ["glue:GetDatabase", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable", "glue:GetTables"]
+        Resource = flatten([
+          "arn:${local.partition}:glue:${local.here}:catalog",
+          [for database in [aws_glue_catalog_database.ingestion.name, aws_glue_catalog_database.processed.name] : [
+            "arn:${local.partition}:glue:${local.here}:database/${database}",
+            "arn:${local.partition}:glue:${local.here}:table/${database}/*",
+          ]],
+        ])
+      },
+      {
+        # Athena requires it of each of its users: its guide, "Mandatory: Access Policy to the Default Database".
+        Sid    = "UseDefaultDatabase"
+        Effect = "Allow"
+        Action = ["glue:CreateDatabase", "glue:GetDatabase"]
+        Resource = [
+          "arn:${local.partition}:glue:${local.here}:catalog",
+          "arn:${local.partition}:glue:${local.here}:database/default",
+        ]
+      },
+      {
+        # The list is of all databases, or it is refused.
+        Sid    = "ListDatabases"
+        Effect = "Allow"
+        Action = "glue:GetDatabases"
+        Resource = [
+          "arn:${local.partition}:glue:${local.here}:catalog",
+          "arn:${local.partition}:glue:${local.here}:database/*",
+        ]
+      },
+      {
+        Sid      = "ReadLake"
+        Effect   = "Allow"
+        Action   = ["s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket"]
+        Resource = flatten([for store in local.stores : [store, "${store}/*"]])
+      },
+      {
+        Sid      = "WriteResults"
+        Effect   = "Allow"
+        Action   = ["s3:AbortMultipartUpload", "s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket", "s3:ListMultipartUploadParts", "s3:PutObject"]
+        Resource = [aws_s3_bucket.results.arn, "${aws_s3_bucket.results.arn}/*"]
+      },
+      {
+        Sid      = "UseKey"
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource = var.kms_key_arn
+      },
+    ]
+  })
 }

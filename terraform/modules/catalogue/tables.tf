@@ -28,7 +28,7 @@ locals {
     { name = "captured_month", type = "string" },
     { name = "captured_day", type = "string" },
   ]
-  of_day = "year=$${captured_year}/month=$${captured_month}/day=$${captured_day}"
+  of_day = "year=$${captured_year}/month=$${captured_month}/day=$${captured_day}/"
   day_projection = {
     "projection.enabled"              = "true"
     "projection.captured_year.type"   = "integer"

@@ -39,12 +39,21 @@ locals {
         Condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = local.logs } }
       },
       {
-        Sid       = "AllowAlarmsAndRules"
+        Sid       = "AllowAlarms"
         Effect    = "Allow"
-        Principal = { Service = ["cloudwatch.amazonaws.com", "events.amazonaws.com"] }
+        Principal = { Service = "cloudwatch.amazonaws.com" }
         Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
         Resource  = "*"
         Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+      },
+      {
+        # Without a condition on the source, which EventBridge does not give to KMS: its events would be lost
+        # without an error. The policy of each queue names the rules that may send to it.
+        Sid       = "AllowRules"
+        Effect    = "Allow"
+        Principal = { Service = "events.amazonaws.com" }
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = "*"
       },
       {
         Sid       = "AllowTrail"

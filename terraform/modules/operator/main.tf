@@ -93,7 +93,7 @@ resource "aws_vpc_endpoint" "this" {
 
 resource "aws_security_group" "this" {
   name        = "${var.name}-operator"
-  description = "The operator's instance, without inbound connections."
+  description = "The instance of the operator, without inbound connections."
   vpc_id      = var.vpc
 
   tags = { Name = "${var.name}-operator" }
@@ -101,7 +101,7 @@ resource "aws_security_group" "this" {
 
 resource "aws_security_group" "endpoints" {
   name        = "${var.name}-operator-endpoints"
-  description = "Endpoints of Session Manager, for the operator's instance only."
+  description = "Endpoints of Session Manager, for the instance of the operator only."
   vpc_id      = var.vpc
 
   tags = { Name = "${var.name}-operator-endpoints" }
@@ -129,7 +129,7 @@ resource "aws_vpc_security_group_ingress_rule" "this" {
   for_each = local.reached
 
   security_group_id            = each.value.group
-  description                  = "From the operator's instance"
+  description                  = "From the instance of the operator"
   ip_protocol                  = "tcp"
   from_port                    = each.value.port
   to_port                      = each.value.port

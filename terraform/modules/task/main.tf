@@ -32,7 +32,7 @@ locals {
         TOTES_WAREHOUSE_HOST          = var.create.host
         TOTES_WAREHOUSE_MASTER_SECRET = var.create.master_secret
         TOTES_WAREHOUSE_SECRET        = var.create.warehouse_secret
-        TOTES_READER_SECRET           = var.create.reader_secret
+        TOTES_DASHBOARD_SECRET        = var.create.reader_secret
       }
     } },
   )
@@ -108,6 +108,7 @@ resource "aws_ecs_task_definition" "this" {
     name                   = local.container
     image                  = local.image
     command                = each.value.command
+    memory                 = each.value.memory_mb # all of the task's
     essential              = true
     readonlyRootFilesystem = true
     stopTimeout            = 120 # for the current batch, the longest that Fargate allows

@@ -57,10 +57,12 @@ resource "aws_db_instance" "this" {
   #checkov:skip=CKV_AWS_293:a variable sets it, as dev must be deletable; prod has it
   identifier = var.name
 
-  engine                     = "postgres"
-  engine_version             = var.major_version
-  auto_minor_version_upgrade = true
-  parameter_group_name       = aws_db_parameter_group.this.name
+  engine                      = "postgres"
+  engine_version              = var.major_version
+  auto_minor_version_upgrade  = true
+  allow_major_version_upgrade = var.allow_major_version_upgrade
+  apply_immediately           = var.apply_immediately
+  parameter_group_name        = aws_db_parameter_group.this.name
 
   instance_class        = var.instance_class
   multi_az              = var.multi_az
@@ -89,6 +91,8 @@ resource "aws_db_instance" "this" {
   final_snapshot_identifier = "${var.name}-final"
   delete_automated_backups  = !var.final_snapshot
 
+  # Database Insights; in its standard mode the API has kept the names of Performance Insights, and 7 days.
+  database_insights_mode                = "standard"
   enabled_cloudwatch_logs_exports       = ["postgresql", "upgrade"]
   performance_insights_enabled          = true
   performance_insights_kms_key_id       = var.keys.data

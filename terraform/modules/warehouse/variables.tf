@@ -28,6 +28,16 @@ variable "major_version" {
   type        = string
 }
 
+variable "allow_major_version_upgrade" {
+  description = "Whether RDS may change the major version of an existing instance."
+  type        = bool
+}
+
+variable "apply_immediately" {
+  description = "Whether changes that interrupt connections are made at once, and not in the maintenance window."
+  type        = bool
+}
+
 variable "instance_class" {
   description = "RDS instance class."
   type        = string

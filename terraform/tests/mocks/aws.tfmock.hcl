@@ -24,12 +24,6 @@ mock_data "aws_availability_zones" {
   }
 }
 
-mock_data "aws_iam_policy_document" {
-  defaults = {
-    json = "{}"
-  }
-}
-
 # Terraform's mocks have random ARNs, which only an apply sets. These resources have valid ones, as the
 # provider or tests with a plan check them.
 

@@ -1,7 +1,9 @@
 """What Terraform deploys, and what the functions are given."""
 
-from aws_platform import ORDERS, Platform
+import pytest
+from aws_platform import APPLY_PLAN, ORDERS, Platform
 from lambda_functions import SCHEDULE, Call
+from terraform_cli import TerraformFailed
 
 from totes.aws.handlers import NAMESPACE
 
@@ -13,6 +15,12 @@ def test_all_resources_are_created(platform: Platform) -> None:
 def test_a_second_deployment_changes_nothing(platform: Platform) -> None:
     assert platform.planned_changes == ()
     platform.narrate("terraform", "a second plan has no changes")
+
+
+def test_a_stored_plan_is_refused_after_any_other_change(platform: Platform) -> None:
+    with pytest.raises(TerraformFailed, match="Saved plan is stale"):
+        platform.terraform("apply", *APPLY_PLAN)
+    platform.narrate("terraform", "refuses the approved plan a second time: it is stale")
 
 
 def test_each_function_has_its_handler(platform: Platform) -> None:

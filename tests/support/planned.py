@@ -1,0 +1,205 @@
+"""What Terraform would create: the platform with all of its options, and bootstrap/.
+
+Planned once for all tests, by the real provider, against a simulated account without resources.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from moto_server import Moto
+from terraform_cli import ROOT, Terraform
+
+ENVIRONMENT = "longestnames"
+"""As long as an environment's name may be, as names of AWS have a maximum length."""
+
+REGION = "ap-southeast-2"
+"""As long as the names of regions are."""
+
+ACCOUNT = "123456789012"
+
+OTHER_ENVIRONMENT = "other"
+"""A second environment of the same account, which bootstrap/ also knows."""
+
+OPTIONS: Mapping[str, object] = {
+    "environment": ENVIRONMENT,
+    "region": REGION,
+    "alarm_email": "alarms@example.com",
+    "bounded": True,
+    "operator_enabled": True,
+    "source_instance": {"identifier": "totesys", "major_version": "16"},
+    "warehouse_clients": ["10.9.0.0/16"],
+    "capture": "log",
+}
+"""Variables of the platform that switch everything on."""
+
+BY_NAT = {"source_access": "nat", "source_address": "203.0.113.7/32"}
+
+BY_PEERING = {
+    "source_access": "peering",
+    "source_address": "10.1.2.0/24",
+    "source_vpc": {"id": "vpc-0123456789abcdef0", "cidr": "10.1.0.0/16"},
+}
+
+BOOTSTRAP: Mapping[str, object] = {
+    "region": REGION,
+    "environments": [ENVIRONMENT, OTHER_ENVIRONMENT],
+    "github_repository": "somebody/totes",
+}
+"""Variables of bootstrap/."""
+
+ARNS = {
+    "aws_athena_workgroup": "athena:REGION:ACCOUNT:workgroup/{name}",
+    "aws_cloudwatch_composite_alarm": "cloudwatch:REGION:ACCOUNT:alarm:{alarm_name}",
+    "aws_cloudwatch_event_rule": "events:REGION:ACCOUNT:rule/{name}",
+    "aws_cloudwatch_log_group": "logs:REGION:ACCOUNT:log-group:{name}",
+    "aws_cloudwatch_metric_alarm": "cloudwatch:REGION:ACCOUNT:alarm:{alarm_name}",
+    "aws_iam_policy": "iam::ACCOUNT:policy/{name}",
+    "aws_iam_role": "iam::ACCOUNT:role/{name}",
+    "aws_kms_key": "kms:REGION:ACCOUNT:key/{key}",
+    "aws_lambda_function": "lambda:REGION:ACCOUNT:function:{function_name}",
+    "aws_s3_bucket": "s3:::{bucket}",
+    "aws_secretsmanager_secret": "secretsmanager:REGION:ACCOUNT:secret:{name}-AbCdEf",
+    "aws_sns_topic": "sns:REGION:ACCOUNT:{name}",
+    "aws_sqs_queue": "sqs:REGION:ACCOUNT:{name}",
+}
+"""ARN by type of resource, of the types whose ARNs others need, with names of attributes.
+
+`key` is the last part of the address, such as data of `aws_kms_key.this["data"]`.
+"""
+
+IDS = {"aws_iam_role": "{name}", "aws_s3_bucket": "{bucket}"}
+"""Id by type of resource, where it is not random."""
+
+
+_MOCKS = f"""
+mock_provider "aws" {{
+  source = "./tests/mocks"
+
+  mock_data "aws_caller_identity" {{
+    defaults = {{ account_id = "{ACCOUNT}" }}
+  }}
+
+  mock_data "aws_region" {{
+    defaults = {{ name = "{REGION}" }}
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource with its address and attributes.
+
+    The address of one of the platform begins with the module `platform`, else with `bootstrap`.
+    """
+
+    address: str
+    type: str
+    values: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The last part of the address: the key of an instance, else the name."""
+        found = re.search(r'\["(.+?)"\]$', self.address)
+        return found[1] if found else self.address.rpartition(".")[2]
+
+
+class Planned:
+    """Resources as planned, and as they would be after an apply."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` must be empty; it takes a copy of Terraform's code."""
+        self._folder = folder
+        excluded = shutil.ignore_patterns(".terraform*", "demo", "*.tfstate*")
+        shutil.copytree(ROOT / "terraform", folder / "code", ignore=excluded)
+
+    @cached_property
+    def resources(self) -> tuple[Resource, ...]:
+        """All resources with the attributes that are known before an apply; totesys by NAT.
+
+        Of `tags_all`, the provider's default tags are part.
+        """
+        modules = {
+            "platform": {
+                "source": "./code",
+                "bundle": f"{self._folder}/code/versions.tf",  # any file
+                **OPTIONS,
+                **BY_NAT,
+            },
+            "bootstrap": {"source": "./code/bootstrap", **BOOTSTRAP},
+        }
+        (self._folder / "both.tf.json").write_text(json.dumps({"module": modules}))
+        with Moto(self._folder) as moto:
+            terraform = Terraform(self._folder, moto.environment())
+            terraform.init()
+            terraform("plan", "-input=false", "-no-color", "-refresh=false", "-out=plan")
+            planned = json.loads(terraform("show", "-json", "plan"))
+        return tuple(
+            Resource(change["address"].removeprefix("module."), change["type"], after)
+            for change in planned["resource_changes"]
+            if (after := change["change"]["after"]) is not None and change["mode"] == "managed"
+        )
+
+    @cached_property
+    def created(self) -> tuple[Resource, ...]:
+        """All resources with all attributes, as after an apply; totesys by peering.
+
+        Terraform simulates the provider. Attributes that AWS determines are random,
+        but for the ARNs and ids that other resources refer to.
+        """
+        code = self._folder / "code"
+        (code / "both.tftest.hcl").write_text("\n".join(self._simulation()))
+        terraform = Terraform(code)
+        terraform.init("-backend=false", "-test-directory=.")
+        lines = terraform("test", "-test-directory=.", "-json", "-verbose").splitlines()
+        states = [state for line in lines if (state := json.loads(line)).get("test_state")]
+        return tuple(
+            Resource(f"{state['@testrun']}.{address}", kind, values)
+            for state in states
+            for address, kind, values in _resources(state["test_state"]["root_module"])
+        )
+
+    def _simulation(self) -> Iterable[str]:
+        """Yield a test of Terraform that creates both."""
+        yield _MOCKS
+        for name, variables in (
+            ("platform", {"bundle": "./versions.tf", **OPTIONS, **BY_PEERING}),
+            ("bootstrap", BOOTSTRAP),
+        ):
+            yield f'run "{name}" {{\n  command = apply'
+            if name == "bootstrap":
+                yield '  module {\n    source = "./bootstrap"\n  }'
+            yield "  variables {"
+            yield from (f"    {key} = {json.dumps(value)}" for key, value in variables.items())
+            yield "  }"
+            for resource in self.resources:
+                module, _, address = resource.address.partition(".")
+                if module == name and resource.type in ARNS:
+                    values = json.dumps(_simulated(resource))
+                    yield "  override_resource {"
+                    yield f"    target = {address}\n    values = {values}\n  }}"
+            yield "}"
+
+
+def _simulated(resource: Resource) -> dict[str, str]:
+    attributes = {**resource.values, "key": resource.key}
+    arn = f"arn:aws:{ARNS[resource.type]}".replace("REGION", REGION).replace("ACCOUNT", ACCOUNT)
+    simulated = {"arn": arn.format_map(attributes)}
+    if resource.type in IDS:
+        simulated["id"] = IDS[resource.type].format_map(attributes)
+    return simulated
+
+
+def _resources(module: Mapping[str, Any]) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
+    """Yield address, type and attributes of all resources of a module and those in it."""
+    for resource in module.get("resources", ()):
+        if resource["mode"] == "managed":
+            yield resource["address"], resource["type"], resource["values"]
+    for child in module.get("child_modules", ()):
+        yield from _resources(child)

@@ -1,0 +1,99 @@
+"""Build the container image of a commit and push it to the deployed registry, unless it is there.
+
+The tag is the commit, and the registry never replaces a tag: an image is what its commit says.
+"""
+
+import base64
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from deployed import ROOT, output
+
+CONTAINERFILE = "deploy/Containerfile"
+SOURCES = (
+    CONTAINERFILE,
+    "LICENSE",
+    "README.md",
+    "data",
+    "pyproject.toml",
+    "requirements*.txt",
+    "src",
+)
+"""What the image is built from."""
+
+PLATFORM = "linux/amd64"
+"""Of the task definitions."""
+
+
+class NotPushed(Exception):
+    """An image that can't be built or pushed, with what to do."""
+
+
+def push(repository: str, tag: str) -> bool:
+    """Push an image with this tag; return false if the repository has it."""
+    registry, name = repository.split("/", 1)
+    ecr = boto3.client("ecr", region_name=registry.split(".")[3])
+    if has_tag(ecr, name, tag):
+        return False
+    check_is_committed()
+    engine = find_engine()
+    image = f"{repository}:{tag}"
+    build = [engine, "build", "--platform", PLATFORM, "--file", CONTAINERFILE, "--tag", image, "."]
+    subprocess.run(build, cwd=ROOT, check=True)
+    [access] = ecr.get_authorization_token()["authorizationData"]
+    user, password = base64.b64decode(access["authorizationToken"]).decode().split(":", 1)
+    login = [engine, "login", "--username", user, "--password-stdin", registry]
+    subprocess.run(login, input=password, text=True, check=True)
+    subprocess.run([engine, "push", image], check=True)
+    return True
+
+
+def has_tag(ecr: Any, repository: str, tag: str) -> bool:
+    """Return whether a repository has an image with this tag."""
+    try:
+        ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
+    except ecr.exceptions.ImageNotFoundException:
+        return False
+    return True
+
+
+def check_is_committed() -> None:
+    """Raise NotPushed if the image would not be what its commit says."""
+    command = ["git", "status", "--porcelain", "--", *SOURCES]
+    changed = subprocess.check_output(command, cwd=ROOT, text=True).split()[1::2]
+    if changed:
+        raise NotPushed(f"the image's tag is the commit: commit {', '.join(changed)} first")
+
+
+def find_engine() -> str:
+    """Return the program that builds and pushes images; NotPushed if there is none."""
+    for name in ("docker", "podman"):
+        if engine := shutil.which(name):
+            return engine
+    raise NotPushed("install docker or podman, which build and push the image")
+
+
+def main() -> int:
+    [tag] = sys.argv[1:]
+    repository = output("image_repository")
+    if repository is None:
+        print("image: task_enabled is false: there is no repository")
+        return 1
+    try:
+        done = "pushed" if push(repository, tag) else "is already there"
+    except (NotPushed, BotoCoreError, ClientError) as error:
+        print(f"image: {error}")
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"image: {' '.join(error.cmd[:2])} ended with exit code {error.returncode}")
+        return 1
+    print(f"{repository}:{tag} {done}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
