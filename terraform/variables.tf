@@ -24,6 +24,17 @@ variable "alarm_email" {
   }
 }
 
+variable "monthly_budget_usd" {
+  description = "Monthly costs of the account in US dollars: alarm_email gets a message at 80 % of it, and when a month is forecast to exceed it; null for none."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.monthly_budget_usd == null ? true : var.monthly_budget_usd > 0
+    error_message = "Use a positive number of US dollars."
+  }
+}
+
 variable "bundle" {
   description = "Path of the functions' zip, which `make bundle` builds."
   type        = string

@@ -36,6 +36,7 @@ run "each_variable" {
     warehouse_storage_gb    = 10
     warehouse_backup_days   = 0
     infrequent_after_days   = 7
+    monthly_budget_usd      = 0
     object_lock             = { mode = "FOREVER", days = 0 }
     functions               = { load = { memory_mb = 128 } }
     image_tag               = "latest image"
@@ -65,6 +66,7 @@ run "each_variable" {
     var.warehouse_storage_gb,
     var.warehouse_backup_days,
     var.infrequent_after_days,
+    var.monthly_budget_usd,
     var.object_lock,
     var.functions,
     var.image_tag,
