@@ -154,6 +154,6 @@ output "task" {
 }
 
 output "image_repository" {
-  description = "URL of the repository of container images; null without task_enabled."
-  value       = one(module.task[*].repository_url)
+  description = "ARN and URL of the repository of container images; null without task_enabled."
+  value       = one([for made in module.task : { arn = made.repository, url = made.repository_url }])
 }

@@ -10,13 +10,13 @@ from itertools import batched
 from pathlib import Path
 from typing import Any
 
-import boto3
 import image
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from image import NotPushed, push
 from moto_server import REGION, Moto
+from s3_service import forget_clients
 from task import CREATE_WAREHOUSE, INTERRUPTED, Deployment, Log, Task, TaskFailed, exit_code, run
 
 PAGE = 10_000
@@ -55,7 +55,7 @@ def use(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tools use moto as its operator."""
     for name, value in moto.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps earlier credentials
+    forget_clients()
 
 
 class Fargate:
@@ -188,11 +188,11 @@ def test_an_image_is_built_and_pushed_once_for_each_commit(
     monkeypatch.setattr(image, "check_is_committed", lambda: None)
     ecr = moto.client("ecr")
     made = ecr.create_repository(repositoryName="totes-dev", imageTagMutability="IMMUTABLE")
-    repository = made["repository"]["repositoryUri"]
-    registry = repository.split("/")[0]
-    assert push(repository, "0123abc")
+    name = f"{made['repository']['repositoryUri']}:0123abc"
+    registry, _ = name.split("/")
+    arn = made["repository"]["repositoryArn"]
+    assert push(arn, name)
     build, login, token, pushed = engine.read_text().splitlines()
-    name = f"{repository}:0123abc"
     assert build == f"build --platform linux/amd64 --file deploy/Containerfile --tag {name} ."
     assert login == f"login --username AWS --password-stdin {registry}"
     assert token
@@ -205,7 +205,7 @@ def test_an_image_is_built_and_pushed_once_for_each_commit(
         imageManifest=json.dumps({"schemaVersion": 2, "mediaType": kind, "config": {}}),
         imageTag="0123abc",
     )
-    assert not push(repository, "0123abc")
+    assert not push(arn, name)
     assert not engine.exists()
 
 

@@ -1,21 +1,16 @@
 """Fargate for moto, which records tasks and starts no container.
 
-The program runs on this machine, with the settings of its task definition and the permissions of
-its role, and its lines go to the log that the definition names.
+The program runs from the image's file tree, with the settings of its task definition and the
+permissions of its role, and its lines go to the log that the definition names.
 """
 
 import json
-import os
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from image_tree import ImageTree
 from moto_server import Credentials, Moto
-
-ROOT = Path(__file__).resolve().parents[2]
 
 NEVER = 1_000_000
 """How often a task must be described for moto to end it by itself."""
@@ -23,15 +18,13 @@ NEVER = 1_000_000
 
 @dataclass(frozen=True)
 class Fargate:
-    """Runs tasks; `volume` is the folder that they see as their volume."""
+    """Runs tasks that were started."""
 
     moto: Moto
-    volume: Path
+    image: ImageTree
 
     def start(self) -> None:
-        """Prepare the volume, and keep moto from ending tasks."""
-        self.volume.mkdir()
-        (self.volume / "data").symlink_to(ROOT / "data")  # as in the image
+        """Keep moto from ending tasks."""
         transition = {"progression": "manual", "times": NEVER}
         body = {"model_name": "ecs::task", "transition": transition}
         self.moto.api("state-manager/set-transition", json.dumps(body))
@@ -44,19 +37,14 @@ class Fargate:
         definition = ecs.describe_task_definition(taskDefinition=name)["taskDefinition"]
         [container] = definition["containerDefinitions"]
         [override] = task["overrides"]["containerOverrides"]
-        done = subprocess.run(
-            [sys.executable, "-m", "totes", *override["command"]],
-            cwd=self.volume,
-            env=self._environment(container, definition["taskRoleArn"]),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        settings = self._settings(container)
+        access = self._assume(definition["taskRoleArn"])
+        done = self.image.run(*override["command"], env=settings | self.moto.environment(access))
         options = container["logConfiguration"]["options"]
         _, task_id = arn.rsplit("/", 1)
         stream = f"{options['awslogs-stream-prefix']}/{container['name']}/{task_id}"
-        self._write_log(options["awslogs-group"], stream, done.stdout.splitlines())
+        lines = (done.stdout + done.stderr).splitlines()
+        self._write_log(options["awslogs-group"], stream, lines)
         ecs.stop_task(cluster=cluster, task=arn)
         for interface in task["attachments"]:  # which Fargate deletes
             [found] = [
@@ -65,19 +53,19 @@ class Fargate:
             self.moto.client("ec2").delete_network_interface(NetworkInterfaceId=found)
         return done.returncode
 
-    def _environment(self, container: dict[str, Any], role: str) -> dict[str, str]:
+    def _settings(self, container: dict[str, Any]) -> dict[str, str]:
+        """Return the container's variables, with the path of its volume as it is here."""
         [mount] = container["mountPoints"]
-        settings = {
-            pair["name"]: pair["value"].replace(mount["containerPath"], str(self.volume))
+        volume = mount["containerPath"]
+        return {
+            pair["name"]: pair["value"].replace(volume, str(self.image.path(volume)))
             for pair in container["environment"]
         }
+
+    def _assume(self, role: str) -> Credentials:
         sts = self.moto.client("sts")
         given = sts.assume_role(RoleArn=role, RoleSessionName="task")["Credentials"]
-        credentials = Credentials(
-            given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"]
-        )
-        home = {"PATH": os.environ["PATH"], "TOTES_HOME": str(self.volume)}
-        return home | settings | self.moto.environment(credentials)
+        return Credentials(given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
 
     def _write_log(self, group: str, stream: str, lines: list[str]) -> None:
         logs = self.moto.client("logs")

@@ -9,9 +9,10 @@ import subprocess
 import sys
 from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from deployed import ROOT, output
+
+from totes.aws_client import aws_client, explain
 
 CONTAINERFILE = "deploy/Containerfile"
 SOURCES = (
@@ -33,15 +34,15 @@ class NotPushed(Exception):
     """An image that can't be built or pushed, with what to do."""
 
 
-def push(repository: str, tag: str) -> bool:
-    """Push an image with this tag; return false if the repository has it."""
+def push(arn: str, image: str) -> bool:
+    """Push an image, named by URL and tag, to its repository; return false if it is there."""
+    repository, tag = image.rsplit(":", 1)
     registry, name = repository.split("/", 1)
-    ecr = boto3.client("ecr", region_name=registry.split(".")[3])
+    ecr = aws_client("ecr", arn)
     if has_tag(ecr, name, tag):
         return False
     check_is_committed()
     engine = find_engine()
-    image = f"{repository}:{tag}"
     build = [engine, "build", "--platform", PLATFORM, "--file", CONTAINERFILE, "--tag", image, "."]
     subprocess.run(build, cwd=ROOT, check=True)
     [access] = ecr.get_authorization_token()["authorizationData"]
@@ -83,15 +84,19 @@ def main() -> int:
     if repository is None:
         print("image: task_enabled is false: there is no repository")
         return 1
+    image = f"{repository['url']}:{tag}"
     try:
-        done = "pushed" if push(repository, tag) else "is already there"
-    except (NotPushed, BotoCoreError, ClientError) as error:
+        done = "pushed" if push(repository["arn"], image) else "is already there"
+    except NotPushed as error:
         print(f"image: {error}")
+        return 1
+    except (BotoCoreError, ClientError) as error:
+        print(f"image: {explain(error) or error}")
         return 1
     except subprocess.CalledProcessError as error:
         print(f"image: {' '.join(error.cmd[:2])} ended with exit code {error.returncode}")
         return 1
-    print(f"{repository}:{tag} {done}")
+    print(f"{image} {done}")
     return 0
 
 

@@ -12,11 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from deployed import output
 
+from totes.aws_client import aws_client, explain
+
 POLL_SECONDS = 3.0
+
+CLIENT_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 10})
+"""A task may take hours, in which the network fails for a while."""
 
 CREATE_WAREHOUSE = ["warehouse", "create"]
 """The command that needs a task definition of its own, with the secret of the server's master."""
@@ -184,9 +189,9 @@ def run(
     pause: Callable[[float], object] = time.sleep,
 ) -> int:
     """Run a command as a task, print its log, and return its exit code."""
-    ecs = boto3.client("ecs", region_name=deployment.region)
+    ecs = aws_client("ecs", deployment.cluster, CLIENT_CONFIG)
     task = start(ecs, deployment, command)
-    log = Log(boto3.client("logs", region_name=deployment.region), task)
+    log = Log(aws_client("logs", deployment.cluster, CLIENT_CONFIG), task)
     what = f"{deployment.cluster.split('/')[-1]}: {shlex.join(['totes', *command])}"
     tell(f"{what} is task {task.arn.split('/')[-1]}; Ctrl-C ends this log, not the task.")
     try:
@@ -195,7 +200,7 @@ def run(
         tell(task.how_to_go_on)
         return INTERRUPTED
     except (BotoCoreError, ClientError) as error:
-        raise TaskFailed(f"{error}\n{task.how_to_go_on}") from None
+        raise TaskFailed(f"{explain(error) or error}\n{task.how_to_go_on}") from None
     if log.is_denied:
         tell(f"These credentials may not read its log: {deployment.log_group}, {task.stream}")
     code = exit_code(stopped)
@@ -215,9 +220,11 @@ def main() -> int:
         return NOT_STARTED
     try:
         return run(Deployment.read(), command)
-    except (TaskFailed, BotoCoreError, ClientError) as error:
-        tell(f"task: {error}")
-        return NOT_STARTED
+    except TaskFailed as failed:
+        tell(f"task: {failed}")
+    except (BotoCoreError, ClientError) as error:
+        tell(f"task: {explain(error) or error}")
+    return NOT_STARTED
 
 
 if __name__ == "__main__":

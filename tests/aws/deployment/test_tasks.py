@@ -2,17 +2,21 @@
 
 import json
 
-import boto3
 import pytest
 from aws_platform import Platform
 from fargate import Fargate
+from image_tree import ImageTree
+from s3_service import forget_clients
 from task import Deployment, run
 
 pytestmark = pytest.mark.usefixtures("first_calls")
 
 
 def test_the_nightly_verify_finds_warehouse_and_source_equal(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    platform: Platform,
+    image_tree: ImageTree,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     moto, deployment = platform.moto, Deployment(**platform.outputs["task"])
     target = moto.client("scheduler").get_schedule(Name="totes-demo-verify", GroupName="totes-demo")
@@ -24,8 +28,8 @@ def test_the_nightly_verify_finds_warehouse_and_source_equal(
 
     for name, value in moto.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps earlier credentials
-    fargate = Fargate(moto, platform.folder / "volume")
+    forget_clients()
+    fargate = Fargate(moto, image_tree)
     fargate.start()
     codes: list[int] = []
 

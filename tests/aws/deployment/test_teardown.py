@@ -16,7 +16,7 @@ def deployed_items(outputs: Any) -> set[str]:
         *(f"events Rules: {name}" for name in outputs["rules"].values()),
         *(f"scheduler Schedules: {name}" for name in outputs["schedules"].values()),
         f"sns Topics: {outputs['alert_topic']}",
-        f"ecr repositories: {outputs['image_repository'].split('/')[-1]}",
+        f"ecr repositories: {outputs['image_repository']['url'].split('/')[-1]}",
         f"ecs clusterArns: {outputs['task']['cluster']}",
         f"ecs taskDefinitionArns: {outputs['task']['definition']}",
     }
