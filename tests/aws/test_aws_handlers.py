@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from rates_files import DAY
 from s3_service import forget_clients
 
 from totes.aws import handlers
+from totes.duckdb_engine import scratch_folder
 from totes.error_policy import POLICIES
 from totes.errors import DeliveryError, ModelError, SourceUnavailable, UsageError, WarehouseError
 from totes.lake.manifest import LogState
@@ -245,6 +247,41 @@ def test_a_gap_sends_one_message_for_all_batches_in_a_row_that_have_it(cloud: Cl
         "Batch 4: lost slot",
         "Batch 5: no publication",
     ]
+
+
+KILLED = """
+import os, signal
+from totes.duckdb_engine import scratch_folder
+with scratch_folder("transform") as folder:
+    (folder / "spilled").write_bytes(bytes(1000))
+    print(folder, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_call_removes_what_a_killed_call_has_left_in_tmp_and_nothing_else(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    foreign = [temporary / "totes-scratch", temporary / "totes-lake", temporary / "other"]
+    for folder in foreign:
+        folder.mkdir()
+    (temporary / "totes-scratch-link").symlink_to(foreign[0])
+    (temporary / "totes-scratch-file").touch()
+    cloud.patch.setenv("TMPDIR", str(temporary))
+    killed = subprocess.run([sys.executable, "-c", KILLED], check=False, stdout=subprocess.PIPE)
+    dead = Path(killed.stdout.decode().strip())
+    assert (dead / "spilled").exists()
+    cloud.patch.setattr(tempfile, "tempdir", None)
+    with scratch_folder("ingest") as alive:
+        cloud.call("transform")
+        assert alive.exists(), "another call at the same time"
+    assert {path.name for path in temporary.iterdir()} == {
+        *(folder.name for folder in foreign),
+        "totes-scratch-link",
+        "totes-scratch-file",
+    }
 
 
 def test_a_transient_error_is_retried_within_a_call(cloud: Cloud) -> None:

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "alert": {"aws_client"},
     # the components of the stages, which import only the lake and the star's contract
     "lake": {"errors", "aws_client", "failpoint"},
-    "rates": {"lake"},
+    "rates": {"errors", "lake"},
     "star": {"errors", "lake"},
     "source": VALUES,
     "warehouse": VALUES | {"star"},

@@ -25,6 +25,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from totes.config.resources import Resources
 from totes.config.settings import load_settings
+from totes.duckdb_engine import remove_dead_scratch_folders
 from totes.error_policy import retry, retry_iterator
 from totes.errors import LakeUnavailable, SourceUnavailable, TotesError, WarehouseUnavailable
 from totes.lake.log import read_manifest
@@ -130,6 +131,8 @@ def _run_call(stage: str, context: Context) -> dict[str, Any]:
     call = _CallProgress(stage)
     with _log_as_json(stage, context), _log_metrics(call):
         try:
+            # Lambda keeps /tmp after a call that it has ended for time or memory.
+            remove_dead_scratch_folders()
             with Resources(load_settings()) as resources:
                 _run_pending(call, resources, context)
                 _measure_freshness(call, resources)
