@@ -55,18 +55,18 @@ locals {
       }
       quarantine = {
         rule = local.flow.quarantined
-        text = "Rows broke the contract and wait in quarantine; all others are loaded. First list them with their reasons: totes quarantine show. The mail of the end comes when all are repaired or released."
+        text = "Rows broke the contract and wait in quarantine; all others are loaded. First list them with their reasons: make task COMMAND='quarantine show'. The mail of the end comes when all are repaired or released."
         flow = false
       }
       verify = {
         rule = local.flow.differs
-        text = "The last verify found rows of the warehouse that differ from totesys. First repeat it: make verify. If it differs again, keep its output, and replay."
+        text = "The last verify found rows of the warehouse that differ from totesys. First repeat it: make task COMMAND=verify. If it differs again, keep its output, and replay."
         flow = false
       }
     },
     { for unverified in [for alarm, rule in local.flow : rule if alarm == "unverified"] : "unverified" => {
       rule = "${unverified} AND NOT (${local.explained})"
-      text = "The warehouse was not compared with totesys for 36 hours: the nightly verify did not run or did not end. First run it: make verify. Then read why it did not: its log."
+      text = "The warehouse was not compared with totesys for 36 hours: the nightly verify did not run or did not end. First run it: make task COMMAND=verify. It says why it can't."
       flow = true
     } },
     { for alarm, rule in local.warehouse : alarm => {
@@ -79,7 +79,7 @@ locals {
     } },
     { for alarm, rule in local.source : alarm => {
       rule = "${rule} AND NOT (${local.down.ingest})"
-      text = "A replication slot of totesys retains more than log_alarm_mb of log, which may fill its disk. First see whether ingest keeps up: ${local.log.ingest}. If the platform is out of use: totes log drop."
+      text = "A replication slot of totesys retains more than log_alarm_mb of log, which may fill its disk. First see whether ingest keeps up: ${local.log.ingest}. If the platform is out of use: make task COMMAND='log drop'."
       flow = false
     } },
     { for rates in [for alarm, rule in local.flow : rule if alarm == "rates"] : "rates" => {
