@@ -40,7 +40,6 @@ run "from_the_log" {
       local.stages.ingest.environment.TOTES_CAPTURE == "log" &&
       local.stages.ingest.environment.TOTES_LOG_SLOT == "mine" &&
       local.stages.ingest.environment.TOTES_LOG_PUBLICATION == "totes" &&
-      local.stages.ingest.environment.TOTES_LOG_ALARM == "500MB" &&
       local.stages.ingest.environment.TOTES_SOURCE_SCHEMA == "public"
     )
     error_message = "Ingest must read the log."
