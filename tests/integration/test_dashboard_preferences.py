@@ -23,6 +23,8 @@ from totes.dashboard.filters import Choices, Filter
 from totes.dashboard.preferences import Preferences, set_preferences
 from totes.dashboard.server import APP
 
+pytestmark = pytest.mark.few(5)
+
 VIEWER, OPERATOR = "viewer@totes.example", "operator@totes.example"
 
 SIGN_IN = SignIn("https://totes.example", frozenset([VIEWER]), frozenset([OPERATOR]), {})
@@ -113,6 +115,14 @@ def test_others_see_nothing_but_what_to_do(
 def test_without_sign_in_everyone_is_an_operator(business: SampleBusiness) -> None:
     assert not is_empty(look(business, "pipeline"))
     assert "Sign out" not in [button.label for button in look(business).button]
+
+
+def test_with_viewers_only_nobody_is_an_operator(business: SampleBusiness) -> None:
+    set_preferences(Preferences(viewers_only=True))
+    overview = look(business)
+    assert metric(overview, "Revenue").value
+    assert "Pipeline" not in [getattr(one, "label", "") for one in overview.get("page_link")]
+    assert is_empty(look(business, "pipeline"))
 
 
 def test_a_tab_that_reloads_too_often_waits(

@@ -35,6 +35,22 @@ OPTIONS: Mapping[str, object] = {
     "source_instance": {"identifier": "totesys", "major_version": "16"},
     "warehouse_clients": ["10.9.0.0/16"],
     "capture": "log",
+    "monthly_budget_usd": 200,
+    "object_lock": {"days": 30},
+    "dashboard": {
+        "domain": "totes.example",
+        "certificate_arn": f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/one",
+        "clients": ["203.0.113.0/24"],
+        "sign_in": {
+            "oidc": {
+                "issuer": "https://provider.example",
+                "authorization_endpoint": "https://provider.example/authorize",
+                "token_endpoint": "https://provider.example/token",
+                "user_info_endpoint": "https://provider.example/userinfo",
+                "client_id": "totes",
+            }
+        },
+    },
 }
 """Variables of the platform that switch everything on."""
 
@@ -69,7 +85,6 @@ ARNS = {
     "aws_s3_bucket": "s3:::{bucket}",
     "aws_secretsmanager_secret": "secretsmanager:REGION:ACCOUNT:secret:{name}-AbCdEf",
     "aws_sns_topic": "sns:REGION:ACCOUNT:{name}",
-    "aws_sqs_queue": "sqs:REGION:ACCOUNT:{name}",
 }
 """ARN by type of resource, of the types whose ARNs others need, with names of attributes.
 

@@ -10,11 +10,12 @@ locals {
   account = data.aws_caller_identity.current.account_id
   root    = "arn:${data.aws_partition.current.partition}:iam::${local.account}:root"
   logs    = "arn:${data.aws_partition.current.partition}:logs:${data.aws_region.current.name}:${local.account}:*"
+  trail   = "arn:${data.aws_partition.current.partition}:cloudtrail:${data.aws_region.current.name}:${local.account}:trail/${var.name}"
 
   purposes = {
     data    = "data of the lake and the warehouse"
     secrets = "logins of totesys and the warehouse, and the functions' environment"
-    signals = "logs, alarm messages and dead-letter queues"
+    signals = "logs, alarm messages and settings that are no secret"
   }
 
   # IAM policies decide who may use a key. Services without a role need a statement here.
@@ -46,13 +47,12 @@ locals {
         Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
       },
       {
-        # Without a condition on the source, which EventBridge does not give to KMS: its events would be lost
-        # without an error. The policy of each queue names the rules that may send to it.
-        Sid       = "AllowRules"
+        Sid       = "AllowTrail"
         Effect    = "Allow"
-        Principal = { Service = "events.amazonaws.com" }
-        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Principal = { Service = "cloudtrail.amazonaws.com" }
+        Action    = ["kms:DescribeKey", "kms:GenerateDataKey*"]
         Resource  = "*"
+        Condition = { StringEquals = { "aws:SourceArn" = local.trail } }
       },
     ]
   }

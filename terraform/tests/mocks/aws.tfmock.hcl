@@ -57,12 +57,6 @@ mock_resource "aws_sns_topic" {
   }
 }
 
-mock_resource "aws_sqs_queue" {
-  defaults = {
-    arn = "arn:aws:sqs:eu-west-2:111122223333:mock"
-  }
-}
-
 mock_resource "aws_lambda_function" {
   defaults = {
     arn = "arn:aws:lambda:eu-west-2:111122223333:function:mock"
@@ -76,6 +70,12 @@ mock_resource "aws_cloudwatch_event_rule" {
 }
 
 mock_resource "aws_cloudwatch_metric_alarm" {
+  defaults = {
+    arn = "arn:aws:cloudwatch:eu-west-2:111122223333:alarm:mock"
+  }
+}
+
+mock_resource "aws_cloudwatch_composite_alarm" {
   defaults = {
     arn = "arn:aws:cloudwatch:eu-west-2:111122223333:alarm:mock"
   }
@@ -98,5 +98,31 @@ mock_resource "aws_ecs_task_definition" {
   defaults = {
     arn                  = "arn:aws:ecs:eu-west-2:111122223333:task-definition/mock:7"
     arn_without_revision = "arn:aws:ecs:eu-west-2:111122223333:task-definition/mock"
+  }
+}
+
+mock_resource "aws_lb" {
+  defaults = {
+    arn        = "arn:aws:elasticloadbalancing:eu-west-2:111122223333:loadbalancer/app/mock/1"
+    arn_suffix = "app/mock/1"
+  }
+}
+
+mock_resource "aws_lb_target_group" {
+  defaults = {
+    arn        = "arn:aws:elasticloadbalancing:eu-west-2:111122223333:targetgroup/mock/1"
+    arn_suffix = "targetgroup/mock/1"
+  }
+}
+
+mock_resource "aws_lb_listener" {
+  defaults = {
+    arn = "arn:aws:elasticloadbalancing:eu-west-2:111122223333:listener/app/mock/1/1"
+  }
+}
+
+mock_resource "aws_wafv2_web_acl" {
+  defaults = {
+    arn = "arn:aws:wafv2:eu-west-2:111122223333:regional/webacl/mock/1"
   }
 }
