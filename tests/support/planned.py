@@ -74,6 +74,7 @@ ARNS = {
     "aws_cloudwatch_event_rule": "events:REGION:ACCOUNT:rule/{name}",
     "aws_cloudwatch_log_group": "logs:REGION:ACCOUNT:log-group:{name}",
     "aws_cloudwatch_metric_alarm": "cloudwatch:REGION:ACCOUNT:alarm:{alarm_name}",
+    "aws_db_instance": "rds:REGION:ACCOUNT:db:{identifier}",
     "aws_ecr_repository": "ecr:REGION:ACCOUNT:repository/{name}",
     "aws_ecs_cluster": "ecs:REGION:ACCOUNT:cluster/{name}",
     "aws_ecs_task_definition": "ecs:REGION:ACCOUNT:task-definition/{family}:1",
@@ -89,6 +90,18 @@ ARNS = {
 
 `key` is the last part of the address, such as data of `aws_kms_key.this["data"]`.
 """
+
+MORE: Mapping[str, Mapping[str, object]] = {
+    "aws_ecs_task_definition": {
+        "arn_without_revision": f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{{family}}"
+    },
+    "aws_db_instance": {
+        "master_user_secret": [
+            {"secret_arn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-1234-AbCdEf"}
+        ]
+    },
+}
+"""More attributes by type of resource, as ARNS."""
 
 IDS = {"aws_iam_role": "{name}", "aws_s3_bucket": "{bucket}"}
 """Id by type of resource, where it is not random."""
@@ -205,10 +218,12 @@ def _simulation(resources: Iterable[Resource]) -> Iterable[str]:
         yield "}"
 
 
-def _simulated(resource: Resource) -> dict[str, str]:
+def _simulated(resource: Resource) -> dict[str, object]:
     attributes = {**resource.values, "key": resource.key}
     arn = f"arn:aws:{ARNS[resource.type]}".replace("REGION", REGION).replace("ACCOUNT", ACCOUNT)
-    simulated = {"arn": arn.format_map(attributes)}
+    simulated: dict[str, object] = {"arn": arn.format_map(attributes)}
+    for name, value in MORE.get(resource.type, {}).items():
+        simulated[name] = value.format_map(attributes) if isinstance(value, str) else value
     if resource.type in IDS:
         simulated["id"] = IDS[resource.type].format_map(attributes)
     return simulated
