@@ -328,13 +328,41 @@ resource "aws_iam_role_policy" "deploy" {
         Resource = "*"
       },
       {
-        # Else setting a tag would allow changing another environment's network.
+        # Else setting a tag would allow changing another environment's network and using its keys.
         Sid      = "DenyTaggingOtherResources"
         Effect   = "Deny"
-        Action   = "ec2:CreateTags"
+        Action   = ["ec2:CreateTags", "kms:TagResource"]
         Resource = "*"
         Condition = {
           Null            = { "aws:ResourceTag/Environment" = "false" }
+          StringNotEquals = { "aws:ResourceTag/Environment" = each.key }
+        }
+      },
+      {
+        # As above, for what has no such tag: it is set only during creation, but for the default security
+        # group, which its network creates without tags.
+        Sid         = "DenyTaggingForeignNetworks"
+        Effect      = "Deny"
+        Action      = "ec2:CreateTags"
+        NotResource = "arn:${local.partition}:ec2:*:${local.account}:security-group/*"
+        Condition   = { Null = { "ec2:CreateAction" = "true", "aws:ResourceTag/Environment" = "true" } }
+      },
+      {
+        # A new key has no alias yet.
+        Sid       = "DenyTaggingForeignKeys"
+        Effect    = "Deny"
+        Action    = "kms:TagResource"
+        Resource  = "*"
+        Condition = { "ForAnyValue:StringNotLike" = { "kms:ResourceAliases" = "alias/totes-${each.key}-*" } }
+      },
+      {
+        # The permissions above without a tag's condition are also about networks that exist.
+        Sid      = "DenyOtherEnvironmentsNetworks"
+        Effect   = "Deny"
+        Action   = "ec2:*"
+        Resource = "*"
+        Condition = {
+          StringEquals    = { "aws:ResourceTag/Project" = "totes" }
           StringNotEquals = { "aws:ResourceTag/Environment" = each.key }
         }
       },
@@ -356,7 +384,9 @@ resource "aws_iam_role_policy" "deploy" {
         Condition = { StringEquals = { "aws:ResourceTag/Environment" = each.key } }
       },
       local.data_is_not_read,
-      local.objects_are_not_read,
+      merge(local.objects_are_not_read, {
+        NotResource = ["${module.state.arn}/${each.key}/*", "arn:${local.partition}:s3:::totes-${each.key}-artefacts-*/*"]
+      }),
     ]
   })
 }
