@@ -1,5 +1,5 @@
 # The platform: encryption, lake, secrets, network and warehouse; three functions, their schedules and
-# events; alarms.
+# events, and one that fetches exchange rates; alarms.
 
 provider "aws" {
   region = var.region
@@ -36,26 +36,37 @@ locals {
     TOTES_LOG_PUBLICATION = var.log_publication
   }
 
+  # Where the newest exchange rates are; without them, those in the bundle are used.
+  rates = { for made in module.rates : "TOTES_RATES_URL" => made.url }
+
+  every_minutes = {
+    ingest    = var.ingest_every_minutes
+    transform = var.transform_every_minutes
+    load      = var.load_every_minutes
+  }
+
   # Of the dashboard's sign-in; Cognito itself gives the load balancer the one of its client.
   has_client_secret = try(var.dashboard.sign_in.oidc, null) != null
 
   # Settings and permissions of each stage. The rest of their configuration is the same.
   stages = {
     ingest = {
-      environment = merge(local.capture, {
+      environment = merge(local.capture, local.rates, {
         TOTES_SOURCE_SECRET  = module.secrets.arns.source
         TOTES_SOURCE_SCHEMA  = var.source_schema
         TOTES_EXCLUDE_TABLES = join(",", var.exclude_tables)
         TOTES_INGESTION_URL  = local.urls.TOTES_INGESTION_URL
       })
-      secret  = module.secrets.arns.source
-      lists   = [local.ingestion]
-      reads   = ["${local.ingestion}/*"]
-      creates = ["${local.ingestion}/*"]
+      secret      = module.secrets.arns.source
+      away_metric = "SourceAway"
+      lists       = [local.ingestion]
+      reads       = ["${local.ingestion}/*"]
+      creates     = ["${local.ingestion}/*"]
     }
     transform = {
       environment = local.urls
       secret      = null
+      away_metric = null
       lists       = [local.ingestion, local.processed]
       reads       = ["${local.ingestion}/*", "${local.processed}/*"]
       creates     = ["${local.processed}/*"]
@@ -64,8 +75,9 @@ locals {
       environment = merge(local.urls, {
         TOTES_WAREHOUSE_SECRET = module.secrets.arns.warehouse
       })
-      secret = module.secrets.arns.warehouse
-      lists  = [local.ingestion, local.processed]
+      secret      = module.secrets.arns.warehouse
+      away_metric = "WarehouseAway"
+      lists       = [local.ingestion, local.processed]
       # In the ingestion store, only the objects that determine the lag.
       reads   = ["${local.ingestion}/batches/*", "${local.ingestion}/heartbeats/*", "${local.processed}/*"]
       creates = []
@@ -106,6 +118,7 @@ module "lake" {
   key      = module.encryption.keys.data
   stage_roles = merge(
     { for stage, made in module.stage : stage => made.role },
+    { for made in module.rates : "rates" => made.role },
     { for made in module.task : "task" => made.roles.task },
   )
   infrequent_after_days  = var.infrequent_after_days
@@ -147,10 +160,9 @@ module "source" {
   source = "./modules/source"
   count  = var.source_instance == null ? 0 : 1
 
-  name        = local.name
-  instance    = var.source_instance
-  alarm_mb    = var.log_alarm_mb
-  alert_topic = module.watch.topic
+  name     = local.name
+  instance = var.source_instance
+  alarm_mb = var.log_alarm_mb
 }
 
 module "warehouse" {
@@ -162,7 +174,6 @@ module "warehouse" {
   subnets             = module.network.subnets
   security_group      = module.network.warehouse_security_group
   keys                = module.encryption.keys
-  alert_topic         = module.watch.topic
   major_version       = var.warehouse_version
   instance_class      = var.warehouse_instance_class
   storage_gb          = var.warehouse_storage_gb
@@ -208,6 +219,14 @@ resource "aws_s3_object" "bundle" {
   }
 }
 
+locals {
+  bundle = {
+    bucket = aws_s3_object.bundle.bucket
+    key    = aws_s3_object.bundle.key
+    hash   = filebase64sha256(var.bundle)
+  }
+}
+
 module "stage" {
   source   = "./modules/stage"
   for_each = local.stages
@@ -218,6 +237,8 @@ module "stage" {
   stage                = each.key
   environment          = each.value.environment
   secret               = each.value.secret
+  away_metric          = each.value.away_metric
+  every_minutes        = local.every_minutes[each.key]
   lists                = each.value.lists
   reads                = each.value.reads
   creates              = each.value.creates
@@ -228,15 +249,24 @@ module "stage" {
   reserved_concurrency = var.reserved_concurrency
   log_days             = var.log_days
   tracing              = var.tracing
+  bundle               = local.bundle
   network = {
     subnets        = module.network.subnets
     security_group = module.network.stage_security_groups[each.key]
   }
-  bundle = {
-    bucket = aws_s3_object.bundle.bucket
-    key    = aws_s3_object.bundle.key
-    hash   = filebase64sha256(var.bundle)
-  }
+}
+
+module "rates" {
+  source = "./modules/rates"
+  count  = var.rates_enabled ? 1 : 0
+
+  boundary       = local.boundary
+  name           = local.name
+  bucket         = { name = module.lake.buckets.ingestion, arn = local.ingestion }
+  bundle         = local.bundle
+  schedule_group = module.flow.schedule_group
+  keys           = module.encryption.keys
+  log_days       = var.log_days
 }
 
 module "task" {
@@ -312,13 +342,8 @@ module "flow" {
     ingestion = module.lake.buckets.ingestion
     processed = module.lake.buckets.processed
   }
-  every_minutes = {
-    ingest    = var.ingest_every_minutes
-    transform = var.transform_every_minutes
-    load      = var.load_every_minutes
-  }
-  enabled = var.flow_enabled
-  key     = module.encryption.keys.signals
+  every_minutes = local.every_minutes
+  enabled       = var.flow_enabled
 }
 
 module "watch" {
@@ -328,10 +353,11 @@ module "watch" {
   environment_name = var.environment
   alarm_email      = var.alarm_email
   key              = module.encryption.keys.signals
-  queues           = { undelivered = module.flow.dead_letter_queue.name }
-  alarms = concat(
-    flatten([for made in values(module.stage) : values(made.alarms)]),
-    flatten([for made in module.warehouse : values(made.alarms)]),
-    flatten([for made in module.source : values(made.alarms)]),
-  )
+  flow_enabled     = var.flow_enabled
+  rates_enabled    = var.rates_enabled
+  verify_at        = var.task_enabled ? var.verify_at : null
+  functions        = { for stage, made in module.stage : stage => made.function.name }
+  stage_alarms     = { for stage, made in module.stage : stage => made.alarms }
+  warehouse_alarms = merge(module.warehouse[*].alarms...)
+  source_alarms    = merge(module.source[*].alarms...)
 }

@@ -18,6 +18,11 @@ output "functions" {
   value       = { for stage, made in module.stage : stage => made.function.name }
 }
 
+output "rates_function" {
+  description = "Name of the function that stores exchange rates; null without rates_enabled."
+  value       = one(module.rates[*].function)
+}
+
 output "roles" {
   description = "ARN of each stage's role."
   value       = { for stage, made in module.stage : stage => made.role }
@@ -31,14 +36,6 @@ output "break_glass_role" {
 output "alert_topic" {
   description = "ARN of the topic for alarms and alerts."
   value       = module.watch.topic
-}
-
-output "dead_letter_queues" {
-  description = "URL of each dead-letter queue: failed events by stage, and undelivered calls."
-  value = merge(
-    { for stage, made in module.stage : stage => made.dead_letter_queue.url },
-    { undelivered = module.flow.dead_letter_queue.url },
-  )
 }
 
 output "rules" {

@@ -99,6 +99,12 @@ variable "exclude_tables" {
   default     = ["_prisma_migrations"]
 }
 
+variable "rates_enabled" {
+  description = "Whether a function outside of the platform's network fetches the ECB's exchange rates daily; false leaves those in the bundle."
+  type        = bool
+  default     = true
+}
+
 variable "capture" {
   description = "How changes of totesys are found: `scan` its tables, or read its write-ahead `log`, for which docs/log-capture.md says what totesys needs."
   type        = string

@@ -1,5 +1,6 @@
 """Fixtures: one PostgreSQL server for each worker, fresh databases for each test."""
 
+import re
 import shutil
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from totes.embedded.servers import (
 from totes.warehouse.schema import migrate
 
 if TYPE_CHECKING:
+    from aws_cloud import Cloud
     from image_tree import ImageTree
     from planned import Planned
     from s3_service import S3Service
@@ -108,15 +110,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _draw_cases(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of a test or module marked `few(n)`, run n cases that the run's seed draws; all when DEEP."""
-    drawn: dict[tuple[str, int], list[pytest.Item]] = {}
-    for item in items:
-        for node, marker in item.iter_markers_with_node("few"):
-            name = item.nodeid.partition("[")[0] if node is item else node.nodeid
-            drawn.setdefault((name, marker.args[0]), []).append(item)
-    left_out = set()
-    for (name, few), cases in drawn.items():
-        left_out |= {*cases} - {*depth.sample(min(few, len(cases)), cases, name)}
+    """Of a test or module marked `few(n)`, run n cases that the run's seed draws; all when DEEP.
+
+    The cases of a module are drawn from those that were drawn of its tests, without the tests that
+    docs/guarantees.md names, which always run.
+    """
+    guarantees = (config.rootpath / "docs" / "guarantees.md").read_text()
+    named = set(re.findall(r"test_\w+\.py::(test_\w+)", guarantees))
+    left_out: set[pytest.Item] = set()
+    for of_module in (False, True):
+        drawn: dict[tuple[str, int], list[pytest.Item]] = {}
+        for item in items:
+            if item in left_out or (of_module and item.name.partition("[")[0] in named):
+                continue
+            for node, marker in item.iter_markers_with_node("few"):
+                if isinstance(node, pytest.Module) is of_module:
+                    name = node.nodeid.partition("[")[0]
+                    drawn.setdefault((name, marker.args[0]), []).append(item)
+        for (name, few), cases in drawn.items():
+            left_out |= {*cases} - {*depth.sample(min(few, len(cases)), cases, name)}
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
@@ -231,7 +243,7 @@ def image_tree(scratch: Path) -> "ImageTree":
 @pytest.fixture(scope="session")
 def planned(tmp_path_factory: pytest.TempPathFactory) -> "Planned":
     """What Terraform would create in an account, with every option."""
-    from planned import Planned  # noqa: PLC0415  importing boto3 takes long
+    from planned import plan_everything  # noqa: PLC0415  importing boto3 takes long
     from terraform_cli import (  # noqa: PLC0415
         MissingToolError,
         plugin_folder,
@@ -244,7 +256,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> "Planned":
         plugin_folder(provider_version())
     except MissingToolError as missing:
         pytest.skip(str(missing))
-    return Planned(tmp_path_factory.mktemp("planned"))
+    return plan_everything(tmp_path_factory.mktemp("planned"))
 
 
 @pytest.fixture(scope="session")
@@ -399,6 +411,17 @@ def copied(server: EmbeddedServer, database_names: Iterator[str]) -> Iterator[Ca
 def installation(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) -> Installation:
     """A platform between a totesys and a warehouse without rows."""
     return Installation(totesys.owner, totesys.dsn, warehouse.dsn, tmp_path)
+
+
+@pytest.fixture
+def cloud(
+    request: pytest.FixtureRequest, installation: Installation, service: "S3Service"
+) -> Iterator["Cloud"]:
+    """The handlers of the functions, with AWS simulated by moto."""
+    from aws_cloud import opened_cloud  # noqa: PLC0415  importing boto3 takes long
+
+    with opened_cloud(installation, service, request.getfixturevalue) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

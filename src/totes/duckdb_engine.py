@@ -6,12 +6,16 @@ DuckDB is imported at first use: most runs of a quiet pipeline have no work for 
 # ruff: noqa: PLC0415  as the docstring says
 
 import errno
+import fcntl
+import os
+import shutil
 import tempfile
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from totes.config.settings import DEFAULT_MEMORY_MB
@@ -119,8 +123,33 @@ _DISK_FULL_MESSAGES = ("No space left on device", "failed to offload data block"
 """Parts of messages of the system and of DuckDB about a full disk."""
 
 
+_SCRATCH = "totes-scratch-"
+"""How the names of all scratch folders begin, and of nothing else."""
+
+_locking = Lock()
+"""Held while a folder is new and not locked yet: no other thread may take it for a dead one's."""
+
+
+def remove_dead_scratch_folders() -> None:
+    """Delete the scratch folders of processes that were killed: those that are not locked."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        with suppress(OSError), _locking, _lock(folder):  # another user's can't be opened
+            shutil.rmtree(folder)
+
+
 @contextmanager
-def scratch_folder(prefix: str) -> Iterator[Path]:
+def _lock(folder: Path) -> Iterator[None]:
+    """Lock a folder, until the end of the block or of this process; OSError if it is locked."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
     """Create a temporary folder, deleted at the end; LakeError if this fails or the disk is full.
 
     Errors that DuckDB's full-disk error caused are converted to this LakeError, and errors that its
@@ -129,8 +158,12 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
     import duckdb
 
     try:
-        with _make_folder(prefix) as folder:
-            yield Path(folder)
+        with ExitStack() as stack:
+            with _locking:
+                folder = Path(stack.enter_context(_make_folder(f"{_SCRATCH}{name}-")))
+                with suppress(OSError):  # some network file systems have no locks
+                    stack.enter_context(_lock(folder))
+            yield folder
     except (OSError, duckdb.Error, TotesError) as error:
         if _is_disk_full(error):
             raise LakeError(

@@ -21,7 +21,6 @@ run "calls" {
     }
     buckets       = { ingestion = "the-ingestion", processed = "the-processed" }
     every_minutes = { ingest = 1, transform = 5, load = 5 }
-    key           = "arn:aws:kms:eu-west-2:111122223333:key/signals"
   }
 
   assert {
@@ -34,19 +33,20 @@ run "calls" {
   }
 
   assert {
-    condition = alltrue([for schedule in aws_scheduler_schedule.this :
-      schedule.target[0].dead_letter_config[0].arn == aws_sqs_queue.undelivered.arn && schedule.target[0].retry_policy[0].maximum_retry_attempts == 3
-    ])
-    error_message = "A failed scheduled call must be retried, then sent to the dead-letter queue."
+    condition = alltrue(concat(
+      [for schedule in aws_scheduler_schedule.this : length(schedule.target[0].dead_letter_config) == 0 && schedule.target[0].retry_policy[0].maximum_retry_attempts == 0],
+      [for target in aws_cloudwatch_event_target.stage : length(target.dead_letter_config) == 0 && target.retry_policy[0].maximum_retry_attempts == 0],
+    ))
+    error_message = "No call may be retried or kept: the schedule repeats it."
   }
 
   assert {
-    condition = jsondecode(aws_iam_role_policy.scheduler.policy).Statement[0] == {
+    condition = jsondecode(aws_iam_role_policy.scheduler.policy).Statement == [{
       Sid      = "InvokeStages"
       Effect   = "Allow"
       Action   = "lambda:InvokeFunction"
       Resource = [var.functions.ingest.arn, var.functions.load.arn, var.functions.transform.arn]
-    }
+    }]
     error_message = "The scheduler must be allowed to call the three functions only."
   }
 
@@ -67,10 +67,8 @@ run "calls" {
   }
 
   assert {
-    condition = alltrue([for stage, target in aws_cloudwatch_event_target.stage :
-      target.arn == var.functions[stage].arn && target.dead_letter_config[0].arn == aws_sqs_queue.undelivered.arn
-    ])
-    error_message = "An event must call its stage, or go to the dead-letter queue."
+    condition     = alltrue([for stage, target in aws_cloudwatch_event_target.stage : target.arn == var.functions[stage].arn])
+    error_message = "An event must call its stage."
   }
 
   assert {
@@ -78,23 +76,6 @@ run "calls" {
       permission.function_name == stage && permission.principal == "events.amazonaws.com" && permission.source_arn == aws_cloudwatch_event_rule.landed[stage].arn
     ])
     error_message = "Only its own rule must be allowed to call a function."
-  }
-
-  assert {
-    condition     = aws_sqs_queue.undelivered.kms_master_key_id == var.key
-    error_message = "Undelivered events must be encrypted."
-  }
-
-  assert {
-    condition = jsondecode(aws_sqs_queue_policy.undelivered.policy).Statement == [{
-      Sid       = "AllowRules"
-      Effect    = "Allow"
-      Principal = { Service = "events.amazonaws.com" }
-      Action    = "sqs:SendMessage"
-      Resource  = aws_sqs_queue.undelivered.arn
-      Condition = { ArnEquals = { "aws:SourceArn" = [for rule in values(aws_cloudwatch_event_rule.landed) : rule.arn] } }
-    }] && aws_sqs_queue_policy.undelivered.queue_url == aws_sqs_queue.undelivered.id
-    error_message = "Only the rules may send to the queue of undelivered events."
   }
 }
 
@@ -110,7 +91,6 @@ run "disabled" {
     functions     = { ingest = { name = "a", arn = "arn:aws:lambda:eu-west-2:111122223333:function:a" }, transform = { name = "b", arn = "arn:aws:lambda:eu-west-2:111122223333:function:b" }, load = { name = "c", arn = "arn:aws:lambda:eu-west-2:111122223333:function:c" } }
     buckets       = { ingestion = "a", processed = "b" }
     every_minutes = { ingest = 5, transform = 5, load = 5 }
-    key           = "arn:aws:kms:eu-west-2:111122223333:key/signals"
     enabled       = false
   }
 
@@ -123,6 +103,7 @@ run "disabled" {
   }
 }
 
+# tests/aws/plan/test_incidents.py evaluates the alarms and their composition.
 run "alarms" {
   command = plan
 
@@ -135,8 +116,17 @@ run "alarms" {
     environment_name = "test"
     alarm_email      = "who@example.com"
     key              = "arn:aws:kms:eu-west-2:111122223333:key/signals"
-    queues           = { undelivered = "the-queue" }
-    alarms           = ["arn:aws:cloudwatch:eu-west-2:111122223333:alarm:another"]
+    flow_enabled     = true
+    rates_enabled    = true
+    verify_at        = "0 4 * * ? *"
+    functions        = { ingest = "the-ingest", transform = "the-transform", load = "the-load" }
+    stage_alarms = {
+      ingest    = { errors = "i-errors", throttles = "i-throttles", slow = "i-slow", memory = "i-memory", away = "i-away" }
+      transform = { errors = "t-errors", throttles = "t-throttles", slow = "t-slow", memory = "t-memory" }
+      load      = { errors = "l-errors", throttles = "l-throttles", slow = "l-slow", memory = "l-memory", away = "l-away" }
+    }
+    warehouse_alarms = { storage = "w-storage", cpu = "w-cpu" }
+    source_alarms    = { retained-log = "s-retained-log" }
   }
 
   assert {
@@ -144,23 +134,45 @@ run "alarms" {
     error_message = "The topic must have a subscription and be encrypted."
   }
 
-  # metric, dimensions, threshold, periods of five minutes, treatment of missing data
+  # metric, dimensions, threshold, periods, minutes of each, treatment of missing data
   assert {
-    condition = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.metric_name} ${jsonencode(alarm.dimensions)} ${alarm.threshold} ${alarm.evaluation_periods} ${alarm.treat_missing_data}" } == {
-      stale                 = "LagSeconds {\"environment\":\"test\",\"service\":\"load\"} 1800 1 ignore"
-      silent                = "LagSeconds {\"environment\":\"test\",\"service\":\"load\"} 1800 6 breaching"
-      quarantine            = "QuarantinedRows {\"environment\":\"test\",\"service\":\"load\"} 0 1 ignore"
-      undelivered-not-empty = "ApproximateNumberOfMessagesVisible {\"QueueName\":\"the-queue\"} 0 1 notBreaching"
+    condition = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.metric_name} ${jsonencode(alarm.dimensions)} ${alarm.threshold} ${alarm.evaluation_periods} ${alarm.period / 60} ${alarm.treat_missing_data}" } == {
+      idle        = "Invocations {\"FunctionName\":\"the-load\"} 1 3 10 breaching"
+      lag         = "LagSeconds {\"environment\":\"test\",\"service\":\"load\"} 1200 2 10 ignore"
+      quarantined = "QuarantinedRows {\"environment\":\"test\",\"service\":\"load\"} 0 1 10 ignore"
+      differs     = "VerifyDiffers {\"environment\":\"test\",\"service\":\"load\"} 0 1 10 ignore"
+      rates       = "RatesAgeDays {\"environment\":\"test\",\"service\":\"load\"} 4 3 720 ignore"
+      unverified  = "HoursSinceVerify {\"environment\":\"test\",\"service\":\"load\"} 36 1 10 ignore"
     }
     error_message = "An alarm is missing or watches the wrong metric."
   }
 
   assert {
-    condition = alltrue([for alarm in aws_cloudwatch_metric_alarm.this :
-      alarm.period == 300 && alarm.statistic == "Maximum" && alarm.comparison_operator == "GreaterThanThreshold" &&
+    condition = alltrue([for alarm in aws_cloudwatch_composite_alarm.mail :
       alarm.alarm_actions == toset([aws_sns_topic.alerts.arn]) && alarm.ok_actions == toset([aws_sns_topic.alerts.arn])
+    ]) && length(aws_cloudwatch_composite_alarm.mail) == 15
+    error_message = "Each mail must be sent when an incident begins and when it ends."
+  }
+
+  assert {
+    condition     = length(flatten([for alarm in aws_cloudwatch_metric_alarm.this : [alarm.alarm_actions, alarm.ok_actions] if alarm.alarm_actions != null || alarm.ok_actions != null])) == 0
+    error_message = "Metric alarms must be silent."
+  }
+
+  assert {
+    condition = aws_cloudwatch_composite_alarm.mail["load"].alarm_rule == join(" OR ", [
+      "ALARM(\"l-away\")",
+      "ALARM(\"l-errors\")",
+      "(ALARM(\"totes-test-flow-idle\") AND NOT (ALARM(\"i-throttles\") OR ALARM(\"l-throttles\") OR ALARM(\"t-throttles\")))",
     ])
-    error_message = "An alarm must notify the topic when it fires and when it ends."
+    error_message = "Load's mail must have every reason for which load does not load, but for one mail about throttling."
+  }
+
+  assert {
+    condition = aws_cloudwatch_composite_alarm.paused.alarm_rule == "FALSE" && toset([
+      for mail, alarm in aws_cloudwatch_composite_alarm.mail : mail if anytrue([for suppressor in alarm.actions_suppressor : suppressor.alarm == aws_cloudwatch_composite_alarm.paused.alarm_name])
+    ]) == toset(["ingest", "transform", "load", "ingest-limits", "transform-limits", "load-limits", "throttled", "stale", "unverified"])
+    error_message = "What depends on the flow must be silent while it is switched off."
   }
 
   assert {
@@ -169,7 +181,43 @@ run "alarms" {
   }
 
   assert {
-    condition     = strcontains(aws_cloudwatch_dashboard.flow.dashboard_body, "alarm:another") && strcontains(aws_cloudwatch_dashboard.flow.dashboard_body, "LagSeconds")
-    error_message = "The dashboard must show all alarms and the warehouse's lag."
+    condition     = alltrue([for shown in ["alarm:mock", "LagSeconds", "TargetErrorCount", "SourceAway", "HoursSinceVerify", "RatesAgeDays"] : strcontains(aws_cloudwatch_dashboard.flow.dashboard_body, shown)])
+    error_message = "The dashboard must show all alarms, the warehouse's lag, and what alarms watch."
+  }
+}
+
+run "alarms_of_a_paused_flow" {
+  command = plan
+
+  module {
+    source = "./modules/watch"
+  }
+
+  variables {
+    name             = "totes-test"
+    environment_name = "test"
+    alarm_email      = "who@example.com"
+    key              = "arn:aws:kms:eu-west-2:111122223333:key/signals"
+    flow_enabled     = false
+    rates_enabled    = false
+    verify_at        = null
+    functions        = { ingest = "the-ingest", transform = "the-transform", load = "the-load" }
+    stage_alarms = {
+      ingest    = { errors = "i-errors", throttles = "i-throttles", slow = "i-slow", memory = "i-memory", away = "i-away" }
+      transform = { errors = "t-errors", throttles = "t-throttles", slow = "t-slow", memory = "t-memory" }
+      load      = { errors = "l-errors", throttles = "l-throttles", slow = "l-slow", memory = "l-memory", away = "l-away" }
+    }
+    warehouse_alarms = {}
+    source_alarms    = {}
+  }
+
+  assert {
+    condition     = aws_cloudwatch_composite_alarm.paused.alarm_rule == "TRUE"
+    error_message = "A flow that is switched off must silence the alarms that depend on it."
+  }
+
+  assert {
+    condition     = length(setintersection(keys(aws_cloudwatch_composite_alarm.mail), ["rates", "unverified", "storage", "cpu", "retained-log"])) == 0
+    error_message = "What does not exist can't have an alarm."
   }
 }

@@ -74,7 +74,7 @@ run "settings_and_permissions" {
         "ENVIRONMENT", "POWERTOOLS_LOG_LEVEL", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_SERVICE_NAME", "TOTES_ALERT_TOPIC", "TOTES_MEMORY",
       ])
       } == {
-      ingest    = toset(["TOTES_EXCLUDE_TABLES", "TOTES_INGESTION_URL", "TOTES_SOURCE_SCHEMA", "TOTES_SOURCE_SECRET"])
+      ingest    = toset(["TOTES_EXCLUDE_TABLES", "TOTES_INGESTION_URL", "TOTES_RATES_URL", "TOTES_SOURCE_SCHEMA", "TOTES_SOURCE_SECRET"])
       transform = toset(["TOTES_INGESTION_URL", "TOTES_PROCESSED_URL"])
       load      = toset(["TOTES_INGESTION_URL", "TOTES_PROCESSED_URL", "TOTES_WAREHOUSE_SECRET"])
     }
@@ -92,8 +92,39 @@ run "settings_and_permissions" {
   }
 
   assert {
-    condition     = sort(keys(output.dead_letter_queues)) == tolist(["ingest", "load", "transform", "undelivered"])
-    error_message = "Each stage must have a queue of failed events, and the flow one of undelivered calls."
+    condition     = local.stages.ingest.environment.TOTES_RATES_URL == "s3://${module.lake.buckets.ingestion}/rates"
+    error_message = "Ingest must read the rates that the function stores."
+  }
+
+  # The function that stores exchange rates creates objects below one prefix, and nothing else.
+  assert {
+    condition = { for statement in jsondecode(module.rates[0].policy).Statement : statement.Sid => [statement.Effect, statement.Action, statement.Resource] } == {
+      WriteLogs       = ["Allow", ["logs:CreateLogStream", "logs:PutLogEvents"], "arn:aws:logs:eu-west-2:111122223333:log-group:mock:*"]
+      CreateRates     = ["Allow", ["s3:PutObject"], "${module.lake.arns.ingestion}/rates/*"]
+      EncryptRates    = ["Allow", ["kms:GenerateDataKey"], module.encryption.keys.data]
+      DecryptSettings = ["Allow", ["kms:Decrypt"], module.encryption.keys.signals]
+    }
+    error_message = "The function of the rates must not be allowed more."
+  }
+
+  assert {
+    condition = alltrue([for policy in values(module.lake.policies) : contains(
+      [for statement in policy : statement.Principal.AWS if statement.Sid == "DenyDeletesByStages"][0], module.rates[0].role,
+    )])
+    error_message = "No function may delete in the lake."
+  }
+}
+
+run "without_rates" {
+  command = plan
+
+  variables {
+    rates_enabled = false
+  }
+
+  assert {
+    condition     = length(module.rates) == 0 && output.rates_function == null && !contains(keys(local.stages.ingest.environment), "TOTES_RATES_URL") && !contains(keys(module.watch.mails), "rates")
+    error_message = "Ingest must use the rates of its bundle."
   }
 
   # The task: for each action, the same resources as all stages together, and the same settings.

@@ -1,4 +1,4 @@
-# A function: its configuration, its failed events, and its alarms.
+# A function: its configuration, and its alarms.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -25,6 +25,8 @@ run "one_function" {
     scratch_mb       = 2048
     log_days         = 365
     tracing          = true
+    every_minutes    = 5
+    away_metric      = "WarehouseAway"
     network          = { subnets = ["subnet-1", "subnet-2"], security_group = "sg-1" }
     keys = {
       data    = "arn:aws:kms:eu-west-2:111122223333:key/data"
@@ -64,12 +66,8 @@ run "one_function" {
   }
 
   assert {
-    condition = (
-      aws_lambda_function_event_invoke_config.this.maximum_retry_attempts == 2 &&
-      aws_lambda_function_event_invoke_config.this.destination_config[0].on_failure[0].destination == aws_sqs_queue.failed.arn &&
-      aws_sqs_queue.failed.kms_master_key_id == var.keys.signals
-    )
-    error_message = "Failed events must go to an encrypted queue."
+    condition     = aws_lambda_function_event_invoke_config.this.maximum_retry_attempts == 0 && length(aws_lambda_function_event_invoke_config.this.destination_config) == 0
+    error_message = "A failed event must be neither retried nor kept: the schedule repeats the call."
   }
 
   assert {
@@ -79,32 +77,29 @@ run "one_function" {
     error_message = "The function's code must not change the network."
   }
 
-  # metric, statistic, threshold, periods
+  # metric, statistic, threshold, points of periods
   assert {
-    condition = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.namespace} ${alarm.metric_name} ${alarm.statistic} ${alarm.threshold} ${alarm.evaluation_periods}" } == {
-      errors        = "AWS/Lambda Errors Sum 0 1"
-      failures      = "totes Failures Sum 0 1"
-      throttles     = "AWS/Lambda Throttles Sum 0 3"
-      duration      = "AWS/Lambda Duration Maximum 720000 1"
-      memory        = "totes MemoryUsed-test-load Maximum 850 1"
-      failed-events = "AWS/SQS ApproximateNumberOfMessagesVisible Maximum 0 1"
+    condition = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.namespace} ${alarm.metric_name} ${alarm.statistic} ${alarm.threshold} ${alarm.datapoints_to_alarm}/${alarm.evaluation_periods}" } == {
+      errors    = "AWS/Lambda Errors Sum 0 1/3"
+      throttles = "AWS/Lambda Throttles Sum 0 2/3"
+      slow      = "totes DurationSeconds Maximum 720 1/3"
+      memory    = "totes MemoryUsed-test-load Maximum 850 2/2"
+      away      = "totes WarehouseAway Minimum 0 2/3"
     }
     error_message = "An alarm is missing or watches the wrong metric."
   }
 
   assert {
     condition = alltrue([for alarm in aws_cloudwatch_metric_alarm.this :
-      alarm.alarm_actions == toset([var.alert_topic]) && alarm.ok_actions == toset([var.alert_topic]) &&
-      alarm.comparison_operator == "GreaterThanThreshold" && alarm.period == 300
+      alarm.alarm_actions == null && alarm.ok_actions == null && alarm.comparison_operator == "GreaterThanThreshold" && alarm.period == 600
     ])
-    error_message = "An alarm must notify the topic when it fires and when it ends."
+    error_message = "An alarm must be silent, and each period must have a call."
   }
 
   assert {
     condition = alltrue([
-      aws_cloudwatch_metric_alarm.this["failures"].dimensions == tomap({ service = "load", environment = "test" }),
+      aws_cloudwatch_metric_alarm.this["away"].dimensions == tomap({ service = "load", environment = "test" }),
       aws_cloudwatch_metric_alarm.this["errors"].dimensions == tomap({ FunctionName = "totes-test-load" }),
-      aws_cloudwatch_metric_alarm.this["failed-events"].dimensions == tomap({ QueueName = "totes-test-load-failed" }),
     ])
     error_message = "An alarm watches another function's metric."
   }
@@ -117,5 +112,40 @@ run "one_function" {
       aws_cloudwatch_log_metric_filter.memory.metric_transformation[0].name == aws_cloudwatch_metric_alarm.this["memory"].metric_name
     )
     error_message = "The used memory must be read from the report line."
+  }
+}
+
+run "rare_calls" {
+  command = plan
+
+  module {
+    source = "./modules/stage"
+  }
+
+  variables {
+    name             = "totes-test"
+    environment_name = "test"
+    stage            = "ingest"
+    bundle           = { bucket = "artefacts", key = "bundles/one.zip", hash = "c29tZQ==" }
+    environment      = {}
+    lists            = ["arn:aws:s3:::ingestion"]
+    reads            = ["arn:aws:s3:::ingestion/*"]
+    alert_topic      = "arn:aws:sns:eu-west-2:111122223333:alerts"
+    memory_mb        = 1000
+    scratch_mb       = 2048
+    log_days         = 365
+    tracing          = true
+    every_minutes    = 15
+    away_metric      = "SourceAway"
+    keys = {
+      data    = "arn:aws:kms:eu-west-2:111122223333:key/data"
+      secrets = "arn:aws:kms:eu-west-2:111122223333:key/secrets"
+      signals = "arn:aws:kms:eu-west-2:111122223333:key/signals"
+    }
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.this["away"].period == 1800 && aws_cloudwatch_metric_alarm.this["away"].datapoints_to_alarm == 1
+    error_message = "Each period must have a call, and a source that is away must be reported within half an hour."
   }
 }

@@ -94,7 +94,7 @@ return [...document.querySelectorAll('[data-testid="stDateInputFieldsScroller"]'
 """
 
 
-pytestmark = pytest.mark.few(4)
+pytestmark = pytest.mark.few(2)
 
 
 @pytest.fixture(scope="module")

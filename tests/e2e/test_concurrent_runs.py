@@ -3,7 +3,7 @@
 import lake_reader
 import psycopg
 from checked_installation import CheckedInstallation
-from depth import drawn
+from depth import sample
 from faults import run_concurrently
 from installation import Installation
 
@@ -21,10 +21,12 @@ ROUNDS = (
 )
 """The commands that run at the same time in each round; totesys changes between the rounds."""
 
+REPLAY_ROUNDS = (["replay", "run", "run"], ["replay", "replay"], ["replay", "load", "load"])
+
 
 def test_concurrent_stages_publish_each_batch_once(installation: Installation) -> None:
     journey = CheckedInstallation(installation.with_orders(6), installation.pipeline)
-    rounds = ROUNDS * drawn(1, 2)
+    rounds = sample(3, ROUNDS * 2, "concurrent stages")
     for commands in rounds:
         assert run_concurrently(installation.pipeline, commands) == [0] * len(commands)
         journey.record_batches()
@@ -42,7 +44,7 @@ def test_concurrent_replays_and_runs_end_with_the_newest_generation(
     journey = CheckedInstallation(installation.with_orders(6), installation.pipeline)
     installation.run()
     journey.record_batches()
-    for commands in (["replay", "run", "run"], ["replay", "replay"], ["replay", "load", "load"]):
+    for commands in sample(2, REPLAY_ROUNDS, "concurrent replays"):
         journey.change()
         run_concurrently(installation.pipeline, commands)
         journey.record_batches()

@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from conftest import EmptyWarehouse, Totesys
 
-EXAMPLES, PARTS = drawn(10, 400), drawn(1, 2)
+EXAMPLES, PARTS = drawn(6, 400), drawn(1, 2)
 STEPS = 11
 
 

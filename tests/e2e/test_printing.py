@@ -27,6 +27,9 @@ return [...document.querySelectorAll('[class*="st-key-report-"]')]
 """Tables side by side that continue on the next sheet would overlap what follows."""
 
 
+pytestmark = pytest.mark.few(2)
+
+
 @pytest.fixture(scope="module")
 def address(business: SampleBusiness, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with served(business, tmp_path_factory.mktemp("server") / "log") as found:

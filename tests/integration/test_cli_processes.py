@@ -11,7 +11,7 @@ import pytest
 from command import COMMAND
 from installation import Installation
 
-pytestmark = pytest.mark.usefixtures("no_pauses")
+pytestmark = [pytest.mark.usefixtures("no_pauses"), pytest.mark.few(3)]
 
 
 def start(installation: Installation, *arguments: str) -> subprocess.Popen[str]:

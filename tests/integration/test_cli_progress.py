@@ -16,7 +16,7 @@ from rich.progress import Progress as Bars
 
 from totes.cli import terminal
 
-pytestmark = pytest.mark.usefixtures("no_pauses")
+pytestmark = [pytest.mark.usefixtures("no_pauses"), pytest.mark.few(2)]
 
 
 def test_long_work_logs_a_line_every_few_seconds(

@@ -19,6 +19,8 @@ from sample_business import (
 from totes.dashboard import charts, tables, text, totals
 from totes.dashboard.view import PAGES
 
+pytestmark = pytest.mark.few(7)
+
 
 @pytest.mark.few(3)
 @pytest.mark.parametrize("page", PAGES)

@@ -24,6 +24,8 @@ from totes.dashboard.metrics.definitions import METRICS
 from totes.lake.folder import FolderStore
 from totes.stages.replay import replay
 
+pytestmark = pytest.mark.few(3)
+
 
 def test_a_goal_shows_what_is_reached_and_how_many_working_days_have_passed(
     business: SampleBusiness,

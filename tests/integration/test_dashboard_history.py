@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 
+import pytest
 from dashboard_page import metric, open_page, tables_of, words
 from sample_business import (
     CHANGED,
@@ -11,6 +12,8 @@ from sample_business import (
 )
 
 from totes.dashboard.view import PAGES
+
+pytestmark = pytest.mark.few(2)
 
 
 def test_the_history_of_an_order_shows_its_changes(business: SampleBusiness) -> None:

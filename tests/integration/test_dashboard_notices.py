@@ -32,6 +32,8 @@ from totes.dashboard.view import PAGES
 from totes.errors import WarehouseError
 from totes.warehouse.schema import migrate
 
+pytestmark = pytest.mark.few(4)
+
 SECONDS = 60
 """How long a page may take on a busy machine."""
 

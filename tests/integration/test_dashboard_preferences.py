@@ -23,6 +23,8 @@ from totes.dashboard.filters import Choices, Filter
 from totes.dashboard.preferences import Preferences, set_preferences
 from totes.dashboard.server import APP
 
+pytestmark = pytest.mark.few(5)
+
 VIEWER, OPERATOR = "viewer@totes.example", "operator@totes.example"
 
 SIGN_IN = SignIn("https://totes.example", frozenset([VIEWER]), frozenset([OPERATOR]), {})

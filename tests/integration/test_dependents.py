@@ -21,6 +21,8 @@ from totes.warehouse import merge, schema
 from totes.warehouse.schema import migrate
 from totes.warehouse.statement import statement
 
+pytestmark = pytest.mark.few(3)
+
 SUPPORT = Path(__file__).parents[1] / "support"
 REPLICA = "SET ON PARAMETER session_replication_role"
 

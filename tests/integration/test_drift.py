@@ -21,6 +21,8 @@ from totes.source.catalogue import CaptureScope
 from totes.stages.ingest import AcceptOptions
 from totes.stages.runner import run_stage
 
+pytestmark = pytest.mark.few(4)
+
 PAYMENT = "UPDATE payment SET payment_amount = payment_amount + 1 WHERE payment_id = {}"
 
 HARMLESS_CHANGES = {

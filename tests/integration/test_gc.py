@@ -21,6 +21,8 @@ from totes.operations.verify import verify
 from totes.stages.replay import replay
 from totes.stages.runner import run_once, run_stage
 
+pytestmark = pytest.mark.few(3)
+
 DAY = timedelta(days=1)
 NEXT_WEEK = datetime.now(UTC) + 7 * DAY
 

@@ -32,6 +32,8 @@ from totes.dashboard.reading import frame
 from totes.operations.verify import verify
 from totes.star.folder import TOTESYS
 
+pytestmark = pytest.mark.few(4)
+
 
 @pytest.fixture
 def rated(two_sales: Installation) -> Installation:

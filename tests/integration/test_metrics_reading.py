@@ -28,6 +28,8 @@ from totes.dashboard.reading import open_reading as open_state
 from totes.errors import UsageError, WarehouseError, WarehouseLocked, WarehouseUnavailable
 from totes.stages.replay import replay
 
+pytestmark = pytest.mark.few(2)
+
 
 @pytest.mark.bare
 def test_problems_of_the_warehouse_are_reported(warehouse: EmptyWarehouse) -> None:

@@ -16,6 +16,8 @@ from totes.escape import escape_controls
 from totes.operations.verify import verify
 from totes.source.catalogue import CaptureScope
 
+pytestmark = pytest.mark.few(2)
+
 NAMES = (
     *("it's", 'q"q', '"', "''", "a b", " ", "\t", "line\nbreak", "back\\slash", "\\", "a/b"),
     *("..", ".", "100%s", "%(x)s", "%", "{}", "{0}", "{x", "$1", "$$", "$tag$", ":name", "?"),

@@ -38,6 +38,8 @@ from totes.source.catalogue import CaptureScope
 from totes.stages.ingest import AcceptOptions, ingest
 from totes.stages.runner import run_once
 
+pytestmark = pytest.mark.few(4)
+
 EURO = (Decimal(1), DEFINITION, False)
 
 
@@ -345,7 +347,7 @@ def test_settings_switch_rates_on_and_name_the_url(installation: Installation) -
         "SELECT (data_to AT TIME ZONE 'UTC')::date FROM totes.freshness"
     )
     assert newest == today
-    for url in ("ftp://host/x", "hist.zip", "https://", "file://host/x"):
+    for url in ("ftp://host/x", "hist.zip", "https://", "file://host/x", "s3://bucket"):
         said = installation.with_settings(rates_url=url).totes("status")
         assert said.exit_code == 2
         assert "TOTES_RATES_URL: must be a URL" in said.stderr

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from rates_files import DAY, NEW_YEAR, Quoted, csv, zipped
+from s3_service import S3Service
 
+from totes.lake import open_store
 from totes.rates import (
     FIRST_DAY,
     RateFeed,
@@ -209,6 +211,51 @@ def test_an_unreachable_server_or_a_missing_file_is_a_warning(
         RateFeed(url, bundled_file).refresh(None, AFTERNOON)
     assert ["refused" in r.getMessage() or "No such file" in r.getMessage() for r in caplog.records]
     assert len(caplog.records) == 2
+
+
+@pytest.fixture
+def bucket(service: S3Service, monkeypatch: pytest.MonkeyPatch) -> str:
+    service.environment(monkeypatch)
+    return service.new_bucket()
+
+
+def test_the_newest_file_below_a_prefix_of_a_bucket_is_read(
+    bucket: str, bundled_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(f"s3://{bucket}/rates")
+    for name, content in {
+        "2021-12-31.zip": zipped(csv(NEW_YEAR)),
+        "2022-01-04.zip": zipped(csv(NEWER)),
+        "2022-02-02.txt": b"not a file of a day",
+        "2022-2-2.zip": b"nor this",
+        "latest.zip": b"nor this",
+        "other/2022-03-03.zip": b"nor this",
+    }.items():
+        assert store.create(name, content)
+    feed = RateFeed(f"s3://{bucket}/rates", bundled_file)
+    feed.refresh(None, AFTERNOON)
+    update = feed.find_update(None, AFTERNOON.date())
+    assert not caplog.messages
+    assert update is not None
+    assert update.state.actual == date(2022, 1, 4)
+    assert {quote.source for quote in update.state.quotes} == {bucket}
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("s3://{bucket}/rates", r"it has no file of a day, such as 2026-11-20\.zip"),
+        ("s3://{bucket}-missing/rates", "there is no such bucket: create it or correct the URL"),
+    ],
+)
+def test_a_bucket_without_a_file_is_a_warning(
+    bucket: str, bundled_file: Path, caplog: pytest.LogCaptureFixture, url: str, reason: str
+) -> None:
+    feed = RateFeed(url.format(bucket=bucket), bundled_file)
+    feed.refresh(None, AFTERNOON)
+    [message] = caplog.messages
+    assert re.match(rf"No newer exchange rates from {bucket}.*{reason}", message)
+    assert feed.find_update(None, FIRST_DAY) is not None
 
 
 def test_an_unreadable_file_in_the_package_is_a_warning(

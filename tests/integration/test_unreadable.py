@@ -27,6 +27,8 @@ from totes.operations.unreadable import list_unreadable_values
 from totes.source import changes, reading
 from totes.source.changes import Chunk
 
+pytestmark = pytest.mark.few(4)
+
 RATIO = "CREATE TABLE item (id int PRIMARY KEY, a int, b int, c int GENERATED ALWAYS AS (a / b))"
 """The last column is a virtual generated column, which raises an error if `b` is 0."""
 

@@ -208,7 +208,7 @@ def test_an_error_raised_from_an_out_of_memory_error_becomes_out_of_memory(tmp_p
             except duckdb.Error as error:
                 raise LakeError("A file is damaged.") from error
 
-    with pytest.raises(OutOfMemory, match=r"^A batch .* TOTES_MEMORY"), scratch_folder("totes-"):
+    with pytest.raises(OutOfMemory, match=r"^A batch .* TOTES_MEMORY"), scratch_folder("transform"):
         run_out_of_memory()
     with pytest.raises(OutOfMemory, match=r"^It .* TOTES_MEMORY"), convert_memory_errors("It"):
         raise MemoryError

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "alert": {"aws_client"},
     # the components of the stages, which import only the lake and the star's contract
     "lake": {"errors", "aws_client", "failpoint"},
-    "rates": {"lake"},
+    "rates": {"errors", "lake"},
     "star": {"errors", "lake"},
     "source": VALUES,
     "warehouse": VALUES | {"star"},
@@ -70,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the entry points
     "dashboard": PARTS | {"escape", "config.sign_in", "operations.status"},
     "notifications": PARTS | {"alert", "config.secrets", "dashboard", "stages.runner"},
-    "aws": PARTS | STAGES | {"alert", "config.resources", "operations.status", "stages.runner"},
+    "aws": PARTS | STAGES | {"config.resources", "operations.status", "rates", "stages.runner"},
     "demo": PARTS
     | {"alert", "config.resources", "dashboard", "embedded", "notifications"}
     | {"operations.verify", "stages.runner"},

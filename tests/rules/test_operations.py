@@ -38,20 +38,6 @@ def test_every_variable_that_the_page_sets_exists() -> None:
     assert names <= declared("variable")
 
 
-def test_the_page_explains_exactly_the_existing_alarms() -> None:
-    found = set()
-    prefixes = {"stage": "STAGE-", "watch": "", "warehouse": "", "source": "source-"}
-    for module, prefix in prefixes.items():
-        text = "".join(path.read_text() for path in (TERRAFORM / "modules" / module).glob("*.tf"))
-        keys = re.findall(r"^\s+([a-z-]+)\s+= \{\n\s+text ", text, re.MULTILINE)
-        assert keys, module
-        found |= {f"{prefix}{key}" for key in keys}
-    table = PAGE.partition("## The alarms")[2].partition("\n## ")[0]
-    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    names_in_page = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
-    assert names_in_page - {"undelivered-not-empty"} == found  # which is named by its queue
-
-
 def test_the_grants_for_the_source_equal_those_in_running_md() -> None:
     running = (ROOT / "docs" / "running.md").read_text()
     [grants] = [block for block in blocks("sql") if "totes_ingest LOGIN" in block]

@@ -178,7 +178,6 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("aws_security_group", "name"): Rule(f"(?!sg-){_EC2_TEXT.pattern}", 255),
     ("aws_security_group", "description"): _EC2_TEXT,
     ("aws_sns_topic", "name"): Rule(r"[A-Za-z0-9_-]+", 256),  # CreateTopic
-    ("aws_sqs_queue", "name"): Rule(r"[A-Za-z0-9_-]+", 80),  # CreateQueue
     ("aws_vpc_security_group_egress_rule", "description"): _EC2_TEXT,
     ("aws_vpc_security_group_ingress_rule", "description"): _EC2_TEXT,
     ("aws_wafv2_web_acl", "name"): rule_of_api("wafv2", "CreateWebACL", "Name"),

@@ -1,7 +1,7 @@
 """Call each deployed stage once, in order, and check its response.
 
-If a stage fails, this prints Lambda's error and exits with 1. The calls process pending batches
-like all others; they create no test data.
+If a stage fails, or its database is away, this prints why and exits with 1. The calls process
+pending batches like all others; they create no test data.
 """
 
 import json
@@ -36,6 +36,8 @@ def smoke(client: Any, function: str, stage: str) -> Mapping[str, Any]:
         result = None
     if not isinstance(result, dict) or result.get("stage") != stage:
         raise SmokeFailed(f"{function} returned no result of stage {stage}: {text}")
+    if part := result.get("away"):
+        raise SmokeFailed(f"{function} could do nothing, the {part} is away: see its log.")
     return result
 
 

@@ -2,6 +2,10 @@
 
 The handlers ignore their event: it is only a hint that there may be work. So an event that is lost,
 or delivered twice, has no effect on the data.
+
+A call fails if a person is needed, and AWS counts it. What passes by itself is reported as a
+metric, and the next call tries again. The alarms on both send the mails (terraform/modules/watch):
+an incident sends one when it begins and one when it ends, however many calls it affects.
 """
 
 import logging
@@ -10,23 +14,25 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from totes.alert import AlertTargets
 from totes.config.resources import Resources
 from totes.config.settings import load_settings
+from totes.duckdb_engine import remove_dead_scratch_folders
 from totes.error_policy import retry, retry_iterator
+from totes.errors import LakeUnavailable, SourceUnavailable, TotesError, WarehouseUnavailable
 from totes.lake.log import read_manifest
 from totes.lake.manifest import manifest_path
 from totes.operations.status import Freshness, read_freshness
 from totes.stages.load import record_checked
-from totes.stages.runner import STAGES, StageHealth, StepResult, alert_of_step, run_stage
+from totes.stages.runner import StepResult, alert_of_gap, log_failure, log_quarantined, run_stage
 
 RESERVE_SECONDS = 60.0
 LONGEST_BATCH_FACTOR = 1.5
@@ -43,8 +49,21 @@ log = logging.getLogger("totes.aws")
 
 logger = Logger(service="totes-lambda")
 
-_health: Mapping[str, StageHealth] = {stage: StageHealth() for stage in STAGES}
-"""Lambda keeps the process for many calls, so a failure that persists raises one alert."""
+AWAY: Mapping[type[TotesError], str] = MappingProxyType(
+    {SourceUnavailable: "source", WarehouseUnavailable: "warehouse", LakeUnavailable: "lake"}
+)
+"""Errors that pass without a person, after their retries, and the part that is away.
+
+They are the temporary ones of `totes.error_policy`. Secrets Manager counts as the database whose
+login it has; `lake` is an object that another process is writing. Every other error fails the call.
+Where S3 refuses boto3's retries, that is mostly a missing right, key or bucket.
+"""
+
+DATABASES: Mapping[str, str] = MappingProxyType({"ingest": "source", "load": "warehouse"})
+"""The database of a stage: it reports a metric whether that is away, for its alarm.
+
+A lake that is away for long makes the warehouse late, which has an alarm.
+"""
 
 
 class Context(Protocol):
@@ -80,7 +99,10 @@ class _CallProgress:
     size_bytes: int = 0
     quarantined: int = 0
     stopped_early: bool = False
+    away: str | None = None
     lag_seconds: float | None = None
+    fresh: Freshness | None = None
+    """What a load has found out about the warehouse."""
     longest_seconds: float = 0.0
 
     def add(self, result: StepResult, seconds: float) -> None:
@@ -100,27 +122,33 @@ class _CallProgress:
             "rows": self.rows,
             "quarantined": self.quarantined,
             "stopped_early": self.stopped_early,
+            "away": self.away,
         }
 
 
 def _run_call(stage: str, context: Context) -> dict[str, Any]:
     """Run one stage on all pending batches, or on as many as there is time for."""
-    call, health = _CallProgress(stage), _health[stage]
-    alert_targets = AlertTargets(
-        topic=os.environ.get("TOTES_ALERT_TOPIC")
-    )  # reading the settings may fail
+    call = _CallProgress(stage)
     with _log_as_json(stage, context), _log_metrics(call):
         try:
+            # Lambda keeps /tmp after a call that it has ended for time or memory.
+            remove_dead_scratch_folders()
             with Resources(load_settings()) as resources:
-                alert_targets = resources.alert_targets
                 _run_pending(call, resources, context)
                 _measure_freshness(call, resources)
         except Exception as error:
-            health.record_failure(stage, error, alert_targets)
-            raise
-        health.record_success(stage)
-        log.info("%s is done.", stage, extra=call.response)
+            call.away = _part_away(error)
+            if call.away is None:
+                log_failure(stage, error)
+                raise
+            log.warning("%s can't go on, the %s is away: %s", stage, call.away, error)
+        else:
+            log.info("%s is done.", stage, extra=call.response)
     return call.response
+
+
+def _part_away(error: Exception) -> str | None:
+    return next((part for kind, part in AWAY.items() if isinstance(error, kind)), None)
 
 
 def _run_pending(call: _CallProgress, resources: Resources, context: Context) -> None:
@@ -135,13 +163,23 @@ def _run_pending(call: _CallProgress, resources: Resources, context: Context) ->
             logger.set_correlation_id(str(result.batch) if result.batch else None)
             if result.batch is not None:
                 log.info("%s: batch %d, %d rows.", call.stage, result.batch, result.rows)
-            alert_of_step(resources.alert_targets, result)
+            log_quarantined(result)  # an alarm on the number of rows sends the mail
+            if result.gap != _gap_before(result, resources):
+                alert_of_gap(resources.alert_targets, result)
             remaining_seconds = context.get_remaining_time_in_millis() / 1000
             needed_seconds = max(RESERVE_SECONDS, LONGEST_BATCH_FACTOR * call.longest_seconds)
             if remaining_seconds < needed_seconds:
                 call.stopped_early = True
                 log.info("%.0f s are left: the next call continues.", remaining_seconds)
                 return
+
+
+def _gap_before(result: StepResult, resources: Resources) -> str | None:
+    """Return the gap of the previous batch: one mail is enough for batches with the same."""
+    if result.batch is None or result.batch == 1 or not result.gap:
+        return None
+    previous, _ = read_manifest(resources.ingestion, result.batch - 1)
+    return previous.log.gap if previous.log else None
 
 
 def _measure_freshness(call: _CallProgress, resources: Resources) -> None:
@@ -157,8 +195,10 @@ def _measure_freshness(call: _CallProgress, resources: Resources) -> None:
         fresh: Freshness = retry(partial(read_freshness, resources.ingestion, resources.warehouse))
         if fresh.checked_at is not None:
             retry(partial(record_checked, resources.warehouse, fresh.checked_at))
+        call.fresh = fresh
         call.lag_seconds = fresh.lag.total_seconds() if fresh.lag is not None else None
         call.quarantined = sum(count.rows for count in fresh.quarantine)
+        call.quarantined += sum(count.values for count in fresh.unreadable)
 
 
 def _seconds_since(moment: datetime) -> float:
@@ -189,10 +229,8 @@ def _log_as_json(stage: str, context: Context) -> Iterator[None]:
 def _log_metrics(call: _CallProgress) -> Iterator[None]:
     """Log one line of metrics for each call, also for one that fails; CloudWatch reads it."""
     began = time.monotonic()
-    failed = True
     try:
         yield
-        failed = False
     finally:
         metrics = EphemeralMetrics(
             namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", NAMESPACE), service=call.stage
@@ -202,9 +240,26 @@ def _log_metrics(call: _CallProgress) -> Iterator[None]:
         metrics.add_metric("Rows", MetricUnit.Count, call.rows)
         metrics.add_metric("Bytes", MetricUnit.Bytes, call.size_bytes)
         metrics.add_metric("DurationSeconds", MetricUnit.Seconds, time.monotonic() - began)
-        metrics.add_metric("Failures", MetricUnit.Count, int(failed))
-        if call.stage != "load" or not failed:
-            metrics.add_metric("QuarantinedRows", MetricUnit.Count, call.quarantined)
+        if database := DATABASES.get(call.stage):
+            name = f"{database.title()}Away"
+            metrics.add_metric(name, MetricUnit.Count, int(call.away == database))
         if call.lag_seconds is not None:
             metrics.add_metric("LagSeconds", MetricUnit.Seconds, call.lag_seconds)
+        if call.fresh is not None:
+            metrics.add_metric("QuarantinedRows", MetricUnit.Count, call.quarantined)
+            _add_ages(metrics, call.fresh)
         metrics.flush_metrics()
+
+
+def _add_ages(metrics: EphemeralMetrics, fresh: Freshness) -> None:
+    """Add the result and age of the last verify, or the warehouse's age, and the rates' age."""
+    verified_at = fresh.first_loaded_at
+    if fresh.verified is not None:
+        verified_at = fresh.verified.verified_at
+        metrics.add_metric("VerifyDiffers", MetricUnit.Count, int(not fresh.verified.equal))
+    if verified_at is not None:
+        hours = (fresh.now - verified_at) / timedelta(hours=1)
+        metrics.add_metric("HoursSinceVerify", MetricUnit.NoUnit, hours)
+    if fresh.rates_day is not None:
+        age = fresh.now.astimezone(UTC).date() - fresh.rates_day
+        metrics.add_metric("RatesAgeDays", MetricUnit.NoUnit, age.days)

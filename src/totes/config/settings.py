@@ -269,8 +269,12 @@ PathOrUrl = Annotated[str, BeforeValidator(_expand_home)]
 def _check_rates_url(value: str | None) -> str | None:
     parts = urlsplit(value or "")
     is_file = parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path
-    if value and not (is_file or (parts.scheme in {"http", "https"} and parts.hostname)):
-        raise ValueError("must be a URL that begins with https://, http:// or file:///")
+    is_web = parts.scheme in {"http", "https"} and parts.hostname
+    is_folder = parts.scheme == "s3" and parts.netloc and parts.path.strip("/")
+    if value and not (is_file or is_web or is_folder):
+        raise ValueError(
+            "must be a URL that begins with https://, http:// or file:///, or s3://bucket/prefix"
+        )
     return value
 
 
@@ -460,7 +464,8 @@ class Settings(BaseSettings):
     rates_url: Annotated[str | None, AfterValidator(_check_rates_url)] = Field(
         default=None,
         description="https, http or file URL of newer exchange rates than those of the package: "
-        "the ECB's eurofxref-hist.zip, or its CSV file [none]",
+        "the ECB's eurofxref-hist.zip, or its CSV file; or s3://bucket/prefix, below which "
+        "YYYY-MM-DD.zip is that file of a day [none]",
     )
     every: Duration = Field(
         default=timedelta(seconds=1), description="pause between runs in continuous mode"

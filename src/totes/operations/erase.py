@@ -58,7 +58,7 @@ def erase(
     last = find_newest_number(ingestion, manifest_path)
     if last and into.exists(manifest_path(1)):
         raise UsageError(f"{into.url} has batches already: erase into an empty store.")
-    with scratch_folder("totes-erase-") as scratch:
+    with scratch_folder("erase") as scratch:
         rewriter = _Rewriter(ingestion, into, erasure, scratch)
         key, values = rewriter.find_newest_values(last)
         digest, altered = None, 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -107,12 +107,18 @@ class Freshness:
     """The freshness of the warehouse at `now`, by its clock.
 
     It has the data of the source as of `data_to`; at `checked_at`, the source had no newer data.
+    `first_loaded_at` is when the warehouse got its first batch. `quarantine` and `unreadable` are
+    what `totes quarantine show` lists. `rates_day` is the last day with published exchange rates.
     """
 
     now: datetime
     data_to: datetime | None
     checked_at: datetime | None
+    first_loaded_at: datetime | None
+    verified: Verification | None
     quarantine: tuple[QuarantineCount, ...]
+    unreadable: tuple[UnreadableCount, ...]
+    rates_day: date | None
 
     @property
     def lag(self) -> timedelta | None:
@@ -134,10 +140,8 @@ class Status(Freshness):
 
     stages: tuple[Stage, ...]
     loaded_at: datetime | None
-    verified: Verification | None
     gap: Gap | None
     captured: tuple[CapturedRows, ...]
-    unreadable: tuple[UnreadableCount, ...]
     schema_changes: tuple[SchemaChange, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -159,6 +163,7 @@ class _WarehouseState:
     loaded_at: datetime | None = None
     rows: int = 0
     checked_at: datetime | None = None
+    first_loaded_at: datetime | None = None
     verified: Verification | None = None
     gap: Gap | None = None
 
@@ -166,8 +171,17 @@ class _WarehouseState:
 def read_freshness(ingestion: Store, warehouse: Dsn) -> Freshness:
     """Return the freshness, from the warehouse and the last heartbeat in the lake."""
     state = _read_warehouse(warehouse)
-    checked_at = _checked_at(ingestion, state)
-    return Freshness(state.now, state.captured_at, checked_at, state.quarantine)
+    manifest = read_manifest(ingestion, state.batch)[0] if state.batch else None
+    return Freshness(
+        now=state.now,
+        data_to=state.captured_at,
+        checked_at=_checked_at(ingestion, state),
+        first_loaded_at=state.first_loaded_at,
+        verified=state.verified,
+        quarantine=state.quarantine,
+        unreadable=_unreadable_counts(manifest),
+        rates_day=_rates_day(manifest),
+    )
 
 
 def read_status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:
@@ -196,15 +210,13 @@ def read_status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:
         ),
         data_to=state.captured_at,
         checked_at=_checked_at(ingestion, state),
-        loaded_at=state.loaded_at,
+        first_loaded_at=state.first_loaded_at,
         verified=state.verified,
+        loaded_at=state.loaded_at,
         gap=state.gap,
         captured=tuple(_captured_rows(manifest)) if manifest else (),
-        unreadable=tuple(
-            UnreadableCount(table.name, table.unreadable.rows)
-            for table in (manifest.source_tables if manifest else ())
-            if table.unreadable
-        ),
+        unreadable=_unreadable_counts(manifest),
+        rates_day=_rates_day(manifest),
         quarantine=state.quarantine,
         schema_changes=tuple(
             find_schema_changes(lambda batch: read_manifest(ingestion, batch)[0], ingested)
@@ -248,6 +260,19 @@ def _checked_at(store: Store, state: _WarehouseState) -> datetime | None:
     return max((moment for moment in times if moment), default=None)
 
 
+def _unreadable_counts(manifest: Manifest | None) -> tuple[UnreadableCount, ...]:
+    return tuple(
+        UnreadableCount(table.name, table.unreadable.rows)
+        for table in (manifest.source_tables if manifest else ())
+        if table.unreadable
+    )
+
+
+def _rates_day(manifest: Manifest | None) -> date | None:
+    rates = manifest.rates.rates if manifest and manifest.rates else None
+    return rates.actual if rates else None
+
+
 def _captured_rows(manifest: Manifest) -> Iterator[CapturedRows]:
     for table in manifest.tables:
         if table.files:
@@ -266,7 +291,8 @@ def _read_warehouse(warehouse: Dsn) -> _WarehouseState:
             return _WarehouseState(now)
         check_migrations(connection)
         last = connection.execute(
-            "SELECT batch, captured_at, loaded_at, rows, freshness.checked_at"
+            "SELECT batch, captured_at, loaded_at, rows, freshness.checked_at,"
+            " (SELECT loaded_at FROM totes.batches ORDER BY batch LIMIT 1)"
             " FROM totes.batches CROSS JOIN totes.freshness ORDER BY batch DESC LIMIT 1"
         ).fetchone()
         verified = connection.execute(

@@ -29,7 +29,7 @@ def list_unreadable_values(store: Store) -> list[UnreadableValue]:
 def _values(store: Store, table: Table) -> Iterator[UnreadableValue]:
     if table.unreadable is None:
         return
-    with scratch_folder("totes-unreadable-") as scratch, open_engine(scratch) as engine:
+    with scratch_folder("unreadable") as scratch, open_engine(scratch) as engine:
         path = scratch / "unreadable.parquet"
         fetch_verified(store, table.unreadable, path)
         keys = "".join(f"k{position}, " for position in range(len(table.key)))

@@ -252,7 +252,7 @@ class RateFeed:
 
 
 def host_name(url: str) -> str:
-    """Return the part of a URL that may be logged; `file` for a file."""
+    """Return the part of a URL that may be logged: host or bucket; `file` for a file."""
     return urlsplit(url).hostname or "file"
 
 

@@ -17,6 +17,8 @@ from urllib.parse import unquote, urlsplit
 from dateutil.easter import easter
 
 from totes import __version__
+from totes.errors import LakeError
+from totes.lake import Store, open_store
 from totes.rates import PublishedRates
 
 PUBLISHED_UTC_HOUR = 15
@@ -27,10 +29,11 @@ TIMEOUT_SECONDS = 10.0
 MAX_BYTES = 32_000_000
 """The most bytes that are read, zipped or not: the file of all rates since 1999 has 2 MB."""
 
-READ_ERRORS = (OSError, ValueError, http.client.HTTPException)
+READ_ERRORS = (OSError, ValueError, http.client.HTTPException, LakeError)
 """The errors that `fetch` and `parse` raise."""
 
 _DAY = timedelta(days=1)
+_OF_A_DAY = re.compile(r"\d{4}-\d\d-\d\d\.zip")
 _CODE = re.compile("[A-Z]{3}")
 _RATE = re.compile(r"(?=.*[1-9])(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?")
 _NO_RATE = frozenset({"", "N/A"})
@@ -114,8 +117,10 @@ def _read(file: _Readable) -> bytes:
 
 
 def fetch(url: str) -> bytes:
-    """Return the content of an https, http or file URL."""
+    """Return the content of an https, http or file URL, or of the newest file below an s3 URL."""
     parts = urlsplit(url)
+    if parts.scheme == "s3":
+        return _fetch_newest(open_store(url))
     if parts.scheme == "file":
         with Path(unquote(parts.path)).open("rb") as file:
             return _read(file)
@@ -128,6 +133,13 @@ def fetch(url: str) -> bytes:
         if response.length:  # `read1` raises no error if the connection ends early
             raise http.client.IncompleteRead(b"", response.length)
         return content
+
+
+def _fetch_newest(store: Store) -> bytes:
+    newest = max(filter(_OF_A_DAY.fullmatch, store.list("")), default=None)
+    if newest is None:
+        raise ValueError("it has no file of a day, such as 2026-11-20.zip")
+    return store.get(newest)
 
 
 def newest_expected_day(now: datetime) -> date:

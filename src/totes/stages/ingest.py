@@ -208,7 +208,7 @@ def _capture_batch(
     if previous is None or _has_altered_tables(previous, snapshot):
         for name, reason in snapshot.catalogue.excluded:
             log.info("%s is left out: %s.", name, reason)
-    with scratch_folder("totes-ingest-") as scratch:
+    with scratch_folder("ingest") as scratch:
         files = BatchFiles(store, scratch, batch, captured_at)
         captured = _capture_tables(
             snapshot,

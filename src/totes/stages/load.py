@@ -224,7 +224,7 @@ def _read_manifests(
 @contextmanager
 def _open_scratch_engine() -> Iterator[tuple["duckdb.DuckDBPyConnection", Path]]:
     """Open DuckDB and a folder for fetched files."""
-    with scratch_folder("totes-load-") as scratch, open_engine(scratch) as engine:
+    with scratch_folder("load") as scratch, open_engine(scratch) as engine:
         yield engine, scratch
 
 

@@ -98,7 +98,7 @@ def _build_other_warehouse(
                 f"{into} already has batches: replay into an empty database. If an interrupted "
                 "replay wrote them, drop the database and create it again."
             )
-    with scratch_folder("totes-replay-") as folder:
+    with scratch_folder("replay") as folder:
         processed = FolderStore(folder)
         for manifest in write_generation(
             ingestion, processed, 1, star.models, last_batch=last_batch, progress=progress

@@ -306,6 +306,14 @@ def run(  # noqa: PLR0913  options of the command
                 reader.wait(LONGEST_WAIT_SECONDS, stop)
 
 
+def log_failure(stage: str, error: Exception, action: str = "") -> str:
+    """Log the failure of a stage, with its traceback if it was not expected; return the message."""
+    is_expected = isinstance(error, TotesError)
+    message = str(error) if is_expected else f"{type(error).__name__}: {error}"
+    log.error("%s failed%s: %s", stage, action, message, exc_info=None if is_expected else error)
+    return message
+
+
 @dataclass
 class StageHealth:
     """The current failures of one stage, and the messages that were sent as alerts."""
@@ -319,11 +327,7 @@ class StageHealth:
     ) -> None:
         """Log a failure, and send an alert if its policy requires one; each message once."""
         self.failures += 1
-        is_expected = isinstance(error, TotesError)
-        message = str(error) if is_expected else f"{type(error).__name__}: {error}"
-        log.error(
-            "%s failed%s: %s", stage, action, message, exc_info=None if is_expected else error
-        )
+        message = log_failure(stage, error, action)
         is_due = self.failures >= find_policy(error).alert_after
         if is_due and message not in self.alerted_messages:
             self.alerted_messages.add(message)
@@ -427,26 +431,36 @@ class _Runner:
 
 def alert_of_step(alert_targets: AlertTargets, result: StepResult) -> None:
     """Log and send an alert if versions may be missing before a batch, or rows are quarantined."""
-    if result.gap:
-        message = (
-            f"Batch {result.batch}: {result.gap}. All tables were scanned: row versions that were "
-            "overwritten or deleted since the previous batch may be missing."
-        )
-        log.warning(message)
+    alert_of_gap(alert_targets, result)
+    if message := log_quarantined(result):
         send_alert(
-            alert_targets, {"stage": result.stage, "batch": result.batch, "message": message}
+            alert_targets,
+            {
+                "stage": result.stage,
+                "batch": result.batch,
+                "message": message,
+                "refused": dict(result.refused),
+            },
         )
-    if not result.refused:
+
+
+def alert_of_gap(alert_targets: AlertTargets, result: StepResult) -> None:
+    """Log and send an alert if versions may be missing before a batch."""
+    if not result.gap:
         return
+    message = (
+        f"Batch {result.batch}: {result.gap}. All tables were scanned: row versions that were "
+        "overwritten or deleted since the previous batch may be missing."
+    )
+    log.warning(message)
+    send_alert(alert_targets, {"stage": result.stage, "batch": result.batch, "message": message})
+
+
+def log_quarantined(result: StepResult) -> str:
+    """Log which rows of a batch are quarantined, and return the message; empty without any."""
+    if not result.refused:
+        return ""
     rows = ", ".join(f"{count} of {table}" for table, count in sorted(result.refused.items()))
     message = f"Batch {result.batch}: rows quarantined: {rows}. See `totes quarantine show`."
     log.warning(message)
-    send_alert(
-        alert_targets,
-        {
-            "stage": result.stage,
-            "batch": result.batch,
-            "message": message,
-            "refused": dict(result.refused),
-        },
-    )
+    return message

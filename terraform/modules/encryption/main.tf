@@ -15,7 +15,7 @@ locals {
   purposes = {
     data    = "data of the lake and the warehouse"
     secrets = "logins of totesys and the warehouse, and the functions' environment"
-    signals = "logs, alarm messages and dead-letter queues"
+    signals = "logs, alarm messages and settings that are no secret"
   }
 
   # IAM policies decide who may use a key. Services without a role need a statement here.
@@ -45,15 +45,6 @@ locals {
         Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
         Resource  = "*"
         Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
-      },
-      {
-        # Without a condition on the source, which EventBridge does not give to KMS: its events would be lost
-        # without an error. The policy of each queue names the rules that may send to it.
-        Sid       = "AllowRules"
-        Effect    = "Allow"
-        Principal = { Service = "events.amazonaws.com" }
-        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
-        Resource  = "*"
       },
       {
         Sid       = "AllowTrail"

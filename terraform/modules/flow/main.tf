@@ -1,5 +1,6 @@
 # The schedules and events that call the stages. Each call is only a hint to process all pending batches:
-# a lost or repeated event has no effect, as each stage also has a schedule.
+# a lost or repeated event has no effect, as each stage also has a schedule. So nothing is retried, and no
+# queue keeps calls that failed.
 
 data "aws_caller_identity" "current" {}
 
@@ -46,13 +47,9 @@ resource "aws_scheduler_schedule" "this" {
     role_arn = aws_iam_role.scheduler.arn
     input    = jsonencode({ source = "totes.schedule", stage = each.key })
 
-    dead_letter_config {
-      arn = aws_sqs_queue.undelivered.arn
-    }
-
     retry_policy {
-      maximum_event_age_in_seconds = max(60, each.value * 60) # then the next call is due
-      maximum_retry_attempts       = 3
+      maximum_event_age_in_seconds = 60
+      maximum_retry_attempts       = 0 # the next call is due soon
     }
   }
 }
@@ -84,18 +81,6 @@ resource "aws_iam_role_policy" "scheduler" {
         Action   = "lambda:InvokeFunction"
         Resource = [for function in values(var.functions) : function.arn]
       },
-      {
-        Sid      = "SendUndeliveredCalls"
-        Effect   = "Allow"
-        Action   = "sqs:SendMessage"
-        Resource = aws_sqs_queue.undelivered.arn
-      },
-      {
-        Sid      = "EncryptUndeliveredCalls"
-        Effect   = "Allow"
-        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
-        Resource = var.key
-      },
     ]
   })
 }
@@ -125,13 +110,9 @@ resource "aws_cloudwatch_event_target" "stage" {
   target_id = each.key
   arn       = var.functions[each.key].arn
 
-  dead_letter_config {
-    arn = aws_sqs_queue.undelivered.arn
-  }
-
   retry_policy {
-    maximum_event_age_in_seconds = 3600
-    maximum_retry_attempts       = 10
+    maximum_event_age_in_seconds = 60
+    maximum_retry_attempts       = 0 # the schedule does its work
   }
 }
 
@@ -144,28 +125,4 @@ resource "aws_lambda_permission" "landed" {
   principal      = "events.amazonaws.com"
   source_arn     = aws_cloudwatch_event_rule.landed[each.key].arn
   source_account = local.account
-}
-
-# -- Undelivered calls
-
-resource "aws_sqs_queue" "undelivered" {
-  name                              = "${var.name}-undelivered"
-  message_retention_seconds         = 14 * 24 * 3600
-  kms_master_key_id                 = var.key
-  kms_data_key_reuse_period_seconds = 3600
-}
-
-resource "aws_sqs_queue_policy" "undelivered" {
-  queue_url = aws_sqs_queue.undelivered.id
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Sid       = "AllowRules"
-      Effect    = "Allow"
-      Principal = { Service = "events.amazonaws.com" }
-      Action    = "sqs:SendMessage"
-      Resource  = aws_sqs_queue.undelivered.arn
-      Condition = { ArnEquals = { "aws:SourceArn" = [for rule in values(aws_cloudwatch_event_rule.landed) : rule.arn] } }
-    }]
-  })
 }

@@ -1,12 +1,3 @@
-output "dead_letter_queue" {
-  description = "Name, URL and ARN of the queue of undelivered calls."
-  value = {
-    name = aws_sqs_queue.undelivered.name
-    url  = aws_sqs_queue.undelivered.url
-    arn  = aws_sqs_queue.undelivered.arn
-  }
-}
-
 output "rules" {
   description = "Name of the rule that calls each stage."
   value       = { for stage, rule in aws_cloudwatch_event_rule.landed : stage => rule.name }

@@ -29,11 +29,6 @@ variable "enabled" {
   default     = true
 }
 
-variable "key" {
-  description = "ARN of the KMS key for undelivered calls."
-  type        = string
-}
-
 variable "boundary" {
   description = "ARN of the permissions boundary of all roles; null for none."
   type        = string

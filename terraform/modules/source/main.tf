@@ -26,13 +26,14 @@ resource "aws_db_parameter_group" "this" {
 locals {
   alarms = {
     retained-log = {
-      text      = "A replication slot of totesys retains much of its write-ahead log: see whether ingest fails, or remove the slot with totes log drop."
+      text      = "A replication slot of totesys retained much of its write-ahead log for half an hour."
       metric    = "OldestReplicationSlotLag" # bytes
       threshold = var.alarm_mb * 1000 * 1000
     }
   }
 }
 
+# Module watch composes a mail from it.
 resource "aws_cloudwatch_metric_alarm" "this" {
   for_each = local.alarms
 
@@ -42,11 +43,13 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   metric_name         = each.value.metric
   dimensions          = { DBInstanceIdentifier = var.instance.identifier }
   statistic           = "Maximum"
-  period              = 300
-  evaluation_periods  = 1
+  period              = 600
+  evaluation_periods  = 3 # so that an ingest that fails has sent its mail before
   comparison_operator = "GreaterThanThreshold"
   threshold           = each.value.threshold
   treat_missing_data  = "notBreaching" # without a slot there is no metric
-  alarm_actions       = [var.alert_topic]
-  ok_actions          = [var.alert_topic]
+
+  lifecycle {
+    create_before_destroy = true # CloudWatch deletes no alarm that a composite one still names
+  }
 }

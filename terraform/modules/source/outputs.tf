@@ -4,6 +4,6 @@ output "parameter_group" {
 }
 
 output "alarms" {
-  description = "ARN of each of its alarms."
-  value       = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => alarm.arn }
+  description = "Name of each of its alarms, which send nothing themselves."
+  value       = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => alarm.alarm_name }
 }

@@ -12,8 +12,3 @@ variable "alarm_mb" {
   description = "Size in MB of the log that a slot retains at which the alarm fires."
   type        = number
 }
-
-variable "alert_topic" {
-  description = "ARN of the SNS topic for alarms."
-  type        = string
-}

@@ -1,65 +1,77 @@
-# Each alarm notifies the topic when it fires and when it ends.
+# The alarms of one stage. They send nothing: module watch composes the mails from them.
+#
+# A period is twice as long as the schedule's, so that each has a call: CloudWatch evaluates each minute the
+# periods before it, and would judge by older ones if some had no data. What has fired lasts until there was
+# nothing for three periods. So failures now and then are one incident, and the warehouse has caught up
+# before it ends.
 
 locals {
   function = { FunctionName = aws_lambda_function.this.function_name }
   own      = { service = var.stage, environment = var.environment_name }
 
-  alarms = {
-    errors = {
-      text       = "The function failed or timed out: see its log."
-      namespace  = "AWS/Lambda"
-      metric     = "Errors"
-      dimensions = local.function
-      statistic  = "Sum"
-      above      = 0
-      periods    = 1
-    }
-    failures = {
-      text       = "The stage failed: the message in its log shows what to do."
-      namespace  = "totes"
-      metric     = "Failures"
-      dimensions = local.own
-      statistic  = "Sum"
-      above      = 0
-      periods    = 1
-    }
-    throttles = {
-      text       = "The account's or the function's concurrency is exhausted for 15 minutes."
-      namespace  = "AWS/Lambda"
-      metric     = "Throttles"
-      dimensions = local.function
-      statistic  = "Sum"
-      above      = 0
-      periods    = 3
-    }
-    duration = {
-      text       = "A call took more than 80 % of its timeout: more is pending than one call can process."
-      namespace  = "AWS/Lambda"
-      metric     = "Duration"
-      dimensions = local.function
-      statistic  = "Maximum"
-      above      = 0.8 * var.timeout_seconds * 1000
-      periods    = 1
-    }
-    memory = {
-      text       = "A call used more than 85 % of its memory: increase the function's memory."
-      namespace  = "totes"
-      metric     = local.memory_metric
-      dimensions = {}
-      statistic  = "Maximum"
-      above      = 0.85 * var.memory_mb
-      periods    = 1
-    }
-    failed-events = {
-      text       = "Events that failed on every retry are in the queue, with the reason."
-      namespace  = "AWS/SQS"
-      metric     = "ApproximateNumberOfMessagesVisible"
-      dimensions = { QueueName = aws_sqs_queue.failed.name }
-      statistic  = "Maximum"
-      above      = 0
-      periods    = 1
-    }
-  }
+  minutes = 2 * max(5, var.every_minutes)
+
+  alarms = merge(
+    {
+      errors = {
+        # Lambda reports a call with the time of its start, when it has ended: at a timeout, 15 minutes
+        # later. Three periods are longer.
+        text       = "A call failed, or was killed for its time or memory."
+        namespace  = "AWS/Lambda"
+        metric     = "Errors"
+        dimensions = local.function
+        statistic  = "Sum"
+        above      = 0
+        points     = 1
+        periods    = 3
+      }
+      throttles = {
+        text       = "Lambda refuses calls: the concurrency of the account or the function is used up."
+        namespace  = "AWS/Lambda"
+        metric     = "Throttles"
+        dimensions = local.function
+        statistic  = "Sum"
+        above      = 0
+        points     = 2
+        periods    = 3
+      }
+      slow = {
+        # Not Lambda's metric: this one has the time of the call's end.
+        text       = "A call took more than 80 % of its timeout."
+        namespace  = "totes"
+        metric     = "DurationSeconds"
+        dimensions = local.own
+        statistic  = "Maximum"
+        above      = 0.8 * var.timeout_seconds
+        points     = 1
+        periods    = 3
+      }
+      memory = {
+        # In two periods: after a kill, errors fires before it, and ends after it.
+        text       = "Calls used more than 85 % of their memory."
+        namespace  = "totes"
+        metric     = local.memory_metric
+        dimensions = {}
+        statistic  = "Maximum"
+        above      = 0.85 * var.memory_mb
+        points     = 2
+        periods    = 2
+      }
+    },
+    {
+      for metric in var.away_metric[*] : "away" => {
+        # A restart is no incident: for a quarter of an hour, or two calls if they are rarer.
+        text       = "The database of this stage is away."
+        namespace  = "totes"
+        metric     = metric
+        dimensions = local.own
+        statistic  = "Minimum" # all calls of a period
+        above      = 0
+        points     = var.every_minutes > 5 ? 1 : 2
+        periods    = 3
+      }
+    },
+  )
 
   # The metric of a metric filter has no dimensions, so its name contains the function.
   memory_metric = "MemoryUsed-${var.environment_name}-${var.stage}"
@@ -87,11 +99,14 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   metric_name         = each.value.metric
   dimensions          = each.value.dimensions
   statistic           = each.value.statistic
-  period              = 300
+  period              = 60 * local.minutes
+  datapoints_to_alarm = each.value.points
   evaluation_periods  = each.value.periods
   comparison_operator = "GreaterThanThreshold"
   threshold           = each.value.above
   treat_missing_data  = "notBreaching"
-  alarm_actions       = [var.alert_topic]
-  ok_actions          = [var.alert_topic]
+
+  lifecycle {
+    create_before_destroy = true # CloudWatch deletes no alarm that a composite one still names
+  }
 }

@@ -1,5 +1,5 @@
 # One stage: a function that processes all pending batches, its role with the permissions that the stage
-# needs, its log, its queue of failed events, and its alarms.
+# needs, its log, and its alarms.
 
 data "aws_partition" "current" {}
 
@@ -59,12 +59,6 @@ resource "aws_iam_role_policy" "this" {
           Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
           Resource = "${aws_cloudwatch_log_group.this.arn}:*"
         },
-        {
-          Sid      = "SendFailedEvents"
-          Effect   = "Allow"
-          Action   = ["sqs:SendMessage"]
-          Resource = aws_sqs_queue.failed.arn
-        },
       ],
       [for on in [var.tracing] : {
         Sid      = "WriteTraces"
@@ -115,7 +109,7 @@ resource "aws_cloudwatch_log_group" "this" {
 
 resource "aws_lambda_function" "this" {
   #checkov:skip=CKV_AWS_115:new accounts have little concurrency to reserve; concurrent calls are harmless, and a variable sets it
-  #checkov:skip=CKV_AWS_116:failed events go to a queue as on-failure destination, which adds the reason
+  #checkov:skip=CKV_AWS_116:a failed event has no effect: the schedule's next call does its work
   #checkov:skip=CKV_AWS_272:the bundle is identified by its digest, in its key and in source_code_hash
   function_name    = local.name
   description      = "totes: ${var.stage}, all pending batches"
@@ -161,23 +155,10 @@ resource "aws_lambda_function" "this" {
   depends_on = [aws_iam_role_policy.this] # else its first call may come before its permissions
 }
 
-# -- Events that failed on every retry
-
-resource "aws_sqs_queue" "failed" {
-  name                              = "${local.name}-failed"
-  message_retention_seconds         = 14 * 24 * 3600
-  kms_master_key_id                 = var.keys.signals
-  kms_data_key_reuse_period_seconds = 3600
-}
+# -- No retries: the schedule's next call processes what is pending
 
 resource "aws_lambda_function_event_invoke_config" "this" {
   function_name                = aws_lambda_function.this.function_name
-  maximum_retry_attempts       = var.retries
-  maximum_event_age_in_seconds = 3600 # the schedule has called it since
-
-  destination_config {
-    on_failure {
-      destination = aws_sqs_queue.failed.arn
-    }
-  }
+  maximum_retry_attempts       = 0
+  maximum_event_age_in_seconds = 300 # of an event that waits for concurrency
 }

@@ -11,23 +11,14 @@ output "role" {
   value       = aws_iam_role.this.arn
 }
 
-output "dead_letter_queue" {
-  description = "Name, URL and ARN of the queue of events that failed on every retry."
-  value = {
-    name = aws_sqs_queue.failed.name
-    url  = aws_sqs_queue.failed.url
-    arn  = aws_sqs_queue.failed.arn
-  }
-}
-
 output "log_group" {
   description = "Name of its log group."
   value       = aws_cloudwatch_log_group.this.name
 }
 
 output "alarms" {
-  description = "ARN of each of its alarms."
-  value       = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => alarm.arn }
+  description = "Name of each of its alarms, which send nothing themselves."
+  value       = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => alarm.alarm_name }
 }
 
 output "policy" {

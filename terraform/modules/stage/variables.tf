@@ -56,7 +56,7 @@ variable "keys" {
 }
 
 variable "alert_topic" {
-  description = "ARN of the SNS topic for alerts and alarms."
+  description = "ARN of the SNS topic for the stage's own messages."
   type        = string
 }
 
@@ -82,10 +82,15 @@ variable "timeout_seconds" {
   default     = 900
 }
 
-variable "retries" {
-  description = "Number of retries of a failed event."
+variable "every_minutes" {
+  description = "Minutes between two scheduled calls."
   type        = number
-  default     = 2
+}
+
+variable "away_metric" {
+  description = "Metric of the stage that is 1 while its database is away; null if it has none."
+  type        = string
+  default     = null
 }
 
 variable "reserved_concurrency" {

@@ -122,27 +122,26 @@ resource "aws_iam_role_policy_attachment" "monitoring" {
   policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"
 }
 
-# -- Alarms
+# -- Alarms, from which module watch composes mails
 
 locals {
   gibibyte = 1024 * 1024 * 1024
 
   alarms = {
     storage = {
-      text       = "Less than a tenth of the initial storage is free: storage grows automatically up to max_storage_gb, then writes fail."
+      # RDS itself adds storage when a tenth is free for five minutes; half an hour is when it does not.
+      text       = "Less than a tenth of the initial storage was free for half an hour."
       metric     = "FreeStorageSpace"
       statistic  = "Minimum"
       comparison = "LessThanThreshold"
       threshold  = 0.1 * var.storage_gb * local.gibibyte
-      periods    = 1
     }
     cpu = {
-      text       = "CPU utilization was above 80 % for 30 minutes."
+      text       = "CPU utilization was above 80 % for half an hour."
       metric     = "CPUUtilization"
       statistic  = "Average"
       comparison = "GreaterThanThreshold"
       threshold  = 80
-      periods    = 6
     }
   }
 }
@@ -150,17 +149,19 @@ locals {
 resource "aws_cloudwatch_metric_alarm" "this" {
   for_each = local.alarms
 
-  alarm_name          = "${var.name}-${each.key}"
+  alarm_name          = "${var.name}-warehouse-${each.key}"
   alarm_description   = each.value.text
   namespace           = "AWS/RDS"
   metric_name         = each.value.metric
   dimensions          = { DBInstanceIdentifier = aws_db_instance.this.identifier }
   statistic           = each.value.statistic
-  period              = 300
-  evaluation_periods  = each.value.periods
+  period              = 600
+  evaluation_periods  = 3
   comparison_operator = each.value.comparison
   threshold           = each.value.threshold
-  treat_missing_data  = "missing" # a stopped instance sends no metrics; the alarm on freshness fires then
-  alarm_actions       = [var.alert_topic]
-  ok_actions          = [var.alert_topic]
+  treat_missing_data  = "ignore" # an instance that is down sends no metrics; load finds it away
+
+  lifecycle {
+    create_before_destroy = true # CloudWatch deletes no alarm that a composite one still names
+  }
 }

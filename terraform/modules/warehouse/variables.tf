@@ -18,11 +18,6 @@ variable "keys" {
   type        = object({ data = string, secrets = string, signals = string })
 }
 
-variable "alert_topic" {
-  description = "ARN of the SNS topic for alarms."
-  type        = string
-}
-
 variable "major_version" {
   description = "Major version of PostgreSQL, 15 or newer."
   type        = string

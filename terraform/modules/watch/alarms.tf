@@ -1,49 +1,93 @@
-# The alarms on the data flow as a whole. Each stage has alarms of its own in its module.
+# The alarms on the data flow as a whole; each stage has its own in its module. They send nothing:
+# mails.tf composes the mails. Load reports all of their metrics but one, with each call. A call that fails
+# or never comes changes no alarm but idle. Periods are twice as long as load's schedule, for the reason in
+# module stage.
 
 locals {
   load = { service = "load", environment = var.environment_name }
 
-  # The deadline is 30 minutes. Load reports the lag on each run, so one metric is enough for an alarm;
-  # a missing metric raises an alarm after the same time.
   alarms = merge(
     {
-      stale = {
-        text       = "The warehouse is more than 30 minutes behind totesys."
+      idle = {
+        text       = "Load was not called for half an hour."
+        namespace  = "AWS/Lambda"
+        metric     = "Invocations"
+        dimensions = { FunctionName = var.functions.load }
+        statistic  = "Sum"
+        comparison = "LessThanThreshold"
+        threshold  = 1
+        minutes    = 10
+        periods    = 3
+        missing    = "breaching"
+      }
+      lag = {
+        # The deadline is 30 minutes. Stages that fail or are away have fired before. After a pause, the
+        # first calls process what is pending before two periods are over.
+        text       = "The warehouse was more than 20 minutes behind totesys for 20 minutes."
         namespace  = "totes"
         metric     = "LagSeconds"
         dimensions = local.load
-        above      = 1800
-        periods    = 1
-        silence    = "ignore"
+        statistic  = "Minimum"
+        comparison = "GreaterThanThreshold"
+        threshold  = 1200
+        minutes    = 10
+        periods    = 2
+        missing    = "ignore"
       }
-      silent = {
-        text       = "Load has not reported the warehouse's lag for 30 minutes: it does not run."
-        namespace  = "totes"
-        metric     = "LagSeconds"
-        dimensions = local.load
-        above      = 1800
-        periods    = 6
-        silence    = "breaching"
-      }
-      quarantine = {
-        text       = "Rows are in quarantine: `totes quarantine show` lists them with their reasons."
+      quarantined = {
+        text       = "Rows are in quarantine."
         namespace  = "totes"
         metric     = "QuarantinedRows"
         dimensions = local.load
-        above      = 0
+        statistic  = "Maximum"
+        comparison = "GreaterThanThreshold"
+        threshold  = 0
+        minutes    = 10
         periods    = 1
-        silence    = "ignore"
+        missing    = "ignore"
+      }
+      differs = {
+        text       = "The last verify found a difference."
+        namespace  = "totes"
+        metric     = "VerifyDiffers"
+        dimensions = local.load
+        statistic  = "Maximum"
+        comparison = "GreaterThanThreshold"
+        threshold  = 0
+        minutes    = 10
+        periods    = 1
+        missing    = "ignore"
       }
     },
     {
-      for queue, name in var.queues : "${queue}-not-empty" => {
-        text       = "Undelivered calls are in the queue ${name}."
-        namespace  = "AWS/SQS"
-        metric     = "ApproximateNumberOfMessagesVisible"
-        dimensions = { QueueName = name }
-        above      = 0
+      for on in [var.rates_enabled] : "rates" => {
+        # The rates in the warehouse, so it does not matter why there are no newer ones. They are up to five
+        # days old at Easter, until the afternoon. A new deployment has the package's until the first fetch
+        # of the day, so more than a day of old rates is needed, too.
+        text       = "The newest exchange rates were more than four days old for one day and a half."
+        namespace  = "totes"
+        metric     = "RatesAgeDays"
+        dimensions = local.load
+        statistic  = "Minimum"
+        comparison = "GreaterThanThreshold"
+        threshold  = 4
+        minutes    = 12 * 60
+        periods    = 3
+        missing    = "ignore"
+      } if on
+    },
+    {
+      for at in var.verify_at[*] : "unverified" => {
+        text       = "The warehouse was not compared with totesys for 36 hours."
+        namespace  = "totes"
+        metric     = "HoursSinceVerify"
+        dimensions = local.load
+        statistic  = "Minimum"
+        comparison = "GreaterThanThreshold"
+        threshold  = 36
+        minutes    = 10
         periods    = 1
-        silence    = "notBreaching"
+        missing    = "ignore"
       }
     },
   )
@@ -52,17 +96,19 @@ locals {
 resource "aws_cloudwatch_metric_alarm" "this" {
   for_each = local.alarms
 
-  alarm_name          = "${var.name}-${each.key}"
+  alarm_name          = "${var.name}-flow-${each.key}"
   alarm_description   = each.value.text
   namespace           = each.value.namespace
   metric_name         = each.value.metric
   dimensions          = each.value.dimensions
-  statistic           = "Maximum"
-  period              = 300
+  statistic           = each.value.statistic
+  period              = 60 * each.value.minutes
   evaluation_periods  = each.value.periods
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = each.value.above
-  treat_missing_data  = each.value.silence
-  alarm_actions       = [aws_sns_topic.alerts.arn]
-  ok_actions          = [aws_sns_topic.alerts.arn]
+  comparison_operator = each.value.comparison
+  threshold           = each.value.threshold
+  treat_missing_data  = each.value.missing
+
+  lifecycle {
+    create_before_destroy = true # CloudWatch deletes no alarm that a composite one still names
+  }
 }

@@ -1,19 +1,56 @@
-# The CloudWatch dashboard: lag, amounts, durations and failures.
+# The CloudWatch dashboard: the mails' alarms, lag, amounts, durations, failures, and the ages that alarms
+# watch.
 
 data "aws_region" "current" {}
 
 locals {
   stages = ["ingest", "transform", "load"]
 
-  # Title, metric and statistic of each graph with one line per stage.
-  graphs = [
-    { title = "Rows", metric = "Rows", stat = "Sum" },
-    { title = "Batches", metric = "Batches", stat = "Sum" },
-    { title = "Bytes", metric = "Bytes", stat = "Sum" },
-    { title = "Seconds per call", metric = "DurationSeconds", stat = "Maximum" },
-    { title = "Failures", metric = "Failures", stat = "Sum" },
-    { title = "Lag in seconds", metric = "LagSeconds", stat = "Maximum" },
-  ]
+  # The metrics of each graph, and their statistic. AWS/Scheduler counts the calls that a schedule could not
+  # make, for example for a missing right.
+  graphs = concat(
+    [
+      for graph in [
+        { title = "Rows", metric = "Rows", stat = "Sum" },
+        { title = "Batches", metric = "Batches", stat = "Sum" },
+        { title = "Bytes", metric = "Bytes", stat = "Sum" },
+        { title = "Seconds per call", metric = "DurationSeconds", stat = "Maximum" },
+        { title = "Lag in seconds", metric = "LagSeconds", stat = "Maximum" },
+        ] : merge(graph, {
+          metrics = [for stage in local.stages : ["totes", graph.metric, "service", stage, "environment", var.environment_name]]
+      })
+    ],
+    [
+      for graph in [
+        { title = "Failed calls", metric = "Errors", stat = "Sum" },
+        { title = "Calls", metric = "Invocations", stat = "Sum" },
+        { title = "Refused calls", metric = "Throttles", stat = "Sum" },
+        ] : merge(graph, {
+          metrics = [for stage in local.stages : ["AWS/Lambda", graph.metric, "FunctionName", var.functions[stage]]]
+      })
+    ],
+    [
+      {
+        title = "Databases that are away", stat = "Maximum"
+        metrics = [
+          ["totes", "SourceAway", "service", "ingest", "environment", var.environment_name],
+          ["totes", "WarehouseAway", "service", "load", "environment", var.environment_name],
+        ]
+      },
+      {
+        title   = "Schedules that can't call", stat = "Sum"
+        metrics = [["AWS/Scheduler", "TargetErrorCount", "ScheduleGroup", var.name]]
+      },
+      {
+        title   = "Hours since the last verify", stat = "Maximum"
+        metrics = [["totes", "HoursSinceVerify", "service", "load", "environment", var.environment_name]]
+      },
+      {
+        title   = "Age of the exchange rates in days", stat = "Maximum"
+        metrics = [["totes", "RatesAgeDays", "service", "load", "environment", var.environment_name]]
+      },
+    ],
+  )
 
   dashboard = {
     widgets = concat(
@@ -21,8 +58,8 @@ locals {
         {
           type = "alarm", x = 0, y = 0, width = 24, height = 4
           properties = {
-            title  = "Alarms"
-            alarms = concat([for alarm in values(aws_cloudwatch_metric_alarm.this) : alarm.arn], var.alarms)
+            title  = "Alarms that send mails"
+            alarms = [for alarm in values(aws_cloudwatch_composite_alarm.mail) : alarm.arn]
           }
         },
         {
@@ -55,7 +92,7 @@ locals {
             region  = data.aws_region.current.name
             stat    = graph.stat
             period  = 300
-            metrics = [for stage in local.stages : ["totes", graph.metric, "service", stage, "environment", var.environment_name]]
+            metrics = graph.metrics
           }
         }
       ],

@@ -3,9 +3,9 @@ output "topic" {
   value       = aws_sns_topic.alerts.arn
 }
 
-output "alarms" {
-  description = "ARN of each alarm on the data flow as a whole."
-  value       = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => alarm.arn }
+output "mails" {
+  description = "Name of each alarm that sends a mail."
+  value       = { for name, alarm in aws_cloudwatch_composite_alarm.mail : name => alarm.alarm_name }
 }
 
 output "dashboard" {

@@ -18,12 +18,37 @@ variable "key" {
   type        = string
 }
 
-variable "queues" {
-  description = "Names of the queues that must be empty, by the name of their alarm."
+variable "flow_enabled" {
+  description = "Whether schedules and events call the stages; if not, alarms that depend on it send nothing."
+  type        = bool
+}
+
+variable "functions" {
+  description = "Name of each stage's function."
   type        = map(string)
 }
 
-variable "alarms" {
-  description = "ARNs of other modules' alarms, for the dashboard."
-  type        = list(string)
+variable "stage_alarms" {
+  description = "Names of each stage's alarms, by stage and alarm."
+  type        = map(map(string))
+}
+
+variable "warehouse_alarms" {
+  description = "Names of the warehouse's alarms `storage` and `cpu`; empty without a warehouse of ours."
+  type        = map(string)
+}
+
+variable "source_alarms" {
+  description = "Names of the alarms on totesys, by the name of their mail."
+  type        = map(string)
+}
+
+variable "rates_enabled" {
+  description = "Whether exchange rates are fetched."
+  type        = bool
+}
+
+variable "verify_at" {
+  description = "When the warehouse is compared with totesys; null for never."
+  type        = string
 }

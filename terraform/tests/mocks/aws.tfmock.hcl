@@ -57,12 +57,6 @@ mock_resource "aws_sns_topic" {
   }
 }
 
-mock_resource "aws_sqs_queue" {
-  defaults = {
-    arn = "arn:aws:sqs:eu-west-2:111122223333:mock"
-  }
-}
-
 mock_resource "aws_lambda_function" {
   defaults = {
     arn = "arn:aws:lambda:eu-west-2:111122223333:function:mock"
@@ -76,6 +70,12 @@ mock_resource "aws_cloudwatch_event_rule" {
 }
 
 mock_resource "aws_cloudwatch_metric_alarm" {
+  defaults = {
+    arn = "arn:aws:cloudwatch:eu-west-2:111122223333:alarm:mock"
+  }
+}
+
+mock_resource "aws_cloudwatch_composite_alarm" {
   defaults = {
     arn = "arn:aws:cloudwatch:eu-west-2:111122223333:alarm:mock"
   }

@@ -15,7 +15,6 @@ POLICIES = {
         "aws_kms_key": 32_768,
         "aws_s3_bucket_policy": 20_480,
         "aws_sns_topic_policy": 30_720,
-        "aws_sqs_queue_policy": 8_192,
         "aws_vpc_endpoint": 20_480,
     },
     "assume_role_policy": {"aws_iam_role": 2_048},

@@ -1,5 +1,6 @@
 """Each role, service and person may make the calls of calls.toml, and must not make others."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from iam_evaluator import Call, Principal, decide
 from planned import ACCOUNT, ENVIRONMENT, OTHER_ENVIRONMENT, REGION, Planned
 from planned_rights import PlannedRights
+from terraform_cli import ROOT
 
 FILE = Path(__file__).with_name("calls.toml")
 
@@ -95,3 +97,14 @@ def test_endpoints_lead_to_this_account_only(rights: PlannedRights, word: str) -
         policy = rights.endpoints[one.action.partition(":")[0]]
         decision = decide(anybody, Call(one.action, one.resource, context), policy)
         assert decision.allowed is (word == "must"), text
+
+
+def test_the_state_is_encrypted_with_the_key_that_bootstrap_makes(planned: Planned) -> None:
+    backend = (ROOT / "terraform" / "backend.tf").read_text(encoding="utf-8")
+    [key] = re.findall(r'^\s+kms_key_id\s+= "(.+)"$', backend, re.MULTILINE)
+    made = {
+        resource.values["name"]
+        for resource in planned.resources
+        if resource.address.startswith("bootstrap.") and resource.type == "aws_kms_alias"
+    }
+    assert key in made

@@ -78,7 +78,7 @@ def write_generation(  # noqa: PLR0913  a replay selects generation, models and 
         return
     from totes.stages.transform.build import BuildContext
 
-    with scratch_folder("totes-") as scratch, open_engine(scratch) as engine:
+    with scratch_folder("transform") as scratch, open_engine(scratch) as engine:
         context = BuildContext(ingestion, processed, generation, models, engine, scratch)
         for batch in takewhile(is_pending, count(newest + 1)):
             manifest = _build_batch(context, batch, previous, progress)

@@ -1,0 +1,61 @@
+"""The handler of the function that fetches the ECB's exchange rates into the ingestion store.
+
+Ingest's network has no route to the internet; it reads the newest of these files. This function has
+no login and no network of the platform, and may only create objects below `rates/`.
+"""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from totes.config.settings import Settings, load_settings
+from totes.errors import LakeUnavailable, UsageError
+from totes.lake import open_store
+from totes.rates import READ_AFTER, host_name
+from totes.rates.ecb import READ_ERRORS, fetch, parse
+
+FOLDER = "rates"
+"""The prefix of the files, `rates/YYYY-MM-DD.zip`: the newest day with rates in the file."""
+
+logger = Logger(service="rates")
+
+
+def handler(event: object, context: object) -> dict[str, Any]:  # noqa: ARG001  only a hint
+    """Store the file under its newest day, unless that has one.
+
+    If the ECB is away or its file damaged, the next call tries again. Load reports the age of the
+    rates in the warehouse, for an alarm.
+    """
+    settings = load_settings()
+    today = datetime.now(UTC).date()
+    try:
+        day, content = _read(settings, today)
+    except READ_ERRORS as error:
+        logger.warning("The exchange rates can't be read: %s. The next call tries again.", error)
+        return {"day": None}
+    _store(settings, day, content)
+    logger.info("The newest exchange rates are those of %s.", day)
+    return {"day": str(day)}
+
+
+def _read(settings: Settings, today: date) -> tuple[date, bytes]:
+    """Return the newest day and the file, which ingest can read; one of READ_ERRORS otherwise."""
+    if settings.rates_url is None:
+        raise UsageError("TOTES_RATES_URL is not set: set it to the URL of eurofxref-hist.zip.")
+    content = fetch(settings.rates_url)
+    day = max(parse(content, host_name(settings.rates_url), READ_AFTER), default=None)
+    if day is None:
+        raise ValueError(f"the file has no day after {READ_AFTER}")
+    if day > today:
+        # It would remain the newest file for ever: nobody can replace or remove it.
+        raise ValueError(f"the file has rates of {day}, which is in the future")
+    return day, content
+
+
+def _store(settings: Settings, day: date, content: bytes) -> None:
+    """Create the day's file, unless there is one: the first remains."""
+    try:
+        open_store(settings.ingestion).create(f"{FOLDER}/{day}.zip", content)
+    except LakeUnavailable:  # it exists; this function may not read it to compare
+        logger.info("The file of %s exists.", day)

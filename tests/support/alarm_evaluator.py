@@ -1,0 +1,254 @@
+"""What CloudWatch does with metrics: states of alarms, and the mails that they send.
+
+It follows the user guide's "Configuring how CloudWatch alarms treat missing data" and "Suppressing
+composite alarm actions". Where that leaves a choice, it takes the one with more mails.
+"""
+
+import re
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+_STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "Sum": sum,
+    "Minimum": min,
+    "Maximum": max,
+    "Average": lambda values: sum(values) / len(values),
+}
+
+
+class Series(NamedTuple):
+    """What identifies a metric."""
+
+    namespace: str
+    name: str
+    dimensions: frozenset[tuple[str, str]]
+
+
+class _Point(NamedTuple):
+    at: float
+    seen_at: float
+    value: float
+
+
+class Metrics:
+    """Values of metrics, in minutes since some moment."""
+
+    def __init__(self) -> None:
+        self._points: defaultdict[Series, list[_Point]] = defaultdict(list)
+
+    def add(self, series: Series, at: float, value: float, seen_at: float | None = None) -> None:
+        """Add a value of the minute `at`, which CloudWatch has from `seen_at` on."""
+        self._points[series].append(_Point(at, at + 1 if seen_at is None else seen_at, value))
+
+    def sort(self) -> None:
+        """Bring the values in order, after the last `add`."""
+        for points in self._points.values():
+            points.sort()
+
+    def values(self, series: Series, since: float, until: float, now: float) -> list[float]:
+        """Return the values from `since` to before `until` that CloudWatch has by now."""
+        points = self._points.get(series, [])
+        first, last = bisect_left(points, (since,)), bisect_left(points, (until,))
+        return [point.value for point in points[first:last] if point.seen_at <= now]
+
+
+@dataclass(frozen=True)
+class MetricAlarm:
+    """An alarm on a metric, with its planned attributes."""
+
+    series: Series
+    statistic: str
+    comparison: str
+    threshold: float
+    minutes: float
+    periods: int
+    points: int
+    missing: str
+
+    @classmethod
+    def planned(cls, values: Mapping[str, Any]) -> "MetricAlarm":
+        """Return the alarm with these attributes of Terraform's resource."""
+        dimensions = frozenset((values["dimensions"] or {}).items())
+        return cls(
+            Series(values["namespace"], values["metric_name"], dimensions),
+            values["statistic"],
+            values["comparison_operator"],
+            values["threshold"],
+            values["period"] / 60,
+            values["evaluation_periods"],
+            values["datapoints_to_alarm"] or values["evaluation_periods"],
+            values["treat_missing_data"],
+        )
+
+    def evaluate(self, metrics: Metrics, now: float, state: str, extra_periods: int) -> str:
+        """Return the state at `now`, after `state`."""
+        breaching = [
+            self._is_breaching(metrics.values(self.series, end - self.minutes, end, now))
+            for end in (
+                now - number * self.minutes for number in range(self.periods + extra_periods)
+            )
+        ]
+        return next_state(breaching, self.periods, self.points, self.missing, state)
+
+    def _is_breaching(self, values: Sequence[float]) -> bool | None:
+        if not values:
+            return None
+        value = _STATISTICS[self.statistic](values)
+        match self.comparison:
+            case "GreaterThanThreshold":
+                return value > self.threshold
+            case "LessThanThreshold":
+                return value < self.threshold
+        raise ValueError(self.comparison)
+
+
+def next_state(
+    breaching: Sequence[bool | None], periods: int, points: int, missing: str, state: str
+) -> str:
+    """Return the state of an alarm from its data points, the newest first; None is missing."""
+    real = [point for point in breaching if point is not None]
+    if len(real) >= periods:
+        return "ALARM" if sum(real[:periods]) >= points else "OK"
+    match missing:
+        case "breaching":
+            is_alarm = sum(real) + periods - len(real) >= points
+            return "ALARM" if is_alarm else "OK"
+        case "notBreaching":
+            return "ALARM" if sum(real) >= points else "OK"
+        case "ignore":
+            if sum(real) >= points:
+                return "ALARM"
+            return "OK" if False in real else state
+    raise ValueError(missing)
+
+
+class Mail(NamedTuple):
+    """A notification of an alarm that has reached a state."""
+
+    minute: float
+    alarm: str
+    state: str
+
+
+@dataclass
+class CompositeAlarm:
+    """A composite alarm, with its planned attributes, and its state."""
+
+    name: str
+    rule: str
+    sends: bool
+    suppressor: str | None
+    wait_minutes: float
+    extension_minutes: float
+    state: str = "INSUFFICIENT_DATA"
+    _is_suppressed: bool = False
+    _is_owed: bool = False
+    """Whether the state has changed since the last action."""
+    _acts_at: float = field(default=0.0)
+
+    @classmethod
+    def planned(cls, values: Mapping[str, Any]) -> "CompositeAlarm":
+        """Return the alarm with these attributes of Terraform's resource."""
+        [suppressor] = values["actions_suppressor"] or [{}]
+        return cls(
+            values["alarm_name"],
+            values["alarm_rule"],
+            "alarm_actions" not in values,  # that is: known after an apply, as the topic is
+            suppressor.get("alarm"),
+            suppressor.get("wait_period", 0) / 60,
+            suppressor.get("extension_period", 0) / 60,
+        )
+
+    def evaluate(self, states: Mapping[str, str], now: float) -> Iterator[Mail]:
+        """Take over the states of the other alarms; yield the mail, if it sends one now."""
+        state = "ALARM" if holds(self.rule, states) else "OK"
+        has_changed, self.state = state != self.state, state
+        was_suppressed = self._is_suppressed
+        self._is_suppressed = states.get(self.suppressor or "") == "ALARM"
+        self._is_owed |= has_changed
+        if was_suppressed and not self._is_suppressed:
+            self._acts_at = now + self.extension_minutes
+        if has_changed:  # also ends an extension
+            self._acts_at = now + self.wait_minutes
+        if self._is_owed and not self._is_suppressed and now >= self._acts_at:
+            self._is_owed = False
+            if self.sends:
+                yield Mail(now, self.name, state)
+
+
+def holds(rule: str, states: Mapping[str, str]) -> bool:
+    """Return whether the rule of a composite alarm is true."""
+    tokens = re.findall(r'ALARM\("[^"]+"\)|AND|OR|NOT|TRUE|FALSE|[()]|\S', rule)
+    value, rest = _either(tokens, states)
+    if rest:
+        raise ValueError(f"{rule!r} ends with {rest}")
+    return value
+
+
+def _either(tokens: list[str], states: Mapping[str, str]) -> tuple[bool, list[str]]:
+    value, tokens = _both(tokens, states)
+    while tokens[:1] == ["OR"]:
+        other, tokens = _both(tokens[1:], states)
+        value |= other
+    return value, tokens
+
+
+def _both(tokens: list[str], states: Mapping[str, str]) -> tuple[bool, list[str]]:
+    value, tokens = _term(tokens, states)
+    while tokens[:1] == ["AND"]:
+        other, tokens = _term(tokens[1:], states)
+        value &= other
+    return value, tokens
+
+
+def _term(tokens: list[str], states: Mapping[str, str]) -> tuple[bool, list[str]]:
+    token, *rest = tokens
+    if token == "NOT":
+        value, rest = _term(rest, states)
+        return not value, rest
+    if token == "(":
+        value, rest = _either(rest, states)
+        if rest[0] != ")":
+            raise ValueError(f"{rest} does not begin with )")
+        return value, rest[1:]
+    if token in {"TRUE", "FALSE"}:
+        return token == "TRUE", rest
+    return states[token.removeprefix('ALARM("').removesuffix('")')] == "ALARM", rest
+
+
+def mails(
+    planned: Iterable[tuple[str, Mapping[str, Any]]],
+    metrics: Metrics,
+    minutes: Iterable[float],
+    rules: Callable[[float], Mapping[str, str]] = lambda _: {},
+    *,
+    extra_periods: int = 2,
+) -> list[Mail]:
+    """Return the mails of all alarms; they are evaluated at each of the minutes.
+
+    `planned` are types and attributes of Terraform's resources. `rules` returns rules that differ
+    from the planned ones at some minute, by the name of the alarm. `extra_periods` before those to
+    evaluate are looked at where data are missing: two in the guide's examples, else not documented.
+    """
+    metric_alarms, composites = {}, []
+    for kind, values in planned:
+        if kind == "aws_cloudwatch_metric_alarm":
+            metric_alarms[values["alarm_name"]] = MetricAlarm.planned(values)
+        elif kind == "aws_cloudwatch_composite_alarm":
+            composites.append(CompositeAlarm.planned(values))
+    composites.sort(key=lambda alarm: alarm.suppressor is not None)  # suppressors first
+    metrics.sort()
+    states = dict.fromkeys(metric_alarms, "INSUFFICIENT_DATA")
+    sent: list[Mail] = []
+    for now in minutes:
+        changed_rules = rules(now)
+        for name, alarm in metric_alarms.items():
+            states[name] = alarm.evaluate(metrics, now, states[name], extra_periods)
+        for composite in composites:
+            composite.rule = changed_rules.get(composite.name, composite.rule)
+            sent += composite.evaluate(states, now)
+            states[composite.name] = composite.state
+    return sent
