@@ -45,6 +45,9 @@ locals {
     load      = var.load_every_minutes
   }
 
+  # Of the dashboard's sign-in; Cognito itself gives the load balancer the one of its client.
+  has_client_secret = try(var.dashboard.sign_in.oidc, null) != null
+
   # Settings and permissions of each stage. The rest of their configuration is the same.
   stages = {
     ingest = {
@@ -101,6 +104,7 @@ module "network" {
   source_port       = var.source_port
   source_vpc        = var.source_vpc
   tasks             = var.task_enabled
+  dashboard         = var.dashboard != null
   warehouse_clients = var.warehouse_clients
   log_days          = var.log_days
   key               = module.encryption.keys.signals
@@ -119,8 +123,21 @@ module "lake" {
   )
   infrequent_after_days  = var.infrequent_after_days
   archive_after_days     = var.archive_after_days
+  object_lock            = var.object_lock
   break_glass_principals = var.break_glass_principals
   force_destroy          = var.force_destroy
+}
+
+module "trail" {
+  source = "./modules/trail"
+  count  = var.trail_enabled ? 1 : 0
+
+  name          = local.name
+  buckets       = [for store in ["ingestion", "processed", "artefacts"] : module.lake.arns[store]]
+  key           = module.encryption.keys.signals
+  access_logs   = module.lake.buckets.logs
+  log_days      = var.log_days
+  force_destroy = var.force_destroy
 }
 
 module "secrets" {
@@ -129,11 +146,14 @@ module "secrets" {
   name                 = local.name
   key                  = module.encryption.keys.secrets
   recovery_window_days = var.secret_recovery_days
-  secrets = {
-    source    = "totesys, as a read-only role"
-    warehouse = "the warehouse, as the role that loads it"
-    reader    = "the warehouse, as a read-only role for dashboards"
-  }
+  secrets = merge(
+    {
+      source    = "totesys, as a read-only role"
+      warehouse = "the warehouse, as the role that loads it"
+      reader    = "the warehouse, as a read-only role for dashboards"
+    },
+    local.has_client_secret ? { dashboard = "the dashboard at the provider where its users sign in" } : {},
+  )
 }
 
 module "source" {
@@ -281,6 +301,35 @@ module "task" {
     warehouse_secret = module.secrets.arns.warehouse
     reader_secret    = module.secrets.arns.reader
   }])
+}
+
+module "dashboard" {
+  source   = "./modules/dashboard"
+  for_each = { for dashboard in var.dashboard[*] : "dashboard" => dashboard }
+
+  boundary            = local.boundary
+  name                = local.name
+  domain              = each.value.domain
+  certificate_arn     = each.value.certificate_arn
+  clients             = each.value.clients
+  sign_in             = each.value.sign_in
+  settings            = each.value.settings
+  tasks               = each.value.tasks
+  cpu                 = each.value.cpu
+  memory_mb           = each.value.memory_mb
+  deletion_protection = each.value.deletion_protection
+  vpc                 = module.network.vpc
+  subnets             = module.network.subnets
+  public_subnets      = module.network.public_subnets
+  security_group      = module.network.dashboard_security_group
+  cluster             = module.task[0].cluster
+  image               = module.task[0].image
+  execution_role      = module.task[0].roles.execution
+  log_group           = module.task[0].log_group
+  login_secret        = module.secrets.arns.reader
+  keys                = module.encryption.keys
+  access_logs         = module.lake.buckets.logs
+  log_days            = var.log_days
 }
 
 module "flow" {

@@ -68,6 +68,15 @@ output "dashboard_url" {
   value       = "https://${var.region}.console.aws.amazon.com/cloudwatch/home?region=${var.region}#dashboards/dashboard/${module.watch.dashboard}"
 }
 
+output "dashboard" {
+  description = "The dashboard: what its domain must point to, the listener at which users sign in, and the secret with the client secret of OpenID Connect; null without dashboard."
+  value = one([for made in module.dashboard : {
+    address       = made.address
+    listener      = made.listener
+    client_secret = lookup(module.secrets.arns, "dashboard", null)
+  }])
+}
+
 output "athena_workgroup" {
   description = "Athena workgroup for queries on the lake."
   value       = module.catalogue.workgroup
@@ -76,6 +85,11 @@ output "athena_workgroup" {
 output "artefacts_bucket" {
   description = "Bucket of the functions' bundles."
   value       = module.lake.buckets.artefacts
+}
+
+output "trail_bucket" {
+  description = "Bucket of CloudTrail's files about the objects of the lake; null without trail_enabled."
+  value       = one(module.trail[*].bucket)
 }
 
 output "keys" {

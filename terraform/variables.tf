@@ -24,6 +24,17 @@ variable "alarm_email" {
   }
 }
 
+variable "monthly_budget_usd" {
+  description = "Monthly costs of the account in US dollars: alarm_email gets a message at 80 % of it, and when a month is forecast to exceed it; null for none."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.monthly_budget_usd == null ? true : var.monthly_budget_usd > 0
+    error_message = "Use a positive number of US dollars."
+  }
+}
+
 variable "bundle" {
   description = "Path of the functions' zip, which `make bundle` builds."
   type        = string
@@ -430,6 +441,63 @@ variable "verify_at" {
   }
 }
 
+# -- Dashboard
+
+variable "dashboard" {
+  description = "The dashboard behind a load balancer: its domain and the ARN of its certificate in ACM; the CIDR blocks from which users open it; where they sign in; settings TOTES_DASHBOARD_…; number, processor and memory of its tasks. null for none."
+  type = object({
+    domain          = string
+    certificate_arn = string
+    clients         = optional(list(string), [])
+    sign_in = object({
+      cognito = optional(object({ user_pool_arn = string, client_id = string, domain = string }))
+      oidc = optional(object({
+        issuer                 = string
+        authorization_endpoint = string
+        token_endpoint         = string
+        user_info_endpoint     = string
+        client_id              = string
+      }))
+    })
+    settings            = optional(map(string), {})
+    tasks               = optional(number, 2)
+    cpu                 = optional(number, 512)
+    memory_mb           = optional(number, 2048)
+    deletion_protection = optional(bool, true)
+  })
+  default = null
+
+  validation {
+    condition     = var.dashboard == null ? true : can(regex("^([a-z0-9-]+\\.)+[a-z]+$", var.dashboard.domain)) && can(regex("^arn:[^:]+:acm:${var.region}:", var.dashboard.certificate_arn))
+    error_message = "Use a domain in lower-case letters, and a certificate of ACM in the region of the platform."
+  }
+
+  validation {
+    condition     = var.dashboard == null ? true : (var.dashboard.sign_in.cognito == null) != (var.dashboard.sign_in.oidc == null)
+    error_message = "Use one kind of sign-in, cognito or oidc."
+  }
+
+  validation {
+    condition     = var.dashboard == null ? true : alltrue([for cidr in var.dashboard.clients : can(cidrhost(cidr, 0))])
+    error_message = "Use CIDR blocks a.b.c.d/n as clients; 0.0.0.0/0 for all."
+  }
+
+  validation {
+    condition     = var.dashboard == null ? true : alltrue([for name in keys(var.dashboard.settings) : can(regex("^TOTES_DASHBOARD_(COMPANY|CURRENCY|FISCAL_YEAR|MEMORY|TIME_ZONE)$", name))])
+    error_message = "Use the settings TOTES_DASHBOARD_COMPANY, _CURRENCY, _FISCAL_YEAR, _MEMORY and _TIME_ZONE."
+  }
+
+  validation {
+    condition     = var.dashboard == null ? true : var.dashboard.tasks >= 1 && contains([512, 1024, 2048, 4096], var.dashboard.cpu) && var.dashboard.memory_mb % 1024 == 0 && var.dashboard.memory_mb >= 2 * var.dashboard.cpu && var.dashboard.memory_mb <= 8 * var.dashboard.cpu
+    error_message = "Use at least one task, 512, 1024, 2048 or 4096 for the processor, and two to eight times as many MB of memory, in steps of 1024."
+  }
+
+  validation {
+    condition     = var.dashboard == null ? true : var.task_enabled && tonumber(split("/", var.network_cidr)[1]) <= 23
+    error_message = "The dashboard needs task_enabled, and a network_cidr of at least /23, as a load balancer needs subnets of at least /27."
+  }
+}
+
 # -- Functions, in general
 
 variable "reserved_concurrency" {
@@ -487,6 +555,23 @@ variable "archive_after_days" {
   validation {
     condition     = var.archive_after_days >= var.infrequent_after_days + 30
     error_message = "Use at least 30 days more than infrequent_after_days."
+  }
+}
+
+variable "trail_enabled" {
+  description = "Whether CloudTrail records who read, created or deleted an object of the lake."
+  type        = bool
+  default     = true
+}
+
+variable "object_lock" {
+  description = "Days for which S3 itself keeps each version of an object of the two stores; in mode GOVERNANCE the break-glass role can delete it before, in mode COMPLIANCE nobody can; null for none."
+  type        = object({ mode = optional(string, "GOVERNANCE"), days = number })
+  default     = null
+
+  validation {
+    condition     = var.object_lock == null ? true : contains(["GOVERNANCE", "COMPLIANCE"], var.object_lock.mode) && var.object_lock.days >= 1 && var.object_lock.days <= 36500 && floor(var.object_lock.days) == var.object_lock.days
+    error_message = "Use the mode GOVERNANCE or COMPLIANCE, and 1 to 36500 days."
   }
 }
 

@@ -20,6 +20,7 @@ resource "aws_iam_policy" "boundary" {
           "ecr:GetDownloadUrlForLayer",
           "ecs:RunTask",
           "s3:AbortMultipartUpload",
+          "s3:BypassGovernanceRetention",
           "s3:DeleteObject",
           "s3:DeleteObjectVersion",
           "s3:GetBucketLocation",

@@ -5,6 +5,11 @@ mock_provider "aws" {
   override_during = plan
 }
 
+mock_provider "aws" {
+  alias  = "applied"
+  source = "./tests/mocks"
+}
+
 run "a_bucket" {
   command = plan
 
@@ -19,7 +24,13 @@ run "a_bucket" {
     log_to          = { bucket = "totes-test-logs", prefix = "store/" }
     cheaper_storage = { infrequent_after_days = 60, archive_after_days = 180 }
     noncurrent_days = 90
+    object_lock     = { mode = "GOVERNANCE", days = 30 }
     force_destroy   = false
+  }
+
+  assert {
+    condition     = [for lock in aws_s3_bucket_object_lock_configuration.this[0].rule[0].default_retention : "${lock.mode} ${lock.days}"] == ["GOVERNANCE 30"]
+    error_message = "Objects must be locked."
   }
 
   assert {
@@ -144,8 +155,44 @@ run "the_stores" {
   }
 
   assert {
+    condition     = alltrue([for store in module.store : !store.locked])
+    error_message = "Without object_lock, nothing must be locked."
+  }
+
+  assert {
     condition     = jsondecode(aws_iam_role.break_glass.assume_role_policy).Statement[0].Condition.Bool["aws:MultiFactorAuthPresent"] == "true"
     error_message = "The break-glass role must require a second factor."
+  }
+}
+
+run "locked_stores" {
+  command = apply # the stores have ARNs only then
+
+  providers = {
+    aws = aws.applied
+  }
+
+  module {
+    source = "./modules/lake"
+  }
+
+  variables {
+    name        = "totes-test"
+    key         = "arn:aws:kms:eu-west-2:111122223333:key/data"
+    stage_roles = { ingest = "arn:aws:iam::111122223333:role/ingest" }
+    object_lock = { mode = "GOVERNANCE", days = 30 }
+  }
+
+  assert {
+    condition     = alltrue([for store in module.store : store.locked]) && !module.artefacts.locked && !module.logs.locked
+    error_message = "Exactly the two stores must be locked: S3 can't write access logs to a locked bucket."
+  }
+
+  assert {
+    condition = anytrue([for statement in jsondecode(aws_iam_role_policy.break_glass.policy).Statement :
+      contains(statement.Action, "s3:BypassGovernanceRetention") && statement.Resource == [for store in values(module.store) : "${store.arn}/*"]
+    ])
+    error_message = "The break-glass role must be able to delete locked versions."
   }
 }
 

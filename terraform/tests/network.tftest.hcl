@@ -79,6 +79,36 @@ run "without_source" {
   }
 }
 
+run "dashboard" {
+  module {
+    source = "./modules/network"
+  }
+
+  variables {
+    tasks     = true
+    dashboard = true
+  }
+
+  assert {
+    condition = (
+      [for subnet in aws_subnet.public : "${subnet.availability_zone} ${subnet.cidr_block}"] == ["eu-west-2a 10.84.15.0/24", "eu-west-2b 10.84.14.0/24"] &&
+      length(aws_internet_gateway.this) == 1 && length(aws_nat_gateway.this) == 0 &&
+      toset([for one in aws_route_table_association.public : one.subnet_id]) == toset([for subnet in aws_subnet.public : subnet.id]) &&
+      aws_route.internet[0].route_table_id == aws_route_table.public[0].id
+    )
+    error_message = "The load balancer must have public subnets, and private ones no route to the internet."
+  }
+
+  assert {
+    condition = (
+      aws_vpc_security_group_ingress_rule.warehouse["dashboard"].referenced_security_group_id == output.dashboard_security_group &&
+      aws_vpc_security_group_ingress_rule.endpoints["dashboard"].referenced_security_group_id == output.dashboard_security_group &&
+      aws_vpc_security_group_egress_rule.s3["dashboard"].prefix_list_id == aws_vpc_endpoint.s3.prefix_list_id
+    )
+    error_message = "The dashboard must reach the warehouse, the endpoints, and S3 for its image."
+  }
+}
+
 run "nat" {
   module {
     source = "./modules/network"
@@ -94,7 +124,8 @@ run "nat" {
       aws_route.source_by_nat[0].destination_cidr_block == "203.0.113.7/32" &&
       aws_route.source_by_nat[0].route_table_id == aws_route_table.private.id &&
       aws_vpc_security_group_egress_rule.source["ingest"].cidr_ipv4 == "203.0.113.7/32" &&
-      aws_vpc_security_group_egress_rule.source["ingest"].security_group_id == aws_security_group.stage["ingest"].id
+      aws_vpc_security_group_egress_rule.source["ingest"].security_group_id == aws_security_group.stage["ingest"].id &&
+      [for subnet in aws_subnet.public : subnet.cidr_block] == ["10.84.15.0/24"]
     )
     error_message = "The NAT must give a route to totesys only, for ingest only."
   }

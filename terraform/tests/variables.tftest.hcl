@@ -36,6 +36,8 @@ run "each_variable" {
     warehouse_storage_gb    = 10
     warehouse_backup_days   = 0
     infrequent_after_days   = 7
+    monthly_budget_usd      = 0
+    object_lock             = { mode = "FOREVER", days = 0 }
     functions               = { load = { memory_mb = 128 } }
     image_tag               = "latest image"
     task                    = { cpu = 2048, memory_mb = 2048 }
@@ -64,6 +66,8 @@ run "each_variable" {
     var.warehouse_storage_gb,
     var.warehouse_backup_days,
     var.infrequent_after_days,
+    var.monthly_budget_usd,
+    var.object_lock,
     var.functions,
     var.image_tag,
     var.task,
@@ -84,6 +88,14 @@ run "combinations" {
     task                     = { scratch_gb = 20 }
 
     warehouse_allow_major_version_upgrade = true
+    dashboard = {
+      domain          = "https://totes.example"
+      certificate_arn = "arn:aws:acm:us-east-1:111122223333:certificate/one"
+      clients         = ["office"]
+      sign_in         = {}
+      settings        = { TOTES_DASHBOARD_DSN = "postgresql://" }
+      tasks           = 0
+    }
   }
 
   expect_failures = [
@@ -94,6 +106,7 @@ run "combinations" {
     var.warehouse_max_storage_gb,
     var.warehouse_allow_major_version_upgrade,
     var.archive_after_days,
+    var.dashboard,
     var.task,
   ]
 }
@@ -120,6 +133,21 @@ run "peering_with_a_network_around_ours" {
   }
 
   expect_failures = [var.source_vpc]
+}
+
+run "dashboard_without_tasks" {
+  command = plan
+
+  variables {
+    task_enabled = false
+    dashboard = {
+      domain          = "totes.example"
+      certificate_arn = "arn:aws:acm:eu-west-2:111122223333:certificate/one"
+      sign_in         = { cognito = { user_pool_arn = "pool", client_id = "client", domain = "totes" } }
+    }
+  }
+
+  expect_failures = [var.dashboard]
 }
 
 run "nat_without_source_address" {

@@ -117,6 +117,14 @@ def test_without_sign_in_everyone_is_an_operator(business: SampleBusiness) -> No
     assert "Sign out" not in [button.label for button in look(business).button]
 
 
+def test_with_viewers_only_nobody_is_an_operator(business: SampleBusiness) -> None:
+    set_preferences(Preferences(viewers_only=True))
+    overview = look(business)
+    assert metric(overview, "Revenue").value
+    assert "Pipeline" not in [getattr(one, "label", "") for one in overview.get("page_link")]
+    assert is_empty(look(business, "pipeline"))
+
+
 def test_a_tab_that_reloads_too_often_waits(
     business: SampleBusiness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,15 +6,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
+import pytest
 from dashboard_page import SECONDS
+from dashboard_window import wait_for_server
 from sample_business import (
     SampleBusiness,
 )
 
-from totes.dashboard.server import OPTIONS, url
+from totes.dashboard import server
+from totes.dashboard.server import OPTIONS, free_port, url
 
 
 def test_the_dashboard_has_no_telemetry() -> None:
@@ -46,6 +51,60 @@ def test_a_role_that_may_write_and_a_used_port_are_rejected(
 def test_the_url_can_be_opened_by_a_browser() -> None:
     assert url("::", 8501) == "http://127.0.0.1:8501"
     assert url("::1", 1) == "http://[::1]:1"
+
+
+@pytest.mark.parametrize("option", ["--without-sign-in", "--viewers-only"])
+def test_views_are_saved_only_where_somebody_may_delete_them(
+    business: SampleBusiness, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    served: list[Any] = []
+    monkeypatch.setattr(server, "run", lambda backends, *_: served.append(backends))
+    settings = business.installation.with_settings(dashboard_dsn=business.reader.reveal())
+    assert settings.totes("dashboard", "--port", str(free_port(wanted=0)), option).exit_code == 0
+    assert [one.saved_views is None for one in served] == [option == "--viewers-only"]
+
+
+WEBSOCKET = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "MDAwMDAwMDAwMDAwMDAwMA==",
+    "Sec-WebSocket-Protocol": "streamlit",
+}
+
+
+def test_a_load_balancer_reaches_the_health_check_and_forwards_websockets(
+    business: SampleBusiness, tmp_path: Path
+) -> None:
+    """Its health check names the task's address as host; requests of users have their own."""
+    port, log = free_port(wanted=0), tmp_path / "log"
+    settings = business.installation.with_settings(
+        dashboard_dsn=business.reader.reveal(), home=str(tmp_path / "home")
+    )
+
+    def status(path: str, **headers: Any) -> int:
+        connection = HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+        connection.request("GET", path, headers=headers)
+        found = connection.getresponse().status
+        connection.close()
+        return found
+
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "totes", "dashboard", "--viewers-only", "--port", str(port)],
+            env=os.environ | settings.environment,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_for_server(f"http://127.0.0.1:{port}", process, log)
+        assert status("/_stcore/health", Host="10.84.0.9:8501") == 200
+        for origin, code in (("https://totes.example", 101), ("https://other.example", 403)):
+            forwarded = {"Host": "totes.example", "Origin": origin, "X-Forwarded-Proto": "https"}
+            assert status("/_stcore/stream", **forwarded, **WEBSOCKET) == code
+    finally:
+        process.terminate()  # as Fargate
+        assert process.wait(60) == 0, log.read_text()
 
 
 KILLED = """

@@ -120,6 +120,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("aws_ecs_cluster", "name"): Rule(r"[A-Za-z0-9_-]+", 255),  # CreateCluster
     ("aws_ecs_service", "name"): Rule(r"[A-Za-z0-9_-]+", 255),  # CreateService
     ("aws_ecs_task_definition", "family"): Rule(r"[A-Za-z0-9_-]+", 255),  # RegisterTaskDefinition
+    ("aws_ecs_task_definition", "volume.name"): Rule(r"[A-Za-z0-9_-]+", 255),  # Volume's name
     ("aws_glue_catalog_database", "name"): _GLUE_NAME,
     ("aws_glue_catalog_database", "description"): rule_of_api(
         "glue", "CreateDatabase", "DatabaseInput", "Description"
@@ -191,6 +192,7 @@ GIVEN = frozenset(
         ("aws_db_instance", "parameter_group_name"),
         ("aws_db_parameter_group", "family"),
         ("aws_db_parameter_group", "parameter.name"),
+        ("aws_ecs_task_definition", "runtime_platform.operating_system_family"),
         ("aws_glue_catalog_table", "database_name"),
         ("aws_glue_catalog_table", "parameters.comment"),
         ("aws_lambda_function_event_invoke_config", "function_name"),

@@ -35,6 +35,22 @@ OPTIONS: Mapping[str, object] = {
     "source_instance": {"identifier": "totesys", "major_version": "16"},
     "warehouse_clients": ["10.9.0.0/16"],
     "capture": "log",
+    "monthly_budget_usd": 200,
+    "object_lock": {"days": 30},
+    "dashboard": {
+        "domain": "totes.example",
+        "certificate_arn": f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/one",
+        "clients": ["203.0.113.0/24"],
+        "sign_in": {
+            "oidc": {
+                "issuer": "https://provider.example",
+                "authorization_endpoint": "https://provider.example/authorize",
+                "token_endpoint": "https://provider.example/token",
+                "user_info_endpoint": "https://provider.example/userinfo",
+                "client_id": "totes",
+            }
+        },
+    },
 }
 """Variables of the platform that switch everything on."""
 
@@ -59,6 +75,9 @@ ARNS = {
     "aws_cloudwatch_event_rule": "events:REGION:ACCOUNT:rule/{name}",
     "aws_cloudwatch_log_group": "logs:REGION:ACCOUNT:log-group:{name}",
     "aws_cloudwatch_metric_alarm": "cloudwatch:REGION:ACCOUNT:alarm:{alarm_name}",
+    "aws_ecr_repository": "ecr:REGION:ACCOUNT:repository/{name}",
+    "aws_ecs_cluster": "ecs:REGION:ACCOUNT:cluster/{name}",
+    "aws_ecs_task_definition": "ecs:REGION:ACCOUNT:task-definition/{family}:1",
     "aws_iam_policy": "iam::ACCOUNT:policy/{name}",
     "aws_iam_role": "iam::ACCOUNT:role/{name}",
     "aws_kms_key": "kms:REGION:ACCOUNT:key/{key}",

@@ -74,6 +74,8 @@ class S3Service:
         """Whether the service supports `If-None-Match`, which some S3 services ignore."""
         self.authorizations: list[str] = []
         """The Authorization headers of all requests."""
+        self.without_digest: list[str] = []
+        """Paths of writes without the header Content-MD5."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -114,6 +116,14 @@ class S3Service:
         for key in keys:
             s3_backends["123456789012"]["aws"].put_object(bucket, key, b"")
 
+    def lock(self, bucket: str) -> None:
+        """Switch on Object Lock, which keeps all objects for a month from now on."""
+        backend = s3_backends["123456789012"]["aws"]
+        backend.put_bucket_versioning(bucket, "Enabled")
+        backend.put_object_lock_configuration(
+            bucket, lock_enabled=True, mode="GOVERNANCE", days=30, years=0
+        )
+
     def unfinished(self, bucket: str) -> list[str]:
         """The keys of multipart uploads that were neither completed nor aborted."""
         uploads = s3_backends["123456789012"]["aws"].list_multipart_uploads(bucket)
@@ -124,6 +134,8 @@ class S3Service:
 
     def _respond(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         self.authorizations.append(environ.get("HTTP_AUTHORIZATION", ""))
+        if environ["REQUEST_METHOD"] == "PUT" and "HTTP_CONTENT_MD5" not in environ:
+            self.without_digest.append(environ["PATH_INFO"])
         fault = self.fault
         if fault and fault.method == environ["REQUEST_METHOD"] and self.faults < fault.times:
             self.faults += 1

@@ -35,5 +35,9 @@ class Bucket:
         """The keys of multipart uploads that were neither completed nor aborted."""
         return self._service.unfinished(self._bucket)
 
+    def lock(self) -> None:
+        """Keep all objects for a month from now on."""
+        self._service.lock(self._bucket)
+
     def fill(self, keys: Iterable[str]) -> None:
         self._service.fill(self._bucket, (f"{self._prefix}/{key}".lstrip("/") for key in keys))

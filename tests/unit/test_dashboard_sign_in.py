@@ -175,7 +175,13 @@ def test_an_address_that_others_reach_needs_sign_in(host: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["--host", "::1"], ["--host", "localhost"], ["--host", EVERYWHERE, "--without-sign-in"]],
+    [
+        [],
+        ["--host", "::1"],
+        ["--host", "localhost"],
+        ["--host", EVERYWHERE, "--without-sign-in"],
+        ["--host", EVERYWHERE, "--viewers-only"],
+    ],
 )
 def test_loopback_and_an_explicit_option_need_none(
     arguments: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -27,13 +27,21 @@ def dashboard(
             "proxy that authenticates them.",
         ),
     ] = False,
+    viewers_only: Annotated[
+        bool,
+        typer.Option(
+            "--viewers-only",
+            help="As --without-sign-in, but without the pages about the pipeline, values in "
+            "quarantine, and saved views.",
+        ),
+    ] = False,
 ) -> None:
     """Serve the dashboard until Ctrl-C.
 
     Its pages show a copy of the warehouse of TOTES_DASHBOARD_DSN or TOTES_DASHBOARD_SECRET, which
     is read with a read-only role. The copy is in TOTES_HOME/replica and follows the warehouse.
-    Users sign in if TOTES_DASHBOARD_OIDC_URL is set; addresses other than 127.0.0.1 need that, or
-    --without-sign-in.
+    Users sign in if TOTES_DASHBOARD_OIDC_URL is set; addresses other than 127.0.0.1 need that,
+    --without-sign-in or --viewers-only.
     """
     from totes.cli.terminal import out
     from totes.config.resources import Resources
@@ -51,12 +59,13 @@ def dashboard(
     from totes.dashboard.replica import open_replica, replica_folder
 
     settings = load_settings()
-    configured = None if without_sign_in else sign_in(settings)
-    if configured is None and not without_sign_in:
+    is_open = without_sign_in or viewers_only
+    configured = None if is_open else sign_in(settings)
+    if configured is None and not is_open:
         server.refuse_without_sign_in(host)
     if settings.dashboard_logo is not None:
         check_logo(settings.dashboard_logo)
-    preferences = Preferences.of(settings, configured)
+    preferences = Preferences.of(settings, configured, viewers_only=viewers_only)
     goals = load_config(settings.dashboard_file).goal
     with Resources(settings, create=False) as resources:
         refuse_writers(resources.dashboard)
@@ -65,6 +74,7 @@ def dashboard(
         memory_mb = settings.dashboard_memory
         with open_replica(folder, resources.dashboard, memory_mb=memory_mb) as replica:
             out().print(f"The dashboard is at {server.url(host, port)} until Ctrl-C.", markup=False)
-            views = SavedViews(settings.home / "views")
+            # Of users who are not known, nobody may delete a view.
+            views = None if viewers_only else SavedViews(settings.home / "views")
             backends = Backends(replica, resources.ingestion, views, goals)
             server.run(backends, preferences, host, port)

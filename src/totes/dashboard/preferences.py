@@ -19,7 +19,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 class Preferences:
     """The settings that the pages need.
 
-    Without `sign_in`, all users are operators.
+    Without `sign_in`, all users are operators, or viewers with `viewers_only`.
     """
 
     company: str = "Terrific Totes"
@@ -30,9 +30,12 @@ class Preferences:
     contact: str = "an operator of the dashboard"
     embedders: tuple[str, ...] = ()
     sign_in: SignIn | None = None
+    viewers_only: bool = False
 
     @classmethod
-    def of(cls, settings: Settings, sign_in: SignIn | None = None) -> Self:
+    def of(
+        cls, settings: Settings, sign_in: SignIn | None = None, *, viewers_only: bool = False
+    ) -> Self:
         """Return the preferences of the settings."""
         zone = settings.dashboard_time_zone
         return cls(
@@ -44,6 +47,7 @@ class Preferences:
             contact=settings.dashboard_contact,
             embedders=settings.dashboard_embedders,
             sign_in=sign_in,
+            viewers_only=viewers_only,
         )
 
 

@@ -69,8 +69,8 @@ def refuse_without_sign_in(host: str) -> None:
     if not is_loopback(host):
         raise UsageError(
             f"Other machines reach the dashboard at {host}, and sign-in is not configured: set "
-            "TOTES_DASHBOARD_OIDC_URL and what belongs to it, or add --without-sign-in if only a "
-            "proxy that authenticates users reaches it."
+            "TOTES_DASHBOARD_OIDC_URL and what belongs to it, or add --without-sign-in or "
+            "--viewers-only if only a proxy that authenticates users reaches it."
         )
 
 

@@ -25,9 +25,11 @@ def user() -> str:
 def is_operator() -> bool:
     """Return whether the user may see and change what concerns the operation.
 
-    Without sign-in, every user may.
+    Without sign-in, every user may, or none.
     """
-    return preferences().sign_in is None or _role() is Role.OPERATOR
+    if preferences().sign_in is None:
+        return not preferences().viewers_only
+    return _role() is Role.OPERATOR
 
 
 def admit_user() -> bool:

@@ -18,6 +18,22 @@ resource "aws_s3_bucket_versioning" "this" {
   }
 }
 
+# Also for a bucket that exists: object_lock_enabled of the bucket itself would replace it.
+resource "aws_s3_bucket_object_lock_configuration" "this" {
+  count = var.object_lock == null ? 0 : 1
+
+  bucket = aws_s3_bucket.this.id
+
+  rule {
+    default_retention {
+      mode = var.object_lock.mode
+      days = var.object_lock.days
+    }
+  }
+
+  depends_on = [aws_s3_bucket_versioning.this]
+}
+
 resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
   bucket = aws_s3_bucket.this.id
 
@@ -64,7 +80,7 @@ locals {
   objects = "${aws_s3_bucket.this.arn}/*"
 
   statements = concat(
-    [for statement in var.statements : merge(statement, { Resource = local.objects })],
+    [for statement in var.statements : merge({ Resource = local.objects }, statement)],
     [for statement in var.conditional_statements : merge(statement, { Resource = local.objects }) if var.conditions],
     [for on in [var.conditions] : {
       Sid       = "TlsOnly"

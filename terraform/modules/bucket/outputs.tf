@@ -14,6 +14,11 @@ output "governed" {
   depends_on  = [aws_s3_bucket_policy.this]
 }
 
+output "locked" {
+  description = "Whether Object Lock keeps its objects."
+  value       = length(aws_s3_bucket_object_lock_configuration.this) > 0
+}
+
 output "policy" {
   description = "Statements of the bucket's policy."
   value       = local.statements

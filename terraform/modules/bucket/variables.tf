@@ -10,7 +10,7 @@ variable "key" {
 }
 
 variable "statements" {
-  description = "Statements of the bucket's policy about its objects, without conditions and Resource."
+  description = "Statements of the bucket's policy; about its objects if they have no Resource."
   type        = any
   default     = []
 }
@@ -54,6 +54,12 @@ variable "expire_days" {
 variable "noncurrent_days" {
   description = "Days for which a deleted or replaced version can be recovered."
   type        = number
+}
+
+variable "object_lock" {
+  description = "Mode and days of Object Lock, for which S3 keeps each version of an object; null for none."
+  type        = object({ mode = string, days = number })
+  default     = null
 }
 
 variable "force_destroy" {

@@ -10,6 +10,7 @@ locals {
   account = data.aws_caller_identity.current.account_id
   root    = "arn:${data.aws_partition.current.partition}:iam::${local.account}:root"
   logs    = "arn:${data.aws_partition.current.partition}:logs:${data.aws_region.current.name}:${local.account}:*"
+  trail   = "arn:${data.aws_partition.current.partition}:cloudtrail:${data.aws_region.current.name}:${local.account}:trail/${var.name}"
 
   purposes = {
     data    = "data of the lake and the warehouse"
@@ -44,6 +45,14 @@ locals {
         Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
         Resource  = "*"
         Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+      },
+      {
+        Sid       = "AllowTrail"
+        Effect    = "Allow"
+        Principal = { Service = "cloudtrail.amazonaws.com" }
+        Action    = ["kms:DescribeKey", "kms:GenerateDataKey*"]
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:SourceArn" = local.trail } }
       },
     ]
   }

@@ -21,6 +21,7 @@ module "store" {
   key           = var.key
   log_to        = { bucket = module.logs.governed, prefix = "${each.key}/" }
   events        = true
+  object_lock   = var.object_lock
   force_destroy = var.force_destroy
   conditions    = var.conditions
 
@@ -79,19 +80,33 @@ module "artefacts" {
 module "logs" {
   source = "../bucket"
 
-  name            = "${var.name}-access-logs-${local.suffix}"
+  name            = local.logs
   expire_days     = var.log_days
   noncurrent_days = 1
   force_destroy   = var.force_destroy
   conditions      = var.conditions
 
-  statements = [{
-    Sid       = "AllowAccessLogs"
-    Effect    = "Allow"
-    Principal = { Service = "logging.s3.amazonaws.com" }
-    Action    = "s3:PutObject"
-    Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
-  }]
+  statements = [
+    {
+      Sid       = "AllowAccessLogs"
+      Effect    = "Allow"
+      Principal = { Service = "logging.s3.amazonaws.com" }
+      Action    = "s3:PutObject"
+      Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+    },
+    {
+      # The dashboard's load balancer. Elastic Load Balancing writes those of this account below its number.
+      Sid       = "AllowBalancerLogs"
+      Effect    = "Allow"
+      Principal = { Service = "logdelivery.elasticloadbalancing.amazonaws.com" }
+      Action    = "s3:PutObject"
+      Resource  = "arn:${data.aws_partition.current.partition}:s3:::${local.logs}/dashboard/AWSLogs/${local.account}/*"
+    },
+  ]
+}
+
+locals {
+  logs = "${var.name}-access-logs-${local.suffix}"
 }
 
 # -- Break glass: `totes gc --remove`, and removing old stores after an erasure
@@ -128,6 +143,7 @@ resource "aws_iam_role_policy" "break_glass" {
         Sid    = "ReadWriteAndDelete"
         Effect = "Allow"
         Action = concat(local.deleting, [
+          "s3:BypassGovernanceRetention", # for object_lock; in mode COMPLIANCE nobody can delete
           "s3:GetObject",
           "s3:GetObjectVersion",
           "s3:PutObject",

@@ -6,7 +6,7 @@ output "buckets" {
     ingestion = module.store["ingestion"].name
     processed = module.store["processed"].name
     artefacts = module.artefacts.name
-    logs      = module.logs.name
+    logs      = module.logs.governed
   }
 }
 

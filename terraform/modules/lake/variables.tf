@@ -43,6 +43,12 @@ variable "log_days" {
   default     = 90
 }
 
+variable "object_lock" {
+  description = "Mode and days of Object Lock of the two stores; null for none."
+  type        = object({ mode = string, days = number })
+  default     = null
+}
+
 variable "break_glass_principals" {
   description = "ARNs of principals that may assume the break-glass role, with a second factor; if empty, the account's own policies decide."
   type        = list(string)

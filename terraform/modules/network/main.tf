@@ -1,6 +1,6 @@
-# A network without inbound access. Functions and tasks run in private subnets. They connect to S3 and
-# other services of AWS through endpoints, to the warehouse, to totesys according to `source_access`, and
-# to nothing else.
+# A network without inbound access, except to the dashboard's load balancer. Functions and tasks run in
+# private subnets. They connect to S3 and other services of AWS through endpoints, to the warehouse, to
+# totesys according to `source_access`, and to nothing else.
 
 data "aws_availability_zones" "available" {
   #checkov:skip=CKV_AWS_394:the first zones by name are used, and the name of a new zone comes after theirs
@@ -23,8 +23,10 @@ locals {
   stages = toset(["ingest", "transform", "load"])
   tasks  = toset([for on in [var.tasks] : "task" if on])
 
-  programs = setunion(local.stages, local.tasks)
-  loaders  = setunion(["load"], local.tasks)
+  dashboards = toset([for on in [var.dashboard] : "dashboard" if on])
+
+  programs = setunion(local.stages, local.tasks, local.dashboards)
+  clients  = setunion(["load"], local.tasks, local.dashboards) # of the warehouse
   nat      = var.source_access == "nat"
   peered   = var.source_access == "peering"
 }
@@ -117,12 +119,19 @@ locals {
 
 # -- Allowed connections
 
+locals {
+  groups = {
+    task      = "Tasks, without inbound connections."
+    dashboard = "Tasks of the dashboard, for its load balancer only."
+  }
+}
+
 resource "aws_security_group" "stage" {
   #checkov:skip=CKV2_AWS_5:the functions and tasks use them, in other modules
   for_each = local.programs
 
   name        = "${var.name}-${each.key}"
-  description = "${each.key == "task" ? "Tasks" : "The function of stage ${each.key}"}, without inbound connections."
+  description = lookup(local.groups, each.key, "The function of stage ${each.key}, without inbound connections.")
   vpc_id      = aws_vpc.this.id
 
   tags = { Name = "${var.name}-${each.key}" }
@@ -190,7 +199,7 @@ resource "aws_vpc_security_group_egress_rule" "source" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "warehouse" {
-  for_each = local.loaders
+  for_each = local.clients
 
   security_group_id            = aws_security_group.stage[each.key].id
   description                  = "The warehouse"
@@ -201,7 +210,7 @@ resource "aws_vpc_security_group_egress_rule" "warehouse" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "warehouse" {
-  for_each = local.loaders
+  for_each = local.clients
 
   security_group_id            = aws_security_group.warehouse.id
   description                  = "From ${each.key}"

@@ -18,6 +18,16 @@ output "task_security_group" {
   value       = one([for task in local.tasks : aws_security_group.stage[task].id])
 }
 
+output "dashboard_security_group" {
+  description = "ID of the security group of the dashboard's tasks; null without dashboard."
+  value       = one([for dashboard in local.dashboards : aws_security_group.stage[dashboard].id])
+}
+
+output "public_subnets" {
+  description = "ID and CIDR block of each public subnet; empty without NAT and dashboard."
+  value       = [for zone in local.public_zones : { id = aws_subnet.public[zone].id, cidr = aws_subnet.public[zone].cidr_block }]
+}
+
 output "warehouse_security_group" {
   description = "ID of the warehouse's security group."
   value       = aws_security_group.warehouse.id

@@ -24,48 +24,6 @@ resource "aws_route" "source_by_peering" {
 
 # -- NAT
 
-resource "aws_subnet" "public" {
-  count = local.nat ? 1 : 0
-
-  vpc_id                  = aws_vpc.this.id
-  availability_zone       = local.zones[0]
-  cidr_block              = cidrsubnet(var.cidr, 4, 15)
-  map_public_ip_on_launch = false
-
-  tags = { Name = "${var.name}-public" }
-}
-
-resource "aws_internet_gateway" "this" {
-  count = local.nat ? 1 : 0
-
-  vpc_id = aws_vpc.this.id
-
-  tags = { Name = var.name }
-}
-
-resource "aws_route_table" "public" {
-  count = local.nat ? 1 : 0
-
-  vpc_id = aws_vpc.this.id
-
-  tags = { Name = "${var.name}-public" }
-}
-
-resource "aws_route" "internet" {
-  count = local.nat ? 1 : 0
-
-  route_table_id         = aws_route_table.public[0].id
-  destination_cidr_block = "0.0.0.0/0"
-  gateway_id             = aws_internet_gateway.this[0].id
-}
-
-resource "aws_route_table_association" "public" {
-  count = local.nat ? 1 : 0
-
-  subnet_id      = aws_subnet.public[0].id
-  route_table_id = aws_route_table.public[0].id
-}
-
 resource "aws_eip" "nat" {
   #checkov:skip=CKV2_AWS_19:it belongs to the NAT gateway
   count = local.nat ? 1 : 0
@@ -79,7 +37,7 @@ resource "aws_nat_gateway" "this" {
   count = local.nat ? 1 : 0
 
   allocation_id = aws_eip.nat[0].id
-  subnet_id     = aws_subnet.public[0].id
+  subnet_id     = aws_subnet.public[local.zones[0]].id
 
   tags = { Name = var.name }
 

@@ -49,6 +49,12 @@ variable "tasks" {
   type        = bool
 }
 
+variable "dashboard" {
+  description = "Whether the dashboard runs in the network, which needs a security group and, for its load balancer, public subnets."
+  type        = bool
+  default     = false
+}
+
 variable "warehouse_clients" {
   description = "CIDR blocks that may connect to the warehouse, in addition to load."
   type        = list(string)

@@ -100,3 +100,29 @@ mock_resource "aws_ecs_task_definition" {
     arn_without_revision = "arn:aws:ecs:eu-west-2:111122223333:task-definition/mock"
   }
 }
+
+mock_resource "aws_lb" {
+  defaults = {
+    arn        = "arn:aws:elasticloadbalancing:eu-west-2:111122223333:loadbalancer/app/mock/1"
+    arn_suffix = "app/mock/1"
+  }
+}
+
+mock_resource "aws_lb_target_group" {
+  defaults = {
+    arn        = "arn:aws:elasticloadbalancing:eu-west-2:111122223333:targetgroup/mock/1"
+    arn_suffix = "targetgroup/mock/1"
+  }
+}
+
+mock_resource "aws_lb_listener" {
+  defaults = {
+    arn = "arn:aws:elasticloadbalancing:eu-west-2:111122223333:listener/app/mock/1/1"
+  }
+}
+
+mock_resource "aws_wafv2_web_acl" {
+  defaults = {
+    arn = "arn:aws:wafv2:eu-west-2:111122223333:regional/webacl/mock/1"
+  }
+}

@@ -131,4 +131,4 @@ def policies(resource: Resource) -> Iterable[tuple[str, list[dict[str, str]]]]:
     for attribute in ("policy", "assume_role_policy"):
         text = resource.values.get(attribute)
         if isinstance(text, str) and text.startswith("{"):
-            yield attribute, json.loads(text)["Statement"]
+            yield attribute, json.loads(text).get("Statement", [])
