@@ -123,11 +123,14 @@ locals {
       [
         for thing in [
           "athena:*:ACCOUNT:workgroup/totes-ENV",
+          "budgets::ACCOUNT:budget/totes-ENV-*",
+          "cloudtrail:*:ACCOUNT:trail/totes-ENV",
           "cloudwatch:*:ACCOUNT:alarm:totes-ENV-*",
           "ecr:*:ACCOUNT:repository/totes-ENV",
           "ecs:*:ACCOUNT:*/totes-ENV",
           "ecs:*:ACCOUNT:*/totes-ENV/*",
           "ecs:*:ACCOUNT:task-definition/totes-ENV-*",
+          "elasticloadbalancing:*:ACCOUNT:*/totes-ENV/*",
           "events:*:ACCOUNT:rule/totes-ENV-*",
           "glue:*:ACCOUNT:catalog",
           "glue:*:ACCOUNT:database/totes_ENV_*",
@@ -137,6 +140,8 @@ locals {
           "logs:*:ACCOUNT:log-group:/aws/lambda/totes-ENV-*",
           "logs:*:ACCOUNT:log-group:/aws/rds/instance/totes-ENV/*",
           "logs:*:ACCOUNT:log-group:/aws/vpc/totes-ENV*",
+          "logs:*:ACCOUNT:log-group:aws-waf-logs-totes-ENV",
+          "logs:*:ACCOUNT:log-group:aws-waf-logs-totes-ENV:*",
           "rds:*:ACCOUNT:db:totes-ENV",
           "rds:*:ACCOUNT:pg:totes-ENV-*",
           "rds:*:ACCOUNT:snapshot:totes-ENV-*",
@@ -146,6 +151,7 @@ locals {
           "secretsmanager:*:ACCOUNT:secret:totes-ENV/*",
           "sns:*:ACCOUNT:totes-ENV-*",
           "sqs:*:ACCOUNT:totes-ENV-*",
+          "wafv2:*:ACCOUNT:regional/webacl/totes-ENV/*",
         ] : "arn:${local.partition}:${replace(replace(thing, "ACCOUNT", local.account), "ENV", environment)}"
       ],
       ["arn:${local.partition}:cloudwatch::${local.account}:dashboard/totes-${environment}"],
