@@ -187,9 +187,15 @@ resource "aws_iam_role_policy" "deploy" {
           "scheduler:*",
           "secretsmanager:*",
           "sns:*",
-          "sqs:*",
         ]
         Resource = local.own[each.key]
+      },
+      {
+        # CloudWatch refuses a permission for some names: "scoped to *" in its API's reference.
+        Sid      = "ComposeAlarms"
+        Effect   = "Allow"
+        Action   = "cloudwatch:PutCompositeAlarm"
+        Resource = "*"
       },
       {
         # Each RDS instance has an option group, by default one of AWS.
