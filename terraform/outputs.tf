@@ -118,7 +118,7 @@ output "source_peering" {
 }
 
 output "nat_address" {
-  description = "Public address of ingest, which totesys must allow; null without NAT."
+  description = "Public address of ingest and tasks, which totesys must allow; null without NAT."
   value       = module.network.nat_address
 }
 

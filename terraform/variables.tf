@@ -82,7 +82,7 @@ variable "load_every_minutes" {
 }
 
 variable "flow_enabled" {
-  description = "Whether schedules and events call the functions; false stops them, for example during a first load with `totes run --once`."
+  description = "Whether schedules and events call the functions, and verify runs at night; false stops them, for example during the first load."
   type        = bool
   default     = true
 }
@@ -184,7 +184,7 @@ variable "zones" {
 }
 
 variable "endpoint_zones" {
-  description = "Number of zones with endpoints of Secrets Manager and SNS; each endpoint is charged by the hour."
+  description = "Number of zones with endpoints of AWS services; each endpoint is charged by the hour."
   type        = number
   default     = 1
 
@@ -206,7 +206,7 @@ variable "source_access" {
 }
 
 variable "source_address" {
-  description = "CIDR block of totesys, the only external addresses that ingest may connect to; null for none."
+  description = "CIDR block of totesys, the only external addresses that ingest and tasks may connect to; null for none."
   type        = string
   default     = null
 
@@ -266,7 +266,7 @@ variable "warehouse_enabled" {
 }
 
 variable "warehouse_clients" {
-  description = "CIDR blocks that may connect to the warehouse, such as dashboards or a VPN, in addition to load."
+  description = "CIDR blocks that may connect to the warehouse, such as dashboards or a VPN, in addition to load and tasks."
   type        = list(string)
   default     = []
 

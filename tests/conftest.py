@@ -243,7 +243,7 @@ def image_tree(scratch: Path) -> "ImageTree":
 @pytest.fixture(scope="session")
 def planned(tmp_path_factory: pytest.TempPathFactory) -> "Planned":
     """What Terraform would create in an account, with every option."""
-    from planned import Planned  # noqa: PLC0415  importing boto3 takes long
+    from planned import plan_everything  # noqa: PLC0415  importing boto3 takes long
     from terraform_cli import (  # noqa: PLC0415
         MissingToolError,
         plugin_folder,
@@ -256,7 +256,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> "Planned":
         plugin_folder(provider_version())
     except MissingToolError as missing:
         pytest.skip(str(missing))
-    return Planned(tmp_path_factory.mktemp("planned"))
+    return plan_everything(tmp_path_factory.mktemp("planned"))
 
 
 @pytest.fixture(scope="session")

@@ -106,6 +106,13 @@ resource "aws_iam_role_policy" "plan" {
           StringLike   = { "kms:ViaService" = "lambda.*.amazonaws.com" }
         }
       },
+      {
+        # ReadOnlyAccess includes it, and it returns the client secret of a pool at which users sign in.
+        Sid      = "DenyReadingClientSecrets"
+        Effect   = "Deny"
+        Action   = "cognito-idp:DescribeUserPoolClient"
+        Resource = "*"
+      },
       local.data_is_not_read,
       local.objects_are_not_read,
     ]
@@ -175,9 +182,12 @@ resource "aws_iam_role_policy" "deploy" {
         Effect = "Allow"
         Action = [
           "athena:*",
+          "budgets:*",
+          "cloudtrail:*",
           "cloudwatch:*",
           "ecr:*",
           "ecs:*",
+          "elasticloadbalancing:*",
           "events:*",
           "glue:*",
           "lambda:*",
@@ -187,6 +197,7 @@ resource "aws_iam_role_policy" "deploy" {
           "scheduler:*",
           "secretsmanager:*",
           "sns:*",
+          "wafv2:*",
         ]
         Resource = local.own[each.key]
       },
@@ -196,6 +207,13 @@ resource "aws_iam_role_policy" "deploy" {
         Effect   = "Allow"
         Action   = "cloudwatch:PutCompositeAlarm"
         Resource = "*"
+      },
+      {
+        # A firewall also needs it on the rules of AWS that it uses.
+        Sid      = "FirewallRules"
+        Effect   = "Allow"
+        Action   = ["wafv2:CreateWebACL", "wafv2:UpdateWebACL"]
+        Resource = "arn:${local.partition}:wafv2:*:${local.account}:regional/managedruleset/*"
       },
       {
         # Each RDS instance has an option group, by default one of AWS.
@@ -292,7 +310,7 @@ resource "aws_iam_role_policy" "deploy" {
         Effect    = "Allow"
         Action    = "iam:CreateServiceLinkedRole"
         Resource  = "arn:${local.partition}:iam::${local.account}:role/aws-service-role/*"
-        Condition = { StringEquals = { "iam:AWSServiceName" = ["ecs.amazonaws.com", "rds.amazonaws.com"] } }
+        Condition = { StringEquals = { "iam:AWSServiceName" = ["ecs.amazonaws.com", "elasticloadbalancing.amazonaws.com", "rds.amazonaws.com"] } }
       },
       {
         Sid       = "CreateKeys"
@@ -329,18 +347,47 @@ resource "aws_iam_role_policy" "deploy" {
           "ec2:RunInstances",
           "logs:CreateLogDelivery",
           "logs:DeleteLogDelivery",
+          "logs:PutResourcePolicy",             # by WAF, for its log
           "route53:AssociateVPCWithHostedZone", # an endpoint's private name
         ]
         Resource = "*"
       },
       {
-        # Else setting a tag would allow changing another environment's network.
+        # Else setting a tag would allow changing another environment's network and using its keys.
         Sid      = "DenyTaggingOtherResources"
         Effect   = "Deny"
-        Action   = "ec2:CreateTags"
+        Action   = ["ec2:CreateTags", "kms:TagResource"]
         Resource = "*"
         Condition = {
           Null            = { "aws:ResourceTag/Environment" = "false" }
+          StringNotEquals = { "aws:ResourceTag/Environment" = each.key }
+        }
+      },
+      {
+        # As above, for what has no such tag: it is set only during creation, but for the default security
+        # group, which its network creates without tags.
+        Sid         = "DenyTaggingForeignNetworks"
+        Effect      = "Deny"
+        Action      = "ec2:CreateTags"
+        NotResource = "arn:${local.partition}:ec2:*:${local.account}:security-group/*"
+        Condition   = { Null = { "ec2:CreateAction" = "true", "aws:ResourceTag/Environment" = "true" } }
+      },
+      {
+        # A new key has no alias yet.
+        Sid       = "DenyTaggingForeignKeys"
+        Effect    = "Deny"
+        Action    = "kms:TagResource"
+        Resource  = "*"
+        Condition = { "ForAnyValue:StringNotLike" = { "kms:ResourceAliases" = "alias/totes-${each.key}-*" } }
+      },
+      {
+        # The permissions above without a tag's condition are also about networks that exist.
+        Sid      = "DenyOtherEnvironmentsNetworks"
+        Effect   = "Deny"
+        Action   = "ec2:*"
+        Resource = "*"
+        Condition = {
+          StringEquals    = { "aws:ResourceTag/Project" = "totes" }
           StringNotEquals = { "aws:ResourceTag/Environment" = each.key }
         }
       },
@@ -362,7 +409,9 @@ resource "aws_iam_role_policy" "deploy" {
         Condition = { StringEquals = { "aws:ResourceTag/Environment" = each.key } }
       },
       local.data_is_not_read,
-      local.objects_are_not_read,
+      merge(local.objects_are_not_read, {
+        NotResource = ["${module.state.arn}/${each.key}/*", "arn:${local.partition}:s3:::totes-${each.key}-artefacts-*/*"]
+      }),
     ]
   })
 }

@@ -51,6 +51,7 @@ module "logs" {
 resource "aws_kms_key" "state" {
   description         = "totes: Terraform's state"
   enable_key_rotation = true
+  tags                = { Environment = "state" } # no environment has this name, so none may change the tag
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

@@ -66,7 +66,7 @@ run "with_github" {
   assert {
     condition = alltrue([for environment, policy in aws_iam_role_policy.deploy : anytrue([
       for statement in jsondecode(policy.policy).Statement :
-      statement.Effect == "Deny" && statement.Action == "ec2:CreateTags" && try(statement.Condition, null) == {
+      statement.Effect == "Deny" && contains(flatten([statement.Action]), "ec2:CreateTags") && try(statement.Condition, null) == {
         Null            = { "aws:ResourceTag/Environment" = "false" }
         StringNotEquals = { "aws:ResourceTag/Environment" = environment }
       }

@@ -142,7 +142,7 @@ run "without_rates" {
   assert {
     condition = module.task[0].environment == merge(concat(
       [for made in values(module.stage) : { for name, value in made.environment : name => value if startswith(name, "TOTES_") }],
-      [{ TMPDIR = "/var/lib/totes", TOTES_MEMORY = "4915MB" }],
+      [{ AWS_REGION = "eu-west-2", TMPDIR = "/var/lib/totes", TOTES_MEMORY = "4915MB" }],
     )...)
     error_message = "The task must have the settings of all stages."
   }

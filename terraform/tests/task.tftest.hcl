@@ -77,14 +77,15 @@ run "task" {
       container.readonlyRootFilesystem && container.essential && container.stopTimeout == 120 && !can(container.user) &&
       container.mountPoints == [{ sourceVolume = "home", containerPath = "/var/lib/totes", readOnly = false }] &&
       [for volume in made.volume : volume.name] == ["home"] &&
-      contains(container.environment, { name = "TMPDIR", value = "/var/lib/totes" })
+      contains(container.environment, { name = "TMPDIR", value = "/var/lib/totes" }) &&
+      contains(container.environment, { name = "AWS_REGION", value = "eu-west-2" })
     ])])
     error_message = "A container must run the image with one writable folder."
   }
 
   assert {
     condition = { for name, made in aws_ecs_task_definition.this : name => {
-      for pair in jsondecode(made.container_definitions)[0].environment : pair.name => pair.value if pair.name != "TMPDIR"
+      for pair in jsondecode(made.container_definitions)[0].environment : pair.name => pair.value if startswith(pair.name, "TOTES_")
       } } == {
       task = {
         TOTES_ALERT_TOPIC   = var.alert_topic

@@ -174,10 +174,11 @@ def _code(text: str) -> Iterator[str]:
 
 
 def _commands(text: str) -> Iterator[str]:
-    """Yield every call of totes, without prompt, comment and redirection."""
+    """Yield every call of totes, also as a task, without prompt, comment and redirection."""
     for code in _code(text):
-        line = re.sub(r"\s+#.*|\s*[|>].*", "", code.removeprefix("$ "))
+        line = re.sub(r"\s+#.*|\s*[|>].*", "", code.strip().removeprefix("$ "))
         line = re.sub(r"^(\S*/)?totes(?= )", "totes", line)
+        line = re.sub(r'^(make task )?COMMAND="?(.*?)"?$', r"totes \2", line)
         if line.startswith("totes ") and "…" not in line:
             yield line
 

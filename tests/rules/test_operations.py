@@ -49,7 +49,7 @@ def test_no_password_is_in_a_statement_that_the_warehouse_logs() -> None:
     warehouse = (TERRAFORM / "modules" / "warehouse" / "main.tf").read_text()
     assert re.search(r'name\s+= "log_statement"\n\s+value = "ddl"', warehouse)
     spoken = [block for block in blocks("sql") if "totes_ingest LOGIN" not in block]
-    assert "totes warehouse create\n" in PAGE
+    assert "make create-warehouse\n" in PAGE
     assert not [block for block in spoken if "PASSWORD '" in block or "CREATE ROLE" in block]
 
 

@@ -8,7 +8,6 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +74,7 @@ ARNS = {
     "aws_cloudwatch_event_rule": "events:REGION:ACCOUNT:rule/{name}",
     "aws_cloudwatch_log_group": "logs:REGION:ACCOUNT:log-group:{name}",
     "aws_cloudwatch_metric_alarm": "cloudwatch:REGION:ACCOUNT:alarm:{alarm_name}",
+    "aws_db_instance": "rds:REGION:ACCOUNT:db:{identifier}",
     "aws_ecr_repository": "ecr:REGION:ACCOUNT:repository/{name}",
     "aws_ecs_cluster": "ecs:REGION:ACCOUNT:cluster/{name}",
     "aws_ecs_task_definition": "ecs:REGION:ACCOUNT:task-definition/{family}:1",
@@ -90,6 +90,18 @@ ARNS = {
 
 `key` is the last part of the address, such as data of `aws_kms_key.this["data"]`.
 """
+
+MORE: Mapping[str, Mapping[str, object]] = {
+    "aws_ecs_task_definition": {
+        "arn_without_revision": f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{{family}}"
+    },
+    "aws_db_instance": {
+        "master_user_secret": [
+            {"secret_arn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-1234-AbCdEf"}
+        ]
+    },
+}
+"""More attributes by type of resource, as ARNS."""
 
 IDS = {"aws_iam_role": "{name}", "aws_s3_bucket": "{bucket}"}
 """Id by type of resource, where it is not random."""
@@ -128,87 +140,90 @@ class Resource:
         return found[1] if found else self.address.rpartition(".")[2]
 
 
+@dataclass(frozen=True)
 class Planned:
-    """Resources as planned, and as they would be after an apply."""
+    """What Terraform would create."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` must be empty; it takes a copy of Terraform's code."""
-        self._folder = folder
-        excluded = shutil.ignore_patterns(".terraform*", "demo", "*.tfstate*")
-        shutil.copytree(ROOT / "terraform", folder / "code", ignore=excluded)
+    resources: tuple[Resource, ...]
+    """All resources with the attributes that are known before an apply; totesys by NAT.
 
-    @cached_property
-    def resources(self) -> tuple[Resource, ...]:
-        """All resources with the attributes that are known before an apply; totesys by NAT.
+    `tags_all` has the provider's default tags, too.
+    """
+    created: tuple[Resource, ...]
+    """All resources with all attributes, as after an apply; totesys by peering.
 
-        Of `tags_all`, the provider's default tags are part.
-        """
-        modules = {
-            "platform": {
-                "source": "./code",
-                "bundle": f"{self._folder}/code/versions.tf",  # any file
-                **OPTIONS,
-                **BY_NAT,
-            },
-            "bootstrap": {"source": "./code/bootstrap", **BOOTSTRAP},
-        }
-        (self._folder / "both.tf.json").write_text(json.dumps({"module": modules}))
-        with Moto(self._folder) as moto:
-            terraform = Terraform(self._folder, moto.environment())
-            terraform.init()
-            terraform("plan", "-input=false", "-no-color", "-refresh=false", "-out=plan")
-            planned = json.loads(terraform("show", "-json", "plan"))
-        return tuple(
-            Resource(change["address"].removeprefix("module."), change["type"], after)
-            for change in planned["resource_changes"]
-            if (after := change["change"]["after"]) is not None and change["mode"] == "managed"
-        )
-
-    @cached_property
-    def created(self) -> tuple[Resource, ...]:
-        """All resources with all attributes, as after an apply; totesys by peering.
-
-        Terraform simulates the provider. Attributes that AWS determines are random,
-        but for the ARNs and ids that other resources refer to.
-        """
-        code = self._folder / "code"
-        (code / "both.tftest.hcl").write_text("\n".join(self._simulation()))
-        terraform = Terraform(code)
-        terraform.init("-backend=false", "-test-directory=.")
-        lines = terraform("test", "-test-directory=.", "-json", "-verbose").splitlines()
-        states = [state for line in lines if (state := json.loads(line)).get("test_state")]
-        return tuple(
-            Resource(f"{state['@testrun']}.{address}", kind, values)
-            for state in states
-            for address, kind, values in _resources(state["test_state"]["root_module"])
-        )
-
-    def _simulation(self) -> Iterable[str]:
-        """Yield a test of Terraform that creates both."""
-        yield _MOCKS
-        for name, variables in (
-            ("platform", {"bundle": "./versions.tf", **OPTIONS, **BY_PEERING}),
-            ("bootstrap", BOOTSTRAP),
-        ):
-            yield f'run "{name}" {{\n  command = apply'
-            if name == "bootstrap":
-                yield '  module {\n    source = "./bootstrap"\n  }'
-            yield "  variables {"
-            yield from (f"    {key} = {json.dumps(value)}" for key, value in variables.items())
-            yield "  }"
-            for resource in self.resources:
-                module, _, address = resource.address.partition(".")
-                if module == name and resource.type in ARNS:
-                    values = json.dumps(_simulated(resource))
-                    yield "  override_resource {"
-                    yield f"    target = {address}\n    values = {values}\n  }}"
-            yield "}"
+    Terraform simulates the provider: attributes that AWS determines are random, but for the ARNs
+    and ids that other resources refer to.
+    """
 
 
-def _simulated(resource: Resource) -> dict[str, str]:
+def plan_everything(folder: Path) -> Planned:
+    """Plan, and simulate an apply; `folder` must be empty and takes a copy of Terraform's code."""
+    code = folder / "code"
+    excluded = shutil.ignore_patterns(".terraform*", "demo", "*.tfstate*")
+    shutil.copytree(ROOT / "terraform", code, ignore=excluded)
+    resources = tuple(_plan(folder))
+    return Planned(resources, tuple(_apply(code, resources)))
+
+
+def _plan(folder: Path) -> Iterable[Resource]:
+    """Yield the resources of a plan by the real provider, in an account without any."""
+    bundle = f"{folder}/code/versions.tf"  # any file
+    modules = {
+        "platform": {"source": "./code", "bundle": bundle, **OPTIONS, **BY_NAT},
+        "bootstrap": {"source": "./code/bootstrap", **BOOTSTRAP},
+    }
+    (folder / "both.tf.json").write_text(json.dumps({"module": modules}))
+    with Moto(folder) as moto:
+        terraform = Terraform(folder, moto.environment())
+        terraform.init()
+        terraform("plan", "-input=false", "-no-color", "-refresh=false", "-out=plan")
+        planned = json.loads(terraform("show", "-json", "plan"))
+    for change in planned["resource_changes"]:
+        after = change["change"]["after"]
+        if after is not None and change["mode"] == "managed":
+            yield Resource(change["address"].removeprefix("module."), change["type"], after)
+
+
+def _apply(code: Path, resources: Iterable[Resource]) -> Iterable[Resource]:
+    """Yield the resources of a simulated apply, with ARNs for what is planned."""
+    (code / "both.tftest.hcl").write_text("\n".join(_simulation(resources)))
+    terraform = Terraform(code)
+    terraform.init("-backend=false", "-test-directory=.")
+    for line in terraform("test", "-test-directory=.", "-json", "-verbose").splitlines():
+        message = json.loads(line)
+        if state := message.get("test_state"):
+            for address, kind, values in _resources(state["root_module"]):
+                yield Resource(f"{message['@testrun']}.{address}", kind, values)
+
+
+def _simulation(resources: Iterable[Resource]) -> Iterable[str]:
+    """Yield a test of Terraform that creates both."""
+    yield _MOCKS
+    for name, variables in (
+        ("platform", {"bundle": "./versions.tf", **OPTIONS, **BY_PEERING}),
+        ("bootstrap", BOOTSTRAP),
+    ):
+        yield f'run "{name}" {{\n  command = apply'
+        if name == "bootstrap":
+            yield '  module {\n    source = "./bootstrap"\n  }'
+        yield "  variables {"
+        yield from (f"    {key} = {json.dumps(value)}" for key, value in variables.items())
+        yield "  }"
+        for resource in resources:
+            module, _, address = resource.address.partition(".")
+            if module == name and resource.type in ARNS:
+                values = json.dumps(_simulated(resource))
+                yield f"  override_resource {{\n    target = {address}\n    values = {values}\n  }}"
+        yield "}"
+
+
+def _simulated(resource: Resource) -> dict[str, object]:
     attributes = {**resource.values, "key": resource.key}
     arn = f"arn:aws:{ARNS[resource.type]}".replace("REGION", REGION).replace("ACCOUNT", ACCOUNT)
-    simulated = {"arn": arn.format_map(attributes)}
+    simulated: dict[str, object] = {"arn": arn.format_map(attributes)}
+    for name, value in MORE.get(resource.type, {}).items():
+        simulated[name] = value.format_map(attributes) if isinstance(value, str) else value
     if resource.type in IDS:
         simulated["id"] = IDS[resource.type].format_map(attributes)
     return simulated

@@ -39,6 +39,6 @@ output "source_peering" {
 }
 
 output "nat_address" {
-  description = "Public address of ingest; null without NAT."
+  description = "Public address of ingest and tasks; null without NAT."
   value       = one(aws_eip.nat[*].public_ip)
 }

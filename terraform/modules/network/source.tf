@@ -44,7 +44,7 @@ resource "aws_nat_gateway" "this" {
   depends_on = [aws_internet_gateway.this]
 }
 
-# To totesys only: security group and route allow ingest no other destination.
+# To totesys only: security groups and route allow ingest and tasks no other destination.
 resource "aws_route" "source_by_nat" {
   count = local.nat ? 1 : 0
 

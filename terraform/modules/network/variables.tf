@@ -24,7 +24,7 @@ variable "source_access" {
 }
 
 variable "source_address" {
-  description = "CIDR block of totesys, which ingest may connect to; null for none."
+  description = "CIDR block of totesys, which ingest and tasks may connect to; null for none."
   type        = string
 }
 
@@ -56,7 +56,7 @@ variable "dashboard" {
 }
 
 variable "warehouse_clients" {
-  description = "CIDR blocks that may connect to the warehouse, in addition to load."
+  description = "CIDR blocks that may connect to the warehouse, in addition to load and tasks."
   type        = list(string)
 }
 

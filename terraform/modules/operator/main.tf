@@ -1,5 +1,5 @@
 # Access to the warehouse for a person without another network route: a small instance without inbound
-# connections, through which Session Manager forwards a port. Create it for a first load, then remove it.
+# connections, through which Session Manager forwards a port. Remove it afterwards.
 
 data "aws_region" "current" {}
 

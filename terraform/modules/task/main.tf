@@ -115,6 +115,7 @@ resource "aws_ecs_task_definition" "this" {
     mountPoints            = [{ sourceVolume = "home", containerPath = local.home, readOnly = false }]
     environment = [
       for name, value in merge(each.value.environment, {
+        AWS_REGION   = data.aws_region.current.name
         TMPDIR       = local.home
         TOTES_MEMORY = "${floor(0.6 * each.value.memory_mb)}MB" # the rest is for Python
       }) : { name = name, value = value }
