@@ -31,7 +31,6 @@ resource "aws_iam_policy" "boundary" {
           "s3:PutObject",
           "secretsmanager:GetSecretValue",
           "sns:Publish",
-          "sqs:SendMessage",
           "lambda:InvokeFunction",
           "logs:CreateLogStream",
           "logs:DescribeLogGroups",
@@ -150,7 +149,6 @@ locals {
           "scheduler:*:ACCOUNT:schedule/totes-ENV/*",
           "secretsmanager:*:ACCOUNT:secret:totes-ENV/*",
           "sns:*:ACCOUNT:totes-ENV-*",
-          "sqs:*:ACCOUNT:totes-ENV-*",
           "wafv2:*:ACCOUNT:regional/webacl/totes-ENV/*",
         ] : "arn:${local.partition}:${replace(replace(thing, "ACCOUNT", local.account), "ENV", environment)}"
       ],

@@ -197,10 +197,16 @@ resource "aws_iam_role_policy" "deploy" {
           "scheduler:*",
           "secretsmanager:*",
           "sns:*",
-          "sqs:*",
           "wafv2:*",
         ]
         Resource = local.own[each.key]
+      },
+      {
+        # CloudWatch refuses a permission for some names: "scoped to *" in its API's reference.
+        Sid      = "ComposeAlarms"
+        Effect   = "Allow"
+        Action   = "cloudwatch:PutCompositeAlarm"
+        Resource = "*"
       },
       {
         # A firewall also needs it on the rules of AWS that it uses.
