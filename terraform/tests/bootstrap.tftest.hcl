@@ -177,7 +177,7 @@ run "with_numbers" {
     condition = { for name, role in merge({ plan = aws_iam_role.plan[0] }, aws_iam_role.deploy) : name =>
       jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]
       } == {
-      plan = "repo:somebody@123456/totes@1045678901:pull_request"
+      plan = ["repo:somebody@123456/totes@1045678901:pull_request", "repo:somebody@123456/totes@1045678901:ref:refs/heads/main"]
       dev  = "repo:somebody@123456/totes@1045678901:environment:dev"
       prod = "repo:somebody@123456/totes@1045678901:environment:prod"
     }
