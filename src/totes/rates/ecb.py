@@ -32,6 +32,11 @@ MAX_BYTES = 32_000_000
 READ_ERRORS = (OSError, ValueError, http.client.HTTPException, LakeError)
 """The errors that `fetch` and `parse` raise."""
 
+
+class NoFileYet(ValueError):
+    """A prefix of a bucket below which no file was stored so far."""
+
+
 _DAY = timedelta(days=1)
 _OF_A_DAY = re.compile(r"\d{4}-\d\d-\d\d\.zip")
 _CODE = re.compile("[A-Z]{3}")
@@ -117,7 +122,10 @@ def _read(file: _Readable) -> bytes:
 
 
 def fetch(url: str) -> bytes:
-    """Return the content of an https, http or file URL, or of the newest file below an s3 URL."""
+    """Return the content of an https, http or file URL, or of the newest file below an s3 URL.
+
+    Raises one of READ_ERRORS; NoFileYet if an s3 URL has no file.
+    """
     parts = urlsplit(url)
     if parts.scheme == "s3":
         return _fetch_newest(open_store(url))
@@ -138,7 +146,7 @@ def fetch(url: str) -> bytes:
 def _fetch_newest(store: Store) -> bytes:
     newest = max(filter(_OF_A_DAY.fullmatch, store.list("")), default=None)
     if newest is None:
-        raise ValueError("it has no file of a day, such as 2026-11-20.zip")
+        raise NoFileYet("it has no file of a day, such as 2026-11-20.zip")
     return store.get(newest)
 
 

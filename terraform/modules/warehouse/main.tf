@@ -1,5 +1,5 @@
-# The warehouse: PostgreSQL on RDS, reachable only from inside the network and with TLS. A person creates
-# its roles and the database (docs/operations.md). RDS generates and stores the master password, which
+# The warehouse: PostgreSQL on RDS, reachable only from inside the network and with TLS. A task creates
+# its roles and the database (`make create-warehouse`). RDS generates and stores the master password, which
 # Terraform does not read.
 
 data "aws_partition" "current" {}
