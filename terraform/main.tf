@@ -46,7 +46,7 @@ locals {
   }
 
   # Of the dashboard's sign-in; Cognito itself gives the load balancer the one of its client.
-  has_client_secret = try(var.dashboard.sign_in.oidc, null) != null
+  has_oidc_client = try(var.dashboard.sign_in.oidc, null) != null
 
   # Settings and permissions of each stage. The rest of their configuration is the same.
   stages = {
@@ -152,7 +152,7 @@ module "secrets" {
       warehouse = "the warehouse, as the role that loads it"
       reader    = "the warehouse, as a read-only role for dashboards"
     },
-    local.has_client_secret ? { dashboard = "the dashboard at the provider where its users sign in" } : {},
+    local.has_oidc_client ? { oidc-client = "the dashboard at the provider where its users sign in" } : {},
   )
 }
 

@@ -63,9 +63,9 @@ output "reader_secret" {
   value       = module.secrets.arns.reader
 }
 
-output "dashboard_url" {
+output "cloudwatch_dashboard_url" {
   description = "URL of the CloudWatch dashboard."
-  value       = "https://${var.region}.console.aws.amazon.com/cloudwatch/home?region=${var.region}#dashboards/dashboard/${module.watch.dashboard}"
+  value       = "https://${var.region}.console.aws.amazon.com/cloudwatch/home?region=${var.region}#dashboards/dashboard/${module.watch.cloudwatch_dashboard}"
 }
 
 output "dashboard" {
@@ -73,7 +73,7 @@ output "dashboard" {
   value = one([for made in module.dashboard : {
     address       = made.address
     listener      = made.listener
-    client_secret = lookup(module.secrets.arns, "dashboard", null)
+    client_secret = lookup(module.secrets.arns, "oidc-client", null)
   }])
 }
 

@@ -196,7 +196,7 @@ run "oidc" {
 
   assert {
     condition = alltrue([for signed in aws_lb_listener.https.default_action[0].authenticate_oidc :
-      signed.issuer == "https://provider.example" && signed.token_endpoint == "https://provider.example/token" && nonsensitive(signed.client_secret) == "set by make dashboard-secret"
+      signed.issuer == "https://provider.example" && signed.token_endpoint == "https://provider.example/token" && nonsensitive(signed.client_secret) == "set by make oidc-client-secret"
     ])
     error_message = "Users must sign in at the provider, whose client secret Terraform must not know."
   }

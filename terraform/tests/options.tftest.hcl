@@ -14,7 +14,7 @@ run "none" {
   command = plan
 
   assert {
-    condition     = length(module.dashboard) == 0 && output.dashboard == null && !contains(keys(module.secrets.arns), "dashboard") && length(module.network.public_subnets) == 0
+    condition     = length(module.dashboard) == 0 && output.dashboard == null && !contains(keys(module.secrets.arns), "oidc-client") && length(module.network.public_subnets) == 0
     error_message = "Without the variable dashboard there must be no load balancer, and no public subnet."
   }
 
@@ -51,7 +51,7 @@ run "all" {
   }
 
   assert {
-    condition     = length(module.dashboard) == 1 && contains(keys(module.secrets.arns), "dashboard") && length(module.network.public_subnets) == 2
+    condition     = length(module.dashboard) == 1 && contains(keys(module.secrets.arns), "oidc-client") && length(module.network.public_subnets) == 2
     error_message = "The dashboard must have public subnets, and with OpenID Connect a client secret."
   }
 

@@ -3,9 +3,9 @@
 locals {
   health = "/_stcore/health"
 
-  # dashboard-secret (tools/aws/dashboard_secret.py) replaces it: Terraform would keep the secret in its
+  # oidc-client-secret (tools/aws/oidc_client_secret.py) replaces it: Terraform would keep the secret in its
   # state. AWS does not return the secret, so a plan shows no difference.
-  placeholder = "set by make dashboard-secret"
+  placeholder = "set by make oidc-client-secret"
 
   session_seconds = 24 * 60 * 60
 }
