@@ -138,7 +138,7 @@ output "operator_instance" {
 }
 
 output "task" {
-  description = "What a run of a task needs: `tools/aws/task.py` reads it; null without task_enabled."
+  description = "What a run of a task needs: `tools/aws/run_task.py` reads it; null without task_enabled."
   value = one([for made in module.task : {
     cluster           = made.cluster
     definition        = made.task_definitions.task

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from deployed import output
+from terraform_outputs import output
 
 from totes.aws_client import aws_client, explain
 from totes.config.secrets import read_secret_fields

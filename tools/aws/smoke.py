@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from deployed import output
+from terraform_outputs import output
 
 from totes.aws_client import aws_client, explain
 

@@ -6,8 +6,8 @@ import pytest
 from aws_platform import Platform
 from fargate import Fargate
 from image_tree import ImageTree
+from run_task import Deployment, run
 from s3_service import forget_clients
-from task import Deployment, run
 
 pytestmark = pytest.mark.usefixtures("first_calls")
 

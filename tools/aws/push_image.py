@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from deployed import ROOT, output
+from terraform_outputs import ROOT, output
 
 from totes.aws_client import aws_client, explain
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from deployed import output
+from terraform_outputs import output
 
 from totes.aws_client import aws_client, explain
 
@@ -81,7 +81,7 @@ class Task:
         return f"{self.definition}/{self.deployment.container}/{self.arn.split('/')[-1]}"
 
     @property
-    def how_to_go_on(self) -> str:
+    def commands_to_continue(self) -> str:
         """What a person can do with a task that this program no longer follows."""
         where = self.deployment
         return (
@@ -193,22 +193,24 @@ def run(
     task = start(ecs, deployment, command)
     log = Log(aws_client("logs", deployment.cluster, CLIENT_CONFIG), task)
     what = f"{deployment.cluster.split('/')[-1]}: {shlex.join(['totes', *command])}"
-    tell(f"{what} is task {task.arn.split('/')[-1]}; Ctrl-C ends this log, not the task.")
+    print_notice(f"{what} is task {task.arn.split('/')[-1]}; Ctrl-C ends this log, not the task.")
     try:
         stopped = follow(ecs, log, task, lambda line: print(line, flush=True), pause)
     except KeyboardInterrupt:
-        tell(task.how_to_go_on)
+        print_notice(task.commands_to_continue)
         return INTERRUPTED
     except (BotoCoreError, ClientError) as error:
-        raise TaskFailed(f"{explain(error) or error}\n{task.how_to_go_on}") from None
+        raise TaskFailed(f"{explain(error) or error}\n{task.commands_to_continue}") from None
     if log.is_denied:
-        tell(f"These credentials may not read its log: {deployment.log_group}, {task.stream}")
+        print_notice(
+            f"These credentials may not read its log: {deployment.log_group}, {task.stream}"
+        )
     code = exit_code(stopped)
-    tell(f"{what} ended with exit code {code}.")
+    print_notice(f"{what} ended with exit code {code}.")
     return code
 
 
-def tell(line: str) -> None:
+def print_notice(line: str) -> None:
     """Print a line that is not of the log."""
     print(line, file=sys.stderr, flush=True)
 
@@ -216,14 +218,14 @@ def tell(line: str) -> None:
 def main() -> int:
     command = sys.argv[1:]
     if not command:
-        tell("task: give a command of totes, such as `verify`")
+        print_notice("task: give a command of totes, such as `verify`")
         return NOT_STARTED
     try:
         return run(Deployment.read(), command)
     except TaskFailed as failed:
-        tell(f"task: {failed}")
+        print_notice(f"task: {failed}")
     except (BotoCoreError, ClientError) as error:
-        tell(f"task: {explain(error) or error}")
+        print_notice(f"task: {explain(error) or error}")
     return NOT_STARTED
 
 
