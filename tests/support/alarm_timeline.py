@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from alarm_evaluator import Metrics, Series
+from cloudwatch_alarms import Metrics, Series
 
 from totes.stages.runner import STAGES
 

@@ -30,7 +30,7 @@ def test_the_nightly_verify_finds_warehouse_and_source_equal(
         monkeypatch.setenv(name, value)
     forget_clients()
     fargate = Fargate(moto, image_tree)
-    fargate.start()
+    fargate.keep_tasks_running()
     codes: list[int] = []
 
     def wait(_seconds: float) -> None:

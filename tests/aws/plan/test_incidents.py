@@ -15,13 +15,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from alarm_evaluator import mails, next_state
 from alarm_timeline import HEALTHY, Call, Calls, Phase, Timeline
-from aws_cloud import Cloud
+from cloudwatch_alarms import mails, next_state
+from in_process_handlers import Handlers
 from installation import at
-from planned import ENVIRONMENT, Planned
 from rates_files import DAY
 from s3_service import forget_clients
+from terraform_plan import ENVIRONMENT, Planned
 
 from totes.errors import ModelError
 from totes.stages.runner import STAGES
@@ -38,7 +38,7 @@ Mailing = Mapping[str, str]
 
 
 @contextmanager
-def login(cloud: Cloud, place: str, **wrong: str) -> Iterator[None]:
+def login(cloud: Handlers, place: str, **wrong: str) -> Iterator[None]:
     """A login in Secrets Manager that does not work."""
     name, dsn = os.environ[f"TOTES_{place.upper()}_SECRET"], getattr(cloud.installation, place)
     cloud.put_secret(name, dsn, **wrong)
@@ -48,14 +48,14 @@ def login(cloud: Cloud, place: str, **wrong: str) -> Iterator[None]:
     forget_clients()
 
 
-def administer(cloud: Cloud, statement: str) -> None:
+def administer(cloud: Handlers, statement: str) -> None:
     """Run a statement in the warehouse."""
     options = "-c default_transaction_read_only=off"
     with psycopg.connect(cloud.installation.warehouse.reveal(), options=options) as connection:
         connection.execute(statement.encode())
 
 
-def change_an_order(cloud: Cloud) -> None:
+def change_an_order(cloud: Handlers) -> None:
     cloud.installation.change("UPDATE sales_order SET units_sold = units_sold + 1")
 
 
@@ -67,7 +67,7 @@ def changed(run: Callable[[str], object], begin: str, end: str) -> Iterator[None
 
 
 @contextmanager
-def failing_model(cloud: Cloud) -> Iterator[None]:
+def failing_model(cloud: Handlers) -> Iterator[None]:
     change_an_order(cloud)
 
     def fail() -> None:
@@ -78,7 +78,7 @@ def failing_model(cloud: Cloud) -> Iterator[None]:
 
 
 @contextmanager
-def read_only_warehouse(cloud: Cloud) -> Iterator[None]:
+def read_only_warehouse(cloud: Handlers) -> Iterator[None]:
     database = cloud.installation.warehouse.parts["dbname"]
     setting = f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET default_transaction_read_only = "
     change_an_order(cloud)
@@ -87,7 +87,7 @@ def read_only_warehouse(cloud: Cloud) -> Iterator[None]:
 
 
 @contextmanager
-def quarantined_row(cloud: Cloud) -> Iterator[None]:
+def quarantined_row(cloud: Handlers) -> Iterator[None]:
     def deliver(on: str) -> None:
         statement = f"UPDATE sales_order SET agreed_delivery_date = '{on}' WHERE sales_order_id = 2"
         cloud.installation.change(statement)
@@ -97,13 +97,13 @@ def quarantined_row(cloud: Cloud) -> Iterator[None]:
         yield
 
 
-def verified(cloud: Cloud, begin: str, end: str) -> AbstractContextManager[None]:
+def verified(cloud: Handlers, begin: str, end: str) -> AbstractContextManager[None]:
     update = "UPDATE totes.verifications SET "
     return changed(lambda values: administer(cloud, update + values), begin, end)
 
 
 @contextmanager
-def old_rates(cloud: Cloud) -> Iterator[None]:
+def old_rates(cloud: Handlers) -> Iterator[None]:
     """Those that the warehouse has at first, see `prepare`."""
     yield
     cloud.publish_rates(datetime.now(UTC).date())
@@ -114,7 +114,7 @@ OLD_RATES_DAYS = 8
 """More than any weekend with holidays has, so that ingest asks for newer ones."""
 
 
-def prepare(cloud: Cloud) -> None:
+def prepare(cloud: Handlers) -> None:
     """Load the first batch, with old rates, and record a verify."""
     cloud.patch.setenv("ENVIRONMENT", ENVIRONMENT)
     cloud.patch.setattr("totes.error_policy.MAX_ATTEMPTS", 1)
@@ -124,7 +124,7 @@ def prepare(cloud: Cloud) -> None:
     administer(cloud, "INSERT INTO totes.verifications (batch, equal) VALUES (1, true)")
 
 
-def observe(cloud: Cloud) -> Calls:
+def observe(cloud: Handlers) -> Calls:
     """Call each stage once."""
     cloud.metrics()
     failed = dict.fromkeys(STAGES, False)
@@ -166,7 +166,7 @@ class Incident:
 
     name: str
     mail: str | None
-    broken: Callable[[Cloud], AbstractContextManager[None]] | None = None
+    broken: Callable[[Handlers], AbstractContextManager[None]] | None = None
     """What the handlers meet; without it `calls` changes those of a healthy platform."""
     calls: Callable[[Calls], Calls] = as_before
     others: Mapping[str, Mapping[str, float] | None] = field(default_factory=lambda: HEALTHY)
@@ -311,7 +311,7 @@ def mailing(alarms: Alarms) -> Mailing:
 
 
 def test_each_incident_sends_one_mail_when_it_begins_and_one_when_it_ends(
-    cloud: Cloud, alarms: Alarms
+    cloud: Handlers, alarms: Alarms
 ) -> None:
     prepare(cloud)
     during: dict[str, Calls] = {}
