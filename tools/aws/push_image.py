@@ -9,10 +9,9 @@ import subprocess
 import sys
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
 from terraform_outputs import ROOT, output
 
-from totes.aws_client import aws_client, explain
+from totes.aws_client import AWS_ERRORS, aws_client, describe
 
 CONTAINERFILE = "deploy/Containerfile"
 SOURCES = (
@@ -90,8 +89,8 @@ def main() -> int:
     except NotPushed as error:
         print(f"image: {error}")
         return 1
-    except (BotoCoreError, ClientError) as error:
-        print(f"image: {explain(error) or error}")
+    except AWS_ERRORS as error:
+        print(f"image: {describe(error)}")
         return 1
     except subprocess.CalledProcessError as error:
         print(f"image: {' '.join(error.cmd[:2])} ended with exit code {error.returncode}")

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from terraform_outputs import output
 
-from totes.aws_client import aws_client, explain
+from totes.aws_client import AWS_ERRORS, aws_client, describe
 
 POLL_SECONDS = 3.0
 
@@ -199,8 +199,8 @@ def run(
     except KeyboardInterrupt:
         print_notice(task.commands_to_continue)
         return INTERRUPTED
-    except (BotoCoreError, ClientError) as error:
-        raise TaskFailed(f"{explain(error) or error}\n{task.commands_to_continue}") from None
+    except AWS_ERRORS as error:
+        raise TaskFailed(f"{describe(error)}\n{task.commands_to_continue}") from None
     if log.is_denied:
         print_notice(
             f"These credentials may not read its log: {deployment.log_group}, {task.stream}"
@@ -224,8 +224,8 @@ def main() -> int:
         return run(Deployment.read(), command)
     except TaskFailed as failed:
         print_notice(f"task: {failed}")
-    except (BotoCoreError, ClientError) as error:
-        print_notice(f"task: {explain(error) or error}")
+    except AWS_ERRORS as error:
+        print_notice(f"task: {describe(error)}")
     return NOT_STARTED
 
 

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 from terraform_outputs import output
 
-from totes.aws_client import aws_client, explain
+from totes.aws_client import AWS_ERRORS, aws_client, describe
 
 STAGES = ("ingest", "transform", "load")
 CLIENT_CONFIG = Config(read_timeout=930, retries={"total_max_attempts": 1})
@@ -50,8 +49,8 @@ def main() -> int:
     except SmokeFailed as failed:
         print(failed)
         return 1
-    except (BotoCoreError, ClientError) as error:
-        print(f"The functions can't be called: {explain(error) or error}.")
+    except AWS_ERRORS as error:
+        print(f"The functions can't be called: {describe(error)}.")
         return 1
     return 0
 

@@ -101,7 +101,7 @@ class _CallProgress:
     stopped_early: bool = False
     away: str | None = None
     lag_seconds: float | None = None
-    fresh: Freshness | None = None
+    freshness: Freshness | None = None
     """What a load has found out about the warehouse."""
     longest_seconds: float = 0.0
 
@@ -195,7 +195,7 @@ def _measure_freshness(call: _CallProgress, resources: Resources) -> None:
         fresh: Freshness = retry(partial(read_freshness, resources.ingestion, resources.warehouse))
         if fresh.checked_at is not None:
             retry(partial(record_checked, resources.warehouse, fresh.checked_at))
-        call.fresh = fresh
+        call.freshness = fresh
         call.lag_seconds = fresh.lag.total_seconds() if fresh.lag is not None else None
         call.quarantined = sum(count.rows for count in fresh.quarantine)
         call.quarantined += sum(count.values for count in fresh.unreadable)
@@ -245,21 +245,21 @@ def _log_metrics(call: _CallProgress) -> Iterator[None]:
             metrics.add_metric(name, MetricUnit.Count, int(call.away == database))
         if call.lag_seconds is not None:
             metrics.add_metric("LagSeconds", MetricUnit.Seconds, call.lag_seconds)
-        if call.fresh is not None:
+        if call.freshness is not None:
             metrics.add_metric("QuarantinedRows", MetricUnit.Count, call.quarantined)
-            _add_ages(metrics, call.fresh)
+            _add_verify_and_rates(metrics, call.freshness)
         metrics.flush_metrics()
 
 
-def _add_ages(metrics: EphemeralMetrics, fresh: Freshness) -> None:
+def _add_verify_and_rates(metrics: EphemeralMetrics, freshness: Freshness) -> None:
     """Add the result and age of the last verify, or the warehouse's age, and the rates' age."""
-    verified_at = fresh.first_loaded_at
-    if fresh.verified is not None:
-        verified_at = fresh.verified.verified_at
-        metrics.add_metric("VerifyDiffers", MetricUnit.Count, int(not fresh.verified.equal))
+    verified_at = freshness.first_loaded_at
+    if freshness.verified is not None:
+        verified_at = freshness.verified.verified_at
+        metrics.add_metric("VerifyDiffers", MetricUnit.Count, int(not freshness.verified.equal))
     if verified_at is not None:
-        hours = (fresh.now - verified_at) / timedelta(hours=1)
+        hours = (freshness.now - verified_at) / timedelta(hours=1)
         metrics.add_metric("HoursSinceVerify", MetricUnit.NoUnit, hours)
-    if fresh.rates_day is not None:
-        age = fresh.now.astimezone(UTC).date() - fresh.rates_day
+    if freshness.rates_day is not None:
+        age = freshness.now.astimezone(UTC).date() - freshness.rates_day
         metrics.add_metric("RatesAgeDays", MetricUnit.NoUnit, age.days)

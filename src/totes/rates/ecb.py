@@ -38,7 +38,7 @@ class NoFileYet(ValueError):
 
 
 _DAY = timedelta(days=1)
-_OF_A_DAY = re.compile(r"\d{4}-\d\d-\d\d\.zip")
+_DAILY_FILE = re.compile(r"\d{4}-\d\d-\d\d\.zip")
 _CODE = re.compile("[A-Z]{3}")
 _RATE = re.compile(r"(?=.*[1-9])(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?")
 _NO_RATE = frozenset({"", "N/A"})
@@ -144,7 +144,7 @@ def fetch(url: str) -> bytes:
 
 
 def _fetch_newest(store: Store) -> bytes:
-    newest = max(filter(_OF_A_DAY.fullmatch, store.list("")), default=None)
+    newest = max(filter(_DAILY_FILE.fullmatch, store.list("")), default=None)
     if newest is None:
         raise NoFileYet("it has no file of a day, such as 2026-11-20.zip")
     return store.get(newest)
