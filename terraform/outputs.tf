@@ -88,7 +88,7 @@ output "artefacts_bucket" {
 }
 
 output "trail_bucket" {
-  description = "Bucket of CloudTrail's files about the objects of the lake; null without trail_enabled."
+  description = "Bucket of CloudTrail's files about the objects of the lake; null without cloudtrail_enabled."
   value       = one(module.trail[*].bucket)
 }
 
@@ -142,7 +142,7 @@ output "task" {
   value = one([for made in module.task : {
     cluster           = made.cluster
     definition        = made.task_definitions.task
-    create_definition = lookup(made.task_definitions, "create", null)
+    create_definition = lookup(made.task_definitions, "warehouse-creation", null)
     subnets           = module.network.subnets
     security_group    = module.network.task_security_group
     log_group         = made.log_group

@@ -7,7 +7,7 @@ locals {
   on       = var.github_repository != null
   provider = "arn:${local.partition}:iam::${local.account}:oidc-provider/${local.issuer}"
 
-  # GitHub writes numbers behind both names, which stay with their owner, for repositories created, renamed
+  # GitHub writes IDs behind both names, which stay with their owner, for repositories created, renamed
   # or transferred since 2026-07-15, and for those that chose it.
   names   = local.on ? split("/", var.github_repository) : []
   subject = local.on ? var.github_owner_id == null ? "repo:${var.github_repository}" : "repo:${local.names[0]}@${var.github_owner_id}/${local.names[1]}@${var.github_repository_id}" : null

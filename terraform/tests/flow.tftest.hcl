@@ -118,7 +118,7 @@ run "alarms" {
     key              = "arn:aws:kms:eu-west-2:111122223333:key/signals"
     flow_enabled     = true
     rates_enabled    = true
-    verify_at        = "0 4 * * ? *"
+    verify_cron      = "0 4 * * ? *"
     functions        = { ingest = "the-ingest", transform = "the-transform", load = "the-load" }
     stage_alarms = {
       ingest    = { errors = "i-errors", throttles = "i-throttles", slow = "i-slow", memory = "i-memory", away = "i-away" }
@@ -201,7 +201,7 @@ run "alarms_of_a_paused_flow" {
     key              = "arn:aws:kms:eu-west-2:111122223333:key/signals"
     flow_enabled     = false
     rates_enabled    = false
-    verify_at        = null
+    verify_cron      = null
     functions        = { ingest = "the-ingest", transform = "the-transform", load = "the-load" }
     stage_alarms = {
       ingest    = { errors = "i-errors", throttles = "i-throttles", slow = "i-slow", memory = "i-memory", away = "i-away" }

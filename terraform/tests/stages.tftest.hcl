@@ -18,8 +18,8 @@ run "one_function" {
     stage            = "load"
     bundle           = { bucket = "artefacts", key = "bundles/one.zip", hash = "c29tZQ==" }
     environment      = {}
-    lists            = ["arn:aws:s3:::processed"]
-    reads            = ["arn:aws:s3:::processed/*"]
+    listable_buckets = ["arn:aws:s3:::processed"]
+    readable_objects = ["arn:aws:s3:::processed/*"]
     alert_topic      = "arn:aws:sns:eu-west-2:111122223333:alerts"
     memory_mb        = 1000
     scratch_mb       = 2048
@@ -128,8 +128,8 @@ run "rare_calls" {
     stage            = "ingest"
     bundle           = { bucket = "artefacts", key = "bundles/one.zip", hash = "c29tZQ==" }
     environment      = {}
-    lists            = ["arn:aws:s3:::ingestion"]
-    reads            = ["arn:aws:s3:::ingestion/*"]
+    listable_buckets = ["arn:aws:s3:::ingestion"]
+    readable_objects = ["arn:aws:s3:::ingestion/*"]
     alert_topic      = "arn:aws:sns:eu-west-2:111122223333:alerts"
     memory_mb        = 1000
     scratch_mb       = 2048

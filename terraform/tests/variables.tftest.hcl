@@ -41,7 +41,7 @@ run "each_variable" {
     functions               = { load = { memory_mb = 128 } }
     image_tag               = "latest image"
     task                    = { cpu = 2048, memory_mb = 2048 }
-    verify_at               = "rate(1 day)"
+    verify_cron             = "rate(1 day)"
   }
 
   expect_failures = [
@@ -71,7 +71,7 @@ run "each_variable" {
     var.functions,
     var.image_tag,
     var.task,
-    var.verify_at,
+    var.verify_cron,
   ]
 }
 

@@ -64,7 +64,7 @@ class Deployment:
             return "task", self.definition
         if self.create_definition is None:
             raise TaskFailed("warehouse_enabled is false: create the roles on your own server")
-        return "create", self.create_definition
+        return "warehouse-creation", self.create_definition
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ locals {
         metric     = "DurationSeconds"
         dimensions = local.own
         statistic  = "Maximum"
-        above      = 0.8 * var.timeout_seconds
+        above      = 0.8 * local.timeout_seconds
         points     = 1
         periods    = 3
       }

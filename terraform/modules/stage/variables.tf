@@ -28,17 +28,17 @@ variable "environment" {
   type        = map(string)
 }
 
-variable "lists" {
+variable "listable_buckets" {
   description = "ARNs of the buckets that it may list."
   type        = list(string)
 }
 
-variable "reads" {
+variable "readable_objects" {
   description = "ARNs of the objects that it may read, with `*`."
   type        = list(string)
 }
 
-variable "creates" {
+variable "creatable_objects" {
   description = "ARNs of the objects that it may create, with `*`; the bucket's policy prevents replacing any."
   type        = list(string)
   default     = []
@@ -74,12 +74,6 @@ variable "memory_mb" {
 variable "scratch_mb" {
   description = "Size of /tmp in MB; the largest batch must fit."
   type        = number
-}
-
-variable "timeout_seconds" {
-  description = "Timeout of a call; the stage stops between batches before that."
-  type        = number
-  default     = 900
 }
 
 variable "every_minutes" {

@@ -23,7 +23,7 @@ locals {
         environment = merge(var.environment, { TOTES_ALERT_TOPIC = var.alert_topic })
       }
     },
-    { for role in aws_iam_role.create : "create" => {
+    { for role in aws_iam_role.create : "warehouse-creation" => {
       command   = ["warehouse", "create"]
       cpu       = 256
       memory_mb = 512

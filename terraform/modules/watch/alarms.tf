@@ -77,7 +77,7 @@ locals {
       } if on
     },
     {
-      for at in var.verify_at[*] : "unverified" => {
+      for at in var.verify_cron[*] : "unverified" => {
         text       = "The warehouse was not compared with totesys for 36 hours."
         namespace  = "totes"
         metric     = "HoursSinceVerify"
