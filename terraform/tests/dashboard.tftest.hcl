@@ -162,6 +162,7 @@ run "cognito" {
     condition = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.metric_name} ${alarm.statistic} ${alarm.comparison_operator} ${alarm.threshold} ${alarm.treat_missing_data}" } == {
       unavailable = "HealthyHostCount Maximum LessThanThreshold 1 breaching"
       errors      = "HTTPCode_Target_5XX_Count Sum GreaterThanThreshold 10 notBreaching"
+      unanswered  = "HTTPCode_ELB_5XX_Count Sum GreaterThanThreshold 10 notBreaching"
       sign-in     = "ELBAuthError Sum GreaterThanThreshold 5 notBreaching"
     }
     error_message = "An alarm is missing or watches the wrong metric."
