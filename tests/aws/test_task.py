@@ -17,7 +17,17 @@ from botocore.stub import Stubber
 from image import NotPushed, push
 from moto_server import REGION, Moto
 from s3_service import forget_clients
-from task import CREATE_WAREHOUSE, INTERRUPTED, Deployment, Log, Task, TaskFailed, exit_code, run
+from task import (
+    CREATE_WAREHOUSE,
+    INTERRUPTED,
+    Deployment,
+    Log,
+    Task,
+    TaskFailed,
+    exit_code,
+    follow,
+    run,
+)
 
 PAGE = 10_000
 """The most lines that CloudWatch returns and takes at once."""
@@ -131,6 +141,21 @@ def test_a_log_that_may_not_be_read_is_asked_for_once(moto: Moto, deployment: De
         assert list(log.new_lines()) == []  # a second request would fail
 
 
+def test_a_task_that_is_no_longer_described_is_not_waited_for(
+    moto: Moto, deployment: Deployment
+) -> None:
+    """As after a night in which this machine slept; one that was never described may be new."""
+    task, ecs = Task(deployment, "task", f"{deployment.cluster}/1"), moto.client("ecs")
+    log = Log(moto.client("logs"), task)
+    missing = {"tasks": [], "failures": [{"arn": task.arn, "reason": "MISSING"}]}
+    with Stubber(ecs) as stubber:
+        for answer in (missing, {"tasks": [{"lastStatus": "RUNNING"}]}, missing):
+            stubber.add_response("describe_tasks", answer)
+        with pytest.raises(TaskFailed, match="no longer describes"):
+            follow(ecs, log, task, print, lambda _: None)
+        stubber.assert_no_pending_responses()
+
+
 def test_a_task_that_aws_can_not_start_is_one_line(deployment: Deployment) -> None:
     with pytest.raises(TaskFailed, match="warehouse_enabled is false"):
         run(deployment, [*CREATE_WAREHOUSE])
@@ -185,7 +210,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_image_is_built_and_pushed_once_for_each_commit(
     moto: Moto, engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image, "check_is_committed", lambda: None)
+    monkeypatch.setattr(image, "check_is_commit", lambda _: None)
     ecr = moto.client("ecr")
     made = ecr.create_repository(repositoryName="totes-dev", imageTagMutability="IMMUTABLE")
     name = f"{made['repository']['repositoryUri']}:0123abc"
@@ -209,17 +234,22 @@ def test_an_image_is_built_and_pushed_once_for_each_commit(
     assert not engine.exists()
 
 
-def test_an_image_of_uncommitted_changes_is_not_built(
+def test_an_image_is_built_from_nothing_but_the_commit_of_its_tag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def git(*arguments: str) -> None:
-        subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True)
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=who", "-c", "user.email=who@example.com")
+        return subprocess.check_output(["git", *who, *arguments], cwd=tmp_path, text=True).strip()
 
     monkeypatch.setattr(image, "ROOT", tmp_path)
-    git("init")
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "first")
     (tmp_path / "src").mkdir()
     (tmp_path / "notes").touch()
-    image.check_is_committed()
+    head = git("rev-parse", "HEAD")
+    image.check_is_commit(head)
+    with pytest.raises(NotPushed, match=f"built from {head}: check out v9 first"):
+        image.check_is_commit("v9")
     (tmp_path / "src" / "program.py").touch()
     with pytest.raises(NotPushed, match="commit src/ first"):
-        image.check_is_committed()
+        image.check_is_commit(head)
