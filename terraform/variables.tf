@@ -496,6 +496,11 @@ variable "dashboard" {
     condition     = var.dashboard == null ? true : var.task_enabled && tonumber(split("/", var.network_cidr)[1]) <= 23
     error_message = "The dashboard needs task_enabled, and a network_cidr of at least /23, as a load balancer needs subnets of at least /27."
   }
+
+  validation {
+    condition     = var.dashboard == null || var.image_tag != null
+    error_message = "The dashboard needs image_tag, of an image that is in the registry: first deploy without the dashboard, then run `make image-push`."
+  }
 }
 
 # -- Functions, in general

@@ -139,10 +139,10 @@ run "alarms" {
   assert {
     condition = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.metric_name} ${jsonencode(alarm.dimensions)} ${alarm.threshold} ${alarm.evaluation_periods} ${alarm.period / 60} ${alarm.treat_missing_data}" } == {
       idle        = "Invocations {\"FunctionName\":\"the-load\"} 1 3 10 breaching"
-      lag         = "LagSeconds {\"environment\":\"test\",\"service\":\"load\"} 1200 2 10 ignore"
+      lag         = "LagSeconds {\"environment\":\"test\",\"service\":\"load\"} 900 2 10 ignore"
       quarantined = "QuarantinedRows {\"environment\":\"test\",\"service\":\"load\"} 0 1 10 ignore"
       differs     = "VerifyDiffers {\"environment\":\"test\",\"service\":\"load\"} 0 1 10 ignore"
-      rates       = "RatesAgeDays {\"environment\":\"test\",\"service\":\"load\"} 4 3 720 ignore"
+      rates       = "RatesMissingDays {\"environment\":\"test\",\"service\":\"load\"} 1 13 120 ignore"
       unverified  = "HoursSinceVerify {\"environment\":\"test\",\"service\":\"load\"} 36 1 10 ignore"
     }
     error_message = "An alarm is missing or watches the wrong metric."
@@ -170,19 +170,12 @@ run "alarms" {
   }
 
   assert {
-    condition = aws_cloudwatch_composite_alarm.paused.alarm_rule == "FALSE" && toset([
-      for mail, alarm in aws_cloudwatch_composite_alarm.mail : mail if anytrue([for suppressor in alarm.actions_suppressor : suppressor.alarm == aws_cloudwatch_composite_alarm.paused.alarm_name])
-    ]) == toset(["ingest", "transform", "load", "ingest-limits", "transform-limits", "load-limits", "throttled", "stale", "unverified"])
-    error_message = "What depends on the flow must be silent while it is switched off."
-  }
-
-  assert {
     condition     = jsondecode(aws_sns_topic_policy.alerts.policy).Statement[0].Principal == { Service = "cloudwatch.amazonaws.com" } && length(jsondecode(aws_sns_topic_policy.alerts.policy).Statement) == 1
     error_message = "The topic's policy must allow alarms only; stages publish by their roles."
   }
 
   assert {
-    condition     = alltrue([for shown in ["alarm:mock", "LagSeconds", "TargetErrorCount", "SourceAway", "HoursSinceVerify", "RatesAgeDays"] : strcontains(aws_cloudwatch_dashboard.flow.dashboard_body, shown)])
+    condition     = alltrue([for shown in ["alarm:mock", "LagSeconds", "TargetErrorCount", "SourceAway", "HoursSinceVerify", "RatesMissingDays"] : strcontains(aws_cloudwatch_dashboard.flow.dashboard_body, shown)])
     error_message = "The dashboard must show all alarms, the warehouse's lag, and what alarms watch."
   }
 }
@@ -214,8 +207,15 @@ run "alarms_of_a_paused_flow" {
   }
 
   assert {
-    condition     = aws_cloudwatch_composite_alarm.paused.alarm_rule == "TRUE"
+    condition = { for mail, alarm in aws_cloudwatch_composite_alarm.mail : mail => length(alarm.alarm_actions) + length(alarm.ok_actions) if !contains(["quarantine", "verify"], mail) } == {
+      for mail in ["ingest", "transform", "load", "ingest-limits", "transform-limits", "load-limits", "throttled", "stale"] : mail => 0
+    }
     error_message = "A flow that is switched off must silence the alarms that depend on it."
+  }
+
+  assert {
+    condition     = alltrue([for mail in ["quarantine", "verify"] : length(aws_cloudwatch_composite_alarm.mail[mail].alarm_actions) == 1])
+    error_message = "What does not depend on the flow must send its mails while it is switched off."
   }
 
   assert {

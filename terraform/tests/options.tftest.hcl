@@ -35,6 +35,7 @@ run "all" {
   variables {
     monthly_budget_usd = 200
     cloudtrail_enabled = false
+    image_tag          = "0123abc"
     dashboard = {
       domain          = "totes.example"
       certificate_arn = "arn:aws:acm:eu-west-2:111122223333:certificate/one"

@@ -70,6 +70,11 @@ run "task" {
     error_message = "The size of a task is wrong."
   }
 
+  assert {
+    condition     = alltrue([for made in aws_ecs_task_definition.this : made.skip_destroy])
+    error_message = "The schedule must never name a task definition that Terraform has deregistered."
+  }
+
   # The one writable folder is the volume, which also takes temporary files.
   assert {
     condition = alltrue([for name, made in aws_ecs_task_definition.this : alltrue([for container in jsondecode(made.container_definitions) :

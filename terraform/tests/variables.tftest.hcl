@@ -140,6 +140,21 @@ run "dashboard_without_tasks" {
 
   variables {
     task_enabled = false
+    image_tag    = "0123abc"
+    dashboard = {
+      domain          = "totes.example"
+      certificate_arn = "arn:aws:acm:eu-west-2:111122223333:certificate/one"
+      sign_in         = { cognito = { user_pool_arn = "pool", client_id = "client", domain = "totes" } }
+    }
+  }
+
+  expect_failures = [var.dashboard]
+}
+
+run "dashboard_without_image" {
+  command = plan
+
+  variables {
     dashboard = {
       domain          = "totes.example"
       certificate_arn = "arn:aws:acm:eu-west-2:111122223333:certificate/one"

@@ -22,6 +22,7 @@ from totes.duckdb_engine import scratch_folder
 from totes.error_policy import POLICIES
 from totes.errors import DeliveryError, ModelError, SourceUnavailable, UsageError, WarehouseError
 from totes.lake.manifest import LogState
+from totes.rates.ecb import missing_days
 from totes.stages.runner import STAGES
 
 CHANGE = "UPDATE sales_order SET units_sold = units_sold + 1 WHERE sales_order_id = 1"
@@ -356,13 +357,14 @@ def test_load_reports_the_last_verify_and_how_long_ago_it_was(cloud: Handlers) -
         assert measured.get("VerifyDiffers") == differs
 
 
-def test_load_reports_the_age_of_the_rates_in_the_warehouse(cloud: Handlers) -> None:
+def test_load_reports_the_days_of_which_the_warehouse_has_no_rates(cloud: Handlers) -> None:
     cloud.installation.with_orders(3)
     cloud.call_all()
-    assert "RatesAgeDays" not in cloud.metrics()[-1], "without rates they have no age"
-    cloud.publish_rates(datetime.now(UTC).date() - 8 * DAY)
+    assert "RatesMissingDays" not in cloud.metrics()[-1], "it has none at all"
+    newest = datetime.now(UTC).date() - 8 * DAY
+    cloud.publish_rates(newest)
     cloud.call_all()
-    assert cloud.metrics()[-1]["RatesAgeDays"] == 8
+    assert cloud.metrics()[-1]["RatesMissingDays"] == missing_days(newest, datetime.now(UTC)) > 2
 
 
 def test_invalid_settings_fail_the_call(cloud: Handlers) -> None:

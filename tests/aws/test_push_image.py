@@ -43,7 +43,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_image_is_built_and_pushed_once_for_each_commit(
     moto: Moto, engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(push_image, "check_is_committed", lambda: None)
+    monkeypatch.setattr(push_image, "check_is_commit", lambda _: None)
     ecr = moto.client("ecr")
     made = ecr.create_repository(repositoryName="totes-dev", imageTagMutability="IMMUTABLE")
     name = f"{made['repository']['repositoryUri']}:0123abc"
@@ -67,17 +67,22 @@ def test_an_image_is_built_and_pushed_once_for_each_commit(
     assert not engine.exists()
 
 
-def test_an_image_of_uncommitted_changes_is_not_built(
+def test_an_image_is_built_from_nothing_but_the_commit_of_its_tag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def git(*arguments: str) -> None:
-        subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True)
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=who", "-c", "user.email=who@example.com")
+        return subprocess.check_output(["git", *who, *arguments], cwd=tmp_path, text=True).strip()
 
     monkeypatch.setattr(push_image, "ROOT", tmp_path)
-    git("init")
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "first")
     (tmp_path / "src").mkdir()
     (tmp_path / "notes").touch()
-    push_image.check_is_committed()
+    head = git("rev-parse", "HEAD")
+    push_image.check_is_commit(head)
+    with pytest.raises(NotPushed, match=f"built from {head}: check out v9 first"):
+        push_image.check_is_commit("v9")
     (tmp_path / "src" / "program.py").touch()
     with pytest.raises(NotPushed, match="commit src/ first"):
-        push_image.check_is_committed()
+        push_image.check_is_commit(head)

@@ -18,6 +18,7 @@ from run_task import (
     Task,
     TaskFailed,
     exit_code,
+    follow,
     run,
 )
 from s3_service import forget_clients
@@ -132,6 +133,21 @@ def test_a_log_that_may_not_be_read_is_asked_for_once(moto: Moto, deployment: De
         assert list(log.new_lines()) == []
         assert log.is_denied
         assert list(log.new_lines()) == []  # a second request would fail
+
+
+def test_a_task_that_is_no_longer_described_is_not_waited_for(
+    moto: Moto, deployment: Deployment
+) -> None:
+    """As after a night in which this machine slept; one that was never described may be new."""
+    task, ecs = Task(deployment, "task", f"{deployment.cluster}/1"), moto.client("ecs")
+    log = Log(moto.client("logs"), task)
+    missing = {"tasks": [], "failures": [{"arn": task.arn, "reason": "MISSING"}]}
+    with Stubber(ecs) as stubber:
+        for answer in (missing, {"tasks": [{"lastStatus": "RUNNING"}]}, missing):
+            stubber.add_response("describe_tasks", answer)
+        with pytest.raises(TaskFailed, match="no longer describes"):
+            follow(ecs, log, task, print, lambda _: None)
+        stubber.assert_no_pending_responses()
 
 
 def test_a_task_that_aws_can_not_start_is_one_line(deployment: Deployment) -> None:

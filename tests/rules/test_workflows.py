@@ -44,6 +44,17 @@ def test_every_action_is_pinned_to_the_same_commit_everywhere() -> None:
     assert "actions/checkout" in used
 
 
+def test_a_repeated_run_replaces_what_it_has_kept() -> None:
+    kept = [
+        step["with"]
+        for name in WORKFLOWS
+        for step in steps(name)
+        if step.get("uses", "").startswith("actions/upload-artifact@")
+    ]
+    assert len(kept) > 2
+    assert not [options["name"] for options in kept if not options.get("overwrite")]
+
+
 def test_no_job_has_unneeded_permissions() -> None:
     for name in WORKFLOWS:
         assert read(name)["permissions"] == {}, name

@@ -36,6 +36,7 @@ PLATFORM_VARIABLES: Mapping[str, object] = {
     "capture": "log",
     "monthly_budget_usd": 200,
     "object_lock": {"days": 30},
+    "image_tag": "0123abc",
     "dashboard": {
         "domain": "totes.example",
         "certificate_arn": f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/one",

@@ -155,10 +155,13 @@ class Log:
 def follow(
     ecs: Any, log: Log, task: Task, show: Callable[[str], object], pause: Callable[[float], object]
 ) -> Mapping[str, Any]:
-    """Show the log of a task until it has stopped, and return its last description."""
+    """Show the log of a task until it has stopped, and return its last description.
+
+    TaskFailed if it is no longer described, as ECS forgets a stopped task after some time.
+    """
     cluster = task.deployment.cluster
+    is_known = False  # one that has just started may not be described yet
     while True:
-        # A task that has just started may not be described yet.
         described = ecs.describe_tasks(cluster=cluster, tasks=[task.arn])["tasks"]
         for line in log.new_lines():
             show(line)
@@ -167,6 +170,9 @@ def follow(
             for line in log.new_lines():  # the last ones arrive late
                 show(line)
             return dict(described[0])
+        if is_known and not described:
+            raise TaskFailed("ECS no longer describes the task, so its exit code is not known.")
+        is_known = bool(described)
 
 
 def exit_code(stopped: Mapping[str, Any]) -> int:

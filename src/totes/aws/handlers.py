@@ -252,7 +252,7 @@ def _log_metrics(call: _CallProgress) -> Iterator[None]:
 
 
 def _add_verify_and_rates(metrics: EphemeralMetrics, freshness: Freshness) -> None:
-    """Add the result and age of the last verify, or the warehouse's age, and the rates' age."""
+    """Add result and age of the last verify, or the warehouse's age, and the days without rates."""
     verified_at = freshness.first_loaded_at
     if freshness.verified is not None:
         verified_at = freshness.verified.verified_at
@@ -261,5 +261,7 @@ def _add_verify_and_rates(metrics: EphemeralMetrics, freshness: Freshness) -> No
         hours = (freshness.now - verified_at) / timedelta(hours=1)
         metrics.add_metric("HoursSinceVerify", MetricUnit.NoUnit, hours)
     if freshness.rates_day is not None:
-        age = freshness.now.astimezone(UTC).date() - freshness.rates_day
-        metrics.add_metric("RatesAgeDays", MetricUnit.NoUnit, age.days)
+        from totes.rates.ecb import missing_days  # noqa: PLC0415  most runs have no rates
+
+        days = missing_days(freshness.rates_day, freshness.now)
+        metrics.add_metric("RatesMissingDays", MetricUnit.Count, days)

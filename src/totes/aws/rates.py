@@ -55,5 +55,9 @@ def _store(settings: Settings, day: date, content: bytes) -> None:
     """Create the day's file, unless there is one: the first remains."""
     try:
         open_store(settings.ingestion).create(f"{RATES_PREFIX}/{day}.zip", content)
-    except LakeUnavailable:  # it exists; this function may not read it to compare
-        logger.info("The file of %s exists.", day)
+    except LakeUnavailable as error:  # this function may not read, so it can't know which
+        logger.info(
+            "The file of %s exists, or could not be stored: %s The next call tries again.",
+            day,
+            error,
+        )

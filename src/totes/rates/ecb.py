@@ -159,6 +159,12 @@ def newest_expected_day(now: datetime) -> date:
     return day
 
 
+def missing_days(newest: date, now: datetime) -> int:
+    """Return how many days after `newest` have rates that are published by now."""
+    until_now = (newest_expected_day(now) - newest).days
+    return sum(_is_business_day(newest + number * _DAY) for number in range(1, until_now + 1))
+
+
 def _is_business_day(day: date) -> bool:
     """Whether the ECB publishes: not on weekends and the six holidays of its payment system."""
     from_easter = (day - easter(day.year)).days

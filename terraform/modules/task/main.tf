@@ -91,6 +91,10 @@ resource "aws_ecs_task_definition" "this" {
   task_role_arn            = each.value.role
   execution_role_arn       = aws_iam_role.execution.arn
 
+  # Terraform would deregister the revision before first: if it then fails, the schedule and `make task` have
+  # none that is active.
+  skip_destroy = true
+
   runtime_platform {
     cpu_architecture        = "X86_64"
     operating_system_family = "LINUX"

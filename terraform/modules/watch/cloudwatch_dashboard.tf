@@ -46,8 +46,8 @@ locals {
         metrics = [["totes", "HoursSinceVerify", "service", "load", "environment", var.environment_name]]
       },
       {
-        title   = "Age of the exchange rates in days", stat = "Maximum"
-        metrics = [["totes", "RatesAgeDays", "service", "load", "environment", var.environment_name]]
+        title   = "Days without exchange rates", stat = "Maximum"
+        metrics = [["totes", "RatesMissingDays", "service", "load", "environment", var.environment_name]]
       },
     ],
   )

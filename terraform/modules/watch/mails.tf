@@ -4,9 +4,8 @@
 # What another alarm explains sends no mail of its own: `AND NOT` in the rule. A suppressor would not do:
 # when it or its periods end, CloudWatch acts by the current state, so an incident that sent no mail at its
 # beginning may send one at its end (CloudWatch user guide, "Suppressing composite alarm actions", example 6).
-# While flow_enabled is false, a suppressor does silence what depends on the flow, and half an hour longer,
-# until all stages were called again. `actions_enabled` would not do: the provider replaces the alarm, and
-# the new one acts at once.
+# While flow_enabled is false, what depends on the flow has no actions. An update leaves an alarm's state as
+# it is; for a change of `actions_enabled` the provider would replace the alarm, and the new one acts at once.
 
 locals {
   log = { for stage, function in var.functions : stage => "aws logs tail /aws/lambda/${function} --since 1h" }
@@ -51,7 +50,7 @@ locals {
       }
       stale = {
         rule = "${local.flow.lag} AND NOT (${local.explained})"
-        text = "The warehouse is more than 30 minutes behind totesys, and no stage says why. First see which stage was not called, or calls nothing: the dashboard of CloudWatch, and ${local.log.ingest}."
+        text = "The warehouse was more than 15 minutes behind totesys for 20 minutes, and no stage says why; the deadline is 30 minutes. First see which stage was not called, or calls nothing: the dashboard of CloudWatch, and ${local.log.ingest}."
         flow = true
       }
       quarantine = {
@@ -90,7 +89,7 @@ locals {
     } if length(rules) > 0 },
     { for rates in [for alarm, rule in local.flow : rule if alarm == "rates"] : "rates" => {
       rule = "${rates} AND NOT (${local.explained})"
-      text = "No new exchange rates were stored for five days; the last ones are carried forward. First read why: aws logs tail /aws/lambda/${var.name}-rates --since 6d. The ECB may have changed its file."
+      text = "The exchange rates of at least two days are missing, for more than a day; the last ones are carried forward. First read why: aws logs tail /aws/lambda/${var.name}-rates --since 6d. The ECB may have changed its file."
       flow = false
     } },
   )
@@ -102,28 +101,11 @@ resource "aws_cloudwatch_composite_alarm" "mail" {
   alarm_name        = "${var.name}-${each.key}"
   alarm_description = "${each.value.text} Runbook: docs/operations.md, The alarms, ${each.key}."
   alarm_rule        = each.value.rule
-  alarm_actions     = [aws_sns_topic.alerts.arn]
-  ok_actions        = [aws_sns_topic.alerts.arn]
-
-  dynamic "actions_suppressor" {
-    for_each = each.value.flow ? [local.paused] : []
-
-    content {
-      alarm            = actions_suppressor.value
-      wait_period      = 60
-      extension_period = 1800
-    }
-  }
-
-  depends_on = [aws_cloudwatch_composite_alarm.paused]
+  alarm_actions     = each.value.flow ? local.flow_actions : local.actions
+  ok_actions        = each.value.flow ? local.flow_actions : local.actions
 }
 
 locals {
-  paused = "${var.name}-paused"
-}
-
-resource "aws_cloudwatch_composite_alarm" "paused" {
-  alarm_name        = local.paused
-  alarm_description = "In alarm while flow_enabled is false: silences the alarms that depend on the flow. It sends nothing itself."
-  alarm_rule        = var.flow_enabled ? "FALSE" : "TRUE"
+  actions      = [aws_sns_topic.alerts.arn]
+  flow_actions = var.flow_enabled ? local.actions : []
 }

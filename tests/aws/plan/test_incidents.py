@@ -9,14 +9,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from alarm_timeline import HEALTHY, Call, Calls, Phase, Timeline
-from cloudwatch_alarms import mails, next_state
+from alarm_timeline import EVERY_MINUTES, HEALTHY, Call, Calls, Phase, Timeline
+from cloudwatch_alarms import MetricAlarm, Metrics, mails, next_state
 from in_process_handlers import Handlers
 from installation import at
 from rates_files import DAY
@@ -24,6 +24,7 @@ from s3_service import forget_clients
 from terraform_plan import ENVIRONMENT, Planned
 
 from totes.errors import ModelError
+from totes.rates.ecb import missing_days
 from totes.stages.runner import STAGES
 
 PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
@@ -275,17 +276,13 @@ def walk(
     timeline.add(Phase(lasts * HOUR, during, incident.others))
     timeline.add(Phase(after * HOUR, healthy))
 
-    def rules(minute: float) -> Mapping[str, str]:
-        is_paused = incident.is_paused and before <= minute / HOUR < before + lasts
-        return {f"totes-{ENVIRONMENT}-paused": "TRUE" if is_paused else "FALSE"}
-
     minutes = range(1, timeline.minute, 15 if incident.takes_days else 1)
-    sent = mails(alarms, timeline.metrics, minutes, rules, extra_periods=0 if zeros else 2)
+    sent = mails(alarms, timeline.metrics, minutes, extra_periods=0 if zeros else 2)
     prefix = f"totes-{ENVIRONMENT}-"
     return [
         (mail.alarm.removeprefix(prefix), mail.state)
         for mail in sent
-        if mail.minute > before * HOUR
+        if mail.minute > (before + lasts if incident.is_paused else before) * HOUR
     ]
 
 
@@ -306,7 +303,7 @@ def mailing(alarms: Alarms) -> Mailing:
     return {
         values["alarm_name"].removeprefix(prefix): values["alarm_description"]
         for kind, values in alarms
-        if kind == "aws_cloudwatch_composite_alarm" and "alarm_actions" not in values
+        if kind == "aws_cloudwatch_composite_alarm"
     }
 
 
@@ -328,9 +325,47 @@ def test_each_incident_sends_one_mail_when_it_begins_and_one_when_it_ends(
             case = incident.name, zeros
             found[case] = walk(alarms, healthy, calls, incident, zeros=zeros)
             expected[case] = [(incident.mail, "ALARM"), (incident.mail, "OK")]
-            if incident.is_paused:  # afterwards, CloudWatch may act by the state of the moment
+            if incident.is_paused:  # no actions meanwhile: the alarm's end sends a mail
                 expected[case] = [("load", "OK")]
     assert found == expected
+
+
+def named(alarms: Alarms, name: str) -> MetricAlarm:
+    """Return the metric alarm `totes-ENV-NAME`."""
+    [values] = [
+        found for _, found in alarms if found["alarm_name"] == f"totes-{ENVIRONMENT}-{name}"
+    ]
+    return MetricAlarm.planned(values)
+
+
+@pytest.mark.parametrize(
+    ("newest", "days", "fires"),
+    [
+        ("2026-11-20", 6, "2026-11-25T18"),  # five days after a Friday's, in the evening
+        ("2026-11-16", 4, "2026-11-19T18"),
+        ("2026-04-02", 5, None),  # until the first fetch after Easter, two days later
+        ("2026-04-02", 6, None),
+    ],
+)
+def test_rates_are_missed_after_five_days_but_not_at_easter(
+    alarms: Alarms, newest: str, days: int, fires: str | None
+) -> None:
+    published = datetime.fromisoformat(f"{newest}T15:00+00:00")
+    alarm, metrics, state, fired = named(alarms, "flow-rates"), Metrics(), "OK", None
+    for hour in range(24 * days + 4):
+        now = published + timedelta(hours=hour)
+        metrics.add(alarm.series, 60 * hour, missing_days(published.date(), now))
+        state = alarm.evaluate(metrics, 60 * hour + 1, state, extra_periods=2)
+        if state == "ALARM" and fired is None:
+            fired = f"{now:%Y-%m-%dT%H}"
+    assert fired == fires
+
+
+def test_a_warehouse_without_new_data_is_reported_at_most_ten_minutes_after_the_deadline(
+    alarms: Alarms,
+) -> None:
+    lag = named(alarms, "flow-lag")
+    assert lag.threshold / 60 + lag.minutes * lag.periods + EVERY_MINUTES <= 30 + 10
 
 
 def test_the_runbook_has_the_same_incidents_and_mails() -> None:
