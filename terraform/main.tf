@@ -57,27 +57,27 @@ locals {
         TOTES_EXCLUDE_TABLES = join(",", var.exclude_tables)
         TOTES_INGESTION_URL  = local.urls.TOTES_INGESTION_URL
       })
-      secret            = module.secrets.arns.source
-      away_metric       = "SourceAway"
-      listable_buckets  = [local.ingestion]
-      readable_objects  = ["${local.ingestion}/*"]
-      creatable_objects = ["${local.ingestion}/*"]
+      secret             = module.secrets.arns.source
+      unavailable_metric = "SourceUnavailable"
+      listable_buckets   = [local.ingestion]
+      readable_objects   = ["${local.ingestion}/*"]
+      creatable_objects  = ["${local.ingestion}/*"]
     }
     transform = {
-      environment       = local.urls
-      secret            = null
-      away_metric       = null
-      listable_buckets  = [local.ingestion, local.processed]
-      readable_objects  = ["${local.ingestion}/*", "${local.processed}/*"]
-      creatable_objects = ["${local.processed}/*"]
+      environment        = local.urls
+      secret             = null
+      unavailable_metric = null
+      listable_buckets   = [local.ingestion, local.processed]
+      readable_objects   = ["${local.ingestion}/*", "${local.processed}/*"]
+      creatable_objects  = ["${local.processed}/*"]
     }
     load = {
       environment = merge(local.urls, {
         TOTES_WAREHOUSE_SECRET = module.secrets.arns.warehouse
       })
-      secret           = module.secrets.arns.warehouse
-      away_metric      = "WarehouseAway"
-      listable_buckets = [local.ingestion, local.processed]
+      secret             = module.secrets.arns.warehouse
+      unavailable_metric = "WarehouseUnavailable"
+      listable_buckets   = [local.ingestion, local.processed]
       # In the ingestion store, only the objects that determine the lag.
       readable_objects  = ["${local.ingestion}/batches/*", "${local.ingestion}/heartbeats/*", "${local.processed}/*"]
       creatable_objects = []
@@ -237,7 +237,7 @@ module "stage" {
   stage                = each.key
   environment          = each.value.environment
   secret               = each.value.secret
-  away_metric          = each.value.away_metric
+  unavailable_metric   = each.value.unavailable_metric
   every_minutes        = local.every_minutes[each.key]
   listable_buckets     = each.value.listable_buckets
   readable_objects     = each.value.readable_objects

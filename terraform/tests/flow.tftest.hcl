@@ -121,9 +121,9 @@ run "alarms" {
     verify_cron      = "0 4 * * ? *"
     functions        = { ingest = "the-ingest", transform = "the-transform", load = "the-load" }
     stage_alarms = {
-      ingest    = { errors = "i-errors", throttles = "i-throttles", slow = "i-slow", memory = "i-memory", away = "i-away" }
+      ingest    = { errors = "i-errors", throttles = "i-throttles", slow = "i-slow", memory = "i-memory", unavailable = "i-unavailable" }
       transform = { errors = "t-errors", throttles = "t-throttles", slow = "t-slow", memory = "t-memory" }
-      load      = { errors = "l-errors", throttles = "l-throttles", slow = "l-slow", memory = "l-memory", away = "l-away" }
+      load      = { errors = "l-errors", throttles = "l-throttles", slow = "l-slow", memory = "l-memory", unavailable = "l-unavailable" }
     }
     warehouse_alarms = { storage = "w-storage", cpu = "w-cpu" }
     source_alarms    = { retained-log = "s-retained-log" }
@@ -162,7 +162,7 @@ run "alarms" {
 
   assert {
     condition = aws_cloudwatch_composite_alarm.mail["load"].alarm_rule == join(" OR ", [
-      "ALARM(\"l-away\")",
+      "ALARM(\"l-unavailable\")",
       "ALARM(\"l-errors\")",
       "(ALARM(\"totes-test-flow-idle\") AND NOT (ALARM(\"i-throttles\") OR ALARM(\"l-throttles\") OR ALARM(\"t-throttles\")))",
     ])
@@ -175,7 +175,7 @@ run "alarms" {
   }
 
   assert {
-    condition     = alltrue([for shown in ["alarm:mock", "LagSeconds", "TargetErrorCount", "SourceAway", "HoursSinceVerify", "RatesMissingDays"] : strcontains(aws_cloudwatch_dashboard.flow.dashboard_body, shown)])
+    condition     = alltrue([for shown in ["alarm:mock", "LagSeconds", "TargetErrorCount", "SourceUnavailable", "HoursSinceVerify", "RatesMissingDays"] : strcontains(aws_cloudwatch_dashboard.flow.dashboard_body, shown)])
     error_message = "The dashboard must show all alarms, the warehouse's lag, and what alarms watch."
   }
 }
@@ -197,9 +197,9 @@ run "alarms_of_a_paused_flow" {
     verify_cron      = null
     functions        = { ingest = "the-ingest", transform = "the-transform", load = "the-load" }
     stage_alarms = {
-      ingest    = { errors = "i-errors", throttles = "i-throttles", slow = "i-slow", memory = "i-memory", away = "i-away" }
+      ingest    = { errors = "i-errors", throttles = "i-throttles", slow = "i-slow", memory = "i-memory", unavailable = "i-unavailable" }
       transform = { errors = "t-errors", throttles = "t-throttles", slow = "t-slow", memory = "t-memory" }
-      load      = { errors = "l-errors", throttles = "l-throttles", slow = "l-slow", memory = "l-memory", away = "l-away" }
+      load      = { errors = "l-errors", throttles = "l-throttles", slow = "l-slow", memory = "l-memory", unavailable = "l-unavailable" }
     }
     warehouse_alarms = {}
     source_alarms    = {}

@@ -54,7 +54,7 @@ def test_a_change_arrives_in_the_warehouse_and_every_stage_writes_metrics(
             "rows": answer["rows"],
             "quarantined": 0,
             "stopped_early": False,
-            "away": None,
+            "unavailable": None,
         }
         for stage, answer in zip(STAGES, answers, strict=True)
     ]
@@ -190,7 +190,7 @@ def test_a_stage_that_needs_a_person_fails_with_its_message_in_the_log(cloud: Ha
     assert cloud.call("transform")["batches"] == [1]
 
 
-def test_a_database_that_is_away_fails_no_call_and_loses_nothing(cloud: Handlers) -> None:
+def test_a_database_that_is_unavailable_fails_no_call_and_loses_nothing(cloud: Handlers) -> None:
     cloud.installation.with_orders(3)
     cloud.call_all()
     cloud.installation.change(CHANGE)
@@ -204,35 +204,35 @@ def test_a_database_that_is_away_fails_no_call_and_loses_nothing(cloud: Handlers
         cloud.put_secret(secret, dsn, host="/nowhere")
         forget_clients()
         answer = cloud.call(stage)
-        assert (answer["away"], answer["batches"]) == (part, [])
+        assert (answer["unavailable"], answer["batches"]) == (part, [])
         cloud.put_secret(secret, dsn)
         forget_clients()
-        assert cloud.call(stage)["away"] is None
+        assert cloud.call(stage)["unavailable"] is None
         cloud.call("transform")
-        away, back, _ = cloud.metrics()
-        name = f"{part.title()}Away"
-        assert (away[name], back[name]) == (1, 0)
-        assert "LagSeconds" not in away, "what is not known must not look current"
+        unavailable, back, _ = cloud.metrics()
+        name = f"{part.title()}Unavailable"
+        assert (unavailable[name], back[name]) == (1, 0)
+        assert "LagSeconds" not in unavailable, "what is not known must not look current"
     assert cloud.call("load")["batches"] == []
     assert cloud.installation.query("SELECT count(*) FROM totes.batches") == [(2,)]
     assert cloud.alerts() == []
-    [warning, _] = [line for line in cloud.lines() if " is away: " in str(line["message"])]
+    [warning, _] = [line for line in cloud.lines() if " is unavailable: " in str(line["message"])]
     assert warning["level"] == "WARNING"
 
 
-def test_each_temporary_error_counts_as_a_part_that_is_away() -> None:
+def test_each_temporary_error_counts_as_a_part_that_is_unavailable() -> None:
     """The others need a person, after the first time that they happen."""
     temporary = {kind for kind, policy in POLICIES.items() if policy.alert_after > 1}
-    assert {kind for kind in POLICIES if issubclass(kind, tuple(handlers.AWAY))} == temporary - {
-        DeliveryError
-    }
+    assert {
+        kind for kind in POLICIES if issubclass(kind, tuple(handlers.UNAVAILABLE_PARTS))
+    } == temporary - {DeliveryError}
 
 
-def test_a_secret_service_that_is_away_is_the_database_away(cloud: Handlers) -> None:
+def test_a_secret_service_that_is_unavailable_is_the_database_unavailable(cloud: Handlers) -> None:
     cloud.patch.setattr("totes.error_policy.MAX_ATTEMPTS", 1)
     cloud.patch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:9")
     forget_clients()
-    assert cloud.call("ingest")["away"] == "source"
+    assert cloud.call("ingest")["unavailable"] == "source"
 
 
 def test_a_gap_sends_one_message_for_all_batches_in_a_row_that_have_it(cloud: Handlers) -> None:
@@ -371,7 +371,7 @@ def test_invalid_settings_fail_the_call(cloud: Handlers) -> None:
     cloud.patch.setenv("TOTES_EVRY", "5s")
     with pytest.raises(UsageError, match="did you mean TOTES_EVERY"):
         cloud.call("load")
-    assert cloud.metrics()[0]["WarehouseAway"] == 0
+    assert cloud.metrics()[0]["WarehouseUnavailable"] == 0
 
 
 def test_a_missing_alert_topic_stops_no_stage(cloud: Handlers) -> None:
@@ -407,7 +407,7 @@ def test_no_failure_logs_a_secret(cloud: Handlers) -> None:
     cloud.put_secret(source, cloud.installation.source, host="/nowhere")
     cloud.put_secret(warehouse, cloud.installation.warehouse, user="nobody")
     forget_clients()
-    assert cloud.call("ingest")["away"] == "source"
+    assert cloud.call("ingest")["unavailable"] == "source"
     with pytest.raises(WarehouseError):
         cloud.call("load")
     boto3.client("secretsmanager").put_secret_value(SecretId=source, SecretString=PASSWORD)

@@ -111,7 +111,7 @@ def test_the_log_does_not_say_that_a_file_exists_which_may_have_been_refused(
     )
 
 
-def test_an_ecb_that_is_away_fails_no_call(store: Store, rates_server: RatesServer) -> None:
+def test_an_ecb_that_is_unavailable_fails_no_call(store: Store, rates_server: RatesServer) -> None:
     rates_server.respond = respond_with(b"", 503)
     assert handler({}, None) == {"day": None}
     assert list(store.list("")) == []

@@ -1,6 +1,6 @@
 """Call each deployed stage once, in order, and check its response.
 
-If a stage fails, or its database is away, this prints why and exits with 1. The calls process
+If a stage fails, or its database is unavailable, this prints why and exits with 1. The calls process
 pending batches like all others; they create no test data.
 """
 
@@ -35,8 +35,8 @@ def smoke(client: Any, function: str, stage: str) -> Mapping[str, Any]:
         result = None
     if not isinstance(result, dict) or result.get("stage") != stage:
         raise SmokeFailed(f"{function} returned no result of stage {stage}: {text}")
-    if part := result.get("away"):
-        raise SmokeFailed(f"{function} could do nothing, the {part} is away: see its log.")
+    if part := result.get("unavailable"):
+        raise SmokeFailed(f"{function} could do nothing, the {part} is unavailable: see its log.")
     return result
 
 

@@ -49,10 +49,10 @@ log = logging.getLogger("totes.aws")
 
 logger = Logger(service="totes-lambda")
 
-AWAY: Mapping[type[TotesError], str] = MappingProxyType(
+UNAVAILABLE_PARTS: Mapping[type[TotesError], str] = MappingProxyType(
     {SourceUnavailable: "source", WarehouseUnavailable: "warehouse", LakeUnavailable: "lake"}
 )
-"""Errors that pass without a person, after their retries, and the part that is away.
+"""Errors that pass without a person, after their retries, and the part that is unavailable.
 
 They are the temporary ones of `totes.error_policy`. Secrets Manager counts as the database whose
 login it has; `lake` is an object that another process is writing. Every other error fails the call.
@@ -60,9 +60,9 @@ Where S3 refuses boto3's retries, that is mostly a missing right, key or bucket.
 """
 
 DATABASES: Mapping[str, str] = MappingProxyType({"ingest": "source", "load": "warehouse"})
-"""The database of a stage: it reports a metric whether that is away, for its alarm.
+"""The database of a stage: a metric reports whether that is unavailable, for its alarm.
 
-A lake that is away for long makes the warehouse late, which has an alarm.
+A lake that is unavailable for long makes the warehouse late, which has an alarm.
 """
 
 
@@ -99,7 +99,7 @@ class _CallProgress:
     size_bytes: int = 0
     quarantined: int = 0
     stopped_early: bool = False
-    away: str | None = None
+    unavailable: str | None = None
     lag_seconds: float | None = None
     freshness: Freshness | None = None
     """What a load has found out about the warehouse."""
@@ -122,7 +122,7 @@ class _CallProgress:
             "rows": self.rows,
             "quarantined": self.quarantined,
             "stopped_early": self.stopped_early,
-            "away": self.away,
+            "unavailable": self.unavailable,
         }
 
 
@@ -137,18 +137,18 @@ def _run_call(stage: str, context: Context) -> dict[str, Any]:
                 _run_pending(call, resources, context)
                 _measure_freshness(call, resources)
         except Exception as error:
-            call.away = _part_away(error)
-            if call.away is None:
+            call.unavailable = _unavailable_part(error)
+            if call.unavailable is None:
                 log_failure(stage, error)
                 raise
-            log.warning("%s can't go on, the %s is away: %s", stage, call.away, error)
+            log.warning("%s can't go on, the %s is unavailable: %s", stage, call.unavailable, error)
         else:
             log.info("%s is done.", stage, extra=call.response)
     return call.response
 
 
-def _part_away(error: Exception) -> str | None:
-    return next((part for kind, part in AWAY.items() if isinstance(error, kind)), None)
+def _unavailable_part(error: Exception) -> str | None:
+    return next((part for kind, part in UNAVAILABLE_PARTS.items() if isinstance(error, kind)), None)
 
 
 def _run_pending(call: _CallProgress, resources: Resources, context: Context) -> None:
@@ -241,8 +241,8 @@ def _log_metrics(call: _CallProgress) -> Iterator[None]:
         metrics.add_metric("Bytes", MetricUnit.Bytes, call.size_bytes)
         metrics.add_metric("DurationSeconds", MetricUnit.Seconds, time.monotonic() - began)
         if database := DATABASES.get(call.stage):
-            name = f"{database.title()}Away"
-            metrics.add_metric(name, MetricUnit.Count, int(call.away == database))
+            name = f"{database.title()}Unavailable"
+            metrics.add_metric(name, MetricUnit.Count, int(call.unavailable == database))
         if call.lag_seconds is not None:
             metrics.add_metric("LagSeconds", MetricUnit.Seconds, call.lag_seconds)
         if call.freshness is not None:

@@ -22,8 +22,8 @@ logger = Logger(service="rates")
 def handler(event: object, context: object) -> dict[str, Any]:  # noqa: ARG001  only a hint
     """Store the file as `rates/YYYY-MM-DD.zip`, its newest day, unless there is one.
 
-    If the ECB is away or its file damaged, the next call tries again. Load reports the age of the
-    rates in the warehouse, for an alarm.
+    If the ECB is unavailable or its file damaged, the next call tries again. Load reports how many
+    days have no rates in the warehouse, for an alarm.
     """
     settings = load_settings()
     today = datetime.now(UTC).date()

@@ -81,8 +81,8 @@ variable "every_minutes" {
   type        = number
 }
 
-variable "away_metric" {
-  description = "Metric of the stage that is 1 while its database is away; null if it has none."
+variable "unavailable_metric" {
+  description = "Metric of the stage that is 1 while its database is unavailable; null if it has none."
   type        = string
   default     = null
 }

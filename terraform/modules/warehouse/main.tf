@@ -159,7 +159,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   evaluation_periods  = 3
   comparison_operator = each.value.comparison
   threshold           = each.value.threshold
-  treat_missing_data  = "ignore" # an instance that is down sends no metrics; load finds it away
+  treat_missing_data  = "ignore" # an instance that is down sends no metrics; load finds it unavailable
 
   lifecycle {
     create_before_destroy = true # CloudWatch deletes no alarm that a composite one still names

@@ -22,8 +22,8 @@ locals {
       }
       lag = {
         # The deadline is 30 minutes: a warehouse that gets no new data is 35 to 40 minutes behind when this
-        # fires. Stages that fail or are away have fired before. After a pause, the first calls process what
-        # is pending before two periods are over.
+        # fires. Alarms on stages that fail, or whose database is unavailable, have fired before. After a
+        # pause, the first calls process what is pending before two periods are over.
         text       = "The warehouse was more than 15 minutes behind totesys for 20 minutes."
         namespace  = "totes"
         metric     = "LagSeconds"
@@ -60,8 +60,8 @@ locals {
         missing    = "ignore"
       }
     },
-    {
-      for on in [var.rates_enabled] : "rates" => {
+    var.rates_enabled ? {
+      rates = {
         # The rates in the warehouse, so it does not matter why there are no newer ones. After a Friday's
         # it fires on Wednesday evening, five days after them. Holidays are not missing. A new deployment has
         # the package's rates until the first fetch, which is a day later at most.
@@ -75,8 +75,8 @@ locals {
         minutes    = 2 * 60
         periods    = 13
         missing    = "ignore"
-      } if on
-    },
+      }
+    } : {},
     {
       for at in var.verify_cron[*] : "unverified" => {
         text       = "The warehouse was not compared with totesys for 36 hours."

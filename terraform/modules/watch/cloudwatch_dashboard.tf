@@ -31,10 +31,10 @@ locals {
     ],
     [
       {
-        title = "Databases that are away", stat = "Maximum"
+        title = "Unavailable databases", stat = "Maximum"
         metrics = [
-          ["totes", "SourceAway", "service", "ingest", "environment", var.environment_name],
-          ["totes", "WarehouseAway", "service", "load", "environment", var.environment_name],
+          ["totes", "SourceUnavailable", "service", "ingest", "environment", var.environment_name],
+          ["totes", "WarehouseUnavailable", "service", "load", "environment", var.environment_name],
         ]
       },
       {
