@@ -1,7 +1,7 @@
 """Call each deployed stage once, in order, and check its response.
 
-If a stage fails, or its database is unavailable, this prints why and exits with 1. The calls process
-pending batches like all others; they create no test data.
+If a stage fails, or its database is unavailable, this prints why and exits with 1. The calls
+process pending batches like all others; they create no test data.
 """
 
 import json
