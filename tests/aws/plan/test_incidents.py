@@ -234,20 +234,22 @@ INCIDENTS = (
         ),
     ),
     Incident(
-        "Calls are killed, for their time",
+        "Invocations are killed, for their time",
         "ingest",
         calls=for_stage("ingest", minutes=15, **KILLED),
     ),
     Incident(
-        "Calls are killed, for their memory",
+        "Invocations are killed, for their memory",
         "transform",
         calls=for_stage("transform", memory=1.0, **KILLED),
     ),
     Incident(
-        "Calls nearly use up their memory", "load-limits", calls=for_stage("load", memory=0.9)
+        "Invocations nearly use up their memory", "load-limits", calls=for_stage("load", memory=0.9)
     ),
-    Incident("Calls nearly use up their time", "transform-limits", calls=slow),
-    Incident("Lambda refuses calls", "throttled", calls=for_all(is_refused=True, **NOT_CALLED)),
+    Incident("Invocations nearly use up their time", "transform-limits", calls=slow),
+    Incident(
+        "Lambda throttles invocations", "throttled", calls=for_all(is_refused=True, **NOT_CALLED)
+    ),
     Incident("Load is not called", "load", calls=for_stage("load", **NOT_CALLED)),
     Incident("Another stage is not called", "stale", calls=for_stage("ingest", **NOT_CALLED)),
     Incident("The flow is switched off", None, calls=for_all(**NOT_CALLED), is_paused=True),
