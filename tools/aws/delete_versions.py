@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from itertools import batched
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from totes.aws_client import aws_client, explain
+from totes.aws_client import AWS_ERRORS, aws_client, describe
 
 MAX_KEYS = 1000
 """The most versions that S3 deletes in one request."""
@@ -62,8 +60,8 @@ def main() -> str | None:
         number = delete_versions(
             aws_client("s3"), found.bucket, found.below, found.keep, bypass=found.bypass
         )
-    except (BotoCoreError, ClientError) as error:
-        return f"The objects can't be deleted: {explain(error) or error}."
+    except AWS_ERRORS as error:
+        return f"The objects can't be deleted: {describe(error)}."
     print(f"{number} versions of objects in {found.bucket} were deleted.")
     return None
 
