@@ -63,7 +63,7 @@ locals {
     var.rates_enabled ? {
       rates = {
         # The rates in the warehouse, so it does not matter why there are no newer ones. After a Friday's
-        # it fires on Wednesday evening, five days after them. Holidays are not missing. A new deployment has
+        # it fires on Wednesday afternoon, five days after them. Holidays are not missing. A new deployment has
         # the package's rates until the first fetch, which is a day later at most.
         text       = "The exchange rates of two days were missing for 26 hours."
         namespace  = "totes"

@@ -343,8 +343,8 @@ def named(alarms: Alarms, name: str) -> MetricAlarm:
 @pytest.mark.parametrize(
     ("newest", "days", "fires"),
     [
-        ("2026-11-20", 6, "2026-11-25T18"),  # five days after a Friday's, in the evening
-        ("2026-11-16", 4, "2026-11-19T18"),
+        ("2026-11-20", 6, "2026-11-25T16"),  # five days after a Friday's
+        ("2026-11-16", 4, "2026-11-19T16"),
         ("2026-04-02", 5, None),  # until the first fetch after Easter, two days later
         ("2026-04-02", 6, None),
     ],
