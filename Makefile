@@ -159,29 +159,29 @@ $(SITE)/.ready: requirements-site.txt $(READY)
 smoke: setup ## call each deployed stage once and check its response
 	AWS_REGION=$(AWS_REGION) $(BIN)/python tools/aws/smoke.py
 
-.PHONY: dashboard-secret
-dashboard-secret: setup ## give the dashboard's load balancer the client secret from Secrets Manager
-	$(BIN)/python tools/aws/dashboard_secret.py
+.PHONY: oidc-client-secret
+oidc-client-secret: setup ## give the dashboard's load balancer the client secret from Secrets Manager
+	$(BIN)/python tools/aws/oidc_client_secret.py
 
 .PHONY: image-push
 image-push: setup ## build this commit's container image and push it to the deployed registry
-	$(BIN)/python tools/aws/image.py $(IMAGE_TAG)
+	$(BIN)/python tools/aws/push_image.py $(IMAGE_TAG)
 
 .PHONY: create-warehouse
 create-warehouse: setup ## create the deployed warehouse's roles, database and logins
-	$(BIN)/python tools/aws/task.py warehouse create
+	$(BIN)/python tools/aws/run_task.py warehouse create
 
 .PHONY: first-load
 first-load: setup ## load the deployed warehouse for the first time, on Fargate
-	$(BIN)/python tools/aws/task.py run --once
+	$(BIN)/python tools/aws/run_task.py run --once
 
 .PHONY: migrate
 migrate: setup ## create or upgrade the deployed warehouse's tables, on Fargate
-	$(BIN)/python tools/aws/task.py warehouse migrate
+	$(BIN)/python tools/aws/run_task.py warehouse migrate
 
 .PHONY: task
 task: setup ## run a command of totes on Fargate, and show its log: COMMAND="verify"
-	$(BIN)/python tools/aws/task.py $(COMMAND)
+	$(BIN)/python tools/aws/run_task.py $(COMMAND)
 
 .PHONY: requirements
 requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1: newest versions)
@@ -284,7 +284,7 @@ init: $(if $(filter file,$(origin BUNDLE)),bundle) ## initialize Terraform for E
 		-backend-config=bucket=$(STATE_BUCKET) -backend-config=region=$(AWS_REGION) \
 		-backend-config=key=$(ENV)/terraform.tfstate \
 		$(if $(TOTES_TERRAFORM_PLUGINS),-plugin-dir=$(TOTES_TERRAFORM_PLUGINS))
-	@python3 tools/aws/provider.py terraform
+	@python3 tools/aws/check_provider.py terraform
 
 .PHONY: confirmed
 confirmed: ## check that CONFIRM equals ENV; part of destroy

@@ -46,7 +46,7 @@ locals {
   }
 
   # Of the dashboard's sign-in; Cognito itself gives the load balancer the one of its client.
-  has_client_secret = try(var.dashboard.sign_in.oidc, null) != null
+  has_oidc_client = try(var.dashboard.sign_in.oidc, null) != null
 
   # Settings and permissions of each stage. The rest of their configuration is the same.
   stages = {
@@ -57,30 +57,30 @@ locals {
         TOTES_EXCLUDE_TABLES = join(",", var.exclude_tables)
         TOTES_INGESTION_URL  = local.urls.TOTES_INGESTION_URL
       })
-      secret      = module.secrets.arns.source
-      away_metric = "SourceAway"
-      lists       = [local.ingestion]
-      reads       = ["${local.ingestion}/*"]
-      creates     = ["${local.ingestion}/*"]
+      secret             = module.secrets.arns.source
+      unavailable_metric = "SourceUnavailable"
+      listable_buckets   = [local.ingestion]
+      readable_objects   = ["${local.ingestion}/*"]
+      creatable_objects  = ["${local.ingestion}/*"]
     }
     transform = {
-      environment = local.urls
-      secret      = null
-      away_metric = null
-      lists       = [local.ingestion, local.processed]
-      reads       = ["${local.ingestion}/*", "${local.processed}/*"]
-      creates     = ["${local.processed}/*"]
+      environment        = local.urls
+      secret             = null
+      unavailable_metric = null
+      listable_buckets   = [local.ingestion, local.processed]
+      readable_objects   = ["${local.ingestion}/*", "${local.processed}/*"]
+      creatable_objects  = ["${local.processed}/*"]
     }
     load = {
       environment = merge(local.urls, {
         TOTES_WAREHOUSE_SECRET = module.secrets.arns.warehouse
       })
-      secret      = module.secrets.arns.warehouse
-      away_metric = "WarehouseAway"
-      lists       = [local.ingestion, local.processed]
+      secret             = module.secrets.arns.warehouse
+      unavailable_metric = "WarehouseUnavailable"
+      listable_buckets   = [local.ingestion, local.processed]
       # In the ingestion store, only the objects that determine the lag.
-      reads   = ["${local.ingestion}/batches/*", "${local.ingestion}/heartbeats/*", "${local.processed}/*"]
-      creates = []
+      readable_objects  = ["${local.ingestion}/batches/*", "${local.ingestion}/heartbeats/*", "${local.processed}/*"]
+      creatable_objects = []
     }
   }
 }
@@ -130,7 +130,7 @@ module "lake" {
 
 module "trail" {
   source = "./modules/trail"
-  count  = var.trail_enabled ? 1 : 0
+  count  = var.cloudtrail_enabled ? 1 : 0
 
   name          = local.name
   buckets       = [for store in ["ingestion", "processed", "artefacts"] : module.lake.arns[store]]
@@ -152,7 +152,7 @@ module "secrets" {
       warehouse = "the warehouse, as the role that loads it"
       reader    = "the warehouse, as a read-only role for dashboards"
     },
-    local.has_client_secret ? { dashboard = "the dashboard at the provider where its users sign in" } : {},
+    local.has_oidc_client ? { oidc-client = "the dashboard at the provider where its users sign in" } : {},
   )
 }
 
@@ -237,11 +237,11 @@ module "stage" {
   stage                = each.key
   environment          = each.value.environment
   secret               = each.value.secret
-  away_metric          = each.value.away_metric
+  unavailable_metric   = each.value.unavailable_metric
   every_minutes        = local.every_minutes[each.key]
-  lists                = each.value.lists
-  reads                = each.value.reads
-  creates              = each.value.creates
+  listable_buckets     = each.value.listable_buckets
+  readable_objects     = each.value.readable_objects
+  creatable_objects    = each.value.creatable_objects
   keys                 = module.encryption.keys
   alert_topic          = module.watch.topic
   memory_mb            = var.functions[each.key].memory_mb
@@ -273,22 +273,22 @@ module "task" {
   source = "./modules/task"
   count  = var.task_enabled ? 1 : 0
 
-  boundary    = local.boundary
-  name        = local.name
-  image_tag   = var.image_tag
-  environment = merge([for stage in values(local.stages) : stage.environment]...)
-  secrets     = compact([for stage in values(local.stages) : stage.secret])
-  lists       = distinct(flatten([for stage in values(local.stages) : stage.lists]))
-  reads       = distinct(flatten([for stage in values(local.stages) : stage.reads]))
-  creates     = distinct(flatten([for stage in values(local.stages) : stage.creates]))
-  keys        = module.encryption.keys
-  alert_topic = module.watch.topic
-  cpu         = var.task.cpu
-  memory_mb   = var.task.memory_mb
-  scratch_gb  = var.task.scratch_gb
-  log_days    = var.log_days
-  verify_at   = var.verify_at
-  enabled     = var.flow_enabled
+  boundary          = local.boundary
+  name              = local.name
+  image_tag         = var.image_tag
+  environment       = merge([for stage in values(local.stages) : stage.environment]...)
+  secrets           = compact([for stage in values(local.stages) : stage.secret])
+  listable_buckets  = distinct(flatten([for stage in values(local.stages) : stage.listable_buckets]))
+  readable_objects  = distinct(flatten([for stage in values(local.stages) : stage.readable_objects]))
+  creatable_objects = distinct(flatten([for stage in values(local.stages) : stage.creatable_objects]))
+  keys              = module.encryption.keys
+  alert_topic       = module.watch.topic
+  cpu               = var.task.cpu
+  memory_mb         = var.task.memory_mb
+  scratch_gb        = var.task.scratch_gb
+  log_days          = var.log_days
+  verify_cron       = var.verify_cron
+  enabled           = var.flow_enabled
 
   schedule_group = module.flow.schedule_group
   network = {
@@ -355,7 +355,7 @@ module "watch" {
   key              = module.encryption.keys.signals
   flow_enabled     = var.flow_enabled
   rates_enabled    = var.rates_enabled
-  verify_at        = var.task_enabled ? var.verify_at : null
+  verify_cron      = var.task_enabled ? var.verify_cron : null
   functions        = { for stage, made in module.stage : stage => made.function.name }
   stage_alarms     = { for stage, made in module.stage : stage => made.alarms }
   warehouse_alarms = merge(module.warehouse[*].alarms...)

@@ -63,9 +63,9 @@ output "reader_secret" {
   value       = module.secrets.arns.reader
 }
 
-output "dashboard_url" {
+output "cloudwatch_dashboard_url" {
   description = "URL of the CloudWatch dashboard."
-  value       = "https://${var.region}.console.aws.amazon.com/cloudwatch/home?region=${var.region}#dashboards/dashboard/${module.watch.dashboard}"
+  value       = "https://${var.region}.console.aws.amazon.com/cloudwatch/home?region=${var.region}#dashboards/dashboard/${module.watch.cloudwatch_dashboard}"
 }
 
 output "dashboard" {
@@ -73,7 +73,7 @@ output "dashboard" {
   value = one([for made in module.dashboard : {
     address       = made.address
     listener      = made.listener
-    client_secret = lookup(module.secrets.arns, "dashboard", null)
+    client_secret = lookup(module.secrets.arns, "oidc-client", null)
   }])
 }
 
@@ -88,7 +88,7 @@ output "artefacts_bucket" {
 }
 
 output "trail_bucket" {
-  description = "Bucket of CloudTrail's files about the objects of the lake; null without trail_enabled."
+  description = "Bucket of CloudTrail's files about the objects of the lake; null without cloudtrail_enabled."
   value       = one(module.trail[*].bucket)
 }
 
@@ -138,11 +138,11 @@ output "operator_instance" {
 }
 
 output "task" {
-  description = "What a run of a task needs: `tools/aws/task.py` reads it; null without task_enabled."
+  description = "What a run of a task needs: `tools/aws/run_task.py` reads it; null without task_enabled."
   value = one([for made in module.task : {
     cluster           = made.cluster
     definition        = made.task_definitions.task
-    create_definition = lookup(made.task_definitions, "create", null)
+    create_definition = lookup(made.task_definitions, "warehouse-creation", null)
     subnets           = module.network.subnets
     security_group    = module.network.task_security_group
     log_group         = made.log_group

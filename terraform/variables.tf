@@ -77,7 +77,7 @@ variable "load_every_minutes" {
 
   validation {
     condition     = contains([for minute in range(1, 6) : minute], var.load_every_minutes)
-    error_message = "Use 1 to 5: the alarm on freshness is evaluated every 5 minutes."
+    error_message = "Use 1 to 5: each period of the alarms on freshness, 10 minutes, must have calls."
   }
 }
 
@@ -409,7 +409,7 @@ variable "image_tag" {
 }
 
 variable "task" {
-  description = "Processor (1024 for each virtual one), memory in MB and temporary storage in GB of a task on Fargate."
+  description = "CPU units (1024 is one vCPU), memory in MB and temporary storage in GB of a task on Fargate."
   type        = object({ cpu = optional(number, 2048), memory_mb = optional(number, 8192), scratch_gb = optional(number, 50) })
   default     = {}
 
@@ -430,13 +430,13 @@ variable "task" {
   }
 }
 
-variable "verify_at" {
+variable "verify_cron" {
   description = "When the warehouse is compared with totesys row by row, as the six fields of a cron expression in UTC; null for never."
   type        = string
   default     = "0 4 * * ? *"
 
   validation {
-    condition     = var.verify_at == null ? true : can(regex("^[0-9A-Z*,/?#L-]+( [0-9A-Z*,/?#L-]+){5}$", var.verify_at))
+    condition     = var.verify_cron == null ? true : can(regex("^[0-9A-Z*,/?#L-]+( [0-9A-Z*,/?#L-]+){5}$", var.verify_cron))
     error_message = "Use minutes, hours, day of month, month, day of week and year, such as 0 4 * * ? *."
   }
 }
@@ -444,12 +444,12 @@ variable "verify_at" {
 # -- Dashboard
 
 variable "dashboard" {
-  description = "The dashboard behind a load balancer: its domain and the ARN of its certificate in ACM; the CIDR blocks from which users open it; where they sign in; settings TOTES_DASHBOARD_…; number, processor and memory of its tasks. null for none."
+  description = "The dashboard behind a load balancer, at which users sign in; null for none."
   type = object({
     domain          = string
-    certificate_arn = string
-    clients         = optional(list(string), [])
-    sign_in = object({
+    certificate_arn = string                     # of ACM, in the region of the platform
+    clients         = optional(list(string), []) # CIDR blocks from which users open it
+    sign_in = object({                           # one of both
       cognito = optional(object({ user_pool_arn = string, client_id = string, domain = string }))
       oidc = optional(object({
         issuer                 = string
@@ -459,10 +459,10 @@ variable "dashboard" {
         client_id              = string
       }))
     })
-    settings            = optional(map(string), {})
+    settings            = optional(map(string), {}) # TOTES_DASHBOARD_…
     tasks               = optional(number, 2)
-    cpu                 = optional(number, 512)
-    memory_mb           = optional(number, 2048)
+    cpu                 = optional(number, 512)  # units of a task; 1024 is one vCPU
+    memory_mb           = optional(number, 2048) # of a task
     deletion_protection = optional(bool, true)
   })
   default = null
@@ -489,12 +489,17 @@ variable "dashboard" {
 
   validation {
     condition     = var.dashboard == null ? true : var.dashboard.tasks >= 1 && contains([512, 1024, 2048, 4096], var.dashboard.cpu) && var.dashboard.memory_mb % 1024 == 0 && var.dashboard.memory_mb >= 2 * var.dashboard.cpu && var.dashboard.memory_mb <= 8 * var.dashboard.cpu
-    error_message = "Use at least one task, 512, 1024, 2048 or 4096 for the processor, and two to eight times as many MB of memory, in steps of 1024."
+    error_message = "Use at least one task, 512, 1024, 2048 or 4096 CPU units, and two to eight times as many MB of memory, in steps of 1024."
   }
 
   validation {
     condition     = var.dashboard == null ? true : var.task_enabled && tonumber(split("/", var.network_cidr)[1]) <= 23
     error_message = "The dashboard needs task_enabled, and a network_cidr of at least /23, as a load balancer needs subnets of at least /27."
+  }
+
+  validation {
+    condition     = var.dashboard == null || var.image_tag != null
+    error_message = "The dashboard needs image_tag, of an image that is in the registry: first deploy without the dashboard, then run `make image-push`."
   }
 }
 
@@ -558,7 +563,7 @@ variable "archive_after_days" {
   }
 }
 
-variable "trail_enabled" {
+variable "cloudtrail_enabled" {
   description = "Whether CloudTrail records who read, created or deleted an object of the lake."
   type        = bool
   default     = true

@@ -33,11 +33,12 @@ from totes.embedded.servers import (
 from totes.warehouse.schema import migrate
 
 if TYPE_CHECKING:
-    from aws_cloud import Cloud
     from image_tree import ImageTree
-    from planned import Planned
+    from in_process_handlers import Handlers
+    from planned_permissions import PlannedPermissions
     from s3_service import S3Service
     from sample_business import SampleBusiness
+    from terraform_plan import Planned
     from xdist.remote import Producer
 
 hypothesis.settings.register_profile(
@@ -243,13 +244,13 @@ def image_tree(scratch: Path) -> "ImageTree":
 @pytest.fixture(scope="session")
 def planned(tmp_path_factory: pytest.TempPathFactory) -> "Planned":
     """What Terraform would create in an account, with every option."""
-    from planned import plan_everything  # noqa: PLC0415  importing boto3 takes long
     from terraform_cli import (  # noqa: PLC0415
         MissingToolError,
         plugin_folder,
         provider_version,
         terraform_program,
     )
+    from terraform_plan import plan_everything  # noqa: PLC0415  importing boto3 takes long
 
     try:
         terraform_program()
@@ -257,6 +258,14 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> "Planned":
     except MissingToolError as missing:
         pytest.skip(str(missing))
     return plan_everything(tmp_path_factory.mktemp("planned"))
+
+
+@pytest.fixture(scope="session")
+def permissions(planned: "Planned") -> "PlannedPermissions":
+    """Who may do what in that account."""
+    from planned_permissions import PlannedPermissions  # noqa: PLC0415  as above
+
+    return PlannedPermissions(planned)
 
 
 @pytest.fixture(scope="session")
@@ -416,11 +425,11 @@ def installation(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) ->
 @pytest.fixture
 def cloud(
     request: pytest.FixtureRequest, installation: Installation, service: "S3Service"
-) -> Iterator["Cloud"]:
+) -> Iterator["Handlers"]:
     """The handlers of the functions, with AWS simulated by moto."""
-    from aws_cloud import opened_cloud  # noqa: PLC0415  importing boto3 takes long
+    from in_process_handlers import opened_handlers  # noqa: PLC0415  importing boto3 takes long
 
-    with opened_cloud(installation, service, request.getfixturevalue) as opened:
+    with opened_handlers(installation, service, request.getfixturevalue) as opened:
         yield opened
 
 

@@ -39,9 +39,7 @@ def publish(topic: str, subject: str, text: str, what: str) -> bool:
 
     A failure is logged; `what` names the topic.
     """
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  slow to import
-
-    from totes.aws_client import aws_client, explain  # noqa: PLC0415
+    from totes.aws_client import AWS_ERRORS, aws_client, describe  # noqa: PLC0415  slow to import
 
     ascii_subject = "".join(c if " " <= c <= "~" else "?" for c in subject)
     try:
@@ -49,9 +47,8 @@ def publish(topic: str, subject: str, text: str, what: str) -> bool:
         client.publish(
             TopicArn=topic, Subject=ascii_subject[:_MAX_SUBJECT_CHARACTERS], Message=text
         )
-    except (BotoCoreError, ClientError) as error:
-        reason = explain(error) or " ".join(str(error).split()).rstrip(".")
-        log.warning("The %s topic failed: %s.", what, reason)
+    except AWS_ERRORS as error:
+        log.warning("The %s topic failed: %s.", what, describe(error))
         return False
     return True
 

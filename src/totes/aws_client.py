@@ -15,19 +15,20 @@ from botocore.config import Config
 
 type AwsError = aws.BotoCoreError | aws.ClientError
 
+AWS_ERRORS = (aws.BotoCoreError, aws.ClientError)
+"""The classes of AwsError, for `except`."""
 
-BRIEF = Config(connect_timeout=2, read_timeout=4, retries={"total_max_attempts": 3})
+SHORT_TIMEOUTS = Config(connect_timeout=2, read_timeout=4, retries={"total_max_attempts": 3})
 """A Lambda function that waits costs money: six seconds per attempt at most."""
 
 
-def aws_client(service: str, arn: str = "", config: Config = BRIEF) -> Any:
+def aws_client(service: str, name_or_arn: str = "", config: Config = SHORT_TIMEOUTS) -> Any:
     """Return the client of this process for a service and region; threads can share it.
 
-    The region is that of `arn`, else AWS_REGION, else what boto3 reads: AWS_DEFAULT_REGION or the
-    profile. `arn` may also be a name, which has no region. Raises AwsError if the configuration of
-    AWS is invalid, or has no region.
+    The region is that of an ARN, else AWS_REGION, else what boto3 reads: AWS_DEFAULT_REGION or the
+    profile. Raises AwsError if the configuration of AWS is invalid, or has no region.
     """
-    region = arn.split(":")[3] if arn.count(":") > 3 else ""  # noqa: PLR2004
+    region = name_or_arn.split(":")[3] if name_or_arn.count(":") > 3 else ""  # noqa: PLR2004
     # boto3 ignores AWS_REGION, unlike other AWS SDKs.
     return _client(service, region or os.environ.get("AWS_REGION") or None, config)
 
@@ -55,6 +56,7 @@ UNREACHABLE = Explanation(
 )
 
 INTERRUPTIONS = (aws.HTTPClientError, aws.IncompleteReadError)
+"""Errors of a connection that broke during a request or a response."""
 
 _RENEW = (
     "sign in again (`aws sso login`), or renew AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if "
@@ -109,7 +111,7 @@ _CLIENT_ERRORS: dict[tuple[type[Exception], ...], Explanation] = {
     ),
     (aws.SSLError,): Explanation(
         "no secure connection can be made",
-        "correct AWS_ENDPOINT_URL, or set AWS_CA_BUNDLE to the certificate file of its authority",
+        "correct AWS_ENDPOINT_URL, or set AWS_CA_BUNDLE to the file of its CA certificate",
     ),
     (aws.ConnectionError, *INTERRUPTIONS): UNREACHABLE,
 }
@@ -122,6 +124,11 @@ def explain(error: AwsError) -> Explanation | None:
         return _EXPLANATIONS.get(error_code(error))
     matches = (text for classes, text in _CLIENT_ERRORS.items() if isinstance(error, classes))
     return next(matches, None)
+
+
+def describe(error: AwsError) -> str:
+    """Return the reason of an error in one line, and what to do if that is known."""
+    return str(explain(error) or " ".join(str(error).split()).rstrip("."))
 
 
 def error_code(error: aws.ClientError) -> str:

@@ -84,7 +84,7 @@ resource "aws_iam_policy" "boundary" {
         Action   = "secretsmanager:GetSecretValue"
         Resource = "arn:${local.partition}:secretsmanager:*:${local.account}:secret:rds!db-*"
         Condition = {
-          ArnEquals = { "aws:PrincipalArn" = "${local.role_prefixes[each.key]}-create" }
+          ArnEquals = { "aws:PrincipalArn" = "${local.role_prefixes[each.key]}-warehouse-creation" }
           ArnLike   = { "aws:ResourceTag/aws:rds:primaryDBInstanceArn" = "arn:${local.partition}:rds:*:${local.account}:db:totes-${each.key}" }
         }
       },
@@ -93,7 +93,7 @@ resource "aws_iam_policy" "boundary" {
         Effect    = "Allow"
         Action    = "secretsmanager:PutSecretValue"
         Resource  = "arn:${local.partition}:secretsmanager:*:${local.account}:secret:totes-${each.key}/*"
-        Condition = { ArnEquals = { "aws:PrincipalArn" = "${local.role_prefixes[each.key]}-create" } }
+        Condition = { ArnEquals = { "aws:PrincipalArn" = "${local.role_prefixes[each.key]}-warehouse-creation" } }
       },
       {
         Sid      = "WriteRdsMetrics"

@@ -7,7 +7,7 @@ locals {
   on       = var.github_repository != null
   provider = "arn:${local.partition}:iam::${local.account}:oidc-provider/${local.issuer}"
 
-  # GitHub writes numbers behind both names, which stay with their owner, for repositories created, renamed
+  # GitHub writes IDs behind both names, which stay with their owner, for repositories created, renamed
   # or transferred since 2026-07-15, and for those that chose it.
   names   = local.on ? split("/", var.github_repository) : []
   subject = local.on ? var.github_owner_id == null ? "repo:${var.github_repository}" : "repo:${local.names[0]}@${var.github_owner_id}/${local.names[1]}@${var.github_repository_id}" : null
@@ -310,7 +310,7 @@ resource "aws_iam_role_policy" "deploy" {
         Effect    = "Allow"
         Action    = "iam:CreateServiceLinkedRole"
         Resource  = "arn:${local.partition}:iam::${local.account}:role/aws-service-role/*"
-        Condition = { StringEquals = { "iam:AWSServiceName" = ["ecs.amazonaws.com", "elasticloadbalancing.amazonaws.com", "rds.amazonaws.com"] } }
+        Condition = { StringEquals = { "iam:AWSServiceName" = ["ecs.amazonaws.com", "elasticloadbalancing.amazonaws.com", "rds.amazonaws.com", "wafv2.amazonaws.com"] } }
       },
       {
         Sid       = "CreateKeys"

@@ -38,13 +38,13 @@ variable "github_repository" {
 }
 
 variable "github_owner_id" {
-  description = "Number of the repository's owner, for a repository created, renamed or transferred since 2026-07-15; null for an older one."
+  description = "GitHub's ID of the repository's owner, for a repository created, renamed or transferred since 2026-07-15; null for an older one."
   type        = number
   default     = null
 
   validation {
     condition     = var.github_owner_id == null ? true : var.github_owner_id > 0 && floor(var.github_owner_id) == var.github_owner_id
-    error_message = "Use the number that GitHub gives the owner."
+    error_message = "Use GitHub's ID of the owner, a number."
   }
 
   validation {
@@ -54,13 +54,13 @@ variable "github_owner_id" {
 }
 
 variable "github_repository_id" {
-  description = "Number of the repository, with github_owner_id."
+  description = "GitHub's ID of the repository, with github_owner_id."
   type        = number
   default     = null
 
   validation {
     condition     = var.github_repository_id == null ? true : var.github_repository_id > 0 && floor(var.github_repository_id) == var.github_repository_id
-    error_message = "Use the number that GitHub gives the repository."
+    error_message = "Use GitHub's ID of the repository, a number."
   }
 }
 

@@ -121,7 +121,7 @@ run "with_github" {
         Action   = "secretsmanager:GetSecretValue"
         Resource = "arn:aws:secretsmanager:*:111122223333:secret:rds!db-*"
         Condition = {
-          ArnEquals = { "aws:PrincipalArn" = "arn:aws:iam::111122223333:role/totes-${environment}-create" }
+          ArnEquals = { "aws:PrincipalArn" = "arn:aws:iam::111122223333:role/totes-${environment}-warehouse-creation" }
           ArnLike   = { "aws:ResourceTag/aws:rds:primaryDBInstanceArn" = "arn:aws:rds:*:111122223333:db:totes-${environment}" }
         }
       }
@@ -130,7 +130,7 @@ run "with_github" {
         Effect    = "Allow"
         Action    = "secretsmanager:PutSecretValue"
         Resource  = "arn:aws:secretsmanager:*:111122223333:secret:totes-${environment}/*"
-        Condition = { ArnEquals = { "aws:PrincipalArn" = "arn:aws:iam::111122223333:role/totes-${environment}-create" } }
+        Condition = { ArnEquals = { "aws:PrincipalArn" = "arn:aws:iam::111122223333:role/totes-${environment}-warehouse-creation" } }
       }
     }])
     error_message = "Only the scheduler must be allowed to start tasks with their roles, and only the task that creates the warehouse's roles to read its master and to store logins."
@@ -160,7 +160,7 @@ run "with_github" {
 }
 
 # GitHub's subjects of a repository created, renamed or transferred since 2026-07-15.
-run "with_numbers" {
+run "with_ids" {
   command = plan
 
   module {
@@ -177,11 +177,11 @@ run "with_numbers" {
     condition = { for name, role in merge({ plan = aws_iam_role.plan[0] }, aws_iam_role.deploy) : name =>
       jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]
       } == {
-      plan = "repo:somebody@123456/totes@1045678901:pull_request"
+      plan = ["repo:somebody@123456/totes@1045678901:pull_request", "repo:somebody@123456/totes@1045678901:ref:refs/heads/main"]
       dev  = "repo:somebody@123456/totes@1045678901:environment:dev"
       prod = "repo:somebody@123456/totes@1045678901:environment:prod"
     }
-    error_message = "With numbers, each role must be limited to the repository that has them."
+    error_message = "With IDs, each role must be limited to the repository that has them."
   }
 }
 

@@ -113,6 +113,11 @@ run "cognito" {
   }
 
   assert {
+    condition     = aws_ecs_task_definition.this.skip_destroy && aws_ecs_service.this.wait_for_steady_state
+    error_message = "The version before must stay active, as ECS rolls back to it, and Terraform must wait for the new one."
+  }
+
+  assert {
     condition = alltrue([for container in jsondecode(aws_ecs_task_definition.this.container_definitions) :
       container.command == ["dashboard", "--host", "0.0.0.0", "--port", "8501", "--viewers-only"] && container.readonlyRootFilesystem &&
       strcontains(container.healthCheck.command[3], "http://127.0.0.1:8501/_stcore/health") &&
@@ -157,6 +162,7 @@ run "cognito" {
     condition = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.metric_name} ${alarm.statistic} ${alarm.comparison_operator} ${alarm.threshold} ${alarm.treat_missing_data}" } == {
       unavailable = "HealthyHostCount Maximum LessThanThreshold 1 breaching"
       errors      = "HTTPCode_Target_5XX_Count Sum GreaterThanThreshold 10 notBreaching"
+      unanswered  = "HTTPCode_ELB_5XX_Count Sum GreaterThanThreshold 10 notBreaching"
       sign-in     = "ELBAuthError Sum GreaterThanThreshold 5 notBreaching"
     }
     error_message = "An alarm is missing or watches the wrong metric."
@@ -196,7 +202,7 @@ run "oidc" {
 
   assert {
     condition = alltrue([for signed in aws_lb_listener.https.default_action[0].authenticate_oidc :
-      signed.issuer == "https://provider.example" && signed.token_endpoint == "https://provider.example/token" && nonsensitive(signed.client_secret) == "set by make dashboard-secret"
+      signed.issuer == "https://provider.example" && signed.token_endpoint == "https://provider.example/token" && nonsensitive(signed.client_secret) == "set by make oidc-client-secret"
     ])
     error_message = "Users must sign in at the provider, whose client secret Terraform must not know."
   }

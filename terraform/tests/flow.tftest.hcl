@@ -118,12 +118,12 @@ run "alarms" {
     key              = "arn:aws:kms:eu-west-2:111122223333:key/signals"
     flow_enabled     = true
     rates_enabled    = true
-    verify_at        = "0 4 * * ? *"
+    verify_cron      = "0 4 * * ? *"
     functions        = { ingest = "the-ingest", transform = "the-transform", load = "the-load" }
     stage_alarms = {
-      ingest    = { errors = "i-errors", throttles = "i-throttles", slow = "i-slow", memory = "i-memory", away = "i-away" }
+      ingest    = { errors = "i-errors", throttles = "i-throttles", slow = "i-slow", memory = "i-memory", unavailable = "i-unavailable" }
       transform = { errors = "t-errors", throttles = "t-throttles", slow = "t-slow", memory = "t-memory" }
-      load      = { errors = "l-errors", throttles = "l-throttles", slow = "l-slow", memory = "l-memory", away = "l-away" }
+      load      = { errors = "l-errors", throttles = "l-throttles", slow = "l-slow", memory = "l-memory", unavailable = "l-unavailable" }
     }
     warehouse_alarms = { storage = "w-storage", cpu = "w-cpu" }
     source_alarms    = { retained-log = "s-retained-log" }
@@ -139,10 +139,10 @@ run "alarms" {
   assert {
     condition = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.metric_name} ${jsonencode(alarm.dimensions)} ${alarm.threshold} ${alarm.evaluation_periods} ${alarm.period / 60} ${alarm.treat_missing_data}" } == {
       idle        = "Invocations {\"FunctionName\":\"the-load\"} 1 3 10 breaching"
-      lag         = "LagSeconds {\"environment\":\"test\",\"service\":\"load\"} 1200 2 10 ignore"
+      lag         = "LagSeconds {\"environment\":\"test\",\"service\":\"load\"} 900 2 10 ignore"
       quarantined = "QuarantinedRows {\"environment\":\"test\",\"service\":\"load\"} 0 1 10 ignore"
       differs     = "VerifyDiffers {\"environment\":\"test\",\"service\":\"load\"} 0 1 10 ignore"
-      rates       = "RatesAgeDays {\"environment\":\"test\",\"service\":\"load\"} 4 3 720 ignore"
+      rates       = "RatesMissingDays {\"environment\":\"test\",\"service\":\"load\"} 1 13 120 ignore"
       unverified  = "HoursSinceVerify {\"environment\":\"test\",\"service\":\"load\"} 36 1 10 ignore"
     }
     error_message = "An alarm is missing or watches the wrong metric."
@@ -162,18 +162,11 @@ run "alarms" {
 
   assert {
     condition = aws_cloudwatch_composite_alarm.mail["load"].alarm_rule == join(" OR ", [
-      "ALARM(\"l-away\")",
+      "ALARM(\"l-unavailable\")",
       "ALARM(\"l-errors\")",
       "(ALARM(\"totes-test-flow-idle\") AND NOT (ALARM(\"i-throttles\") OR ALARM(\"l-throttles\") OR ALARM(\"t-throttles\")))",
     ])
     error_message = "Load's mail must have every reason for which load does not load, but for one mail about throttling."
-  }
-
-  assert {
-    condition = aws_cloudwatch_composite_alarm.paused.alarm_rule == "FALSE" && toset([
-      for mail, alarm in aws_cloudwatch_composite_alarm.mail : mail if anytrue([for suppressor in alarm.actions_suppressor : suppressor.alarm == aws_cloudwatch_composite_alarm.paused.alarm_name])
-    ]) == toset(["ingest", "transform", "load", "ingest-limits", "transform-limits", "load-limits", "throttled", "stale", "unverified"])
-    error_message = "What depends on the flow must be silent while it is switched off."
   }
 
   assert {
@@ -182,7 +175,7 @@ run "alarms" {
   }
 
   assert {
-    condition     = alltrue([for shown in ["alarm:mock", "LagSeconds", "TargetErrorCount", "SourceAway", "HoursSinceVerify", "RatesAgeDays"] : strcontains(aws_cloudwatch_dashboard.flow.dashboard_body, shown)])
+    condition     = alltrue([for shown in ["alarm:mock", "LagSeconds", "TargetErrorCount", "SourceUnavailable", "HoursSinceVerify", "RatesMissingDays"] : strcontains(aws_cloudwatch_dashboard.flow.dashboard_body, shown)])
     error_message = "The dashboard must show all alarms, the warehouse's lag, and what alarms watch."
   }
 }
@@ -201,12 +194,12 @@ run "alarms_of_a_paused_flow" {
     key              = "arn:aws:kms:eu-west-2:111122223333:key/signals"
     flow_enabled     = false
     rates_enabled    = false
-    verify_at        = null
+    verify_cron      = null
     functions        = { ingest = "the-ingest", transform = "the-transform", load = "the-load" }
     stage_alarms = {
-      ingest    = { errors = "i-errors", throttles = "i-throttles", slow = "i-slow", memory = "i-memory", away = "i-away" }
+      ingest    = { errors = "i-errors", throttles = "i-throttles", slow = "i-slow", memory = "i-memory", unavailable = "i-unavailable" }
       transform = { errors = "t-errors", throttles = "t-throttles", slow = "t-slow", memory = "t-memory" }
-      load      = { errors = "l-errors", throttles = "l-throttles", slow = "l-slow", memory = "l-memory", away = "l-away" }
+      load      = { errors = "l-errors", throttles = "l-throttles", slow = "l-slow", memory = "l-memory", unavailable = "l-unavailable" }
     }
     warehouse_alarms = {}
     source_alarms    = {}
@@ -214,8 +207,15 @@ run "alarms_of_a_paused_flow" {
   }
 
   assert {
-    condition     = aws_cloudwatch_composite_alarm.paused.alarm_rule == "TRUE"
+    condition = { for mail, alarm in aws_cloudwatch_composite_alarm.mail : mail => length(alarm.alarm_actions) + length(alarm.ok_actions) if !contains(["quarantine", "verify"], mail) } == {
+      for mail in ["ingest", "transform", "load", "ingest-limits", "transform-limits", "load-limits", "throttled", "stale"] : mail => 0
+    }
     error_message = "A flow that is switched off must silence the alarms that depend on it."
+  }
+
+  assert {
+    condition     = alltrue([for mail in ["quarantine", "verify"] : length(aws_cloudwatch_composite_alarm.mail[mail].alarm_actions) == 1])
+    error_message = "What does not depend on the flow must send its mails while it is switched off."
   }
 
   assert {

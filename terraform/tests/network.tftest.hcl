@@ -37,7 +37,7 @@ run "without_source" {
     condition = (
       toset([for rule in aws_vpc_security_group_ingress_rule.endpoints : rule.security_group_id]) == toset([aws_security_group.endpoints.id]) &&
       aws_vpc_security_group_ingress_rule.warehouse["load"].security_group_id == aws_security_group.warehouse.id &&
-      aws_vpc_security_group_ingress_rule.warehouse["load"].referenced_security_group_id == aws_security_group.stage["load"].id &&
+      aws_vpc_security_group_ingress_rule.warehouse["load"].referenced_security_group_id == aws_security_group.workload["load"].id &&
       length(aws_vpc_security_group_ingress_rule.clients) == 0
     )
     error_message = "Functions must connect to endpoints only, and load to the warehouse."
@@ -124,7 +124,7 @@ run "nat" {
       aws_route.source_by_nat[0].destination_cidr_block == "203.0.113.7/32" &&
       aws_route.source_by_nat[0].route_table_id == aws_route_table.private.id &&
       aws_vpc_security_group_egress_rule.source["ingest"].cidr_ipv4 == "203.0.113.7/32" &&
-      aws_vpc_security_group_egress_rule.source["ingest"].security_group_id == aws_security_group.stage["ingest"].id &&
+      aws_vpc_security_group_egress_rule.source["ingest"].security_group_id == aws_security_group.workload["ingest"].id &&
       [for subnet in aws_subnet.public : subnet.cidr_block] == ["10.84.15.0/24"]
     )
     error_message = "The NAT must give a route to totesys only, for ingest only."
@@ -176,16 +176,16 @@ run "tasks" {
   assert {
     condition = (
       { for name, rule in aws_vpc_security_group_egress_rule.source : name => "${rule.security_group_id} ${rule.cidr_ipv4}" } ==
-      { for name in ["ingest", "task"] : name => "${aws_security_group.stage[name].id} 203.0.113.7/32" } &&
+      { for name in ["ingest", "task"] : name => "${aws_security_group.workload[name].id} 203.0.113.7/32" } &&
       { for name, rule in aws_vpc_security_group_ingress_rule.warehouse : name => rule.referenced_security_group_id } ==
-      { for name in ["load", "task"] : name => aws_security_group.stage[name].id } &&
+      { for name in ["load", "task"] : name => aws_security_group.workload[name].id } &&
       alltrue([for rules in [aws_vpc_security_group_egress_rule.warehouse, aws_vpc_security_group_egress_rule.endpoints, aws_vpc_security_group_egress_rule.s3, aws_vpc_security_group_ingress_rule.endpoints] : contains(keys(rules), "task")])
     )
     error_message = "Tasks must reach totesys, the warehouse and AWS's services, as all stages together do."
   }
 
   assert {
-    condition     = output.task_security_group == aws_security_group.stage["task"].id && keys(output.stage_security_groups) == ["ingest", "load", "transform"]
+    condition     = output.task_security_group == aws_security_group.workload["task"].id && keys(output.stage_security_groups) == ["ingest", "load", "transform"]
     error_message = "Tasks must have a security group of their own."
   }
 

@@ -14,7 +14,7 @@ run "none" {
   command = plan
 
   assert {
-    condition     = length(module.dashboard) == 0 && output.dashboard == null && !contains(keys(module.secrets.arns), "dashboard") && length(module.network.public_subnets) == 0
+    condition     = length(module.dashboard) == 0 && output.dashboard == null && !contains(keys(module.secrets.arns), "oidc-client") && length(module.network.public_subnets) == 0
     error_message = "Without the variable dashboard there must be no load balancer, and no public subnet."
   }
 
@@ -34,7 +34,8 @@ run "all" {
 
   variables {
     monthly_budget_usd = 200
-    trail_enabled      = false
+    cloudtrail_enabled = false
+    image_tag          = "0123abc"
     dashboard = {
       domain          = "totes.example"
       certificate_arn = "arn:aws:acm:eu-west-2:111122223333:certificate/one"
@@ -51,7 +52,7 @@ run "all" {
   }
 
   assert {
-    condition     = length(module.dashboard) == 1 && contains(keys(module.secrets.arns), "dashboard") && length(module.network.public_subnets) == 2
+    condition     = length(module.dashboard) == 1 && contains(keys(module.secrets.arns), "oidc-client") && length(module.network.public_subnets) == 2
     error_message = "The dashboard must have public subnets, and with OpenID Connect a client secret."
   }
 

@@ -13,21 +13,21 @@ run "one_function" {
   }
 
   variables {
-    name             = "totes-test"
-    environment_name = "test"
-    stage            = "load"
-    bundle           = { bucket = "artefacts", key = "bundles/one.zip", hash = "c29tZQ==" }
-    environment      = {}
-    lists            = ["arn:aws:s3:::processed"]
-    reads            = ["arn:aws:s3:::processed/*"]
-    alert_topic      = "arn:aws:sns:eu-west-2:111122223333:alerts"
-    memory_mb        = 1000
-    scratch_mb       = 2048
-    log_days         = 365
-    tracing          = true
-    every_minutes    = 5
-    away_metric      = "WarehouseAway"
-    network          = { subnets = ["subnet-1", "subnet-2"], security_group = "sg-1" }
+    name               = "totes-test"
+    environment_name   = "test"
+    stage              = "load"
+    bundle             = { bucket = "artefacts", key = "bundles/one.zip", hash = "c29tZQ==" }
+    environment        = {}
+    listable_buckets   = ["arn:aws:s3:::processed"]
+    readable_objects   = ["arn:aws:s3:::processed/*"]
+    alert_topic        = "arn:aws:sns:eu-west-2:111122223333:alerts"
+    memory_mb          = 1000
+    scratch_mb         = 2048
+    log_days           = 365
+    tracing            = true
+    every_minutes      = 5
+    unavailable_metric = "WarehouseUnavailable"
+    network            = { subnets = ["subnet-1", "subnet-2"], security_group = "sg-1" }
     keys = {
       data    = "arn:aws:kms:eu-west-2:111122223333:key/data"
       secrets = "arn:aws:kms:eu-west-2:111122223333:key/secrets"
@@ -80,11 +80,11 @@ run "one_function" {
   # metric, statistic, threshold, points of periods
   assert {
     condition = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.namespace} ${alarm.metric_name} ${alarm.statistic} ${alarm.threshold} ${alarm.datapoints_to_alarm}/${alarm.evaluation_periods}" } == {
-      errors    = "AWS/Lambda Errors Sum 0 1/3"
-      throttles = "AWS/Lambda Throttles Sum 0 2/3"
-      slow      = "totes DurationSeconds Maximum 720 1/3"
-      memory    = "totes MemoryUsed-test-load Maximum 850 2/2"
-      away      = "totes WarehouseAway Minimum 0 2/3"
+      errors      = "AWS/Lambda Errors Sum 0 1/3"
+      throttles   = "AWS/Lambda Throttles Sum 0 2/3"
+      slow        = "totes DurationSeconds Maximum 720 1/3"
+      memory      = "totes MemoryUsed-test-load Maximum 850 2/2"
+      unavailable = "totes WarehouseUnavailable Minimum 0 2/3"
     }
     error_message = "An alarm is missing or watches the wrong metric."
   }
@@ -98,7 +98,7 @@ run "one_function" {
 
   assert {
     condition = alltrue([
-      aws_cloudwatch_metric_alarm.this["away"].dimensions == tomap({ service = "load", environment = "test" }),
+      aws_cloudwatch_metric_alarm.this["unavailable"].dimensions == tomap({ service = "load", environment = "test" }),
       aws_cloudwatch_metric_alarm.this["errors"].dimensions == tomap({ FunctionName = "totes-test-load" }),
     ])
     error_message = "An alarm watches another function's metric."
@@ -123,20 +123,20 @@ run "rare_calls" {
   }
 
   variables {
-    name             = "totes-test"
-    environment_name = "test"
-    stage            = "ingest"
-    bundle           = { bucket = "artefacts", key = "bundles/one.zip", hash = "c29tZQ==" }
-    environment      = {}
-    lists            = ["arn:aws:s3:::ingestion"]
-    reads            = ["arn:aws:s3:::ingestion/*"]
-    alert_topic      = "arn:aws:sns:eu-west-2:111122223333:alerts"
-    memory_mb        = 1000
-    scratch_mb       = 2048
-    log_days         = 365
-    tracing          = true
-    every_minutes    = 15
-    away_metric      = "SourceAway"
+    name               = "totes-test"
+    environment_name   = "test"
+    stage              = "ingest"
+    bundle             = { bucket = "artefacts", key = "bundles/one.zip", hash = "c29tZQ==" }
+    environment        = {}
+    listable_buckets   = ["arn:aws:s3:::ingestion"]
+    readable_objects   = ["arn:aws:s3:::ingestion/*"]
+    alert_topic        = "arn:aws:sns:eu-west-2:111122223333:alerts"
+    memory_mb          = 1000
+    scratch_mb         = 2048
+    log_days           = 365
+    tracing            = true
+    every_minutes      = 15
+    unavailable_metric = "SourceUnavailable"
     keys = {
       data    = "arn:aws:kms:eu-west-2:111122223333:key/data"
       secrets = "arn:aws:kms:eu-west-2:111122223333:key/secrets"
@@ -145,7 +145,7 @@ run "rare_calls" {
   }
 
   assert {
-    condition     = aws_cloudwatch_metric_alarm.this["away"].period == 1800 && aws_cloudwatch_metric_alarm.this["away"].datapoints_to_alarm == 1
-    error_message = "Each period must have a call, and a source that is away must be reported within half an hour."
+    condition     = aws_cloudwatch_metric_alarm.this["unavailable"].period == 1800 && aws_cloudwatch_metric_alarm.this["unavailable"].datapoints_to_alarm == 1
+    error_message = "Each period must have a call, and a source that is unavailable must be reported within half an hour."
   }
 }

@@ -6,20 +6,20 @@ mock_provider "aws" {
 }
 
 variables {
-  name           = "totes-test"
-  image_tag      = "0123abc"
-  cpu            = 2048
-  memory_mb      = 8192
-  scratch_gb     = 50
-  environment    = { TOTES_INGESTION_URL = "s3://ingestion" }
-  lists          = ["arn:aws:s3:::ingestion"]
-  reads          = ["arn:aws:s3:::ingestion/*"]
-  creates        = ["arn:aws:s3:::ingestion/*"]
-  secrets        = ["arn:aws:secretsmanager:eu-west-2:111122223333:secret:source"]
-  alert_topic    = "arn:aws:sns:eu-west-2:111122223333:alerts"
-  log_days       = 365
-  schedule_group = "totes-test"
-  network        = { subnets = ["subnet-1", "subnet-2"], security_group = "sg-task" }
+  name              = "totes-test"
+  image_tag         = "0123abc"
+  cpu               = 2048
+  memory_mb         = 8192
+  scratch_gb        = 50
+  environment       = { TOTES_INGESTION_URL = "s3://ingestion" }
+  listable_buckets  = ["arn:aws:s3:::ingestion"]
+  readable_objects  = ["arn:aws:s3:::ingestion/*"]
+  creatable_objects = ["arn:aws:s3:::ingestion/*"]
+  secrets           = ["arn:aws:secretsmanager:eu-west-2:111122223333:secret:source"]
+  alert_topic       = "arn:aws:sns:eu-west-2:111122223333:alerts"
+  log_days          = 365
+  schedule_group    = "totes-test"
+  network           = { subnets = ["subnet-1", "subnet-2"], security_group = "sg-task" }
   keys = {
     data    = "arn:aws:kms:eu-west-2:111122223333:key/data"
     secrets = "arn:aws:kms:eu-west-2:111122223333:key/secrets"
@@ -35,8 +35,8 @@ run "task" {
   }
 
   variables {
-    verify_at = "30 4 * * ? *"
-    enabled   = true
+    verify_cron = "30 4 * * ? *"
+    enabled     = true
     create = {
       host             = "warehouse.example.internal"
       master_secret    = "arn:aws:secretsmanager:eu-west-2:111122223333:secret:rds!db-master"
@@ -64,10 +64,15 @@ run "task" {
     condition = { for name, made in aws_ecs_task_definition.this : name => [
       join(",", made.requires_compatibilities), made.network_mode, made.cpu, made.memory, tostring(made.ephemeral_storage[0].size_in_gib), made.runtime_platform[0].cpu_architecture,
       ] } == {
-      task   = ["FARGATE", "awsvpc", "2048", "8192", "50", "X86_64"]
-      create = ["FARGATE", "awsvpc", "256", "512", "50", "X86_64"]
+      task               = ["FARGATE", "awsvpc", "2048", "8192", "50", "X86_64"]
+      warehouse-creation = ["FARGATE", "awsvpc", "256", "512", "50", "X86_64"]
     }
     error_message = "The size of a task is wrong."
+  }
+
+  assert {
+    condition     = alltrue([for made in aws_ecs_task_definition.this : made.skip_destroy])
+    error_message = "The schedule must never name a task definition that Terraform has deregistered."
   }
 
   # The one writable folder is the volume, which also takes temporary files.
@@ -92,7 +97,7 @@ run "task" {
         TOTES_INGESTION_URL = "s3://ingestion"
         TOTES_MEMORY        = "4915MB"
       }
-      create = {
+      warehouse-creation = {
         TOTES_MEMORY                  = "307MB"
         TOTES_DASHBOARD_SECRET        = var.create.reader_secret
         TOTES_WAREHOUSE_HOST          = var.create.host
@@ -105,8 +110,8 @@ run "task" {
 
   assert {
     condition = { for name, made in aws_ecs_task_definition.this : name => jsondecode(made.container_definitions)[0].command } == {
-      task   = ["--help"]
-      create = ["warehouse", "create"]
+      task               = ["--help"]
+      warehouse-creation = ["warehouse", "create"]
     }
     error_message = "Without a command of its own, a task must change nothing but the warehouse's roles."
   }
@@ -207,7 +212,7 @@ run "without_verify_and_rds" {
 
   assert {
     condition     = keys(aws_ecs_task_definition.this) == ["task"] && length(aws_iam_role.create) + length(aws_scheduler_schedule.verify) + length(aws_iam_role.scheduler) == 0
-    error_message = "Without RDS there must be no task with its master's secret, and without verify_at no schedule."
+    error_message = "Without RDS there must be no task with its master's secret, and without verify_cron no schedule."
   }
 
   assert {
@@ -224,8 +229,8 @@ run "paused" {
   }
 
   variables {
-    verify_at = "30 4 * * ? *"
-    enabled   = false
+    verify_cron = "30 4 * * ? *"
+    enabled     = false
   }
 
   assert {

@@ -41,7 +41,7 @@ run "each_variable" {
     functions               = { load = { memory_mb = 128 } }
     image_tag               = "latest image"
     task                    = { cpu = 2048, memory_mb = 2048 }
-    verify_at               = "rate(1 day)"
+    verify_cron             = "rate(1 day)"
   }
 
   expect_failures = [
@@ -71,7 +71,7 @@ run "each_variable" {
     var.functions,
     var.image_tag,
     var.task,
-    var.verify_at,
+    var.verify_cron,
   ]
 }
 
@@ -140,6 +140,21 @@ run "dashboard_without_tasks" {
 
   variables {
     task_enabled = false
+    image_tag    = "0123abc"
+    dashboard = {
+      domain          = "totes.example"
+      certificate_arn = "arn:aws:acm:eu-west-2:111122223333:certificate/one"
+      sign_in         = { cognito = { user_pool_arn = "pool", client_id = "client", domain = "totes" } }
+    }
+  }
+
+  expect_failures = [var.dashboard]
+}
+
+run "dashboard_without_image" {
+  command = plan
+
+  variables {
     dashboard = {
       domain          = "totes.example"
       certificate_arn = "arn:aws:acm:eu-west-2:111122223333:certificate/one"

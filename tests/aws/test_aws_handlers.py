@@ -12,7 +12,7 @@ from pathlib import Path
 import boto3
 import psycopg
 import pytest
-from aws_cloud import LONG, PASSWORD, SOON, Cloud
+from in_process_handlers import LONG_MS, PASSWORD, SHORT_MS, Handlers
 from installation import Installation, at
 from rates_files import DAY
 from s3_service import forget_clients
@@ -22,13 +22,14 @@ from totes.duckdb_engine import scratch_folder
 from totes.error_policy import POLICIES
 from totes.errors import DeliveryError, ModelError, SourceUnavailable, UsageError, WarehouseError
 from totes.lake.manifest import LogState
+from totes.rates.ecb import missing_days
 from totes.stages.runner import STAGES
 
 CHANGE = "UPDATE sales_order SET units_sold = units_sold + 1 WHERE sales_order_id = 1"
 BROKEN_DATE = "UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 2"
 
 
-def units(cloud: Cloud) -> int:
+def units(cloud: Handlers) -> int:
     [(found,)] = cloud.installation.query(
         "SELECT units_sold FROM current_sales_order WHERE sales_order_id = 1"
     )
@@ -36,7 +37,7 @@ def units(cloud: Cloud) -> int:
 
 
 def test_a_change_arrives_in_the_warehouse_and_every_stage_writes_metrics(
-    cloud: Cloud,
+    cloud: Handlers,
 ) -> None:
     cloud.installation.with_orders(8)
     cloud.call_all()
@@ -53,7 +54,7 @@ def test_a_change_arrives_in_the_warehouse_and_every_stage_writes_metrics(
             "rows": answer["rows"],
             "quarantined": 0,
             "stopped_early": False,
-            "away": None,
+            "unavailable": None,
         }
         for stage, answer in zip(STAGES, answers, strict=True)
     ]
@@ -70,10 +71,10 @@ def test_a_change_arrives_in_the_warehouse_and_every_stage_writes_metrics(
     batch_lines = [line for line in cloud.lines() if line.get("correlation_id") == "2"]
     assert {line["service"] for line in batch_lines} == set(STAGES)
     assert {line["request_id"] for line in cloud.lines()} == {"request-1"}
-    assert cloud.mail() == []
+    assert cloud.alerts() == []
 
 
-def test_load_records_the_time_of_a_check_without_changes(cloud: Cloud) -> None:
+def test_load_records_the_time_of_a_check_without_changes(cloud: Handlers) -> None:
     """Load takes it from the heartbeat, and records it in totes.freshness."""
     cloud.installation.with_orders(3)
     cloud.call_all()
@@ -95,13 +96,13 @@ def test_load_records_the_time_of_a_check_without_changes(cloud: Cloud) -> None:
     )
 
 
-def test_before_the_first_capture_there_is_nothing_to_do_and_no_lag(cloud: Cloud) -> None:
+def test_before_the_first_capture_there_is_nothing_to_do_and_no_lag(cloud: Handlers) -> None:
     answers = [cloud.call("transform"), cloud.call("load")]
     assert [answer["batches"] for answer in answers] == [[], []]
     assert "LagSeconds" not in cloud.metrics()[-1], "an alarm treats missing data as late"
 
 
-def test_a_machine_and_the_functions_can_replace_each_other(cloud: Cloud) -> None:
+def test_a_machine_and_the_functions_can_replace_each_other(cloud: Handlers) -> None:
     """A first load that is too large for a function runs on a machine."""
     machine = Installation(
         cloud.installation.owner, cloud.installation.source, cloud.installation.warehouse, Path()
@@ -133,32 +134,32 @@ def test_a_machine_and_the_functions_can_replace_each_other(cloud: Cloud) -> Non
 
 
 def test_a_call_short_of_time_stops_between_batches_and_the_next_continues(
-    cloud: Cloud,
+    cloud: Handlers,
 ) -> None:
     cloud.installation.with_orders(3)
     for _ in range(3):
         cloud.call("ingest")
         cloud.installation.change(CHANGE)
-    first = cloud.call("transform", SOON)
+    first = cloud.call("transform", SHORT_MS)
     assert (first["batches"], first["stopped_early"]) == ([1], True)
     assert cloud.metrics()[-1]["LagSeconds"] > 0, "the second batch is pending since its capture"
-    assert cloud.call("load", SOON)["batches"] == [1]
-    assert cloud.call("transform", SOON)["batches"] == [2]
+    assert cloud.call("load", SHORT_MS)["batches"] == [1]
+    assert cloud.call("transform", SHORT_MS)["batches"] == [2]
     rest = cloud.call("transform")
     assert (rest["batches"], rest["stopped_early"]) == ([3], False)
     assert cloud.call("load")["batches"] == [2, 3]
 
 
-def test_the_reserve_grows_with_the_batches(cloud: Cloud) -> None:
+def test_the_reserve_grows_with_the_batches(cloud: Handlers) -> None:
     cloud.installation.with_orders(3)
     for _ in range(2):
         cloud.call("ingest")
         cloud.installation.change(CHANGE)
     cloud.patch.setattr(handlers, "LONGEST_BATCH_FACTOR", 1e6)
-    assert cloud.call("transform", LONG)["batches"] == [1]
+    assert cloud.call("transform", LONG_MS)["batches"] == [1]
 
 
-def test_concurrent_calls_process_each_batch_once(cloud: Cloud) -> None:
+def test_concurrent_calls_process_each_batch_once(cloud: Handlers) -> None:
     cloud.installation.with_orders(3)
     for _ in range(3):
         cloud.call("ingest")
@@ -170,7 +171,7 @@ def test_concurrent_calls_process_each_batch_once(cloud: Cloud) -> None:
     assert cloud.installation.query("SELECT count(*) FROM totes.batches") == [(3,)]
 
 
-def test_a_stage_that_needs_a_person_fails_with_its_message_in_the_log(cloud: Cloud) -> None:
+def test_a_stage_that_needs_a_person_fails_with_its_message_in_the_log(cloud: Handlers) -> None:
     """The alarm on failed calls sends the mail, so that the handler sends none."""
     cloud.installation.with_orders(3)
     cloud.call("ingest")
@@ -185,11 +186,11 @@ def test_a_stage_that_needs_a_person_fails_with_its_message_in_the_log(cloud: Cl
     [line] = [line for line in cloud.lines() if line["level"] == "ERROR"]
     assert line["message"] == "transform failed: Model fact_payment can't run on batch 1."
     assert line["correlation_id"] == "1"
-    assert cloud.mail() == []
+    assert cloud.alerts() == []
     assert cloud.call("transform")["batches"] == [1]
 
 
-def test_a_database_that_is_away_fails_no_call_and_loses_nothing(cloud: Cloud) -> None:
+def test_a_database_that_is_unavailable_fails_no_call_and_loses_nothing(cloud: Handlers) -> None:
     cloud.installation.with_orders(3)
     cloud.call_all()
     cloud.installation.change(CHANGE)
@@ -203,45 +204,45 @@ def test_a_database_that_is_away_fails_no_call_and_loses_nothing(cloud: Cloud) -
         cloud.put_secret(secret, dsn, host="/nowhere")
         forget_clients()
         answer = cloud.call(stage)
-        assert (answer["away"], answer["batches"]) == (part, [])
+        assert (answer["unavailable"], answer["batches"]) == (part, [])
         cloud.put_secret(secret, dsn)
         forget_clients()
-        assert cloud.call(stage)["away"] is None
+        assert cloud.call(stage)["unavailable"] is None
         cloud.call("transform")
-        away, back, _ = cloud.metrics()
-        name = f"{part.title()}Away"
-        assert (away[name], back[name]) == (1, 0)
-        assert "LagSeconds" not in away, "what is not known must not look current"
+        unavailable, back, _ = cloud.metrics()
+        name = f"{part.title()}Unavailable"
+        assert (unavailable[name], back[name]) == (1, 0)
+        assert "LagSeconds" not in unavailable, "what is not known must not look current"
     assert cloud.call("load")["batches"] == []
     assert cloud.installation.query("SELECT count(*) FROM totes.batches") == [(2,)]
-    assert cloud.mail() == []
-    [warning, _] = [line for line in cloud.lines() if " is away: " in str(line["message"])]
+    assert cloud.alerts() == []
+    [warning, _] = [line for line in cloud.lines() if " is unavailable: " in str(line["message"])]
     assert warning["level"] == "WARNING"
 
 
-def test_each_temporary_error_counts_as_a_part_that_is_away() -> None:
+def test_each_temporary_error_counts_as_a_part_that_is_unavailable() -> None:
     """The others need a person, after the first time that they happen."""
     temporary = {kind for kind, policy in POLICIES.items() if policy.alert_after > 1}
-    assert {kind for kind in POLICIES if issubclass(kind, tuple(handlers.AWAY))} == temporary - {
-        DeliveryError
-    }
+    assert {
+        kind for kind in POLICIES if issubclass(kind, tuple(handlers.UNAVAILABLE_PARTS))
+    } == temporary - {DeliveryError}
 
 
-def test_a_secret_service_that_is_away_is_the_database_away(cloud: Cloud) -> None:
+def test_a_secret_service_that_is_unavailable_is_the_database_unavailable(cloud: Handlers) -> None:
     cloud.patch.setattr("totes.error_policy.MAX_ATTEMPTS", 1)
     cloud.patch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:9")
     forget_clients()
-    assert cloud.call("ingest")["away"] == "source"
+    assert cloud.call("ingest")["unavailable"] == "source"
 
 
-def test_a_gap_sends_one_message_for_all_batches_in_a_row_that_have_it(cloud: Cloud) -> None:
+def test_a_gap_sends_one_message_for_all_batches_in_a_row_that_have_it(cloud: Handlers) -> None:
     cloud.installation.with_orders(3)
     for gap in ("lost slot", "lost slot", None, "lost slot", "no publication"):
         log = LogState(slot="totes", position="0/1", gap=gap)
         cloud.patch.setattr("totes.stages.ingest._log_state", lambda *_, log=log: log)
         cloud.installation.change(CHANGE)
         cloud.call("ingest")
-    messages = [json.loads(mail["Message"])["message"] for mail in cloud.mail()]
+    messages = [json.loads(mail["Message"])["message"] for mail in cloud.alerts()]
     assert [message.split(". ")[0] for message in messages] == [
         "Batch 1: lost slot",
         "Batch 4: lost slot",
@@ -260,7 +261,7 @@ with scratch_folder("transform") as folder:
 
 
 def test_a_call_removes_what_a_killed_call_has_left_in_tmp_and_nothing_else(
-    cloud: Cloud, tmp_path: Path
+    cloud: Handlers, tmp_path: Path
 ) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
@@ -284,7 +285,7 @@ def test_a_call_removes_what_a_killed_call_has_left_in_tmp_and_nothing_else(
     }
 
 
-def test_a_transient_error_is_retried_within_a_call(cloud: Cloud) -> None:
+def test_a_transient_error_is_retried_within_a_call(cloud: Handlers) -> None:
     cloud.installation.with_orders(3)
     left = [SourceUnavailable("The source is not available.")] * 2
 
@@ -297,10 +298,12 @@ def test_a_transient_error_is_retried_within_a_call(cloud: Cloud) -> None:
     with at("source.locked", fail):
         assert cloud.call("ingest")["batches"] == [1]
     assert not left
-    assert cloud.mail() == []
+    assert cloud.alerts() == []
 
 
-def test_quarantined_rows_are_logged_once_and_counted_until_they_are_repaired(cloud: Cloud) -> None:
+def test_quarantined_rows_are_logged_once_and_counted_until_they_are_repaired(
+    cloud: Handlers,
+) -> None:
     """The alarm on the count sends the mail."""
     cloud.installation.with_orders(3)
     cloud.call_all()
@@ -314,14 +317,14 @@ def test_quarantined_rows_are_logged_once_and_counted_until_they_are_repaired(cl
     assert logged == [
         "Batch 2: rows quarantined: 1 of fact_sales_order. See `totes quarantine show`."
     ]
-    assert cloud.mail() == []
+    assert cloud.alerts() == []
     cloud.installation.change(
         "UPDATE sales_order SET agreed_delivery_date = '2026-01-01' WHERE sales_order_id = 2"
     )
     assert cloud.call_all()[2]["quarantined"] == 0
 
 
-def test_a_value_that_no_model_needs_and_that_can_not_be_read_is_counted(cloud: Cloud) -> None:
+def test_a_value_that_no_model_needs_and_that_can_not_be_read_is_counted(cloud: Handlers) -> None:
     cloud.installation.with_orders(3)
     cloud.installation.change(
         "ALTER TABLE design ADD virtual integer GENERATED ALWAYS AS (1 / (design_id - 1))"
@@ -330,10 +333,10 @@ def test_a_value_that_no_model_needs_and_that_can_not_be_read_is_counted(cloud: 
     assert cloud.installation.query("SELECT count(*) FROM totes.quarantine") == [(0,)]
     cloud.installation.change("ALTER TABLE design DROP virtual")
     assert cloud.call_all()[2]["quarantined"] == 0
-    assert cloud.mail() == []
+    assert cloud.alerts() == []
 
 
-def test_load_reports_the_last_verify_and_how_long_ago_it_was(cloud: Cloud) -> None:
+def test_load_reports_the_last_verify_and_how_long_ago_it_was(cloud: Handlers) -> None:
     cloud.installation.with_orders(3)
     cloud.call_all()
     loader = cloud.installation.warehouse
@@ -354,23 +357,24 @@ def test_load_reports_the_last_verify_and_how_long_ago_it_was(cloud: Cloud) -> N
         assert measured.get("VerifyDiffers") == differs
 
 
-def test_load_reports_the_age_of_the_rates_in_the_warehouse(cloud: Cloud) -> None:
+def test_load_reports_the_days_of_which_the_warehouse_has_no_rates(cloud: Handlers) -> None:
     cloud.installation.with_orders(3)
     cloud.call_all()
-    assert "RatesAgeDays" not in cloud.metrics()[-1], "without rates they have no age"
-    cloud.publish_rates(datetime.now(UTC).date() - 8 * DAY)
+    assert "RatesMissingDays" not in cloud.metrics()[-1], "it has none at all"
+    newest = datetime.now(UTC).date() - 8 * DAY
+    cloud.publish_rates(newest)
     cloud.call_all()
-    assert cloud.metrics()[-1]["RatesAgeDays"] == 8
+    assert cloud.metrics()[-1]["RatesMissingDays"] == missing_days(newest, datetime.now(UTC)) > 2
 
 
-def test_invalid_settings_fail_the_call(cloud: Cloud) -> None:
+def test_invalid_settings_fail_the_call(cloud: Handlers) -> None:
     cloud.patch.setenv("TOTES_EVRY", "5s")
     with pytest.raises(UsageError, match="did you mean TOTES_EVERY"):
         cloud.call("load")
-    assert cloud.metrics()[0]["WarehouseAway"] == 0
+    assert cloud.metrics()[0]["WarehouseUnavailable"] == 0
 
 
-def test_a_missing_alert_topic_stops_no_stage(cloud: Cloud) -> None:
+def test_a_missing_alert_topic_stops_no_stage(cloud: Handlers) -> None:
     cloud.patch.setenv("TOTES_ALERT_TOPIC", "arn:aws:sns:us-east-1:123456789012:nowhere")
     gap = LogState(slot="totes", position="0/1", gap="lost slot")
     cloud.patch.setattr("totes.stages.ingest._log_state", lambda *_: gap)
@@ -379,7 +383,7 @@ def test_a_missing_alert_topic_stops_no_stage(cloud: Cloud) -> None:
     assert "The alert topic failed: " in cloud.logs.getvalue()
 
 
-def test_each_function_needs_only_its_own_settings(cloud: Cloud) -> None:
+def test_each_function_needs_only_its_own_settings(cloud: Handlers) -> None:
     """So its role needs no other permissions."""
     cloud.installation.with_orders(3)
     with pytest.MonkeyPatch.context() as patch:
@@ -395,7 +399,7 @@ def test_each_function_needs_only_its_own_settings(cloud: Cloud) -> None:
         assert cloud.call("load")["batches"] == [1]
 
 
-def test_no_failure_logs_a_secret(cloud: Cloud) -> None:
+def test_no_failure_logs_a_secret(cloud: Handlers) -> None:
     cloud.installation.with_orders(3)
     cloud.call_all()
     source, warehouse = (os.environ[f"TOTES_{place}_SECRET"] for place in ("SOURCE", "WAREHOUSE"))
@@ -403,7 +407,7 @@ def test_no_failure_logs_a_secret(cloud: Cloud) -> None:
     cloud.put_secret(source, cloud.installation.source, host="/nowhere")
     cloud.put_secret(warehouse, cloud.installation.warehouse, user="nobody")
     forget_clients()
-    assert cloud.call("ingest")["away"] == "source"
+    assert cloud.call("ingest")["unavailable"] == "source"
     with pytest.raises(WarehouseError):
         cloud.call("load")
     boto3.client("secretsmanager").put_secret_value(SecretId=source, SecretString=PASSWORD)
@@ -441,7 +445,7 @@ for stage in ("ingest", "transform", "load"):
 """
 
 
-def test_files_are_written_to_the_temporary_folder_only(cloud: Cloud, tmp_path: Path) -> None:
+def test_files_are_written_to_the_temporary_folder_only(cloud: Handlers, tmp_path: Path) -> None:
     """On Lambda all other folders are read-only, and there is no home directory."""
     cloud.installation.with_orders(3)
     task, scratch = tmp_path / "task", tmp_path / "scratch"

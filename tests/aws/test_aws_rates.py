@@ -9,8 +9,9 @@ from rates_files import DAY, NEW_YEAR, csv, zipped
 from rates_server import RatesServer, respond_with, serve_rates
 from s3_service import S3Service
 
+from totes.aws import rates
 from totes.aws.rates import handler
-from totes.errors import LakeError, UsageError
+from totes.errors import LakeError, LakeUnavailable, UsageError
 from totes.lake import Store, open_store
 from totes.rates import RateFeed
 
@@ -91,7 +92,26 @@ def test_a_file_that_ingest_could_not_use_is_not_stored(
     assert list(store.list("")) == []
 
 
-def test_an_ecb_that_is_away_fails_no_call(store: Store, rates_server: RatesServer) -> None:
+def test_the_log_does_not_say_that_a_file_exists_which_may_have_been_refused(
+    store: Store, rates_server: RatesServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its role may not read: to it, a file of the day and a store that is busy are the same."""
+
+    def refuse(*_: object) -> None:
+        raise LakeUnavailable("The store is busy.")
+
+    lines: list[str] = []
+    monkeypatch.setattr(type(store), "create", refuse)
+    monkeypatch.setattr(rates.logger, "info", lambda line, *values: lines.append(line % values))
+    rates_server.respond = respond_with(file_until(TODAY))
+    assert handler({}, None) == {"day": str(TODAY)}
+    assert lines[0] == (
+        f"The file of {TODAY} exists, or could not be stored: The store is busy. "
+        "The next call tries again."
+    )
+
+
+def test_an_ecb_that_is_unavailable_fails_no_call(store: Store, rates_server: RatesServer) -> None:
     rates_server.respond = respond_with(b"", 503)
     assert handler({}, None) == {"day": None}
     assert list(store.list("")) == []

@@ -6,7 +6,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import drift
+import drift_issue
 import pytest
 
 GH = """#!/usr/bin/env python3
@@ -59,25 +59,25 @@ DEV, PROD = (f"Drift: {environment} differs from main" for environment in ("dev"
 
 
 def test_each_environment_has_one_issue_while_it_differs(issues: Issues) -> None:
-    drift.report("dev", [])
+    drift_issue.report("dev", [])
     assert issues.open() == {}
-    drift.report("dev", ["update: module.network.aws_vpc.this"])
-    drift.report("prod", ["delete: aws_s3_object.bundle"])
+    drift_issue.report("dev", ["update: module.network.aws_vpc.this"])
+    drift_issue.report("prod", ["delete: aws_s3_object.bundle"])
     assert issues.open().keys() == {DEV, PROD}
     assert "\nupdate: module.network.aws_vpc.this\n" in issues.open()[DEV]
-    drift.report("dev", ["create: module.network.aws_vpc.this"])
+    drift_issue.report("dev", ["create: module.network.aws_vpc.this"])
     assert "update" not in issues.open()[DEV]
     assert "\ncreate: module.network.aws_vpc.this\n" in issues.open()[DEV]
-    drift.report("dev", [])
+    drift_issue.report("dev", [])
     assert issues.open().keys() == {PROD}
-    drift.report("dev", ["update: module.network.aws_vpc.this"])
+    drift_issue.report("dev", ["update: module.network.aws_vpc.this"])
     assert [one["title"] for one in issues.read()] == [DEV, PROD, DEV]
 
 
 def test_a_long_list_is_cut(issues: Issues) -> None:
-    drift.report("dev", [f"update: aws_s3_bucket.this[{number}]" for number in range(250)])
+    drift_issue.report("dev", [f"update: aws_s3_bucket.this[{number}]" for number in range(250)])
     [text] = issues.open().values()
-    assert text.count("update:") == drift.MAX_LINES
+    assert text.count("update:") == drift_issue.MAX_LINES
     assert "and 50 more" in text
 
 
@@ -96,5 +96,5 @@ def test_a_change_is_its_kind_and_address_without_values(
         ({"resource_changes": []}, []),
     ):
         monkeypatch.setattr("sys.stdin", StringIO(json.dumps(given)))
-        assert drift.main(["changes"]) == 0
+        assert drift_issue.main(["changes"]) == 0
         assert capsys.readouterr().out.splitlines() == lines

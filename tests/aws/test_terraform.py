@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from itertools import combinations
 from pathlib import Path
 
-import provider
+import check_provider
 import pytest
 from depth import sample
 from terraform_cli import MissingToolError, Terraform, terraform_program
@@ -98,7 +98,7 @@ def test_terraforms_own_tests_pass(copy: Terraform) -> None:
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the hash is of linux_amd64")
 def test_the_provider_of_the_tests_is_the_pinned_one(copy: Terraform) -> None:
-    assert provider.main(copy.folder) is None
+    assert check_provider.main(copy.folder) is None
 
 
 @pytest.mark.parametrize("environment", sample(1, ["dev", "prod"], "environment"))

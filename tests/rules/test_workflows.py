@@ -44,6 +44,17 @@ def test_every_action_is_pinned_to_the_same_commit_everywhere() -> None:
     assert "actions/checkout" in used
 
 
+def test_a_repeated_run_replaces_what_it_has_kept() -> None:
+    kept = [
+        step["with"]
+        for name in WORKFLOWS
+        for step in steps(name)
+        if step.get("uses", "").startswith("actions/upload-artifact@")
+    ]
+    assert len(kept) > 2
+    assert not [options["name"] for options in kept if not options.get("overwrite")]
+
+
 def test_no_job_has_unneeded_permissions() -> None:
     for name in WORKFLOWS:
         assert read(name)["permissions"] == {}, name
@@ -225,11 +236,11 @@ def test_a_smoke_run_checks_the_stages_response(tmp_path: Path) -> None:
         with pytest.raises(SmokeFailed, match="returned no result of stage ingest"):
             smoke(client, "totes-dev-ingest", "ingest")
         result = {"stage": "ingest", "batches": [7], "rows": 3}
-        away = {**result, "away": "source"}
-        answers = {"results": [*map(json.dumps, (result, result, away))], "region": REGION}
+        unavailable = {**result, "unavailable": "source"}
+        answers = {"results": [*map(json.dumps, (result, result, unavailable))], "region": REGION}
         moto.api("static/lambda-simple/response", json.dumps(answers))
         assert smoke(client, "totes-dev-ingest", "ingest") == result
         with pytest.raises(SmokeFailed, match="no result of stage load"):
             smoke(client, "totes-dev-ingest", "load")
-        with pytest.raises(SmokeFailed, match="the source is away"):
+        with pytest.raises(SmokeFailed, match="the source is unavailable"):
             smoke(client, "totes-dev-ingest", "ingest")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from alarm_evaluator import Metrics, Series
+from cloudwatch_alarms import Metrics, Series
 
 from totes.stages.runner import STAGES
 
@@ -15,6 +15,9 @@ STARTS: Mapping[str, float] = {"ingest": 0, "transform": 1.5, "load": 3}
 
 JITTER_MINUTES = (0, 0.4, 0.8)
 """Schedules have a precision of a minute."""
+
+DELAY_MINUTES = 3
+"""Until CloudWatch has Lambda's counts of a call: it gets them each minute; the log is faster."""
 
 HEALTHY: Mapping[str, Mapping[str, float]] = {
     "warehouse": {"FreeStorageSpace": 15e9, "CPUUtilization": 20},
@@ -98,7 +101,9 @@ class Timeline:
         }
         for name, is_counted in counts.items():
             if is_counted or (self._zeros and call.is_made):
-                self.metrics.add(Series("AWS/Lambda", name, function), start, is_counted, end + 1)
+                self.metrics.add(
+                    Series("AWS/Lambda", name, function), start, is_counted, end + DELAY_MINUTES
+                )
         if not call.is_made:
             return
         memory = Series("totes", f"MemoryUsed-{self._environment}-{stage}", frozenset())

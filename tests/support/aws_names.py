@@ -188,7 +188,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
 }
 """Rule by type of resource and attribute; an attribute in a block has its path."""
 
-GIVEN = frozenset(
+REFERENCES_AND_CONSTANTS = frozenset(
     {
         ("aws_cloudwatch_event_rule", "event_bus_name"),
         ("aws_cloudwatch_event_target", "event_bus_name"),

@@ -23,7 +23,7 @@ class Fargate:
     moto: Moto
     image: ImageTree
 
-    def start(self) -> None:
+    def keep_tasks_running(self) -> None:
         """Keep moto from ending tasks."""
         transition = {"progression": "manual", "times": NEVER}
         body = {"model_name": "ecs::task", "transition": transition}

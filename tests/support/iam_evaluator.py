@@ -59,21 +59,25 @@ def decide(
     principal: Principal, call: Call, resource_policy: Sequence[Statement] | None = None
 ) -> Decision:
     """Decide a call; `resource_policy` is that of the resource, if it has one."""
-    own = [one for one in principal.policies if _matches(one, call)]
-    limits = [one for one in principal.boundary or () if _matches(one, call)]
-    about = [one for one in resource_policy or () if _matches(one, call)]
-    theirs = [one for one in about if _names(one, principal)]
-    denials = [one for one in (*own, *limits, *theirs) if one["Effect"] == "Deny"]
+    identity = [one for one in principal.policies if _matches(one, call)]
+    boundary = [one for one in principal.boundary or () if _matches(one, call)]
+    resource_statements = [one for one in resource_policy or () if _matches(one, call)]
+    naming_principal = [one for one in resource_statements if _names(one, principal)]
+    denials = [one for one in (*identity, *boundary, *naming_principal) if one["Effect"] == "Deny"]
     if denials:
         return Decision(allowed=False, reason=f"denied by {_name(denials[0])}")
-    if principal.boundary is not None and not limits:
+    if principal.boundary is not None and not boundary:
         return Decision(allowed=False, reason="the boundary does not allow it")
-    if theirs:
-        return Decision(allowed=True, reason=f"allowed by {_name(theirs[0])} of the resource")
-    if _needs_resource_policy(call) and not any(_names_account(one, principal) for one in about):
+    if naming_principal:
+        return Decision(
+            allowed=True, reason=f"allowed by {_name(naming_principal[0])} of the resource"
+        )
+    if _needs_resource_policy(call) and not any(
+        _names_account(one, principal) for one in resource_statements
+    ):
         return Decision(allowed=False, reason="the resource's policy does not allow it")
-    if own:
-        return Decision(allowed=True, reason=f"allowed by {_name(own[0])}")
+    if identity:
+        return Decision(allowed=True, reason=f"allowed by {_name(identity[0])}")
     return Decision(allowed=False, reason="no statement allows it")
 
 

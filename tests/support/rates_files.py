@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZipFile, ZipInfo
 
 import lake_reader
 from installation import Installation
@@ -43,7 +43,7 @@ def zipped(content: bytes, *names: str) -> bytes:
     packed = BytesIO()
     with ZipFile(packed, "w") as archive:
         for name in names or ("eurofxref-hist.csv",):
-            archive.writestr(name, content)
+            archive.writestr(ZipInfo(name), content)  # always with the same time
     return packed.getvalue()
 
 

@@ -1,7 +1,7 @@
 """Call each deployed stage once, in order, and check its response.
 
-If a stage fails, or its database is away, this prints why and exits with 1. The calls process
-pending batches like all others; they create no test data.
+If a stage fails, or its database is unavailable, this prints why and exits with 1. The calls
+process pending batches like all others; they create no test data.
 """
 
 import json
@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from deployed import output
+from terraform_outputs import output
 
-from totes.aws_client import aws_client, explain
+from totes.aws_client import AWS_ERRORS, aws_client, describe
 
 STAGES = ("ingest", "transform", "load")
 CLIENT_CONFIG = Config(read_timeout=930, retries={"total_max_attempts": 1})
@@ -36,8 +35,8 @@ def smoke(client: Any, function: str, stage: str) -> Mapping[str, Any]:
         result = None
     if not isinstance(result, dict) or result.get("stage") != stage:
         raise SmokeFailed(f"{function} returned no result of stage {stage}: {text}")
-    if part := result.get("away"):
-        raise SmokeFailed(f"{function} could do nothing, the {part} is away: see its log.")
+    if part := result.get("unavailable"):
+        raise SmokeFailed(f"{function} could do nothing, the {part} is unavailable: see its log.")
     return result
 
 
@@ -50,8 +49,8 @@ def main() -> int:
     except SmokeFailed as failed:
         print(failed)
         return 1
-    except (BotoCoreError, ClientError) as error:
-        print(f"The functions can't be called: {explain(error) or error}.")
+    except AWS_ERRORS as error:
+        print(f"The functions can't be called: {describe(error)}.")
         return 1
     return 0
 

@@ -49,10 +49,10 @@ log = logging.getLogger("totes.aws")
 
 logger = Logger(service="totes-lambda")
 
-AWAY: Mapping[type[TotesError], str] = MappingProxyType(
+UNAVAILABLE_PARTS: Mapping[type[TotesError], str] = MappingProxyType(
     {SourceUnavailable: "source", WarehouseUnavailable: "warehouse", LakeUnavailable: "lake"}
 )
-"""Errors that pass without a person, after their retries, and the part that is away.
+"""Errors that pass without a person, after their retries, and the part that is unavailable.
 
 They are the temporary ones of `totes.error_policy`. Secrets Manager counts as the database whose
 login it has; `lake` is an object that another process is writing. Every other error fails the call.
@@ -60,9 +60,9 @@ Where S3 refuses boto3's retries, that is mostly a missing right, key or bucket.
 """
 
 DATABASES: Mapping[str, str] = MappingProxyType({"ingest": "source", "load": "warehouse"})
-"""The database of a stage: it reports a metric whether that is away, for its alarm.
+"""The database of a stage: a metric reports whether that is unavailable, for its alarm.
 
-A lake that is away for long makes the warehouse late, which has an alarm.
+A lake that is unavailable for long makes the warehouse late, which has an alarm.
 """
 
 
@@ -99,9 +99,9 @@ class _CallProgress:
     size_bytes: int = 0
     quarantined: int = 0
     stopped_early: bool = False
-    away: str | None = None
+    unavailable: str | None = None
     lag_seconds: float | None = None
-    fresh: Freshness | None = None
+    freshness: Freshness | None = None
     """What a load has found out about the warehouse."""
     longest_seconds: float = 0.0
 
@@ -122,7 +122,7 @@ class _CallProgress:
             "rows": self.rows,
             "quarantined": self.quarantined,
             "stopped_early": self.stopped_early,
-            "away": self.away,
+            "unavailable": self.unavailable,
         }
 
 
@@ -137,18 +137,18 @@ def _run_call(stage: str, context: Context) -> dict[str, Any]:
                 _run_pending(call, resources, context)
                 _measure_freshness(call, resources)
         except Exception as error:
-            call.away = _part_away(error)
-            if call.away is None:
+            call.unavailable = _unavailable_part(error)
+            if call.unavailable is None:
                 log_failure(stage, error)
                 raise
-            log.warning("%s can't go on, the %s is away: %s", stage, call.away, error)
+            log.warning("%s can't go on, the %s is unavailable: %s", stage, call.unavailable, error)
         else:
             log.info("%s is done.", stage, extra=call.response)
     return call.response
 
 
-def _part_away(error: Exception) -> str | None:
-    return next((part for kind, part in AWAY.items() if isinstance(error, kind)), None)
+def _unavailable_part(error: Exception) -> str | None:
+    return next((part for kind, part in UNAVAILABLE_PARTS.items() if isinstance(error, kind)), None)
 
 
 def _run_pending(call: _CallProgress, resources: Resources, context: Context) -> None:
@@ -195,7 +195,7 @@ def _measure_freshness(call: _CallProgress, resources: Resources) -> None:
         fresh: Freshness = retry(partial(read_freshness, resources.ingestion, resources.warehouse))
         if fresh.checked_at is not None:
             retry(partial(record_checked, resources.warehouse, fresh.checked_at))
-        call.fresh = fresh
+        call.freshness = fresh
         call.lag_seconds = fresh.lag.total_seconds() if fresh.lag is not None else None
         call.quarantined = sum(count.rows for count in fresh.quarantine)
         call.quarantined += sum(count.values for count in fresh.unreadable)
@@ -241,25 +241,27 @@ def _log_metrics(call: _CallProgress) -> Iterator[None]:
         metrics.add_metric("Bytes", MetricUnit.Bytes, call.size_bytes)
         metrics.add_metric("DurationSeconds", MetricUnit.Seconds, time.monotonic() - began)
         if database := DATABASES.get(call.stage):
-            name = f"{database.title()}Away"
-            metrics.add_metric(name, MetricUnit.Count, int(call.away == database))
+            name = f"{database.title()}Unavailable"
+            metrics.add_metric(name, MetricUnit.Count, int(call.unavailable == database))
         if call.lag_seconds is not None:
             metrics.add_metric("LagSeconds", MetricUnit.Seconds, call.lag_seconds)
-        if call.fresh is not None:
+        if call.freshness is not None:
             metrics.add_metric("QuarantinedRows", MetricUnit.Count, call.quarantined)
-            _add_ages(metrics, call.fresh)
+            _add_verify_and_rates(metrics, call.freshness)
         metrics.flush_metrics()
 
 
-def _add_ages(metrics: EphemeralMetrics, fresh: Freshness) -> None:
-    """Add the result and age of the last verify, or the warehouse's age, and the rates' age."""
-    verified_at = fresh.first_loaded_at
-    if fresh.verified is not None:
-        verified_at = fresh.verified.verified_at
-        metrics.add_metric("VerifyDiffers", MetricUnit.Count, int(not fresh.verified.equal))
+def _add_verify_and_rates(metrics: EphemeralMetrics, freshness: Freshness) -> None:
+    """Add result and age of the last verify, or the warehouse's age, and the days without rates."""
+    verified_at = freshness.first_loaded_at
+    if freshness.verified is not None:
+        verified_at = freshness.verified.verified_at
+        metrics.add_metric("VerifyDiffers", MetricUnit.Count, int(not freshness.verified.equal))
     if verified_at is not None:
-        hours = (fresh.now - verified_at) / timedelta(hours=1)
+        hours = (freshness.now - verified_at) / timedelta(hours=1)
         metrics.add_metric("HoursSinceVerify", MetricUnit.NoUnit, hours)
-    if fresh.rates_day is not None:
-        age = fresh.now.astimezone(UTC).date() - fresh.rates_day
-        metrics.add_metric("RatesAgeDays", MetricUnit.NoUnit, age.days)
+    if freshness.rates_day is not None:
+        from totes.rates.ecb import missing_days  # noqa: PLC0415  most runs have no rates
+
+        days = missing_days(freshness.rates_day, freshness.now)
+        metrics.add_metric("RatesMissingDays", MetricUnit.Count, days)

@@ -22,8 +22,8 @@ logger = Logger(service="rates")
 def handler(event: object, context: object) -> dict[str, Any]:  # noqa: ARG001  only a hint
     """Store the file as `rates/YYYY-MM-DD.zip`, its newest day, unless there is one.
 
-    If the ECB is away or its file damaged, the next call tries again. Load reports the age of the
-    rates in the warehouse, for an alarm.
+    If the ECB is unavailable or its file damaged, the next call tries again. Load reports how many
+    days have no rates in the warehouse, for an alarm.
     """
     settings = load_settings()
     today = datetime.now(UTC).date()
@@ -55,5 +55,9 @@ def _store(settings: Settings, day: date, content: bytes) -> None:
     """Create the day's file, unless there is one: the first remains."""
     try:
         open_store(settings.ingestion).create(f"{RATES_PREFIX}/{day}.zip", content)
-    except LakeUnavailable:  # it exists; this function may not read it to compare
-        logger.info("The file of %s exists.", day)
+    except LakeUnavailable as error:  # this function may not read, so it can't know which
+        logger.info(
+            "The file of %s exists, or could not be stored: %s The next call tries again.",
+            day,
+            error,
+        )

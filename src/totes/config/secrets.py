@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import ClientError, ParamValidationError
 
-from totes.aws_client import UNREACHABLE, aws_client, error_code, explain
+from totes.aws_client import AWS_ERRORS, UNREACHABLE, aws_client, describe, error_code, explain
 from totes.config.settings import Dsn
 from totes.errors import TotesError, UsageError
 
@@ -76,7 +76,7 @@ def read_secret_fields(name: str, setting: str, fields: Sequence[str]) -> dict[s
     return _parse(text, label, {field: field for field in fields})
 
 
-def read_secret_parts(
+def read_secret_uncached(
     name: str, setting: str, unavailable: type[TotesError]
 ) -> dict[str, str] | None:
     """Return the parts of a DSN that secret `name` has now, by libpq keyword; None if it is empty.
@@ -170,7 +170,7 @@ def _convert_errors(label: str, done: str, unavailable: type[TotesError]) -> Ite
     """
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except AWS_ERRORS as error:
         explanation = explain(error)
         code = error_code(error) if isinstance(error, ClientError) else ""
         if code == "AccessDeniedException":
@@ -183,6 +183,6 @@ def _convert_errors(label: str, done: str, unavailable: type[TotesError]) -> Ite
         elif code in _PERMANENT_ERRORS:
             reason = _PERMANENT_ERRORS[code]
         else:
-            temporary = explanation or code or " ".join(str(error).split()).rstrip(".")
-            raise unavailable(f"{label} is temporarily unavailable: {temporary}.") from error
+            reason = code or describe(error)
+            raise unavailable(f"{label} is temporarily unavailable: {reason}.") from error
         raise UsageError(f"{label} can't be {done}: {reason}.") from error

@@ -14,7 +14,15 @@ from urllib.parse import urlsplit
 from botocore import exceptions as aws
 from botocore.config import Config
 
-from totes.aws_client import INTERRUPTIONS, AwsError, Explanation, aws_client, error_code, explain
+from totes.aws_client import (
+    AWS_ERRORS,
+    INTERRUPTIONS,
+    AwsError,
+    Explanation,
+    aws_client,
+    error_code,
+    explain,
+)
 from totes.errors import LakeError, LakeUnavailable, ObjectMissing
 from totes.failpoint import reach
 from totes.lake.key import is_valid_key, validate_key, validate_prefix
@@ -207,7 +215,7 @@ class S3Store:
             yield upload
         except BaseException:
             # After a kill, a lifecycle rule of the bucket aborts the upload.
-            with suppress(aws.BotoCoreError, aws.ClientError):
+            with suppress(*AWS_ERRORS):
                 _client().abort_multipart_upload(**upload)
             raise
 
@@ -219,7 +227,7 @@ class S3Store:
         """
         try:
             yield
-        except (aws.BotoCoreError, aws.ClientError) as error:
+        except AWS_ERRORS as error:
             explanation = _explain(error)
             if key and explanation is _MISSING:
                 raise ObjectMissing(f"There is no object {key} in {self.url}.") from error

@@ -16,7 +16,7 @@ from totes.lake.store import Store
 from totes.operations.check_log import check_log, find_forgotten_slot
 from totes.operations.finding import Finding, failed
 from totes.rates import fetch_published, host_name
-from totes.rates.ecb import READ_ERRORS
+from totes.rates.ecb import READ_ERRORS, NoFileYet
 from totes.source import session
 from totes.source.catalogue import CaptureScope, Catalogue, read_catalogue
 from totes.source.snapshot import find_missing_grants, open_snapshot
@@ -335,6 +335,9 @@ def _check_rates(url: str) -> Finding:
     """Check whether exchange rates can be read from TOTES_RATES_URL."""
     try:
         days = fetch_published(url)
+    except NoFileYet:
+        found = f"those of the package, as there are none in {host_name(url)} yet"
+        return Finding("exchange rates", found)
     except READ_ERRORS as error:
         found = f"none from {host_name(url)}: {str(error)[:200] or type(error).__name__}"
         return failed("exchange rates", found, "correct TOTES_RATES_URL, or leave it out.")

@@ -1,7 +1,7 @@
 """Create the database and the roles of the warehouse, and write its logins into their secrets.
 
-The password of a login is that of its secret: a secret without one gets a random one, then the role
-gets that of the secret. So the next run completes one that was killed, whatever it had done.
+The secrets hold the passwords. A secret without one gets a random one; each role then gets the
+password of its secret. So a run that was killed is completed by the next.
 """
 
 import secrets
@@ -13,7 +13,7 @@ from psycopg import sql
 from totes.config.secrets import (
     read_secret_dsn,
     read_secret_fields,
-    read_secret_parts,
+    read_secret_uncached,
     write_secret,
 )
 from totes.config.settings import PREFIX, Dsn, Settings
@@ -55,9 +55,9 @@ class _Login:
 def create_warehouse(settings: Settings, *, replace: bool = False) -> list[str]:
     """Create what the server or a secret lacks; return what that was, in words.
 
-    With `replace` both logins get new passwords, also in secrets with a login of another database,
-    which are a UsageError without. Raises UsageError for settings and secrets, and WarehouseError
-    for the server.
+    With `replace`, both logins get new passwords. Without it, a secret with a login of another
+    database raises UsageError. Raises UsageError for settings and secrets, and WarehouseError for
+    the server.
     """
     host, master, loader, dashboard = _require(
         settings,
@@ -114,7 +114,7 @@ def _find_password(login: _Login, host: str) -> str | None:
     Raises UsageError if it is a login of another database.
     """
     needed = {"host": host, "port": str(PORT), "dbname": DATABASE, "user": login.role}
-    parts = read_secret_parts(login.secret, login.setting, WarehouseUnavailable) or {}
+    parts = read_secret_uncached(login.secret, login.setting, WarehouseUnavailable) or {}
     if others := [name for name, value in needed.items() if parts.get(name, value) != value]:
         found = ", ".join(f"{name} {parts[name]}" for name in others)
         raise UsageError(

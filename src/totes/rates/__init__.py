@@ -220,7 +220,7 @@ class RateFeed:
         """
         if self._url is None:
             return
-        from totes.rates.ecb import READ_ERRORS, newest_expected_day
+        from totes.rates.ecb import READ_ERRORS, NoFileYet, newest_expected_day
 
         newest_day = max([*self._fetched, state.actual if state else date.min])
         if newest_day >= newest_expected_day(now or datetime.now(UTC)):
@@ -234,6 +234,11 @@ class RateFeed:
             if min(days) > (state.actual if state else FIRST_DAY):
                 raise ValueError(f"it begins on {min(days)}, after a gap")
             self._fetched = days
+        except NoFileYet:
+            log.info(
+                "There are no exchange rates in %s yet: those of the package are used.",
+                host_name(self._url),
+            )
         except READ_ERRORS as error:
             log.warning(
                 "No newer exchange rates from %s (%s): the present ones stay in use. If this "
@@ -259,7 +264,8 @@ def host_name(url: str) -> str:
 def fetch_published(url: str) -> dict[date, PublishedRates]:
     """Return the published days at a URL.
 
-    Raises one of `ecb.READ_ERRORS` if it can't be read, or has no day.
+    Raises one of `ecb.READ_ERRORS` if it can't be read, or has no day; `ecb.NoFileYet` if it is a
+    prefix of a bucket without a file.
     """
     from totes.rates.ecb import fetch, parse
 

@@ -32,8 +32,13 @@ MAX_BYTES = 32_000_000
 READ_ERRORS = (OSError, ValueError, http.client.HTTPException, LakeError)
 """The errors that `fetch` and `parse` raise."""
 
+
+class NoFileYet(ValueError):
+    """A prefix of a bucket below which no file was stored so far."""
+
+
 _DAY = timedelta(days=1)
-_OF_A_DAY = re.compile(r"\d{4}-\d\d-\d\d\.zip")
+_DAILY_FILE = re.compile(r"\d{4}-\d\d-\d\d\.zip")
 _CODE = re.compile("[A-Z]{3}")
 _RATE = re.compile(r"(?=.*[1-9])(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?")
 _NO_RATE = frozenset({"", "N/A"})
@@ -117,7 +122,10 @@ def _read(file: _Readable) -> bytes:
 
 
 def fetch(url: str) -> bytes:
-    """Return the content of an https, http or file URL, or of the newest file below an s3 URL."""
+    """Return the content of an https, http or file URL, or of the newest file below an s3 URL.
+
+    Raises one of READ_ERRORS; NoFileYet if an s3 URL has no file.
+    """
     parts = urlsplit(url)
     if parts.scheme == "s3":
         return _fetch_newest(open_store(url))
@@ -136,9 +144,9 @@ def fetch(url: str) -> bytes:
 
 
 def _fetch_newest(store: Store) -> bytes:
-    newest = max(filter(_OF_A_DAY.fullmatch, store.list("")), default=None)
+    newest = max(filter(_DAILY_FILE.fullmatch, store.list("")), default=None)
     if newest is None:
-        raise ValueError("it has no file of a day, such as 2026-11-20.zip")
+        raise NoFileYet("it has no file of a day, such as 2026-11-20.zip")
     return store.get(newest)
 
 
@@ -149,6 +157,12 @@ def newest_expected_day(now: datetime) -> date:
     while not _is_business_day(day):
         day -= _DAY
     return day
+
+
+def missing_days(newest: date, now: datetime) -> int:
+    """Return how many days after `newest` have rates that are published by now."""
+    until_now = (newest_expected_day(now) - newest).days
+    return sum(_is_business_day(newest + number * _DAY) for number in range(1, until_now + 1))
 
 
 def _is_business_day(day: date) -> bool:

@@ -82,14 +82,14 @@ locals {
   statements = concat(
     [for statement in var.statements : merge({ Resource = local.objects }, statement)],
     [for statement in var.conditional_statements : merge(statement, { Resource = local.objects }) if var.conditions],
-    [for on in [var.conditions] : {
+    var.conditions ? [{
       Sid       = "TlsOnly"
       Effect    = "Deny"
       Principal = "*"
       Action    = "s3:*"
       Resource  = [aws_s3_bucket.this.arn, local.objects]
       Condition = { Bool = { "aws:SecureTransport" = "false" } }
-    } if on],
+    }] : [],
   )
 }
 

@@ -22,6 +22,15 @@ locals {
       threshold  = 10
       missing    = "notBreaching"
     }
+    unanswered = {
+      text       = "No task of the dashboard answered requests of the load balancer."
+      metric     = "HTTPCode_ELB_5XX_Count" # 502, 503 and 504, which no task has sent
+      dimensions = local.balancer
+      statistic  = "Sum"
+      comparison = "GreaterThanThreshold"
+      threshold  = 10
+      missing    = "notBreaching"
+    }
     sign-in = {
       text       = "Users could not sign in: the provider did not answer, or its settings or the client secret are wrong."
       metric     = "ELBAuthError"

@@ -15,6 +15,7 @@ locals {
 }
 
 resource "aws_wafv2_web_acl" "this" {
+  #checkov:skip=CKV_AWS_192:AWSManagedRulesKnownBadInputsRuleSet is there; checkov does not read dynamic blocks
   name        = var.name
   description = "Requests to the dashboard."
   scope       = "REGIONAL"

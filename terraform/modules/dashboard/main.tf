@@ -30,6 +30,9 @@ resource "aws_ecs_task_definition" "this" {
   task_role_arn            = aws_iam_role.this.arn
   execution_role_arn       = var.execution_role
 
+  # Terraform would deregister the revision before, and ECS rolls back to no revision that is deregistered.
+  skip_destroy = true
+
   runtime_platform {
     cpu_architecture        = "X86_64"
     operating_system_family = "LINUX"
@@ -75,13 +78,23 @@ resource "aws_ecs_service" "this" {
   health_check_grace_period_seconds = 60
   propagate_tags                    = "SERVICE"
 
-  # New tasks must be healthy before old ones end; if they never are, the old version stays.
+  # New tasks must be healthy before old ones end; if they never are, the old version stays, and the
+  # deployment fails.
   deployment_minimum_healthy_percent = 100
   deployment_maximum_percent         = 200
 
   deployment_circuit_breaker {
     enable   = true
     rollback = true
+  }
+
+  wait_for_steady_state = true # which the version before reaches, too, after it was rolled back
+
+  lifecycle {
+    postcondition {
+      condition     = self.task_definition == aws_ecs_task_definition.this.arn
+      error_message = "New tasks of the dashboard were not healthy, and ECS has rolled them back. Read why in the log group ${var.log_group}."
+    }
   }
 
   network_configuration {

@@ -43,7 +43,7 @@ variable "tasks" {
 }
 
 variable "cpu" {
-  description = "Processor of a task, 1024 for each virtual one."
+  description = "CPU units of a task; 1024 is one vCPU."
   type        = number
 }
 

@@ -21,9 +21,9 @@ data "aws_region" "current" {}
 locals {
   zones  = slice(data.aws_availability_zones.available.names, 0, var.zones)
   stages = toset(["ingest", "transform", "load"])
-  tasks  = toset([for on in [var.tasks] : "task" if on])
+  tasks  = toset(var.tasks ? ["task"] : [])
 
-  dashboards = toset([for on in [var.dashboard] : "dashboard" if on])
+  dashboards = toset(var.dashboard ? ["dashboard"] : [])
 
   programs = setunion(local.stages, local.tasks, local.dashboards)
   clients  = setunion(["load"], local.tasks, local.dashboards) # of the warehouse
@@ -108,13 +108,13 @@ locals {
   }
 
   # An image's layers are in a bucket of AWS, and the registry signs the request for one.
-  image_layers = [for tasks in local.tasks : {
+  image_layers = var.tasks ? [{
     Sid       = "AllowImageLayers"
     Effect    = "Allow"
     Principal = "*"
     Action    = "s3:GetObject"
     Resource  = "arn:${data.aws_partition.current.partition}:s3:::prod-${data.aws_region.current.name}-starport-layer-bucket/*"
-  }]
+  }] : []
 }
 
 # -- Allowed connections
@@ -126,7 +126,7 @@ locals {
   }
 }
 
-resource "aws_security_group" "stage" {
+resource "aws_security_group" "workload" {
   #checkov:skip=CKV2_AWS_5:the functions and tasks use them, in other modules
   for_each = local.programs
 
@@ -157,7 +157,7 @@ resource "aws_security_group" "warehouse" {
 resource "aws_vpc_security_group_egress_rule" "endpoints" {
   for_each = local.programs
 
-  security_group_id            = aws_security_group.stage[each.key].id
+  security_group_id            = aws_security_group.workload[each.key].id
   description                  = "Endpoints of AWS services"
   ip_protocol                  = "tcp"
   from_port                    = 443
@@ -173,13 +173,13 @@ resource "aws_vpc_security_group_ingress_rule" "endpoints" {
   ip_protocol                  = "tcp"
   from_port                    = 443
   to_port                      = 443
-  referenced_security_group_id = aws_security_group.stage[each.key].id
+  referenced_security_group_id = aws_security_group.workload[each.key].id
 }
 
 resource "aws_vpc_security_group_egress_rule" "s3" {
   for_each = local.programs
 
-  security_group_id = aws_security_group.stage[each.key].id
+  security_group_id = aws_security_group.workload[each.key].id
   description       = "S3"
   ip_protocol       = "tcp"
   from_port         = 443
@@ -190,7 +190,7 @@ resource "aws_vpc_security_group_egress_rule" "s3" {
 resource "aws_vpc_security_group_egress_rule" "source" {
   for_each = var.source_address == null ? [] : setunion(["ingest"], local.tasks)
 
-  security_group_id = aws_security_group.stage[each.key].id
+  security_group_id = aws_security_group.workload[each.key].id
   description       = "totesys"
   ip_protocol       = "tcp"
   from_port         = var.source_port
@@ -201,7 +201,7 @@ resource "aws_vpc_security_group_egress_rule" "source" {
 resource "aws_vpc_security_group_egress_rule" "warehouse" {
   for_each = local.clients
 
-  security_group_id            = aws_security_group.stage[each.key].id
+  security_group_id            = aws_security_group.workload[each.key].id
   description                  = "The warehouse"
   ip_protocol                  = "tcp"
   from_port                    = 5432
@@ -217,7 +217,7 @@ resource "aws_vpc_security_group_ingress_rule" "warehouse" {
   ip_protocol                  = "tcp"
   from_port                    = 5432
   to_port                      = 5432
-  referenced_security_group_id = aws_security_group.stage[each.key].id
+  referenced_security_group_id = aws_security_group.workload[each.key].id
 }
 
 resource "aws_vpc_security_group_ingress_rule" "clients" {

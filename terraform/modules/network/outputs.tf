@@ -10,17 +10,17 @@ output "subnets" {
 
 output "stage_security_groups" {
   description = "ID of the security group of each stage's function."
-  value       = { for stage in local.stages : stage => aws_security_group.stage[stage].id }
+  value       = { for stage in local.stages : stage => aws_security_group.workload[stage].id }
 }
 
 output "task_security_group" {
   description = "ID of the security group of tasks; null without tasks."
-  value       = one([for task in local.tasks : aws_security_group.stage[task].id])
+  value       = one([for task in local.tasks : aws_security_group.workload[task].id])
 }
 
 output "dashboard_security_group" {
   description = "ID of the security group of the dashboard's tasks; null without dashboard."
-  value       = one([for dashboard in local.dashboards : aws_security_group.stage[dashboard].id])
+  value       = one([for dashboard in local.dashboards : aws_security_group.workload[dashboard].id])
 }
 
 output "public_subnets" {

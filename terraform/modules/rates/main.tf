@@ -4,8 +4,6 @@
 
 data "aws_caller_identity" "current" {}
 
-data "aws_partition" "current" {}
-
 locals {
   name = "${var.name}-rates"
 
@@ -112,7 +110,7 @@ resource "aws_lambda_function_event_invoke_config" "this" {
 }
 
 # -- Schedule: the ECB publishes at about 16:00 in Frankfurt, which is 14:00 or 15:00 UTC; a second call is
-# for a day on which it is late, or was away
+# for a day on which it is late, or was unavailable
 
 resource "aws_scheduler_schedule" "this" {
   #checkov:skip=CKV_AWS_297:its payload is empty

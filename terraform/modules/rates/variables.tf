@@ -21,7 +21,7 @@ variable "bundle" {
 
 variable "keys" {
   description = "ARNs of the KMS keys."
-  type        = object({ data = string, secrets = string, signals = string })
+  type        = object({ data = string, signals = string })
 }
 
 variable "schedule_group" {

@@ -42,7 +42,7 @@ locals {
         metric     = "DurationSeconds"
         dimensions = local.own
         statistic  = "Maximum"
-        above      = 0.8 * var.timeout_seconds
+        above      = 0.8 * local.timeout_seconds
         points     = 1
         periods    = 3
       }
@@ -59,9 +59,9 @@ locals {
       }
     },
     {
-      for metric in var.away_metric[*] : "away" => {
+      for metric in var.unavailable_metric[*] : "unavailable" => {
         # A restart is no incident: for a quarter of an hour, or two calls if they are rarer.
-        text       = "The database of this stage is away."
+        text       = "The database of this stage is unavailable."
         namespace  = "totes"
         metric     = metric
         dimensions = local.own

@@ -6,6 +6,8 @@ data "aws_partition" "current" {}
 locals {
   name = "${var.name}-${var.stage}"
 
+  timeout_seconds = 900 # the longest; the stage stops between batches before that
+
   environment = merge(var.environment, {
     ENVIRONMENT                  = var.environment_name
     TOTES_ALERT_TOPIC            = var.alert_topic
@@ -18,15 +20,15 @@ locals {
 
 # -- Permissions
 
-module "access" {
-  source = "../access"
+module "permissions" {
+  source = "../permissions"
 
-  lists       = var.lists
-  reads       = var.reads
-  creates     = var.creates
-  secrets     = compact([var.secret])
-  alert_topic = var.alert_topic
-  keys        = var.keys
+  listable_buckets  = var.listable_buckets
+  readable_objects  = var.readable_objects
+  creatable_objects = var.creatable_objects
+  secrets           = compact([var.secret])
+  alert_topic       = var.alert_topic
+  keys              = var.keys
 }
 
 resource "aws_iam_role" "this" {
@@ -51,7 +53,7 @@ resource "aws_iam_role_policy" "this" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = concat(
-      module.access.statements,
+      module.permissions.statements,
       [
         {
           Sid      = "WriteLogs"
@@ -60,12 +62,12 @@ resource "aws_iam_role_policy" "this" {
           Resource = "${aws_cloudwatch_log_group.this.arn}:*"
         },
       ],
-      [for on in [var.tracing] : {
+      var.tracing ? [{
         Sid      = "WriteTraces"
         Effect   = "Allow"
         Action   = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
         Resource = "*"
-      } if on],
+      }] : [],
       [for network in var.network[*] : {
         Sid    = "ManageNetworkInterfaces"
         Effect = "Allow"
@@ -121,7 +123,7 @@ resource "aws_lambda_function" "this" {
   s3_key           = var.bundle.key
   source_code_hash = var.bundle.hash
 
-  timeout                        = var.timeout_seconds
+  timeout                        = local.timeout_seconds
   memory_size                    = var.memory_mb
   reserved_concurrent_executions = coalesce(var.reserved_concurrency, -1)
   kms_key_arn                    = var.keys.secrets

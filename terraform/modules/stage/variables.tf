@@ -28,17 +28,17 @@ variable "environment" {
   type        = map(string)
 }
 
-variable "lists" {
+variable "listable_buckets" {
   description = "ARNs of the buckets that it may list."
   type        = list(string)
 }
 
-variable "reads" {
+variable "readable_objects" {
   description = "ARNs of the objects that it may read, with `*`."
   type        = list(string)
 }
 
-variable "creates" {
+variable "creatable_objects" {
   description = "ARNs of the objects that it may create, with `*`; the bucket's policy prevents replacing any."
   type        = list(string)
   default     = []
@@ -76,19 +76,13 @@ variable "scratch_mb" {
   type        = number
 }
 
-variable "timeout_seconds" {
-  description = "Timeout of a call; the stage stops between batches before that."
-  type        = number
-  default     = 900
-}
-
 variable "every_minutes" {
   description = "Minutes between two scheduled calls."
   type        = number
 }
 
-variable "away_metric" {
-  description = "Metric of the stage that is 1 while its database is away; null if it has none."
+variable "unavailable_metric" {
+  description = "Metric of the stage that is 1 while its database is unavailable; null if it has none."
   type        = string
   default     = null
 }

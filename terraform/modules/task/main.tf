@@ -23,7 +23,7 @@ locals {
         environment = merge(var.environment, { TOTES_ALERT_TOPIC = var.alert_topic })
       }
     },
-    { for role in aws_iam_role.create : "create" => {
+    { for role in aws_iam_role.create : "warehouse-creation" => {
       command   = ["warehouse", "create"]
       cpu       = 256
       memory_mb = 512
@@ -90,6 +90,10 @@ resource "aws_ecs_task_definition" "this" {
   memory                   = each.value.memory_mb
   task_role_arn            = each.value.role
   execution_role_arn       = aws_iam_role.execution.arn
+
+  # Terraform would deregister the revision before first: if it then fails, the schedule and `make task` have
+  # none that is active.
+  skip_destroy = true
 
   runtime_platform {
     cpu_architecture        = "X86_64"

@@ -19,7 +19,7 @@ output "image" {
 }
 
 output "task_definitions" {
-  description = "ARN of the task definitions `task` and, with `create`, `create`."
+  description = "ARN of the task definitions `task` and, with `create`, `warehouse-creation`."
   value       = { for name, made in aws_ecs_task_definition.this : name => made.arn }
 }
 
@@ -27,7 +27,7 @@ output "roles" {
   description = "ARN of each role."
   value = merge(
     { task = aws_iam_role.task.arn, execution = aws_iam_role.execution.arn },
-    { for role in aws_iam_role.create : "create" => role.arn },
+    { for role in aws_iam_role.create : "warehouse-creation" => role.arn },
     { for role in aws_iam_role.scheduler : "scheduler" => role.arn },
   )
 }

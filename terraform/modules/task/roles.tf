@@ -19,15 +19,15 @@ locals {
 
 # -- The task
 
-module "access" {
-  source = "../access"
+module "permissions" {
+  source = "../permissions"
 
-  lists       = var.lists
-  reads       = var.reads
-  creates     = var.creates
-  secrets     = var.secrets
-  alert_topic = var.alert_topic
-  keys        = var.keys
+  listable_buckets  = var.listable_buckets
+  readable_objects  = var.readable_objects
+  creatable_objects = var.creatable_objects
+  secrets           = var.secrets
+  alert_topic       = var.alert_topic
+  keys              = var.keys
 }
 
 resource "aws_iam_role" "task" {
@@ -40,7 +40,7 @@ resource "aws_iam_role" "task" {
 resource "aws_iam_role_policy" "task" {
   name   = "stages"
   role   = aws_iam_role.task.id
-  policy = jsonencode({ Version = "2012-10-17", Statement = module.access.statements })
+  policy = jsonencode({ Version = "2012-10-17", Statement = module.permissions.statements })
 }
 
 # -- The task that creates the warehouse's roles and database
@@ -48,7 +48,7 @@ resource "aws_iam_role_policy" "task" {
 resource "aws_iam_role" "create" {
   count = var.create == null ? 0 : 1
 
-  name                 = "${var.name}-create"
+  name                 = "${var.name}-warehouse-creation"
   description          = "Creates the roles of the warehouse and stores their logins."
   permissions_boundary = var.boundary
   assume_role_policy   = local.by_tasks

@@ -2,12 +2,12 @@
 
 resource "aws_scheduler_schedule" "verify" {
   #checkov:skip=CKV_AWS_297:its payload is a command, which is no secret
-  count = var.verify_at == null ? 0 : 1
+  count = var.verify_cron == null ? 0 : 1
 
   name                = "${var.name}-verify"
   description         = "Compare the warehouse with totesys."
   group_name          = var.schedule_group
-  schedule_expression = "cron(${var.verify_at})" # in UTC
+  schedule_expression = "cron(${var.verify_cron})" # in UTC
   state               = var.enabled ? "ENABLED" : "DISABLED"
 
   flexible_time_window {
@@ -38,7 +38,7 @@ resource "aws_scheduler_schedule" "verify" {
 }
 
 resource "aws_iam_role" "scheduler" {
-  count = var.verify_at == null ? 0 : 1
+  count = var.verify_cron == null ? 0 : 1
 
   name                 = "${var.name}-task-scheduler"
   description          = "Starts the nightly verify."
@@ -55,7 +55,7 @@ resource "aws_iam_role" "scheduler" {
 }
 
 resource "aws_iam_role_policy" "scheduler" {
-  count = var.verify_at == null ? 0 : 1
+  count = var.verify_cron == null ? 0 : 1
 
   name = "run"
   role = aws_iam_role.scheduler[0].id

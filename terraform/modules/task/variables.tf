@@ -16,7 +16,7 @@ variable "kept_images" {
 }
 
 variable "cpu" {
-  description = "Processor of the task, 1024 for each virtual one."
+  description = "CPU units of the task; 1024 is one vCPU."
   type        = number
 }
 
@@ -35,17 +35,17 @@ variable "environment" {
   type        = map(string)
 }
 
-variable "lists" {
+variable "listable_buckets" {
   description = "ARNs of the buckets that the task may list."
   type        = list(string)
 }
 
-variable "reads" {
+variable "readable_objects" {
   description = "ARNs of the objects that the task may read, with `*`."
   type        = list(string)
 }
 
-variable "creates" {
+variable "creatable_objects" {
   description = "ARNs of the objects that the task may create, with `*`."
   type        = list(string)
 }
@@ -61,7 +61,7 @@ variable "create" {
   default     = null
 }
 
-variable "verify_at" {
+variable "verify_cron" {
   description = "When the warehouse is compared with totesys, as the six fields of a cron expression in UTC; null for never."
   type        = string
   default     = null

@@ -1,5 +1,5 @@
-# The warehouse: PostgreSQL on RDS, reachable only from inside the network and with TLS. A person creates
-# its roles and the database (docs/operations.md). RDS generates and stores the master password, which
+# The warehouse: PostgreSQL on RDS, reachable only from inside the network and with TLS. A task creates
+# its roles and the database (`make create-warehouse`). RDS generates and stores the master password, which
 # Terraform does not read.
 
 data "aws_partition" "current" {}
@@ -159,7 +159,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   evaluation_periods  = 3
   comparison_operator = each.value.comparison
   threshold           = each.value.threshold
-  treat_missing_data  = "ignore" # an instance that is down sends no metrics; load finds it away
+  treat_missing_data  = "ignore" # an instance that is down sends no metrics; load finds it unavailable
 
   lifecycle {
     create_before_destroy = true # CloudWatch deletes no alarm that a composite one still names

@@ -21,15 +21,16 @@ locals {
         missing    = "breaching"
       }
       lag = {
-        # The deadline is 30 minutes. Stages that fail or are away have fired before. After a pause, the
-        # first calls process what is pending before two periods are over.
-        text       = "The warehouse was more than 20 minutes behind totesys for 20 minutes."
+        # The deadline is 30 minutes: a warehouse that gets no new data is 35 to 40 minutes behind when this
+        # fires. Alarms on stages that fail, or whose database is unavailable, have fired before. After a
+        # pause, the first calls process what is pending before two periods are over.
+        text       = "The warehouse was more than 15 minutes behind totesys for 20 minutes."
         namespace  = "totes"
         metric     = "LagSeconds"
         dimensions = local.load
         statistic  = "Minimum"
         comparison = "GreaterThanThreshold"
-        threshold  = 1200
+        threshold  = 900
         minutes    = 10
         periods    = 2
         missing    = "ignore"
@@ -59,25 +60,25 @@ locals {
         missing    = "ignore"
       }
     },
-    {
-      for on in [var.rates_enabled] : "rates" => {
-        # The rates in the warehouse, so it does not matter why there are no newer ones. They are up to five
-        # days old at Easter, until the afternoon. A new deployment has the package's until the first fetch
-        # of the day, so more than a day of old rates is needed, too.
-        text       = "The newest exchange rates were more than four days old for one day and a half."
+    var.rates_enabled ? {
+      rates = {
+        # The rates in the warehouse, so it does not matter why there are no newer ones. After a Friday's
+        # it fires on Wednesday afternoon, five days after them. Holidays are not missing. A new deployment has
+        # the package's rates until the first fetch, which is a day later at most.
+        text       = "The exchange rates of two days were missing for 26 hours."
         namespace  = "totes"
-        metric     = "RatesAgeDays"
+        metric     = "RatesMissingDays"
         dimensions = local.load
         statistic  = "Minimum"
         comparison = "GreaterThanThreshold"
-        threshold  = 4
-        minutes    = 12 * 60
-        periods    = 3
+        threshold  = 1
+        minutes    = 2 * 60
+        periods    = 13
         missing    = "ignore"
-      } if on
-    },
+      }
+    } : {},
     {
-      for at in var.verify_at[*] : "unverified" => {
+      for at in var.verify_cron[*] : "unverified" => {
         text       = "The warehouse was not compared with totesys for 36 hours."
         namespace  = "totes"
         metric     = "HoursSinceVerify"

@@ -8,7 +8,7 @@ output "mails" {
   value       = { for name, alarm in aws_cloudwatch_composite_alarm.mail : name => alarm.alarm_name }
 }
 
-output "dashboard" {
-  description = "Name of the dashboard."
+output "cloudwatch_dashboard" {
+  description = "Name of the dashboard in CloudWatch."
   value       = aws_cloudwatch_dashboard.flow.dashboard_name
 }

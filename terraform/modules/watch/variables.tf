@@ -53,7 +53,7 @@ variable "rates_enabled" {
   type        = bool
 }
 
-variable "verify_at" {
+variable "verify_cron" {
   description = "When the warehouse is compared with totesys; null for never."
   type        = string
 }

@@ -17,7 +17,7 @@ def test_a_stage_that_fails_is_counted_by_lambda_and_recovers(platform: Platform
     assert failed.response.error is not None
     assert failed.response.error["errorType"] == "SourceError"
     assert "sales_order" in failed.response.error["errorMessage"]
-    assert failed.metric("SourceAway").value == 0
+    assert failed.metric("SourceUnavailable").value == 0
     [alarm] = [
         alarm
         for alarm in platform.alarms()

@@ -6,8 +6,8 @@ import pytest
 from aws_platform import Platform
 from fargate import Fargate
 from image_tree import ImageTree
+from run_task import Deployment, run
 from s3_service import forget_clients
-from task import Deployment, run
 
 pytestmark = pytest.mark.usefixtures("first_calls")
 
@@ -30,7 +30,7 @@ def test_the_nightly_verify_finds_warehouse_and_source_equal(
         monkeypatch.setenv(name, value)
     forget_clients()
     fargate = Fargate(moto, image_tree)
-    fargate.start()
+    fargate.keep_tasks_running()
     codes: list[int] = []
 
     def wait(_seconds: float) -> None:

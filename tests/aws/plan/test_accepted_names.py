@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import pytest
-from aws_names import GIVEN, RULES, refused_tags, texts
-from planned import Planned, Resource
+from aws_names import REFERENCES_AND_CONSTANTS, RULES, refused_tags, texts
+from terraform_plan import Planned, Resource, merged
 
 POLICIES = {
     "policy": {
@@ -28,19 +28,14 @@ SETTINGS_BYTES = 4_096
 """Largest environment of a function."""
 
 
-def planned_in_both_ways(planned: Planned) -> list[Resource]:
-    """Return the planned resources, and those that only another route to totesys has."""
-    known = {resource.address for resource in planned.resources}
-    others = [resource for resource in planned.created if resource.address not in known]
-    return [*planned.resources, *others]
-
-
 def test_every_name_and_description_is_one_that_aws_accepts(planned: Planned) -> None:
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for resource in planned_in_both_ways(planned):
+    for resource in merged(planned.resources, planned.created):
         for attribute, text in texts(resource.type, resource.values):
             found[resource.type, attribute].append(text)
-    assert not {*found} - {*RULES} - GIVEN, "add a rule to tests/support/aws_names.py"
+    assert not {*found} - {*RULES} - REFERENCES_AND_CONSTANTS, (
+        "add a rule to tests/support/aws_names.py"
+    )
     refused = {
         f"{kind}.{attribute}: {text!r}, but AWS requires {RULES[kind, attribute]}"
         for kind, attribute in {*found} & {*RULES}
@@ -52,7 +47,7 @@ def test_every_name_and_description_is_one_that_aws_accepts(planned: Planned) ->
 
 
 def test_every_tag_is_one_that_aws_accepts(planned: Planned) -> None:
-    resources = planned_in_both_ways(planned)
+    resources = merged(planned.resources, planned.created)
     assert not [f"{one.address}: {tag}" for one in resources for tag in refused_tags(one.values)]
     assert sum("Environment" in (one.values.get("tags_all") or {}) for one in resources) > 50
 

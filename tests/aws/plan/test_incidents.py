@@ -9,21 +9,22 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from alarm_evaluator import mails, next_state
-from alarm_timeline import HEALTHY, Call, Calls, Phase, Timeline
-from aws_cloud import Cloud
+from alarm_timeline import EVERY_MINUTES, HEALTHY, Call, Calls, Phase, Timeline
+from cloudwatch_alarms import MetricAlarm, Metrics, mails, next_state
+from in_process_handlers import Handlers
 from installation import at
-from planned import ENVIRONMENT, Planned
 from rates_files import DAY
 from s3_service import forget_clients
+from terraform_plan import ENVIRONMENT, Planned
 
 from totes.errors import ModelError
+from totes.rates.ecb import missing_days
 from totes.stages.runner import STAGES
 
 PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
@@ -38,7 +39,7 @@ Mailing = Mapping[str, str]
 
 
 @contextmanager
-def login(cloud: Cloud, place: str, **wrong: str) -> Iterator[None]:
+def login(cloud: Handlers, place: str, **wrong: str) -> Iterator[None]:
     """A login in Secrets Manager that does not work."""
     name, dsn = os.environ[f"TOTES_{place.upper()}_SECRET"], getattr(cloud.installation, place)
     cloud.put_secret(name, dsn, **wrong)
@@ -48,14 +49,14 @@ def login(cloud: Cloud, place: str, **wrong: str) -> Iterator[None]:
     forget_clients()
 
 
-def administer(cloud: Cloud, statement: str) -> None:
+def administer(cloud: Handlers, statement: str) -> None:
     """Run a statement in the warehouse."""
     options = "-c default_transaction_read_only=off"
     with psycopg.connect(cloud.installation.warehouse.reveal(), options=options) as connection:
         connection.execute(statement.encode())
 
 
-def change_an_order(cloud: Cloud) -> None:
+def change_an_order(cloud: Handlers) -> None:
     cloud.installation.change("UPDATE sales_order SET units_sold = units_sold + 1")
 
 
@@ -67,7 +68,7 @@ def changed(run: Callable[[str], object], begin: str, end: str) -> Iterator[None
 
 
 @contextmanager
-def failing_model(cloud: Cloud) -> Iterator[None]:
+def failing_model(cloud: Handlers) -> Iterator[None]:
     change_an_order(cloud)
 
     def fail() -> None:
@@ -78,7 +79,7 @@ def failing_model(cloud: Cloud) -> Iterator[None]:
 
 
 @contextmanager
-def read_only_warehouse(cloud: Cloud) -> Iterator[None]:
+def read_only_warehouse(cloud: Handlers) -> Iterator[None]:
     database = cloud.installation.warehouse.parts["dbname"]
     setting = f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET default_transaction_read_only = "
     change_an_order(cloud)
@@ -87,7 +88,7 @@ def read_only_warehouse(cloud: Cloud) -> Iterator[None]:
 
 
 @contextmanager
-def quarantined_row(cloud: Cloud) -> Iterator[None]:
+def quarantined_row(cloud: Handlers) -> Iterator[None]:
     def deliver(on: str) -> None:
         statement = f"UPDATE sales_order SET agreed_delivery_date = '{on}' WHERE sales_order_id = 2"
         cloud.installation.change(statement)
@@ -97,13 +98,13 @@ def quarantined_row(cloud: Cloud) -> Iterator[None]:
         yield
 
 
-def verified(cloud: Cloud, begin: str, end: str) -> AbstractContextManager[None]:
+def verified(cloud: Handlers, begin: str, end: str) -> AbstractContextManager[None]:
     update = "UPDATE totes.verifications SET "
     return changed(lambda values: administer(cloud, update + values), begin, end)
 
 
 @contextmanager
-def old_rates(cloud: Cloud) -> Iterator[None]:
+def old_rates(cloud: Handlers) -> Iterator[None]:
     """Those that the warehouse has at first, see `prepare`."""
     yield
     cloud.publish_rates(datetime.now(UTC).date())
@@ -114,7 +115,7 @@ OLD_RATES_DAYS = 8
 """More than any weekend with holidays has, so that ingest asks for newer ones."""
 
 
-def prepare(cloud: Cloud) -> None:
+def prepare(cloud: Handlers) -> None:
     """Load the first batch, with old rates, and record a verify."""
     cloud.patch.setenv("ENVIRONMENT", ENVIRONMENT)
     cloud.patch.setattr("totes.error_policy.MAX_ATTEMPTS", 1)
@@ -124,7 +125,7 @@ def prepare(cloud: Cloud) -> None:
     administer(cloud, "INSERT INTO totes.verifications (batch, equal) VALUES (1, true)")
 
 
-def observe(cloud: Cloud) -> Calls:
+def observe(cloud: Handlers) -> Calls:
     """Call each stage once."""
     cloud.metrics()
     failed = dict.fromkeys(STAGES, False)
@@ -166,7 +167,7 @@ class Incident:
 
     name: str
     mail: str | None
-    broken: Callable[[Cloud], AbstractContextManager[None]] | None = None
+    broken: Callable[[Handlers], AbstractContextManager[None]] | None = None
     """What the handlers meet; without it `calls` changes those of a healthy platform."""
     calls: Callable[[Calls], Calls] = as_before
     others: Mapping[str, Mapping[str, float] | None] = field(default_factory=lambda: HEALTHY)
@@ -233,20 +234,22 @@ INCIDENTS = (
         ),
     ),
     Incident(
-        "Calls are killed, for their time",
+        "Invocations are killed, for their time",
         "ingest",
         calls=for_stage("ingest", minutes=15, **KILLED),
     ),
     Incident(
-        "Calls are killed, for their memory",
+        "Invocations are killed, for their memory",
         "transform",
         calls=for_stage("transform", memory=1.0, **KILLED),
     ),
     Incident(
-        "Calls nearly use up their memory", "load-limits", calls=for_stage("load", memory=0.9)
+        "Invocations nearly use up their memory", "load-limits", calls=for_stage("load", memory=0.9)
     ),
-    Incident("Calls nearly use up their time", "transform-limits", calls=slow),
-    Incident("Lambda refuses calls", "throttled", calls=for_all(is_refused=True, **NOT_CALLED)),
+    Incident("Invocations nearly use up their time", "transform-limits", calls=slow),
+    Incident(
+        "Lambda throttles invocations", "throttled", calls=for_all(is_refused=True, **NOT_CALLED)
+    ),
     Incident("Load is not called", "load", calls=for_stage("load", **NOT_CALLED)),
     Incident("Another stage is not called", "stale", calls=for_stage("ingest", **NOT_CALLED)),
     Incident("The flow is switched off", None, calls=for_all(**NOT_CALLED), is_paused=True),
@@ -275,17 +278,13 @@ def walk(
     timeline.add(Phase(lasts * HOUR, during, incident.others))
     timeline.add(Phase(after * HOUR, healthy))
 
-    def rules(minute: float) -> Mapping[str, str]:
-        is_paused = incident.is_paused and before <= minute / HOUR < before + lasts
-        return {f"totes-{ENVIRONMENT}-paused": "TRUE" if is_paused else "FALSE"}
-
     minutes = range(1, timeline.minute, 15 if incident.takes_days else 1)
-    sent = mails(alarms, timeline.metrics, minutes, rules, extra_periods=0 if zeros else 2)
+    sent = mails(alarms, timeline.metrics, minutes, extra_periods=0 if zeros else 2)
     prefix = f"totes-{ENVIRONMENT}-"
     return [
         (mail.alarm.removeprefix(prefix), mail.state)
         for mail in sent
-        if mail.minute > before * HOUR
+        if mail.minute > (before + lasts if incident.is_paused else before) * HOUR
     ]
 
 
@@ -306,12 +305,12 @@ def mailing(alarms: Alarms) -> Mailing:
     return {
         values["alarm_name"].removeprefix(prefix): values["alarm_description"]
         for kind, values in alarms
-        if kind == "aws_cloudwatch_composite_alarm" and "alarm_actions" not in values
+        if kind == "aws_cloudwatch_composite_alarm"
     }
 
 
 def test_each_incident_sends_one_mail_when_it_begins_and_one_when_it_ends(
-    cloud: Cloud, alarms: Alarms
+    cloud: Handlers, alarms: Alarms
 ) -> None:
     prepare(cloud)
     during: dict[str, Calls] = {}
@@ -328,9 +327,47 @@ def test_each_incident_sends_one_mail_when_it_begins_and_one_when_it_ends(
             case = incident.name, zeros
             found[case] = walk(alarms, healthy, calls, incident, zeros=zeros)
             expected[case] = [(incident.mail, "ALARM"), (incident.mail, "OK")]
-            if incident.is_paused:  # afterwards, CloudWatch may act by the state of the moment
+            if incident.is_paused:  # no actions meanwhile: the alarm's end sends a mail
                 expected[case] = [("load", "OK")]
     assert found == expected
+
+
+def named(alarms: Alarms, name: str) -> MetricAlarm:
+    """Return the metric alarm `totes-ENV-NAME`."""
+    [values] = [
+        found for _, found in alarms if found["alarm_name"] == f"totes-{ENVIRONMENT}-{name}"
+    ]
+    return MetricAlarm.planned(values)
+
+
+@pytest.mark.parametrize(
+    ("newest", "days", "fires"),
+    [
+        ("2026-11-20", 6, "2026-11-25T16"),  # five days after a Friday's
+        ("2026-11-16", 4, "2026-11-19T16"),
+        ("2026-04-02", 5, None),  # until the first fetch after Easter, two days later
+        ("2026-04-02", 6, None),
+    ],
+)
+def test_rates_are_missed_after_five_days_but_not_at_easter(
+    alarms: Alarms, newest: str, days: int, fires: str | None
+) -> None:
+    published = datetime.fromisoformat(f"{newest}T15:00+00:00")
+    alarm, metrics, state, fired = named(alarms, "flow-rates"), Metrics(), "OK", None
+    for hour in range(24 * days + 4):
+        now = published + timedelta(hours=hour)
+        metrics.add(alarm.series, 60 * hour, missing_days(published.date(), now))
+        state = alarm.evaluate(metrics, 60 * hour + 1, state, extra_periods=2)
+        if state == "ALARM" and fired is None:
+            fired = f"{now:%Y-%m-%dT%H}"
+    assert fired == fires
+
+
+def test_a_warehouse_without_new_data_is_reported_at_most_ten_minutes_after_the_deadline(
+    alarms: Alarms,
+) -> None:
+    lag = named(alarms, "flow-lag")
+    assert lag.threshold / 60 + lag.minutes * lag.periods + EVERY_MINUTES <= 30 + 10
 
 
 def test_the_runbook_has_the_same_incidents_and_mails() -> None:

@@ -25,7 +25,7 @@ ACCOUNT = "123456789012"
 OTHER_ENVIRONMENT = "other"
 """A second environment of the same account, which bootstrap/ also knows."""
 
-OPTIONS: Mapping[str, object] = {
+PLATFORM_VARIABLES: Mapping[str, object] = {
     "environment": ENVIRONMENT,
     "region": REGION,
     "alarm_email": "alarms@example.com",
@@ -36,6 +36,7 @@ OPTIONS: Mapping[str, object] = {
     "capture": "log",
     "monthly_budget_usd": 200,
     "object_lock": {"days": 30},
+    "image_tag": "0123abc",
     "dashboard": {
         "domain": "totes.example",
         "certificate_arn": f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/one",
@@ -61,7 +62,7 @@ BY_PEERING = {
     "source_vpc": {"id": "vpc-0123456789abcdef0", "cidr": "10.1.0.0/16"},
 }
 
-BOOTSTRAP: Mapping[str, object] = {
+BOOTSTRAP_VARIABLES: Mapping[str, object] = {
     "region": REGION,
     "environments": [ENVIRONMENT, OTHER_ENVIRONMENT],
     "github_repository": "somebody/totes",
@@ -91,7 +92,7 @@ ARNS = {
 `key` is the last part of the address, such as data of `aws_kms_key.this["data"]`.
 """
 
-MORE: Mapping[str, Mapping[str, object]] = {
+MORE_ATTRIBUTES: Mapping[str, Mapping[str, object]] = {
     "aws_ecs_task_definition": {
         "arn_without_revision": f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{{family}}"
     },
@@ -106,6 +107,13 @@ MORE: Mapping[str, Mapping[str, object]] = {
 IDS = {"aws_iam_role": "{name}", "aws_s3_bucket": "{bucket}"}
 """Id by type of resource, where it is not random."""
 
+
+_PLACEHOLDERS = (
+    ("ACCOUNT", ACCOUNT),
+    ("REGION", REGION),
+    ("ENV", ENVIRONMENT),
+    ("OTHER", OTHER_ENVIRONMENT),
+)
 
 _MOCKS = f"""
 mock_provider "aws" {{
@@ -157,6 +165,18 @@ class Planned:
     """
 
 
+def merged(first: Iterable[Resource], second: Iterable[Resource]) -> list[Resource]:
+    """Return all resources; those in both with the attributes of the first."""
+    return [*{one.address: one for one in (*second, *first)}.values()]
+
+
+def in_plan(text: str) -> str:
+    """Return a text with the planned account, region and environments for their placeholders."""
+    for placeholder, name in _PLACEHOLDERS:
+        text = text.replace(placeholder, name)
+    return text
+
+
 def plan_everything(folder: Path) -> Planned:
     """Plan, and simulate an apply; `folder` must be empty and takes a copy of Terraform's code."""
     code = folder / "code"
@@ -170,8 +190,8 @@ def _plan(folder: Path) -> Iterable[Resource]:
     """Yield the resources of a plan by the real provider, in an account without any."""
     bundle = f"{folder}/code/versions.tf"  # any file
     modules = {
-        "platform": {"source": "./code", "bundle": bundle, **OPTIONS, **BY_NAT},
-        "bootstrap": {"source": "./code/bootstrap", **BOOTSTRAP},
+        "platform": {"source": "./code", "bundle": bundle, **PLATFORM_VARIABLES, **BY_NAT},
+        "bootstrap": {"source": "./code/bootstrap", **BOOTSTRAP_VARIABLES},
     }
     (folder / "both.tf.json").write_text(json.dumps({"module": modules}))
     with Moto(folder) as moto:
@@ -201,8 +221,8 @@ def _simulation(resources: Iterable[Resource]) -> Iterable[str]:
     """Yield a test of Terraform that creates both."""
     yield _MOCKS
     for name, variables in (
-        ("platform", {"bundle": "./versions.tf", **OPTIONS, **BY_PEERING}),
-        ("bootstrap", BOOTSTRAP),
+        ("platform", {"bundle": "./versions.tf", **PLATFORM_VARIABLES, **BY_PEERING}),
+        ("bootstrap", BOOTSTRAP_VARIABLES),
     ):
         yield f'run "{name}" {{\n  command = apply'
         if name == "bootstrap":
@@ -220,9 +240,9 @@ def _simulation(resources: Iterable[Resource]) -> Iterable[str]:
 
 def _simulated(resource: Resource) -> dict[str, object]:
     attributes = {**resource.values, "key": resource.key}
-    arn = f"arn:aws:{ARNS[resource.type]}".replace("REGION", REGION).replace("ACCOUNT", ACCOUNT)
+    arn = in_plan(f"arn:aws:{ARNS[resource.type]}")
     simulated: dict[str, object] = {"arn": arn.format_map(attributes)}
-    for name, value in MORE.get(resource.type, {}).items():
+    for name, value in MORE_ATTRIBUTES.get(resource.type, {}).items():
         simulated[name] = value.format_map(attributes) if isinstance(value, str) else value
     if resource.type in IDS:
         simulated["id"] = IDS[resource.type].format_map(attributes)

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from iam_evaluator import Call, Decision, Principal, Statement, decide
-from planned import ACCOUNT, Planned, Resource
+from terraform_plan import ACCOUNT, Planned, Resource
 
 RESOURCE_POLICIES = {
     "aws_ecr_repository_policy": ("repository", "policy"),
@@ -14,12 +14,11 @@ RESOURCE_POLICIES = {
     "aws_kms_key": ("arn", "policy"),
     "aws_s3_bucket_policy": ("bucket", "policy"),
     "aws_sns_topic_policy": ("arn", "policy"),
-    "aws_sqs_queue_policy": ("queue_url", "policy"),
 }
 """By type: the attribute that names the resource with a policy, and that of the policy."""
 
 
-class PlannedRights:
+class PlannedPermissions:
     """The account as planned, after an apply."""
 
     def __init__(self, planned: Planned) -> None:

@@ -1,23 +1,27 @@
-"""The tools that push the container image, and that run a command as a task and show its log."""
+"""The tool that runs a command as a task on Fargate and shows its log."""
 
-import json
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import batched
-from pathlib import Path
 from typing import Any
 
-import image
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
-from image import NotPushed, push
 from moto_server import REGION, Moto
+from run_task import (
+    CREATE_WAREHOUSE,
+    INTERRUPTED,
+    Deployment,
+    Log,
+    Task,
+    TaskFailed,
+    exit_code,
+    follow,
+    run,
+)
 from s3_service import forget_clients
-from task import CREATE_WAREHOUSE, INTERRUPTED, Deployment, Log, Task, TaskFailed, exit_code, run
 
 PAGE = 10_000
 """The most lines that CloudWatch returns and takes at once."""
@@ -52,7 +56,7 @@ def deployment(moto: Moto) -> Deployment:
 
 @pytest.fixture(autouse=True)
 def use(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tools use moto as its operator."""
+    """The tool uses moto as its operator."""
     for name, value in moto.environment().items():
         monkeypatch.setenv(name, value)
     forget_clients()
@@ -131,6 +135,21 @@ def test_a_log_that_may_not_be_read_is_asked_for_once(moto: Moto, deployment: De
         assert list(log.new_lines()) == []  # a second request would fail
 
 
+def test_a_task_that_is_no_longer_described_is_not_waited_for(
+    moto: Moto, deployment: Deployment
+) -> None:
+    """As after a night in which this machine slept; one that was never described may be new."""
+    task, ecs = Task(deployment, "task", f"{deployment.cluster}/1"), moto.client("ecs")
+    log = Log(moto.client("logs"), task)
+    missing = {"tasks": [], "failures": [{"arn": task.arn, "reason": "MISSING"}]}
+    with Stubber(ecs) as stubber:
+        for answer in (missing, {"tasks": [{"lastStatus": "RUNNING"}]}, missing):
+            stubber.add_response("describe_tasks", answer)
+        with pytest.raises(TaskFailed, match="no longer describes"):
+            follow(ecs, log, task, print, lambda _: None)
+        stubber.assert_no_pending_responses()
+
+
 def test_a_task_that_aws_can_not_start_is_one_line(deployment: Deployment) -> None:
     with pytest.raises(TaskFailed, match="warehouse_enabled is false"):
         run(deployment, [*CREATE_WAREHOUSE])
@@ -167,59 +186,3 @@ def test_the_programs_exit_code_is_the_tools(code: int) -> None:
 def test_a_task_that_did_not_end_by_itself_says_why(stopped: dict[str, Any], message: str) -> None:
     with pytest.raises(TaskFailed, match=message):
         exit_code(stopped)
-
-
-@pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `docker` that writes its arguments and input into a file, which is returned."""
-    calls = tmp_path / "calls"
-    docker = tmp_path / "docker"
-    docker.write_text(
-        f'#!/bin/sh\nexec >> {calls}\necho "$@"\n[ "$1" != login ] || {{ cat; echo; }}\n'
-    )
-    docker.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return calls
-
-
-def test_an_image_is_built_and_pushed_once_for_each_commit(
-    moto: Moto, engine: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(image, "check_is_committed", lambda: None)
-    ecr = moto.client("ecr")
-    made = ecr.create_repository(repositoryName="totes-dev", imageTagMutability="IMMUTABLE")
-    name = f"{made['repository']['repositoryUri']}:0123abc"
-    registry, _ = name.split("/")
-    arn = made["repository"]["repositoryArn"]
-    assert push(arn, name)
-    build, login, token, pushed = engine.read_text().splitlines()
-    assert build == f"build --platform linux/amd64 --file deploy/Containerfile --tag {name} ."
-    assert login == f"login --username AWS --password-stdin {registry}"
-    assert token
-    assert pushed == f"push {name}"
-
-    engine.unlink()
-    kind = "application/vnd.docker.distribution.manifest.v2+json"
-    ecr.put_image(
-        repositoryName="totes-dev",
-        imageManifest=json.dumps({"schemaVersion": 2, "mediaType": kind, "config": {}}),
-        imageTag="0123abc",
-    )
-    assert not push(arn, name)
-    assert not engine.exists()
-
-
-def test_an_image_of_uncommitted_changes_is_not_built(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def git(*arguments: str) -> None:
-        subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    monkeypatch.setattr(image, "ROOT", tmp_path)
-    git("init")
-    (tmp_path / "src").mkdir()
-    (tmp_path / "notes").touch()
-    image.check_is_committed()
-    (tmp_path / "src" / "program.py").touch()
-    with pytest.raises(NotPushed, match="commit src/ first"):
-        image.check_is_committed()

@@ -9,10 +9,9 @@ import subprocess
 import sys
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from deployed import ROOT, output
+from terraform_outputs import ROOT, output
 
-from totes.aws_client import aws_client, explain
+from totes.aws_client import AWS_ERRORS, aws_client, describe
 
 CONTAINERFILE = "deploy/Containerfile"
 SOURCES = (
@@ -41,7 +40,7 @@ def push(arn: str, image: str) -> bool:
     ecr = aws_client("ecr", arn)
     if has_tag(ecr, name, tag):
         return False
-    check_is_committed()
+    check_is_commit(tag)
     engine = find_engine()
     build = [engine, "build", "--platform", PLATFORM, "--file", CONTAINERFILE, "--tag", image, "."]
     subprocess.run(build, cwd=ROOT, check=True)
@@ -62,8 +61,11 @@ def has_tag(ecr: Any, repository: str, tag: str) -> bool:
     return True
 
 
-def check_is_committed() -> None:
-    """Raise NotPushed if the image would not be what its commit says."""
+def check_is_commit(tag: str) -> None:
+    """Raise NotPushed if the image would not be what its tag, a commit, says."""
+    head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip()
+    if tag != head:
+        raise NotPushed(f"the image is built from {head}: check out {tag} first")
     command = ["git", "status", "--porcelain", "--", *SOURCES]
     changed = subprocess.check_output(command, cwd=ROOT, text=True).split()[1::2]
     if changed:
@@ -90,8 +92,8 @@ def main() -> int:
     except NotPushed as error:
         print(f"image: {error}")
         return 1
-    except (BotoCoreError, ClientError) as error:
-        print(f"image: {explain(error) or error}")
+    except AWS_ERRORS as error:
+        print(f"image: {describe(error)}")
         return 1
     except subprocess.CalledProcessError as error:
         print(f"image: {' '.join(error.cmd[:2])} ended with exit code {error.returncode}")

@@ -24,8 +24,8 @@ from totes.config.settings import Dsn
 from totes.stages.runner import STAGES
 
 PASSWORD = "open-sesame-of-the-vault"
-SOON = 30_000
-LONG = 900_000
+SHORT_MS = 30_000
+LONG_MS = 900_000
 ENVIRONMENT = "test"
 
 FUNCTIONS: dict[str, Callable[[object, handlers.Context], dict[str, Any]]] = {
@@ -39,7 +39,7 @@ FUNCTIONS: dict[str, Callable[[object, handlers.Context], dict[str, Any]]] = {
 class Context:
     """A context with a constant remaining time."""
 
-    left_ms: int = LONG
+    left_ms: int = LONG_MS
     aws_request_id: str = "request-1"
 
     def get_remaining_time_in_millis(self) -> int:
@@ -47,7 +47,7 @@ class Context:
 
 
 @dataclass
-class Cloud:
+class Handlers:
     """The platform on AWS: its functions, logs, metrics and alerts."""
 
     installation: Installation
@@ -57,7 +57,7 @@ class Cloud:
     queue_url: str
     printed: list[str] = field(default_factory=list)
 
-    def call(self, stage: str, left_ms: int = LONG) -> dict[str, Any]:
+    def call(self, stage: str, left_ms: int = LONG_MS) -> dict[str, Any]:
         return FUNCTIONS[stage]({"detail": "ignored"}, Context(left_ms))
 
     def call_all(self) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ class Cloud:
         """All log lines."""
         return [json.loads(line) for line in self.logs.getvalue().splitlines()]
 
-    def mail(self) -> list[dict[str, Any]]:
+    def alerts(self) -> list[dict[str, Any]]:
         """Return the new messages of the alert topic."""
         sqs = boto3.client("sqs")
         got = sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10)
@@ -103,9 +103,9 @@ class Cloud:
 
 
 @contextmanager
-def opened_cloud(
+def opened_handlers(
     installation: Installation, service: S3Service, fixture: Callable[[str], Any]
-) -> Iterator[Cloud]:
+) -> Iterator[Handlers]:
     """Buckets, secrets, a topic with a subscription, and handlers in their initial state.
 
     `fixture` returns one of pytest's.
@@ -134,7 +134,7 @@ def opened_cloud(
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     logs = io.StringIO()
-    cloud = Cloud(installation, monkeypatch, fixture("capsys"), logs, queue_url)
+    cloud = Handlers(installation, monkeypatch, fixture("capsys"), logs, queue_url)
     for place, dsn in (("source", installation.source), ("warehouse", installation.warehouse)):
         boto3.client("secretsmanager").create_secret(Name=f"{bucket}-{place}")
         cloud.put_secret(f"{bucket}-{place}", dsn)

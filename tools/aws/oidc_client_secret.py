@@ -8,10 +8,9 @@ has changed the sign-in. Users who are signed in stay so.
 import sys
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from deployed import output
+from terraform_outputs import output
 
-from totes.aws_client import aws_client, explain
+from totes.aws_client import AWS_ERRORS, aws_client, describe
 from totes.config.secrets import read_secret_fields
 from totes.errors import UsageError
 
@@ -40,8 +39,8 @@ def main() -> str | None:
         set_client_secret(aws_client("elbv2", listener), listener, fields[FIELD])
     except UsageError as error:
         return str(error)
-    except (BotoCoreError, ClientError) as error:
-        return f"The load balancer can't be changed: {explain(error) or error}."
+    except AWS_ERRORS as error:
+        return f"The load balancer can't be changed: {describe(error)}."
     print("The load balancer has the client secret: users can sign in.")
     return None
 

@@ -1,4 +1,4 @@
-"""Each role, service and person may make the calls of calls.toml, and must not make others."""
+"""Each role, service and person may make the calls of role_calls.toml, and must not make others."""
 
 import re
 import tomllib
@@ -7,29 +7,14 @@ from typing import Any
 
 import pytest
 from iam_evaluator import Call, Principal, decide
-from planned import ACCOUNT, ENVIRONMENT, OTHER_ENVIRONMENT, REGION, Planned
-from planned_rights import PlannedRights
+from planned_permissions import PlannedPermissions
 from terraform_cli import ROOT
+from terraform_plan import ACCOUNT, ENVIRONMENT, Planned, in_plan
 
-FILE = Path(__file__).with_name("calls.toml")
-
-
-def replaced(text: str) -> str:
-    """Return a text of the file for the planned environment."""
-    names = (
-        ("ACCOUNT", ACCOUNT),
-        ("REGION", REGION),
-        ("ENV", ENVIRONMENT),
-        ("OTHER", OTHER_ENVIRONMENT),
-    )
-    for name, value in names:
-        text = text.replace(name, value)
-    return text
-
-
-CALLS: dict[str, Any] = tomllib.loads(replaced(FILE.read_text(encoding="utf-8")))
+FILE = Path(__file__).with_name("role_calls.toml")
+CALLS: dict[str, Any] = tomllib.loads(in_plan(FILE.read_text(encoding="utf-8")))
 RESOURCES: dict[str, str] = CALLS.pop("resources")
-PLATFORM = CALLS.pop("roles of the platform")
+ROLES_OF_PLATFORM = CALLS.pop("roles of the platform")
 ENDPOINTS = CALLS.pop("endpoints")
 
 
@@ -41,41 +26,40 @@ def call(text: str) -> Call:
     return Call(action, arn, dict(key.split("=", 1) for key in keys))
 
 
-@pytest.fixture(scope="module")
-def rights(planned: Planned) -> PlannedRights:
-    return PlannedRights(planned)
-
-
 @pytest.mark.parametrize("caller", CALLS)
-def test_a_caller_may_make_the_calls_that_it_must(rights: PlannedRights, caller: str) -> None:
-    decisions = [(text, rights.decide(caller, call(text))) for text in CALLS[caller]["must"]]
+def test_a_caller_may_make_the_calls_that_it_must(
+    permissions: PlannedPermissions, caller: str
+) -> None:
+    decisions = [(text, permissions.decide(caller, call(text))) for text in CALLS[caller]["must"]]
     assert decisions
     assert not [f"{text}: {one.reason}" for text, one in decisions if not one.allowed]
 
 
 @pytest.mark.parametrize("caller", CALLS)
-def test_a_caller_may_not_make_other_calls(rights: PlannedRights, caller: str) -> None:
-    decisions = [(text, rights.decide(caller, call(text))) for text in CALLS[caller]["must_not"]]
+def test_a_caller_may_not_make_other_calls(permissions: PlannedPermissions, caller: str) -> None:
+    decisions = [
+        (text, permissions.decide(caller, call(text))) for text in CALLS[caller]["must_not"]
+    ]
     assert decisions
     assert not [f"{text}: {one.reason}" for text, one in decisions if one.allowed]
 
 
-def test_no_role_of_the_platform_may_make_calls_beyond_it(rights: PlannedRights) -> None:
-    limited = [name for name, role in rights.roles.items() if role.boundary is not None]
+def test_no_role_of_the_platform_may_make_calls_beyond_it(permissions: PlannedPermissions) -> None:
+    limited = [name for name, role in permissions.roles.items() if role.boundary is not None]
     allowed = [
         f"{name}: {text}: {decision.reason}"
         for name in limited
-        for text in PLATFORM["must_not"]
-        if (decision := rights.decide(name, call(text))).allowed
+        for text in ROLES_OF_PLATFORM["must_not"]
+        if (decision := permissions.decide(name, call(text))).allowed
     ]
     assert f"totes-{ENVIRONMENT}-ingest" in limited
     assert not allowed
 
 
-def test_every_role_has_its_calls(rights: PlannedRights) -> None:
-    assert not {*rights.roles} - {*CALLS}, f"add its calls to {FILE.name}"
+def test_every_role_has_its_calls(permissions: PlannedPermissions) -> None:
+    assert not {*permissions.roles} - {*CALLS}, f"add its calls to {FILE.name}"
     callers = {caller for caller in CALLS if "." not in caller}
-    assert not callers - {*rights.roles}, "there is no such role"
+    assert not callers - {*permissions.roles}, "there is no such role"
 
 
 def test_every_role_of_the_platform_has_its_boundary(planned: Planned) -> None:
@@ -89,12 +73,12 @@ def test_every_role_of_the_platform_has_its_boundary(planned: Planned) -> None:
 
 
 @pytest.mark.parametrize("word", ["must", "must_not"])
-def test_endpoints_lead_to_this_account_only(rights: PlannedRights, word: str) -> None:
+def test_endpoints_lead_to_this_account_only(permissions: PlannedPermissions, word: str) -> None:
     anybody = Principal("AWS", "arn:aws:iam::999999999999:role/any")
     for text in ENDPOINTS[word]:
         one = call(text)
         context = {"aws:ResourceAccount": ACCOUNT, **one.context}
-        policy = rights.endpoints[one.action.partition(":")[0]]
+        policy = permissions.endpoints[one.action.partition(":")[0]]
         decision = decide(anybody, Call(one.action, one.resource, context), policy)
         assert decision.allowed is (word == "must"), text
 

@@ -8,13 +8,13 @@ locals {
         Sid      = "ListObjects" # without it, S3 reports a missing object as forbidden
         Effect   = "Allow"
         Action   = ["s3:ListBucket"]
-        Resource = var.lists
+        Resource = var.listable_buckets
       },
       {
         Sid      = "ReadObjects"
         Effect   = "Allow"
         Action   = ["s3:GetObject"]
-        Resource = var.reads
+        Resource = var.readable_objects
       },
       {
         Sid      = "PublishAlerts"
@@ -35,17 +35,17 @@ locals {
         Resource = [var.keys.secrets]
       },
     ],
-    [for arns in [var.creates] : {
+    length(var.creatable_objects) > 0 ? [{
       Sid      = "CreateObjects"
       Effect   = "Allow"
       Action   = ["s3:PutObject", "s3:AbortMultipartUpload"]
-      Resource = arns
-    } if length(arns) > 0],
-    [for arns in [var.secrets] : {
+      Resource = var.creatable_objects
+    }] : [],
+    length(var.secrets) > 0 ? [{
       Sid      = "ReadLogins"
       Effect   = "Allow"
       Action   = ["secretsmanager:GetSecretValue"]
-      Resource = arns
-    } if length(arns) > 0],
+      Resource = var.secrets
+    }] : [],
   )
 }

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from deployed import output
+from botocore.exceptions import ClientError
+from terraform_outputs import output
 
-from totes.aws_client import aws_client, explain
+from totes.aws_client import AWS_ERRORS, aws_client, describe
 
 POLL_SECONDS = 3.0
 
@@ -64,7 +64,7 @@ class Deployment:
             return "task", self.definition
         if self.create_definition is None:
             raise TaskFailed("warehouse_enabled is false: create the roles on your own server")
-        return "create", self.create_definition
+        return "warehouse-creation", self.create_definition
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Task:
         return f"{self.definition}/{self.deployment.container}/{self.arn.split('/')[-1]}"
 
     @property
-    def how_to_go_on(self) -> str:
+    def commands_to_continue(self) -> str:
         """What a person can do with a task that this program no longer follows."""
         where = self.deployment
         return (
@@ -155,10 +155,13 @@ class Log:
 def follow(
     ecs: Any, log: Log, task: Task, show: Callable[[str], object], pause: Callable[[float], object]
 ) -> Mapping[str, Any]:
-    """Show the log of a task until it has stopped, and return its last description."""
+    """Show the log of a task until it has stopped, and return its last description.
+
+    TaskFailed if it is no longer described, as ECS forgets a stopped task after some time.
+    """
     cluster = task.deployment.cluster
+    is_known = False  # one that has just started may not be described yet
     while True:
-        # A task that has just started may not be described yet.
         described = ecs.describe_tasks(cluster=cluster, tasks=[task.arn])["tasks"]
         for line in log.new_lines():
             show(line)
@@ -167,6 +170,9 @@ def follow(
             for line in log.new_lines():  # the last ones arrive late
                 show(line)
             return dict(described[0])
+        if is_known and not described:
+            raise TaskFailed("ECS no longer describes the task, so its exit code is not known.")
+        is_known = bool(described)
 
 
 def exit_code(stopped: Mapping[str, Any]) -> int:
@@ -193,22 +199,24 @@ def run(
     task = start(ecs, deployment, command)
     log = Log(aws_client("logs", deployment.cluster, CLIENT_CONFIG), task)
     what = f"{deployment.cluster.split('/')[-1]}: {shlex.join(['totes', *command])}"
-    tell(f"{what} is task {task.arn.split('/')[-1]}; Ctrl-C ends this log, not the task.")
+    print_notice(f"{what} is task {task.arn.split('/')[-1]}; Ctrl-C ends this log, not the task.")
     try:
         stopped = follow(ecs, log, task, lambda line: print(line, flush=True), pause)
     except KeyboardInterrupt:
-        tell(task.how_to_go_on)
+        print_notice(task.commands_to_continue)
         return INTERRUPTED
-    except (BotoCoreError, ClientError) as error:
-        raise TaskFailed(f"{explain(error) or error}\n{task.how_to_go_on}") from None
+    except AWS_ERRORS as error:
+        raise TaskFailed(f"{describe(error)}\n{task.commands_to_continue}") from None
     if log.is_denied:
-        tell(f"These credentials may not read its log: {deployment.log_group}, {task.stream}")
+        print_notice(
+            f"These credentials may not read its log: {deployment.log_group}, {task.stream}"
+        )
     code = exit_code(stopped)
-    tell(f"{what} ended with exit code {code}.")
+    print_notice(f"{what} ended with exit code {code}.")
     return code
 
 
-def tell(line: str) -> None:
+def print_notice(line: str) -> None:
     """Print a line that is not of the log."""
     print(line, file=sys.stderr, flush=True)
 
@@ -216,14 +224,14 @@ def tell(line: str) -> None:
 def main() -> int:
     command = sys.argv[1:]
     if not command:
-        tell("task: give a command of totes, such as `verify`")
+        print_notice("task: give a command of totes, such as `verify`")
         return NOT_STARTED
     try:
         return run(Deployment.read(), command)
     except TaskFailed as failed:
-        tell(f"task: {failed}")
-    except (BotoCoreError, ClientError) as error:
-        tell(f"task: {explain(error) or error}")
+        print_notice(f"task: {failed}")
+    except AWS_ERRORS as error:
+        print_notice(f"task: {describe(error)}")
     return NOT_STARTED
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import provider
+import check_provider
 import pytest
 
 REGISTRY = """
@@ -30,12 +30,12 @@ MIRROR = 'hashes = [\n  "h1:abc+/=",\n]'
 def test_a_provider_with_an_unknown_hash_is_found(
     lock: str, known: str, unknown: list[str]
 ) -> None:
-    assert provider.unknown_hashes(lock, known) == unknown
+    assert check_provider.unknown_hashes(lock, known) == unknown
 
 
 def test_the_message_names_the_file_and_the_hash(tmp_path: Path) -> None:
     (tmp_path / ".terraform.lock.hcl").write_text(MIRROR)
-    message = provider.main(tmp_path)
+    message = check_provider.main(tmp_path)
     assert message is not None
     assert "\n" not in message
     assert f"{tmp_path}/.terraform.lock.hcl" in message
@@ -44,4 +44,4 @@ def test_the_message_names_the_file_and_the_hash(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_initialized_is_no_success(tmp_path: Path) -> None:
     (tmp_path / ".terraform.lock.hcl").write_text("# nothing\n")
-    assert "no hashes" in str(provider.main(tmp_path))
+    assert "no hashes" in str(check_provider.main(tmp_path))

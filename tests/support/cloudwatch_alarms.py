@@ -1,14 +1,14 @@
 """What CloudWatch does with metrics: states of alarms, and the mails that they send.
 
-It follows the user guide's "Configuring how CloudWatch alarms treat missing data" and "Suppressing
-composite alarm actions". Where that leaves a choice, it takes the one with more mails.
+It follows the user guide's "Configuring how CloudWatch alarms treat missing data". Where that
+leaves a choice, it takes the one with more mails.
 """
 
 import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 _STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {
@@ -142,44 +142,14 @@ class CompositeAlarm:
 
     name: str
     rule: str
-    sends: bool
-    suppressor: str | None
-    wait_minutes: float
-    extension_minutes: float
     state: str = "INSUFFICIENT_DATA"
-    _is_suppressed: bool = False
-    _is_owed: bool = False
-    """Whether the state has changed since the last action."""
-    _acts_at: float = field(default=0.0)
-
-    @classmethod
-    def planned(cls, values: Mapping[str, Any]) -> "CompositeAlarm":
-        """Return the alarm with these attributes of Terraform's resource."""
-        [suppressor] = values["actions_suppressor"] or [{}]
-        return cls(
-            values["alarm_name"],
-            values["alarm_rule"],
-            "alarm_actions" not in values,  # that is: known after an apply, as the topic is
-            suppressor.get("alarm"),
-            suppressor.get("wait_period", 0) / 60,
-            suppressor.get("extension_period", 0) / 60,
-        )
 
     def evaluate(self, states: Mapping[str, str], now: float) -> Iterator[Mail]:
-        """Take over the states of the other alarms; yield the mail, if it sends one now."""
+        """Take over the states of the other alarms; yield the mail of a change."""
         state = "ALARM" if holds(self.rule, states) else "OK"
-        has_changed, self.state = state != self.state, state
-        was_suppressed = self._is_suppressed
-        self._is_suppressed = states.get(self.suppressor or "") == "ALARM"
-        self._is_owed |= has_changed
-        if was_suppressed and not self._is_suppressed:
-            self._acts_at = now + self.extension_minutes
-        if has_changed:  # also ends an extension
-            self._acts_at = now + self.wait_minutes
-        if self._is_owed and not self._is_suppressed and now >= self._acts_at:
-            self._is_owed = False
-            if self.sends:
-                yield Mail(now, self.name, state)
+        if state != self.state:
+            self.state = state
+            yield Mail(now, self.name, state)
 
 
 def holds(rule: str, states: Mapping[str, str]) -> bool:
@@ -226,14 +196,12 @@ def mails(
     planned: Iterable[tuple[str, Mapping[str, Any]]],
     metrics: Metrics,
     minutes: Iterable[float],
-    rules: Callable[[float], Mapping[str, str]] = lambda _: {},
     *,
     extra_periods: int = 2,
 ) -> list[Mail]:
     """Return the mails of all alarms; they are evaluated at each of the minutes.
 
-    `planned` are types and attributes of Terraform's resources. `rules` returns rules that differ
-    from the planned ones at some minute, by the name of the alarm. `extra_periods` before those to
+    `planned` are types and attributes of Terraform's resources. `extra_periods` before those to
     evaluate are looked at where data are missing: two in the guide's examples, else not documented.
     """
     metric_alarms, composites = {}, []
@@ -241,17 +209,13 @@ def mails(
         if kind == "aws_cloudwatch_metric_alarm":
             metric_alarms[values["alarm_name"]] = MetricAlarm.planned(values)
         elif kind == "aws_cloudwatch_composite_alarm":
-            composites.append(CompositeAlarm.planned(values))
-    composites.sort(key=lambda alarm: alarm.suppressor is not None)  # suppressors first
+            composites.append(CompositeAlarm(values["alarm_name"], values["alarm_rule"]))
     metrics.sort()
     states = dict.fromkeys(metric_alarms, "INSUFFICIENT_DATA")
     sent: list[Mail] = []
     for now in minutes:
-        changed_rules = rules(now)
         for name, alarm in metric_alarms.items():
             states[name] = alarm.evaluate(metrics, now, states[name], extra_periods)
         for composite in composites:
-            composite.rule = changed_rules.get(composite.name, composite.rule)
             sent += composite.evaluate(states, now)
-            states[composite.name] = composite.state
     return sent

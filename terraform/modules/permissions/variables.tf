@@ -1,14 +1,14 @@
-variable "lists" {
+variable "listable_buckets" {
   description = "ARNs of the buckets that it may list."
   type        = list(string)
 }
 
-variable "reads" {
+variable "readable_objects" {
   description = "ARNs of the objects that it may read, with `*`."
   type        = list(string)
 }
 
-variable "creates" {
+variable "creatable_objects" {
   description = "ARNs of the objects that it may create, with `*`; the bucket's policy prevents replacing any."
   type        = list(string)
 }

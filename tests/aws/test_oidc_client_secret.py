@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import dashboard_secret
+import oidc_client_secret
 import pytest
 from moto_server import Moto
 from s3_service import forget_clients
 
-PLACEHOLDER = "set by make dashboard-secret"
+PLACEHOLDER = "set by make oidc-client-secret"
 
 FROM_PROVIDER = "from the provider"
 
@@ -52,7 +52,7 @@ def deployed(moto: Moto) -> Mapping[str, str]:
             {"Type": "forward", "Order": 2, "TargetGroupArn": groups[0]["TargetGroupArn"]},
         ],
     )["Listeners"]
-    secret = moto.client("secretsmanager").create_secret(Name="totes-dev/dashboard")
+    secret = moto.client("secretsmanager").create_secret(Name="totes-dev/oidc-client")
     return {"listener": listeners[0]["ListenerArn"], "client_secret": secret["ARN"]}
 
 
@@ -62,7 +62,7 @@ def use(moto: Moto, deployed: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
     for name, value in moto.environment().items():
         monkeypatch.setenv(name, value)
     forget_clients()
-    monkeypatch.setattr(dashboard_secret, "output", lambda _: deployed)
+    monkeypatch.setattr(oidc_client_secret, "output", lambda _: deployed)
 
 
 def actions(moto: Moto, deployed: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -88,7 +88,7 @@ def test_a_secret_without_a_client_secret_changes_nothing(
         moto.client("secretsmanager").put_secret_value(
             SecretId=deployed["client_secret"], SecretString=text
         )
-    said = dashboard_secret.main()
+    said = oidc_client_secret.main()
     assert said is not None
     assert reason in said
     assert FROM_PROVIDER not in said
@@ -105,7 +105,7 @@ def test_the_client_secret_replaces_the_placeholder_and_nothing_else(
         SecretId=deployed["client_secret"],
         SecretString=json.dumps({"client_secret": FROM_PROVIDER}),
     )
-    assert dashboard_secret.main() is None
+    assert oidc_client_secret.main() is None
     assert actions(moto, deployed) == expected
 
 
@@ -113,5 +113,5 @@ def test_the_client_secret_replaces_the_placeholder_and_nothing_else(
 def test_without_openid_connect_there_is_nothing_to_set(
     monkeypatch: pytest.MonkeyPatch, dashboard: object
 ) -> None:
-    monkeypatch.setattr(dashboard_secret, "output", lambda _: dashboard)
-    assert "no dashboard whose users sign in by OpenID Connect" in str(dashboard_secret.main())
+    monkeypatch.setattr(oidc_client_secret, "output", lambda _: dashboard)
+    assert "no dashboard whose users sign in by OpenID Connect" in str(oidc_client_secret.main())

@@ -1,7 +1,7 @@
 """Report how an environment differs from main: one issue for each environment.
 
-    terraform show -json plan | python3 tools/aws/drift.py changes > changes.txt
-    python3 tools/aws/drift.py report dev changes.txt
+    terraform show -json plan | python3 tools/aws/drift_issue.py changes > changes.txt
+    python3 tools/aws/drift_issue.py report dev changes.txt
 
 The issue is opened when there are changes, updated when they are others, and closed when there are
 none. Needs Python and the program `gh` only.

@@ -7,26 +7,19 @@ from typing import Any
 
 import pytest
 from iam_evaluator import Call, Decision
-from planned import ACCOUNT, ENVIRONMENT, OTHER_ENVIRONMENT, REGION, Planned, Resource
-from planned_rights import PlannedRights
+from planned_permissions import PlannedPermissions
+from terraform_plan import ENVIRONMENT, OTHER_ENVIRONMENT, Planned, Resource, in_plan, merged
 
-FILE = Path(__file__).with_name("deployed.toml")
+FILE = Path(__file__).with_name("deploy_role_calls.toml")
 ROLE = f"totes-deploy-{ENVIRONMENT}"
 TYPES: dict[str, Any] = tomllib.loads(FILE.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
-def rights(planned: Planned) -> PlannedRights:
-    return PlannedRights(planned)
-
-
-@pytest.fixture(scope="module")
 def calls(planned: Planned) -> dict[str, list[str]]:
     """The calls for all resources of the platform, by type."""
-    known = {resource.address for resource in planned.created}
-    resources = [*planned.created, *(one for one in planned.resources if one.address not in known)]
     found: dict[str, list[str]] = {}
-    for resource in resources:
+    for resource in merged(planned.created, planned.resources):
         if resource.address.startswith("platform.") and resource.type in TYPES:
             found.setdefault(resource.type, []).extend(made(resource))
     return {kind: sorted({*texts}) for kind, texts in found.items()}
@@ -49,17 +42,13 @@ def made(resource: Resource) -> Iterable[str]:
         arn = next((word for word in more if word not in keys), described["arn"])
         if not arn.startswith(("arn:", "{", "*")):
             arn = f"arn:aws:{arn}"
-        whole = " ".join([action, arn, *keys]).format_map(resource.values)
-        names = (("ACCOUNT", ACCOUNT), ("REGION", REGION), ("ENV", ENVIRONMENT))
-        for name, value in names:
-            whole = whole.replace(name, value)
-        yield whole
+        yield in_plan(" ".join([action, arn, *keys])).format_map(resource.values)
 
 
-def decided(rights: PlannedRights, text: str) -> Decision:
+def decided(permissions: PlannedPermissions, text: str) -> Decision:
     action, arn, *keys = text.split()
     context = dict(key.split("=", 1) for key in keys if key != "unguarded")
-    return rights.decide(ROLE, Call(action, arn, context), guarded="unguarded" not in keys)
+    return permissions.decide(ROLE, Call(action, arn, context), guarded="unguarded" not in keys)
 
 
 def test_every_type_of_resource_has_its_calls(planned: Planned) -> None:
@@ -69,20 +58,20 @@ def test_every_type_of_resource_has_its_calls(planned: Planned) -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_the_role_may_deploy_what_is_planned(
-    rights: PlannedRights, calls: dict[str, list[str]], kind: str
+    permissions: PlannedPermissions, calls: dict[str, list[str]], kind: str
 ) -> None:
-    decisions = [(text, decided(rights, text)) for text in calls[kind]]
+    decisions = [(text, decided(permissions, text)) for text in calls[kind]]
     assert decisions
     assert not [f"{text}: {one.reason}" for text, one in decisions if not one.allowed]
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_the_role_may_not_change_another_environment(
-    rights: PlannedRights, calls: dict[str, list[str]], kind: str
+    permissions: PlannedPermissions, calls: dict[str, list[str]], kind: str
 ) -> None:
     """Of the same calls, those that name the environment, for the other one."""
     others = [
         text.replace(ENVIRONMENT, OTHER_ENVIRONMENT) for text in calls[kind] if ENVIRONMENT in text
     ]
-    allowed = [text for text in others if decided(rights, text).allowed]
+    allowed = [text for text in others if decided(permissions, text).allowed]
     assert not allowed

@@ -1,6 +1,6 @@
 """Check that Terraform's provider is the pinned one, by the hashes in its lock file.
 
-    python3 tools/aws/provider.py terraform
+    python3 tools/aws/check_provider.py terraform
 
 Needs only Python, as `make init` may run without a virtual environment.
 """

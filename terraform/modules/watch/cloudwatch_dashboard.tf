@@ -31,10 +31,10 @@ locals {
     ],
     [
       {
-        title = "Databases that are away", stat = "Maximum"
+        title = "Unavailable databases", stat = "Maximum"
         metrics = [
-          ["totes", "SourceAway", "service", "ingest", "environment", var.environment_name],
-          ["totes", "WarehouseAway", "service", "load", "environment", var.environment_name],
+          ["totes", "SourceUnavailable", "service", "ingest", "environment", var.environment_name],
+          ["totes", "WarehouseUnavailable", "service", "load", "environment", var.environment_name],
         ]
       },
       {
@@ -46,8 +46,8 @@ locals {
         metrics = [["totes", "HoursSinceVerify", "service", "load", "environment", var.environment_name]]
       },
       {
-        title   = "Age of the exchange rates in days", stat = "Maximum"
-        metrics = [["totes", "RatesAgeDays", "service", "load", "environment", var.environment_name]]
+        title   = "Days without exchange rates", stat = "Maximum"
+        metrics = [["totes", "RatesMissingDays", "service", "load", "environment", var.environment_name]]
       },
     ],
   )
