@@ -159,6 +159,10 @@ $(SITE)/.ready: requirements-site.txt $(READY)
 smoke: setup ## call each deployed stage once and check its response
 	AWS_REGION=$(AWS_REGION) $(BIN)/python tools/aws/smoke.py
 
+.PHONY: dashboard-secret
+dashboard-secret: setup ## give the dashboard's load balancer the client secret from Secrets Manager
+	$(BIN)/python tools/aws/dashboard_secret.py
+
 .PHONY: image-push
 image-push: setup ## build this commit's container image and push it to the deployed registry
 	$(BIN)/python tools/aws/image.py $(IMAGE_TAG)

@@ -360,4 +360,5 @@ module "watch" {
   stage_alarms     = { for stage, made in module.stage : stage => made.alarms }
   warehouse_alarms = merge(module.warehouse[*].alarms...)
   source_alarms    = merge(module.source[*].alarms...)
+  dashboard_alarms = merge([for made in module.dashboard : made.alarms]...)
 }

@@ -106,6 +106,13 @@ resource "aws_iam_role_policy" "plan" {
           StringLike   = { "kms:ViaService" = "lambda.*.amazonaws.com" }
         }
       },
+      {
+        # ReadOnlyAccess includes it, and it returns the client secret of a pool at which users sign in.
+        Sid      = "DenyReadingClientSecrets"
+        Effect   = "Deny"
+        Action   = "cognito-idp:DescribeUserPoolClient"
+        Resource = "*"
+      },
       local.data_is_not_read,
       local.objects_are_not_read,
     ]
@@ -175,9 +182,12 @@ resource "aws_iam_role_policy" "deploy" {
         Effect = "Allow"
         Action = [
           "athena:*",
+          "budgets:*",
+          "cloudtrail:*",
           "cloudwatch:*",
           "ecr:*",
           "ecs:*",
+          "elasticloadbalancing:*",
           "events:*",
           "glue:*",
           "lambda:*",
@@ -187,9 +197,23 @@ resource "aws_iam_role_policy" "deploy" {
           "scheduler:*",
           "secretsmanager:*",
           "sns:*",
-          "sqs:*",
+          "wafv2:*",
         ]
         Resource = local.own[each.key]
+      },
+      {
+        # CloudWatch refuses a permission for some names: "scoped to *" in its API's reference.
+        Sid      = "ComposeAlarms"
+        Effect   = "Allow"
+        Action   = "cloudwatch:PutCompositeAlarm"
+        Resource = "*"
+      },
+      {
+        # A firewall also needs it on the rules of AWS that it uses.
+        Sid      = "FirewallRules"
+        Effect   = "Allow"
+        Action   = ["wafv2:CreateWebACL", "wafv2:UpdateWebACL"]
+        Resource = "arn:${local.partition}:wafv2:*:${local.account}:regional/managedruleset/*"
       },
       {
         # Each RDS instance has an option group, by default one of AWS.
@@ -286,7 +310,7 @@ resource "aws_iam_role_policy" "deploy" {
         Effect    = "Allow"
         Action    = "iam:CreateServiceLinkedRole"
         Resource  = "arn:${local.partition}:iam::${local.account}:role/aws-service-role/*"
-        Condition = { StringEquals = { "iam:AWSServiceName" = ["ecs.amazonaws.com", "rds.amazonaws.com"] } }
+        Condition = { StringEquals = { "iam:AWSServiceName" = ["ecs.amazonaws.com", "elasticloadbalancing.amazonaws.com", "rds.amazonaws.com"] } }
       },
       {
         Sid       = "CreateKeys"
@@ -323,6 +347,7 @@ resource "aws_iam_role_policy" "deploy" {
           "ec2:RunInstances",
           "logs:CreateLogDelivery",
           "logs:DeleteLogDelivery",
+          "logs:PutResourcePolicy",             # by WAF, for its log
           "route53:AssociateVPCWithHostedZone", # an endpoint's private name
         ]
         Resource = "*"

@@ -56,6 +56,14 @@ run "with_github" {
   }
 
   assert {
+    condition = alltrue([for policy in aws_iam_role_policy.deploy : anytrue([
+      for statement in jsondecode(policy.policy).Statement :
+      statement.Effect == "Allow" && try(statement.Resource, null) == "*" && contains(flatten([statement.Action]), "cloudwatch:PutCompositeAlarm")
+    ])])
+    error_message = "CloudWatch refuses a permission to compose alarms that is not for all names."
+  }
+
+  assert {
     condition = alltrue([for environment, policy in aws_iam_role_policy.deploy : anytrue([
       for statement in jsondecode(policy.policy).Statement :
       statement.Effect == "Deny" && contains(flatten([statement.Action]), "ec2:CreateTags") && try(statement.Condition, null) == {

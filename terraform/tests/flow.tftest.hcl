@@ -127,6 +127,7 @@ run "alarms" {
     }
     warehouse_alarms = { storage = "w-storage", cpu = "w-cpu" }
     source_alarms    = { retained-log = "s-retained-log" }
+    dashboard_alarms = { unavailable = "d-unavailable", errors = "d-errors" }
   }
 
   assert {
@@ -150,7 +151,7 @@ run "alarms" {
   assert {
     condition = alltrue([for alarm in aws_cloudwatch_composite_alarm.mail :
       alarm.alarm_actions == toset([aws_sns_topic.alerts.arn]) && alarm.ok_actions == toset([aws_sns_topic.alerts.arn])
-    ]) && length(aws_cloudwatch_composite_alarm.mail) == 15
+    ]) && length(aws_cloudwatch_composite_alarm.mail) == 16
     error_message = "Each mail must be sent when an incident begins and when it ends."
   }
 
@@ -209,6 +210,7 @@ run "alarms_of_a_paused_flow" {
     }
     warehouse_alarms = {}
     source_alarms    = {}
+    dashboard_alarms = {}
   }
 
   assert {
@@ -217,7 +219,7 @@ run "alarms_of_a_paused_flow" {
   }
 
   assert {
-    condition     = length(setintersection(keys(aws_cloudwatch_composite_alarm.mail), ["rates", "unverified", "storage", "cpu", "retained-log"])) == 0
+    condition     = length(setintersection(keys(aws_cloudwatch_composite_alarm.mail), ["rates", "unverified", "storage", "cpu", "retained-log", "dashboard"])) == 0
     error_message = "What does not exist can't have an alarm."
   }
 }

@@ -75,6 +75,13 @@ def test_files_of_an_attempt_are_orphaned_once_their_batch_is_published_without_
     assert all("/000000000002-" in key for key in left)
 
 
+def test_files_of_exchange_rates_are_not_orphaned(with_orphaned_files: Installation) -> None:
+    """A function of its own stores them beside the tables, and no manifest names them."""
+    before = all_orphaned_files(with_orphaned_files)
+    assert FolderStore(with_orphaned_files.ingestion).create("rates/2026-11-27.zip", b"PK")
+    assert keys(all_orphaned_files(with_orphaned_files)) == keys(before)
+
+
 def test_only_old_files_are_deleted_and_only_on_request(with_orphaned_files: Installation) -> None:
     with_orphaned_files.run()
     before, _ = with_orphaned_files.state()

@@ -5,12 +5,12 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 from rates_files import DAY, NEW_YEAR, Quoted, csv, zipped
+from rates_server import RatesServer, Respond, respond_with, serve_rates
 from s3_service import S3Service
 
 from totes.lake import open_store
@@ -20,51 +20,11 @@ from totes.rates import (
     ecb,
 )
 
-Respond = Callable[[http.server.BaseHTTPRequestHandler], object]
-
-
-@dataclass
-class RatesServer:
-    """An HTTP server: `respond` writes the response, `requests` counts the requests."""
-
-    url: str
-    respond: Respond
-    requests: int = 0
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-
-def respond_with(content: bytes, code: int = 200) -> Respond:
-    def respond(to: http.server.BaseHTTPRequestHandler) -> None:
-        to.send_response(code)
-        to.send_header("Content-Length", str(len(content)))
-        to.end_headers()
-        to.wfile.write(content)
-
-    return respond
-
 
 @pytest.fixture
 def rates_server() -> Iterator[RatesServer]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            fake.requests += 1
-            try:
-                fake.respond(self)
-            except ConnectionError:
-                self.close_connection = True  # the client has closed the connection
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        url = f"http://127.0.0.1:{server.server_port}/hist.zip?1"
-        fake = RatesServer(url, respond_with(b""))
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield fake
-        fake.stopped.set()
-        server.shutdown()
-        thread.join()
+    with serve_rates() as server:
+        yield server
 
 
 @pytest.fixture

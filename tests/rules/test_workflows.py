@@ -50,6 +50,8 @@ def test_no_job_has_unneeded_permissions() -> None:
     more = {
         "release.wheel": {"contents": "write"},  # creates the release
         "release.image": {"packages": "write"},  # pushes the image
+        "drift.plan": {"id-token": "write"},
+        "drift.report": {"issues": "write"},  # which must not have an identity at AWS
     }
     for name, job in jobs():
         at_aws = name.split(".")[0] in {"deploy", "deploy-environment", "destroy", "plan"}
@@ -141,7 +143,8 @@ def test_exactly_the_approved_plan_is_applied_with_its_bundle() -> None:
     )
     [*_, fetched] = (step for step in apply["steps"] if "download-artifact" in step.get("uses", ""))
     assert kept["with"]["name"] == fetched["with"]["name"] == "deployment-${{ inputs.environment }}"
-    assert kept["with"]["path"].split() == ["dist/deployment.tfplan", "dist/totes-lambda.zip"]
+    files = ["dist/changes.txt", "dist/deployment.tfplan", "dist/totes-lambda.zip"]
+    assert kept["with"]["path"].split() == files
     assert fetched["with"]["path"] == "dist"
     runs = {
         step["name"]: step["run"]
@@ -184,6 +187,17 @@ def test_credentials_last_as_long_as_their_job() -> None:
     github = (ROOT / "terraform" / "bootstrap" / "github.tf").read_text()
     [longest] = re.findall(r"max_session_duration = (\d+) \* 60", github)
     assert max(role for _, role in found.values()) == int(longest) * 60
+
+
+def test_drift_reports_the_changes_that_the_plan_kept() -> None:
+    [kept] = (step for step in steps("plan") if "upload-artifact" in step.get("uses", ""))
+    [fetched] = (step for step in steps("drift") if "download-artifact" in step.get("uses", ""))
+    named = kept["with"]["name"].replace("inputs.", "matrix.")
+    assert fetched["with"]["name"] == named
+    planning, reporting = (read("drift")["jobs"][job] for job in ("plan", "report"))
+    assert planning["strategy"] == reporting["strategy"]
+    assert planning["if"].startswith("github.ref == 'refs/heads/main'")
+    assert list(read("drift")[True]) == ["schedule", "workflow_dispatch"]
 
 
 def test_a_failing_command_before_a_pipe_fails_its_step() -> None:

@@ -70,8 +70,11 @@ class MetricAlarm:
 
     @classmethod
     def planned(cls, values: Mapping[str, Any]) -> "MetricAlarm":
-        """Return the alarm with these attributes of Terraform's resource."""
-        dimensions = frozenset((values["dimensions"] or {}).items())
+        """Return the alarm with these attributes of Terraform's resource.
+
+        It has no dimensions if they are known only after an apply.
+        """
+        dimensions = frozenset((values.get("dimensions") or {}).items())
         return cls(
             Series(values["namespace"], values["metric_name"], dimensions),
             values["statistic"],

@@ -16,11 +16,12 @@ STARTS: Mapping[str, float] = {"ingest": 0, "transform": 1.5, "load": 3}
 JITTER_MINUTES = (0, 0.4, 0.8)
 """Schedules have a precision of a minute."""
 
-HEALTHY_INSTANCES: Mapping[str, Mapping[str, float]] = {
+HEALTHY: Mapping[str, Mapping[str, float]] = {
     "warehouse": {"FreeStorageSpace": 15e9, "CPUUtilization": 20},
     "totesys": {"OldestReplicationSlotLag": 1e6},
+    "dashboard": {"HealthyHostCount": 2},
 }
-"""RDS' metrics of both instances."""
+"""AWS's metrics of the instances of RDS, and of the dashboard's load balancer."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,11 @@ Calls = Mapping[str, Call]
 
 @dataclass(frozen=True)
 class Phase:
-    """Minutes in which all calls are the same. An instance that is None sends no metrics."""
+    """Minutes in which all calls are the same. What is None sends no metrics."""
 
     minutes: int
     calls: Calls
-    instances: Mapping[str, Mapping[str, float] | None] = field(
-        default_factory=lambda: HEALTHY_INSTANCES
-    )
+    others: Mapping[str, Mapping[str, float] | None] = field(default_factory=lambda: HEALTHY)
 
 
 class Timeline:
@@ -77,12 +76,16 @@ class Timeline:
             jitter = JITTER_MINUTES[cycle // EVERY_MINUTES % len(JITTER_MINUTES)]
             for stage, start in STARTS.items():
                 self._add_call(stage, phase.calls[stage], cycle + start + jitter)
-            for instance, metrics in phase.instances.items():
-                name = f"totes-{self._environment}" if instance == "warehouse" else instance
-                dimensions = frozenset({("DBInstanceIdentifier", name)})
+            for other, metrics in phase.others.items():
                 for metric, value in (metrics or {}).items():
-                    self.metrics.add(Series("AWS/RDS", metric, dimensions), cycle, value)
+                    self.metrics.add(self._series_of(other, metric), cycle, value)
         self.minute += phase.minutes
+
+    def _series_of(self, other: str, metric: str) -> Series:
+        if other == "dashboard":  # its dimensions are not known in a plan
+            return Series("AWS/ApplicationELB", metric, frozenset())
+        name = f"totes-{self._environment}" if other == "warehouse" else other
+        return Series("AWS/RDS", metric, frozenset({("DBInstanceIdentifier", name)}))
 
     def _add_call(self, stage: str, call: Call, start: float) -> None:
         """AWS's metrics have the time of a call's start and come at its end; ours have its end."""

@@ -67,6 +67,8 @@ _BUCKET = Rule(r"(?!xn--|sthree-|amzn-s3-demo-)(?!.*\.\.)[a-z0-9][a-z0-9.-]*[a-z
 # Athena's user guide, "Name databases, tables, and columns"; the lengths are Glue's.
 _GLUE_NAME = Rule(r"[a-z0-9_]+", 255)
 
+_WAF_METRIC = rule_of_api("wafv2", "CreateWebACL", "VisibilityConfig", "MetricName")
+
 RULES: Mapping[tuple[str, str], Rule] = {
     ("aws_athena_named_query", "name"): rule_of_api("athena", "CreateNamedQuery", "Name"),
     ("aws_athena_named_query", "description"): rule_of_api(
@@ -80,6 +82,9 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("aws_budgets_budget", "name"): Rule(r"[^:\\]+", 100),  # Budget's BudgetName
     ("aws_cloudtrail", "name"): Rule(  # CreateTrail's Name
         r"(?!.*[._-]{2})[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]", 128, 3
+    ),
+    ("aws_cloudtrail", "advanced_event_selector.name"): rule_of_api(
+        "cloudtrail", "PutEventSelectors", "AdvancedEventSelectors", "*", "Name"
     ),
     ("aws_cloudwatch_composite_alarm", "alarm_name"): rule_of_api(
         "cloudwatch", "PutCompositeAlarm", "AlarmName"
@@ -178,6 +183,8 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("aws_wafv2_web_acl", "name"): rule_of_api("wafv2", "CreateWebACL", "Name"),
     ("aws_wafv2_web_acl", "description"): rule_of_api("wafv2", "CreateWebACL", "Description"),
     ("aws_wafv2_web_acl", "rule.name"): rule_of_api("wafv2", "CreateWebACL", "Rules", "*", "Name"),
+    ("aws_wafv2_web_acl", "visibility_config.metric_name"): _WAF_METRIC,
+    ("aws_wafv2_web_acl", "rule.visibility_config.metric_name"): _WAF_METRIC,
 }
 """Rule by type of resource and attribute; an attribute in a block has its path."""
 
@@ -191,6 +198,8 @@ GIVEN = frozenset(
         ("aws_db_instance", "db_subnet_group_name"),
         ("aws_db_instance", "parameter_group_name"),
         ("aws_db_parameter_group", "family"),
+        ("aws_ecs_service", "load_balancer.container_name"),
+        ("aws_ecs_service", "load_balancer.elb_name"),
         ("aws_db_parameter_group", "parameter.name"),
         ("aws_ecs_task_definition", "runtime_platform.operating_system_family"),
         ("aws_glue_catalog_table", "database_name"),
@@ -199,6 +208,13 @@ GIVEN = frozenset(
         ("aws_lambda_permission", "function_name"),
         ("aws_scheduler_schedule", "group_name"),
         ("aws_vpc_endpoint", "service_name"),
+        ("aws_wafv2_web_acl", "rule.statement.managed_rule_group_statement.name"),
+        ("aws_wafv2_web_acl", "rule.statement.managed_rule_group_statement.vendor_name"),
+        (
+            "aws_wafv2_web_acl",
+            "rule.statement.managed_rule_group_statement.rule_action_override.name",
+        ),
+        ("aws_wafv2_web_acl_logging_configuration", "redacted_fields.single_header.name"),
     }
 )
 """Attributes with a name that AWS or another resource has."""

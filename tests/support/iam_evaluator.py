@@ -129,6 +129,9 @@ def _matches_resource(pattern: str, resource: str) -> bool:
     """Wildcards stay within the parts of an ARN, of which the last may contain colons."""
     if pattern == "*":
         return True
+    kind = re.match(r"arn:\w+:(?!s3:)[^:]*:[^:]*:[^:]*:([^:/]*[*?][^:/]*)[:/]", pattern)
+    if kind:  # "Using wildcards in ARNs": IAM allows none there
+        raise UnsupportedPolicyError(f"{pattern}: a wildcard as the type of a resource")
     patterns, parts = pattern.split(":", 5), resource.split(":", 5)
     return len(patterns) == len(parts) and all(map(_like, patterns, parts))
 

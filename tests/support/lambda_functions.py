@@ -10,7 +10,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -129,23 +129,7 @@ class Functions:
     def __enter__(self) -> Self:
         self._runtime = runtime_folder(self._folder / "runtime")
         for stage, name in self.outputs["functions"].items():
-            configuration = self._lambda.get_function_configuration(FunctionName=name)
-            if not self._task.exists():
-                self._unpack(name, configuration["CodeSha256"])
-            self.roles[stage] = self._assume_role(configuration["Role"])
-            self.by_stage[stage] = Function(
-                name,
-                configuration["FunctionArn"],
-                configuration["Handler"],
-                self._task,
-                {
-                    **JSON_LOG,
-                    **configuration["Environment"]["Variables"],
-                    **self._moto.environment(self.roles[stage]),
-                },
-                configuration["Timeout"],
-                configuration["MemorySize"],
-            )
+            self.by_stage[stage], self.roles[stage] = self._deployed(name)
             self.warm[stage] = self._stack.enter_context(self.new_sandbox(stage))
         self._schedules = self._schedule_targets()
         return self
@@ -160,9 +144,12 @@ class Functions:
 
     def new_sandbox(self, stage: str) -> Sandbox:
         """Return another process of a function, as Lambda starts for a concurrent call."""
-        self._sandboxes += 1
-        folder = self._folder / f"sandbox-{self._sandboxes}-{stage}"
-        return Sandbox(self.by_stage[stage], self._runtime, folder)
+        return self._sandbox(self.by_stage[stage])
+
+    def sandbox_of(self, name: str, settings: Mapping[str, str]) -> Sandbox:
+        """Return a process of a function that is no stage, with some settings changed."""
+        function, _ = self._deployed(name)
+        return self._sandbox(replace(function, environment={**function.environment, **settings}))
 
     def files_not_in_bundle(self) -> list[str]:
         """Return files that functions wrote beside their code, which Lambda would forbid."""
@@ -234,6 +221,32 @@ class Functions:
     def _stage_of(self, arn: str) -> str:
         [stage] = [stage for stage, function in self.by_stage.items() if function.arn == arn]
         return stage
+
+    def _sandbox(self, function: Function) -> Sandbox:
+        self._sandboxes += 1
+        folder = self._folder / f"sandbox-{self._sandboxes}-{function.name}"
+        return Sandbox(function, self._runtime, folder)
+
+    def _deployed(self, name: str) -> tuple[Function, Credentials]:
+        """Return a function, and the temporary credentials of its role."""
+        configuration = self._lambda.get_function_configuration(FunctionName=name)
+        if not self._task.exists():
+            self._unpack(name, configuration["CodeSha256"])
+        role = self._assume_role(configuration["Role"])
+        function = Function(
+            name,
+            configuration["FunctionArn"],
+            configuration["Handler"],
+            self._task,
+            {
+                **JSON_LOG,
+                **configuration["Environment"]["Variables"],
+                **self._moto.environment(role),
+            },
+            configuration["Timeout"],
+            configuration["MemorySize"],
+        )
+        return function, role
 
     def _unpack(self, function: str, digest: str) -> None:
         """Unpack the bundle from the artefact bucket; it must be the function's code."""

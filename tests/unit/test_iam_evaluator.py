@@ -138,6 +138,7 @@ def test_json_policy_elements_condition_operators(
         allow("a:B", Condition={"ForAllValues:StringEquals": {"k": "1"}}),
         allow("a:B", Condition={"StringEquals": {"k": "${aws:username}"}}),
         allow("a:B", NotPrincipal="*"),
+        allow("a:B", "arn:aws:rds:*:111122223333:*:name"),
     ],
 )
 def test_an_unknown_element_is_refused(statement: Statement) -> None:

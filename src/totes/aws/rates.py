@@ -12,17 +12,15 @@ from aws_lambda_powertools import Logger
 from totes.config.settings import Settings, load_settings
 from totes.errors import LakeUnavailable, UsageError
 from totes.lake import open_store
+from totes.lake.manifest import RATES_PREFIX
 from totes.rates import READ_AFTER, host_name
 from totes.rates.ecb import READ_ERRORS, fetch, parse
-
-FOLDER = "rates"
-"""The prefix of the files, `rates/YYYY-MM-DD.zip`: the newest day with rates in the file."""
 
 logger = Logger(service="rates")
 
 
 def handler(event: object, context: object) -> dict[str, Any]:  # noqa: ARG001  only a hint
-    """Store the file under its newest day, unless that has one.
+    """Store the file as `rates/YYYY-MM-DD.zip`, its newest day, unless there is one.
 
     If the ECB is away or its file damaged, the next call tries again. Load reports the age of the
     rates in the warehouse, for an alarm.
@@ -56,6 +54,6 @@ def _read(settings: Settings, today: date) -> tuple[date, bytes]:
 def _store(settings: Settings, day: date, content: bytes) -> None:
     """Create the day's file, unless there is one: the first remains."""
     try:
-        open_store(settings.ingestion).create(f"{FOLDER}/{day}.zip", content)
+        open_store(settings.ingestion).create(f"{RATES_PREFIX}/{day}.zip", content)
     except LakeUnavailable:  # it exists; this function may not read it to compare
         logger.info("The file of %s exists.", day)

@@ -41,8 +41,12 @@ each line for the current state of its row.
 ERASURES_PREFIX = "erasures"
 """Prefix of the records of erased rows."""
 
+RATES_PREFIX = "rates"
+"""Prefix of the ECB's files of exchange rates, which a function on AWS stores for ingest."""
+
 RESERVED_PREFIXES = frozenset(
-    {"batches", "generations", "heartbeats", "keys", "repeats", "unreadable", ERASURES_PREFIX}
+    {"batches", "generations", "heartbeats", "keys", "repeats", "unreadable"}
+    | {ERASURES_PREFIX, RATES_PREFIX}
 )
 """Top-level prefixes of the ingestion store that are not table folders."""
 

@@ -16,6 +16,7 @@ locals {
   stage     = { for stage, alarms in var.stage_alarms : stage => { for alarm, name in alarms : alarm => "ALARM(\"${name}\")" } }
   warehouse = { for alarm, name in var.warehouse_alarms : alarm => "ALARM(\"${name}\")" }
   source    = { for alarm, name in var.source_alarms : alarm => "ALARM(\"${name}\")" }
+  website   = [for name in values(var.dashboard_alarms) : "ALARM(\"${name}\")"]
 
   throttled = join(" OR ", [for alarms in local.stage : alarms.throttles])
   down = { for stage, alarms in local.stage : stage => join(" OR ", concat(
@@ -82,6 +83,11 @@ locals {
       text = "A replication slot of totesys retains more than log_alarm_mb of log, which may fill its disk. First see whether ingest keeps up: ${local.log.ingest}. If the platform is out of use: make task COMMAND='log drop'."
       flow = false
     } },
+    { for rules in [local.website] : "dashboard" => {
+      rule = join(" OR ", rules)
+      text = "The dashboard does not run, answers with errors, or lets nobody sign in. First read why: aws logs tail /aws/ecs/${var.name}-task --since 1h."
+      flow = false
+    } if length(rules) > 0 },
     { for rates in [for alarm, rule in local.flow : rule if alarm == "rates"] : "rates" => {
       rule = "${rates} AND NOT (${local.explained})"
       text = "No new exchange rates were stored for five days; the last ones are carried forward. First read why: aws logs tail /aws/lambda/${var.name}-rates --since 6d. The ECB may have changed its file."

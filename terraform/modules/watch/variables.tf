@@ -43,6 +43,11 @@ variable "source_alarms" {
   type        = map(string)
 }
 
+variable "dashboard_alarms" {
+  description = "Names of the alarms of the dashboard on Fargate; empty without it."
+  type        = map(string)
+}
+
 variable "rates_enabled" {
   description = "Whether exchange rates are fetched."
   type        = bool

@@ -1,9 +1,4 @@
-"""A stage that fails: the alert, the alarm's metric, and the recovery."""
-
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+"""A stage that fails: the metric of its alarm, and the recovery."""
 
 import pytest
 from aws_platform import PASSWORD, Platform
@@ -11,68 +6,40 @@ from aws_platform import PASSWORD, Platform
 pytestmark = pytest.mark.usefixtures("first_calls")
 
 
-@contextmanager
-def subscribed(platform: Platform) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """Subscribe a queue to the alert topic; yields a function that returns its messages."""
-    queues, topics = platform.moto.client("sqs"), platform.moto.client("sns")
-    url = queues.create_queue(QueueName="alert-reader")["QueueUrl"]
-    attributes = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    subscription = topics.subscribe(
-        TopicArn=platform.outputs["alert_topic"],
-        Protocol="sqs",
-        Endpoint=attributes["Attributes"]["QueueArn"],
-        ReturnSubscriptionArn=True,
-    )["SubscriptionArn"]
-
-    def messages() -> list[dict[str, Any]]:
-        response = queues.receive_message(QueueUrl=url, MaxNumberOfMessages=10)
-        bodies = [json.loads(message["Body"]) for message in response.get("Messages", [])]
-        return [json.loads(body["Message"]) for body in bodies]
-
-    try:
-        yield messages
-    finally:
-        topics.unsubscribe(SubscriptionArn=subscription)
-        queues.delete_queue(QueueUrl=url)
-
-
-def test_a_stage_that_fails_alerts_once_raises_its_alarm_and_recovers(platform: Platform) -> None:
+def test_a_stage_that_fails_is_counted_by_lambda_and_recovers(platform: Platform) -> None:
+    """The alarm on Lambda's count of errors sends the mail: tests/aws/plan/test_incidents.py."""
     functions = platform.functions
     order, units = 10, 77
-    with subscribed(platform) as messages:
-        platform.administer_source("REVOKE SELECT ON sales_order FROM totes_ingest")
-        platform.narrate("totesys", "revokes SELECT on sales_order")
-        platform.change_order(order, units)
-        failed = [functions.tick("ingest"), functions.tick("ingest")]
-        alerts = messages()
-    errors = [call.response.error for call in failed]
-    assert [error and error["errorType"] for error in errors] == ["SourceError"] * 2
-    assert [alert["stage"] for alert in alerts] == ["ingest"]  # one for two failures
-    assert "sales_order" in alerts[0]["message"]
-    platform.narrate("sns", f"one message: {alerts[0]['message']}")
-
-    failures = failed[0].metric("Failures")
-    assert failures.value == 1
+    platform.administer_source("REVOKE SELECT ON sales_order FROM totes_ingest")
+    platform.narrate("totesys", "revokes SELECT on sales_order")
+    platform.change_order(order, units)
+    failed = functions.tick("ingest")
+    assert failed.response.error is not None
+    assert failed.response.error["errorType"] == "SourceError"
+    assert "sales_order" in failed.response.error["errorMessage"]
+    assert failed.metric("SourceAway").value == 0
     [alarm] = [
         alarm
         for alarm in platform.alarms()
-        if (alarm["Namespace"], alarm["MetricName"]) == (failures.namespace, failures.name)
-        and {one["Name"]: one["Value"] for one in alarm["Dimensions"]} == dict(failures.dimensions)
+        if alarm["MetricName"] == "Errors"
+        and alarm["Dimensions"][0]["Value"] == functions.by_stage["ingest"].name
     ]
-    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
-    assert failures.value > alarm["Threshold"]
-    assert alarm["AlarmActions"] == [platform.outputs["alert_topic"]]
-    platform.narrate("cloudwatch", f"{alarm['AlarmName']} would fire: Failures is 1")
+    platform.narrate("cloudwatch", f"{alarm['AlarmName']} would fire: Errors is 1")
 
     platform.administer_source("GRANT SELECT ON sales_order TO totes_ingest")
     platform.narrate("totesys", "grants SELECT again")
     recovered = functions.tick("ingest")
     functions.deliver_events()
     assert recovered.response.error is None
-    assert recovered.metric("Failures").value == 0
     assert platform.loaded_units(order) == units
     failing_stages = [call.stage for call in platform.calls if call.response.error is not None]
-    assert failing_stages == ["ingest", "ingest"]
+    assert failing_stages == ["ingest"]
+
+
+def test_no_alarm_on_a_metric_sends_mails(platform: Platform) -> None:
+    alarms = platform.alarms()
+    assert len(alarms) > 15
+    assert not [one for one in alarms if one.get("AlarmActions") or one.get("OKActions")]
 
 
 def test_functions_write_no_files_beside_their_code(platform: Platform) -> None:

@@ -44,4 +44,5 @@ def test_the_nightly_verify_finds_warehouse_and_source_equal(
     verdict = shown.splitlines()[-1]
     assert verdict.startswith("The warehouse equals the source as of batch ")
     assert platform.query("SELECT equal FROM totes.verifications") == [(True,)]
+    assert platform.functions.tick("load").metric("VerifyDiffers").value == 0
     platform.narrate("verify", f"on Fargate: {verdict}")

@@ -11,7 +11,7 @@ def deployed_items(outputs: Any) -> set[str]:
     return {
         *(f"s3 Buckets: {outputs[bucket]}" for bucket in BUCKETS),
         *(f"lambda Functions: {name}" for name in outputs["functions"].values()),
-        *(f"sqs QueueUrls: {url}" for url in outputs["dead_letter_queues"].values()),
+        f"lambda Functions: {outputs['rates_function']}",
         *(f"iam Roles: {arn.split('/')[-1]}" for arn in outputs["roles"].values()),
         *(f"events Rules: {name}" for name in outputs["rules"].values()),
         *(f"scheduler Schedules: {name}" for name in outputs["schedules"].values()),

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 from alarm_evaluator import mails, next_state
-from alarm_timeline import HEALTHY_INSTANCES, Call, Calls, Phase, Timeline
+from alarm_timeline import HEALTHY, Call, Calls, Phase, Timeline
 from aws_cloud import Cloud
 from installation import at
 from planned import ENVIRONMENT, Planned
@@ -169,15 +169,15 @@ class Incident:
     broken: Callable[[Cloud], AbstractContextManager[None]] | None = None
     """What the handlers meet; without it `calls` changes those of a healthy platform."""
     calls: Callable[[Calls], Calls] = as_before
-    instances: Mapping[str, Mapping[str, float] | None] | None = None
+    others: Mapping[str, Mapping[str, float] | None] = field(default_factory=lambda: HEALTHY)
     takes_days: bool = False
     is_paused: bool = False
 
 
-def instance(name: str, **values: float) -> Mapping[str, Mapping[str, float] | None]:
-    """Return RDS' metrics, changed for one instance; without values it is down."""
-    changed_values = {**(HEALTHY_INSTANCES[name]), **values} if values else None
-    return {**HEALTHY_INSTANCES, name: changed_values}
+def other(name: str, **values: float) -> Mapping[str, Mapping[str, float] | None]:
+    """Return AWS's metrics, changed for one of these; without values it sends none."""
+    changed_values = {**(HEALTHY[name]), **values} if values else None
+    return {**HEALTHY, name: changed_values}
 
 
 NOT_CALLED: Mapping[str, Any] = {"is_made": False}
@@ -189,13 +189,13 @@ INCIDENTS = (
         "totesys is down, or its network",
         "ingest",
         lambda cloud: login(cloud, "source", host="/nowhere"),
-        instances=instance("totesys"),
+        others=other("totesys"),
     ),
     Incident(
         "totesys rejects the login",
         "ingest",
         lambda cloud: login(cloud, "source", user="nobody"),
-        instances=instance("totesys", OldestReplicationSlotLag=5e9),
+        others=other("totesys", OldestReplicationSlotLag=5e9),
     ),
     Incident(
         "A right on totesys is missing",
@@ -211,13 +211,13 @@ INCIDENTS = (
         "The warehouse is down",
         "load",
         lambda cloud: login(cloud, "warehouse", host="/nowhere"),
-        instances=instance("warehouse"),
+        others=other("warehouse"),
     ),
     Incident(
         "The warehouse is full or read-only",
         "load",
         read_only_warehouse,
-        instances=instance("warehouse", FreeStorageSpace=1e6),
+        others=other("warehouse", FreeStorageSpace=1e6),
     ),
     Incident("Rows are in quarantine", "quarantine", quarantined_row),
     Incident(
@@ -253,13 +253,14 @@ INCIDENTS = (
     Incident(
         "The warehouse's disk is nearly full",
         "storage",
-        instances=instance("warehouse", FreeStorageSpace=1e9),
+        others=other("warehouse", FreeStorageSpace=1e9),
     ),
-    Incident("The warehouse is busy", "cpu", instances=instance("warehouse", CPUUtilization=95)),
+    Incident("The warehouse is busy", "cpu", others=other("warehouse", CPUUtilization=95)),
+    Incident("The dashboard is down", "dashboard", others=other("dashboard")),
     Incident(
         "totesys retains its log",
         "retained-log",
-        instances=instance("totesys", OldestReplicationSlotLag=5e9),
+        others=other("totesys", OldestReplicationSlotLag=5e9),
     ),
 )
 
@@ -271,8 +272,7 @@ def walk(
     before, lasts, after = (80, 96, 48) if incident.takes_days else (2, 5, 3)
     timeline = Timeline(ENVIRONMENT, MEMORY_MB, zeros=zeros)
     timeline.add(Phase(before * HOUR, healthy))
-    instances = incident.instances or HEALTHY_INSTANCES
-    timeline.add(Phase(lasts * HOUR, during, instances))
+    timeline.add(Phase(lasts * HOUR, during, incident.others))
     timeline.add(Phase(after * HOUR, healthy))
 
     def rules(minute: float) -> Mapping[str, str]:
