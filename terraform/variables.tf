@@ -77,7 +77,7 @@ variable "load_every_minutes" {
 
   validation {
     condition     = contains([for minute in range(1, 6) : minute], var.load_every_minutes)
-    error_message = "Use 1 to 5: the alarm on freshness is evaluated every 5 minutes."
+    error_message = "Use 1 to 5: each period of the alarms on freshness, 10 minutes, must have calls."
   }
 }
 

@@ -12,6 +12,7 @@ from s3_service import S3Service
 from totes.aws.rates import handler
 from totes.errors import LakeError, UsageError
 from totes.lake import Store, open_store
+from totes.lake.manifest import table_folder
 from totes.rates import RateFeed
 
 TODAY = datetime.now(UTC).date()
@@ -55,6 +56,10 @@ def test_the_file_is_stored_under_its_newest_day_and_read_by_ingest(
     update = feed.find_update(None, TODAY)
     assert update is not None
     assert update.state.actual == newest
+
+
+def test_no_table_of_totesys_gets_the_folder_of_the_files() -> None:
+    assert table_folder("rates") == "%72ates"
 
 
 def test_each_day_has_one_file_and_the_first_remains(

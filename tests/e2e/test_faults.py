@@ -49,6 +49,7 @@ from totes.stages.runner import STAGES, Pipeline, run_once, run_stage
 pytestmark = [
     pytest.mark.bare,  # creating the warehouse's tables may fail, too
     pytest.mark.usefixtures("no_pauses"),
+    pytest.mark.few(4),
 ]
 
 

@@ -18,6 +18,8 @@ from totes.postgres.sqlstate import MEANINGS, meaning, message_with_advice
 from totes.source.session import connect as connect_source
 from totes.warehouse.connection import connect
 
+pytestmark = pytest.mark.few(7)
+
 RUNNING = Path(__file__).parents[2] / "docs" / "running.md"
 
 

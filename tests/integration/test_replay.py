@@ -29,6 +29,8 @@ from totes.star.folder import TOTESYS
 from totes.star.models import LINEAGE_FILE, Models, load_models
 from totes.warehouse.schema import migrate
 
+pytestmark = pytest.mark.few(8)
+
 
 @pytest.fixture(scope="module")
 def shared_installation(

@@ -43,6 +43,8 @@ from totes.star.folder import TOTESYS
 from totes.warehouse import dependents, merge
 from totes.warehouse.schema import migrate
 
+pytestmark = pytest.mark.few(5)
+
 SALES = "fact_sales_order"
 
 

@@ -22,6 +22,8 @@ from totes.embedded.servers import (
 )
 from totes.errors import SourceError, TotesError, UsageError, WarehouseError
 
+pytestmark = pytest.mark.few(4)
+
 
 def test_a_server_runs_until_its_last_user_stops_it(scratch: Path) -> None:
     first, second = (EmbeddedServer(scratch / "shared") for _ in range(2))

@@ -29,6 +29,8 @@ from totes.demo.simulator import (
 from totes.demo.simulator.business import SALE, ReferenceIds, plan_day, silent_change
 from totes.errors import SourceError, UsageError
 
+pytestmark = pytest.mark.few(5)
+
 
 @pytest.fixture(scope="module", params=["driven", "bulk"])
 def business(request: pytest.FixtureRequest, fresh: Fresh) -> Iterator[Totesys]:

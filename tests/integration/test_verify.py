@@ -24,6 +24,8 @@ from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, TIME, VAR
 from totes.star.folder import TOTESYS
 from totes.star.models import LINEAGE_FILE, load_models
 
+pytestmark = pytest.mark.few(10)
+
 CHANGES: Mapping[str, str] = {
     INTEGER.name: "coalesce({0}, 0) + 1000000",
     DATE.name: "{0} + 1",

@@ -12,6 +12,8 @@ from totes.errors import WarehouseError
 from totes.operations.verify import ATTEMPTS, TableResult, VerifyResult, verify
 from totes.progress import NoProgress
 
+pytestmark = pytest.mark.few(2)
+
 
 def test_a_source_that_changes_is_compared_in_one_snapshot(installation: Installation) -> None:
     bulk(installation.owner, orders=200)

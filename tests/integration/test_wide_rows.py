@@ -35,6 +35,8 @@ from totes.star.relation import (
     unpack,
 )
 
+pytestmark = pytest.mark.few(3)
+
 ALL = {table: [row(table)] for table in ROWS}
 
 

@@ -16,6 +16,9 @@ STARTS: Mapping[str, float] = {"ingest": 0, "transform": 1.5, "load": 3}
 JITTER_MINUTES = (0, 0.4, 0.8)
 """Schedules have a precision of a minute."""
 
+DELAY_MINUTES = 3
+"""Until CloudWatch has Lambda's counts of a call: it gets them each minute; the log is faster."""
+
 HEALTHY: Mapping[str, Mapping[str, float]] = {
     "warehouse": {"FreeStorageSpace": 15e9, "CPUUtilization": 20},
     "totesys": {"OldestReplicationSlotLag": 1e6},
@@ -98,7 +101,9 @@ class Timeline:
         }
         for name, is_counted in counts.items():
             if is_counted or (self._zeros and call.is_made):
-                self.metrics.add(Series("AWS/Lambda", name, function), start, is_counted, end + 1)
+                self.metrics.add(
+                    Series("AWS/Lambda", name, function), start, is_counted, end + DELAY_MINUTES
+                )
         if not call.is_made:
             return
         memory = Series("totes", f"MemoryUsed-{self._environment}-{stage}", frozenset())

@@ -14,7 +14,6 @@ RESOURCE_POLICIES = {
     "aws_kms_key": ("arn", "policy"),
     "aws_s3_bucket_policy": ("bucket", "policy"),
     "aws_sns_topic_policy": ("arn", "policy"),
-    "aws_sqs_queue_policy": ("queue_url", "policy"),
 }
 """By type: the attribute that names the resource with a policy, and that of the policy."""
 
