@@ -13,6 +13,7 @@ from totes.aws import rates
 from totes.aws.rates import handler
 from totes.errors import LakeError, LakeUnavailable, UsageError
 from totes.lake import Store, open_store
+from totes.lake.manifest import table_folder
 from totes.rates import RateFeed
 
 TODAY = datetime.now(UTC).date()
@@ -56,6 +57,10 @@ def test_the_file_is_stored_under_its_newest_day_and_read_by_ingest(
     update = feed.find_update(None, TODAY)
     assert update is not None
     assert update.state.actual == newest
+
+
+def test_no_table_of_totesys_gets_the_folder_of_the_files() -> None:
+    assert table_folder("rates") == "%72ates"
 
 
 def test_each_day_has_one_file_and_the_first_remains(
