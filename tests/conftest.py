@@ -1,6 +1,5 @@
 """Fixtures: one PostgreSQL server for each worker, fresh databases for each test."""
 
-import re
 import shutil
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import depth
+import drawn_tests
 import hypothesis
 import psycopg
 import pytest
@@ -101,49 +101,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"{name}: {value}")
 
 
-LONGEST = ("aws/deployment/", "test_history.py", "test_soak.py::test_nothing_is_lost")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Draw the cases of tests marked `few`; spread the longest tests over the workers."""
-    _draw_cases(config, items)
-    _spread_longest(items)
-
-
-def _draw_cases(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of a test or module marked `few(n)`, run n cases that the run's seed draws; all when DEEP.
-
-    The cases of a module are drawn from those that were drawn of its tests, without the tests that
-    docs/guarantees.md names, which always run.
-    """
-    guarantees = (config.rootpath / "docs" / "guarantees.md").read_text()
-    named = set(re.findall(r"test_\w+\.py::(test_\w+)", guarantees))
-    left_out: set[pytest.Item] = set()
-    for of_module in (False, True):
-        drawn: dict[tuple[str, int], list[pytest.Item]] = {}
-        for item in items:
-            if item in left_out or (of_module and item.name.partition("[")[0] in named):
-                continue
-            for node, marker in item.iter_markers_with_node("few"):
-                if isinstance(node, pytest.Module) is of_module:
-                    name = node.nodeid.partition("[")[0]
-                    drawn.setdefault((name, marker.args[0]), []).append(item)
-        for (name, few), cases in drawn.items():
-            left_out |= {*cases} - {*depth.sample(min(few, len(cases)), cases, name)}
-    if left_out:
-        config.hook.pytest_deselected(items=list(left_out))
-        items[:] = [item for item in items if item not in left_out]
-
-
-def _spread_longest(items: list[pytest.Item]) -> None:
-    """Spread the longest tests over the list, so that each worker begins with some of them."""
-    longest = [[item for item in items if name in item.nodeid] for name in LONGEST]
-    others = [item for item in items if not any(name in item.nodeid for name in LONGEST)]
-    total = len(items)
-    items[:] = others
-    for number, group in enumerate(longest):  # one place earlier would be a worker's last
-        start = -(-number * total // len(longest))
-        items[start:start] = group
+    if left_out := drawn_tests.draw(config, items):
+        config.hook.pytest_deselected(items=left_out)
+    drawn_tests.spread_longest(items)
 
 
 @pytest.hookimpl(optionalhook=True)
