@@ -105,7 +105,7 @@ run "cognito" {
 
   assert {
     condition = (
-      aws_ecs_service.this.desired_count == 2 && !aws_ecs_service.this.network_configuration[0].assign_public_ip &&
+      aws_ecs_service.this.desired_count == 2 && aws_ecs_service.this.availability_zone_rebalancing == "ENABLED" && !aws_ecs_service.this.network_configuration[0].assign_public_ip &&
       aws_ecs_service.this.network_configuration[0].security_groups == toset(["sg-dashboard"]) &&
       aws_ecs_service.this.deployment_circuit_breaker[0].enable && aws_ecs_service.this.deployment_circuit_breaker[0].rollback
     )

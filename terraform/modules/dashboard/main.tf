@@ -77,6 +77,7 @@ resource "aws_ecs_service" "this" {
   desired_count                     = var.tasks
   health_check_grace_period_seconds = 60
   propagate_tags                    = "SERVICE"
+  availability_zone_rebalancing     = "ENABLED" # two zones again after one has failed
 
   # New tasks must be healthy before old ones end; if they never are, the old version stays, and the
   # deployment fails.
