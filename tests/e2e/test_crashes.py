@@ -219,7 +219,7 @@ def drawn_failpoints(place: str, nth: int) -> set[str]:
         name
         for stage, of_stage in stages
         for points in (list(of_stage),)
-        for name in sample(1 + len(points) // 6, points, f"killed {place} {nth} {stage}")
+        for name in sample(1 + len(points) // 8, points, f"killed {place} {nth} {stage}")
     }
 
 

@@ -10,6 +10,8 @@ from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 from conftest import Totesys
 from totes.errors import SourceError
 
+pytestmark = pytest.mark.few(6)
+
 
 def test_only_tables_are_ingested_and_other_relations_are_reported(
     scratch_source: ScratchSource, caplog: pytest.LogCaptureFixture

@@ -115,7 +115,7 @@ def check_all(source: LogSource) -> None:
     source.check_lake(*(tables & {"item", "thing", "other"}))
 
 
-@pytest.mark.few(8)
+@pytest.mark.few(5)
 @pytest.mark.parametrize("alteration", ALTERATIONS)
 def test_an_altered_table_equals_the_source(any_log_source: LogSource, alteration: str) -> None:
     source = begin(any_log_source)
@@ -129,7 +129,7 @@ def test_an_altered_table_equals_the_source(any_log_source: LogSource, alteratio
     check_all(source)
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(4)
 @pytest.mark.parametrize("quiet_seconds", [20.0, 0.0])
 @pytest.mark.parametrize("alteration", BACK_AND_FORTH)
 def test_an_alteration_that_was_reverted_leaves_no_difference(

@@ -24,6 +24,8 @@ from totes.lake.lsn import parse_lsn
 from totes.source.log import pgoutput
 from totes.source.log import reader as reader_module
 
+pytestmark = pytest.mark.few(5)
+
 
 def position(source: LogSource) -> int:
     """Return the newest batch's position in the log."""

@@ -22,6 +22,8 @@ from totes.embedded.servers import EmbeddedServer, prepare_source
 from totes.operations.verify import VerifyResult, verify
 from totes.stages.runner import NO_ALERTS, StepResult, run
 
+pytestmark = pytest.mark.few(1)
+
 QUANTITY = "SELECT item_quantity FROM fact_purchase_order WHERE purchase_order_id = 1 ORDER BY 1"
 
 

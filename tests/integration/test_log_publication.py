@@ -17,6 +17,8 @@ from totes.source.log.publication import (
     read_publication,
 )
 
+pytestmark = pytest.mark.few(8)
+
 PUBLISH = "CREATE PUBLICATION totes FOR TABLE scratch.item"
 
 

@@ -19,6 +19,8 @@ from totes.lake.manifest import manifest_path
 from totes.source.log import slot_creation
 from totes.stages.ingest import AcceptOptions, ingest
 
+pytestmark = pytest.mark.few(4)
+
 At = Callable[[str, Callable[[], None]], None]
 
 

@@ -14,6 +14,8 @@ from totes.errors import SourceError
 from totes.lake.manifest import Manifest, manifest_path
 from totes.stages.ingest import AcceptOptions
 
+pytestmark = pytest.mark.few(4)
+
 ACCEPT_NEW_SOURCE = AcceptOptions(new_source=True)
 
 

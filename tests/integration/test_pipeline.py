@@ -19,6 +19,8 @@ from totes.stages import runner
 from totes.stages.ingest import AcceptOptions
 from totes.stages.runner import STAGES, StepResult, run, run_once
 
+pytestmark = pytest.mark.few(6)
+
 NO_PAUSE = timedelta()
 BROKEN_DATE = "UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 7"
 

@@ -20,6 +20,8 @@ from totes.rates import (
     ecb,
 )
 
+pytestmark = pytest.mark.few(3)
+
 
 @pytest.fixture
 def rates_server() -> Iterator[RatesServer]:

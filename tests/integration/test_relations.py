@@ -15,6 +15,8 @@ from totes.operations.verify import verify
 from totes.source.catalogue import CaptureScope
 from totes.stages.runner import run_once
 
+pytestmark = pytest.mark.few(3)
+
 CHILD = "CREATE TABLE item_2025 (PRIMARY KEY (id)) INHERITS (item)"
 
 

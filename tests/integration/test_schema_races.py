@@ -16,6 +16,8 @@ from totes.errors import SourceError, SourceUnavailable
 from totes.source import session, snapshot
 from totes.source.catalogue import read_catalogue
 
+pytestmark = pytest.mark.few(4)
+
 FAIL_POINTS = ("source.catalogue-read", "source.locked", "source.snapshot-taken", "ingest.captured")
 
 CHANGES = {

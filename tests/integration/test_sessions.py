@@ -30,6 +30,8 @@ from totes.source import session as source_session
 from totes.star.folder import TOTESYS
 from totes.warehouse.connection import connect
 
+pytestmark = pytest.mark.few(1)
+
 HOSTILE = {
     "client_encoding": "LATIN1",
     "datestyle": "SQL, DMY",

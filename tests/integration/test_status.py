@@ -20,6 +20,8 @@ from totes.lake.manifest import (
 from totes.operations.status import CapturedRows, Status, find_schema_changes, read_status
 from totes.stages.runner import run_stage
 
+pytestmark = pytest.mark.few(5)
+
 START = datetime(2026, 11, 22, tzinfo=UTC)
 ID = Column(name="id", type="integer", kind="integer", nullable=False)
 

@@ -296,7 +296,7 @@ def test_types_that_are_not_in_the_matrix_have_no_values(
         connection.execute(sql.SQL("SELECT {}").format(cast(type_, "")))
 
 
-@pytest.mark.few(50)
+@pytest.mark.few(30)
 @pytest.mark.parametrize("type_", MATRIX)
 def test_values_of_every_type_are_captured_unchanged(every_value: TypedSource, type_: str) -> None:
     """Also arrays of them, and in a table without a key."""
