@@ -103,7 +103,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Draw the cases of tests marked `few`; spread the longest tests over the workers."""
-    if left_out := drawn_tests.draw(config, items):
+    if left_out := drawn_tests.draw(items):
         config.hook.pytest_deselected(items=left_out)
     drawn_tests.spread_longest(items)
 

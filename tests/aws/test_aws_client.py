@@ -196,6 +196,6 @@ def test_a_missing_region_is_a_clear_error(
     assert str(raised.value) == f"The secret totes (TOTES_SMTP_SECRET) can't be read: {advice}"
     assert not publish("a-topic-without-arn", "subject", "text", "alert")
     assert caplog.messages == [f"The alert topic failed: {advice}"]
-    monkeypatch.setattr(smoke, "deployed_functions", lambda: {"ingest": "totes-dev-ingest"})
+    monkeypatch.setattr(smoke, "output", lambda _: {"ingest": "totes-dev-ingest"})
     assert smoke.main() == 1
     assert capsys.readouterr().out == f"The functions can't be called: {advice}\n"

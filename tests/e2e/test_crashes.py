@@ -42,6 +42,7 @@ STORING = {"put", "create", "link"}
 COMMITTING = {"transaction", "commit"}
 
 NOT_DURABLE = {
+    "aws/rates.py": {"open_store(settings.ingestion).create"},  # the only step, repeated daily
     "source/scan.py": {"self._readers.put"},  # a queue
     "source/changes.py": {"connection.transaction"},  # the source is only read
     "source/snapshot.py": {"other.transaction", "connection.transaction"},

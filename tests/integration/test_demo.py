@@ -38,7 +38,7 @@ from totes.demo.simulator import Event, Kind, bulk, wall_clock
 from totes.demo.view import DemoState, render
 from totes.stages.runner import STAGES, StepResult
 
-pytestmark = [pytest.mark.usefixtures("no_pauses"), pytest.mark.few(4)]
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 @pytest.fixture

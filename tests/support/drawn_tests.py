@@ -1,21 +1,23 @@
 """Which of the collected tests run, and in which order."""
 
 import re
+from pathlib import Path
 
 import depth
 import pytest
 
+GUARANTEES = Path(__file__).parents[2] / "docs" / "guarantees.md"
+
 LONGEST = ("aws/deployment/", "test_history.py", "test_soak.py::test_nothing_is_lost")
 
 
-def draw(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
+def draw(items: list[pytest.Item]) -> list[pytest.Item]:
     """Of a test or module marked `few(n)`, keep n cases that the run's seed draws; all when DEEP.
 
     The cases of a module are drawn from those that were drawn of its tests, without the tests that
     docs/guarantees.md names, which always run. Removes the others from `items`, and returns them.
     """
-    guarantees = (config.rootpath / "docs" / "guarantees.md").read_text()
-    named = set(re.findall(r"test_\w+\.py::(test_\w+)", guarantees))
+    named = set(re.findall(r"test_\w+\.py::(test_\w+)", GUARANTEES.read_text()))
     left_out: set[pytest.Item] = set()
     for of_module in (False, True):
         drawn: dict[tuple[str, int], list[pytest.Item]] = {}

@@ -146,20 +146,21 @@ def _create_roles(session: Session) -> Iterator[str]:
 def _create_database(session: Session) -> Iterator[str]:
     """Create the database, and let no one but its owner and its readers connect."""
     # RDS' master is no superuser: it must be a member of the role that will own the database.
-    session.execute(f"GRANT {LOADER} TO CURRENT_USER")
+    loader, reader, database = map(sql.Identifier, (LOADER, READER, DATABASE))
+    session.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(loader))
     owner = session.execute(
         "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", [DATABASE]
     ).fetchone()
     if owner is None:
-        session.execute(f"CREATE DATABASE {DATABASE} OWNER {LOADER}")
+        session.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, loader))
         yield f"database {DATABASE}"
     elif owner != (LOADER,):
         raise WarehouseError(
             f"The server already has a database {DATABASE}, which belongs to {owner[0]}: use "
             f"another server, or run ALTER DATABASE {DATABASE} OWNER TO {LOADER}."
         )
-    session.execute(f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC")
-    session.execute(f"GRANT CONNECT ON DATABASE {DATABASE} TO {READER}")
+    session.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    session.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, reader))
 
 
 def _set_password(session: Session, role: str, password: str) -> None:
