@@ -127,9 +127,9 @@ JSON_KEYS = {
     "check": {"ok", "findings"},
     "settings": {"name", "value", "default", "origin", "meaning"},
     "status": {
-        *("now", "data_to", "checked_at", "loaded_at", "lag_seconds", "ahead_seconds"),
-        *("verified", "stages", "captured", "unreadable", "quarantine", "schema_changes"),
-        *("capture", "gap"),
+        *("now", "data_to", "checked_at", "first_loaded_at", "loaded_at", "lag_seconds"),
+        *("ahead_seconds", "verified", "stages", "captured", "unreadable", "quarantine"),
+        *("rates_day", "schema_changes", "capture", "gap"),
     },
     "verify": {"equal", "batch", "tables"},
     "quarantine list": {"rows", "table", "column", "reason"},

@@ -201,6 +201,7 @@ def _as_of(criteria: Filter, choices: Choices) -> None:
     since = f" History begins at {text.moment(begins)}." if begins else ""
     st.datetime_input(
         f"Time machine: as of ({text.time_zone()})",
+        value=None,  # the default, this moment in the server's zone, may be after max_value
         key=key,
         format="YYYY-MM-DD",
         step=60,
