@@ -208,7 +208,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> "Planned":
     """What Terraform would create in an account, with every option."""
     from terraform_cli import (  # noqa: PLC0415
         MissingToolError,
-        plugin_folder,
+        find_provider,
         provider_version,
         terraform_program,
     )
@@ -216,7 +216,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> "Planned":
 
     try:
         terraform_program()
-        plugin_folder(provider_version())
+        find_provider(provider_version())
     except MissingToolError as missing:
         pytest.skip(str(missing))
     return plan_everything(tmp_path_factory.mktemp("planned"))

@@ -18,7 +18,7 @@ from faults import killed_at
 from installation import Installation
 from lake_reader import batches, lines
 from sqlglot import exp
-from terraform_cli import MissingToolError, Terraform, plugin_folder, provider_version
+from terraform_cli import MissingToolError, Terraform, find_provider, provider_version
 from totesys_columns import COLUMNS
 
 from totes.lake.folder import FolderStore
@@ -104,7 +104,7 @@ def planned(folder: Path) -> str:
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     """The catalogue from Terraform's plan, which needs no account."""
     try:
-        plugin_folder(provider_version())
+        find_provider(provider_version())
     except MissingToolError as missing:
         pytest.skip(str(missing))
     own = tmp_path_factory.getbasetemp()

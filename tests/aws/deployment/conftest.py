@@ -12,7 +12,7 @@ import pytest
 from aws_platform import Platform, deployed_platform
 from lambda_functions import Call
 from narration import narrate
-from terraform_cli import MissingToolError, plugin_folder, provider_version, terraform_program
+from terraform_cli import MissingToolError, find_provider, provider_version, terraform_program
 
 import bundle
 
@@ -29,7 +29,7 @@ def platform(scratch: Path) -> Iterator[Platform]:
         pytest.skip(f"Lambda's Python is {bundle.PYTHON}, this is another version")
     try:
         terraform_program()
-        plugin_folder(provider_version())
+        find_provider(provider_version())
     except MissingToolError as missing:
         pytest.skip(str(missing))
     with deployed_platform(scratch / "aws", narrate) as platform:
