@@ -19,8 +19,6 @@ from totes.operations.check import check
 from totes.operations.finding import Finding
 from totes.source.snapshot import REQUIRED_FUNCTIONS
 
-pytestmark = pytest.mark.few(12)
-
 
 def run_check(installation: Installation, **settings: object) -> list[Finding]:
     values = {

@@ -18,8 +18,6 @@ from totes.operations.finding import Finding
 from totes.source import session
 from totes.source.catalogue import read_catalogue
 
-pytestmark = pytest.mark.few(6)
-
 MAKE = "SELECT pg_create_logical_replication_slot('totes', 'pgoutput')"
 PUBLISH = "CREATE PUBLICATION totes FOR TABLE scratch.item"
 

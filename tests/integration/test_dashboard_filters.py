@@ -10,8 +10,6 @@ from sample_business import (
     SampleBusiness,
 )
 
-pytestmark = pytest.mark.few(4)
-
 
 def test_a_filter_is_put_into_the_url_and_all_links(business: SampleBusiness) -> None:
     looked = open_page(business.backends, "sales", period="all")

@@ -4,14 +4,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from dashboard_page import labelled, open_page, tables_of, words
 from sample_business import MARKDOWN, SCRIPT, SampleBusiness
 
 from totes.dashboard.explore import link, worked
 from totes.dashboard.explore.saved import SavedView, SavedViews
-
-pytestmark = pytest.mark.few(3)
 
 
 def test_a_built_view_shows_its_chart_table_and_sql(business: SampleBusiness) -> None:
