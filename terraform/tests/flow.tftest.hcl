@@ -162,8 +162,8 @@ run "alarms" {
 
   assert {
     condition = aws_cloudwatch_composite_alarm.mail["load"].alarm_rule == join(" OR ", [
-      "ALARM(\"l-unavailable\")",
       "ALARM(\"l-errors\")",
+      "ALARM(\"l-unavailable\")",
       "(ALARM(\"totes-test-flow-idle\") AND NOT (ALARM(\"i-throttles\") OR ALARM(\"l-throttles\") OR ALARM(\"t-throttles\")))",
     ])
     error_message = "Load's mail must have every reason for which load does not load, but for one mail about throttling."
