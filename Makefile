@@ -186,7 +186,7 @@ task: setup ## run a command of totes on Fargate, and show its log: COMMAND="ver
 .PHONY: requirements
 requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1: newest versions)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --extra embedded --group dev --constraint requirements.txt \
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --extra embedded --extra iceberg --extra spark --group dev --constraint requirements.txt \
 		--output-file requirements-dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --constraint requirements-dev.txt \
 		--output-file requirements-dashboard.txt
@@ -198,7 +198,7 @@ requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=
 requirements-check: setup ## check that requirements*.txt match pyproject.toml
 	@again=$$(mktemp -d) && trap 'rm -rf "$$again"' EXIT && cp requirements*.txt "$$again" && \
 	$(COMPILE) --output-file "$$again/requirements.txt" && \
-	$(COMPILE) --extra dashboard --extra embedded --group dev --constraint requirements.txt \
+	$(COMPILE) --extra dashboard --extra embedded --extra iceberg --extra spark --group dev --constraint requirements.txt \
 		--output-file "$$again/requirements-dev.txt" && \
 	$(COMPILE) --extra dashboard --constraint requirements-dev.txt \
 		--output-file "$$again/requirements-dashboard.txt" && \
