@@ -235,6 +235,28 @@ Megabytes = Annotated[int, BeforeValidator(_parse_megabytes)]
 """A size such as `256MB` or `2GB`."""
 
 
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _parse_bytes(value: object) -> object:
+    if isinstance(value, int):
+        return value
+    match = re.fullmatch(r"(\d{1,6})\s?([KMGT]?B)", str(value).strip(), re.ASCII | re.IGNORECASE)
+    if match is None:
+        raise ValueError("must be a size such as 500MB or 1GB")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+Bytes = Annotated[int, BeforeValidator(_parse_bytes)]
+"""A number of bytes, such as `500MB` or `1GB`."""
+
+
+def format_bytes(value: int) -> str:
+    """Return a number of bytes as the setting is written."""
+    unit = next(unit for unit, size in reversed(_UNITS.items()) if value % size == 0)
+    return f"{value // _UNITS[unit]}{unit}" if value else "0B"
+
+
 Percentage = Annotated[
     int, Field(ge=1, le=100), BeforeValidator(lambda value: str(value).removesuffix("%"))
 ]
@@ -376,6 +398,13 @@ def _check_slot(name: str) -> str:
     return name
 
 
+def _check_program(url: str | None) -> str | None:
+    parts = urlsplit(url or "")
+    if url and not (parts.scheme == "s3" and parts.netloc and parts.path.strip("/")):
+        raise ValueError("must be s3://bucket/prefix")
+    return url and url.rstrip("/")
+
+
 class Settings(BaseSettings):
     """All settings, their meaning and default."""
 
@@ -479,6 +508,22 @@ class Settings(BaseSettings):
         default=DEFAULT_MEMORY_MB,
         description="memory that a process uses before it spills to disk; a batch with very "
         "large values can need more",
+    )
+    spark_min_bytes: Bytes = Field(
+        default=10**9,
+        description="size of a batch's files in the ingestion store from which on Spark transforms "
+        "it, where Spark is used",
+    )
+    spark_application: str | None = Field(
+        default=None,
+        description="id of the application of EMR Serverless to which the Lambda function leaves "
+        "such batches [none]",
+    )
+    spark_role: str | None = Field(default=None, description="ARN of the role of its jobs [none]")
+    spark_program: Annotated[str | None, AfterValidator(_check_program)] = Field(
+        default=None,
+        description="s3://bucket/prefix with the program of its jobs: job.py and "
+        "packages.tar.gz [none]",
     )
     dashboard_memory: Megabytes = Field(
         default=DEFAULT_DASHBOARD_MEMORY_MB,
@@ -764,7 +809,7 @@ def describe_setting(name: str) -> tuple[str, str]:
     return meaning, default or _display(name, field.default)
 
 
-def _display(name: str, value: object) -> str:
+def _display(name: str, value: object) -> str:  # noqa: PLR0911  one for each kind
     match value:
         case tuple():
             return ",".join(value)
@@ -772,8 +817,12 @@ def _display(name: str, value: object) -> str:
             return "on" if value else "off"
         case timedelta():
             return f"{value.total_seconds():g}s"
-        case int() if name.endswith(("memory", "share", "alarm")):
-            return f"{value}{'%' if name.endswith('share') else 'MB'}"
+        case int() if name.endswith("bytes"):
+            return format_bytes(value)
+        case int() if name.endswith("share"):
+            return f"{value}%"
+        case int() if name.endswith(("memory", "alarm")):
+            return f"{value}MB"
         case str() if name == "alert_command":  # its arguments can be secret
             program, *rest = value.split(maxsplit=1)
             return f"{program} …" if rest else program

@@ -8,7 +8,7 @@ batch. If another process has created the manifest first, its batch is used.
 # ruff: noqa: PLC0415  most runs find no batch to transform: imports would only cost time
 
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import count, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,15 +41,28 @@ if TYPE_CHECKING:
 
 
 def transform(
-    ingestion: Store, processed: Store, star: Star = TOTESYS, *, progress: Progress = NO_PROGRESS
+    ingestion: Store,
+    processed: Store,
+    star: Star = TOTESYS,
+    *,
+    stop_before: Callable[[int], bool] | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Iterator[ProcessedManifest]:
     """Transform all pending batches in the current generation; yield each published manifest.
 
-    Raises LakeError if a file is missing or damaged, and ModelError if a model can't run on a
-    batch. The batch is then not published, and the next call retries it.
+    It ends before the first pending batch for which `stop_before` is true. Raises LakeError if a
+    file is missing or damaged, and ModelError if a model can't run on a batch. The batch is then
+    not published, and the next call retries it.
     """
     generation = find_current_generation(processed)
-    yield from write_generation(ingestion, processed, generation, star.models, progress=progress)
+    yield from write_generation(
+        ingestion,
+        processed,
+        generation,
+        star.models,
+        stop_before=stop_before,
+        progress=progress,
+    )
 
 
 def write_generation(  # noqa: PLR0913  a replay selects generation, models and batches
@@ -59,6 +72,7 @@ def write_generation(  # noqa: PLR0913  a replay selects generation, models and 
     models: Models,
     *,
     last_batch: int | None = None,
+    stop_before: Callable[[int], bool] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[ProcessedManifest]:
     """Transform the batches that `generation` lacks, at most up to `last_batch`; as `transform`."""
@@ -68,7 +82,8 @@ def write_generation(  # noqa: PLR0913  a replay selects generation, models and 
 
     def is_pending(batch: int) -> bool:
         is_requested = last_batch is None or batch <= last_batch
-        return is_requested and ingestion.exists(manifest_path(batch))
+        is_there = is_requested and ingestion.exists(manifest_path(batch))
+        return is_there and not (stop_before and stop_before(batch))
 
     newest = find_newest_number(processed, path)
     previous = read_processed_manifest(processed, generation, newest) if newest else None
