@@ -121,7 +121,7 @@ def test_a_job_that_runs_is_not_joined_by_one_for_a_later_large_batch(
     assert cloud.call("transform")["spark"] == {"batch": 2, "job": job.id}
     spark.end("SUCCESS")
     cloud.call("transform")
-    assert [one.name.split("-")[2] for one in spark.jobs] == ["1", "2"]
+    assert [str(one.name).split("-")[2] for one in spark.jobs] == ["1", "2"]
 
 
 def test_calls_that_see_the_same_jobs_use_the_same_token(cloud: Handlers, spark: Spark) -> None:

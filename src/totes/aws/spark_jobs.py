@@ -43,7 +43,8 @@ DRIVER = {
 DUCKDB_MEMORY = "5GB"
 """What the driver's DuckDB may use of its `memoryOverhead`; the rest is for Python and Java."""
 
-_ENDED = frozenset({"SUCCESS", "FAILED", "CANCELLED"})
+ENDED = frozenset({"SUCCESS", "FAILED", "CANCELLED"})
+"""The states of a job that neither runs nor waits for its start."""
 
 _CONFIG = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard"})
 
@@ -59,7 +60,7 @@ class JobRun(NamedTuple):
     @property
     def has_ended(self) -> bool:
         """Whether it neither runs nor waits for its start."""
-        return self.state in _ENDED
+        return self.state in ENDED
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,10 @@ class SparkApplication:
         return f"/aws/emr-serverless/{self.role.rpartition('/')[2]}"
 
     def start(self, name: str, token: str, command: list[str]) -> str:
-        """Start a job and return its id; a second call with the same token returns the first's."""
+        """Start a job and return its id; a second call with the same token returns the first's.
+
+        Its log is in the streams of `log_group` that begin with the token.
+        """
         parameters = {
             "applicationId": self.identifier,
             "clientToken": token,
@@ -125,6 +129,7 @@ class SparkApplication:
                     "cloudWatchLoggingConfiguration": {
                         "enabled": True,
                         "logGroupName": self.log_group,
+                        "logStreamNamePrefix": token,
                         "logTypes": {"SPARK_DRIVER": ["STDOUT", "STDERR"]},
                     },
                     # AWS's own copy of the logs, for its console.
@@ -168,6 +173,7 @@ class SparkApplication:
         }
         return {
             "spark.archives": f"{self.program}/packages.tar.gz#{PACKAGES}",
+            "spark.log.level": "WARN",
             "spark.sql.catalogImplementation": "in-memory",  # else EMR asks Glue for tables
             "spark.emr-serverless.driver.disk": "200g",
             "spark.emr-serverless.executor.disk": "200g",

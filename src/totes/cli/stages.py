@@ -144,6 +144,12 @@ def replay(
     to: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Last batch to replay. [all]")
     ] = None,
+    build_only: Annotated[
+        bool,
+        typer.Option(
+            "--build-only", help="Write the processed data only; the next replay does the rest."
+        ),
+    ] = False,
     as_json: JsonLines = False,
 ) -> None:
     """Rebuild processed data and warehouse from the ingestion store.
@@ -154,10 +160,19 @@ def replay(
     from totes.cli.terminal import show_progress
     from totes.config.resources import Resources
     from totes.config.settings import load_settings, parse_dsn
+    from totes.errors import UsageError
+    from totes.stages.replay import build_generation
     from totes.stages.replay import replay as run_replay
 
+    if into and build_only:
+        raise UsageError("Use either --into or --build-only, not both.")
     target = parse_dsn(into, "--into") if into else None
     with Resources(load_settings()) as resources, show_progress() as progress:
+        if build_only:
+            stores = resources.ingestion, resources.processed
+            steps = build_generation(*stores, resources.star, last_batch=to, progress=progress)
+            _show_all(steps, resources.alert_targets, as_json=as_json)
+            return
         steps = run_replay(resources.pipeline, into=target, last_batch=to, progress=progress)
         _show_all(steps, resources.alert_targets, as_json=as_json)
 
