@@ -45,6 +45,17 @@ locals {
     load      = var.load_every_minutes
   }
 
+  # Files of Spark's executors: the folder of an attempt begins with `spark-` (src/totes/spark).
+  attempts = "generation=*/*/spark-*/*"
+
+  # What the function transform needs to leave large batches to Spark.
+  spark = { for made in module.spark : "spark" => {
+    TOTES_SPARK_APPLICATION = made.application.id
+    TOTES_SPARK_ROLE        = made.role
+    TOTES_SPARK_PROGRAM     = made.program
+    TOTES_SPARK_MIN_BYTES   = var.spark.min_size
+  } }
+
   # Of the dashboard's sign-in; Cognito itself gives the load balancer the one of its client.
   has_oidc_client = try(var.dashboard.sign_in.oidc, null) != null
 
@@ -64,7 +75,7 @@ locals {
       creatable_objects  = ["${local.ingestion}/*"]
     }
     transform = {
-      environment        = local.urls
+      environment        = merge(local.urls, values(local.spark)...)
       secret             = null
       unavailable_metric = null
       listable_buckets   = [local.ingestion, local.processed]
@@ -105,6 +116,8 @@ module "network" {
   source_vpc        = var.source_vpc
   tasks             = var.task_enabled
   dashboard         = var.dashboard != null
+  spark             = var.spark_enabled
+  glue              = var.iceberg_enabled
   warehouse_clients = var.warehouse_clients
   log_days          = var.log_days
   key               = module.encryption.keys.signals
@@ -121,6 +134,8 @@ module "lake" {
     { for made in module.rates : "rates" => made.role },
     { for made in module.task : "task" => made.roles.task },
   )
+  executor_roles         = [for made in module.spark : made.role]
+  attempts               = local.attempts
   infrequent_after_days  = var.infrequent_after_days
   archive_after_days     = var.archive_after_days
   object_lock            = var.object_lock
@@ -250,9 +265,32 @@ module "stage" {
   log_days             = var.log_days
   tracing              = var.tracing
   bundle               = local.bundle
+  spark = each.key != "transform" ? null : one([for made in module.spark : {
+    application = made.application.arn
+    role        = made.role
+  }])
   network = {
     subnets        = module.network.subnets
     security_group = module.network.stage_security_groups[each.key]
+  }
+}
+
+module "spark" {
+  source = "./modules/spark"
+  count  = var.spark_enabled ? 1 : 0
+
+  boundary         = local.boundary
+  name             = local.name
+  package          = var.spark_package
+  artefacts_bucket = module.lake.buckets.artefacts
+  stores           = { ingestion = local.ingestion, processed = local.processed }
+  attempts         = local.attempts
+  max_vcpu         = var.spark.max_vcpu
+  keys             = module.encryption.keys
+  log_days         = var.log_days
+  network = {
+    subnets        = module.network.subnets
+    security_group = module.network.spark_security_group
   }
 }
 
@@ -355,6 +393,8 @@ module "watch" {
   key              = module.encryption.keys.signals
   flow_enabled     = var.flow_enabled
   rates_enabled    = var.rates_enabled
+  spark_log        = one([for made in module.spark : made.log_group])
+  spark_slow_hours = var.spark.slow_hours
   verify_cron      = var.task_enabled ? var.verify_cron : null
   functions        = { for stage, made in module.stage : stage => made.function.name }
   stage_alarms     = { for stage, made in module.stage : stage => made.alarms }

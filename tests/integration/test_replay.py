@@ -272,7 +272,7 @@ def test_a_machine_that_reaches_no_database_can_build_the_data(four_batches: Ins
     alone = four_batches.with_settings(source_dsn="", warehouse_dsn="", home="nowhere")
     built = alone.totes("replay", "--build-only")
     assert built.exit_code == 0, built.output
-    assert [line.split()[:3] for line in built.output.splitlines()] == [
+    assert [line.split()[:3] for line in built.stdout.splitlines()] == [
         ["transform", "batch", str(batch)] for batch in (1, 2, 3, 4)
     ]
     assert generation(four_batches) == 1

@@ -53,6 +53,16 @@ variable "rates_enabled" {
   type        = bool
 }
 
+variable "spark_log" {
+  description = "Name of the log group of Spark's jobs; null without Spark."
+  type        = string
+}
+
+variable "spark_slow_hours" {
+  description = "Hours after which a job of Spark is reported."
+  type        = number
+}
+
 variable "verify_cron" {
   description = "When the warehouse is compared with totesys; null for never."
   type        = string
