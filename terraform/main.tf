@@ -222,6 +222,7 @@ module "catalogue" {
   processed_bucket = module.lake.buckets.processed
   results_bucket   = "${local.name}-athena-results-${data.aws_caller_identity.current.account_id}-${var.region}"
   kms_key_arn      = module.encryption.keys.data
+  iceberg          = one([for made in module.iceberg : { database = made.database, bucket = made.bucket }])
 }
 
 resource "aws_s3_object" "bundle" {
@@ -314,7 +315,7 @@ module "task" {
   boundary          = local.boundary
   name              = local.name
   image_tag         = var.image_tag
-  environment       = merge([for stage in values(local.stages) : stage.environment]...)
+  environment       = merge(concat([for stage in values(local.stages) : stage.environment], module.iceberg[*].environment)...)
   secrets           = compact([for stage in values(local.stages) : stage.secret])
   listable_buckets  = distinct(flatten([for stage in values(local.stages) : stage.listable_buckets]))
   readable_objects  = distinct(flatten([for stage in values(local.stages) : stage.readable_objects]))
@@ -326,6 +327,7 @@ module "task" {
   scratch_gb        = var.task.scratch_gb
   log_days          = var.log_days
   verify_cron       = var.verify_cron
+  publish_cron      = var.iceberg_enabled ? var.publish_cron : null
   enabled           = var.flow_enabled
 
   schedule_group = module.flow.schedule_group
@@ -339,6 +341,18 @@ module "task" {
     warehouse_secret = module.secrets.arns.warehouse
     reader_secret    = module.secrets.arns.reader
   }])
+}
+
+module "iceberg" {
+  source = "./modules/iceberg"
+  count  = var.iceberg_enabled ? 1 : 0
+
+  name           = local.name
+  environment    = var.environment
+  key            = module.encryption.keys.data
+  access_logs    = module.lake.buckets.logs
+  publisher_role = module.task[0].role_name
+  cluster        = module.task[0].cluster
 }
 
 module "dashboard" {
@@ -400,5 +414,6 @@ module "watch" {
   stage_alarms     = { for stage, made in module.stage : stage => made.alarms }
   warehouse_alarms = merge(module.warehouse[*].alarms...)
   source_alarms    = merge(module.source[*].alarms...)
+  iceberg_alarms   = merge(module.iceberg[*].alarms...)
   dashboard_alarms = merge([for made in module.dashboard : made.alarms]...)
 }

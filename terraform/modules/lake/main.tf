@@ -87,7 +87,7 @@ locals {
   deleting = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
 
   # Spark's committers rename and remove the files of their attempts, before a manifest names any.
-  attempts = "arn:${data.aws_partition.current.partition}:s3:::${var.name}-processed-${local.suffix}/${var.attempts}"
+  attempts = "arn:${data.aws_partition.current.partition}:s3:::${var.name}-processed-${local.suffix}/${coalesce(var.attempts, "none")}"
 
   # Who may remove and replace objects of a store: executors only attempts.
   removers = {

@@ -20,8 +20,9 @@ variable "executor_roles" {
 }
 
 variable "attempts" {
-  description = "Keys of the files that executors write, with `*`."
+  description = "Keys of the files that executors write, with `*`; null without executors."
   type        = string
+  default     = null
 }
 
 variable "conditions" {

@@ -83,6 +83,11 @@ locals {
       text       = "A replication slot of totesys retains more than log_alarm_mb of log, which may fill its disk. First see whether ingest keeps up: ${local.log.ingest}. If the platform is out of use: make task COMMAND='log drop'."
       needs_flow = false
     } },
+    { for alarm, name in var.iceberg_alarms : alarm => {
+      rule       = "ALARM(\"${name}\")"
+      text       = "A task that publishes the Iceberg tables failed; the warehouse is not affected. First read why: aws logs tail /aws/ecs/${var.name}-task --since 3h. The schedule repeats it and publishes all that is missing; make task COMMAND=publish does so at once."
+      needs_flow = true
+    } },
     length(local.dashboard_rules) > 0 ? { dashboard = {
       rule       = join(" OR ", local.dashboard_rules)
       text       = "The dashboard does not run, answers with errors, or lets nobody sign in. First read why: aws logs tail /aws/ecs/${var.name}-task --since 1h."

@@ -48,6 +48,11 @@ variable "dashboard_alarms" {
   type        = map(string)
 }
 
+variable "iceberg_alarms" {
+  description = "Name of the alarm on tasks that fail to publish Iceberg tables, by the name of its mail; empty without these."
+  type        = map(string)
+}
+
 variable "rates_enabled" {
   description = "Whether exchange rates are fetched."
   type        = bool
