@@ -199,6 +199,8 @@ requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=
 		--output-file requirements-dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --constraint requirements-dev.txt \
 		--output-file requirements-dashboard.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --extra iceberg --constraint requirements-dev.txt \
+		--output-file requirements-image.txt
 	$(COMPILE_GROUP) checkov $(if $(UPGRADE),--upgrade) --output-file requirements-checkov.txt
 	$(COMPILE_GROUP) site $(if $(UPGRADE),--upgrade) --output-file requirements-site.txt
 	$(COMPILE_GROUP) peers $(if $(UPGRADE),--upgrade) --output-file requirements-peers.txt
@@ -211,6 +213,8 @@ requirements-check: setup ## check that requirements*.txt match pyproject.toml
 		--output-file "$$again/requirements-dev.txt" && \
 	$(COMPILE) --extra dashboard --constraint requirements-dev.txt \
 		--output-file "$$again/requirements-dashboard.txt" && \
+	$(COMPILE) --extra dashboard --extra iceberg --constraint requirements-dev.txt \
+		--output-file "$$again/requirements-image.txt" && \
 	$(COMPILE_GROUP) checkov --output-file "$$again/requirements-checkov.txt" && \
 	$(COMPILE_GROUP) site --output-file "$$again/requirements-site.txt" && \
 	$(COMPILE_GROUP) peers --output-file "$$again/requirements-peers.txt" && \
