@@ -18,6 +18,11 @@ _MAX_TOKEN_BYTES = 1 << 15
 _MAX_ESCAPE_BYTES = 6
 """The size in JSON of one byte of text, if it is escaped."""
 
+_ESCAPES = re.compile(rb"(?:\\(?:u[0-9a-fA-F]{4}|.))+")
+
+LONG_TEXT_SUFFIX = "… (SHA-256 of the text: {})"
+"""Follows the beginning of a text that is too long."""
+
 
 class NotAnObject(ValueError):
     """A line is not a flat JSON object."""
@@ -50,23 +55,27 @@ def _parse_value(rest: "_Remaining", *, is_read: bool) -> bytes:
     content, size_bytes, sha256 = bytearray(), 0, hashlib.sha256()
     for piece in rest.text():
         if is_read:
-            size_bytes += len(piece)
-            sha256.update(piece)
+            text = _ESCAPES.sub(_unescape, piece)
+            size_bytes += len(text)
+            sha256.update(text)
             if len(content) <= _MAX_ESCAPE_BYTES * MAX_TEXT_BYTES:
                 content += piece
     if not is_read:
         return b"null"
-    if size_bytes > MAX_TEXT_BYTES:
-        text = json.loads(b'"%b"' % content.decode(errors="ignore").encode()).encode(
-            errors="ignore"
-        )
-        if len(text) > MAX_TEXT_BYTES:
-            beginning = text[:MAX_TEXT_BYTES].decode(errors="ignore")
-            return json.dumps(
-                f"{beginning}… (SHA-256 of the text: {sha256.hexdigest()})",
-                ensure_ascii=False,
-            ).encode()
-    return b'"%b"' % bytes(content)
+    if size_bytes <= MAX_TEXT_BYTES:
+        return b'"%b"' % bytes(content)
+    text = json.loads(b'"%b"' % content.decode(errors="ignore").encode()).encode(errors="ignore")
+    beginning = text[:MAX_TEXT_BYTES].decode(errors="ignore")
+    suffix = LONG_TEXT_SUFFIX.format(sha256.hexdigest())
+    return json.dumps(f"{beginning}{suffix}", ensure_ascii=False).encode()
+
+
+def _unescape(escapes: re.Match[bytes]) -> bytes:
+    """Return the text of escapes in JSON."""
+    try:
+        return str(json.loads(b'"%b"' % escapes[0])).encode(errors="surrogatepass")
+    except ValueError:
+        raise NotAnObject from None
 
 
 class _Remaining:

@@ -1,0 +1,428 @@
+"""The JSON Lines of a source table in many batches, as DataFrames.
+
+What the functions return has the source table's columns as text, exactly as PostgreSQL printed the
+value, and BATCH. Which lines count is as in `totes.star.relation` and `totes.star.line_order`, which
+do the same for one batch in DuckDB: tests compare them.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from urllib.parse import unquote
+
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as f
+from pyspark.sql import types as t
+
+from totes.errors import LakeError
+from totes.lake.line import AT, DELETE, OPERATION, SEQUENCE, UPSERT
+from totes.lake.log import check_digest
+from totes.lake.manifest import MAX_LINE_BYTES, UNREADABLE_FIELD, File
+from totes.star.contract import MAX_TEXT_BYTES
+from totes.star.dialect import BATCH
+from totes.star.lineage import CHANGED
+from totes.star.long_lines import LONG_TEXT_SUFFIX
+from totes.star.relation import ContentMismatch, check_counts, convert_mismatch
+
+MAX_PACKED_BYTES = 1 << 30
+"""Executors hold a whole packed file in memory to compute its SHA-256; Spark's limit is 2 GB."""
+
+_PATH = "_path"
+_BUCKET = "_bucket"
+_MARK = "\0"
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where Spark finds a store: `url` is a folder, or a URL whose scheme Spark knows."""
+
+    url: str
+
+    @property
+    def root(self) -> str:
+        """The store's URL for Spark."""
+        return self.url if "://" in self.url else f"file:{self.url}"
+
+    def path(self, key: str) -> str:
+        """Return the URL of an object or prefix, for Spark's writers."""
+        return f"{self.root}/{key}"
+
+    def pattern(self, key: str) -> str:
+        """Return the same for Spark's readers, which expand wildcards."""
+        return re.sub(r"([\[\]{}*?\\])", r"\\\1", self.path(key))
+
+    def key(self, file_path: str) -> str:
+        """Return the key of an object; `file_path` is what Spark calls `_metadata.file_path`."""
+        path = _without_scheme(unquote(file_path))
+        return path.removeprefix(f"{_without_scheme(self.root)}/")
+
+
+def _without_scheme(url: str) -> str:
+    """Return the path of a URL: file systems return their URLs with another scheme or slashes."""
+    return re.sub(r"\A[a-z0-9]+:(//[^/]*)?", "", url)
+
+
+@dataclass(frozen=True)
+class TableBatch:
+    """The lines of one source table in one batch; `after` as in PlannedBatch."""
+
+    batch: int
+    captured_at: datetime
+    after: datetime | None
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    of_log: bool
+    files: tuple[File, ...]
+
+
+@dataclass(frozen=True)
+class LineCounts:
+    """How many rows of each kind the lines of a table in a batch have.
+
+    versions, deletions: all, and `newest`, `deleted` those that are the state after the batch.
+    removed: rows that were written and then deleted in the batch.
+    """
+
+    versions: int
+    deletions: int
+    newest: int
+    deleted: int
+    removed: int
+
+
+def read_packed(session: SparkSession, location: Location, keys: Collection[str]) -> DataFrame:
+    """Return path, length and SHA-256 of objects, or of those below prefixes."""
+    reader = session.read.format("binaryFile").option("recursiveFileLookup", value=True)
+    content = reader.load([location.pattern(key) for key in keys])
+    sha256 = f.sha2(f.col("content"), 256)
+    return content.select(f.col("_metadata.file_path").alias(_PATH), "length", sha256.alias("sha"))
+
+
+def verify_packed(
+    session: SparkSession, location: Location, files: Mapping[str, File]
+) -> dict[str, str]:
+    """Check sizes and digests of stored files; return what Spark calls each of them, by key.
+
+    Raises LakeError for the first that is damaged or missing.
+    """
+    for file in files.values():
+        if file.bytes > MAX_PACKED_BYTES:
+            raise LakeError(
+                f"{file.path} in {location.url} has {file.bytes} bytes, too many for the engine "
+                f"spark, which reads files of up to {MAX_PACKED_BYTES}: use the engine duckdb."
+            )
+    if not files:
+        return {}
+    paths = {}
+    for row in read_packed(session, location, list(files)).collect():
+        key = location.key(row[_PATH])
+        if key in files:
+            check_digest(files[key], location.url, row.length, row.sha)
+            paths[key] = row[_PATH]
+    if missing := files.keys() - paths.keys():
+        raise LakeError(f"Spark finds no object {min(missing)} in {location.url}.")
+    return paths
+
+
+def verify_lines(
+    session: SparkSession, location: Location, batches: Iterable[TableBatch]
+) -> dict[str, str]:
+    """Check the content of ingestion files against their manifests; return paths as above.
+
+    Raises LakeError for the first that differs.
+    """
+    of_table = {file.path: table for table in batches for file in table.files}
+    files = {file.path: file for table in of_table.values() for file in table.files}
+    paths = verify_packed(session, location, files)
+    if not files:
+        return paths
+    needed = [
+        (paths[key], _names(table, table.columns), _names(table, table.key))
+        for key, table in of_table.items()
+    ]
+    schema = f"{_PATH} string, of_upsert array<string>, of_delete array<string>"
+    value, is_delete = f.col("value"), f.col("value").startswith(DELETE)
+    names = f.when(is_delete, f.col("of_delete")).otherwise(f.col("of_upsert"))
+    counted = (
+        _read_text(session, location, files)
+        .join(f.broadcast(session.createDataFrame(needed, schema)), _PATH)
+        .groupBy(_PATH)
+        .agg(
+            f.count(value).alias("lines"),
+            f.count_if(value.startswith(UPSERT)).alias("upserts"),
+            f.count_if(is_delete).alias("deletes"),
+            f.sum(f.octet_length(value) + f.lit(1)).alias("size_bytes"),
+            f.max(f.octet_length(value)).alias("longest_bytes"),
+            f.count_if(~f.is_valid_utf8(value)).alias("invalid"),
+            # Of one line for each file, because it takes long.
+            f.first(f.size(f.array_except(names, f.json_object_keys(value)))).alias("missing"),
+        )
+    )
+    found = {location.key(row[_PATH]): row for row in counted.collect()}
+    for key, file in files.items():
+        with convert_mismatch(file, location.url):
+            row = found.get(key)
+            if row is None:
+                raise ContentMismatch("it has no lines")
+            check_counts(file, row.size_bytes, row.lines, row.upserts, row.deletes)
+            if row.longest_bytes >= MAX_LINE_BYTES:
+                raise ContentMismatch(f"it has a line of more than {MAX_LINE_BYTES} bytes")
+            if row.invalid:
+                raise ContentMismatch(f"{row.invalid} of its lines are not UTF-8")
+            if row.missing != 0:  # NULL if the line is not JSON
+                raise ContentMismatch("its rows lack columns")
+    return paths
+
+
+def _names(table: TableBatch, columns: Sequence[str]) -> list[str]:
+    return [*columns, *((AT, SEQUENCE) if table.of_log else ())]
+
+
+def _read_text(session: SparkSession, location: Location, keys: Iterable[str]) -> DataFrame:
+    reader = session.read.option("recursiveFileLookup", value=True).option("lineSep", "\n")
+    text = reader.text([location.pattern(key) for key in keys])
+    return text.select("value", f.col("_metadata.file_path").alias(_PATH))
+
+
+@dataclass(frozen=True)
+class TableLines:
+    """The verified lines of a source table in some batches.
+
+    `paths` are what Spark calls its files, by key. `buckets` are the numbers of parts into which the
+    rows of a batch are divided, if they have to be.
+    """
+
+    session: SparkSession
+    location: Location
+    batches: tuple[TableBatch, ...]
+    paths: Mapping[str, str]
+    buckets: Mapping[int, int]
+
+    def only(self, batches: Collection[int]) -> "TableLines":
+        """Return the lines of these batches."""
+        chosen = tuple(table for table in self.batches if table.batch in batches)
+        return TableLines(self.session, self.location, chosen, self.paths, self.buckets)
+
+    def changed(self, columns: Sequence[str]) -> DataFrame:
+        """Return the rows that each batch inserted or updated, as they are after it."""
+        scanned = self._scanned(columns, is_delete=False).select(*_quoted(columns), BATCH)
+        logged = self._logged(columns).where("is_upsert and is_newest")
+        return _flagged(scanned.unionByName(logged.select(*_quoted(columns), BATCH)))
+
+    def versions(self, columns: Sequence[str]) -> DataFrame:
+        """Return all versions that each batch has, with their moments `_at`."""
+        scanned = self._scanned(columns, is_delete=False)
+        logged = self._logged(columns).where("is_upsert and is_version")
+        selected = [*_quoted(columns), AT, BATCH]
+        return _flagged(scanned.select(*selected).unionByName(logged.select(*selected)))
+
+    def removed(self, columns: Sequence[str]) -> DataFrame:
+        """Return the last versions of the rows that each batch wrote and then deleted."""
+        logged = self._logged(columns).where("is_removed")
+        return _flagged(logged.select(*_quoted(columns), BATCH))
+
+    def deleted(self, names: Mapping[str, str], *, each: bool) -> DataFrame:
+        """Return deleted keys, under other `names`, with the moments `_at` of their deletion.
+
+        each: every deletion with the time of its commit, and not only keys that are deleted after
+            the batch, with its capture time.
+        """
+        selected = [f.col(_quote(name)).alias(alias) for name, alias in names.items()]
+        scanned = self._scanned([*names], is_delete=True).select(*selected, AT, BATCH)
+        logged = self._logged([*names]).where(
+            f"not is_upsert and {'is_version' if each else 'is_newest'}"
+        )
+        moment = f.col(AT if each else "captured_at").alias(AT)
+        return scanned.unionByName(logged.select(*selected, moment, BATCH))
+
+    def count(self) -> dict[int, LineCounts]:
+        """Return the number of rows of each batch.
+
+        Raises LakeError if a line of the log has no moment of its batch, or no place in the order.
+        """
+        counts = {
+            table.batch: LineCounts(upserts, deletes, upserts, deletes, 0)
+            for table in self.batches
+            if not table.of_log
+            for deletes in [sum(file.deletes for file in table.files)]
+            for upserts in [sum(file.rows for file in table.files) - deletes]
+        }
+        of_log = [table for table in self.batches if table.of_log]
+        if not of_log:
+            return counts
+        is_valid = (
+            f"{AT} <= captured_at and ({AT} > after or after is null) and {SEQUENCE} is not null"
+            f" and (not equal_null(next_at, {AT}) or next_seq > {SEQUENCE})"
+        )
+        conditions = {
+            "versions": "is_version and is_upsert",
+            "deletions": "is_version and not is_upsert",
+            "newest": "is_newest and is_upsert",
+            "deleted": "is_newest and not is_upsert",
+            "removed": "is_removed",
+            "invalid": f"not coalesce({is_valid}, false)",
+        }
+        counted = (
+            self._logged([])
+            .groupBy(BATCH)
+            .agg(*(f.expr(f"count_if({sql})").alias(name) for name, sql in conditions.items()))
+        )
+        for row in counted.collect():
+            values = row.asDict()
+            batch = values.pop(BATCH)
+            if invalid := values.pop("invalid"):
+                raise LakeError(
+                    f"{invalid} lines of table {of_log[0].name} in batch {batch} of "
+                    f"{self.location.url} have a wrong {AT} or {SEQUENCE}: restore the table's "
+                    "files from a backup."
+                )
+            counts[batch] = LineCounts(**values)
+        return counts
+
+    def _scanned(self, columns: Sequence[str], *, is_delete: bool) -> DataFrame:
+        """Return the upserts or deletes of tables that were scanned, with the capture time."""
+        chosen = [
+            (table, file)
+            for table in self.batches
+            for file in table.files
+            if not table.of_log and (file.deletes if is_delete else file.rows > file.deletes)
+        ]
+        lines = self._read(chosen, columns)
+        is_chosen = f.col(OPERATION) == ("delete" if is_delete else "upsert")
+        return lines.where(is_chosen).withColumn(AT, f.col("captured_at"))
+
+    def _logged(self, columns: Sequence[str]) -> DataFrame:
+        """Return the lines of tables that were read from the log, with their places in the order.
+
+        is_version: the last line of its key and moment. is_newest: the last line of its key.
+        is_removed: the last version of a key that is deleted after the batch.
+        """
+        tables = sorted((table for table in self.batches if table.of_log), key=lambda x: x.key)
+        parts = [
+            self._ordered([*group], key, columns) for key, group in groupby(tables, lambda x: x.key)
+        ]
+        parts = parts or [self._ordered([], (), columns)]
+        lines = parts[0]
+        for part in parts[1:]:
+            lines = lines.unionByName(part)
+        return lines
+
+    def _ordered(
+        self, tables: Sequence[TableBatch], key: tuple[str, ...], columns: Sequence[str]
+    ) -> DataFrame:
+        files = [(table, file) for table in tables for file in table.files]
+        read = list(dict.fromkeys([*columns, *key]))
+        keys = [f.col(_quote(name)) for name in key]
+        # One exchange serves the windows and the files that are written.
+        bucket = f.pmod(f.xxhash64(f.lit(0), *keys), f.col("buckets"))
+        lines = (
+            self._read(files, read, of_log=True)
+            .withColumn(_BUCKET, bucket)
+            .repartition(BATCH, _BUCKET)
+            .withColumn("is_upsert", f.col(OPERATION) == "upsert")
+        )
+        of_key = Window.partitionBy(BATCH, _BUCKET, *keys)
+        in_order = of_key.orderBy(AT, SEQUENCE)
+        lines = (
+            lines.withColumn("next_at", f.lead(AT).over(in_order))
+            .withColumn("next_seq", f.lead(SEQUENCE).over(in_order))
+            .withColumn("is_newest", f.col("next_seq").isNull() & f.col("next_at").isNull())
+            .withColumn("is_version", ~f.equal_null(f.col("next_at"), f.col(AT)))
+        )
+        version_at = f.when(f.col("is_version") & f.col("is_upsert"), f.col(AT))
+        is_deleted = f.bool_or(f.col("is_newest") & ~f.col("is_upsert")).over(of_key)
+        is_last = f.equal_null(version_at, f.max(version_at).over(of_key)) & version_at.isNotNull()
+        lines = lines.withColumn("is_removed", is_last & is_deleted)
+        own = ["captured_at", "after", BATCH, AT, SEQUENCE, "is_upsert", "next_at", "next_seq"]
+        return lines.select(*_quoted(columns), *own, "is_version", "is_newest", "is_removed")
+
+    def _read(
+        self,
+        files: Sequence[tuple[TableBatch, File]],
+        columns: Sequence[str],
+        *,
+        of_log: bool = False,
+    ) -> DataFrame:
+        """Return all lines of some files: the columns, `_op`, and what is known of the batch."""
+        own = [(OPERATION, OPERATION)]
+        if of_log:
+            own += [(AT, f"try_cast({AT} as timestamp) as {AT}")]
+            own += [(SEQUENCE, f"try_cast({SEQUENCE} as bigint) as {SEQUENCE}")]
+        names = [name for name, _ in own]
+        plain = [file.path for _, file in files if not file.unreadable]
+        unreadable = [file.path for _, file in files if file.unreadable]
+        text, variant = t.StringType(), t.VariantType()
+        lines = self._read_json(plain, [*names, *columns], [text] * (len(names) + len(columns)))
+        lines = lines.select(*names, *(_shortened(f.col(_quote(c)), c) for c in columns), _PATH)
+        if unreadable:
+            types = [*[text] * len(names), *[variant] * len(columns)]
+            marked = self._read_json(unreadable, [*names, *columns], types)
+            texts = (_shortened(_marked(_quote(c)), c) for c in columns)
+            lines = lines.unionByName(marked.select(*names, *texts, _PATH))
+        known = [
+            (
+                self.paths[file.path],
+                table.batch,
+                table.captured_at,
+                table.after,
+                self.buckets.get(table.batch, 1),
+            )
+            for table, file in files
+        ]
+        schema = (
+            f"{_PATH} string, {BATCH} bigint, captured_at timestamp, after timestamp,"
+            " buckets bigint"
+        )
+        of_batch = f.broadcast(self.session.createDataFrame(known, schema))
+        converted = (f.expr(sql) for _, sql in own)
+        selected = [*converted, *_quoted(columns), BATCH, "captured_at", "after", "buckets"]
+        return lines.join(of_batch, _PATH).select(*selected)
+
+    def _read_json(
+        self, keys: Sequence[str], names: Sequence[str], types: Sequence[t.DataType]
+    ) -> DataFrame:
+        fields = zip(names, types, strict=True)
+        schema = t.StructType([t.StructField(name, kind) for name, kind in fields])
+        if not keys:
+            return self.session.createDataFrame([], schema.add(_PATH, t.StringType()))
+        options = {
+            "mode": "FAILFAST",
+            "lineSep": "\n",
+            "maxStringLen": str((1 << 31) - 1),
+            "recursiveFileLookup": "true",
+        }
+        paths = [self.location.pattern(key) for key in keys]
+        lines = self.session.read.schema(schema).options(**options).json(paths)
+        return lines.select("*", f.col("_metadata.file_path").alias(_PATH))
+
+
+def _quote(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"
+
+
+def _quoted(names: Iterable[str]) -> list[str]:
+    return [_quote(name) for name in names]
+
+
+def _flagged(rows: DataFrame) -> DataFrame:
+    return rows.withColumn(CHANGED, f.lit(True))  # noqa: FBT003
+
+
+def _marked(column: str):  # noqa: ANN202
+    """Return the text of a JSON value; an unreadable value is marked, as in `star.relation`."""
+    field = f"variant_get({column}, '$.{UNREADABLE_FIELD}', 'string')"
+    in_hex = f"coalesce(variant_get({column}, '$.hex', 'string'), '')"
+    is_object = f"schema_of_variant({column}) like 'OBJECT<%'"
+    marked = f.concat(f.lit(_MARK), f.expr(in_hex), f.lit(_MARK), f.expr(field))
+    return f.when(f.expr(is_object), marked).otherwise(f.expr(f"cast({column} as string)"))
+
+
+def _shortened(text, name: str):  # noqa: ANN001, ANN202
+    """Return a text; one that is too long gets its SHA-256, as `star.long_lines` does."""
+    before, after = LONG_TEXT_SUFFIX.split("{}")
+    suffixed = f.concat(text, f.lit(before), f.sha2(text, 256), f.lit(after))
+    is_long = f.octet_length(text) > MAX_TEXT_BYTES
+    return f.when(is_long, suffixed).otherwise(text).alias(name)
