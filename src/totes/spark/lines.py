@@ -1,18 +1,18 @@
 """The JSON Lines of a source table in many batches, as DataFrames.
 
-What the functions return has the source table's columns as text, exactly as PostgreSQL printed the
-value, and BATCH. Which lines count is as in `totes.star.relation` and `totes.star.line_order`, which
-do the same for one batch in DuckDB: tests compare them.
+What the functions return has the source table's columns as text, exactly as PostgreSQL printed
+the value, and BATCH. Which lines count is as in `totes.star.relation` and `totes.star.line_order`,
+which do the same for one batch in DuckDB: tests compare them.
 """
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
+from functools import reduce
 from urllib.parse import unquote
 
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as f
 from pyspark.sql import types as t
 
@@ -31,6 +31,10 @@ MAX_PACKED_BYTES = 1 << 30
 
 _PATH = "_path"
 _BUCKET = "_bucket"
+_FLAG = f"true as {CHANGED}"
+_OF_BATCH = (BATCH, "captured_at", "after", "buckets")
+"""What is known of the batch of a line."""
+
 _MARK = "\0"
 
 
@@ -191,8 +195,8 @@ def _read_text(session: SparkSession, location: Location, keys: Iterable[str]) -
 class TableLines:
     """The verified lines of a source table in some batches.
 
-    `paths` are what Spark calls its files, by key. `buckets` are the numbers of parts into which the
-    rows of a batch are divided, if they have to be.
+    `paths` are what Spark calls its files, by key. `buckets` are the numbers of parts into which
+    the rows of a batch are divided, if they have to be.
     """
 
     session: SparkSession
@@ -206,23 +210,38 @@ class TableLines:
         chosen = tuple(table for table in self.batches if table.batch in batches)
         return TableLines(self.session, self.location, chosen, self.paths, self.buckets)
 
+    @property
+    def has_log(self) -> bool:
+        """Whether the table was read from the log in one of the batches."""
+        return any(table.of_log for table in self.batches)
+
+    @property
+    def has_deletes(self) -> bool:
+        """Whether there is a deletion in one of the batches."""
+        return any(file.deletes for table in self.batches for file in table.files)
+
+    def spread(self, rows: DataFrame, key: Sequence[str]) -> DataFrame:
+        """Distribute rows by BATCH and `key`, so that each batch has as many files as buckets."""
+        known = self.session.createDataFrame(
+            [(batch, number) for batch, number in self.buckets.items()],
+            f"{BATCH} bigint, buckets bigint",
+        )
+        bucket = f.pmod(f.xxhash64(*_quoted(key)), f.col("buckets"))
+        spread = rows.join(f.broadcast(known), BATCH).repartition(BATCH, bucket)
+        return spread.drop("buckets")
+
     def changed(self, columns: Sequence[str]) -> DataFrame:
         """Return the rows that each batch inserted or updated, as they are after it."""
-        scanned = self._scanned(columns, is_delete=False).select(*_quoted(columns), BATCH)
-        logged = self._logged(columns).where("is_upsert and is_newest")
-        return _flagged(scanned.unionByName(logged.select(*_quoted(columns), BATCH)))
+        return self._upserts(columns, "is_newest", [])
 
     def versions(self, columns: Sequence[str]) -> DataFrame:
         """Return all versions that each batch has, with their moments `_at`."""
-        scanned = self._scanned(columns, is_delete=False)
-        logged = self._logged(columns).where("is_upsert and is_version")
-        selected = [*_quoted(columns), AT, BATCH]
-        return _flagged(scanned.select(*selected).unionByName(logged.select(*selected)))
+        return self._upserts(columns, "is_version", [AT])
 
     def removed(self, columns: Sequence[str]) -> DataFrame:
         """Return the last versions of the rows that each batch wrote and then deleted."""
-        logged = self._logged(columns).where("is_removed")
-        return _flagged(logged.select(*_quoted(columns), BATCH))
+        parts = [lines.where("is_removed") for lines in self._logged(columns)]
+        return _union(parts, *_quoted(columns), f.expr(_FLAG), BATCH)
 
     def deleted(self, names: Mapping[str, str], *, each: bool) -> DataFrame:
         """Return deleted keys, under other `names`, with the moments `_at` of their deletion.
@@ -230,13 +249,18 @@ class TableLines:
         each: every deletion with the time of its commit, and not only keys that are deleted after
             the batch, with its capture time.
         """
+        kind, moment = ("is_version", AT) if each else ("is_newest", "captured_at")
+        logged = [
+            lines.where(f"not is_upsert and {kind}").withColumn(AT, f.col(moment))
+            for lines in self._logged([*names])
+        ]
         selected = [f.col(_quote(name)).alias(alias) for name, alias in names.items()]
-        scanned = self._scanned([*names], is_delete=True).select(*selected, AT, BATCH)
-        logged = self._logged([*names]).where(
-            f"not is_upsert and {'is_version' if each else 'is_newest'}"
-        )
-        moment = f.col(AT if each else "captured_at").alias(AT)
-        return scanned.unionByName(logged.select(*selected, moment, BATCH))
+        return _union([*self._scanned([*names], is_delete=True), *logged], *selected, AT, BATCH)
+
+    def _upserts(self, columns: Sequence[str], kind: str, own: Sequence[str]) -> DataFrame:
+        parts = self._scanned(columns, is_delete=False)
+        parts += [lines.where(f"is_upsert and {kind}") for lines in self._logged(columns)]
+        return _union(parts, *_quoted(columns), f.expr(_FLAG), *own, BATCH)
 
     def count(self) -> dict[int, LineCounts]:
         """Return the number of rows of each batch.
@@ -266,7 +290,7 @@ class TableLines:
             "invalid": f"not coalesce({is_valid}, false)",
         }
         counted = (
-            self._logged([])
+            _union(self._logged([]))
             .groupBy(BATCH)
             .agg(*(f.expr(f"count_if({sql})").alias(name) for name, sql in conditions.items()))
         )
@@ -282,45 +306,41 @@ class TableLines:
             counts[batch] = LineCounts(**values)
         return counts
 
-    def _scanned(self, columns: Sequence[str], *, is_delete: bool) -> DataFrame:
+    def _scanned(self, columns: Sequence[str], *, is_delete: bool) -> list[DataFrame]:
         """Return the upserts or deletes of tables that were scanned, with the capture time."""
-        chosen = [
+        files = [
             (table, file)
             for table in self.batches
             for file in table.files
             if not table.of_log and (file.deletes if is_delete else file.rows > file.deletes)
         ]
-        lines = self._read(chosen, columns)
         is_chosen = f.col(OPERATION) == ("delete" if is_delete else "upsert")
-        return lines.where(is_chosen).withColumn(AT, f.col("captured_at"))
+        return [
+            lines.where(is_chosen).withColumn(AT, f.col("captured_at"))
+            for lines in self._read(files, columns)
+        ]
 
-    def _logged(self, columns: Sequence[str]) -> DataFrame:
+    def _logged(self, columns: Sequence[str]) -> list[DataFrame]:
         """Return the lines of tables that were read from the log, with their places in the order.
 
         is_version: the last line of its key and moment. is_newest: the last line of its key.
         is_removed: the last version of a key that is deleted after the batch.
         """
-        tables = sorted((table for table in self.batches if table.of_log), key=lambda x: x.key)
-        parts = [
-            self._ordered([*group], key, columns) for key, group in groupby(tables, lambda x: x.key)
+        by_key: dict[tuple[str, ...], list[tuple[TableBatch, File]]] = {}
+        for table in self.batches:
+            if table.of_log:
+                by_key.setdefault(table.key, []).extend((table, file) for file in table.files)
+        return [
+            self._ordered(lines, key, columns)
+            for key, files in by_key.items()
+            for lines in [_union(self._read(files, [*columns, *key], of_log=True))]
         ]
-        parts = parts or [self._ordered([], (), columns)]
-        lines = parts[0]
-        for part in parts[1:]:
-            lines = lines.unionByName(part)
-        return lines
 
-    def _ordered(
-        self, tables: Sequence[TableBatch], key: tuple[str, ...], columns: Sequence[str]
-    ) -> DataFrame:
-        files = [(table, file) for table in tables for file in table.files]
-        read = list(dict.fromkeys([*columns, *key]))
+    def _ordered(self, lines: DataFrame, key: tuple[str, ...], columns: Sequence[str]) -> DataFrame:
         keys = [f.col(_quote(name)) for name in key]
         # One exchange serves the windows and the files that are written.
-        bucket = f.pmod(f.xxhash64(f.lit(0), *keys), f.col("buckets"))
         lines = (
-            self._read(files, read, of_log=True)
-            .withColumn(_BUCKET, bucket)
+            lines.withColumn(_BUCKET, f.pmod(f.xxhash64(*keys), f.col("buckets")))
             .repartition(BATCH, _BUCKET)
             .withColumn("is_upsert", f.col(OPERATION) == "upsert")
         )
@@ -345,49 +365,30 @@ class TableLines:
         columns: Sequence[str],
         *,
         of_log: bool = False,
-    ) -> DataFrame:
+    ) -> list[DataFrame]:
         """Return all lines of some files: the columns, `_op`, and what is known of the batch."""
-        own = [(OPERATION, OPERATION)]
+        columns = [*dict.fromkeys(columns)]
+        own = [OPERATION, *((AT, SEQUENCE) if of_log else ())]
+        values = [f.col(OPERATION)]
         if of_log:
-            own += [(AT, f"try_cast({AT} as timestamp) as {AT}")]
-            own += [(SEQUENCE, f"try_cast({SEQUENCE} as bigint) as {SEQUENCE}")]
-        names = [name for name, _ in own]
-        plain = [file.path for _, file in files if not file.unreadable]
-        unreadable = [file.path for _, file in files if file.unreadable]
-        text, variant = t.StringType(), t.VariantType()
-        lines = self._read_json(plain, [*names, *columns], [text] * (len(names) + len(columns)))
-        lines = lines.select(*names, *(_shortened(f.col(_quote(c)), c) for c in columns), _PATH)
-        if unreadable:
-            types = [*[text] * len(names), *[variant] * len(columns)]
-            marked = self._read_json(unreadable, [*names, *columns], types)
-            texts = (_shortened(_marked(_quote(c)), c) for c in columns)
-            lines = lines.unionByName(marked.select(*names, *texts, _PATH))
-        known = [
-            (
-                self.paths[file.path],
-                table.batch,
-                table.captured_at,
-                table.after,
-                self.buckets.get(table.batch, 1),
-            )
-            for table, file in files
-        ]
-        schema = (
-            f"{_PATH} string, {BATCH} bigint, captured_at timestamp, after timestamp,"
-            " buckets bigint"
-        )
-        of_batch = f.broadcast(self.session.createDataFrame(known, schema))
-        converted = (f.expr(sql) for _, sql in own)
-        selected = [*converted, *_quoted(columns), BATCH, "captured_at", "after", "buckets"]
-        return lines.join(of_batch, _PATH).select(*selected)
+            values += [f.expr(f"try_cast({AT} as timestamp) as {AT}")]
+            values += [f.expr(f"try_cast({SEQUENCE} as bigint) as {SEQUENCE}")]
+        parts = []
+        for kind, text_of in ((t.StringType(), f.col), (t.VariantType(), _marked)):
+            keys = [
+                file.path
+                for _, file in files
+                if bool(file.unreadable) == isinstance(kind, t.VariantType)
+            ]
+            if keys:
+                fields = [t.StructField(name, t.StringType()) for name in own]
+                fields += [t.StructField(name, kind) for name in columns]
+                texts = [_shortened(text_of(_quote(name))).alias(name) for name in columns]
+                lines = self._read_json(keys, t.StructType(fields))
+                parts.append(self._with_batch(lines, files).select(*values, *texts, *_OF_BATCH))
+        return parts
 
-    def _read_json(
-        self, keys: Sequence[str], names: Sequence[str], types: Sequence[t.DataType]
-    ) -> DataFrame:
-        fields = zip(names, types, strict=True)
-        schema = t.StructType([t.StructField(name, kind) for name, kind in fields])
-        if not keys:
-            return self.session.createDataFrame([], schema.add(_PATH, t.StringType()))
+    def _read_json(self, keys: Sequence[str], schema: t.StructType) -> DataFrame:
         options = {
             "mode": "FAILFAST",
             "lineSep": "\n",
@@ -398,6 +399,22 @@ class TableLines:
         lines = self.session.read.schema(schema).options(**options).json(paths)
         return lines.select("*", f.col("_metadata.file_path").alias(_PATH))
 
+    def _with_batch(self, lines: DataFrame, files: Sequence[tuple[TableBatch, File]]) -> DataFrame:
+        known = [
+            (
+                self.paths[file.path],
+                table.batch,
+                table.captured_at,
+                table.after,
+                self.buckets.get(table.batch, 1),
+            )
+            for table, file in files
+        ]
+        types = ("bigint", "timestamp", "timestamp", "bigint")
+        schema = ", ".join(f"{name} {kind}" for name, kind in zip(_OF_BATCH, types, strict=True))
+        of_path = self.session.createDataFrame(known, f"{_PATH} string, {schema}")
+        return lines.join(f.broadcast(of_path), _PATH)
+
 
 def _quote(name: str) -> str:
     return f"`{name.replace('`', '``')}`"
@@ -407,11 +424,12 @@ def _quoted(names: Iterable[str]) -> list[str]:
     return [_quote(name) for name in names]
 
 
-def _flagged(rows: DataFrame) -> DataFrame:
-    return rows.withColumn(CHANGED, f.lit(True))  # noqa: FBT003
+def _union(parts: Iterable[DataFrame], *columns: Column | str) -> DataFrame:
+    """Return these columns of all parts."""
+    return reduce(DataFrame.unionByName, (part.select(*(columns or ["*"])) for part in parts))
 
 
-def _marked(column: str):  # noqa: ANN202
+def _marked(column: str) -> Column:
     """Return the text of a JSON value; an unreadable value is marked, as in `star.relation`."""
     field = f"variant_get({column}, '$.{UNREADABLE_FIELD}', 'string')"
     in_hex = f"coalesce(variant_get({column}, '$.hex', 'string'), '')"
@@ -420,9 +438,9 @@ def _marked(column: str):  # noqa: ANN202
     return f.when(f.expr(is_object), marked).otherwise(f.expr(f"cast({column} as string)"))
 
 
-def _shortened(text, name: str):  # noqa: ANN001, ANN202
+def _shortened(text: Column) -> Column:
     """Return a text; one that is too long gets its SHA-256, as `star.long_lines` does."""
     before, after = LONG_TEXT_SUFFIX.split("{}")
     suffixed = f.concat(text, f.lit(before), f.sha2(text, 256), f.lit(after))
-    is_long = f.octet_length(text) > MAX_TEXT_BYTES
-    return f.when(is_long, suffixed).otherwise(text).alias(name)
+    is_long = f.octet_length(text) > f.lit(MAX_TEXT_BYTES)
+    return f.when(is_long, suffixed).otherwise(text)

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator
 from totes.star.contract import MAX_TEXT_BYTES
 
 _NAME = re.compile(rb'[{,]"(?:[^"\\\n]|\\.)*+":')
-_IN_TEXT = re.compile(rb'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+')
+_ESCAPE = rb"\\(?:u[0-9a-fA-F]{4}|[^u])"
+_IN_TEXT = re.compile(rb'[^"\\\n]*+(?:%b[^"\\\n]*+)*+' % _ESCAPE)
 _OTHER = re.compile(rb'[^"{\[,}\s]++|\{(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+\}')
 """A number or literal, or the flat object that replaces an unreadable value."""
 
@@ -18,7 +19,7 @@ _MAX_TOKEN_BYTES = 1 << 15
 _MAX_ESCAPE_BYTES = 6
 """The size in JSON of one byte of text, if it is escaped."""
 
-_ESCAPES = re.compile(rb"(?:\\(?:u[0-9a-fA-F]{4}|.))+")
+_ESCAPES = re.compile(rb"(?:%b)+" % _ESCAPE)
 
 LONG_TEXT_SUFFIX = "… (SHA-256 of the text: {})"
 """Follows the beginning of a text that is too long."""
@@ -109,12 +110,12 @@ class _Remaining:
                 raise NotAnObject
             self.at = found.end()
             yield found[0]
-            if self.at < len(self.buffer) - 1 or self.buffer.endswith(b'"', self.at):
+            if self.buffer.startswith(b'"', self.at):
+                self.at += 1
                 break
-            if not self._read_chunk():
+            is_cut = len(self.buffer) - self.at < _MAX_ESCAPE_BYTES
+            if not (is_cut and self._read_chunk()):
                 raise NotAnObject
-        if not self.skip(b'"'):
-            raise NotAnObject
 
     def _fill_buffer(self) -> None:
         """Read until the buffer has the whole next token."""

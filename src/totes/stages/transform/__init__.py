@@ -54,11 +54,13 @@ class PlannedBatch:
 
     models: those that read source tables with changes in this batch, and that neither wait nor are
         backfilled.
+    others: the names of those that wait or are backfilled.
     after: the capture time of the batch before, None if it is not known.
     """
 
     source: Manifest
     models: tuple[Model, ...]
+    others: frozenset[str]
     after: datetime | None
 
 
@@ -208,13 +210,13 @@ def _plan_batches(
             waiting = _find_waiting_models(context, source, changed, waiting_before)
         except ModelError:  # raised again when it is the batch's turn
             return
+        others = frozenset(waiting) | waiting_before.keys()
         models = tuple(
             model
             for model in context.models.all
-            if changed & model.lineage.sources.keys()
-            and model.name not in waiting.keys() | waiting_before.keys()
+            if changed & model.lineage.sources.keys() and model.name not in others
         )
-        yield PlannedBatch(source, models, after)
+        yield PlannedBatch(source, models, others, after)
         after = source.captured_at
 
 
