@@ -21,7 +21,15 @@ from totes.failpoint import reach
 from totes.lake.line import AT, OPERATION
 from totes.lake.manifest import File, StarFile, table_folder
 from totes.lake.store import Store
-from totes.spark.lines import LineCounts, Location, TableLines, read_packed, verify_packed
+from totes.spark.lines import (
+    LineCounts,
+    Location,
+    TableLines,
+    microseconds,
+    read_packed,
+    small_table,
+    verify_packed,
+)
 from totes.stages.transform import ComputedRows
 from totes.star import quarantine
 from totes.star.contract import FIRST_YEAR, LAST_YEAR, StarTable
@@ -73,8 +81,9 @@ class Attempt:
 
     def moments(self, batches: Collection[int]) -> DataFrame:
         """Return BATCH and `_at`, its capture time."""
-        rows = [(batch, self.captured_at[batch]) for batch in batches]
-        return f.broadcast(self.session.createDataFrame(rows, f"{BATCH} bigint, {AT} timestamp"))
+        rows = [(batch, microseconds(self.captured_at[batch])) for batch in batches]
+        table = small_table(self.session, rows, f"{BATCH} bigint, {AT} bigint")
+        return table.withColumn(AT, f.timestamp_micros(AT))
 
     def folder(self, star: StarTable, prefix: str = "") -> str:
         """Return the prefix of the files with this attempt's rows of a star table."""
@@ -102,7 +111,7 @@ class Attempt:
             self.define(CALENDAR, self.session.sql(f"select explode({days}) as day"))
         if ISO_CURRENCY in names:
             rows = [*currency_names().items()]
-            codes = self.session.createDataFrame(rows, "code string, name string")
+            codes = small_table(self.session, rows, "code string, name string")
             self.define(ISO_CURRENCY, codes)
 
 

@@ -5,10 +5,11 @@ the value, and BATCH. Which lines count is as in `totes.star.relation` and `tote
 which do the same for one batch in DuckDB: tests compare them.
 """
 
+import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from urllib.parse import unquote
 
@@ -29,6 +30,7 @@ from totes.star.relation import ContentMismatch, check_counts, convert_mismatch
 MAX_PACKED_BYTES = 1 << 30
 """Executors hold a whole packed file in memory to compute its SHA-256; Spark's limit is 2 GB."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATH = "_path"
 _BUCKET = "_bucket"
 _FLAG = f"true as {CHANGED}"
@@ -97,6 +99,22 @@ class LineCounts:
     removed: int
 
 
+def small_table(session: SparkSession, rows: Iterable[Sequence[object]], schema: str) -> DataFrame:
+    """Return rows of the driver as a DataFrame for a broadcast join; moments are microseconds.
+
+    The content travels in the plan: other ways need a job or a call for each row.
+    """
+    names = [part.split()[0] for part in schema.split(", ")]
+    content = json.dumps([dict(zip(names, row, strict=True)) for row in rows])
+    table = f.inline(f.from_json(f.lit(content), f"array<struct<{schema}>>"))
+    return f.broadcast(session.range(1).select(table))
+
+
+def microseconds(moment: datetime | None) -> int | None:
+    """Return a moment as microseconds since 1970."""
+    return None if moment is None else (moment - _EPOCH) // timedelta(microseconds=1)
+
+
 def read_packed(session: SparkSession, location: Location, keys: Collection[str]) -> DataFrame:
     """Return path, length and SHA-256 of objects, or of those below prefixes."""
     reader = session.read.format("binaryFile").option("recursiveFileLookup", value=True)
@@ -152,7 +170,7 @@ def verify_lines(
     names = f.when(is_delete, f.col("of_delete")).otherwise(f.col("of_upsert"))
     counted = (
         _read_text(session, location, files)
-        .join(f.broadcast(session.createDataFrame(needed, schema)), _PATH)
+        .join(small_table(session, needed, schema), _PATH)
         .groupBy(_PATH)
         .agg(
             f.count(value).alias("lines"),
@@ -222,12 +240,10 @@ class TableLines:
 
     def spread(self, rows: DataFrame, key: Sequence[str]) -> DataFrame:
         """Distribute rows by BATCH and `key`, so that each batch has as many files as buckets."""
-        known = self.session.createDataFrame(
-            [(batch, number) for batch, number in self.buckets.items()],
-            f"{BATCH} bigint, buckets bigint",
-        )
+        schema = f"{BATCH} bigint, buckets bigint"
+        known = small_table(self.session, self.buckets.items(), schema)
         bucket = f.pmod(f.xxhash64(*_quoted(key)), f.col("buckets"))
-        spread = rows.join(f.broadcast(known), BATCH).repartition(BATCH, bucket)
+        spread = rows.join(known, BATCH).repartition(BATCH, bucket)
         return spread.drop("buckets")
 
     def changed(self, columns: Sequence[str]) -> DataFrame:
@@ -404,16 +420,17 @@ class TableLines:
             (
                 self.paths[file.path],
                 table.batch,
-                table.captured_at,
-                table.after,
+                microseconds(table.captured_at),
+                microseconds(table.after),
                 self.buckets.get(table.batch, 1),
             )
             for table, file in files
         ]
-        types = ("bigint", "timestamp", "timestamp", "bigint")
-        schema = ", ".join(f"{name} {kind}" for name, kind in zip(_OF_BATCH, types, strict=True))
-        of_path = self.session.createDataFrame(known, f"{_PATH} string, {schema}")
-        return lines.join(f.broadcast(of_path), _PATH)
+        schema = ", ".join([f"{_PATH} string", *(f"{name} bigint" for name in _OF_BATCH)])
+        of_path = small_table(self.session, known, schema)
+        for name in ("captured_at", "after"):
+            of_path = of_path.withColumn(name, f.timestamp_micros(name))
+        return lines.join(of_path, _PATH)
 
 
 def _quote(name: str) -> str:
