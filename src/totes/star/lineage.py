@@ -9,6 +9,7 @@ from totes.errors import ModelError
 from totes.lake.line import AT
 
 if TYPE_CHECKING:
+    from sqlglot import exp
     from sqlglot.optimizer.scope import Scope
 
 CHANGED = "_changed"
@@ -122,9 +123,18 @@ def _tables_by_alias(scope: "Scope") -> dict[str, str]:
 
     return {
         alias: source.name
-        for alias, (_, source) in scope.selected_sources.items()
+        for alias, source in sources_of(scope).items()
         if isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier)
     }
+
+
+def sources_of(scope: "Scope") -> dict[str, "exp.Expr | Scope"]:
+    """Return what this scope has in FROM and JOIN by alias, also in SEMI JOIN and ANTI JOIN."""
+    query = scope.expression
+    if not (clause := query.args.get("from_")):
+        return {}
+    aliases = [one.this.alias_or_name for one in (clause, *(query.args.get("joins") or ()))]
+    return {alias: scope.sources[alias] for alias in aliases if alias in scope.sources}
 
 
 def _only_source(scope: "Scope", model: str) -> str:
