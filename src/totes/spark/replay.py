@@ -41,7 +41,7 @@ from totes.star.models import Model, Models
 class SparkCluster(Cluster):
     """Spark at `master`, which computes batches whose ingestion files have `min_bytes`."""
 
-    master: str | None
+    master: str
     min_bytes: int = 0
 
     @contextmanager

@@ -65,11 +65,11 @@ def check_installed() -> None:
 
 
 @contextmanager
-def open_session(master: str | None) -> Iterator["SparkSession"]:
-    """Open a session at `master`, with pinned settings; UsageError if this fails.
+def open_session(master: str) -> Iterator["SparkSession"]:
+    """Open a session with pinned settings; UsageError if this fails.
 
-    If this process has Spark already, as under spark-submit, its cluster is used, and not stopped.
-    None as `master` leaves the choice to spark-submit.
+    It is at `master`, or where this process has Spark already: under spark-submit, or in a session
+    that the caller has opened and closes.
     """
     check_installed()
     from pyspark.errors import PySparkException
@@ -77,7 +77,8 @@ def open_session(master: str | None) -> Iterator["SparkSession"]:
 
     active = SparkSession.getActiveSession()
     builder = SparkSession.builder.appName("terrific-totes")
-    if master is not None and active is None:
+    is_submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    if active is None and not is_submitted:
         for name, value in _start_settings(master).items():
             builder.config(name, value)
     try:

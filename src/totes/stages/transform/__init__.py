@@ -286,24 +286,7 @@ def _build_batch(
                 progress.advance(outputs[-1].rows)
         for part, batch in enumerate(source.released, start=1):
             outputs += _rerun_rejected(build, batch, f"{attempt}-{part}.parquet")
-        dependents = context.models.find_dependents(
-            output.model.name for output in outputs if output.accepted
-        )
-        dependent_outputs: list[ModelOutput] = []
-        star_files: dict[str, tuple[File, ...]] = {
-            model.name: state_before.get(model.name, ())
-            for model in context.models.all
-            if model.lineage.stars
-        }
-        for model in dependents:
-            if rows := computed.dependent_rows(model, number, star_files[model.name]):
-                output = ModelOutput(model, rows.accepted, rows.rejected)
-            else:
-                build.define_star_tables(model.lineage.stars, outputs)
-                output = build.run_model(model, star_files)
-            star_files[model.name] += output.accepted
-            dependent_outputs.append(output)
-        outputs += dependent_outputs
+        star_files = _run_dependents(build, outputs, computed, state_before)
         build.store_outputs()
     return ProcessedManifest(
         batch=number,
@@ -313,11 +296,38 @@ def _build_batch(
         ingested=source_digest,
         files=tuple(file for output in outputs for file in output.accepted),
         refused=tuple(file for output in outputs for file in output.rejected),
-        state={**state, **{name: files for name, files in star_files.items() if files}},
+        state={**state, **star_files},
         models=context.models.digest,
         waiting=waiting,
         gap=source.log.gap if source.log else None,
     )
+
+
+def _run_dependents(
+    build: "BatchBuild",
+    outputs: "list[ModelOutput]",
+    computed: ComputedBatches,
+    state_before: Mapping[str, tuple[File, ...]],
+) -> dict[str, tuple[File, ...]]:
+    """Add the outputs of models that read star tables; return all files of these models' tables."""
+    from totes.stages.transform.build import ModelOutput
+
+    models = build.context.models
+    star_files = {
+        model.name: state_before.get(model.name, ()) for model in models.all if model.lineage.stars
+    }
+    changed = [output.model.name for output in outputs if output.accepted]
+    dependents = []
+    for model in models.find_dependents(changed):
+        earlier = star_files[model.name]
+        if rows := computed.dependent_rows(model, build.source.batch, earlier):
+            dependents.append(ModelOutput(model, rows.accepted, rows.rejected))
+        else:
+            build.define_star_tables(model.lineage.stars, outputs)
+            dependents.append(build.run_model(model, star_files))
+        star_files[model.name] = (*earlier, *dependents[-1].accepted)
+    outputs += dependents
+    return {name: files for name, files in star_files.items() if files}
 
 
 def _check_follows(context: "BuildContext", source: Manifest, previous: ProcessedManifest) -> None:
