@@ -60,6 +60,10 @@ REFUSED = {
     "select k from a where v in (select v from a where v > 1)": "give it an alias",
     "select a.k from a, b right join c on b.k = c.k": "is joined by a comma",
     "select k from a full join b using (k) join a as x using (k)": "write ON instead of USING",
+    "select * from a join b using (k)": "selects \\* of tables joined by USING",
+    "select * exclude (v) from a cross join b": "or without some columns",
+    "select k from (select * from a join b using (k)) union by name select k from b": "USING",
+    "select * from a union by name select k from b": "the names of the columns are not known",
     "select k, 1 as _batch from a": "the column name _batch is reserved",
 }
 
