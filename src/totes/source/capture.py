@@ -57,7 +57,7 @@ class Capture:
         """
         plans = [self._plan_table(table, last, everything=everything) for table in tables_to_scan]
         with ExitStack() as stack:
-            scan = Scan(self._snapshot, self._files, self._progress, stack)
+            scan = stack.enter_context(Scan(self._snapshot, self._files, self._progress))
             pool = stack.enter_context(_open_pool(self._snapshot.scope.connections))
             stack.callback(scan.stop)
             tables: dict[str, Table] = {}

@@ -83,16 +83,17 @@ class ScannedTable:
         return rows
 
 
-class Scan:
-    """Reads the tables of one snapshot in pieces, in as many threads as it has connections."""
+class Scan(ExitStack):
+    """Reads the tables of one snapshot in pieces, in as many threads as it has connections.
 
-    def __init__(
-        self, snapshot: Snapshot, files: BatchFiles, progress: Progress, stack: ExitStack
-    ) -> None:
+    A context manager, which closes all connections but the snapshot's own.
+    """
+
+    def __init__(self, snapshot: Snapshot, files: BatchFiles, progress: Progress) -> None:
+        super().__init__()
         self._snapshot = snapshot
         self._files = files
         self._progress = progress
-        self._stack = stack
         self._error: BaseException | None = None
         self._workers: list[Worker] = []
         self._readers: SimpleQueue[psycopg.Connection | Worker] = SimpleQueue()
@@ -100,7 +101,7 @@ class Scan:
         self._engines: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
         for _ in range(ENGINES):
             # One engine each: two large sets in one engine would compete for its memory.
-            engine = stack.enter_context(open_engine(files.scratch, share=ENGINES))
+            engine = self.enter_context(open_engine(files.scratch, share=ENGINES))
             # Keys must have the same order as their lines.
             engine.execute("SET preserve_insertion_order = true")
             self._engines.put(engine)
@@ -199,11 +200,11 @@ class Scan:
                     captured_at=self._files.captured_at,
                     memory_mb=memory_limit(),
                 )
-                worker = self._stack.enter_context(Worker(start))
+                worker = self.enter_context(Worker(start))
                 self._workers.append(worker)
                 self._readers.put(worker)
             else:
-                connection = self._stack.enter_context(self._snapshot.second_connection())
+                connection = self.enter_context(self._snapshot.second_connection())
                 self._readers.put(connection)
                 self._connections.put(connection)
 
