@@ -33,6 +33,9 @@ from totes.source.pieces import Piece, PieceRows, Plan
 from totes.source.resuming import ResumingReader
 from totes.source.snapshot import open_exported
 
+_PROGRAM = f"import sys; from {__name__} import main; main(int(sys.argv[1]))"
+"""Not `-m`: the classes of this module would be others, and the parent could not read them."""
+
 _ENGINE_SHARE = 2
 """As in the parent, which has two engines."""
 
@@ -78,7 +81,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  fixed arguments
-                [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -185,7 +188,3 @@ def main(descriptor: int) -> None:
         pass
     except BaseException as error:  # noqa: BLE001  the parent raises it
         connection.send(_as_sent(error))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
