@@ -5,6 +5,7 @@ tables that are captured whole are read by processes (`Worker`), because to stor
 of this side. Both read the same pieces in the same way.
 """
 
+import logging
 from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import duckdb
 import psycopg
@@ -30,7 +32,11 @@ from totes.source.files import BatchFiles
 from totes.source.pieces import Piece, PieceRows, Plan, Rows, Stored, StoredLines
 from totes.source.resuming import ResumingReader
 from totes.source.snapshot import Snapshot, VisibleTransactions, snapshot_xmin
-from totes.source.worker import Worker, WorkerStart
+
+if TYPE_CHECKING:
+    from totes.source.worker import Worker
+
+log = logging.getLogger(__name__)
 
 ENGINES = 2
 """How many DuckDBs share the memory of the process: the keys of two tables at the same time."""
@@ -167,6 +173,11 @@ class Scan(ExitStack):
             self._open_readers(sum(table.size_bytes for table in large))
         attempt, earlier = "", []
         if large:
+            if stored := self._files.unfinished.measure():
+                log.info(
+                    "Batch %d is continued: %d rows, %.0f %% of its large tables, were stored.",
+                    *(stored.batch, stored.rows, 100 * stored.share),
+                )
             earlier = [*self._find_earlier_attempts()]
             attempt = self._files.unfinished.add_attempt(
                 Attempt(
@@ -188,25 +199,29 @@ class Scan(ExitStack):
         """Open the connections, or processes that have one each."""
         self._readers.put(self._snapshot.connection)
         self._connections.put(self._snapshot.connection)
-        for _ in range(self._snapshot.scope.connections - 1):
-            if large_bytes >= _WORKER_BYTES:
-                start = WorkerStart(
-                    dsn=self._snapshot.dsn.reveal(),
-                    exported=self._snapshot.exported,
-                    xmax=self._snapshot.xmax,
-                    store_url=self._files.store_url,
-                    scratch=self._files.scratch,
-                    batch=self._files.batch,
-                    captured_at=self._files.captured_at,
-                    memory_mb=memory_limit(),
-                )
+        others = range(self._snapshot.scope.connections - 1)
+        if large_bytes >= _WORKER_BYTES:
+            from totes.source.worker import Worker, WorkerStart  # noqa: PLC0415  seldom needed
+
+            start = WorkerStart(
+                dsn=self._snapshot.dsn.reveal(),
+                exported=self._snapshot.exported,
+                xmax=self._snapshot.xmax,
+                store_url=self._files.store_url,
+                scratch=self._files.scratch,
+                batch=self._files.batch,
+                captured_at=self._files.captured_at,
+                memory_mb=memory_limit(),
+            )
+            for _ in others:
                 worker = self.enter_context(Worker(start))
                 self._workers.append(worker)
                 self._readers.put(worker)
-            else:
-                connection = self.enter_context(self._snapshot.second_connection())
-                self._readers.put(connection)
-                self._connections.put(connection)
+            return
+        for _ in others:
+            connection = self.enter_context(self._snapshot.second_connection())
+            self._readers.put(connection)
+            self._connections.put(connection)
 
     def _find_earlier_attempts(self) -> Iterator[tuple[str, Attempt]]:
         """Yield the attempts whose rows this snapshot would see at the same place."""
@@ -246,9 +261,9 @@ class Scan(ExitStack):
         reader = self._readers.get()
         try:
             with self.failing_together():
-                if isinstance(reader, Worker):
-                    return reader.read(plan, piece, self._advance)
-                return self._reader.read(reader, plan, piece)
+                if isinstance(reader, psycopg.Connection):
+                    return self._reader.read(reader, plan, piece)
+                return reader.read(plan, piece, self._advance)
         finally:
             self._readers.put(reader)
 
