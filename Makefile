@@ -260,6 +260,10 @@ $(PEERS_VENV)/.ready: requirements-peers.txt $(READY)
 bench-log: setup ## measure capture from the log with a million sales orders (or ORDERS="… …")
 	$(BIN)/python benchmarks/bench.py --log $(if $(ORDERS),--orders $(ORDERS))
 
+.PHONY: bench-scale
+bench-scale: setup ## measure each stage of a first load with a million sales orders (or ORDERS="… …")
+	$(BIN)/python benchmarks/bench.py --scale $(if $(ORDERS),--orders $(ORDERS))
+
 .PHONY: bench-dashboard
 bench-dashboard: setup ## measure the dashboard's questions with a million sales orders (or ORDERS="… …")
 	$(BIN)/python benchmarks/bench.py --dashboard $(if $(ORDERS),--orders $(ORDERS))

@@ -246,6 +246,8 @@ Percentage = Annotated[
 
 DEFAULT_SOURCE_SHARE = 25
 
+DEFAULT_CONNECTIONS = 2
+
 
 def _split_names(value: object) -> object:
     if isinstance(value, str):
@@ -478,6 +480,11 @@ class Settings(BaseSettings):
         default=DEFAULT_SOURCE_SHARE,
         description="the most of the time during which continuous mode reads the source: after a "
         "long capture the pause is longer, up to a minute",
+    )
+    connections: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=DEFAULT_CONNECTIONS,
+        description="how many connections read one snapshot of the source; large tables that are "
+        "captured whole are read by as many processes",
     )
     memory: Megabytes = Field(
         default=DEFAULT_MEMORY_MB,
