@@ -192,6 +192,15 @@ migrate: setup ## create or upgrade the deployed warehouse's tables, on Fargate
 task: setup ## run a command of totes on Fargate, and show its log: COMMAND="verify"
 	$(BIN)/python tools/aws/run_task.py $(COMMAND)
 
+.PHONY: spark-job
+spark-job: setup ## run a command of totes as a Spark job on EMR Serverless, and show its log: COMMAND="transform --engine spark"
+	$(BIN)/python tools/aws/run_spark_job.py $(COMMAND)
+
+.PHONY: spark-replay
+spark-replay: setup ## replay all batches: on Spark, then the warehouse by a task on Fargate
+	$(BIN)/python tools/aws/run_spark_job.py replay --engine spark --build-only
+	$(BIN)/python tools/aws/run_task.py replay
+
 .PHONY: requirements
 requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1: newest versions)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.txt
@@ -199,6 +208,8 @@ requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=
 		--output-file requirements-dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --constraint requirements-dev.txt \
 		--output-file requirements-dashboard.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --extra iceberg --constraint requirements-dev.txt \
+		--output-file requirements-image.txt
 	$(COMPILE_GROUP) checkov $(if $(UPGRADE),--upgrade) --output-file requirements-checkov.txt
 	$(COMPILE_GROUP) site $(if $(UPGRADE),--upgrade) --output-file requirements-site.txt
 	$(COMPILE_GROUP) peers $(if $(UPGRADE),--upgrade) --output-file requirements-peers.txt
@@ -211,6 +222,8 @@ requirements-check: setup ## check that requirements*.txt match pyproject.toml
 		--output-file "$$again/requirements-dev.txt" && \
 	$(COMPILE) --extra dashboard --constraint requirements-dev.txt \
 		--output-file "$$again/requirements-dashboard.txt" && \
+	$(COMPILE) --extra dashboard --extra iceberg --constraint requirements-dev.txt \
+		--output-file "$$again/requirements-image.txt" && \
 	$(COMPILE_GROUP) checkov --output-file "$$again/requirements-checkov.txt" && \
 	$(COMPILE_GROUP) site --output-file "$$again/requirements-site.txt" && \
 	$(COMPILE_GROUP) peers --output-file "$$again/requirements-peers.txt" && \
@@ -286,11 +299,15 @@ destroy: confirmed init ## delete a deployment and its data: ENV=dev CONFIRM=dev
 
 BUNDLE ?= $(CURDIR)/dist/totes-lambda.zip
 AWS_REGION ?= eu-west-2
+SPARK_PACKAGE ?= $(CURDIR)/dist/totes-spark.tar.gz
 IMAGE_TAG ?= $(shell git rev-parse HEAD)
-DEPLOYED = -var-file=$(ENV).tfvars -var=region=$(AWS_REGION) -var=bundle=$(BUNDLE) -var=image_tag=$(IMAGE_TAG)
+DEPLOYED = -var-file=$(ENV).tfvars -var=region=$(AWS_REGION) -var=bundle=$(BUNDLE) \
+	-var=spark_package=$(SPARK_PACKAGE) -var=image_tag=$(IMAGE_TAG)
+# Whether the environment has Spark.
+SPARK = $(shell grep -Es '^spark_enabled *= *true' terraform/$(ENV).tfvars)
 
 .PHONY: init
-init: $(if $(filter file,$(origin BUNDLE)),bundle) ## initialize Terraform for ENV; part of plan, deploy and destroy
+init: $(if $(filter file,$(origin BUNDLE)),bundle $(if $(SPARK),spark-package)) ## initialize Terraform for ENV; part of plan, deploy and destroy
 	@[ -f "terraform/$(ENV).tfvars" ] || { echo "Set ENV to an environment that has a terraform/*.tfvars, such as ENV=dev"; exit 2; }
 	@[ -n "$(STATE_BUCKET)" ] || { echo "Set STATE_BUCKET to the bucket of the state, which terraform/bootstrap creates"; exit 2; }
 	terraform -chdir=terraform init -input=false -reconfigure \
@@ -315,6 +332,10 @@ build: setup ## build the wheel in dist/
 .PHONY: bundle
 bundle: setup ## build the Lambda functions' zip in dist/
 	$(BIN)/python tools/bundle.py
+
+.PHONY: spark-package
+spark-package: setup ## build the packages of jobs on EMR Serverless in dist/
+	$(BIN)/python tools/spark_package.py
 
 .PHONY: clean
 clean: ## remove generated files, and the demo's data
