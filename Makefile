@@ -41,6 +41,10 @@ demo: setup ## run a simulated business, the pipeline and the dashboard (CAPTURE
 aws-demo: setup ## deploy to a simulated AWS, show data flowing there, and destroy it
 	@PYTHONPATH=tests/support $(PYTEST) -s -p narration tests/aws/deployment
 
+.PHONY: spark-demo
+spark-demo: setup ## replay a lake on a cluster of Spark, and compare it with DuckDB's rows (ORDERS=…)
+	@$(BIN)/python tests/support/spark_demo.py $(if $(ORDERS),--orders $(ORDERS))
+
 .PHONY: test
 test: setup ## all checks, then all tests with coverage, as in CI
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check

@@ -126,9 +126,9 @@ def _differences_of_files(
     """Yield how the files of a generation differ from its manifests."""
     where = f"generation {generation.number}"
     star_files = [file for one in manifests for file in (*one.files, *one.refused)]
-    for path, times in Counter(file.path for file in star_files).items():
+    for name, times in Counter(file.path for file in star_files).items():
         if times > 1:
-            yield f"{where}: {path} is named {times} times"
+            yield f"{where}: {name} is named {times} times"
     files = {file.path: file for file in star_files}
     files |= {file.path: file for one in manifests for of in one.state.values() for file in of}
     for file in files.values():
