@@ -129,7 +129,7 @@ def _differences_of_files(
     for name, times in Counter(file.path for file in star_files).items():
         if times > 1:
             yield f"{where}: {name} is named {times} times"
-    files = {file.path: file for file in star_files}
+    files: dict[str, File] = {file.path: file for file in star_files}
     files |= {file.path: file for one in manifests for of in one.state.values() for file in of}
     for file in files.values():
         path = Path(generation.local(file))

@@ -179,32 +179,30 @@ class HostileLake:
 
     def changes(self) -> None:
         """Updates, deletions and a changed key; joined rows change, appear and disappear."""
-        self.add(
-            {
-                "sales_order": [
-                    *(self.many("sales_order", n, units_sold=n) for n in range(1, 20, 3)),
-                    self.many("sales_order", 1060, agreed_delivery_date="2031-01-01"),
-                ],
-                "department": [
-                    self.many("department", 2, location=None),
-                    self.many("department", 9),
-                ],
-                "staff": [self.many("staff", 9, department_id=9)],
-                "address": [self.many("address", 3, city="Leeds")],
-                "counterparty": [self.many("counterparty", 9, legal_address_id=4)],
-                "design": [self.many("design", 3, design_name="Silk")],
-                RATES: [rate("2026-11-02", rate="0.9", carried_forward=True), rate("2026-11-03")],
-            },
-            deletes={
-                "sales_order": [60, 5],
-                "payment": [7, 2**40, "x", "01"],
-                "department": [8],
-                "design": [8],
-                "address": [8],
-                RATES: ["2026-11-01 USD"],
-            },
-            parts=2,
-        )
+        deletes: dict[str, list[Any]] = {
+            "sales_order": [60, 5],
+            "payment": [7, 2**40, "x", "01"],
+            "department": [8],
+            "design": [8],
+            "address": [8],
+            RATES: ["2026-11-01 USD"],
+        }
+        rows: dict[str, list[Line]] = {
+            "sales_order": [
+                *(self.many("sales_order", n, units_sold=n) for n in range(1, 20, 3)),
+                self.many("sales_order", 1060, agreed_delivery_date="2031-01-01"),
+            ],
+            "department": [
+                self.many("department", 2, location=None),
+                self.many("department", 9),
+            ],
+            "staff": [self.many("staff", 9, department_id=9)],
+            "address": [self.many("address", 3, city="Leeds")],
+            "counterparty": [self.many("counterparty", 9, legal_address_id=4)],
+            "design": [self.many("design", 3, design_name="Silk")],
+            RATES: [rate("2026-11-02", rate="0.9", carried_forward=True), rate("2026-11-03")],
+        }
+        self.add(rows, deletes=deletes, parts=2)
 
     def invalid_values(self) -> None:
         """Every edge case of a text in a column of every type."""

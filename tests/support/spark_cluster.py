@@ -92,8 +92,7 @@ class _Daemon:
         except psutil.NoSuchProcess:
             family = []
         self._process.terminate()
-        _, alive = psutil.wait_procs(family, timeout=MINUTE)
-        for process in alive:
+        for process in psutil.wait_procs(family, timeout=MINUTE)[1]:
             process.kill()
         self._process.wait()
 
