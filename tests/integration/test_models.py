@@ -16,10 +16,10 @@ from sqlglot import transpile
 from conftest import EmptyWarehouse
 from totes.errors import ModelError
 from totes.star.contract import literal, quote
-from totes.star.currency_names import define_iso_currency
 from totes.star.folder import TOTESYS
 from totes.star.lineage import RowIdentity, find_lineage
 from totes.star.models import LINEAGE_FILE, Models, dump_lineages, load_models
+from totes.star.supplied import define_supplied
 
 PACKAGED = files("totes.star") / "totesys" / "models"
 MODELS = {model.name: model for model in TOTESYS.models.all}
@@ -243,7 +243,7 @@ def test_models_return_the_same_rows_in_postgresql(warehouse: EmptyWarehouse) ->
                     for v in line.values()
                 )
                 execute_in_both(f"insert into {quote(table)} values ({', '.join(values)}, now())")
-        define_iso_currency(engine)
+        define_supplied(engine, ["iso_currency"])
         currencies = engine.execute("select code, name from iso_currency").fetchall()
         postgres.execute("create table iso_currency (code text, name text)")
         with postgres.cursor() as cursor:

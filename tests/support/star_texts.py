@@ -31,12 +31,12 @@ def date_value(text: str) -> date | None:
     return found if str(found) == text and 1900 <= found.year <= 2200 else None
 
 
-def time_value(text: str) -> time | None:
+def time_value(text: str) -> str | None:
     try:
         found = time.fromisoformat(text)
     except ValueError:
         return None
-    return found if found.tzinfo is None and postgres_time(found) == text else None
+    return text if found.tzinfo is None and postgres_time(found) == text else None
 
 
 def postgres_time(value: time) -> str:

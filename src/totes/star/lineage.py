@@ -15,7 +15,13 @@ CHANGED = "_changed"
 """The flag column that every relation has in addition to the source table's columns."""
 
 ISO_CURRENCY = "iso_currency"
-"""A relation that is not a source table: `code` and `name` of the currencies of ISO 4217."""
+"""A supplied relation: `code` and `name` of the currencies of ISO 4217."""
+
+CALENDAR = "calendar"
+"""A supplied relation: every `day` that the contract accepts, as DATE."""
+
+SUPPLIED = frozenset({ISO_CURRENCY, CALENDAR})
+"""Relations that models may read and that are no source tables."""
 
 
 class RowIdentity(BaseModel):
@@ -30,8 +36,9 @@ class RowIdentity(BaseModel):
 class Lineage(BaseModel):
     """The tables and columns that a model reads.
 
-    `sources` are columns by source table, `stars` are star tables, `joins` are source tables that
-    are joined with other source tables. `key` is None if the natural key is computed.
+    `sources` are columns by source table, `stars` are star tables, `supplied` are members of
+    SUPPLIED, `joins` are source tables that are joined with other source tables. `key` is None if
+    the natural key is computed.
     `selects_at` is true if the model selects `_at` and so gets every version of a row.
     """
 
@@ -39,7 +46,7 @@ class Lineage(BaseModel):
 
     sources: dict[str, tuple[str, ...]]
     stars: tuple[str, ...]
-    reads_iso_currency: bool
+    supplied: tuple[str, ...]
     joins: tuple[str, ...]
     key: RowIdentity | None
     selects_at: bool = False
@@ -69,7 +76,7 @@ def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[
         tables = _tables_by_alias(scope)
         for name in tables.values():
             reads.setdefault(name, set())
-        if len(joined := set(tables.values()) - {ISO_CURRENCY, *stars}) > 1:
+        if len(joined := set(tables.values()) - SUPPLIED - set(stars)) > 1:
             joins |= joined
         if tables and scope.expression.is_star:
             raise ModelError(f"Model {model} selects * from a table: name the columns it needs.")
@@ -79,10 +86,10 @@ def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[
     sources = {
         name: tuple(sorted(columns - {CHANGED, AT}))
         for name, columns in sorted(reads.items())
-        if name not in stars and name != ISO_CURRENCY
+        if name not in stars and name not in SUPPLIED
     }
     reads_at = any(AT in columns for columns in reads.values())
-    if reads_at and (len(reads.keys() - {ISO_CURRENCY}) > 1 or not _selects_at(scopes[-1], model)):
+    if reads_at and (len(reads.keys() - SUPPLIED) > 1 or not _selects_at(scopes[-1], model)):
         raise ModelError(
             f"Model {model} can't read {AT} like this: only a model that reads one source table "
             f"can, and it must select {AT} unaltered under that name."
@@ -93,7 +100,7 @@ def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[
     return Lineage(
         sources=sources,
         stars=tuple(sorted(reads.keys() & set(stars))),
-        reads_iso_currency=ISO_CURRENCY in reads,
+        supplied=tuple(sorted(reads.keys() & SUPPLIED)),
         joins=tuple(sorted(joins)),
         key=RowIdentity(
             table=tables_of_key.pop(), columns=tuple(origin[1] for origin in origins if origin)
@@ -158,6 +165,6 @@ def column_sources(sql: str, column: str, stars: Collection[str]) -> tuple[str, 
         if step.downstream or not isinstance(step.source, exp.Table):
             continue
         table = step.source.name
-        if table and table not in stars and table != ISO_CURRENCY:
+        if table and table not in stars and table not in SUPPLIED:
             found.add(f"{table}.{exp.to_column(step.name).name}")
     return tuple(sorted(found))

@@ -52,7 +52,7 @@ class ReplicaTable:
 def _star_tables() -> dict[str, ReplicaTable]:
     tables = {}
     for star in TOTESYS.tables.values():
-        types = {column.name: column.type.name for column in star.columns}
+        types = {column.name: column.type.loaded for column in star.columns}
         columns = {
             column.name: types.get(column.name) or _TYPES.get(column.type, "INTEGER")
             for column in warehouse_columns(star)
