@@ -170,7 +170,7 @@ class HostileLake:
 
     def many(self, table: str, key: int, **values: Any) -> Line:
         """Return the row with this key, which refers to one of eight others."""
-        refers = {
+        refers: Line = {
             name: 1 + key % 8
             for name in ("staff_id", "department_id", "design_id", "legal_address_id")
             if name in ROWS[table]

@@ -19,6 +19,7 @@ GROUPS = (
     "tests/e2e/test_printing.py",
     "tests/e2e/test_sign_in.py",
     "tests/integration/test_replay.py",
+    "tests/integration/test_spark_",
 )
 """Prefixes of the ids of the tests that one worker must run, which are adjacent in the order."""
 
