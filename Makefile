@@ -259,6 +259,10 @@ bench-log: setup ## measure capture from the log with a million sales orders (or
 bench-dashboard: setup ## measure the dashboard's questions with a million sales orders (or ORDERS="… …")
 	$(BIN)/python benchmarks/bench.py --dashboard $(if $(ORDERS),--orders $(ORDERS))
 
+.PHONY: bench-spark
+bench-spark: setup ## measure the engines DuckDB and Spark with a million sales orders (or ORDERS="… …")
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/engines.py $(if $(ORDERS),--orders $(ORDERS))
+
 .PHONY: soak
 soak: setup ## run a hostile business under faults, verified each round (SEED=… MINUTES=…)
 	$(BIN)/python tests/support/soak.py --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
@@ -49,11 +50,16 @@ def restore_batches(ingestion: Path, batches: int, folder: Path) -> None:
             os.link(ingestion / path, folder / path)
 
 
-def writers(generation: Generation) -> dict[str, set[str]]:
-    """Return the programs that wrote the accepted rows of each star table, from the files."""
+def writers(generation: Generation, only: Collection[int] | None = None) -> dict[str, set[str]]:
+    """Return the programs that wrote the accepted rows of each star table, from the files.
+
+    only: the batches to look at; all if None.
+    """
     programs: dict[str, set[str]] = {}
     with duckdb.connect() as engine:
         for manifest in generation.manifests():
+            if only is not None and manifest.batch not in only:
+                continue
             for file in manifest.files:
                 path = literal(generation.local(file))
                 [(written_by,)] = engine.execute(
