@@ -7,7 +7,7 @@ SHELL := bash
 unexport PYTHONDONTWRITEBYTECODE
 
 # tests/rules is part of `make check`.
-SUITES := tests/unit tests/integration tests/e2e tests/aws
+SUITES := tests/unit tests/integration tests/e2e tests/aws tests/spark
 
 UV := .uv/bin/uv
 BIN := .venv/bin
@@ -42,6 +42,10 @@ demo: setup ## run a simulated business, the pipeline and the dashboard (CAPTURE
 .PHONY: aws-demo
 aws-demo: setup ## deploy to a simulated AWS, show data flowing there, and destroy it
 	@PYTHONPATH=tests/support $(PYTEST) -s -p narration tests/aws/deployment
+
+.PHONY: spark-demo
+spark-demo: setup ## replay a lake on a cluster of Spark, and compare it with DuckDB's rows (ORDERS=…)
+	@$(BIN)/python tests/support/spark_demo.py $(if $(ORDERS),--orders $(ORDERS))
 
 .PHONY: test
 test: setup ## all checks beside all tests with coverage, as in CI
@@ -280,6 +284,10 @@ bench-scale: setup ## measure each stage of a first load with a million sales or
 .PHONY: bench-dashboard
 bench-dashboard: setup ## measure the dashboard's questions with a million sales orders (or ORDERS="… …")
 	$(BIN)/python benchmarks/bench.py --dashboard $(if $(ORDERS),--orders $(ORDERS))
+
+.PHONY: bench-spark
+bench-spark: setup ## measure the engines DuckDB and Spark with a million sales orders (or ORDERS="… …")
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/engines.py $(if $(ORDERS),--orders $(ORDERS))
 
 .PHONY: soak
 soak: setup ## run a hostile business under faults, verified each round (SEED=… MINUTES=…)
