@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from image_tree import ImageTree
     from in_process_handlers import Handlers
     from planned_permissions import PlannedPermissions
+    from pyspark.sql import SparkSession
     from s3_service import S3Service
     from sample_business import SampleBusiness
     from terraform_plan import Planned
@@ -193,6 +194,30 @@ def service() -> Iterator["S3Service"]:
 
     with S3Service() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def spark_processes() -> Iterator[None]:
+    """Spark's processes end with the tests."""
+    yield
+    from pyspark import SparkContext  # noqa: PLC0415  needed by one worker only
+
+    if SparkContext._active_spark_context is not None:
+        SparkContext._active_spark_context.stop()
+
+
+@pytest.fixture
+def spark(spark_processes: None, monkeypatch: pytest.MonkeyPatch) -> "SparkSession":  # noqa: ARG001
+    """Spark in this process, which the commands of totes use: the same one for all tests."""
+    from spark_session import LOCAL, environment, start_spark  # noqa: PLC0415  as above
+
+    from totes.spark.session import pin  # noqa: PLC0415  as above
+
+    for name, value in environment(LOCAL).items():
+        monkeypatch.setenv(name, value)
+    session = start_spark(LOCAL)
+    pin(session)  # the commands open sessions of their own, which don't inherit this
+    return session
 
 
 @pytest.fixture(scope="session")

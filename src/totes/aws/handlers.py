@@ -174,7 +174,10 @@ def _large_batches(resources: Resources) -> LargeBatches | None:
     settings = resources.settings
     if application := SparkApplication.from_settings(settings):
         return LargeBatches(
-            application, resources.ingestion, resources.processed, settings.spark_min_bytes
+            application,
+            resources.ingestion,
+            resources.processed,
+            settings.spark_min_bytes * 1_000_000,
         )
     return None
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 from botocore.config import Config
 
 from totes.aws_client import AWS_ERRORS, aws_client, describe
-from totes.config.settings import Settings, format_bytes
+from totes.config.settings import Settings
 from totes.errors import UsageError
 from totes.lake.log import find_current_generation, read_manifest
 from totes.lake.manifest import processed_manifest_path
@@ -90,7 +90,7 @@ class SparkApplication:
         stores = {
             "TOTES_INGESTION_URL": settings.ingestion,
             "TOTES_PROCESSED_URL": settings.processed,
-            "TOTES_SPARK_MIN_BYTES": format_bytes(settings.spark_min_bytes),
+            "TOTES_SPARK_MIN_BYTES": f"{settings.spark_min_bytes}MB",
         }
         return cls(settings.spark_application, settings.spark_role, settings.spark_program, stores)
 

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_address
 from itertools import zip_longest
 from pathlib import Path
@@ -221,40 +222,21 @@ DEFAULT_MEMORY_MB = 256
 DEFAULT_DASHBOARD_MEMORY_MB = 512
 
 
-def _parse_megabytes(value: object) -> object:
+def _parse_megabytes(value: object, at_least: int = 0) -> object:
     if isinstance(value, int):
         return value
     match = re.fullmatch(r"(\d{1,6})\s?(MB|GB)", str(value).strip(), re.ASCII | re.IGNORECASE)
-    megabytes = int(match[1]) * {"MB": 1, "GB": 1000}[match[2].upper()] if match else 0
-    if megabytes < DEFAULT_MEMORY_MB:
-        raise ValueError(f"must be a size of at least {DEFAULT_MEMORY_MB}MB, such as 512MB or 2GB")
+    megabytes = int(match[1]) * {"MB": 1, "GB": 1000}[match[2].upper()] if match else -1
+    if megabytes < at_least:
+        raise ValueError(f"must be a size of at least {at_least}MB, such as 512MB or 2GB")
     return megabytes
 
 
-Megabytes = Annotated[int, BeforeValidator(_parse_megabytes)]
-"""A size such as `256MB` or `2GB`."""
+Size = Annotated[int, BeforeValidator(_parse_megabytes)]
+"""A size in megabytes, such as `0MB` or `2GB`."""
 
-
-_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-
-
-def _parse_bytes(value: object) -> object:
-    if isinstance(value, int):
-        return value
-    match = re.fullmatch(r"(\d{1,6})\s?([KMGT]?B)", str(value).strip(), re.ASCII | re.IGNORECASE)
-    if match is None:
-        raise ValueError("must be a size such as 500MB or 1GB")
-    return int(match[1]) * _UNITS[match[2].upper()]
-
-
-Bytes = Annotated[int, BeforeValidator(_parse_bytes)]
-"""A number of bytes, such as `500MB` or `1GB`."""
-
-
-def format_bytes(value: int) -> str:
-    """Return a number of bytes as the setting is written."""
-    unit = next(unit for unit, size in reversed(_UNITS.items()) if value % size == 0)
-    return f"{value // _UNITS[unit]}{unit}" if value else "0B"
+Megabytes = Annotated[int, BeforeValidator(partial(_parse_megabytes, at_least=DEFAULT_MEMORY_MB))]
+"""The same of at least `256MB`."""
 
 
 Percentage = Annotated[
@@ -263,6 +245,8 @@ Percentage = Annotated[
 """A percentage such as `25%`."""
 
 DEFAULT_SOURCE_SHARE = 25
+
+DEFAULT_CONNECTIONS = 2
 
 
 def _split_names(value: object) -> object:
@@ -504,20 +488,30 @@ class Settings(BaseSettings):
         description="the most of the time during which continuous mode reads the source: after a "
         "long capture the pause is longer, up to a minute",
     )
+    connections: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=DEFAULT_CONNECTIONS,
+        description="how many connections read one snapshot of the source; large tables that are "
+        "captured whole are read by as many processes",
+    )
     memory: Megabytes = Field(
         default=DEFAULT_MEMORY_MB,
         description="memory that a process uses before it spills to disk; a batch with very "
         "large values can need more",
     )
-    spark_min_bytes: Bytes = Field(
-        default=10**9,
-        description="size of a batch's files in the ingestion store from which on Spark transforms "
-        "it, where Spark is used",
+    spark_master: str = Field(
+        default="local[*]",
+        description="the cluster of the engine spark, such as spark://host:7077 or yarn; under "
+        "spark-submit its own counts",
+    )
+    spark_min_bytes: Size = Field(
+        default=1000,
+        description="`totes transform --engine spark` leaves batches to DuckDB whose compressed "
+        "files in the ingestion store are smaller",
     )
     spark_application: str | None = Field(
         default=None,
         description="id of the application of EMR Serverless to which the Lambda function leaves "
-        "such batches [none]",
+        "larger batches [none]",
     )
     spark_role: str | None = Field(default=None, description="ARN of the role of its jobs [none]")
     spark_program: Annotated[str | None, AfterValidator(_check_program)] = Field(
@@ -809,7 +803,7 @@ def describe_setting(name: str) -> tuple[str, str]:
     return meaning, default or _display(name, field.default)
 
 
-def _display(name: str, value: object) -> str:  # noqa: PLR0911  one for each kind
+def _display(name: str, value: object) -> str:
     match value:
         case tuple():
             return ",".join(value)
@@ -817,12 +811,8 @@ def _display(name: str, value: object) -> str:  # noqa: PLR0911  one for each ki
             return "on" if value else "off"
         case timedelta():
             return f"{value.total_seconds():g}s"
-        case int() if name.endswith("bytes"):
-            return format_bytes(value)
-        case int() if name.endswith("share"):
-            return f"{value}%"
-        case int() if name.endswith(("memory", "alarm")):
-            return f"{value}MB"
+        case int() if name.endswith(("memory", "share", "alarm", "bytes")):
+            return f"{value}{'%' if name.endswith('share') else 'MB'}"
         case str() if name == "alert_command":  # its arguments can be secret
             program, *rest = value.split(maxsplit=1)
             return f"{program} …" if rest else program

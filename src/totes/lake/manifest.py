@@ -44,9 +44,12 @@ ERASURES_PREFIX = "erasures"
 RATES_PREFIX = "rates"
 """Prefix of the ECB's files of exchange rates, which a function on AWS stores for ingest."""
 
+UNFINISHED_PREFIX = "unfinished"
+"""Prefix of the records of what is stored of a batch before it is published."""
+
 RESERVED_PREFIXES = frozenset(
     {"batches", "generations", "heartbeats", "keys", "repeats", "unreadable"}
-    | {ERASURES_PREFIX, RATES_PREFIX}
+    | {ERASURES_PREFIX, RATES_PREFIX, UNFINISHED_PREFIX}
 )
 """Top-level prefixes of the ingestion store that are not table folders."""
 
@@ -137,6 +140,10 @@ class Identity(_FrozenModel):
     database_oid: int
     timeline: int
     database: str
+
+    def is_same(self, other: "Identity") -> bool:
+        """Return whether it is the same database of the same server, also if it was renamed."""
+        return self.model_copy(update={"database": other.database}) == other
 
 
 class Quote(_FrozenModel):
@@ -461,11 +468,15 @@ def processed_manifest_path(generation: int, batch: int) -> str:
     return f"generation={generation}/{manifest_path(batch)}"
 
 
+PARTITION = "totes_date"
+"""The partition folders: the UTC day of the capture. Readers such as Spark let the name of a folder
+replace a column of this name, so no column of a star table may have it."""
+
+
 def data_path(table: str, captured_at: datetime, name: str, prefix: str = "") -> str:
-    """Return a key such as `sales_order/year=2026/month=11/day=22/NAME`, below `prefix`."""
-    at = captured_at.astimezone(UTC)
-    folder = f"{prefix}{table_folder(table)}"
-    return f"{folder}/year={at.year:04d}/month={at.month:02d}/day={at.day:02d}/{name}"
+    """Return a key such as `sales_order/totes_date=2026-11-22/NAME`, below `prefix`."""
+    day = captured_at.astimezone(UTC).date()
+    return f"{prefix}{table_folder(table)}/{PARTITION}={day.isoformat()}/{name}"
 
 
 def heartbeat_prefix(day: datetime) -> str:

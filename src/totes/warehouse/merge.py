@@ -86,7 +86,8 @@ def check_file(  # noqa: PLR0913  the file, and the expected content
     expected = (
         _QUARANTINE_COLUMNS
         if is_quarantine
-        else _column_types(star.tables[file.table]) | _VERSION_COLUMNS
+        else {column.name: column.type.name for column in star.tables[file.table].columns}
+        | _VERSION_COLUMNS
     )
     rows = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
     try:
@@ -449,7 +450,7 @@ _STEPS: Mapping[tuple[bool, bool], tuple[str, ...]] = MappingProxyType(
 
 
 def _column_types(star: StarTable) -> dict[str, str]:
-    return {column.name: column.type.name for column in star.columns}
+    return {column.name: column.type.loaded for column in star.columns}
 
 
 def _reference_parts(dimension: StarTable) -> dict[str, str | sql.Identifier]:
