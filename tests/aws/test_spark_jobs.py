@@ -13,7 +13,7 @@ from totes.aws import handlers, spark_jobs
 from totes.aws.spark_jobs import MAX_ATTEMPTS, LargeBatches, SparkApplication
 from totes.config.settings import load_settings
 from totes.errors import UsageError
-from totes.lake import open_store
+from totes.lake import Store, open_store
 from totes.stages.transform import transform
 
 ROLE = "arn:aws:iam::123456789012:role/totes-dev-spark"
@@ -34,17 +34,18 @@ class Spark:
     @property
     def jobs(self) -> list[JobRun]:
         """All jobs but that of the operator."""
-        return self._backend.job_runs[self.application][1:]
+        return list(self._backend.job_runs[self.application][1:])
 
     def end(self, state: str) -> None:
         self.jobs[-1].state = state
 
 
-def large_batches(*arguments: Any) -> LargeBatches:
+def large_batches(
+    application: SparkApplication, ingestion: Store, processed: Store, min_bytes: int
+) -> LargeBatches:
     """Return where large batches go, with a limit that the test's batches reach."""
-    *others, min_bytes = arguments
     assert min_bytes == 2 * 10**9
-    return LargeBatches(*others, MIN_BYTES)
+    return LargeBatches(application, ingestion, processed, MIN_BYTES)
 
 
 @pytest.fixture
@@ -142,6 +143,16 @@ def test_calls_that_see_the_same_jobs_use_the_same_token(cloud: Handlers, spark:
     assert first.client_token == second.client_token == "transform-1-1-0123456789abcdef-0"
     for same in ("name", "job_driver", "configuration_overrides", "execution_role_arn"):
         assert getattr(first, same) == getattr(second, same)
+
+
+def test_a_batch_that_is_published_meanwhile_starts_no_job(cloud: Handlers, spark: Spark) -> None:
+    def publish_and_list(_: SparkApplication) -> Iterator[spark_jobs.JobRun]:
+        transform_here()
+        return iter(())
+
+    cloud.patch.setattr(SparkApplication, "runs", publish_and_list)
+    assert cloud.call("transform")["spark"] is None
+    assert spark.jobs == []
 
 
 def test_a_failed_job_is_started_again_a_limited_number_of_times(
