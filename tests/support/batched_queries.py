@@ -36,7 +36,7 @@ QUERIES = (
     "select * from a cross join (select k as other, w from b) as x",
     "select * from a semi join b on a.k = b.k",
     "select * from (select k, v from a) as x anti join b using (k) union by name select w from b",
-    "select * from c join a on a.k = c.k",
+    "select * from c join (select k as other, v from a) as x on x.other = c.k",
     "select x.*, b.w from a as x join b on x.k = b.k",
     "select * from (select k, v from a) where v = 1",
     "select k, count(*) as n, sum(v) as total, min(s) as least from a group by k",

@@ -246,7 +246,7 @@ _REGEX_TOKEN = re.compile(
     (?P<escaped>\\[^\w\s]|\\[dDwWnrtf])
     | (?P<whitespace>\\[sS])
     | \[\^?(?P<members>{_CLASS_MEMBER}+)\]
-    | (?P<group>\(\?:|\(|\)|\|)
+    | (?P<group>\(\?:|\((?!\?)|\)|\|)
     | (?P<repeat>[*+?]\??|\{{\d+(?:,\d*)?\}}\??) (?![*+?{{])
     | (?P<anchor>[\^$.])
     | (?P<other>[^\\\[\](){{}}|*+?^$.])
