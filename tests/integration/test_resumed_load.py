@@ -119,7 +119,7 @@ class RandomTable:
         rare = [
             f"VACUUM FULL {'item_1' if self.kind == 'partitions' else 'item'}",
             f"TRUNCATE item; {self.insert(1000)}",
-            "ALTER TABLE item ADD COLUMN added int DEFAULT 7",
+            "ALTER TABLE item ADD COLUMN IF NOT EXISTS added int DEFAULT 7",
             "ALTER TABLE item DROP COLUMN IF EXISTS added",
         ]
         return self.chance.choice(usual if self.chance.random() < 0.85 else rare)
