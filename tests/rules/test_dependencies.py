@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the components of the stages, which import only the lake and the star's contract
     "lake": {"errors", "aws_client", "failpoint"},
     "rates": {"errors", "lake"},
-    "star": {"errors", "lake"},
+    "star": {"errors", "lake", "duckdb_engine"},
     "source": VALUES,
     "warehouse": VALUES | {"star"},
     # the stages, which depend on each other only through manifests
