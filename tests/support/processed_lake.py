@@ -256,7 +256,17 @@ class ProcessedLake:
         rows = [{"valid_from": at, **row} for row in rows]
         names = ("star_table", "key", "column_name", "value", "reason", "row")
         columns = dict.fromkeys(names, "VARCHAR") | {"valid_from": "TIMESTAMPTZ"}
-        return (self._write_file("quarantine", "", columns, rows, 0),) if rows else ()
+        tables = {str(row["star_table"]): None for row in rows}
+        return tuple(
+            self._write_file(
+                f"quarantine/{table}",
+                table,
+                columns,
+                [row for row in rows if row["star_table"] == table],
+                0,
+            )
+            for table in tables
+        )
 
     def _write_file(
         self, folder: str, table: str, columns: Mapping[str, str], rows: list[Row], deletes: int
