@@ -76,7 +76,11 @@ class Lakehouse:
             return GlueCatalog("totes", client=aws_client("glue"), **properties)
         from pyiceberg.catalog.sql import SqlCatalog
 
-        uri = _sqlalchemy_url(self.catalogue) if isinstance(self.catalogue, Dsn) else self.catalogue
+        if isinstance(self.catalogue, Dsn):
+            uri = _sqlalchemy_url(self.catalogue)
+        else:
+            uri = self.catalogue
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         return SqlCatalog("totes", uri=uri, **properties)
 
 

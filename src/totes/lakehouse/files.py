@@ -199,15 +199,16 @@ class _NewFile:
         self._flush()
         statistics = self._writer.close()
         spec = self._table.spec()
-        return DataFile.from_args(
+        file = DataFile.from_args(
             content=DataFileContent.DATA,
             file_path=self._output.location,
             file_format=FileFormat.PARQUET,
             partition=Record(*self.place[:1]) if spec.fields else Record(),
             file_size_in_bytes=len(self._output),
             sort_order_id=None,
-            spec_id=spec.spec_id,
             equality_ids=None,
             key_metadata=None,
             **statistics.to_serialized_dict(),
         )
+        file.spec_id = spec.spec_id  # not a part of the file's entry
+        return file
