@@ -37,7 +37,7 @@ def corrected_models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tables with few rows have several files, partitions and slices."""
     monkeypatch.setattr(files, "FILE_ROWS", 3)
-    monkeypatch.setattr(merge, "_BLOCK_ROWS", 2048)
+    monkeypatch.setattr(merge, "BLOCK_ROWS", 2048)
 
 
 def test_it_equals_the_warehouse_for_random_transactions_of_log_and_scans(

@@ -41,7 +41,7 @@ def ingest(
     accept = AcceptOptions(new_source=accept_new_source, deletes=accept_deletes)
     with Resources(load_settings()) as resources, show_progress() as progress:
         results = retry_iterator(lambda: run_stage(resources, "ingest", accept, progress))
-        _show_all(results, resources.alert_targets, as_json=as_json)
+        show_steps(results, resources.alert_targets, as_json=as_json)
 
 
 def transform(*, as_json: JsonLines = False) -> None:
@@ -54,7 +54,7 @@ def transform(*, as_json: JsonLines = False) -> None:
 
     with Resources(load_settings()) as resources, show_progress() as progress:
         results = retry_iterator(lambda: run_stage(resources, "transform", progress=progress))
-        _show_all(results, resources.alert_targets, as_json=as_json)
+        show_steps(results, resources.alert_targets, as_json=as_json)
 
 
 def load(*, as_json: JsonLines = False) -> None:
@@ -67,7 +67,7 @@ def load(*, as_json: JsonLines = False) -> None:
 
     with Resources(load_settings()) as resources, show_progress() as progress:
         results = retry_iterator(lambda: run_stage(resources, "load", progress=progress))
-        _show_all(results, resources.alert_targets, as_json=as_json)
+        show_steps(results, resources.alert_targets, as_json=as_json)
 
 
 def run(
@@ -83,7 +83,7 @@ def run(
     accept_deletes: Deletes = False,
     as_json: JsonLines = False,
 ) -> None:
-    """Run ingest, transform and load continuously.
+    """Run ingest, transform and load continuously, and publish if TOTES_ICEBERG_CATALOG is set.
 
     Ctrl-C and SIGTERM stop it after the current batch; a second Ctrl-C stops it at once. A stage
     that fails is reported to TOTES_ALERT_COMMAND and retried after growing pauses, while the
@@ -108,7 +108,7 @@ def run(
         if once:
             from totes.stages.runner import run_once
 
-            _show_all(
+            show_steps(
                 run_once(resources.pipeline, accept, progress),
                 resources.alert_targets,
                 as_json=as_json,
@@ -159,12 +159,13 @@ def replay(
     target = parse_dsn(into, "--into") if into else None
     with Resources(load_settings()) as resources, show_progress() as progress:
         steps = run_replay(resources.pipeline, into=target, last_batch=to, progress=progress)
-        _show_all(steps, resources.alert_targets, as_json=as_json)
+        show_steps(steps, resources.alert_targets, as_json=as_json)
 
 
-def _show_all(
+def show_steps(
     steps: "Iterable[StepResult]", alert_targets: "AlertTargets", *, as_json: bool
 ) -> None:
+    """Show results as they come, and send the alerts that they require."""
     from totes.stages.runner import alert_of_step
 
     for result in steps:

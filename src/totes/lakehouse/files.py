@@ -20,7 +20,7 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.update.snapshot import UpdateSnapshot
 from pyiceberg.typedef import Record
-from pyiceberg.types import DateType
+from pyiceberg.types import DateType, PrimitiveType
 from pyiceberg.utils.datetime import days_to_date
 
 FILE_ROWS = 250_000
@@ -103,7 +103,8 @@ class TableFiles:
             bound = (bounds or {}).get(column.field_id)
             if bound is None:
                 return None
-            found = from_bytes(cast("Any", column.field_type), bound)  # a key's type is primitive
+            kind = cast("PrimitiveType", column.field_type)  # of any column that can be a key
+            found: Any = from_bytes(kind, bound)
             return days_to_date(found) if isinstance(column.field_type, DateType) else found
 
         return value(file.lower_bounds), value(file.upper_bounds)

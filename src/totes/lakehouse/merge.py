@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from pyiceberg.table import FileScanTask
+from pyiceberg.table import FileScanTask, Table
 
 from totes.duckdb_engine import convert_memory_errors
 from totes.errors import LakeError
@@ -25,7 +25,7 @@ SLICE_ROWS = 1_000_000
 SLICE_PARTITIONS = 8
 """How many changed rows, and changed partitions, are merged at a time."""
 
-_BLOCK_ROWS = 20_480
+BLOCK_ROWS = 20_480
 """How many rows pass from DuckDB to Arrow at a time."""
 
 
@@ -252,7 +252,7 @@ class TableMerge:
         dirty = self._engine.execute("select distinct _file from dirty").fetchall()
         is_changed = dirty or self._query("select count(*) from old where _file is null")
         if is_changed:
-            reader = self._engine.sql(self._changed_rows()).to_arrow_reader(_BLOCK_ROWS)
+            reader = self._engine.sql(self._changed_rows()).to_arrow_reader(BLOCK_ROWS)
             self._files.write(reader)
         for (number,) in dirty:
             self._files.remove(tasks[number])
@@ -331,20 +331,12 @@ class TableMerge:
 
         A new row goes into the file that replaces one with its range of keys, if there is one.
         """
-        columns = ", ".join(f"o.{quote(name)}" for name in engine_types(self._star))
-        key = f"o.{self._first_key}"
-        width = partition_width(self._files.table) if has_ranges(self._star) else 0
-        partition = f"{key} - ({key} % {width} + {width}) % {width}" if width else "0"
-        order = [f"o.{quote(name)}" for name in self._star.key_names]
-        order += [f"o.{VALID_FROM}"] if self._star.is_fact else []
-        return (
-            f"select {columns}, cast({partition} as bigint) as {PARTITION},"
-            f" cast(coalesce(o._file, ("
-            f" select min(r._file) from ranges as r semi join dirty using (_file)"
-            f" where {key} between r.lower and r.upper), -1) as bigint) as {RANGE}"
-            " from old as o where _file is null or _file in (from dirty)"
-            f" order by {PARTITION}, {RANGE}, {', '.join(order)}"
+        home = (
+            "coalesce(o._file, (select min(r._file) from ranges as r semi join dirty using (_file)"
+            f" where o.{self._first_key} between r.lower and r.upper), -1)"
         )
+        changed = "(from old where _file is null or _file in (from dirty))"
+        return rows_in_order(self._star, self._files.table, changed, home)
 
     def _register(self, reader: pa.RecordBatchReader) -> None:
         self._engine.register("incoming", reader)
@@ -356,3 +348,17 @@ class TableMerge:
     def _query(self, query: str, parameters: Mapping[str, Any] | None = None) -> int:
         [(number,)] = self._engine.execute(query, parameters or {}).fetchall()
         return int(number)
+
+
+def rows_in_order(star: StarTable, table: Table, rows: str, range_of: str) -> str:
+    """Return SQL for rows as `TableFiles.write` expects them; `range_of` is SQL for RANGE."""
+    columns = ", ".join(f"o.{quote(name)}" for name in engine_types(star))
+    key = f"o.{quote(star.key_names[0])}"
+    width = partition_width(table) if has_ranges(star) else None
+    partition = f"{key} - ({key} % {width} + {width}) % {width}" if width else "0"
+    order = [*star.key_names, *([VALID_FROM] if star.is_fact else [])]
+    return (
+        f"select {columns}, cast({partition} as bigint) as {PARTITION},"
+        f" cast({range_of} as bigint) as {RANGE} from {rows} as o"
+        f" order by {PARTITION}, {RANGE}, {', '.join(f'o.{quote(name)}' for name in order)}"
+    )

@@ -62,6 +62,18 @@ class Publication:
     captured_at: datetime
 
 
+def find_published(lakehouse: Lakehouse, star: Star) -> Position | None:
+    """Return the position of the Iceberg table that is ahead; None without any."""
+    positions = []
+    with lakehouse.open() as catalogue:
+        for name in star.tables:
+            with suppress(NoSuchTableError):
+                table = catalogue.load_table((lakehouse.namespace, name))
+                positions.append(read_position(table.metadata))
+    published = filter(None, positions)
+    return max(published, key=lambda found: (found.generation, found.batch), default=None)
+
+
 @dataclass(frozen=True)
 class _Step:
     """The batches `first` to `last` of a generation, which are published together."""
