@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from image_tree import ImageTree
     from in_process_handlers import Handlers
     from planned_permissions import PlannedPermissions
+    from pyspark.sql import SparkSession
     from s3_service import S3Service
     from sample_business import SampleBusiness
     from terraform_plan import Planned
@@ -129,6 +130,15 @@ def default_preferences() -> Iterator[None]:
     """Restore the preferences of the dashboard, which are those of the process."""
     yield
     set_preferences(Preferences())
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
+    """The worker's Spark; only tests below tests/spark, which run on one worker, may use it."""
+    from spark_session import open_session  # noqa: PLC0415  slow to import
+
+    with open_session(tmp_path_factory.mktemp("spark")) as session:
+        yield session
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ HIVE = {
     "DATE": "date",
     "VARCHAR": "string",
 }
-"""Hive's types by DuckDB's. Hive has no TIME, which is left out; decimals have the same names."""
+"""Hive's types by DuckDB's; decimals have the same names."""
 
 ABOUT = """\
 # The star
@@ -42,7 +42,6 @@ def catalogue() -> bytes:
             "columns": [
                 {"name": column.name, "type": HIVE.get(kind := column.type.name, kind.lower())}
                 for column in table.columns
-                if column.type.name != "TIME"
             ],
         }
         for table in TOTESYS.tables.values()

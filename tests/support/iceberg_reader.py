@@ -37,7 +37,7 @@ def read_table(
         engine.execute("SET TimeZone = 'UTC'")
         engine.register("arrow", arrow)
         rows = engine.execute(f"select {', '.join(map(quote, columns))} from arrow").fetchall()
-    times = [column.type.name == "TIME" for column in table.columns]
+    times = [column.type.loaded == "TIME" for column in table.columns]
     times += [False] * (len(columns) - len(times))
     return sorted(
         (

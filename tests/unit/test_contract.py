@@ -47,7 +47,9 @@ def read_values(type_: Type, texts: Sequence[str]) -> list[Any]:
     return [value for _, value in rows]
 
 
-every_type = pytest.mark.parametrize(("type_", "oracle"), ORACLES, ids=[t.name for t, _ in ORACLES])
+every_type = pytest.mark.parametrize(
+    ("type_", "oracle"), ORACLES, ids=[t.loaded for t, _ in ORACLES]
+)
 
 
 @every_type
@@ -76,7 +78,8 @@ def test_only_days_from_1900_to_2200_are_accepted() -> None:
 
 @given(st.times())
 def test_every_time_as_postgresql_prints_it_is_accepted(value: time) -> None:
-    assert read_values(TIME, [postgres_time(value)]) == [value]
+    text = postgres_time(value)
+    assert read_values(TIME, [text]) == [text]
 
 
 @pytest.mark.parametrize(("type_", "digits"), [(MONEY, 8), (AMOUNT, 16)])

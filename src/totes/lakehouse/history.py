@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from totes.lakehouse.tables import engine_types
+from totes.star.batch_files import column_types
 from totes.star.contract import StarTable, quote
 
 QUARANTINE_COLUMNS = {
@@ -49,8 +50,7 @@ class History:
     @property
     def types(self) -> dict[str, str]:
         """The declared columns, and their types in DuckDB."""
-        types = engine_types(self.star)
-        return {column.name: types[column.name] for column in self.star.columns}
+        return column_types(self.star)
 
     @property
     def key(self) -> str:

@@ -98,13 +98,10 @@ class TableMerge:
             self._define_rows(batches)
             waits = self._find_waiting()
             self._define_quarantined(waits)
-            columns = ", ".join(
-                f"cast({quote(name)} as {kind}) as {quote(name)}"
-                for name, kind in self._history.types.items()
-            )
             staged = (
-                f"create or replace temp table staged as select {columns}, {VALID_FROM}, _op,"
-                f" _batch, cast(null as timestamptz) as valid_to, {waits} as _waits"
+                "create or replace temp table staged as"
+                f" select {self._history.columns}, {VALID_FROM},"
+                f" _op, _batch, cast(null as timestamptz) as valid_to, {waits} as _waits"
                 " from batch_rows as r where "
             )
             if self._query("select count(*) from quarantined"):

@@ -31,6 +31,7 @@ from pyiceberg.types import (
 from totes.errors import IcebergError
 from totes.failpoint import reach
 from totes.lakehouse.files import Replacement
+from totes.star.batch_files import column_types
 from totes.star.contract import StarTable
 
 RANGE = 1_000_000
@@ -64,7 +65,6 @@ _TYPES: Mapping[str, PrimitiveType] = MappingProxyType(
         "BIGINT": LongType(),
         "BOOLEAN": BooleanType(),
         "DATE": DateType(),
-        "TIME": StringType(),  # neither Spark nor Athena has Iceberg's type time
         "VARCHAR": StringType(),
         "TIMESTAMPTZ": TimestamptzType(),
     }
@@ -145,11 +145,9 @@ def iceberg_type(name: str) -> PrimitiveType:
 
 def engine_types(star: StarTable) -> dict[str, str]:
     """Return the columns of a star table in Iceberg, and their types in DuckDB."""
-    types = {
-        column.name: "VARCHAR" if column.type.name == "TIME" else column.type.name
-        for column in star.columns
-    }
-    return types | (dict.fromkeys((VALID_FROM, VALID_TO), "TIMESTAMPTZ") if star.is_fact else {})
+    return column_types(star) | (
+        dict.fromkeys((VALID_FROM, VALID_TO), "TIMESTAMPTZ") if star.is_fact else {}
+    )
 
 
 def _comments(star: StarTable) -> dict[str, str]:

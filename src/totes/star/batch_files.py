@@ -40,7 +40,7 @@ _DESCRIBE = "select column_name as name, column_type as type from (describe sele
 
 
 def column_types(star: StarTable) -> dict[str, str]:
-    """Return the declared columns and their types in files."""
+    """Return the declared columns, and their types in files."""
     return {column.name: column.type.name for column in star.columns}
 
 

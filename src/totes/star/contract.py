@@ -23,10 +23,10 @@ MAX_TEXT_BYTES = 1 << 20
 class Type:
     """A column type, with the DuckDB SQL that casts text to it and checks the result.
 
-    `name` is the type in DuckDB and Parquet, `postgres` the type in the warehouse. `cast` is an
-    expression for the value of `{text}`, NULL if the text has none. `canonical` is true if `{text}`
-    is a canonical form of `{value}`, and false or NULL otherwise. `description` completes the
-    message "is not …".
+    `name` is the type in Parquet, `postgres` the type in the warehouse, and `loaded` the type of
+    the warehouse's values in DuckDB. `cast` is an expression for the value of `{text}`, NULL if the
+    text has none. `canonical` is true if `{text}` is a canonical form of `{value}`, and false or
+    NULL otherwise. `description` completes the message "is not …".
     """
 
     name: str
@@ -34,15 +34,14 @@ class Type:
     canonical: str
     description: str
     postgres: str
+    loaded: str
 
 
-def _text_form_type(
-    name: str, description: str, *, condition: str = "", postgres: str = ""
-) -> Type:
+def _text_form_type(name: str, description: str, *, condition: str = "") -> Type:
     """Return a type whose only canonical form is DuckDB's text of the value."""
     canonical = f"cast({{value}} as varchar) = {{text}}{condition}"
     cast = f"try_cast({{text}} as {name})"
-    return Type(name, cast, canonical, description, postgres or name.lower())
+    return Type(name, cast, canonical, description, name.lower(), name)
 
 
 def _decimal_type(precision: int, scale: int, postgres: str) -> Type:
@@ -56,7 +55,7 @@ def _decimal_type(precision: int, scale: int, postgres: str) -> Type:
         f"a number with at most {precision - scale} digits before the decimal point and "
         f"{scale} after it"
     )
-    return Type(name, f"try_cast({{text}} as {name})", canonical, description, postgres)
+    return Type(name, f"try_cast({{text}} as {name})", canonical, description, postgres, name)
 
 
 INTEGER = _text_form_type("INTEGER", "a 32-bit integer")
@@ -67,12 +66,16 @@ DATE = _text_form_type(
     f"a date yyyy-mm-dd from {FIRST_YEAR} to {LAST_YEAR}",
     condition=f" and {{value}} between date '{FIRST_YEAR}-01-01' and date '{LAST_YEAR}-12-31'",
 )
-TIME = _text_form_type(
-    "TIME",
+TIME = Type(
+    "VARCHAR",
+    "{text}",
+    "regexp_full_match({text}, '([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{{0,5}}[1-9])?')",
     "a time hh:mm:ss with at most six fraction digits",
-    condition=" and {value} < time '24:00:00'",
-    postgres="time without time zone",
+    "time without time zone",
+    "TIME",
 )
+"""In Parquet it is canonical text: Spark, Iceberg in Spark, and Athena have no time of the day."""
+
 UNREADABLE_MARK = "chr(0)"
 """SQL: the character NUL, which text in PostgreSQL can't contain.
 
@@ -85,6 +88,7 @@ VARCHAR = Type(
     f"(strlen({{text}}) <= {MAX_TEXT_BYTES} and not contains({{text}}, {UNREADABLE_MARK}))",
     f"a text of at most {MAX_TEXT_BYTES} bytes",
     "character varying",
+    "VARCHAR",
 )
 MONEY = _decimal_type(10, 2, "numeric(10,2)")
 AMOUNT = _decimal_type(18, 2, "numeric")
@@ -112,6 +116,10 @@ TYPES: Mapping[str, Type] = MappingProxyType(
 """Types by their names in a declaration."""
 
 
+VALUE_SUFFIX = ":value"
+"""The end of the names of typed values, which no other column has."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a star table; `references` is the dimension that it refers to."""
@@ -132,7 +140,7 @@ class Column:
     @property
     def value(self) -> str:
         """SQL: the name that `cast` gives the typed value."""
-        return quote(f"{self.name}:value")
+        return quote(self.name + VALUE_SUFFIX)
 
     @property
     def cast(self) -> str:

@@ -9,13 +9,20 @@ from totes.errors import ModelError
 from totes.lake.line import AT
 
 if TYPE_CHECKING:
+    from sqlglot import exp
     from sqlglot.optimizer.scope import Scope
 
 CHANGED = "_changed"
 """The flag column that every relation has in addition to the source table's columns."""
 
 ISO_CURRENCY = "iso_currency"
-"""A relation that is not a source table: `code` and `name` of the currencies of ISO 4217."""
+"""A supplied relation: `code` and `name` of the currencies of ISO 4217."""
+
+CALENDAR = "calendar"
+"""A supplied relation: every `day` that the contract accepts, as DATE."""
+
+SUPPLIED = frozenset({ISO_CURRENCY, CALENDAR})
+"""Relations that models may read and that are no source tables."""
 
 
 class RowIdentity(BaseModel):
@@ -30,8 +37,9 @@ class RowIdentity(BaseModel):
 class Lineage(BaseModel):
     """The tables and columns that a model reads.
 
-    `sources` are columns by source table, `stars` are star tables, `joins` are source tables that
-    are joined with other source tables. `key` is None if the natural key is computed.
+    `sources` are columns by source table, `stars` are star tables, `supplied` are members of
+    SUPPLIED, `joins` are source tables that are joined with other source tables. `key` is None if
+    the natural key is computed.
     `selects_at` is true if the model selects `_at` and so gets every version of a row.
     """
 
@@ -39,7 +47,7 @@ class Lineage(BaseModel):
 
     sources: dict[str, tuple[str, ...]]
     stars: tuple[str, ...]
-    reads_iso_currency: bool
+    supplied: tuple[str, ...]
     joins: tuple[str, ...]
     key: RowIdentity | None
     selects_at: bool = False
@@ -69,7 +77,7 @@ def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[
         tables = _tables_by_alias(scope)
         for name in tables.values():
             reads.setdefault(name, set())
-        if len(joined := set(tables.values()) - {ISO_CURRENCY, *stars}) > 1:
+        if len(joined := set(tables.values()) - SUPPLIED - set(stars)) > 1:
             joins |= joined
         if tables and scope.expression.is_star:
             raise ModelError(f"Model {model} selects * from a table: name the columns it needs.")
@@ -79,10 +87,10 @@ def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[
     sources = {
         name: tuple(sorted(columns - {CHANGED, AT}))
         for name, columns in sorted(reads.items())
-        if name not in stars and name != ISO_CURRENCY
+        if name not in stars and name not in SUPPLIED
     }
     reads_at = any(AT in columns for columns in reads.values())
-    if reads_at and (len(reads.keys() - {ISO_CURRENCY}) > 1 or not _selects_at(scopes[-1], model)):
+    if reads_at and (len(reads.keys() - SUPPLIED) > 1 or not _selects_at(scopes[-1], model)):
         raise ModelError(
             f"Model {model} can't read {AT} like this: only a model that reads one source table "
             f"can, and it must select {AT} unaltered under that name."
@@ -93,7 +101,7 @@ def find_lineage(model: str, sql: str, *, key: Sequence[str], stars: Collection[
     return Lineage(
         sources=sources,
         stars=tuple(sorted(reads.keys() & set(stars))),
-        reads_iso_currency=ISO_CURRENCY in reads,
+        supplied=tuple(sorted(reads.keys() & SUPPLIED)),
         joins=tuple(sorted(joins)),
         key=RowIdentity(
             table=tables_of_key.pop(), columns=tuple(origin[1] for origin in origins if origin)
@@ -115,9 +123,18 @@ def _tables_by_alias(scope: "Scope") -> dict[str, str]:
 
     return {
         alias: source.name
-        for alias, (_, source) in scope.selected_sources.items()
+        for alias, source in sources_of(scope).items()
         if isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier)
     }
+
+
+def sources_of(scope: "Scope") -> dict[str, "exp.Expr | Scope"]:
+    """Return what this scope has in FROM and JOIN by alias, also in SEMI JOIN and ANTI JOIN."""
+    query = scope.expression
+    if not (clause := query.args.get("from_")):
+        return {}
+    aliases = [one.this.alias_or_name for one in (clause, *(query.args.get("joins") or ()))]
+    return {alias: scope.sources[alias] for alias in aliases if alias in scope.sources}
 
 
 def _only_source(scope: "Scope", model: str) -> str:
@@ -158,6 +175,6 @@ def column_sources(sql: str, column: str, stars: Collection[str]) -> tuple[str, 
         if step.downstream or not isinstance(step.source, exp.Table):
             continue
         table = step.source.name
-        if table and table not in stars and table != ISO_CURRENCY:
+        if table and table not in stars and table not in SUPPLIED:
             found.add(f"{table}.{exp.to_column(step.name).name}")
     return tuple(sorted(found))

@@ -58,6 +58,12 @@ class Model:
         """Return an error message if a batch lacks a table or column that the model reads."""
         failing = f"Model {self.name} can't run on batch {manifest.batch}"
         remedy = "Restore it, or change the model; the next run continues with this batch."
+        for name in self.lineage.supplied:
+            if manifest.table(name) is not None:
+                return (
+                    f"{failing}: it reads {name}, which is a relation that the platform supplies "
+                    f"and a table of the source. Exclude that table (TOTES_EXCLUDE_TABLES)."
+                )
         for name, columns in self.lineage.sources.items():
             table = manifest.table(name)
             if table is None and (reason := manifest.left_out.get(name)):

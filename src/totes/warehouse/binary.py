@@ -51,8 +51,8 @@ def read_blocks(
 
     `block_rows` is how many rows are read at a time: fewer than ROWS_PER_BLOCK if rows are wide.
 
-    Types: INTEGER, BIGINT, BOOLEAN, DATE, TIME, TIMESTAMPTZ, VARCHAR, DECIMAL(10,2),
-    DECIMAL(18,2), DECIMAL(18,6).
+    Types: INTEGER, BIGINT, BOOLEAN, DATE, TIME (which may be text), TIMESTAMPTZ, VARCHAR,
+    DECIMAL(10,2), DECIMAL(18,2), DECIMAL(18,6).
     """
     result = engine.execute(f"select {_row(columns)} from ({rows})")
     while block := result.fetchmany(block_rows):
@@ -153,7 +153,7 @@ _ENCODERS: Mapping[str, Callable[[str], str]] = MappingProxyType(
         "BIGINT": _int8,
         "BOOLEAN": _boolean,
         "DATE": lambda value: _int4(f"({value} - date '2000-01-01')"),
-        "TIME": lambda value: _int8(f"epoch_us({value})"),
+        "TIME": lambda value: _int8(f"epoch_us(cast({value} as time))"),
         "TIMESTAMPTZ": lambda value: _int8(
             f"(epoch_us({value}) - epoch_us(timestamptz '2000-01-01 00:00:00+00'))"
         ),

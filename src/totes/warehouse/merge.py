@@ -18,7 +18,7 @@ from totes.duckdb_engine import convert_memory_errors
 from totes.errors import LakeError
 from totes.lake.manifest import ProcessedManifest, StarFile
 from totes.progress import Progress
-from totes.star.batch_files import QUARANTINE_COLUMNS, VERSION_COLUMNS, column_types
+from totes.star.batch_files import QUARANTINE_COLUMNS, VERSION_COLUMNS
 from totes.star.contract import StarTable, literal, quote
 from totes.star.folder import Star
 from totes.warehouse import dependents
@@ -196,7 +196,7 @@ class _BatchLoad:
         return self.engine.execute(unmatched).fetchone() is None
 
     def _fill(self, star: StarTable) -> None:
-        columns = column_types(star) | ({"valid_from": "TIMESTAMPTZ"} if star.is_fact else {})
+        columns = _column_types(star) | ({"valid_from": "TIMESTAMPTZ"} if star.is_fact else {})
         self._copy(sql.Identifier(star.name), columns, self._files(star))
 
     def _create_keys_and_indexes(self, definitions: Iterable[_Definition]) -> None:
@@ -221,7 +221,7 @@ class _BatchLoad:
         self.connection.execute(statement("create_staging_table", **names))
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
         if files:
-            self._copy(staged, {**column_types(star), **VERSION_COLUMNS}, files)
+            self._copy(staged, {**_column_types(star), **VERSION_COLUMNS}, files)
         if star.is_fact:
             self._stage_waiting(star, staged)
             self.connection.execute(sql.SQL("ANALYZE {}").format(staged))
@@ -382,6 +382,10 @@ _STEPS: Mapping[tuple[bool, bool], tuple[str, ...]] = MappingProxyType(
     }
 )
 """The statements that merge staged rows, by: is a fact, has rows from before the capture."""
+
+
+def _column_types(star: StarTable) -> dict[str, str]:
+    return {column.name: column.type.loaded for column in star.columns}
 
 
 def _reference_parts(dimension: StarTable) -> dict[str, str | sql.Identifier]:

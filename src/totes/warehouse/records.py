@@ -77,7 +77,7 @@ _TYPES: Mapping[str, _Integer | _Decimal] = MappingProxyType(
         "BIGINT": _Integer("{}", ">i8"),
         "BOOLEAN": _Integer("cast({} as tinyint)", "i1"),
         "DATE": _Integer("cast({} - date '2000-01-01' as integer)", ">i4"),
-        "TIME": _Integer("epoch_us({})", ">i8"),
+        "TIME": _Integer("epoch_us(cast({} as time))", ">i8"),
         "TIMESTAMPTZ": _Integer(
             "epoch_us({}) - epoch_us(timestamptz '2000-01-01 00:00:00+00')", ">i8"
         ),
@@ -94,7 +94,7 @@ def read_blocks(
     """Yield blocks of rows of Parquet files in PostgreSQL's binary format, with their numbers.
 
     `columns` are names and DuckDB types. A block has at most 8 MiB, so memory does not grow with
-    the files. Types: the keys of `_TYPES`.
+    the files. Types: the keys of `_TYPES`; a TIME may be text.
     """
     record = _record(columns)
     block_rows = max(1, _BLOCK_BYTES // record.itemsize)

@@ -25,6 +25,7 @@ from totes.star.contract import REJECTED, literal, parquet, quote, timestamp
 from totes.star.line_order import LineOrder, line_order_sql
 from totes.star.models import Model, Models
 from totes.star.relation import JsonLines, empty_relation, unpack
+from totes.star.supplied import define_supplied
 
 LONG_LINE_BYTES = 8_000_000
 COPIES_IN_MEMORY = 12
@@ -282,10 +283,7 @@ class BatchBuild:
 
     def _define_sources(self, model: Model, state: State, since: int, *, empty: bool) -> None:
         """Define the source tables that a model reads as views; without rows if `empty`."""
-        if model.lineage.reads_iso_currency:
-            from totes.star.currency_names import define_iso_currency  # noqa: PLC0415  slow to import
-
-            define_iso_currency(self.context.engine)
+        define_supplied(self.context.engine, model.lineage.supplied)
         for name, columns in model.lineage.sources.items():
             if empty:
                 rows = empty_relation(columns)

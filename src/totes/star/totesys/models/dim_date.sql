@@ -27,13 +27,6 @@ years_in_use as (
 
 ),
 
-calendar as (
-
-    select cast(day as date) as day
-    from generate_series(date '1900-01-01', date '2200-12-31', interval '1 day') as days (day)
-
-),
-
 days as (
 
     select distinct calendar.day
