@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from depth import drawn, seeded_random
 from hypothesis import HealthCheck, given, settings
-from iceberg_reader import read_tables
+from iceberg_tables import new_lakehouse, read_tables
 from loading import load_all
 from processed_lake import DIMENSIONS, ProcessedLake, read_star_tables
 from random_history import correct_models, transform_random_batches
@@ -14,7 +14,6 @@ from random_releases import RELEASES, STEPS, Event, Orders
 
 from conftest import EmptyWarehouse
 from totes.lakehouse import files, merge
-from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.publish import Publisher
 from totes.stages.load import load
 from totes.star.folder import TOTESYS
@@ -22,10 +21,6 @@ from totes.star.models import Models
 from totes.warehouse import dependents
 
 ROUNDS, HISTORY_STEPS = drawn(1, 20), 9
-
-
-def lakehouse(folder: Path) -> Lakehouse:
-    return Lakehouse(f"sqlite:///{folder}/catalogue.db", str(folder / "iceberg"))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +44,7 @@ def test_it_equals_the_warehouse_for_random_transactions_of_log_and_scans(
         with psycopg.connect(warehouse.dsn.reveal()) as connection:
             dependents.delete_all_rows(connection, TOTESYS)
         folder = tmp_path / f"{number}"
-        step_by_step, at_once = lakehouse(folder), lakehouse(folder / "at-once")
+        step_by_step, at_once = new_lakehouse(folder), new_lakehouse(folder, "at-once")
         for made in transform_random_batches(chance, folder, corrected_models, HISTORY_STEPS):
             list(load(made.processed, warehouse.dsn))
             list(Publisher(step_by_step, TOTESYS).publish(made.processed))
@@ -74,13 +69,13 @@ def test_it_equals_the_warehouse_after_rejections_and_releases_in_any_order(
     lake.publish(DIMENSIONS)
     for batch, events in enumerate(steps, start=2):
         orders.publish(batch, events)
-    step_by_step = Publisher(lakehouse(folder), TOTESYS)
+    step_by_step = Publisher(new_lakehouse(folder), TOTESYS)
     for release in [None, *releases]:
         if release:
             orders.release(release[0] + 2, with_dimension=release[1])
         load_all(lake, warehouse)
         list(step_by_step.publish(lake.store))
         assert read_tables(step_by_step.lakehouse) == read_star_tables(warehouse.dsn)
-    at_once = Publisher(lakehouse(folder / "at-once"), TOTESYS)
+    at_once = Publisher(new_lakehouse(folder, "at-once"), TOTESYS)
     list(at_once.publish(lake.store))
     assert read_tables(at_once.lakehouse) == read_star_tables(warehouse.dsn)

@@ -19,3 +19,5 @@ SMALL = Star(
     TOTESYS.folder,
     {"dim_design": TOTESYS.tables["dim_design"], "fact_sales_order": _fact()},
 )
+
+FACT = "fact_sales_order"

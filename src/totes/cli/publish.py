@@ -53,9 +53,10 @@ def compact(*, as_json: Json = False) -> None:
     if as_json:
         report(compacted)
         return
-    for table in compacted:
+    changed = [table for table in compacted if table.files_after < table.files_before]
+    for table in changed:
         out().print(f"{table.table}: {table.files_before:,} files became {table.files_after:,}")
-    if not compacted:
+    if not changed:
         out().print("No table has small files to merge.")
 
 
@@ -91,12 +92,13 @@ def expire(
     if as_json:
         report(expired)
         return
-    for table in expired:
+    changed = [table for table in expired if table.snapshots or table.files]
+    for table in changed:
         out().print(
             f"{table.table}: removed {table.snapshots:,} snapshots and {table.files:,} files, "
             f"{table.bytes:,} bytes"
         )
-    if not expired:
+    if not changed:
         out().print(f"There is nothing older than {older_than} to remove.")
 
 

@@ -45,7 +45,7 @@ class Compaction:
 
 
 def compact(lakehouse: Lakehouse, star: Star) -> Iterator[Compaction]:
-    """Merge the small files of each table, and yield the tables that have changed."""
+    """Merge the small files of each table, and yield the result for each."""
     for table in star.tables.values():
         compaction = retry(lambda table=table: _compact_table(lakehouse, table))  # type: ignore[misc]
         if compaction is not None:
@@ -66,9 +66,8 @@ def _compact_table(lakehouse: Lakehouse, star: StarTable) -> Compaction | None:
         for group in _small_files(tasks):
             _rewrite(engine, star, files, group)
         replacement = files.replacement
-        if not replacement.is_needed:
-            return None
-        commit_compaction(table, replacement)
+        if replacement.is_needed:
+            commit_compaction(table, replacement)
         after = len(tasks) - len(replacement.removed) + len(replacement.added)
         return Compaction(star.name, len(tasks), after)
 
@@ -122,11 +121,11 @@ def expire(lakehouse: Lakehouse, star: Star, before: datetime) -> Iterator[Expir
     """Remove snapshots from before a moment, and older files that nothing refers to.
 
     Such files are those of removed snapshots, and of publications that were interrupted. A running
-    publication must have begun after `before`. Yields the tables from which something was removed.
+    publication must have begun after `before`. Yields the result for each table.
     """
     for table in star.tables.values():
         expiry = retry(lambda table=table: _expire_table(lakehouse, table, before))  # type: ignore[misc]
-        if expiry is not None and (expiry.snapshots or expiry.files):
+        if expiry is not None:
             yield expiry
 
 
