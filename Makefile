@@ -7,7 +7,7 @@ SHELL := bash
 unexport PYTHONDONTWRITEBYTECODE
 
 # tests/rules is part of `make check`.
-SUITES := tests/unit tests/integration tests/e2e tests/aws
+SUITES := tests/unit tests/integration tests/e2e tests/aws tests/spark
 
 UV := .uv/bin/uv
 BIN := .venv/bin

@@ -221,7 +221,7 @@ def test_a_damaged_or_missing_file_is_named_and_nothing_of_its_batch_is_loaded(
         installation.totes("transform")
     [path] = [
         path
-        for path in (installation.folder / store).rglob(f"*design/year=*/**/{2:012d}-*")
+        for path in (installation.folder / store).rglob(f"*design/totes_date=*/{2:012d}-*")
         if "keys" not in path.parts and "repeats" not in path.parts
     ]
     harm(path)

@@ -46,8 +46,8 @@ DIMENSIONS = {
         counterparty_legal_phone_number character varying""",
     "dim_payment_type": "payment_type_id integer PK, payment_type_name character varying",
     "dim_transaction": """
-        transaction_id integer PK, transaction_type character varying,
-        sales_order_id integer null, purchase_order_id integer null""",
+        transaction_id bigint PK, transaction_type character varying,
+        sales_order_id bigint null, purchase_order_id bigint null""",
 }
 
 _WRITTEN = """
@@ -57,31 +57,32 @@ _HISTORY = "valid_from timestamp with time zone, valid_to timestamp with time zo
 
 FACTS = {
     "fact_sales_order": f"""
-        sales_record_id integer PK, sales_order_id integer, {_WRITTEN},
+        sales_record_id bigint PK, sales_order_id bigint, {_WRITTEN},
         sales_staff_id integer -> dim_staff, counterparty_id integer -> dim_counterparty,
         units_sold integer, unit_price numeric(10.2), currency_id integer -> dim_currency,
         design_id integer -> dim_design, agreed_payment_date date -> dim_date,
         agreed_delivery_date date -> dim_date,
         agreed_delivery_location_id integer -> dim_location, {_HISTORY}""",
     "fact_purchase_order": f"""
-        purchase_record_id integer PK, purchase_order_id integer, {_WRITTEN},
+        purchase_record_id bigint PK, purchase_order_id bigint, {_WRITTEN},
         staff_id integer -> dim_staff, counterparty_id integer -> dim_counterparty,
         item_code character varying, item_quantity integer, item_unit_price numeric,
         currency_id integer -> dim_currency, agreed_delivery_date date -> dim_date,
         agreed_payment_date date -> dim_date,
         agreed_delivery_location_id integer -> dim_location, {_HISTORY}""",
     "fact_payment": f"""
-        payment_record_id integer PK, payment_id integer, {_WRITTEN},
-        transaction_id integer -> dim_transaction, counterparty_id integer -> dim_counterparty,
+        payment_record_id bigint PK, payment_id bigint, {_WRITTEN},
+        transaction_id bigint -> dim_transaction, counterparty_id integer -> dim_counterparty,
         payment_amount numeric, currency_id integer -> dim_currency,
         payment_type_id integer -> dim_payment_type, paid boolean,
         payment_date date -> dim_date, {_HISTORY}""",
     "fact_exchange_rate": f"""
-        exchange_rate_record_id integer PK, rate_id character varying,
+        exchange_rate_record_id bigint PK, rate_id character varying,
         rate_date date -> dim_date, currency_code character varying, rate numeric,
         source character varying, carried_forward boolean, {_HISTORY}""",
 }
-"""The tables of the published ERDs, and the platform's own table of exchange rates."""
+"""The tables of the published ERDs, but with keys of 64 bits where rows keep coming, and the
+platform's own table of exchange rates."""
 
 VIEWS = {
     "current_sales_order": "fact_sales_order",

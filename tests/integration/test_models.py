@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import psycopg
 import pytest
+from example_manifests import MANIFEST
 from lake_writer import ROWS, row
 from sqlglot import transpile
 
@@ -17,7 +18,7 @@ from conftest import EmptyWarehouse
 from totes.errors import ModelError
 from totes.star.contract import literal, quote
 from totes.star.folder import TOTESYS
-from totes.star.lineage import RowIdentity, find_lineage
+from totes.star.lineage import SUPPLIED, RowIdentity, find_lineage
 from totes.star.models import LINEAGE_FILE, Models, dump_lineages, load_models
 from totes.star.supplied import define_supplied
 
@@ -61,6 +62,13 @@ def test_the_columns_a_model_reads_are_found() -> None:
     }
     assert MODELS["dim_currency"].lineage.sources == {"currency": ("currency_code", "currency_id")}
     assert MODELS["dim_transaction"].lineage.sources.keys() == {"transaction"}
+
+
+def test_a_table_of_the_source_is_not_confused_with_a_supplied_relation() -> None:
+    table = MANIFEST.tables[1].model_copy(update={"name": "calendar"})
+    manifest = MANIFEST.model_copy(update={"tables": (table,)})
+    with pytest.raises(ModelError, match="dim_date can't run on batch 42: it reads calendar"):
+        MODELS["dim_date"].check(manifest)
 
 
 def test_a_model_can_read_star_tables_of_its_batch() -> None:
@@ -243,11 +251,15 @@ def test_models_return_the_same_rows_in_postgresql(warehouse: EmptyWarehouse) ->
                     for v in line.values()
                 )
                 execute_in_both(f"insert into {quote(table)} values ({', '.join(values)}, now())")
-        define_supplied(engine, ["iso_currency"])
+        define_supplied(engine, SUPPLIED)
         currencies = engine.execute("select code, name from iso_currency").fetchall()
         postgres.execute("create table iso_currency (code text, name text)")
         with postgres.cursor() as cursor:
             cursor.executemany("insert into iso_currency values (%s, %s)", currencies)
+        postgres.execute(
+            "create table calendar as select day::date"
+            " from generate_series(date '1900-01-01', date '2200-12-31', interval '1 day') as day"
+        )
         for name in (*(n for n in MODELS if n != "dim_date"), "dim_date"):
             star, sql = TOTESYS.tables[name], MODELS[name].sql
             names = ", ".join(column.quoted for column in star.columns)

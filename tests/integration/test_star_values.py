@@ -12,7 +12,7 @@ import random_values
 from depth import seeded_random
 from installation import Installation
 from psycopg import sql
-from star_texts import EDGE_CASES, ORACLES, Oracle
+from star_texts import EDGE_CASES, ORACLES, Oracle, time_value
 
 from totes.operations.verify import verify
 from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, TIME, VARCHAR, Type
@@ -36,7 +36,12 @@ TIMESTAMP_COLUMNS = (("sales_order", "created_at"), ("payment", "last_updated"))
 """Columns that are split into a date and a time."""
 
 
-READERS: Mapping[str, Oracle] = {VARCHAR.name: str} | {one.name: oracle for one, oracle in ORACLES}
+def warehouse_time(text: str) -> time | None:
+    return None if time_value(text) is None else time.fromisoformat(text)
+
+
+READERS: Mapping[Type, Oracle] = {**dict(ORACLES), VARCHAR: str, TIME: warehouse_time}
+"""The values of texts in the warehouse."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def case(table: str, column: str, key: int, text: str | None) -> Case:
     else:
         parts = {column: (text, COLUMN_TYPES[table, column])}
     columns = {
-        name: (part, None if part is None else READERS[type_.name](part))
+        name: (part, None if part is None else READERS[type_](part))
         for name, (part, type_) in parts.items()
     }
     return Case(table, column, key, text, columns)

@@ -20,20 +20,31 @@ from totes.lake.manifest import generation_path
 from totes.operations import verify as verify_package
 from totes.operations.verify import Difference, TableResult, VerifyResult, verify
 from totes.stages.transform import write_generation
-from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, TIME, VARCHAR, StarTable
+from totes.star.contract import (
+    AMOUNT,
+    BIGINT,
+    BOOLEAN,
+    DATE,
+    INTEGER,
+    MONEY,
+    TIME,
+    VARCHAR,
+    StarTable,
+)
 from totes.star.folder import TOTESYS
 from totes.star.models import LINEAGE_FILE, load_models
 
 pytestmark = pytest.mark.few(10)
 
 CHANGES: Mapping[str, str] = {
-    INTEGER.name: "coalesce({0}, 0) + 1000000",
-    DATE.name: "{0} + 1",
-    TIME.name: "{0} - interval '1 millisecond'",
-    MONEY.name: "- {0}",
-    AMOUNT.name: "{0} - 0.01",
-    BOOLEAN.name: "NOT {0}",
-    VARCHAR.name: "overlay(coalesce({0}, '') placing '~' from greatest(length({0}), 1))",
+    INTEGER.loaded: "coalesce({0}, 0) + 1000000",
+    BIGINT.loaded: "coalesce({0}, 0) + 1000000",
+    DATE.loaded: "{0} + 1",
+    TIME.loaded: "{0} - interval '1 millisecond'",
+    MONEY.loaded: "- {0}",
+    AMOUNT.loaded: "{0} - 0.01",
+    BOOLEAN.loaded: "NOT {0}",
+    VARCHAR.loaded: "overlay(coalesce({0}, '') placing '~' from greatest(length({0}), 1))",
 }
 """The smallest change of a value of each type."""
 
@@ -158,7 +169,7 @@ def test_a_changed_value_in_any_column_is_reported_with_table_and_key(
     keys = altered.keys(star)
     expected = set()
     for column, key in zip(star.columns[1:], keys, strict=False):
-        changed = CHANGES[column.type.name].format(column.name)
+        changed = CHANGES[column.type.loaded].format(column.name)
         altered.alter_warehouse(
             f"UPDATE {name} SET {column.name} = {changed}"
             f" WHERE {star.key_names[0]}::text = %s AND {is_current(star)}",

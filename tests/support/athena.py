@@ -9,6 +9,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -114,17 +115,24 @@ def partition_of(table: Table, url: str) -> Mapping[str, str] | None:
         template = parameters["storage.location.template"]
     pattern = re.escape(template.rstrip("/"))
     for key in keys:
-        pattern = pattern.replace(re.escape(f"${{{key}}}"), rf"(?P<{key}>\d+)")
+        pattern = pattern.replace(re.escape(f"${{{key}}}"), f"(?P<{key}>[^/]+)")
     if not (found := re.match(rf"{pattern}/", url)):
         return None
     values = found.groupdict()
-    for key, value in values.items():
-        assert parameters[f"projection.{key}.type"] == "integer"
-        first, last = map(int, parameters[f"projection.{key}.range"].split(","))
-        digits = int(parameters.get(f"projection.{key}.digits", 1))
-        if not first <= int(value) <= last or value != f"{int(value):0{digits}}":
-            return None
-    return values
+    if all(_is_projected(value, key, parameters) for key, value in values.items()):
+        return values
+    return None
+
+
+def _is_projected(value: str, key: str, parameters: Mapping[str, str]) -> bool:
+    first, last = parameters[f"projection.{key}.range"].split(",")
+    if parameters[f"projection.{key}.type"] == "integer":
+        return int(first) <= int(value) <= int(last) and value == str(int(value))
+    assert parameters[f"projection.{key}.type"] == "date"
+    assert parameters[f"projection.{key}.format"] == "yyyy-MM-dd"
+    assert last == "NOW+1DAYS"
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    return date.fromisoformat(first) <= date.fromisoformat(value) <= tomorrow
 
 
 def duck_type(hive: str) -> str:
@@ -139,7 +147,8 @@ def _reader(table: Table, paths: list[str], columns: Mapping[str, str]) -> str:
     library = serde.rpartition(".")[2]
     files = f"[{', '.join(map(literal, paths))}]"
     if library == PARQUET:
-        return f"read_parquet({files}, filename = true, union_by_name = true)"
+        options = "filename = true, union_by_name = true, hive_partitioning = false"
+        return f"read_parquet({files}, {options})"
     kinds = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in columns.items())
     lines = literal({ION: "unstructured", JSON: "newline_delimited"}[library])
     return f"read_json({files}, filename = true, format = {lines}, columns = {{{kinds}}})"

@@ -1,7 +1,7 @@
 """Work stealing over the workers of pytest-xdist that keeps groups of tests together.
 
-The tests of a group share what takes long to make, such as a deployment, a browser or a lake. Each
-worker that runs one of them would make its own.
+The tests of a group share what takes long to make, such as a deployment, a browser, a lake or
+Spark. Each worker that runs one of them would make its own.
 """
 
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ GROUPS = (
     "tests/e2e/test_printing.py",
     "tests/e2e/test_sign_in.py",
     "tests/integration/test_replay.py",
-    "tests/integration/test_spark_",
+    "tests/spark/",
 )
 """Prefixes of the ids of the tests that one worker must run, which are adjacent in the order."""
 

@@ -8,15 +8,18 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, RATE, TIME, Type
+from totes.star.contract import AMOUNT, BIGINT, BOOLEAN, DATE, INTEGER, MONEY, RATE, TIME, Type
 
 Oracle = Callable[[str], Any]
 """Returns the value of a text as a Python object; None if the text must be rejected."""
 
 
-def integer_value(text: str) -> int | None:
-    fits = re.fullmatch("0|-?[1-9][0-9]*", text) and -(2**31) <= int(text) < 2**31
-    return int(text) if fits else None
+def integer_value(bits: int) -> Oracle:
+    def read(text: str) -> int | None:
+        fits = re.fullmatch("0|-?[1-9][0-9]*", text) and -(1 << bits) <= int(text) * 2 < 1 << bits
+        return int(text) if fits else None
+
+    return read
 
 
 def boolean_value(text: str) -> bool | None:
@@ -62,7 +65,8 @@ def rate_value(text: str) -> Decimal | None:
 
 
 ORACLES: list[tuple[Type, Oracle]] = [
-    (INTEGER, integer_value),
+    (INTEGER, integer_value(32)),
+    (BIGINT, integer_value(64)),
     (BOOLEAN, boolean_value),
     (DATE, date_value),
     (TIME, time_value),
@@ -73,6 +77,7 @@ ORACLES: list[tuple[Type, Oracle]] = [
 
 canonical_texts = st.one_of(
     st.integers(-(2**33), 2**33).map(str),
+    st.integers(-(2**64), 2**64).map(str),
     st.dates(date(1890, 1, 1), date(2210, 12, 31)).map(str),
     st.times().map(postgres_time),
     st.decimals(allow_nan=True, allow_infinity=True).map(str),
@@ -93,7 +98,7 @@ altered_texts = st.builds(
 EDGE_CASES = [
     *("", " ", "null", "NULL", "NaN", "nan", "inf", "Infinity", "-infinity", "infinity"),
     *(" 1", "1 ", "1\n", "+1", "-0", "00", "01", "1.", ".5", "-.5", "1e3", "1E3", "0x10", "1_000"),
-    *("1,000", "٣", "１", "2147483648", "-2147483649", "99999999999999999999", "1.005", "-0.00"),  # noqa: RUF001  digits of other scripts
+    *("1,000", "٣", "１", "2147483648", "-2147483649", "9223372036854775808", "1.005", "-0.00"),  # noqa: RUF001  digits of other scripts
     *(
         "2.505",
         "100000000.00",

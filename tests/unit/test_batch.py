@@ -85,8 +85,8 @@ def test_every_kind_of_object_has_its_key() -> None:
     assert manifest_path(42) == "batches/000000000042.json"
     assert processed_manifest_path(2, 42) == "generation=2/batches/000000000042.json"
     assert generation_path(2) == "generations/000002.json"
-    assert data_path("sales_order", AT, "x.gz") == "sales_order/year=2026/month=11/day=22/x.gz"
-    assert data_path("staff", AT, "x", "keys/") == "keys/staff/year=2026/month=11/day=22/x"
+    assert data_path("sales_order", AT, "x.gz") == "sales_order/totes_date=2026-11-22/x.gz"
+    assert data_path("staff", AT, "x", "keys/") == "keys/staff/totes_date=2026-11-22/x"
     heartbeat = Heartbeat(batch=42, checked_at=AT)
     assert heartbeat_path(heartbeat) == heartbeat_prefix(AT) + "233000123456-000000000042.json"
 
@@ -94,7 +94,7 @@ def test_every_kind_of_object_has_its_key() -> None:
 def test_keys_contain_the_utc_day() -> None:
     evening = AT.astimezone(timezone(timedelta(hours=9)))
     assert evening.day == 23
-    assert data_path("t", evening, "x") == "t/year=2026/month=11/day=22/x"
+    assert data_path("t", evening, "x") == "t/totes_date=2026-11-22/x"
     assert heartbeat_prefix(evening) == "heartbeats/year=2026/month=11/day=22/"
 
 

@@ -1,7 +1,7 @@
 """The transform stage: which rows, days and files each batch has."""
 
 import shutil
-from datetime import date, time, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -25,9 +25,9 @@ from totes.star.models import load_models
 
 TIMESTAMPS = {
     "created_date": date(2022, 11, 3),
-    "created_time": time(14, 20, 49, 962000),
+    "created_time": "14:20:49.962",
     "last_updated_date": date(2022, 11, 3),
-    "last_updated_time": time(14, 20, 49, 962000),
+    "last_updated_time": "14:20:49.962",
 }
 
 
@@ -154,13 +154,28 @@ def test_parquet_has_the_types_of_the_contract(lake: Lake) -> None:
         assert types == contract | {"valid_from": "TIMESTAMP WITH TIME ZONE", "_op": "VARCHAR"}
 
 
+def test_a_reader_of_a_tables_folder_sees_the_columns_of_the_table(lake: Lake) -> None:
+    """A column with the name of a partition folder would have the folder's value."""
+    lake.add(ALL)
+    folder = Path(lake.processed.url) / "generation=1" / "dim_date"
+    with duckdb.connect() as engine:
+        rows = engine.execute(
+            "select count(*), count(*) filter (extract(year from date_id) = year"
+            " and extract(month from date_id) = month and extract(day from date_id) = day)"
+            " from read_parquet(?, hive_partitioning = true)",
+            [f"{folder}/**/*.parquet"],
+        ).fetchone()
+    assert rows is not None
+    assert rows[0] == rows[1] > 0
+
+
 def test_paths_of_files_have_generation_and_day(lake: Lake) -> None:
     made = lake.add({"design": [row("design"), row("design", design_id=2, file_name=None)]})
-    day = "year=2026/month=11/day=22/000000000001-"
+    day = "totes_date=2026-11-22/000000000001-"
     assert made.files[0].path.startswith(f"generation=1/dim_design/{day}")
     assert made.refused[0].path.startswith(f"generation=1/quarantine/dim_design/{day}")
     made = lake.add({"staff": [row("staff")]})
-    assert made.state["staff"][0].path.startswith("generation=1/state/staff/year=2026/")
+    assert made.state["staff"][0].path.startswith("generation=1/state/staff/totes_date=2026-11-22/")
 
 
 def test_days_are_those_of_the_years_in_use_and_one_before_and_after(lake: Lake) -> None:

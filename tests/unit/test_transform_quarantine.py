@@ -71,7 +71,7 @@ REJECTED_VALUES = [
     ("purchase_order", "item_code", None, ("item_code", "is missing")),
     ("currency", "currency_code", "BTC", ("currency_name", "currency_code is not in ISO 4217")),
     ("currency", "currency_code", "gbp", ("currency_name", "currency_code is not in ISO 4217")),
-    ("transaction", "sales_order_id", "1.0", ("sales_order_id", "is not a 32-bit integer")),
+    ("transaction", "sales_order_id", "1.0", ("sales_order_id", "is not a 64-bit integer")),
 ]
 """Source table, column and value; star column and reason in quarantine."""
 

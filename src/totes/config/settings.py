@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_address
 from itertools import zip_longest
 from pathlib import Path
@@ -221,18 +222,21 @@ DEFAULT_MEMORY_MB = 256
 DEFAULT_DASHBOARD_MEMORY_MB = 512
 
 
-def _parse_megabytes(value: object) -> object:
+def _parse_megabytes(value: object, at_least: int = 0) -> object:
     if isinstance(value, int):
         return value
     match = re.fullmatch(r"(\d{1,6})\s?(MB|GB)", str(value).strip(), re.ASCII | re.IGNORECASE)
-    megabytes = int(match[1]) * {"MB": 1, "GB": 1000}[match[2].upper()] if match else 0
-    if megabytes < DEFAULT_MEMORY_MB:
-        raise ValueError(f"must be a size of at least {DEFAULT_MEMORY_MB}MB, such as 512MB or 2GB")
+    megabytes = int(match[1]) * {"MB": 1, "GB": 1000}[match[2].upper()] if match else -1
+    if megabytes < at_least:
+        raise ValueError(f"must be a size of at least {at_least}MB, such as 512MB or 2GB")
     return megabytes
 
 
-Megabytes = Annotated[int, BeforeValidator(_parse_megabytes)]
-"""A size such as `256MB` or `2GB`."""
+Size = Annotated[int, BeforeValidator(_parse_megabytes)]
+"""A size in megabytes, such as `0MB` or `2GB`."""
+
+Megabytes = Annotated[int, BeforeValidator(partial(_parse_megabytes, at_least=DEFAULT_MEMORY_MB))]
+"""The same of at least `256MB`."""
 
 
 Percentage = Annotated[
@@ -479,6 +483,16 @@ class Settings(BaseSettings):
         default=DEFAULT_MEMORY_MB,
         description="memory that a process uses before it spills to disk; a batch with very "
         "large values can need more",
+    )
+    spark_master: str = Field(
+        default="local[*]",
+        description="the cluster of the engine spark, such as spark://host:7077 or yarn; under "
+        "spark-submit its own counts",
+    )
+    spark_min_bytes: Size = Field(
+        default=1000,
+        description="`totes transform --engine spark` leaves batches to DuckDB whose compressed "
+        "files in the ingestion store are smaller",
     )
     dashboard_memory: Megabytes = Field(
         default=DEFAULT_DASHBOARD_MEMORY_MB,
@@ -772,7 +786,7 @@ def _display(name: str, value: object) -> str:
             return "on" if value else "off"
         case timedelta():
             return f"{value.total_seconds():g}s"
-        case int() if name.endswith(("memory", "share", "alarm")):
+        case int() if name.endswith(("memory", "share", "alarm", "bytes")):
             return f"{value}{'%' if name.endswith('share') else 'MB'}"
         case str() if name == "alert_command":  # its arguments can be secret
             program, *rest = value.split(maxsplit=1)

@@ -37,7 +37,7 @@ SET VARIABLE moments = [timestamptz '2000-01-01'];
 SET VARIABLE fact = 'fact_sales_order'; -- or fact_purchase_order, fact_payment
 SET VARIABLE key = 1;
 SET VARIABLE record_kind = NULL::varchar; -- sales_order, purchase_order or payment
-SET VARIABLE record_key = NULL::integer;
+SET VARIABLE record_key = NULL::bigint;
 SET VARIABLE changed_column = NULL::varchar; -- see the view change
 SET VARIABLE only_silent = NULL::boolean;
 SET VARIABLE captured_from = NULL::timestamptz;
@@ -172,7 +172,7 @@ CREATE OR REPLACE TEMP TABLE rate (
 );
 
 -- The transactions of orders by the selected staff. selection/transactions.sql fills it.
-CREATE OR REPLACE TEMP TABLE selected_transaction (transaction_id integer);
+CREATE OR REPLACE TEMP TABLE selected_transaction (transaction_id bigint);
 
 -- All versions of orders. `selected` is true if the filter selects the version. The country of a
 -- sale is the country of delivery, that of a purchase is the supplier's.
@@ -462,7 +462,7 @@ SELECT
     location_id,
     NULL::boolean AS paid,
     NULL::integer AS payment_type_id,
-    NULL::integer AS transaction_id,
+    NULL::bigint AS transaction_id,
     valid_from,
     valid_to,
     selected

@@ -461,11 +461,15 @@ def processed_manifest_path(generation: int, batch: int) -> str:
     return f"generation={generation}/{manifest_path(batch)}"
 
 
+PARTITION = "totes_date"
+"""The partition folders: the UTC day of the capture. Readers such as Spark let the name of a folder
+replace a column of this name, so no column of a star table may have it."""
+
+
 def data_path(table: str, captured_at: datetime, name: str, prefix: str = "") -> str:
-    """Return a key such as `sales_order/year=2026/month=11/day=22/NAME`, below `prefix`."""
-    at = captured_at.astimezone(UTC)
-    folder = f"{prefix}{table_folder(table)}"
-    return f"{folder}/year={at.year:04d}/month={at.month:02d}/day={at.day:02d}/{name}"
+    """Return a key such as `sales_order/totes_date=2026-11-22/NAME`, below `prefix`."""
+    day = captured_at.astimezone(UTC).date()
+    return f"{prefix}{table_folder(table)}/{PARTITION}={day.isoformat()}/{name}"
 
 
 def heartbeat_prefix(day: datetime) -> str:

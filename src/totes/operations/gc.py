@@ -14,6 +14,7 @@ from itertools import chain
 from totes.lake.folder import INCOMPLETE
 from totes.lake.log import find_newest_number, read_manifest, read_processed_manifest
 from totes.lake.manifest import (
+    PARTITION,
     File,
     Manifest,
     ProcessedManifest,
@@ -28,7 +29,7 @@ MIN_AGE = timedelta(hours=1)
 _ATTEMPT = re.compile(
     r"(?:(?:keys|repeats|unreadable)/[^/]+"
     r"|(?:generation=(?P<generation>[1-9]\d{0,8})/(?:(?:state|quarantine)/)?)?"
-    r"[^/]+/year=\d{4}/month=\d\d/day=\d\d)"
+    rf"[^/]+/{PARTITION}=\d{{4}}-\d\d-\d\d)"
     r"/(?P<batch>\d{12})-[0-9a-f]{8}-\d+\.(?:jsonl\.gz|parquet)"
 )
 """The keys of data files. A longer key with this suffix may belong to a store inside this one."""

@@ -31,7 +31,7 @@ from totes.stages.runner import (
     run_stage,
     transform_step,
 )
-from totes.stages.transform import write_generation
+from totes.stages.transform import NO_CLUSTER, Cluster, write_generation
 from totes.star.folder import Star
 from totes.star.models import Models
 from totes.warehouse.connection import connect
@@ -43,13 +43,14 @@ def replay(
     *,
     into: Dsn | None = None,
     last_batch: int | None = None,
+    cluster: Cluster = NO_CLUSTER,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[StepResult]:
     """Replay all batches, or those up to `last_batch`; yield the result of each step.
 
     Without `into`, a new generation replaces the current one, and the next run of the pipeline
     continues with the batch that follows. With `into`, an empty database, only that warehouse is
-    built and the lake is not changed. Raises UsageError if there is no such batch, and
+    built, by DuckDB, and the lake is not changed. Raises UsageError if there is no such batch, and
     WarehouseError if `into` already has batches.
     """
     newest = find_newest_number(pipeline.ingestion, manifest_path)
@@ -59,7 +60,7 @@ def replay(
             f"{f'the newest is {newest}' if newest else 'it is empty'}."
         )
     if into is None:
-        yield from _replace_generation(pipeline, last_batch, progress)
+        yield from _replace_generation(pipeline, last_batch, cluster, progress)
     else:
         yield from _build_other_warehouse(
             pipeline.ingestion, into, pipeline.star, last_batch, progress
@@ -67,13 +68,19 @@ def replay(
 
 
 def _replace_generation(
-    pipeline: Pipeline, last_batch: int | None, progress: Progress
+    pipeline: Pipeline, last_batch: int | None, cluster: Cluster, progress: Progress
 ) -> Iterator[StepResult]:
     processed, models = pipeline.processed, pipeline.star.models
     generation = find_current_generation(processed) + 1
     _check_can_continue(processed, generation, models, last_batch)
     for manifest in write_generation(
-        pipeline.ingestion, processed, generation, models, last_batch=last_batch, progress=progress
+        pipeline.ingestion,
+        processed,
+        generation,
+        models,
+        last_batch=last_batch,
+        cluster=cluster,
+        progress=progress,
     ):
         yield transform_step(manifest)
     # A concurrent replay may have written some of it.

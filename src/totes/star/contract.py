@@ -24,9 +24,9 @@ class Type:
     """A column type, with the DuckDB SQL that casts text to it and checks the result.
 
     `name` is the type in Parquet, `postgres` the type in the warehouse, and `loaded` the type of
-    the warehouse's values in DuckDB. `cast` is an expression for the value of `{text}`, NULL if the text has none. `canonical` is true if `{text}`
-    is a canonical form of `{value}`, and false or NULL otherwise. `description` completes the
-    message "is not …".
+    the warehouse's values in DuckDB. `cast` is an expression for the value of `{text}`, NULL if the
+    text has none. `canonical` is true if `{text}` is a canonical form of `{value}`, and false or
+    NULL otherwise. `description` completes the message "is not …".
     """
 
     name: str

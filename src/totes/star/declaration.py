@@ -17,12 +17,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from totes.errors import UsageError
 from totes.lake.line import AT, OPERATION
+from totes.lake.manifest import PARTITION
 from totes.star.contract import TYPES, Column, NamedObject, StarTable
 
 DECLARATION = "star.toml"
 
-RESERVED = frozenset({"valid_from", "valid_to", OPERATION, AT})
-"""Columns that the platform adds to a star table, to its files, or to the rows of its model."""
+RESERVED = frozenset({"valid_from", "valid_to", OPERATION, AT, PARTITION, "_batch", "totes_batch"})
+"""Columns that the platform adds to a star table, to its files, to their folders, or to the rows of
+its model."""
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 

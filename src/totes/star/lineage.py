@@ -9,6 +9,7 @@ from totes.errors import ModelError
 from totes.lake.line import AT
 
 if TYPE_CHECKING:
+    from sqlglot import exp
     from sqlglot.optimizer.scope import Scope
 
 CHANGED = "_changed"
@@ -122,9 +123,18 @@ def _tables_by_alias(scope: "Scope") -> dict[str, str]:
 
     return {
         alias: source.name
-        for alias, (_, source) in scope.selected_sources.items()
+        for alias, source in sources_of(scope).items()
         if isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier)
     }
+
+
+def sources_of(scope: "Scope") -> dict[str, "exp.Expr | Scope"]:
+    """Return what this scope has in FROM and JOIN by alias, also in SEMI JOIN and ANTI JOIN."""
+    query = scope.expression
+    if not (clause := query.args.get("from_")):
+        return {}
+    aliases = [one.this.alias_or_name for one in (clause, *(query.args.get("joins") or ()))]
+    return {alias: scope.sources[alias] for alias in aliases if alias in scope.sources}
 
 
 def _only_source(scope: "Scope", model: str) -> str:
@@ -168,3 +178,26 @@ def column_sources(sql: str, column: str, stars: Collection[str]) -> tuple[str, 
         if table and table not in stars and table not in SUPPLIED:
             found.add(f"{table}.{exp.to_column(step.name).name}")
     return tuple(sorted(found))
+
+
+def returns_each_row(sql: str) -> bool:
+    """Return whether a query has exactly one row for each changed row of the one table it reads.
+
+    False if that is not certain.
+    """
+    from sqlglot import exp, parse_one  # noqa: PLC0415
+    from sqlglot.optimizer.scope import traverse_scope  # noqa: PLC0415
+
+    keeping = {"with_", "expressions", "from_", "where", "order"}
+    for scope in traverse_scope(parse_one(sql, dialect="duckdb")):
+        query = scope.expression
+        if not isinstance(query, exp.Select) or len(scope.selected_sources) != 1:
+            return False
+        if any(query.args[clause] for clause in query.args.keys() - keeping):
+            return False
+        where = query.args.get("where")
+        if where and not (isinstance(where.this, exp.Column) and where.this.name == CHANGED):
+            return False
+        if any(scope.find_all(exp.AggFunc, exp.UDTF)) or scope.subquery_scopes:
+            return False
+    return True

@@ -49,9 +49,9 @@ def rejected_rows(star: StarTable, model: str, deletes: str | None) -> str:
     )
 
 
-def filter_rejected(star: StarTable, rows: str, file: Path) -> str:
-    """Return SQL for those of the rows whose key and moment are in a quarantine file."""
-    versions = f"select key, valid_from from {parquet(file)}"
+def filter_rejected(star: StarTable, rows: str, files: Iterable[Path]) -> str:
+    """Return SQL for those of the rows whose key and moment are in these quarantine files."""
+    versions = " union all ".join(f"select key, valid_from from {parquet(file)}" for file in files)
     return f"select * from (\n{rows}\n) where ({_key(star)}, {AT}) in ({versions})"
 
 
@@ -79,11 +79,12 @@ def _excerpt(column: Column) -> str:
 
 
 def exclude_earlier_rows(star: StarTable, rows: str, files: Iterable[Path]) -> str:
-    """Return SQL for the model's rows that are in none of the star table's earlier files."""
+    """Return SQL for the model's rows, each once, that are in none of the table's earlier files."""
     columns = ", ".join(column.quoted for column in star.columns)
     texts = ", ".join(f"cast({column.quoted} as varchar)" for column in star.columns)
     earlier = " union all ".join(f"select {texts} from {parquet(file)}" for file in files)
-    return f"select {columns} from (\n{rows}\n) except ({earlier})"
+    distinct = f"select distinct {columns} from (\n{rows}\n)"
+    return f"{distinct} except ({earlier})" if earlier else distinct
 
 
 def _with_values(columns: Iterable[Column], rows: str, also: str = "") -> str:

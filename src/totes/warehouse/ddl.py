@@ -129,7 +129,7 @@ def warehouse_columns(star: StarTable) -> Iterator[WarehouseColumn]:
     """Yield all columns of a star table in the warehouse, including those the platform adds."""
     if star.surrogate:
         name, comment = star.surrogate
-        yield WarehouseColumn(name, "integer", nullable=False, comment=comment)
+        yield WarehouseColumn(name, "bigint", nullable=False, comment=comment)
     for column in star.columns:
         yield WarehouseColumn(
             column.name,
@@ -233,7 +233,7 @@ def _column_definition(star: StarTable, column: WarehouseColumn) -> sql.Composed
     surrogate = star.surrogate is not None and column.name == star.surrogate.name
     return sql.SQL("{} {}{}{}").format(
         sql.Identifier(column.name),
-        sql.SQL("serial") if surrogate else _trusted(column.type),
+        sql.SQL("bigserial") if surrogate else _trusted(column.type),
         sql.SQL("" if column.nullable else " NOT NULL"),
         sql.SQL(" REFERENCES {}").format(sql.Identifier(column.reference))
         if column.reference

@@ -22,25 +22,16 @@ locals {
     library = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
   }
 
-  # Not year, month and day: dim_date has columns of these names.
-  days = [
-    { name = "captured_year", type = "string" },
-    { name = "captured_month", type = "string" },
-    { name = "captured_day", type = "string" },
-  ]
-  of_day = "year=$${captured_year}/month=$${captured_month}/day=$${captured_day}/"
+  days   = [{ name = "totes_date", type = "string" }]
+  of_day = "totes_date=$${totes_date}/"
   day_projection = {
-    "projection.enabled"              = "true"
-    "projection.captured_year.type"   = "integer"
-    "projection.captured_year.range"  = "${var.first_year},${var.first_year + var.years - 1}"
-    "projection.captured_year.digits" = "4"
-    "projection.captured_month.type"  = "integer"
-    "projection.captured_month.range" = "1,12"
-    # without `digits`, the folder of January would be month=1
-    "projection.captured_month.digits" = "2"
-    "projection.captured_day.type"     = "integer"
-    "projection.captured_day.range"    = "1,31"
-    "projection.captured_day.digits"   = "2"
+    "projection.enabled"                  = "true"
+    "projection.totes_date.type"          = "date"
+    "projection.totes_date.format"        = "yyyy-MM-dd"
+    "projection.totes_date.interval"      = "1"
+    "projection.totes_date.interval.unit" = "DAYS"
+    # captures have the source's clock, which may be ahead of Athena's
+    "projection.totes_date.range" = "${var.first_year}-01-01,NOW+1DAYS"
   }
   generation = [{ name = "generation", type = "int" }]
   generation_projection = {

@@ -24,24 +24,13 @@ variable "kms_key_arn" {
 }
 
 variable "first_year" {
-  description = "Year of the first capture; earlier partitions are not projected."
+  description = "Year of the first capture; earlier partitions are not projected. A query without a filter makes a request to S3 for each day since."
   type        = number
   default     = 2026
 
   validation {
     condition     = var.first_year >= 2020 && var.first_year <= 2100
     error_message = "Use a year from 2020 to 2100."
-  }
-}
-
-variable "years" {
-  description = "Number of years with projected partitions: a query without a filter makes a request to S3 for each day."
-  type        = number
-  default     = 5
-
-  validation {
-    condition     = var.years >= 1 && var.years <= 50 && floor(var.years) == var.years
-    error_message = "Use 1 to 50 years."
   }
 }
 

@@ -47,7 +47,7 @@ field AS (
         END AS staff_id,
         CASE
             WHEN regexp_full_match(row ->> 'transaction_id', '[0-9]{1,9}')
-                THEN (row ->> 'transaction_id')::integer
+                THEN (row ->> 'transaction_id')::bigint
         END AS transaction_id,
         CASE
             WHEN regexp_full_match(row ->> 'payment_type_id', '[0-9]{1,9}')
@@ -160,7 +160,7 @@ version AS (
         = CASE getvariable('fact')
             WHEN 'fact_sales_order' THEN 'sales' WHEN 'fact_purchase_order' THEN 'purchases'
         END
-        AND line.order_id IN (SELECT try_cast(key AS integer) FROM newest)
+        AND line.order_id IN (SELECT try_cast(key AS bigint) FROM newest)
     UNION ALL
     SELECT
         line.payment_id::varchar AS key,
@@ -174,7 +174,7 @@ version AS (
         try_cast(line.low AS decimal(38, 9)) AS low
     FROM converted_payment AS line
     WHERE getvariable('fact') = 'fact_payment'
-        AND line.payment_id IN (SELECT try_cast(key AS integer) FROM newest)
+        AND line.payment_id IN (SELECT try_cast(key AS bigint) FROM newest)
 ),
 
 total (name, direction, paid, due) AS (

@@ -2,7 +2,7 @@
 -- their name; and the newest orders and payments of these counterparties. At most row_limit of each
 -- kind.
 WITH found_party AS (
-    SELECT *, coalesce(key = try_cast(getvariable('search') AS integer), false) AS has_id
+    SELECT *, coalesce(key = try_cast(getvariable('search') AS bigint), false) AS has_id
     FROM party
     WHERE has_id OR contains(lower(name), lower(getvariable('search')))
     QUALIFY row_number() OVER (PARTITION BY kind ORDER BY has_id DESC, name, key)
@@ -10,7 +10,7 @@ WITH found_party AS (
 ),
 
 found_record AS (
-    SELECT *, coalesce(key = try_cast(getvariable('search') AS integer), false) AS has_id
+    SELECT *, coalesce(key = try_cast(getvariable('search') AS bigint), false) AS has_id
     FROM record_version
     WHERE has_id
         OR (

@@ -11,7 +11,7 @@ from totes.star.contract import quote
 from totes.star.folder import TOTESYS
 from totes.warehouse.ddl import primary_key, warehouse_columns
 
-_TYPES = {"timestamp with time zone": "TIMESTAMPTZ"}
+_TYPES = {"timestamp with time zone": "TIMESTAMPTZ", "bigint": "BIGINT"}
 """DuckDB's types for the columns that the platform adds."""
 
 
@@ -54,7 +54,7 @@ def _star_tables() -> dict[str, ReplicaTable]:
     for star in TOTESYS.tables.values():
         types = {column.name: column.type.loaded for column in star.columns}
         columns = {
-            column.name: types.get(column.name) or _TYPES.get(column.type, "INTEGER")
+            column.name: types.get(column.name) or _TYPES[column.type]
             for column in warehouse_columns(star)
         }
         [key] = primary_key(star)

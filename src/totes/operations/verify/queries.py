@@ -25,6 +25,11 @@ from totes.star.contract import AMOUNT, BIGINT, DATE, INTEGER, MONEY, Column, St
 type Digest = Callable[[StarTable], sql.Composable]
 """SQL for the digest of a group of rows, which does not depend on their order."""
 
+_HASHABLE_BIGINT: LiteralString = "int8send({})"
+"""What is hashed for integers of 64 bits, and for those that have 32 bits on one side."""
+
+_INTEGERS = {types["int4"].oid, types["int8"].oid}
+
 _HASHABLE: Mapping[int, LiteralString] = MappingProxyType(
     {
         types[name].oid: expression
@@ -32,7 +37,7 @@ _HASHABLE: Mapping[int, LiteralString] = MappingProxyType(
             "bool": "{}",
             "int4": "{}",
             "date": "{}",
-            "int8": "int8send({})",
+            "int8": _HASHABLE_BIGINT,
             "numeric": "numeric_send({})",
             "time": "time_send({})",
         }.items()
@@ -57,10 +62,7 @@ def hash_digest(source_types: Sequence[int], warehouse_types: Sequence[int]) -> 
 
     Unlike with XOR, two equal rows do not cancel out. The sum is exact, as its type is numeric.
     """
-    expressions = [
-        _HASHABLE.get(in_source, _HASHABLE_TEXT) if in_source == in_warehouse else _HASHABLE_TEXT
-        for in_source, in_warehouse in zip(source_types, warehouse_types, strict=True)
-    ]
+    expressions = [*map(_hashable, source_types, warehouse_types)]
 
     def digest(star: StarTable) -> sql.Composable:
         values = (
@@ -72,6 +74,12 @@ def hash_digest(source_types: Sequence[int], warehouse_types: Sequence[int]) -> 
         )
 
     return digest
+
+
+def _hashable(in_source: int, in_warehouse: int) -> LiteralString:
+    if {in_source, in_warehouse} == _INTEGERS:
+        return _HASHABLE_BIGINT
+    return _HASHABLE.get(in_source, _HASHABLE_TEXT) if in_source == in_warehouse else _HASHABLE_TEXT
 
 
 def text_digest(star: StarTable) -> sql.Composable:

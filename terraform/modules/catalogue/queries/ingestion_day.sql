@@ -1,5 +1,5 @@
--- The changes in ${table} on one day. Parameters: year, month and day, as '2026', '11', '23'.
+-- The changes in ${table} on one day. Parameter: the UTC day of the capture ('2026-11-23').
 SELECT batch, captured_at, "_op", ${columns}
 FROM ${table}
-WHERE captured_year = ? AND captured_month = ? AND captured_day = ?
+WHERE totes_date = ?
 ORDER BY batch, CAST(${key} AS bigint), "_at", CAST("_seq" AS bigint)

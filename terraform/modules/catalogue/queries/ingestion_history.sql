@@ -1,4 +1,4 @@
--- The history of one row of ${table}. Parameters: its number, and the first year ('2026').
+-- The history of one row of ${table}. Parameters: its number, and the first day ('2026-01-01').
 -- A version from the write-ahead log is valid from its commit, another one from its capture.
 SELECT
     batch,
@@ -10,5 +10,5 @@ SELECT
     "_xid",
     ${columns}
 FROM ${table}
-WHERE ${key} = ? AND captured_year >= ?
+WHERE ${key} = ? AND totes_date >= ?
 ORDER BY batch, "_at", CAST("_seq" AS bigint)

@@ -3,8 +3,6 @@ SELECT
     files.batch,
     files.captured_at,
     ${columns},
-    rows_.captured_year,
-    rows_.captured_month,
-    rows_.captured_day
+    rows_.totes_date
 FROM ${table}_raw AS rows_
 INNER JOIN files ON rows_."$path" = files.path

@@ -2,8 +2,6 @@
 SELECT
     files.batch,
     ${columns},
-    rows_.captured_year,
-    rows_.captured_month,
-    rows_.captured_day
+    rows_.totes_date
 FROM ${table}_raw AS rows_
 INNER JOIN files ON rows_."$path" = files.path AND rows_.generation = files.generation

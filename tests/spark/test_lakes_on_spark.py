@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("spark")
 
 ON_SPARK = {
     *("fact_sales_order", "fact_purchase_order", "fact_payment", "fact_exchange_rate"),
-    *("dim_location", "dim_currency", "dim_design", "dim_payment_type", "dim_transaction"),
+    *("dim_currency", "dim_design", "dim_payment_type", "dim_transaction"),
     "dim_date",
 }
 """Star tables whose models read one source table, or other star tables."""
