@@ -64,7 +64,7 @@ def random_seeds() -> Iterator[int]:
     return (sample_seed(f"random lake {number}") for number in range(drawn(1, 40)))
 
 
-@pytest.mark.parametrize("seed", random_seeds())
+@pytest.mark.parametrize("seed", list(random_seeds()))
 def test_every_batch_of_a_random_lake_is_equal(seed: int, tmp_path: Path) -> None:
     lake = RandomLake(tmp_path / "ingestion", Random(seed))  # noqa: S311  not for secrets
     lake.write_random(drawn(6, 12))
