@@ -226,8 +226,8 @@ DEFAULT_DASHBOARD_MEMORY_MB = 512
 def _parse_megabytes(value: object, at_least: int = 0) -> object:
     if isinstance(value, int):
         return value
-    match = re.fullmatch(r"(\d{1,6})\s?(MB|GB)", str(value).strip(), re.ASCII | re.IGNORECASE)
-    megabytes = int(match[1]) * {"MB": 1, "GB": 1000}[match[2].upper()] if match else -1
+    match = re.fullmatch(r"(\d{1,6})\s?(MB|GB)|0", str(value).strip(), re.ASCII | re.IGNORECASE)
+    megabytes = int(match[1] or 0) * {"GB": 1000}.get(str(match[2]).upper(), 1) if match else -1
     if megabytes < at_least:
         raise ValueError(f"must be a size of at least {at_least}MB, such as 512MB or 2GB")
     return megabytes
