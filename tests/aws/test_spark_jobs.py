@@ -44,7 +44,7 @@ def large_batches(*arguments: Any) -> LargeBatches:
     """Return where large batches go, with a limit that the test's batches reach."""
     *others, min_bytes = arguments
     assert min_bytes == 2 * 10**9
-    return LargeBatches(*others, min_bytes=MIN_BYTES)
+    return LargeBatches(*others, MIN_BYTES)
 
 
 @pytest.fixture
