@@ -5,7 +5,7 @@ back: the store's listing, the content of the files and the number of source row
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,10 +46,7 @@ FILE_BYTES = 256 << 20
 
 MAX_FILES = 1000
 
-_ROWS, _DELETED = "totes_rows", "totes_deleted"
-
-type _Query = Callable[[StarTable, str, str | None], str]
-"""`accepted_rows` or `rejected_rows` of `quarantine`."""
+_ROWS, _DELETED, _CHECKED = "totes_rows", "totes_deleted", "totes_checked"
 
 _KEY = re.compile(rf".*/{BATCH_FOLDER}=(\d+)/[^/]+\.parquet")
 
@@ -124,15 +121,15 @@ def compute_model(attempt: Attempt, model: Model, lines: TableLines) -> dict[int
         if returns_each_row(model.sql)
         else None
     )
-    rows = _model_rows(attempt, model, lines, spread=expected is None)
-    accepted = _write(attempt, star, _check(attempt, star, quarantine.accepted_rows, *rows))
+    checked = _check(attempt, star, *_model_rows(attempt, model, lines, spread=expected is None))
+    accepted = _write(attempt, star, _accepted(attempt, star, checked))
     if expected is not None:  # usually nothing is rejected, and its lines need not be read again
         batches = [batch for batch in batches if _rows(accepted, batch) != expected[batch]]
     rejected: dict[int, tuple[StarFile, ...]] = {}
     if batches:
-        rows = _model_rows(attempt, model, lines.only(batches), spread=expected is None)
-        found = _check(attempt, star, quarantine.rejected_rows, *rows)
-        rejected = _write(attempt, star, found, "quarantine/")
+        some = lines.only(batches)
+        checked = _check(attempt, star, *_model_rows(attempt, model, some, spread=expected is None))
+        rejected = _write(attempt, star, _rejected(attempt, star, checked), "quarantine/")
     for batch, number in (expected or {}).items():
         if (made := _rows(accepted, batch) + _rows(rejected, batch)) != number:
             raise LakeError(
@@ -162,29 +159,26 @@ def compute_dependent(
     for star in inputs:
         attempt.define(star.name, attempt.read_rows(star, batches).where("_op = 'upsert'"))
     rows = session.sql(to_spark(model.sql, batched=model.lineage.stars)).select(*columns, BATCH)
-    rows = rows.distinct().join(attempt.moments(batches), BATCH)
+    rows = rows.distinct().repartition(BATCH).join(attempt.moments(batches), BATCH)
     # A row counts in the first batch that has it.
     texts = [f.col(column).cast("string").alias(column) for column in columns]
-    checked = _check(attempt, model.star, quarantine.accepted_rows, rows)
-    known = checked.select(*texts, BATCH)
-    if earlier:
-        verify_packed(session, attempt.location, {file.path: file for file in earlier})
-        paths = [attempt.location.pattern(file.path) for file in earlier]
-        stored = session.read.option("recursiveFileLookup", value=True).parquet(*paths)
-        known = known.unionByName(stored.select(*texts, f.lit(0).alias(BATCH)))
-    first = known.groupBy(*columns).agg(f.min(BATCH).alias("first"))
-    pairs = [f.equal_null(f.col(f"r.{column}"), f.col(f"k.{column}")) for column in columns]
-    rows = (
-        rows.alias("r")
-        .join(first.alias("k"), pairs, "left")
-        .where(f"first is null or first >= {BATCH}")
-        .select("r.*")
-    )
-    rows = rows.repartition(BATCH)
-    checked = _check(attempt, model.star, quarantine.accepted_rows, rows)
-    accepted = _write(attempt, model.star, checked)
-    checked = _check(attempt, model.star, quarantine.rejected_rows, rows)
-    rejected = _write(attempt, model.star, checked, "quarantine/")
+    with _cached(_check(attempt, model.star, rows)) as checked:
+        known = _accepted(attempt, model.star, checked).select(*texts, BATCH)
+        if earlier:
+            verify_packed(session, attempt.location, {file.path: file for file in earlier})
+            paths = [attempt.location.pattern(file.path) for file in earlier]
+            stored = session.read.option("recursiveFileLookup", value=True).parquet(*paths)
+            known = known.unionByName(stored.select(*texts, f.lit(0).alias(BATCH)))
+        first = known.groupBy(*columns).agg(f.min(BATCH).alias("first"))
+        pairs = [f.equal_null(f.col(f"r.{column}"), f.col(f"k.{column}")) for column in columns]
+        new = (
+            checked.alias("r")
+            .join(first.alias("k"), pairs, "left")
+            .where(f"first is null or first >= {BATCH}")
+            .select("r.*")
+        )
+        accepted = _write(attempt, model.star, _accepted(attempt, model.star, new))
+        rejected = _write(attempt, model.star, _rejected(attempt, model.star, new), "quarantine/")
     return {
         batch: ComputedRows(accepted.get(batch, ()), rejected.get(batch, ())) for batch in batches
     }
@@ -247,19 +241,38 @@ def _check_texts(model: Model, rows: DataFrame) -> None:
 
 
 def _check(
-    attempt: Attempt,
-    star: StarTable,
-    query: _Query,
-    rows: DataFrame,
-    deleted: DataFrame | None = None,
+    attempt: Attempt, star: StarTable, rows: DataFrame, deleted: DataFrame | None = None
 ) -> DataFrame:
-    """Return the rows that a query of `quarantine` selects."""
+    """Return what `quarantine.checked_rows` selects."""
     attempt.define(_ROWS, rows)
     if deleted is not None:
         attempt.define(_DELETED, deleted)
     deletes = None if deleted is None else f"select * from {_DELETED}"
-    sql = query(star, f"select * from {_ROWS}", deletes)
-    return attempt.session.sql(to_spark(sql, batched=[_ROWS, _DELETED]))
+    sql = quarantine.checked_rows(star, f"select * from {_ROWS}", deletes)
+    checked = attempt.session.sql(to_spark(sql, batched=[_ROWS, _DELETED]))
+    # Spark would evaluate the whole contract once more for each filter that it moves before it.
+    return checked.where(f.spark_partition_id() >= f.lit(0))
+
+
+def _accepted(attempt: Attempt, star: StarTable, checked: DataFrame) -> DataFrame:
+    attempt.define(_CHECKED, checked)
+    sql = quarantine.accepted_rows(star, f"select * from {_CHECKED}")
+    return attempt.session.sql(to_spark(sql, batched=[_CHECKED]))
+
+
+def _rejected(attempt: Attempt, star: StarTable, checked: DataFrame) -> DataFrame:
+    attempt.define(_CHECKED, checked)
+    sql = quarantine.rejected_rows(star, f"select * from {_CHECKED}")
+    return attempt.session.sql(to_spark(sql, batched=[_CHECKED]))
+
+
+@contextmanager
+def _cached(rows: DataFrame) -> Iterator[DataFrame]:
+    """Keep rows on the executors until the end of the block."""
+    try:
+        yield rows.persist()
+    finally:
+        rows.unpersist()
 
 
 def _write(

@@ -2,9 +2,9 @@
 
 A model goes one of three ways:
 
-1. It reads one source table, which no model joins: Spark computes all batches at once, except those
-   in which the model waits for a column or is backfilled. Its rows of a batch depend on nothing but
-   the lines of this batch.
+1. It reads one source table: Spark computes all batches at once, except those in which the model
+   waits for a column or is backfilled. Its rows of a batch depend on nothing but the lines of this
+   batch.
 2. It reads star tables only: Spark computes a run of batches at once, in each of which all rows of
    these tables come from Spark.
 3. All else is left to DuckDB: models that join tables, whose current rows are kept from batch to
@@ -34,6 +34,7 @@ from totes.spark.build import (
 from totes.spark.lines import Location, TableBatch, TableLines, verify_lines
 from totes.spark.session import open_session
 from totes.stages.transform import Cluster, ComputedBatches, ComputedRows, PlannedBatch
+from totes.star.lineage import returns_each_row
 from totes.star.models import Model, Models
 
 
@@ -71,9 +72,14 @@ class SparkCluster(Cluster):
 
 
 def _reads_one_table(model: Model, models: Models) -> bool:
-    """Return whether a model's rows of a batch depend on nothing but its lines of one table."""
+    """Return whether a model's rows of a batch depend on nothing but its lines of one table.
+
+    Of a table that some model joins, a model gets all current rows: it has to filter them.
+    """
     sources = model.lineage.sources.keys()
-    return len(sources) == 1 and not (model.lineage.stars or sources & models.joined_tables)
+    if model.lineage.stars or len(sources) != 1:
+        return False
+    return not sources & models.joined_tables or returns_each_row(model.sql)
 
 
 @dataclass

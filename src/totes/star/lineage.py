@@ -189,15 +189,17 @@ def returns_each_row(sql: str) -> bool:
     from sqlglot.optimizer.scope import traverse_scope  # noqa: PLC0415
 
     keeping = {"with_", "expressions", "from_", "where", "order"}
+    filters = 0
     for scope in traverse_scope(parse_one(sql, dialect="duckdb")):
         query = scope.expression
         if not isinstance(query, exp.Select) or len(scope.selected_sources) != 1:
             return False
         if any(query.args[clause] for clause in query.args.keys() - keeping):
             return False
-        where = query.args.get("where")
-        if where and not (isinstance(where.this, exp.Column) and where.this.name == CHANGED):
-            return False
         if any(scope.find_all(exp.AggFunc, exp.UDTF)) or scope.subquery_scopes:
             return False
-    return True
+        if where := query.args.get("where"):
+            if not (isinstance(where.this, exp.Column) and where.this.name == CHANGED):
+                return False
+            filters += 1
+    return filters > 0

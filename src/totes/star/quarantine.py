@@ -28,14 +28,13 @@ def accept_or_fail(star: StarTable, model: str, deletes: str | None) -> str:
     return f"{rows} union all by name {deleted} from ({_with_values(star.key, deletes)})"
 
 
-def accepted_rows(star: StarTable, model: str, deletes: str | None) -> str:
-    """Return SQL for the star's rows that meet the contract."""
+def accepted_rows(star: StarTable, checked: str) -> str:
+    """Return SQL for the star's rows that meet the contract, of those of `checked_rows`."""
     values = ", ".join(f"{column.value} as {column.quoted}" for column in star.columns)
-    checked = _checked(star, model, deletes)
     return f"select {values}, {_VALID_FROM}, _op from ({checked}) where _rejected_column is null"
 
 
-def rejected_rows(star: StarTable, model: str, deletes: str | None) -> str:
+def rejected_rows(star: StarTable, checked: str) -> str:
     """Return SQL for one record per rejected row, with the first column that is rejected."""
     values = " ".join(f"when {literal(c.name)} then {_excerpt(c)}" for c in star.columns)
     reasons = " ".join(f"when {literal(c.name)} then {c.rejection_reason}" for c in star.columns)
@@ -45,7 +44,7 @@ def rejected_rows(star: StarTable, model: str, deletes: str | None) -> str:
         f" _rejected_column as column_name, case _rejected_column {values} end as value,"
         f" case _rejected_column {reasons} end as reason,"
         f" cast(json_object({row}, '_op', _op) as varchar) as row, {_VALID_FROM}"
-        f" from ({_checked(star, model, deletes)}) where _rejected_column is not null"
+        f" from ({checked}) where _rejected_column is not null"
     )
 
 
@@ -93,7 +92,7 @@ def _with_values(columns: Iterable[Column], rows: str, also: str = "") -> str:
     return f"select {selected}, {AT}{also} from (\n{rows}\n)"
 
 
-def _checked(star: StarTable, model: str, deletes: str | None) -> str:
+def checked_rows(star: StarTable, model: str, deletes: str | None) -> str:
     """Return SQL for texts and values with `_op` and `_rejected_column`, the first one rejected."""
     rows = _with_values(star.columns, model, also=", 'upsert' as _op")
     if deletes is not None:

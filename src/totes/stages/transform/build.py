@@ -202,12 +202,11 @@ class BatchBuild:
             except duckdb.InvalidInputException as error:
                 if REJECTED not in str(error):
                     raise
+                checked = quarantine.checked_rows(model.star, sql, deletes)
                 rows = self._write_parquet(
-                    quarantine.accepted_rows(model.star, sql, deletes),
-                    path,
-                    any_order=any_order,
+                    quarantine.accepted_rows(model.star, checked), path, any_order=any_order
                 )
-                rejects_sql = quarantine.rejected_rows(model.star, sql, deletes)
+                rejects_sql = quarantine.rejected_rows(model.star, checked)
                 rejected = () if only_rejected else (self._write_rejects(model, rejects_sql),)
             accepted = (self._add_output(path, "", model, rows),) if rows else ()
         return ModelOutput(model, accepted, rejected)
