@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import boto3
 import psycopg
 import pytest
 from iceberg_tables import load_table, new_lakehouse, publish, read_tables
@@ -57,6 +58,17 @@ def test_files_in_s3_and_a_catalogue_in_glue(
     lakehouse = Lakehouse(catalogue, f"s3://{service.new_bucket()}/iceberg")
     assert_works(lakehouse, lake, tmp_path)
     assert load_table(lakehouse).location() == f"{lakehouse.url}/{FACT}"
+
+
+def test_a_publisher_in_glue_needs_no_right_to_create_a_database_that_exists(
+    lake: ProcessedLake, service: S3Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.environment(monkeypatch)
+    boto3.client("glue", "us-east-1").create_database(DatabaseInput={"Name": "totes_dev_star"})
+    monkeypatch.setattr("pyiceberg.catalog.glue.GlueCatalog.create_namespace", None)
+    lake.publish(ALL)
+    lakehouse = Lakehouse("glue:totes_dev_star", f"s3://{service.new_bucket()}")
+    assert publish(lakehouse, lake) == [1]
 
 
 def test_a_server_that_does_not_answer_is_tried_again_and_shows_no_password(
