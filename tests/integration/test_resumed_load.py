@@ -376,6 +376,8 @@ def test_a_table_that_is_captured_whole_again_is_continued_too(
     scratch_source.run("DELETE FROM item WHERE id % 100 = 0")
     assert capture_killed(scratch_source, "unfinished.piece-stored", 4)
     stored = stored_blocks(scratch_source, 2)
+    orphaned = find_orphaned_files(open_deletable_store(str(scratch_source.lake)))
+    assert not [file for file in orphaned if "000000000002" in file.key]
     scratch_source.run("DELETE FROM item WHERE id % 100 = 1")
     read_whole.clear()
     batch = scratch_source.capture()
