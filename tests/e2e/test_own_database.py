@@ -9,12 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 from installation import Installation
+from second_business import BLOCKS, PAGE, write_files
 
 from conftest import EmptyWarehouse, Totesys
-
-PAGE = (Path(__file__).parents[2] / "docs" / "your-own-database.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```\w+\n(?:--|#) (.+?)\n(.+?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-"""The page's files by their names, and its example query."""
 
 pytestmark = pytest.mark.bare
 
@@ -22,16 +19,13 @@ pytestmark = pytest.mark.bare
 @pytest.fixture
 def harbour(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) -> Installation:
     """The page's source and star, set up according to the page."""
-    for name, content in BLOCKS[:-1]:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+    star = write_files(tmp_path)
     with psycopg.connect(totesys.owner.reveal()) as connection:
         connection.execute((tmp_path / "harbour.sql").read_bytes())
         connection.execute("GRANT USAGE ON SCHEMA harbour TO totes_ingest")
         connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA harbour TO totes_ingest")
     installation = Installation(totesys.owner, totesys.dsn, warehouse.dsn, tmp_path)
-    return installation.with_settings(source_schema="harbour", star=str(tmp_path / "star"))
+    return installation.with_settings(source_schema="harbour", star=str(star))
 
 
 def succeed(installation: Installation, *arguments: str) -> str:

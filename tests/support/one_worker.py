@@ -1,7 +1,7 @@
 """Work stealing over the workers of pytest-xdist that keeps groups of tests together.
 
-The tests of a group share what takes long to make, such as a deployment, a browser, a lake or Spark.
-Each worker that runs one of them would make its own.
+The tests of a group share what takes long to make, such as a deployment, a browser, a lake or
+Spark. Each worker that runs one of them would make its own.
 """
 
 from typing import TYPE_CHECKING

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_address
 from itertools import zip_longest
 from pathlib import Path
@@ -23,6 +24,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     GetCoreSchemaHandler,
+    PlainValidator,
     SecretStr,
     TypeAdapter,
     ValidationError,
@@ -204,15 +206,15 @@ def is_loopback(host: str) -> bool:
 def _parse_duration(value: object) -> object:
     if isinstance(value, timedelta):
         return value
-    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)(ms|s|m|h)", str(value).strip(), re.ASCII)
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)(ms|s|m|h|d)", str(value).strip(), re.ASCII)
     if match is None:
-        raise ValueError("must be a duration such as 500ms, 5s, 10m or 1h")
-    unit = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[match[2]]
+        raise ValueError("must be a duration such as 500ms, 5s, 10m, 1h or 30d")
+    unit = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}[match[2]]
     return timedelta(seconds=float(match[1]) * unit)
 
 
 Duration = Annotated[timedelta, BeforeValidator(_parse_duration)]
-"""A duration such as `5s`, `500ms`, `10m` or `1h`."""
+"""A duration such as `5s`, `500ms`, `10m`, `1h` or `30d`."""
 
 
 DEFAULT_MEMORY_MB = 256
@@ -221,18 +223,21 @@ DEFAULT_MEMORY_MB = 256
 DEFAULT_DASHBOARD_MEMORY_MB = 512
 
 
-def _parse_megabytes(value: object) -> object:
+def _parse_megabytes(value: object, at_least: int = 0) -> object:
     if isinstance(value, int):
         return value
-    match = re.fullmatch(r"(\d{1,6})\s?(MB|GB)", str(value).strip(), re.ASCII | re.IGNORECASE)
-    megabytes = int(match[1]) * {"MB": 1, "GB": 1000}[match[2].upper()] if match else 0
-    if megabytes < DEFAULT_MEMORY_MB:
-        raise ValueError(f"must be a size of at least {DEFAULT_MEMORY_MB}MB, such as 512MB or 2GB")
+    match = re.fullmatch(r"(\d{1,6})\s?(MB|GB)|0", str(value).strip(), re.ASCII | re.IGNORECASE)
+    megabytes = int(match[1] or 0) * {"GB": 1000}.get(str(match[2]).upper(), 1) if match else -1
+    if megabytes < at_least:
+        raise ValueError(f"must be a size of at least {at_least}MB, such as 512MB or 2GB")
     return megabytes
 
 
-Megabytes = Annotated[int, BeforeValidator(_parse_megabytes)]
-"""A size such as `256MB` or `2GB`."""
+Size = Annotated[int, BeforeValidator(_parse_megabytes)]
+"""A size in megabytes, such as `0MB` or `2GB`."""
+
+Megabytes = Annotated[int, BeforeValidator(partial(_parse_megabytes, at_least=DEFAULT_MEMORY_MB))]
+"""The same of at least `256MB`."""
 
 
 Percentage = Annotated[
@@ -278,6 +283,23 @@ def _check_rates_url(value: str | None) -> str | None:
             "must be a URL that begins with https://, http:// or file:///, or s3://bucket/prefix"
         )
     return value
+
+
+def _parse_catalogue(value: object) -> object:
+    """Return an Iceberg catalogue: the DSN of a database, else the text."""
+    text = str(value)
+    if isinstance(value, Dsn) or text.startswith(("postgresql://", "postgres://")):
+        return value if isinstance(value, Dsn) else Dsn(text)
+    if not re.fullmatch(r"sqlite:///.+|glue(:[a-z0-9_]{1,255})?", text, re.ASCII):
+        raise ValueError(
+            "must be sqlite:///PATH, a libpq URL that begins with postgresql://, glue, or "
+            "glue:DATABASE"
+        )
+    return text
+
+
+IcebergCatalog = Annotated[str | Dsn, PlainValidator(_parse_catalogue)]
+"""Where the Iceberg tables are registered."""
 
 
 MAX_LINE_LENGTH = 60
@@ -378,6 +400,13 @@ def _check_slot(name: str) -> str:
     return name
 
 
+def _check_program(url: str | None) -> str | None:
+    parts = urlsplit(url or "")
+    if url and not (parts.scheme == "s3" and parts.netloc and parts.path.strip("/")):
+        raise ValueError("must be s3://bucket/prefix")
+    return url and url.rstrip("/")
+
+
 class Settings(BaseSettings):
     """All settings, their meaning and default."""
 
@@ -434,6 +463,15 @@ class Settings(BaseSettings):
         default=None,
         description="folder or s3://bucket/prefix of the processed store [HOME/lake/processed]",
     )
+    iceberg_catalog: IcebergCatalog | None = Field(
+        default=None,
+        description="catalogue in which the star is published as Iceberg tables: sqlite:///PATH, "
+        "the libpq URL of a PostgreSQL database, glue, or glue:DATABASE [none: not published]",
+    )
+    iceberg_url: PathOrUrl | None = Field(
+        default=None,
+        description="folder or s3://bucket/prefix of the Iceberg tables' files [HOME/iceberg]",
+    )
     source_schema: str = Field(default="public", description="the schema to ingest")
     exclude_tables: Names = Field(
         default=("_prisma_migrations",), description="tables not to ingest, separated by commas"
@@ -486,6 +524,27 @@ class Settings(BaseSettings):
         default=DEFAULT_MEMORY_MB,
         description="memory that a process uses before it spills to disk; a batch with very "
         "large values can need more",
+    )
+    spark_master: str = Field(
+        default="local[*]",
+        description="the cluster of the engine spark, such as spark://host:7077 or yarn; under "
+        "spark-submit its own counts",
+    )
+    spark_min_bytes: Size = Field(
+        default=1000,
+        description="`totes transform --engine spark` leaves batches to DuckDB whose compressed "
+        "files in the ingestion store are smaller",
+    )
+    spark_application: str | None = Field(
+        default=None,
+        description="id of the application of EMR Serverless to which the Lambda function leaves "
+        "larger batches [none]",
+    )
+    spark_role: str | None = Field(default=None, description="ARN of the role of its jobs [none]")
+    spark_program: Annotated[str | None, AfterValidator(_check_program)] = Field(
+        default=None,
+        description="s3://bucket/prefix with the program of its jobs: job.py and "
+        "packages.tar.gz [none]",
     )
     dashboard_memory: Megabytes = Field(
         default=DEFAULT_DASHBOARD_MEMORY_MB,
@@ -613,6 +672,11 @@ class Settings(BaseSettings):
         return self.processed_url or str(self.home / "lake" / "processed")
 
     @property
+    def iceberg(self) -> str:
+        """Folder or URL of the Iceberg tables' files."""
+        return self.iceberg_url or str(self.home / "iceberg")
+
+    @property
     def dashboard_file(self) -> Path | None:
         """The file with alert rules and the report; None if there is none."""
         default = self.home / "dashboard.toml"
@@ -691,8 +755,9 @@ def load_settings() -> Settings:
             ) from None
         reason = detail["msg"].removeprefix("Value error, ")
         raise UsageError(f"Setting {PREFIX}{name.upper()}: {reason}.") from None
-    for name in ("source_dsn", "warehouse_dsn", "dashboard_dsn"):
-        warn_without_tls(getattr(settings, name), f"{PREFIX}{name.upper()}")
+    for name in ("source_dsn", "warehouse_dsn", "dashboard_dsn", "iceberg_catalog"):
+        if isinstance(dsn := getattr(settings, name), Dsn):
+            warn_without_tls(dsn, f"{PREFIX}{name.upper()}")
     return settings
 
 
@@ -701,9 +766,9 @@ def _suggest(name: str, existing: set[str]) -> str:
     return f"did you mean {similar[0]}?" if similar else "`totes settings` lists them all."
 
 
-def warn_without_tls(dsn: Dsn | None, name: str) -> None:
+def warn_without_tls(dsn: Dsn, name: str) -> None:
     """Log a warning if a DSN can send its password unencrypted; `name` is its setting or option."""
-    if dsn is not None and dsn.may_lack_tls:
+    if dsn.may_lack_tls:
         log.warning(
             "%s (%s) may send its password without TLS: add sslmode=verify-full to it, "
             "or sslmode=require if the server's certificate can't be verified.",
@@ -779,7 +844,7 @@ def _display(name: str, value: object) -> str:
             return "on" if value else "off"
         case timedelta():
             return f"{value.total_seconds():g}s"
-        case int() if name.endswith(("memory", "share", "alarm")):
+        case int() if name.endswith(("memory", "share", "alarm", "bytes")):
             return f"{value}{'%' if name.endswith('share') else 'MB'}"
         case str() if name == "alert_command":  # its arguments can be secret
             program, *rest = value.split(maxsplit=1)

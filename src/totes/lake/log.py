@@ -1,11 +1,12 @@
 """Reads numbered objects such as manifests, and verifies the files that they name."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path, PurePosixPath
 
-from totes.errors import LakeError
+from totes.errors import LakeError, ObjectMissing
 from totes.lake.lsn import parse_lsn
 from totes.lake.manifest import (
     File,
@@ -80,6 +81,27 @@ def read_processed_manifest(
     return manifest, sha256_hex(data)
 
 
+def read_processed_manifests(
+    store: Store, generation: int, first: int = 1
+) -> Iterator[ProcessedManifest]:
+    """Yield the manifests of a generation from batch `first`; LakeError if one is out of order."""
+    previous: tuple[ProcessedManifest, str] | None = None
+    for batch in count(first):
+        try:
+            manifest, digest = read_processed_manifest(store, generation, batch)
+        except ObjectMissing:
+            return
+        if previous is not None and (
+            manifest.previous != previous[1] or manifest.captured_at <= previous[0].captured_at
+        ):
+            raise LakeError(
+                f"Batch {batch} of generation {generation} in {store.url} does not follow "
+                f"batch {batch - 1}: restore its manifest from a backup, or run totes replay."
+            )
+        previous = manifest, digest
+        yield manifest
+
+
 def find_last_heartbeat(store: Store, now: datetime) -> Heartbeat | None:
     """Return the newest heartbeat of the UTC day of `now` or the day before; None without one."""
     for day in (now, now - timedelta(days=1)):
@@ -103,17 +125,21 @@ def find_log_position(store: Store, manifest: Manifest) -> int | None:
 def fetch_verified(store: Store, file: File, path: Path) -> None:
     """Copy an object to the local file `path`; LakeError if size or SHA-256 are not `file`'s."""
     store.fetch(file.path, path)
-    size = path.stat().st_size
-    if size != file.bytes:
-        raise LakeError(
-            f"{file.path} in {store.url} is damaged: it has {size} bytes instead of {file.bytes}. "
-            "Restore it from a backup."
-        )
     with path.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    check_digest(file, store.url, path.stat().st_size, sha256)
+
+
+def check_digest(file: File, url: str, size_bytes: int, sha256: str) -> None:
+    """Raise LakeError if an object of the store `url` has another size or SHA-256 than `file`."""
+    if size_bytes != file.bytes:
+        raise LakeError(
+            f"{file.path} in {url} is damaged: it has {size_bytes} bytes instead of {file.bytes}. "
+            "Restore it from a backup."
+        )
     if sha256 != file.sha256:
         raise LakeError(
-            f"{file.path} in {store.url} is damaged: its SHA-256 differs from the manifest's. "
+            f"{file.path} in {url} is damaged: its SHA-256 differs from the manifest's. "
             "Restore it from a backup."
         )
 

@@ -54,6 +54,7 @@ def add_batch(tree: exp.Expr, batched: Collection[str]) -> None:
                 _restrict(subquery, inner.batch, batch)
         if batch is not None:
             _group_by_batch(scope, query, batch)
+            _return_batch(query, sources, batch)
         queries[id(query)] = _Query(
             known if len(known) == len(names) else None, batch is not None, batch
         )
@@ -103,8 +104,8 @@ def _output_names(query: exp.Select, sources: Mapping[str, _Query]) -> Iterator[
             continue
         star = item if isinstance(item, exp.Star) else item.this
         excluded = {name.name for name in star.args.get("except_") or ()}
-        read = [sources[item.table]] if isinstance(item, exp.Column) else sources.values()
-        for source in read:
+        aliases = [item.table] if isinstance(item, exp.Column) else _shown(query)
+        for source in map(sources.__getitem__, aliases):
             if source.names is None:
                 yield None
             else:
@@ -118,6 +119,8 @@ def _batch_of(query: exp.Select, sources: Mapping[str, _Query]) -> exp.Expr | No
     first = query.args["from_"].this.alias_or_name
     batch: exp.Expr | None = _column(first) if sources[first].is_batched else None
     joins = query.args.get("joins") or []
+    if not all([first, *(join.this.alias_or_name for join in joins)]) and joins:
+        refuse(query, "joins a subquery without an alias")
     for join in joins:
         alias = join.this.alias_or_name
         is_batched = sources[alias].is_batched
@@ -157,7 +160,7 @@ def _join_within_batch(join: exp.Join, batch: exp.Expr, alias: str, joins: list[
 
 
 def _group_by_batch(scope: Scope, query: exp.Select, batch: exp.Expr) -> None:
-    """Return BATCH, and keep the groups and windows of a SELECT within a batch."""
+    """Keep the groups and windows of a SELECT within a batch."""
     group = query.args.get("group")
     for call in scope.find_all(exp.AggFunc):
         if group is None and not isinstance(call.find_ancestor(exp.Window, exp.Select), exp.Window):
@@ -167,11 +170,42 @@ def _group_by_batch(scope: Scope, query: exp.Select, batch: exp.Expr) -> None:
     for window in scope.find_all(exp.Window):
         if not window.args.get("alias"):
             window.set("partition_by", [*(window.args.get("partition_by") or ()), batch.copy()])
-    for item in query.selects:
-        if item.is_star:
-            star = item if isinstance(item, exp.Star) else item.this
-            star.set("except_", [*(star.args.get("except_") or ()), exp.to_identifier(BATCH)])
-    query.append("expressions", exp.alias_(batch.copy(), BATCH))
+
+
+def _return_batch(query: exp.Select, sources: Mapping[str, _Query], batch: exp.Expr) -> None:
+    """Return BATCH as the last column, and only there."""
+    items = [part for item in query.selects for part in _without_batch(item, query, sources)]
+    query.set("expressions", [*items, exp.alias_(batch.copy(), BATCH)])
+
+
+def _without_batch(
+    item: exp.Expr, query: exp.Select, sources: Mapping[str, _Query]
+) -> Iterator[exp.Expr]:
+    """Yield what replaces an item of a SELECT: a star must not return BATCH."""
+    if not item.is_star:
+        yield item
+        return
+    if isinstance(item, exp.Column):
+        excluded, aliases = item.this.args.get("except_"), [item.table]
+    else:
+        excluded, aliases = item.args.get("except_"), _shown(query)
+    if len(aliases) > 1 and (
+        excluded or any(join.args.get("using") for join in query.args["joins"])
+    ):
+        refuse(query, "selects * of tables joined by USING, or without some columns")
+    for alias in aliases:
+        names = [*(excluded or ())]
+        if sources[alias].is_batched:
+            names.append(exp.to_identifier(BATCH))
+        star = exp.Star(except_=names)
+        qualify = alias and (len(aliases) > 1 or isinstance(item, exp.Column))
+        yield exp.Column(this=star, table=exp.to_identifier(alias)) if qualify else star
+
+
+def _shown(query: exp.Select) -> list[str]:
+    """Return the aliases of what `*` has the columns of."""
+    joins = [join for join in query.args.get("joins") or () if join.kind not in {"SEMI", "ANTI"}]
+    return [one.this.alias_or_name for one in (query.args["from_"], *joins)]
 
 
 def _restrict(subquery: Scope, batch: exp.Expr | None, outer: exp.Expr | None) -> None:
@@ -185,7 +219,7 @@ def _restrict(subquery: Scope, batch: exp.Expr | None, outer: exp.Expr | None) -
     if outer is None:
         refuse(query, "reads tables with batches in a query without them")
     outer_tables = {column.table for column in outer.find_all(exp.Column)}
-    if same := outer_tables & sources_of(subquery).keys():
-        refuse(query, f"reads {', '.join(same)} as the outer query does: give it an alias")
+    if outer_tables & {"", *sources_of(subquery)}:
+        refuse(query, "needs an alias in the outer query that it does not have itself")
     query.set("expressions", query.expressions[:-1])
     query.where(exp.EQ(this=batch.copy(), expression=outer.copy()), copy=False)
