@@ -290,6 +290,21 @@ STALE = {
 }
 
 
+def test_rows_of_recent_transactions_that_are_stored_are_not_stored_twice(
+    scratch_source: ScratchSource,
+) -> None:
+    """They are read again, because an older transaction was still running."""
+    scratch_source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(3000)}")
+    with scratch_source.open() as late:
+        late.execute("SELECT pg_current_xact_id()")
+        scratch_source.run("UPDATE item SET name = 'recent' WHERE id % 3 = 0")
+        scratch_source.run("VACUUM item")
+        assert capture_killed(scratch_source, "unfinished.piece-stored", 4)
+    scratch_source.run("UPDATE item SET name = 'changed' WHERE id % 20 = 0")
+    assert scratch_source.capture() is not None
+    assert scratch_source.lake_equals_source()
+
+
 @pytest.mark.parametrize("change", STALE.values(), ids=STALE)
 def test_pieces_of_a_table_that_was_altered_or_rewritten_are_not_used(
     scratch_source: ScratchSource, change: str, read_whole: list[range]
@@ -361,6 +376,8 @@ def test_a_table_that_is_captured_whole_again_is_continued_too(
     scratch_source.run("DELETE FROM item WHERE id % 100 = 0")
     assert capture_killed(scratch_source, "unfinished.piece-stored", 4)
     stored = stored_blocks(scratch_source, 2)
+    orphaned = find_orphaned_files(open_deletable_store(str(scratch_source.lake)))
+    assert not [file for file in orphaned if "000000000002" in file.key]
     scratch_source.run("DELETE FROM item WHERE id % 100 = 1")
     read_whole.clear()
     batch = scratch_source.capture()
