@@ -150,7 +150,8 @@ class _Run:
 
     def find_position(self, generation: int) -> int:
         """Create or extend all tables; return the batch of the one that is ahead, 0 without one."""
-        self.catalogue.create_namespace_if_not_exists(self.lakehouse.namespace)
+        if not self.catalogue.namespace_exists(self.lakehouse.namespace):
+            self.catalogue.create_namespace_if_not_exists(self.lakehouse.namespace)
         self._check_no_former_tables()
         newest = 0
         for star in self.star.tables.values():
