@@ -132,15 +132,6 @@ def default_preferences() -> Iterator[None]:
     set_preferences(Preferences())
 
 
-@pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
-    """The worker's Spark; only tests below tests/spark, which run on one worker, may use it."""
-    from spark_session import open_session  # noqa: PLC0415  slow to import
-
-    with open_session(tmp_path_factory.mktemp("spark")) as session:
-        yield session
-
-
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process retry without pauses."""
@@ -203,6 +194,23 @@ def service() -> Iterator["S3Service"]:
 
     with S3Service() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def spark_processes() -> Iterator[None]:
+    """Spark's processes end with the tests."""
+    from spark_session import stop_spark  # noqa: PLC0415  slow to import
+
+    yield
+    stop_spark()
+
+
+@pytest.fixture
+def spark(spark_processes: None) -> "SparkSession":  # noqa: ARG001
+    """The worker's Spark; only tests below tests/spark, which run on one worker, may use it."""
+    from spark_session import start_spark  # noqa: PLC0415  slow to import
+
+    return start_spark()
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,28 @@
-"""A local Spark for tests: one JVM for all tests of a worker, as small and as quick as it gets."""
+"""A local Spark for tests: one JVM for all tests of a worker, as small and as quick as it gets.
+
+The commands of totes use the Spark that the process has.
+"""
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 
 from pyspark.sql import SparkSession
+from spark_cluster import LOOPBACK
 
-SETTINGS = {
+LOCAL = "local[2]"
+
+LOCAL_CLUSTER = "local-cluster[2,1,1024]"
+"""A master, and two workers whose executors are processes of their own."""
+
+JAVA = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+
+SETTINGS: Mapping[str, str] = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "1g",
-    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+    "spark.driver.extraJavaOptions": JAVA,
+    "spark.executor.extraJavaOptions": JAVA,
+    "spark.default.parallelism": "2",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.shuffle.partitions": "1",
@@ -23,18 +33,23 @@ SETTINGS = {
 }
 
 
-@contextmanager
-def open_session(folder: Path) -> Iterator[SparkSession]:
-    """Start Spark in a JVM of its own, with its files below `folder`; stop it at the end."""
-    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    builder = SparkSession.builder.master("local[1]").appName("totes tests")
-    folders = {"spark.local.dir": folder / "local", "spark.sql.warehouse.dir": folder / "tables"}
-    for name, value in [*SETTINGS.items(), *folders.items()]:
-        builder = builder.config(name, str(value))
+def start_spark(master: str = LOCAL, settings: Mapping[str, str] | None = None) -> SparkSession:
+    """Return this process's Spark at `master`; another one is stopped, its JVM is kept."""
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        if active.sparkContext.master == master:
+            return active
+        active.stop()
+    os.environ.update(LOOPBACK)
+    builder = SparkSession.builder.appName("totes tests").master(master)
+    for name, value in {**SETTINGS, **(settings or {})}.items():
+        builder = builder.config(name, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("OFF")
-    try:
-        yield session
-    finally:
-        session.stop()
+    return session
+
+
+def stop_spark() -> None:
+    """Stop this process's Spark, if it has one."""
+    if (active := SparkSession.getActiveSession()) is not None:
+        active.stop()

@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from totes.alert import AlertTargets
+    from totes.config.settings import Settings
     from totes.stages.runner import StepResult
+    from totes.stages.transform import Cluster
 
 NewSource = Annotated[
     bool,
@@ -21,6 +24,18 @@ NewSource = Annotated[
 Deletes = Annotated[
     bool,
     typer.Option("--accept-deletes", help="Allow deleting more than half of a table."),
+]
+
+
+class Engine(StrEnum):
+    """What computes the rows of batches."""
+
+    DUCKDB = "duckdb"
+    SPARK = "spark"
+
+
+EngineOption = Annotated[
+    Engine, typer.Option("--engine", help="What computes the star's rows.", show_default=True)
 ]
 
 
@@ -44,16 +59,24 @@ def ingest(
         show_steps(results, resources.alert_targets, as_json=as_json)
 
 
-def transform(*, as_json: JsonLines = False) -> None:
-    """Compute the star tables of pending batches, as Parquet."""
+def transform(*, engine: EngineOption = Engine.DUCKDB, as_json: JsonLines = False) -> None:
+    """Compute the star tables of pending batches, as Parquet.
+
+    With --engine spark, batches of at least TOTES_SPARK_MIN_BYTES are computed on the cluster
+    TOTES_SPARK_MASTER.
+    """
     from totes.cli.terminal import show_progress
     from totes.config.resources import Resources
     from totes.config.settings import load_settings
     from totes.error_policy import retry_iterator
     from totes.stages.runner import run_stage
 
-    with Resources(load_settings()) as resources, show_progress() as progress:
-        results = retry_iterator(lambda: run_stage(resources, "transform", progress=progress))
+    settings = load_settings()
+    cluster = _cluster(engine, settings, settings.spark_min_bytes * 1_000_000)
+    with Resources(settings) as resources, show_progress() as progress:
+        results = retry_iterator(
+            lambda: run_stage(resources, "transform", progress=progress, cluster=cluster)
+        )
         show_steps(results, resources.alert_targets, as_json=as_json)
 
 
@@ -144,22 +167,67 @@ def replay(
     to: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Last batch to replay. [all]")
     ] = None,
+    engine: EngineOption = Engine.DUCKDB,
+    build_only: Annotated[
+        bool,
+        typer.Option(
+            "--build-only", help="Write the processed data only; the next replay does the rest."
+        ),
+    ] = False,
     as_json: JsonLines = False,
 ) -> None:
     """Rebuild processed data and warehouse from the ingestion store.
 
     Writes a new generation of processed data beside the current one, and replaces that once it is
-    complete.
+    complete. With --engine spark, the cluster TOTES_SPARK_MASTER computes them.
     """
     from totes.cli.terminal import show_progress
     from totes.config.resources import Resources
     from totes.config.settings import load_settings, parse_dsn
+    from totes.errors import UsageError
+    from totes.stages.replay import build_generation
     from totes.stages.replay import replay as run_replay
 
+    if into and build_only:
+        raise UsageError("Use either --into or --build-only, not both.")
+    if into and engine is Engine.SPARK:
+        raise UsageError(
+            "--into builds a warehouse from a temporary folder of this machine, which the engine "
+            "spark does not use: leave out --into or --engine."
+        )
     target = parse_dsn(into, "--into") if into else None
-    with Resources(load_settings()) as resources, show_progress() as progress:
-        steps = run_replay(resources.pipeline, into=target, last_batch=to, progress=progress)
+    settings = load_settings()
+    cluster = _cluster(engine, settings)
+    with Resources(settings) as resources, show_progress() as progress:
+        if build_only:
+            steps = build_generation(
+                resources.ingestion,
+                resources.processed,
+                resources.star,
+                last_batch=to,
+                cluster=cluster,
+                progress=progress,
+            )
+            show_steps(steps, resources.alert_targets, as_json=as_json)
+            return
+        steps = run_replay(
+            resources.pipeline, into=target, last_batch=to, cluster=cluster, progress=progress
+        )
         show_steps(steps, resources.alert_targets, as_json=as_json)
+
+
+def _cluster(engine: Engine, settings: "Settings", min_bytes: int = 0) -> "Cluster":
+    """Return the cluster that computes batches of at least `min_bytes`, if the engine has one."""
+    from totes.stages.transform import NO_CLUSTER
+
+    if engine is Engine.DUCKDB:
+        return NO_CLUSTER
+    from totes.spark.session import check_installed
+
+    check_installed()
+    from totes.spark.replay import SparkCluster
+
+    return SparkCluster(settings.spark_master, min_bytes)
 
 
 def show_steps(

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_address
 from itertools import zip_longest
 from pathlib import Path
@@ -222,18 +223,21 @@ DEFAULT_MEMORY_MB = 256
 DEFAULT_DASHBOARD_MEMORY_MB = 512
 
 
-def _parse_megabytes(value: object) -> object:
+def _parse_megabytes(value: object, at_least: int = 0) -> object:
     if isinstance(value, int):
         return value
-    match = re.fullmatch(r"(\d{1,6})\s?(MB|GB)", str(value).strip(), re.ASCII | re.IGNORECASE)
-    megabytes = int(match[1]) * {"MB": 1, "GB": 1000}[match[2].upper()] if match else 0
-    if megabytes < DEFAULT_MEMORY_MB:
-        raise ValueError(f"must be a size of at least {DEFAULT_MEMORY_MB}MB, such as 512MB or 2GB")
+    match = re.fullmatch(r"(\d{1,6})\s?(MB|GB)|0", str(value).strip(), re.ASCII | re.IGNORECASE)
+    megabytes = int(match[1] or 0) * {"GB": 1000}.get(str(match[2]).upper(), 1) if match else -1
+    if megabytes < at_least:
+        raise ValueError(f"must be a size of at least {at_least}MB, such as 512MB or 2GB")
     return megabytes
 
 
-Megabytes = Annotated[int, BeforeValidator(_parse_megabytes)]
-"""A size such as `256MB` or `2GB`."""
+Size = Annotated[int, BeforeValidator(_parse_megabytes)]
+"""A size in megabytes, such as `0MB` or `2GB`."""
+
+Megabytes = Annotated[int, BeforeValidator(partial(_parse_megabytes, at_least=DEFAULT_MEMORY_MB))]
+"""The same of at least `256MB`."""
 
 
 Percentage = Annotated[
@@ -242,6 +246,8 @@ Percentage = Annotated[
 """A percentage such as `25%`."""
 
 DEFAULT_SOURCE_SHARE = 25
+
+DEFAULT_CONNECTIONS = 2
 
 
 def _split_names(value: object) -> object:
@@ -394,6 +400,13 @@ def _check_slot(name: str) -> str:
     return name
 
 
+def _check_program(url: str | None) -> str | None:
+    parts = urlsplit(url or "")
+    if url and not (parts.scheme == "s3" and parts.netloc and parts.path.strip("/")):
+        raise ValueError("must be s3://bucket/prefix")
+    return url and url.rstrip("/")
+
+
 class Settings(BaseSettings):
     """All settings, their meaning and default."""
 
@@ -502,10 +515,36 @@ class Settings(BaseSettings):
         description="the most of the time during which continuous mode reads the source: after a "
         "long capture the pause is longer, up to a minute",
     )
+    connections: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=DEFAULT_CONNECTIONS,
+        description="how many connections read one snapshot of the source; large tables that are "
+        "captured whole are read by as many processes",
+    )
     memory: Megabytes = Field(
         default=DEFAULT_MEMORY_MB,
         description="memory that a process uses before it spills to disk; a batch with very "
         "large values can need more",
+    )
+    spark_master: str = Field(
+        default="local[*]",
+        description="the cluster of the engine spark, such as spark://host:7077 or yarn; under "
+        "spark-submit its own counts",
+    )
+    spark_min_bytes: Size = Field(
+        default=1000,
+        description="`totes transform --engine spark` leaves batches to DuckDB whose compressed "
+        "files in the ingestion store are smaller",
+    )
+    spark_application: str | None = Field(
+        default=None,
+        description="id of the application of EMR Serverless to which the Lambda function leaves "
+        "larger batches [none]",
+    )
+    spark_role: str | None = Field(default=None, description="ARN of the role of its jobs [none]")
+    spark_program: Annotated[str | None, AfterValidator(_check_program)] = Field(
+        default=None,
+        description="s3://bucket/prefix with the program of its jobs: job.py and "
+        "packages.tar.gz [none]",
     )
     dashboard_memory: Megabytes = Field(
         default=DEFAULT_DASHBOARD_MEMORY_MB,
@@ -805,7 +844,7 @@ def _display(name: str, value: object) -> str:
             return "on" if value else "off"
         case timedelta():
             return f"{value.total_seconds():g}s"
-        case int() if name.endswith(("memory", "share", "alarm")):
+        case int() if name.endswith(("memory", "share", "alarm", "bytes")):
             return f"{value}{'%' if name.endswith('share') else 'MB'}"
         case str() if name == "alert_command":  # its arguments can be secret
             program, *rest = value.split(maxsplit=1)

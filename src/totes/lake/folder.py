@@ -58,6 +58,19 @@ class FolderStore(DeletableStore):
             return self._publish(key, BytesIO(data))
 
     @override
+    def secure(self, key: str) -> None:
+        with self._convert_errors(f"{key} can't be written to"):
+            path = self._path(key)
+            self._make_durable_folder(path.parent)
+            path.chmod(READ_ONLY_MODE)
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            _sync_folder(path.parent)
+
+    @override
     def exists(self, key: str) -> bool:
         with self._convert_errors(f"{key} can't be read in"):
             return self._path(key).is_file()

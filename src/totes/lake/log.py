@@ -125,17 +125,21 @@ def find_log_position(store: Store, manifest: Manifest) -> int | None:
 def fetch_verified(store: Store, file: File, path: Path) -> None:
     """Copy an object to the local file `path`; LakeError if size or SHA-256 are not `file`'s."""
     store.fetch(file.path, path)
-    size = path.stat().st_size
-    if size != file.bytes:
-        raise LakeError(
-            f"{file.path} in {store.url} is damaged: it has {size} bytes instead of {file.bytes}. "
-            "Restore it from a backup."
-        )
     with path.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    check_digest(file, store.url, path.stat().st_size, sha256)
+
+
+def check_digest(file: File, url: str, size_bytes: int, sha256: str) -> None:
+    """Raise LakeError if an object of the store `url` has another size or SHA-256 than `file`."""
+    if size_bytes != file.bytes:
+        raise LakeError(
+            f"{file.path} in {url} is damaged: it has {size_bytes} bytes instead of {file.bytes}. "
+            "Restore it from a backup."
+        )
     if sha256 != file.sha256:
         raise LakeError(
-            f"{file.path} in {store.url} is damaged: its SHA-256 differs from the manifest's. "
+            f"{file.path} in {url} is damaged: its SHA-256 differs from the manifest's. "
             "Restore it from a backup."
         )
 

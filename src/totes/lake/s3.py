@@ -96,6 +96,9 @@ class S3Store:
         """Store `data` if `key` does not exist; return False if it has a different content."""
         return self._store(key, partial(self._put, key, data), lambda: self.get(key) == data)
 
+    def secure(self, key: str) -> None:
+        """Do nothing: an object in S3 is durable and immutable once it exists."""
+
     def exists(self, key: str) -> bool:
         """Return whether there is an object with this key."""
         # Not HEAD: its response has no body, so a missing bucket would look like a missing object.

@@ -43,6 +43,10 @@ class Store(Protocol):
         """
         ...
 
+    def secure(self, key: str) -> None:
+        """Make an object durable and read-only that a cluster has written under this key."""
+        ...
+
     def exists(self, key: str) -> bool:
         """Return whether there is an object with this key."""
         ...

@@ -31,7 +31,7 @@ from totes.stages.runner import (
     run_stage,
     transform_step,
 )
-from totes.stages.transform import write_generation
+from totes.stages.transform import NO_CLUSTER, Cluster, write_generation
 from totes.star.folder import Star
 from totes.star.models import Models
 from totes.warehouse.connection import connect
@@ -43,39 +43,76 @@ def replay(
     *,
     into: Dsn | None = None,
     last_batch: int | None = None,
+    cluster: Cluster = NO_CLUSTER,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[StepResult]:
     """Replay all batches, or those up to `last_batch`; yield the result of each step.
 
     Without `into`, a new generation replaces the current one, and the next run of the pipeline
     continues with the batch that follows. With `into`, an empty database, only that warehouse is
-    built and the lake is not changed. Raises UsageError if there is no such batch, and
+    built, by DuckDB, and the lake is not changed. Raises UsageError if there is no such batch, and
     WarehouseError if `into` already has batches.
     """
-    newest = find_newest_number(pipeline.ingestion, manifest_path)
-    if not newest or (last_batch or 0) > newest:
-        raise UsageError(
-            f"There is no batch {last_batch or 1} to replay in {pipeline.ingestion.url}, "
-            f"{f'the newest is {newest}' if newest else 'it is empty'}."
-        )
+    _check_exists(pipeline.ingestion, last_batch)
     if into is None:
-        yield from _replace_generation(pipeline, last_batch, progress)
+        yield from _replace_generation(pipeline, last_batch, cluster, progress)
     else:
         yield from _build_other_warehouse(
             pipeline.ingestion, into, pipeline.star, last_batch, progress
         )
 
 
+def build_generation(  # noqa: PLR0913  stores, star and the options of the command
+    ingestion: Store,
+    processed: Store,
+    star: Star,
+    *,
+    last_batch: int | None = None,
+    cluster: Cluster = NO_CLUSTER,
+    progress: Progress = NO_PROGRESS,
+) -> Iterator[StepResult]:
+    """Write the processed data of a replay, which the next replay publishes and loads.
+
+    For a machine that does not reach the warehouse. Yields and raises as `replay`.
+    """
+    _check_exists(ingestion, last_batch)
+    generation = find_current_generation(processed) + 1
+    _check_can_continue(processed, generation, star.models, last_batch)
+    for manifest in write_generation(
+        ingestion,
+        processed,
+        generation,
+        star.models,
+        last_batch=last_batch,
+        cluster=cluster,
+        progress=progress,
+    ):
+        yield transform_step(manifest)
+
+
+def _check_exists(ingestion: Store, last_batch: int | None) -> None:
+    """Raise UsageError if there is no batch to replay."""
+    newest = find_newest_number(ingestion, manifest_path)
+    if not newest or (last_batch or 0) > newest:
+        raise UsageError(
+            f"There is no batch {last_batch or 1} to replay in {ingestion.url}, "
+            f"{f'the newest is {newest}' if newest else 'it is empty'}."
+        )
+
+
 def _replace_generation(
-    pipeline: Pipeline, last_batch: int | None, progress: Progress
+    pipeline: Pipeline, last_batch: int | None, cluster: Cluster, progress: Progress
 ) -> Iterator[StepResult]:
     processed, models = pipeline.processed, pipeline.star.models
     generation = find_current_generation(processed) + 1
-    _check_can_continue(processed, generation, models, last_batch)
-    for manifest in write_generation(
-        pipeline.ingestion, processed, generation, models, last_batch=last_batch, progress=progress
-    ):
-        yield transform_step(manifest)
+    yield from build_generation(
+        pipeline.ingestion,
+        processed,
+        pipeline.star,
+        last_batch=last_batch,
+        cluster=cluster,
+        progress=progress,
+    )
     # A concurrent replay may have written some of it.
     _check_can_continue(processed, generation, models, last_batch)
     reach("replay.before-pointer")

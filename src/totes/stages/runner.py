@@ -24,7 +24,7 @@ from totes.source.catalogue import CaptureScope
 from totes.source.log.reader import LogReader
 from totes.stages.ingest import AcceptOptions, IngestResult, ingest, read_newest_manifest
 from totes.stages.load import load, record_checked
-from totes.stages.transform import transform
+from totes.stages.transform import NO_CLUSTER, Cluster, transform
 from totes.star.folder import TOTESYS, Star
 from totes.warehouse.connection import connect, is_database
 from totes.warehouse.quarantine import count_waiting_rows
@@ -169,6 +169,8 @@ def run_stage(
     stage: str,
     accept: AcceptOptions = ACCEPT_NOTHING,
     progress: Progress = NO_PROGRESS,
+    *,
+    cluster: Cluster = NO_CLUSTER,
 ) -> Iterator[StepResult]:
     """Process all pending batches of one stage and yield each result.
 
@@ -187,7 +189,11 @@ def run_stage(
         yield ingest_step(result)
     elif stage == "transform":
         for manifest in transform(
-            pipeline.ingestion, pipeline.processed, pipeline.star, progress=progress
+            pipeline.ingestion,
+            pipeline.processed,
+            pipeline.star,
+            cluster=cluster,
+            progress=progress,
         ):
             yield transform_step(manifest)
     elif stage == PUBLISH:

@@ -22,7 +22,7 @@ from totes.star.contract import TYPES, Column, NamedObject, StarTable
 
 DECLARATION = "star.toml"
 
-RESERVED = frozenset({"valid_from", "valid_to", OPERATION, AT, PARTITION})
+RESERVED = frozenset({"valid_from", "valid_to", OPERATION, AT, PARTITION, "_batch", "totes_batch"})
 """Columns that the platform adds to a star table, to its files, to their folders, or to the rows of
 its model."""
 

@@ -178,3 +178,28 @@ def column_sources(sql: str, column: str, stars: Collection[str]) -> tuple[str, 
         if table and table not in stars and table not in SUPPLIED:
             found.add(f"{table}.{exp.to_column(step.name).name}")
     return tuple(sorted(found))
+
+
+def returns_each_row(sql: str) -> bool:
+    """Return whether a query has exactly one row for each changed row of the one table it reads.
+
+    False if that is not certain.
+    """
+    from sqlglot import exp, parse_one  # noqa: PLC0415
+    from sqlglot.optimizer.scope import traverse_scope  # noqa: PLC0415
+
+    keeping = {"with_", "expressions", "from_", "where", "order"}
+    filters = 0
+    for scope in traverse_scope(parse_one(sql, dialect="duckdb")):
+        query = scope.expression
+        if not isinstance(query, exp.Select) or len(scope.selected_sources) != 1:
+            return False
+        if any(query.args[clause] for clause in query.args.keys() - keeping):
+            return False
+        if any(scope.find_all(exp.AggFunc, exp.UDTF)) or scope.subquery_scopes:
+            return False
+        if where := query.args.get("where"):
+            if not (isinstance(where.this, exp.Column) and where.this.name == CHANGED):
+                return False
+            filters += 1
+    return filters > 0

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator
 from totes.star.contract import MAX_TEXT_BYTES
 
 _NAME = re.compile(rb'[{,]"(?:[^"\\\n]|\\.)*+":')
-_IN_TEXT = re.compile(rb'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+')
+_ESCAPE = rb"\\(?:u[0-9a-fA-F]{4}|[^u])"
+_IN_TEXT = re.compile(rb'[^"\\\n]*+(?:%b[^"\\\n]*+)*+' % _ESCAPE)
 _OTHER = re.compile(rb'[^"{\[,}\s]++|\{(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+\}')
 """A number or literal, or the flat object that replaces an unreadable value."""
 
@@ -17,6 +18,11 @@ _MAX_TOKEN_BYTES = 1 << 15
 
 _MAX_ESCAPE_BYTES = 6
 """The size in JSON of one byte of text, if it is escaped."""
+
+_ESCAPES = re.compile(rb"(?:%b)+" % _ESCAPE)
+
+LONG_TEXT_SUFFIX = "… (SHA-256 of the text: {})"
+"""Follows the beginning of a text that is too long."""
 
 
 class NotAnObject(ValueError):
@@ -50,23 +56,27 @@ def _parse_value(rest: "_Remaining", *, is_read: bool) -> bytes:
     content, size_bytes, sha256 = bytearray(), 0, hashlib.sha256()
     for piece in rest.text():
         if is_read:
-            size_bytes += len(piece)
-            sha256.update(piece)
+            text = _ESCAPES.sub(_unescape, piece)
+            size_bytes += len(text)
+            sha256.update(text)
             if len(content) <= _MAX_ESCAPE_BYTES * MAX_TEXT_BYTES:
                 content += piece
     if not is_read:
         return b"null"
-    if size_bytes > MAX_TEXT_BYTES:
-        text = json.loads(b'"%b"' % content.decode(errors="ignore").encode()).encode(
-            errors="ignore"
-        )
-        if len(text) > MAX_TEXT_BYTES:
-            beginning = text[:MAX_TEXT_BYTES].decode(errors="ignore")
-            return json.dumps(
-                f"{beginning}… (SHA-256 of the text: {sha256.hexdigest()})",
-                ensure_ascii=False,
-            ).encode()
-    return b'"%b"' % bytes(content)
+    if size_bytes <= MAX_TEXT_BYTES:
+        return b'"%b"' % bytes(content)
+    text = json.loads(b'"%b"' % content.decode(errors="ignore").encode()).encode(errors="ignore")
+    beginning = text[:MAX_TEXT_BYTES].decode(errors="ignore")
+    suffix = LONG_TEXT_SUFFIX.format(sha256.hexdigest())
+    return json.dumps(f"{beginning}{suffix}", ensure_ascii=False).encode()
+
+
+def _unescape(escapes: re.Match[bytes]) -> bytes:
+    """Return the text of escapes in JSON."""
+    try:
+        return str(json.loads(b'"%b"' % escapes[0])).encode(errors="surrogatepass")
+    except ValueError:
+        raise NotAnObject from None
 
 
 class _Remaining:
@@ -100,12 +110,12 @@ class _Remaining:
                 raise NotAnObject
             self.at = found.end()
             yield found[0]
-            if self.at < len(self.buffer) - 1 or self.buffer.endswith(b'"', self.at):
+            if self.buffer.startswith(b'"', self.at):
+                self.at += 1
                 break
-            if not self._read_chunk():
+            is_cut = len(self.buffer) - self.at < _MAX_ESCAPE_BYTES
+            if not (is_cut and self._read_chunk()):
                 raise NotAnObject
-        if not self.skip(b'"'):
-            raise NotAnObject
 
     def _fill_buffer(self) -> None:
         """Read until the buffer has the whole next token."""

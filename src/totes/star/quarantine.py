@@ -28,14 +28,13 @@ def accept_or_fail(star: StarTable, model: str, deletes: str | None) -> str:
     return f"{rows} union all by name {deleted} from ({_with_values(star.key, deletes)})"
 
 
-def accepted_rows(star: StarTable, model: str, deletes: str | None) -> str:
-    """Return SQL for the star's rows that meet the contract."""
+def accepted_rows(star: StarTable, checked: str) -> str:
+    """Return SQL for the star's rows that meet the contract, of those of `checked_rows`."""
     values = ", ".join(f"{column.value} as {column.quoted}" for column in star.columns)
-    checked = _checked(star, model, deletes)
     return f"select {values}, {_VALID_FROM}, _op from ({checked}) where _rejected_column is null"
 
 
-def rejected_rows(star: StarTable, model: str, deletes: str | None) -> str:
+def rejected_rows(star: StarTable, checked: str) -> str:
     """Return SQL for one record per rejected row, with the first column that is rejected."""
     values = " ".join(f"when {literal(c.name)} then {_excerpt(c)}" for c in star.columns)
     reasons = " ".join(f"when {literal(c.name)} then {c.rejection_reason}" for c in star.columns)
@@ -45,13 +44,13 @@ def rejected_rows(star: StarTable, model: str, deletes: str | None) -> str:
         f" _rejected_column as column_name, case _rejected_column {values} end as value,"
         f" case _rejected_column {reasons} end as reason,"
         f" cast(json_object({row}, '_op', _op) as varchar) as row, {_VALID_FROM}"
-        f" from ({_checked(star, model, deletes)}) where _rejected_column is not null"
+        f" from ({checked}) where _rejected_column is not null"
     )
 
 
-def filter_rejected(star: StarTable, rows: str, file: Path) -> str:
-    """Return SQL for those of the rows whose key and moment are in a quarantine file."""
-    versions = f"select key, valid_from from {parquet(file)}"
+def filter_rejected(star: StarTable, rows: str, files: Iterable[Path]) -> str:
+    """Return SQL for those of the rows whose key and moment are in these quarantine files."""
+    versions = " union all ".join(f"select key, valid_from from {parquet(file)}" for file in files)
     return f"select * from (\n{rows}\n) where ({_key(star)}, {AT}) in ({versions})"
 
 
@@ -79,11 +78,12 @@ def _excerpt(column: Column) -> str:
 
 
 def exclude_earlier_rows(star: StarTable, rows: str, files: Iterable[Path]) -> str:
-    """Return SQL for the model's rows that are in none of the star table's earlier files."""
+    """Return SQL for the model's rows, each once, that are in none of the table's earlier files."""
     columns = ", ".join(column.quoted for column in star.columns)
     texts = ", ".join(f"cast({column.quoted} as varchar)" for column in star.columns)
     earlier = " union all ".join(f"select {texts} from {parquet(file)}" for file in files)
-    return f"select {columns} from (\n{rows}\n) except ({earlier})"
+    distinct = f"select distinct {columns} from (\n{rows}\n)"
+    return f"{distinct} except ({earlier})" if earlier else distinct
 
 
 def _with_values(columns: Iterable[Column], rows: str, also: str = "") -> str:
@@ -92,7 +92,7 @@ def _with_values(columns: Iterable[Column], rows: str, also: str = "") -> str:
     return f"select {selected}, {AT}{also} from (\n{rows}\n)"
 
 
-def _checked(star: StarTable, model: str, deletes: str | None) -> str:
+def checked_rows(star: StarTable, model: str, deletes: str | None) -> str:
     """Return SQL for texts and values with `_op` and `_rejected_column`, the first one rejected."""
     rows = _with_values(star.columns, model, also=", 'upsert' as _op")
     if deletes is not None:

@@ -8,6 +8,7 @@ many: `line_order` finds out which of them count.
 import json
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from gzip import BadGzipFile
 from pathlib import Path
@@ -29,7 +30,7 @@ PART_BYTES = 8 << 20
 """DuckDB reads up to 2048 lines of a file at a time; a small file limits their total size."""
 
 LONG_LINE_BYTES = 1 << 20
-"""From longer lines, the columns that no model reads are removed."""
+"""From longer lines, the columns that no model reads are removed, and long texts shortened."""
 
 SHORT_LINE_BYTES = 16 << 10
 """The most bytes of a short line."""
@@ -165,18 +166,14 @@ def unpack(
     longest, only_short = 0, True
     paths: list[Path] = []
     for file, path in zip(table.files, packed, strict=True):
-        try:
-            unpacked = _unpack_file(file, path, read)
+        with convert_mismatch(file, url):
+            try:
+                unpacked = _unpack_file(file, path, read)
+            except (EOFError, BadGzipFile, IsalError) as error:  # type: ignore[misc]  # no types
+                raise LakeError(
+                    f"{file.path} in {url} is damaged: {error}. Restore it from a backup."
+                ) from error
             _check_content(table, file, unpacked)
-        except (EOFError, BadGzipFile, IsalError) as error:  # type: ignore[misc]  # no types
-            raise LakeError(
-                f"{file.path} in {url} is damaged: {error}. Restore it from a backup."
-            ) from error
-        except _ContentMismatch as error:
-            raise LakeError(
-                f"{file.path} in {url} differs from its manifest: {error}. "
-                "Restore both from a backup."
-            ) from error
         longest = max(longest, unpacked.longest_bytes)
         only_short = only_short and unpacked.only_short
         path.unlink()
@@ -193,8 +190,31 @@ def unpack(
     )
 
 
-class _ContentMismatch(Exception):
+class ContentMismatch(Exception):
     """The content of a file differs from its manifest."""
+
+
+@contextmanager
+def convert_mismatch(file: File, url: str) -> Iterator[None]:
+    """Convert ContentMismatch to a LakeError about a file of the store `url`."""
+    try:
+        yield
+    except ContentMismatch as error:
+        raise LakeError(
+            f"{file.path} in {url} differs from its manifest: {error}. Restore both from a backup."
+        ) from error
+
+
+def check_counts(file: File, size_bytes: int, lines: int, upserts: int, deletes: int) -> None:
+    """Raise ContentMismatch if the unpacked content of a file has other counts."""
+    if file.unpacked_bytes not in {None, size_bytes}:
+        raise ContentMismatch(f"it unpacks to {size_bytes} bytes instead of {file.unpacked_bytes}")
+    expected = (file.rows, file.rows - file.deletes, file.deletes)
+    if (lines, upserts, deletes) != expected:
+        raise ContentMismatch(
+            f"it has {lines} lines, {upserts} upserts and {deletes} deletes "
+            f"instead of {expected[0]}, {expected[1]} and {expected[2]}"
+        )
 
 
 @dataclass
@@ -244,21 +264,23 @@ def _whole_lines(
     for chunk in chunks:
         following = chunk
         while following:
+            end = following.find(b"\n") + 1
+            if len(partial_line) + (end or len(following)) > LONG_LINE_BYTES:
+                try:
+                    line, following = reduce_line(partial_line + following, chunks, read)
+                except NotAnObject:
+                    raise ContentMismatch("a line is not a JSON object") from None
+                partial_line = b""
+                result.longest_bytes = max(result.longest_bytes, len(line))
+                result.only_short = False
+                yield line
+                continue
             piece, partial_line = _split(partial_line, following)
             following = b""
             if piece:
                 result.longest_bytes = max(result.longest_bytes, piece.find(b"\n") + 1)
                 result.only_short = result.only_short and has_only_short_lines(piece)
                 yield piece
-            if len(partial_line) > LONG_LINE_BYTES:
-                try:
-                    line, following = reduce_line(partial_line, chunks, read)
-                except NotAnObject:
-                    raise _ContentMismatch("a line is not a JSON object") from None
-                partial_line = b""
-                result.longest_bytes = max(result.longest_bytes, len(line))
-                result.only_short = False
-                yield line
 
 
 def has_only_short_lines(lines: bytes) -> bool:
@@ -288,14 +310,14 @@ def _chunks(
         max_bytes = MAX_COMPRESSION_RATIO * file.bytes + CHUNK_BYTES
     free = shutil.disk_usage(packed.parent).free
     if (file.unpacked_bytes or 0) > free:
-        raise _ContentMismatch(
+        raise ContentMismatch(
             f"it needs {max_bytes} bytes of the temporary folder, which has {free} left"
         )
     length, end = 0, b"\n"
     while chunk := content.read(CHUNK_BYTES):
         result.size_bytes += len(chunk)
         if result.size_bytes > max_bytes:
-            raise _ContentMismatch(f"it unpacks to more than {max_bytes} bytes")
+            raise ContentMismatch(f"it unpacks to more than {max_bytes} bytes")
         result.lines += chunk.count(b"\n")
         joined = end + chunk
         result.upserts += joined.count(_UPSERT)
@@ -304,30 +326,21 @@ def _chunks(
         last = chunk.rfind(b"\n")
         length = length + len(chunk) if last < 0 else len(chunk) - last - 1
         if length > MAX_LINE_BYTES:
-            raise _ContentMismatch(f"it has a line of more than {MAX_LINE_BYTES} bytes")
+            raise ContentMismatch(f"it has a line of more than {MAX_LINE_BYTES} bytes")
         yield chunk
     if not end.endswith(b"\n"):
-        raise _ContentMismatch("its last line has no line feed")
+        raise ContentMismatch("its last line has no line feed")
 
 
 def _check_content(table: Table, file: File, result: _UnpackResult) -> None:
-    if file.unpacked_bytes not in {None, result.size_bytes}:
-        raise _ContentMismatch(
-            f"it unpacks to {result.size_bytes} bytes instead of {file.unpacked_bytes}"
-        )
-    expected = (file.rows, file.rows - file.deletes, file.deletes)
-    if (result.lines, result.upserts, result.deletes) != expected:
-        raise _ContentMismatch(
-            f"it has {result.lines} lines, {result.upserts} upserts and {result.deletes} deletes "
-            f"instead of {expected[0]}, {expected[1]} and {expected[2]}"
-        )
+    check_counts(file, result.size_bytes, result.lines, result.upserts, result.deletes)
     with result.paths[0].open("rb") as content:
         first = content.readline()
     try:
         line = json.loads(first)
     except (ValueError, RecursionError) as error:
-        raise _ContentMismatch("its first line is not JSON") from error
+        raise ContentMismatch("its first line is not JSON") from error
     names = [*table.key] if is_delete(line) else [column.name for column in table.columns]
     names += [AT, SEQUENCE] if table.of_log else []
     if missing := [name for name in names if name not in line]:
-        raise _ContentMismatch(f"its rows have no {', '.join(missing)}")
+        raise ContentMismatch(f"its rows have no {', '.join(missing)}")

@@ -22,11 +22,15 @@ def _define_calendar(engine: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _define_iso_currency(engine: duckdb.DuckDBPyConnection) -> None:
-    """The source has only the codes of currencies."""
+def currency_names() -> dict[str, str]:
+    """Return the names of currencies by their codes; the source has only the codes."""
     import pycountry  # noqa: PLC0415  slow to import
 
-    names = {currency.alpha_3: currency.name for currency in pycountry.currencies}
+    return {currency.alpha_3: currency.name for currency in pycountry.currencies}
+
+
+def _define_iso_currency(engine: duckdb.DuckDBPyConnection) -> None:
+    names = currency_names()
     engine.execute(
         f"create or replace temp table {ISO_CURRENCY} as"
         " select unnest($codes) as code, unnest($names) as name",

@@ -3,16 +3,22 @@
 For each pending batch: fetch and verify its files, run the models that read a changed table, check
 the rows against the contract, store the Parquet files, and create the manifest, which publishes the
 batch. If another process has created the manifest first, its batch is used.
+
+A Cluster can compute the rows of some models beforehand, for many batches at once. The other
+models, and everything else that a batch needs, are computed here.
 """
 
 # ruff: noqa: PLC0415  most runs find no batch to transform: imports would only cost time
 
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import count, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, override
 
 from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import LakeError, ModelError, ObjectMissing
@@ -25,8 +31,10 @@ from totes.lake.log import (
     read_processed_manifest,
 )
 from totes.lake.manifest import (
+    File,
     Manifest,
     ProcessedManifest,
+    StarFile,
     manifest_path,
     processed_manifest_path,
     sha256_hex,
@@ -34,22 +42,117 @@ from totes.lake.manifest import (
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress
 from totes.star.folder import TOTESYS, Star
-from totes.star.models import Models
+from totes.star.models import Model, Models
 
 if TYPE_CHECKING:
     from totes.stages.transform.build import BatchBuild, BuildContext, ModelOutput
 
 
-def transform(
-    ingestion: Store, processed: Store, star: Star = TOTESYS, *, progress: Progress = NO_PROGRESS
+@dataclass(frozen=True)
+class PlannedBatch:
+    """A pending batch: what a cluster can compute of it.
+
+    models: those that read source tables with changes in this batch, and that neither wait nor are
+        backfilled.
+    others: the names of those that wait or are backfilled.
+    after: the capture time of the batch before, None if it is not known.
+    """
+
+    source: Manifest
+    models: tuple[Model, ...]
+    others: frozenset[str]
+    after: datetime | None
+
+
+@dataclass(frozen=True)
+class ComputedRows:
+    """The files that a cluster has stored: accepted and rejected rows of a model in a batch."""
+
+    accepted: tuple[StarFile, ...]
+    rejected: tuple[StarFile, ...]
+
+
+class ComputedBatches(Protocol):
+    """What a cluster has computed of the pending batches. The files are as DuckDB's would be."""
+
+    def rows(self, model: str, batch: int) -> ComputedRows | None:
+        """Return a model's rows in a batch, None if DuckDB has to compute them."""
+        ...
+
+    def dependent_rows(
+        self, model: Model, batch: int, earlier: Collection[File]
+    ) -> ComputedRows | None:
+        """Return the same of a model that reads star tables; `earlier` are all its files so far."""
+        ...
+
+
+class Cluster(Protocol):
+    """Computes the rows of models for many batches at once, and stores them as Parquet files."""
+
+    def compute(
+        self,
+        stores: tuple[Store, Store],
+        generation: int,
+        models: Models,
+        pending: Iterator[PlannedBatch],
+        progress: Progress,
+    ) -> AbstractContextManager[ComputedBatches]:
+        """Compute the rows of pending batches in this generation; `stores` are those of the lake.
+
+        Everything has been verified, stored and made durable: what a manifest names then exists.
+        """
+        ...
+
+
+class NoCluster(Cluster, ComputedBatches):
+    """Computes nothing: DuckDB computes everything."""
+
+    @override
+    def rows(self, model: str, batch: int) -> None: ...
+
+    @override
+    def dependent_rows(self, model: Model, batch: int, earlier: Collection[File]) -> None: ...
+
+    @override
+    def compute(
+        self,
+        stores: tuple[Store, Store],
+        generation: int,
+        models: Models,
+        pending: Iterator[PlannedBatch],
+        progress: Progress,
+    ) -> AbstractContextManager[ComputedBatches]:
+        return nullcontext(self)
+
+
+NO_CLUSTER: Cluster = NoCluster()
+
+
+def transform(  # noqa: PLR0913  stores, star and what takes which batches
+    ingestion: Store,
+    processed: Store,
+    star: Star = TOTESYS,
+    *,
+    cluster: Cluster = NO_CLUSTER,
+    stop_before: Callable[[int], bool] | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Iterator[ProcessedManifest]:
     """Transform all pending batches in the current generation; yield each published manifest.
 
-    Raises LakeError if a file is missing or damaged, and ModelError if a model can't run on a
-    batch. The batch is then not published, and the next call retries it.
+    It ends before the first pending batch for which `stop_before` is true. Raises LakeError if a
+    file is missing or damaged, and ModelError if a model can't run on a batch. The batch is then
+    not published, and the next call retries it.
     """
     generation = find_current_generation(processed)
-    yield from write_generation(ingestion, processed, generation, star.models, progress=progress)
+    yield from write_generation(
+        ingestion,
+        processed,
+        generation,
+        star.models,
+        stop_before=stop_before,
+        cluster=cluster,
+        progress=progress,
+    )
 
 
 def write_generation(  # noqa: PLR0913  a replay selects generation, models and batches
@@ -59,6 +162,8 @@ def write_generation(  # noqa: PLR0913  a replay selects generation, models and 
     models: Models,
     *,
     last_batch: int | None = None,
+    cluster: Cluster = NO_CLUSTER,
+    stop_before: Callable[[int], bool] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[ProcessedManifest]:
     """Transform the batches that `generation` lacks, at most up to `last_batch`; as `transform`."""
@@ -68,7 +173,8 @@ def write_generation(  # noqa: PLR0913  a replay selects generation, models and 
 
     def is_pending(batch: int) -> bool:
         is_requested = last_batch is None or batch <= last_batch
-        return is_requested and ingestion.exists(manifest_path(batch))
+        is_there = is_requested and ingestion.exists(manifest_path(batch))
+        return is_there and not (stop_before and stop_before(batch))
 
     newest = find_newest_number(processed, path)
     previous = read_processed_manifest(processed, generation, newest) if newest else None
@@ -78,10 +184,18 @@ def write_generation(  # noqa: PLR0913  a replay selects generation, models and 
         return
     from totes.stages.transform.build import BuildContext
 
-    with scratch_folder("transform") as scratch, open_engine(scratch) as engine:
+    with (
+        scratch_folder("transform") as scratch,
+        open_engine(scratch) as engine,
+        ExitStack() as stack,
+    ):
         context = BuildContext(ingestion, processed, generation, models, engine, scratch)
+        pending = takewhile(is_pending, count(newest + 1))
+        planned = _plan_batches(context, pending, previous and previous[0])
+        computing = cluster.compute((ingestion, processed), generation, models, planned, progress)
+        computed = stack.enter_context(computing)
         for batch in takewhile(is_pending, count(newest + 1)):
-            manifest = _build_batch(context, batch, previous, progress)
+            manifest = _build_batch(context, batch, previous, computed, progress)
             content = manifest.to_json()
             reach("transform.before-manifest")
             if processed.create(path(batch), content):
@@ -90,6 +204,30 @@ def write_generation(  # noqa: PLR0913  a replay selects generation, models and 
                 yield manifest
             else:  # another transform was first: continue from its batch
                 previous = read_processed_manifest(processed, generation, batch)
+
+
+def _plan_batches(
+    context: "BuildContext", numbers: Iterator[int], previous: ProcessedManifest | None
+) -> Iterator[PlannedBatch]:
+    """Yield the batches that can be transformed, up to the first one that can't."""
+    waiting = previous.waiting if previous else {}
+    after = previous.captured_at if previous else None
+    for number in numbers:
+        source, _ = read_manifest(context.ingestion, number)
+        changed = {table.name for table in source.tables if table.files}
+        waiting_before = waiting
+        try:
+            waiting = _find_waiting_models(context, source, changed, waiting_before)
+        except ModelError:  # raised again when it is the batch's turn
+            return
+        others = frozenset(waiting) | waiting_before.keys()
+        models = tuple(
+            model
+            for model in context.models.all
+            if changed & model.lineage.sources.keys() and model.name not in others
+        )
+        yield PlannedBatch(source, models, others, after)
+        after = source.captured_at
 
 
 def _check_same_origin(ingestion: Store, processed: Store, last: ProcessedManifest) -> None:
@@ -113,13 +251,14 @@ def _build_batch(
     context: "BuildContext",
     number: int,
     previous: tuple[ProcessedManifest, str] | None,
+    computed: ComputedBatches,
     progress: Progress,
 ) -> ProcessedManifest:
     """Store the files of a batch and return its manifest, which is not stored.
 
     `previous` is the previous processed manifest and its digest.
     """
-    from totes.stages.transform.build import BatchBuild, unpack_tables
+    from totes.stages.transform.build import BatchBuild, ModelOutput, unpack_tables
 
     source, source_digest = read_manifest(context.ingestion, number)
     if previous is not None:
@@ -129,9 +268,13 @@ def _build_batch(
     waiting = _find_waiting_models(context, source, changed, waiting_before)
     progress.start(f"transform batch {number}", source.rows, number)
     attempt = f"{number:012d}-{secrets.token_hex(4)}"
+    found = {model.name: computed.rows(model.name, number) for model in context.models.all}
+    tables = context.models.joined_tables.union(
+        *(model.lineage.sources for model in context.models.all if found[model.name] is None)
+    )
     with (
         TemporaryDirectory(dir=context.scratch) as folder,
-        unpack_tables(context, source, context.models.tables, Path(folder)) as lines,
+        unpack_tables(context, source, tables, Path(folder)) as lines,
     ):
         after = previous[0].captured_at if previous else None
         build = BatchBuild(context, source, Path(folder), f"{attempt}-0.parquet", lines, after)
@@ -141,7 +284,10 @@ def _build_batch(
         for model in context.models.all:
             if model.lineage.stars:
                 continue
-            if model.name in waiting:
+            if rows := found[model.name]:
+                outputs.append(ModelOutput(model, rows.accepted, rows.rejected))
+                progress.advance(outputs[-1].rows)
+            elif model.name in waiting:
                 if model.identifies_deletes(source):
                     outputs.append(build.run_model(model, state, deletes_only=True))
             elif model.name in waiting_before or changed & model.lineage.sources.keys():
@@ -150,20 +296,7 @@ def _build_batch(
                 progress.advance(outputs[-1].rows)
         for part, batch in enumerate(source.released, start=1):
             outputs += _rerun_rejected(build, batch, f"{attempt}-{part}.parquet")
-        dependents = context.models.find_dependents(
-            output.model.name for output in outputs if output.accepted
-        )
-        build.define_star_tables(dependents, outputs)
-        star_files = {
-            model.name: state_before.get(model.name, ())
-            for model in context.models.all
-            if model.lineage.stars
-        }
-        dependent_outputs = [build.run_model(model, star_files) for model in dependents]
-        for output in dependent_outputs:
-            if output.accepted:
-                star_files[output.model.name] += (output.accepted,)
-        outputs += dependent_outputs
+        star_files = _run_dependents(build, outputs, computed, state_before)
         build.store_outputs()
     return ProcessedManifest(
         batch=number,
@@ -171,13 +304,40 @@ def _build_batch(
         captured_at=source.captured_at,
         generation=context.generation,
         ingested=source_digest,
-        files=tuple(output.accepted for output in outputs if output.accepted),
-        refused=tuple(output.rejected for output in outputs if output.rejected),
-        state={**state, **{name: files for name, files in star_files.items() if files}},
+        files=tuple(file for output in outputs for file in output.accepted),
+        refused=tuple(file for output in outputs for file in output.rejected),
+        state={**state, **star_files},
         models=context.models.digest,
         waiting=waiting,
         gap=source.log.gap if source.log else None,
     )
+
+
+def _run_dependents(
+    build: "BatchBuild",
+    outputs: "list[ModelOutput]",
+    computed: ComputedBatches,
+    state_before: Mapping[str, tuple[File, ...]],
+) -> dict[str, tuple[File, ...]]:
+    """Add the outputs of models that read star tables; return all files of these models' tables."""
+    from totes.stages.transform.build import ModelOutput
+
+    models = build.context.models
+    star_files = {
+        model.name: state_before.get(model.name, ()) for model in models.all if model.lineage.stars
+    }
+    changed = [output.model.name for output in outputs if output.accepted]
+    dependents = []
+    for model in models.find_dependents(changed):
+        earlier = star_files[model.name]
+        if rows := computed.dependent_rows(model, build.source.batch, earlier):
+            dependents.append(ModelOutput(model, rows.accepted, rows.rejected))
+        else:
+            build.define_star_tables(model.lineage.stars, outputs)
+            dependents.append(build.run_model(model, star_files))
+        star_files[model.name] = (*earlier, *dependents[-1].accepted)
+    outputs += dependents
+    return {name: files for name, files in star_files.items() if files}
 
 
 def _check_follows(context: "BuildContext", source: Manifest, previous: ProcessedManifest) -> None:
@@ -238,20 +398,22 @@ def _rerun_rejected(build: "BatchBuild", number: int, name: str) -> Iterator["Mo
                 f"Batch {number} in {context.processed.url} has rejected rows of {file.table}, "
                 "which is not a star table: restore its manifest from a backup."
             )
-    rejected = [(models[file.table], file) for file in processed.refused]
-    tables = {table for model, _ in rejected for table in model.lineage.sources}
+    tables = {table for file in processed.refused for table in models[file.table].lineage.sources}
     folder = build.folder / name
     folder.mkdir()
+    rejected_rows: dict[str, list[Path]] = {}
+    for place, file in enumerate(processed.refused):
+        if not models[file.table].lineage.stars:
+            path = folder / f"{place}.rejected.parquet"
+            fetch_verified(context.processed, file, path)
+            rejected_rows.setdefault(file.table, []).append(path)
     with unpack_tables(context, source, tables, folder) as lines:
         after = None  # the lines were checked when their batch was transformed
         rerun = BatchBuild(context, source, folder, name, lines, after, build.outputs)
-        for model, file in rejected:
-            if not model.lineage.stars:
-                rejected_rows = folder / f"{model.name}.rejected.parquet"
-                fetch_verified(context.processed, file, rejected_rows)
-                was_waiting = model.name in processed.waiting
-                if not was_waiting:
-                    model.check(source)
-                yield rerun.run_model(
-                    model, processed.state, only_rejected=rejected_rows, deletes_only=was_waiting
-                )
+        for table, paths in rejected_rows.items():
+            model, was_waiting = models[table], table in processed.waiting
+            if not was_waiting:
+                model.check(source)
+            yield rerun.run_model(
+                model, processed.state, only_rejected=paths, deletes_only=was_waiting
+            )

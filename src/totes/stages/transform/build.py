@@ -57,17 +57,16 @@ class BuildContext:
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """The rows of one model: accepted rows in the local file `path`, and rejected rows."""
+    """The files with the rows of one model in one batch: accepted rows, and rejected rows."""
 
     model: Model
-    path: Path
-    accepted: StarFile | None
-    rejected: StarFile | None
+    accepted: tuple[StarFile, ...]
+    rejected: tuple[StarFile, ...]
 
     @property
     def rows(self) -> int:
         """The number of accepted and rejected rows."""
-        return sum(file.rows for file in (self.accepted, self.rejected) if file)
+        return sum(file.rows for file in self.accepted + self.rejected)
 
 
 @contextmanager
@@ -172,13 +171,13 @@ class BatchBuild:
         model: Model,
         state: State,
         *,
-        only_rejected: Path | None = None,
+        only_rejected: Collection[Path] = (),
         since: int | None = None,
         deletes_only: bool = False,
     ) -> ModelOutput:
         """Compute a model's rows and write them to a local file.
 
-        only_rejected: a quarantine file; only the versions in it are computed, and those that are
+        only_rejected: quarantine files; only the versions in them are computed, and those that are
             rejected again stay in quarantine.
         since: the first batch to backfill, if the model could not run on the batches before.
         deletes_only: the source lacks a table or column, so that only deletions can be computed.
@@ -187,7 +186,7 @@ class BatchBuild:
         with self._convert_errors(f"Model {model.name} can't run"):
             sql = self._rows_sql(model, state, empty=deletes_only)
             deletes = self._deletes_sql(model)
-            if only_rejected is not None:
+            if only_rejected:
                 sql = quarantine.filter_rejected(model.star, sql, only_rejected)
                 deletes = deletes and quarantine.filter_rejected(model.star, deletes, only_rejected)
             first_batch = since or self.source.batch
@@ -199,19 +198,18 @@ class BatchBuild:
                     path,
                     any_order=any_order,
                 )
-                rejected = None
+                rejected: tuple[StarFile, ...] = ()
             except duckdb.InvalidInputException as error:
                 if REJECTED not in str(error):
                     raise
+                checked = quarantine.checked_rows(model.star, sql, deletes)
                 rows = self._write_parquet(
-                    quarantine.accepted_rows(model.star, sql, deletes),
-                    path,
-                    any_order=any_order,
+                    quarantine.accepted_rows(model.star, checked), path, any_order=any_order
                 )
-                rejects_sql = quarantine.rejected_rows(model.star, sql, deletes)
-                rejected = None if only_rejected else self._write_rejects(model, rejects_sql)
-            accepted = self._add_output(path, "", model, rows) if rows else None
-        return ModelOutput(model, path, accepted, rejected)
+                rejects_sql = quarantine.rejected_rows(model.star, checked)
+                rejected = () if only_rejected else (self._write_rejects(model, rejects_sql),)
+            accepted = (self._add_output(path, "", model, rows),) if rows else ()
+        return ModelOutput(model, accepted, rejected)
 
     def _write_rejects(self, model: Model, sql: str) -> StarFile:
         path = self.folder / f"{model.name}.rejected.parquet"
@@ -229,8 +227,8 @@ class BatchBuild:
         if model.lineage.selects_at:
             return model.sql
         sql = model.sql
-        if model.lineage.stars and (earlier := state.get(model.name)):
-            paths = map(self._fetch_cached, earlier)
+        if model.lineage.stars:
+            paths = map(self._fetch_cached, state.get(model.name, ()))
             sql = quarantine.exclude_earlier_rows(model.star, sql, paths)
         sql = f"select *, {timestamp(self.source.captured_at)} as {AT} from (\n{sql}\n)"
         key = model.lineage.key
@@ -318,13 +316,12 @@ class BatchBuild:
                 f"{self.source.batch}: run totes replay."
             ) from error
 
-    def define_star_tables(self, models: Iterable[Model], outputs: Collection[ModelOutput]) -> None:
-        """Define the star tables that `models` read as views of this batch's accepted rows."""
+    def define_star_tables(self, names: Iterable[str], outputs: Collection[ModelOutput]) -> None:
+        """Define these star tables as views of this batch's accepted rows."""
         tables = {model.name: model.star for model in self.context.models.all}
-        for name in frozenset[str]().union(*(model.lineage.stars for model in models)):
-            paths = [
-                output.path for output in outputs if output.model.name == name and output.accepted
-            ]
+        for name in names:
+            files = [f for output in outputs if output.model.name == name for f in output.accepted]
+            paths = [self.outputs.get(file.path) or self._fetch_cached(file) for file in files]
             rows = [f"from {parquet(path)} where _op = 'upsert'" for path in paths]
             self._define_view(name, " union all by name ".join([tables[name].empty_query, *rows]))
 
