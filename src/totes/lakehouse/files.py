@@ -113,22 +113,16 @@ class TableFiles:
         lower, upper = self.bounds(file)
         return (lower is None or lower <= last) and (upper is None or upper >= first)
 
-    def read(self, task: FileScanTask, columns: Sequence[str] = ()) -> pa.RecordBatchReader:
+    def read(self, task: FileScanTask, columns: Sequence[str] = ()) -> pa.Table:
         """Return rows of a file in the table's schema; new columns are NULL in older files."""
         schema = self.table.schema()
         schema = schema.select(*columns) if columns else schema
         scan = ArrowScan(self.table.metadata, self.table.io, schema, AlwaysTrue())
         arrow = schema_to_pyarrow(schema, include_field_ids=False)
-        # One task at a time: a scan of several reads them all into memory.
-        batches = (
-            converted
-            for batch in scan.to_record_batches([task])
-            for converted in pa.Table.from_batches([batch])
-            .select(arrow.names)
-            .cast(arrow)
-            .to_batches()
+        batches = (pa.Table.from_batches([batch]) for batch in scan.to_record_batches([task]))
+        return pa.concat_tables(
+            [arrow.empty_table(), *(batch.select(arrow.names).cast(arrow) for batch in batches)]
         )
-        return pa.RecordBatchReader.from_batches(arrow, batches)
 
     def remove(self, task: FileScanTask) -> None:
         """Remove a file with the next commit; one that this object has added, at once."""

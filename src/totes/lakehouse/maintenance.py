@@ -134,11 +134,18 @@ def _expire_table(lakehouse: Lakehouse, star: StarTable, before: datetime) -> Ex
         table = _load_table(catalogue, lakehouse, star)
         if table is None:
             return None
-        snapshots = len(table.snapshots())
-        reach("iceberg.before-expiry")
-        table.maintenance.expire_snapshots().older_than(before).commit()
-        reach("iceberg.expired")
-        table.refresh()
+        kept = {ref.snapshot_id for ref in table.refs().values()}
+        old = [
+            snapshot.snapshot_id
+            for snapshot in table.snapshots()
+            if snapshot.timestamp_ms < before.timestamp() * 1000
+            and snapshot.snapshot_id not in kept
+        ]
+        if old:
+            reach("iceberg.before-expiry")
+            table.maintenance.expire_snapshots().by_ids(old).commit()
+            reach("iceberg.expired")
+            table.refresh()
         quarantine = f"{lakehouse.location}/{QUARANTINE_FOLDER}/{star.name}"
         known = {_path(location) for location in _referenced_files(table)}
         count = size_bytes = 0
@@ -148,7 +155,7 @@ def _expire_table(lakehouse: Lakehouse, star: StarTable, before: datetime) -> Ex
                     reach("iceberg.before-deletion")
                     _file_system(table, folder).delete_file(file.path)
                     count, size_bytes = count + 1, size_bytes + file.size
-        return Expiry(star.name, snapshots - len(table.snapshots()), count, size_bytes)
+        return Expiry(star.name, len(old), count, size_bytes)
 
 
 def _referenced_files(table: Table) -> Iterator[str]:

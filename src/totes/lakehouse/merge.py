@@ -335,8 +335,8 @@ class TableMerge:
         changed = "(from old where _file is null or _file in (from dirty))"
         return rows_in_order(self._star, self._files.table, changed, home)
 
-    def _register(self, reader: pa.RecordBatchReader) -> None:
-        self._engine.register("incoming", reader)
+    def _register(self, rows: pa.Table) -> None:
+        self._engine.register("incoming", rows)
 
     def _execute(self, statements: Iterable[str]) -> None:
         for statement in statements:
