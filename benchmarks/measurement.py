@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -112,41 +112,53 @@ def measure_commands(
     """Run commands one after the other, which must succeed, and measure them together."""
     used_by_servers = server_seconds(*servers)
     used = processor_seconds(resource.RUSAGE_CHILDREN)
-    peak = 0.0
+    peak = seen = 0.0
     began = time.perf_counter()
     for command in commands:
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        with _peak_memory(process.pid) as bytes_used:
+        with _watched(process.pid) as watched:
             output, _ = process.communicate()
-        peak = max(peak, bytes_used[0])
+        peak = max(peak, watched.peak_bytes)
+        seen += sum(watched.processor_seconds.values())
         if process.returncode:
             raise RuntimeError(f"{' '.join(command)} exited {process.returncode}:\n{output}")
     seconds = time.perf_counter() - began
-    used = processor_seconds(resource.RUSAGE_CHILDREN) - used
+    # What the system counts lacks processes that a command does not wait for: Java's.
+    used = max(processor_seconds(resource.RUSAGE_CHILDREN) - used, seen)
     used_by_servers = server_seconds(*servers) - used_by_servers
     return Measurement(name, seconds, used, used_by_servers, peak / 1e6)
 
 
+@dataclass
+class _Watched:
+    """What samples of a process and its children have seen."""
+
+    peak_bytes: float = 0.0
+    processor_seconds: dict[psutil.Process, float] = field(default_factory=dict)
+
+
 @contextmanager
-def _peak_memory(pid: int) -> Iterator[list[float]]:
-    """Sample a process and its children; yield a list with their maximum resident bytes."""
-    peak, done = [0.0], threading.Event()
+def _watched(pid: int) -> Iterator[_Watched]:
+    """Sample a process and its children until the end of the block."""
+    watched, done = _Watched(), threading.Event()
 
     def watch() -> None:
         while not done.wait(SAMPLE_SECONDS):
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
                 family = [process, *process.children(recursive=True)]
-                peak[0] = max(peak[0], sum(member.memory_info().rss for member in family))
-            except psutil.NoSuchProcess:
-                continue
+                used = sum(member.memory_info().rss for member in family)
+                watched.peak_bytes = max(watched.peak_bytes, used)
+                for member in family:
+                    times = member.cpu_times()
+                    watched.processor_seconds[member] = times.user + times.system
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield peak
+        yield watched
     finally:
         done.set()
         thread.join()

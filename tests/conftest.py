@@ -132,15 +132,6 @@ def default_preferences() -> Iterator[None]:
     set_preferences(Preferences())
 
 
-@pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
-    """The worker's Spark; only tests below tests/spark, which run on one worker, may use it."""
-    from spark_session import open_session  # noqa: PLC0415  slow to import
-
-    with open_session(tmp_path_factory.mktemp("spark")) as session:
-        yield session
-
-
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process retry without pauses."""
@@ -203,6 +194,30 @@ def service() -> Iterator["S3Service"]:
 
     with S3Service() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def spark_processes() -> Iterator[None]:
+    """Spark's processes end with the tests."""
+    yield
+    from pyspark import SparkContext  # noqa: PLC0415  needed by one worker only
+
+    if SparkContext._active_spark_context is not None:
+        SparkContext._active_spark_context.stop()
+
+
+@pytest.fixture
+def spark(spark_processes: None, monkeypatch: pytest.MonkeyPatch) -> "SparkSession":  # noqa: ARG001
+    """Spark in this process, which the commands of totes use: the same one for all tests."""
+    from spark_session import LOCAL, environment, start_spark  # noqa: PLC0415  as above
+
+    from totes.spark.session import pin  # noqa: PLC0415  as above
+
+    for name, value in environment(LOCAL).items():
+        monkeypatch.setenv(name, value)
+    session = start_spark(LOCAL)
+    pin(session)  # the commands open sessions of their own, which don't inherit this
+    return session
 
 
 @pytest.fixture(scope="session")

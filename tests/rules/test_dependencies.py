@@ -71,7 +71,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the entry points
     "dashboard": PARTS | {"escape", "config.sign_in", "operations.status"},
     "notifications": PARTS | {"alert", "config.secrets", "dashboard", "stages.runner"},
-    "aws": PARTS | STAGES | {"config.resources", "operations.status", "rates", "stages.runner"},
+    "aws": PARTS
+    | STAGES
+    | {"aws_client", "config.resources", "operations.status", "rates", "stages.runner"},
     "demo": PARTS
     | {"alert", "config.resources", "dashboard", "embedded", "notifications"}
     | {"operations.verify", "stages.runner"},

@@ -14,8 +14,10 @@ from totes.lake.folder import FolderStore
 from totes.lake.manifest import (
     FORMAT,
     LOG_FORMAT,
+    UNCHANGED,
     Column,
     File,
+    FormerTable,
     Identity,
     Manifest,
     Table,
@@ -145,7 +147,7 @@ class LakeWriter:
         names = dict(zip(self.keys[table], key, strict=True))
         return {**_log_fields("delete", at, sequence), **names}
 
-    def add(
+    def add(  # noqa: PLR0913  a batch has many parts
         self,
         rows: Mapping[str, Sequence[Line]] | None = None,
         *,
@@ -153,27 +155,35 @@ class LakeWriter:
         log: Mapping[str, Sequence[Line]] | None = None,
         whole: Collection[str] = (),
         released: tuple[int, ...] = (),
+        absent: Collection[str] = (),
+        parts: int = 1,
     ) -> Manifest:
         """Publish a batch.
 
         rows, deletes: changed rows and deleted keys, by table that was scanned.
         log: the lines of `upsert` and `delete`, by table that was read from the log.
+        absent: tables that the source no longer has.
+        parts: the number of files of a table with as many lines.
         """
         number = len(self.batches) + 1
         at, log = self.captured_at(number), log or {}
         tables = []
         for table, columns in self.columns.items():
+            if table in absent:
+                continue
             changed: list[Line] = [
                 {"_op": "upsert", "_xid": "753", **line} for line in (rows or {}).get(table, ())
             ]
             deleted: list[Line] = [
-                {"_op": "delete", "_xid": None, columns[0]: key}
+                {"_op": "delete", "_xid": None, self.keys[table][0]: key}
                 for key in (deletes or {}).get(table, ())
             ]
             lines = [*changed, *deleted, *log.get(table, ())]
-            name = f"{number:012d}-{secrets.token_hex(4)}-0.jsonl.gz"
-            path = data_path(table, at, name)
-            files = (self._file(path, lines),) if lines else ()
+            attempt = f"{number:012d}-{secrets.token_hex(4)}"
+            files = tuple(
+                self._file(data_path(table, at, f"{attempt}-{part}.jsonl.gz"), lines[part::parts])
+                for part in range(min(parts, len(lines)))
+            )
             made = self._table(table, columns, files, whole=table in whole)
             tables.append(made.model_copy(update={"of_log": table in log}))
         manifest = Manifest(
@@ -187,6 +197,7 @@ class LakeWriter:
             ),
             tables=tuple(tables),
             released=released,
+            former=tuple(self._former(table, number) for table in absent),
         )
         assert self.store.create(manifest_path(number), manifest.to_json())
         self.batches.append(manifest)
@@ -203,10 +214,24 @@ class LakeWriter:
             path=path,
             rows=len(texts),
             deletes=sum(line["_op"] == "delete" for line in rows),
+            unreadable=sum(
+                any(isinstance(value, dict) for value in line.values()) for line in rows
+            ),
             bytes=len(data),
             unpacked_bytes=len(lines),
             sha256=sha256_hex(data),
         )
+
+    def _former(self, name: str, number: int) -> FormerTable:
+        """Return the entry of a table that the source no longer has, and of its absence so far."""
+        before = self.batches[-1]
+        for former in before.former:
+            if former.table.name == name:
+                return former
+        table = before.table(name)
+        assert table is not None
+        last = table.model_copy(update=UNCHANGED)
+        return FormerTable(table=last, since=number, reason="absent")
 
     def _table(
         self, name: str, columns: Sequence[str], files: tuple[File, ...], *, whole: bool
