@@ -199,25 +199,18 @@ def service() -> Iterator["S3Service"]:
 @pytest.fixture(scope="session")
 def spark_processes() -> Iterator[None]:
     """Spark's processes end with the tests."""
-    yield
-    from pyspark import SparkContext  # noqa: PLC0415  needed by one worker only
+    from spark_session import stop_spark  # noqa: PLC0415  slow to import
 
-    if SparkContext._active_spark_context is not None:
-        SparkContext._active_spark_context.stop()
+    yield
+    stop_spark()
 
 
 @pytest.fixture
-def spark(spark_processes: None, monkeypatch: pytest.MonkeyPatch) -> "SparkSession":  # noqa: ARG001
-    """Spark in this process, which the commands of totes use: the same one for all tests."""
-    from spark_session import LOCAL, environment, start_spark  # noqa: PLC0415  as above
+def spark(spark_processes: None) -> "SparkSession":  # noqa: ARG001
+    """The worker's Spark; only tests below tests/spark, which run on one worker, may use it."""
+    from spark_session import start_spark  # noqa: PLC0415  slow to import
 
-    from totes.spark.session import pin  # noqa: PLC0415  as above
-
-    for name, value in environment(LOCAL).items():
-        monkeypatch.setenv(name, value)
-    session = start_spark(LOCAL)
-    pin(session)  # the commands open sessions of their own, which don't inherit this
-    return session
+    return start_spark()
 
 
 @pytest.fixture(scope="session")

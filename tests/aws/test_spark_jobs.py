@@ -9,8 +9,8 @@ import pytest
 from in_process_handlers import Handlers
 from moto.emrserverless.models import EMRServerlessBackend, JobRun, emrserverless_backends
 
-from totes.aws import spark_jobs
-from totes.aws.spark_jobs import MAX_ATTEMPTS, SparkApplication
+from totes.aws import handlers, spark_jobs
+from totes.aws.spark_jobs import MAX_ATTEMPTS, LargeBatches, SparkApplication
 from totes.config.settings import load_settings
 from totes.errors import UsageError
 from totes.lake import open_store
@@ -19,8 +19,8 @@ from totes.stages.transform import transform
 ROLE = "arn:aws:iam::123456789012:role/totes-dev-spark"
 PROGRAM = "s3://artefacts/spark/0123456789abcdef"
 ORDERS = 800
-MIN_BYTES = "20KB"
-"""Less than a batch that changes all orders has."""
+MIN_BYTES = 20_000
+"""Less than a batch that changes all orders has. The setting is in megabytes."""
 CHANGE = "UPDATE sales_order SET units_sold = units_sold + 1 WHERE sales_order_id <= "
 
 
@@ -40,6 +40,13 @@ class Spark:
         self.jobs[-1].state = state
 
 
+def large_batches(*arguments: Any) -> LargeBatches:
+    """Return where large batches go, with a limit that the test's batches reach."""
+    *others, min_bytes = arguments
+    assert min_bytes == 2 * 10**9
+    return LargeBatches(*others, MIN_BYTES)
+
+
 @pytest.fixture
 def spark(cloud: Handlers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spark]:
     """An application, on which an operator has run a job of another name."""
@@ -51,7 +58,8 @@ def spark(cloud: Handlers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spark]:
     monkeypatch.setenv("TOTES_SPARK_APPLICATION", application)
     monkeypatch.setenv("TOTES_SPARK_ROLE", ROLE)
     monkeypatch.setenv("TOTES_SPARK_PROGRAM", PROGRAM)
-    monkeypatch.setenv("TOTES_SPARK_MIN_BYTES", MIN_BYTES)
+    monkeypatch.setenv("TOTES_SPARK_MIN_BYTES", "2GB")
+    monkeypatch.setattr(handlers, "LargeBatches", large_batches)
     configured = SparkApplication.from_settings(load_settings())
     assert configured is not None
     configured.start("by hand", "by-hand", ["transform"])
@@ -195,7 +203,7 @@ def test_a_job_has_the_stores_and_the_packages_and_no_login(cloud: Handlers, spa
         "TOTES_MEMORY": "5GB",
         "TOTES_INGESTION_URL": settings.ingestion,
         "TOTES_PROCESSED_URL": settings.processed,
-        "TOTES_SPARK_MIN_BYTES": MIN_BYTES,
+        "TOTES_SPARK_MIN_BYTES": "2000MB",
     }
     for name, value in environment.items():
         if name.startswith("TOTES_"):

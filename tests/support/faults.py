@@ -235,7 +235,7 @@ type Command = str | Callable[[Pipeline], object]
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
-    ["faults", "totes.source.capture", "totes.stages.transform.build"]
+    ["faults", "totes.lakehouse.publish", "totes.source.capture", "totes.stages.transform.build"]
 )
 """A child is a fork of a process that has only imported these modules."""
 

@@ -21,7 +21,7 @@ from installation import at
 from lake_commands import transform, writers
 from lake_reader import batches
 from lake_writer import LakeWriter, row
-from spark_session import LOCAL_CLUSTER, environment, start_spark
+from spark_session import LOCAL, LOCAL_CLUSTER, start_spark
 
 import totes
 from totes.errors import LakeError
@@ -99,8 +99,7 @@ def test_a_driver_whose_process_is_killed_is_continued_to_the_same_rows(
     lake: Path, expected: Generation, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its JVM may go on writing for a while, beside the next driver."""
-    for variable, value in environment().items():
-        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("TOTES_SPARK_MASTER", LOCAL)
     command = partial(_transform, lake, tmp_path / "processed")
     assert killed_at(cast("Pipeline", None), command, name)
     assert_equal(expected, transform(lake, tmp_path / "processed", "spark"))
@@ -125,10 +124,8 @@ SPECULATION = {
 
 
 @pytest.fixture
-def local_cluster(spark_processes: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+def local_cluster(spark_processes: None) -> None:  # noqa: ARG001
     """Spark with two executors that are processes, and with speculation."""
-    for name, value in environment(LOCAL_CLUSTER).items():
-        monkeypatch.setenv(name, value)
     start_spark(LOCAL_CLUSTER, SPECULATION)
 
 
