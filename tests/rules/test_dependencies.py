@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages.ingest": VALUES | {"rates", "source"},
     "stages.transform": VALUES | {"star"},
     "stages.load": VALUES | {"star", "warehouse"},
+    "spark": VALUES | {"star", "stages.transform"},
     "stages.runner": PARTS | STAGES | {"alert", "rates"},
     "stages.replay": PARTS | STAGES | {"stages.runner"},
     # the databases and stores of the settings

@@ -142,6 +142,11 @@ class FaultyStore:
         self._after(fault, "create", key)
         return created
 
+    def secure(self, key: str) -> None:
+        fault = self._before("secure", key)
+        self.store.secure(key)
+        self._after(fault, "secure", key)
+
     def exists(self, key: str) -> bool:
         fault = self._before("exists", key)
         return fault is not Fault.STALE and self.store.exists(key)

@@ -39,6 +39,12 @@ _ATTEMPT = re.compile(
 A longer key with this suffix may belong to a store inside this one.
 """
 
+_SPARK_ATTEMPT = re.compile(
+    r"generation=(?P<generation>[1-9]\d{0,8})/(?:quarantine/)?[^/]+/spark-[0-9a-f]{8}"
+    r"/(?:_temporary/.+/)?totes_batch=(?P<batch>\d{1,12})/[^/]+\.parquet"
+)
+"""The keys of files that executors of Spark have written, whether an attempt has ended or not."""
+
 
 @dataclass(frozen=True)
 class OrphanedFile:
@@ -66,7 +72,7 @@ def find_orphaned_files(store: DeletableStore) -> Iterator[OrphanedFile]:
     for item in objects:
         if item.key.startswith(f"{INCOMPLETE}/"):
             yield _orphaned_file(store, item)
-        elif attempt := _ATTEMPT.fullmatch(item.key):
+        elif attempt := _ATTEMPT.fullmatch(item.key) or _SPARK_ATTEMPT.fullmatch(item.key):
             generation = int(attempt["generation"] or 0)
             if generation not in published:
                 published[generation] = _read_published(store, generation)
