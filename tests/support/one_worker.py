@@ -15,8 +15,7 @@ GROUPS = (
     "tests/aws/deployment/",
     "tests/aws/plan/",
     "tests/aws/test_catalogue_queries.py",
-    "tests/e2e/test_browser.py",
-    "tests/e2e/test_printing.py",
+    "tests/e2e/test_browser",
     "tests/e2e/test_sign_in.py",
     "tests/integration/test_replay.py",
 )
