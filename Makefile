@@ -28,6 +28,8 @@ MINIMUM_GB := 8
 PYTEST := $(shell findmnt -no OPTIONS $(SHM) 2>/dev/null | grep -v noexec | grep -q . && \
 	[ "$$(df --output=avail -BG $(SHM) | tr -dc 0-9)" -ge $(MINIMUM_GB) ] && echo TMPDIR=$(SHM)) $(BIN)/pytest
 
+WORKERS := -n 3 --dist worksteal
+
 .PHONY: help
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do \
@@ -46,18 +48,25 @@ spark-demo: setup ## replay a lake on a cluster of Spark, and compare it with Du
 	@$(BIN)/python tests/support/spark_demo.py $(if $(ORDERS),--orders $(ORDERS))
 
 .PHONY: test
-test: setup ## all checks, then all tests with coverage, as in CI
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check
-	$(PYTEST) -n 4 --dist worksteal --cov --cov-report=term $(SUITES)
+test: setup ## all checks beside all tests with coverage, as in CI
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going suites check || \
+		{ echo 'make test: failed; the lines with "***" name what failed'; exit 1; }
+
+# The first line compiles each module once, instead of once in each worker. The output of a line with
+# + is shown at once, that of the checks when each has ended; tests must not find make's job server.
+.PHONY: suites
+suites: setup ## all tests with coverage, without the checks
+	@$(PYTEST) --quiet --collect-only $(SUITES) >/dev/null || true
+	+env -u MAKEFLAGS -u MFLAGS $(PYTEST) $(WORKERS) --cov --cov-report=term $(SUITES)
 
 .PHONY: test-deep
 test-deep: setup ## the tests with many random examples, and a long soak, as every night
-	DEEP=1 $(PYTEST) -n 4 --dist worksteal --timeout 7200 $(SUITES)
+	DEEP=1 $(PYTEST) $(WORKERS) --timeout 7200 $(SUITES)
 	$(MAKE) --no-print-directory soak MINUTES=30 SEED=$$RANDOM
 
 .PHONY: tests
 tests: setup ## the tests in TESTS="files or folders", with coverage for `make coverage`
-	$(PYTEST) -n 4 --dist worksteal --cov --cov-report= --cov-fail-under=0 $(TESTS)
+	$(PYTEST) $(WORKERS) --cov --cov-report= --cov-fail-under=0 $(TESTS)
 
 .PHONY: coverage
 coverage: setup ## the combined coverage of several `make tests`, from reports/coverage.*
@@ -187,6 +196,15 @@ migrate: setup ## create or upgrade the deployed warehouse's tables, on Fargate
 task: setup ## run a command of totes on Fargate, and show its log: COMMAND="verify"
 	$(BIN)/python tools/aws/run_task.py $(COMMAND)
 
+.PHONY: spark-job
+spark-job: setup ## run a command of totes as a Spark job on EMR Serverless, and show its log: COMMAND="transform --engine spark"
+	$(BIN)/python tools/aws/run_spark_job.py $(COMMAND)
+
+.PHONY: spark-replay
+spark-replay: setup ## replay all batches: on Spark, then the warehouse by a task on Fargate
+	$(BIN)/python tools/aws/run_spark_job.py replay --engine spark --build-only
+	$(BIN)/python tools/aws/run_task.py replay
+
 .PHONY: requirements
 requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1: newest versions)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.txt
@@ -194,6 +212,8 @@ requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=
 		--output-file requirements-dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --constraint requirements-dev.txt \
 		--output-file requirements-dashboard.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --extra iceberg --constraint requirements-dev.txt \
+		--output-file requirements-image.txt
 	$(COMPILE_GROUP) checkov $(if $(UPGRADE),--upgrade) --output-file requirements-checkov.txt
 	$(COMPILE_GROUP) site $(if $(UPGRADE),--upgrade) --output-file requirements-site.txt
 	$(COMPILE_GROUP) peers $(if $(UPGRADE),--upgrade) --output-file requirements-peers.txt
@@ -206,6 +226,8 @@ requirements-check: setup ## check that requirements*.txt match pyproject.toml
 		--output-file "$$again/requirements-dev.txt" && \
 	$(COMPILE) --extra dashboard --constraint requirements-dev.txt \
 		--output-file "$$again/requirements-dashboard.txt" && \
+	$(COMPILE) --extra dashboard --extra iceberg --constraint requirements-dev.txt \
+		--output-file "$$again/requirements-image.txt" && \
 	$(COMPILE_GROUP) checkov --output-file "$$again/requirements-checkov.txt" && \
 	$(COMPILE_GROUP) site --output-file "$$again/requirements-site.txt" && \
 	$(COMPILE_GROUP) peers --output-file "$$again/requirements-peers.txt" && \
@@ -255,6 +277,10 @@ $(PEERS_VENV)/.ready: requirements-peers.txt $(READY)
 bench-log: setup ## measure capture from the log with a million sales orders (or ORDERS="… …")
 	$(BIN)/python benchmarks/bench.py --log $(if $(ORDERS),--orders $(ORDERS))
 
+.PHONY: bench-scale
+bench-scale: setup ## measure each stage of a first load with a million sales orders (or ORDERS="… …")
+	$(BIN)/python benchmarks/bench.py --scale $(if $(ORDERS),--orders $(ORDERS))
+
 .PHONY: bench-dashboard
 bench-dashboard: setup ## measure the dashboard's questions with a million sales orders (or ORDERS="… …")
 	$(BIN)/python benchmarks/bench.py --dashboard $(if $(ORDERS),--orders $(ORDERS))
@@ -281,11 +307,15 @@ destroy: confirmed init ## delete a deployment and its data: ENV=dev CONFIRM=dev
 
 BUNDLE ?= $(CURDIR)/dist/totes-lambda.zip
 AWS_REGION ?= eu-west-2
+SPARK_PACKAGE ?= $(CURDIR)/dist/totes-spark.tar.gz
 IMAGE_TAG ?= $(shell git rev-parse HEAD)
-DEPLOYED = -var-file=$(ENV).tfvars -var=region=$(AWS_REGION) -var=bundle=$(BUNDLE) -var=image_tag=$(IMAGE_TAG)
+DEPLOYED = -var-file=$(ENV).tfvars -var=region=$(AWS_REGION) -var=bundle=$(BUNDLE) \
+	-var=spark_package=$(SPARK_PACKAGE) -var=image_tag=$(IMAGE_TAG)
+# Whether the environment has Spark.
+SPARK = $(shell grep -Es '^spark_enabled *= *true' terraform/$(ENV).tfvars)
 
 .PHONY: init
-init: $(if $(filter file,$(origin BUNDLE)),bundle) ## initialize Terraform for ENV; part of plan, deploy and destroy
+init: $(if $(filter file,$(origin BUNDLE)),bundle $(if $(SPARK),spark-package)) ## initialize Terraform for ENV; part of plan, deploy and destroy
 	@[ -f "terraform/$(ENV).tfvars" ] || { echo "Set ENV to an environment that has a terraform/*.tfvars, such as ENV=dev"; exit 2; }
 	@[ -n "$(STATE_BUCKET)" ] || { echo "Set STATE_BUCKET to the bucket of the state, which terraform/bootstrap creates"; exit 2; }
 	terraform -chdir=terraform init -input=false -reconfigure \
@@ -310,6 +340,10 @@ build: setup ## build the wheel in dist/
 .PHONY: bundle
 bundle: setup ## build the Lambda functions' zip in dist/
 	$(BIN)/python tools/bundle.py
+
+.PHONY: spark-package
+spark-package: setup ## build the packages of jobs on EMR Serverless in dist/
+	$(BIN)/python tools/spark_package.py
 
 .PHONY: clean
 clean: ## remove generated files, and the demo's data

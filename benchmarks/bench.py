@@ -81,12 +81,17 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
     parser.add_argument("--dashboard", action="store_true", help="measure only the dashboard")
     parser.add_argument("--log", action="store_true", help="measure only capture from the log")
+    parser.add_argument("--scale", action="store_true", help="measure only how the stages grow")
     parser.add_argument("--peers", type=Path, help="virtual environment of peers to measure, too")
     arguments = parser.parse_args()
     parts: list[Callable[[Path, int], Iterator[Measurement]]]
-    parts = [
-        measure_dashboard if arguments.dashboard else measure_log if arguments.log else measure
-    ]
+    chosen = {
+        measure_dashboard: arguments.dashboard,
+        measure_log: arguments.log,
+        measure_scale: arguments.scale,
+        measure: True,
+    }
+    parts = [next(part for part, is_chosen in chosen.items() if is_chosen)]
     if arguments.peers:
         parts.append(partial(measure_peers, arguments.peers))
     runs: dict[int, list[Measurement]] = {}
@@ -159,6 +164,27 @@ def measure_dashboard(folder: Path, orders: int) -> Iterator[Measurement]:
         yield command.run("run", "--once", name="run --once, after 11,500 changes")
         yield from dashboard.refresh(folder / "replica", warehouse.reader)
         yield from dashboard.questions(folder / "replica", warehouse.reader, orders)
+
+
+def measure_scale(folder: Path, orders: int) -> Iterator[Measurement]:
+    """Measure each stage of a first load, with few and with many connections, and of a batch."""
+    with source_server(folder) as source_at, warehouse_server(folder) as warehouse_at:
+        source, warehouse = prepare_source(source_at.dsn), prepare_warehouse(warehouse_at.dsn)
+        bulk(source.owner, orders=orders, seed=1)
+        with psycopg.connect(source.superuser.reveal(), autocommit=True) as admin:
+            admin.execute("VACUUM ANALYZE")
+        command = Totes(folder, source, warehouse)
+        for connections in (1, 4):
+            settings = {
+                "TOTES_CONNECTIONS": str(connections),
+                "TOTES_INGESTION_URL": str(folder / f"connections-{connections}"),
+            }
+            name = f"ingest, first load, TOTES_CONNECTIONS={connections}"
+            yield replace(command, settings=settings).run("ingest", name=name)
+        for what in ("first load", "11,500 changes"):
+            for stage in ("ingest", "transform", "load"):
+                yield command.run(stage, name=f"{stage}, {what}")
+            change(source, orders)
 
 
 def measure_log(folder: Path, orders: int) -> Iterator[Measurement]:

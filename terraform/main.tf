@@ -45,6 +45,17 @@ locals {
     load      = var.load_every_minutes
   }
 
+  # Files of Spark's executors: the folder of an attempt begins with `spark-` (src/totes/spark).
+  attempts = "generation=*/*/spark-*/*"
+
+  # What the function transform needs to leave large batches to Spark.
+  spark = { for made in module.spark : "spark" => {
+    TOTES_SPARK_APPLICATION = made.application.id
+    TOTES_SPARK_ROLE        = made.role
+    TOTES_SPARK_PROGRAM     = made.program
+    TOTES_SPARK_MIN_BYTES   = var.spark.min_size
+  } }
+
   # Of the dashboard's sign-in; Cognito itself gives the load balancer the one of its client.
   has_oidc_client = try(var.dashboard.sign_in.oidc, null) != null
 
@@ -64,7 +75,7 @@ locals {
       creatable_objects  = ["${local.ingestion}/*"]
     }
     transform = {
-      environment        = local.urls
+      environment        = merge(local.urls, values(local.spark)...)
       secret             = null
       unavailable_metric = null
       listable_buckets   = [local.ingestion, local.processed]
@@ -105,6 +116,8 @@ module "network" {
   source_vpc        = var.source_vpc
   tasks             = var.task_enabled
   dashboard         = var.dashboard != null
+  spark             = var.spark_enabled
+  glue              = var.iceberg_enabled
   warehouse_clients = var.warehouse_clients
   log_days          = var.log_days
   key               = module.encryption.keys.signals
@@ -121,6 +134,8 @@ module "lake" {
     { for made in module.rates : "rates" => made.role },
     { for made in module.task : "task" => made.roles.task },
   )
+  executor_roles         = [for made in module.spark : made.role]
+  attempts               = local.attempts
   infrequent_after_days  = var.infrequent_after_days
   archive_after_days     = var.archive_after_days
   object_lock            = var.object_lock
@@ -207,6 +222,7 @@ module "catalogue" {
   processed_bucket = module.lake.buckets.processed
   results_bucket   = "${local.name}-athena-results-${data.aws_caller_identity.current.account_id}-${var.region}"
   kms_key_arn      = module.encryption.keys.data
+  iceberg          = one([for made in module.iceberg : { database = made.database, bucket = made.bucket }])
 }
 
 resource "aws_s3_object" "bundle" {
@@ -250,9 +266,32 @@ module "stage" {
   log_days             = var.log_days
   tracing              = var.tracing
   bundle               = local.bundle
+  spark = each.key != "transform" ? null : one([for made in module.spark : {
+    application = made.application.arn
+    role        = made.role
+  }])
   network = {
     subnets        = module.network.subnets
     security_group = module.network.stage_security_groups[each.key]
+  }
+}
+
+module "spark" {
+  source = "./modules/spark"
+  count  = var.spark_enabled ? 1 : 0
+
+  boundary         = local.boundary
+  name             = local.name
+  package          = var.spark_package
+  artefacts_bucket = module.lake.buckets.artefacts
+  stores           = { ingestion = local.ingestion, processed = local.processed }
+  attempts         = local.attempts
+  max_vcpu         = var.spark.max_vcpu
+  keys             = module.encryption.keys
+  log_days         = var.log_days
+  network = {
+    subnets        = module.network.subnets
+    security_group = module.network.spark_security_group
   }
 }
 
@@ -276,7 +315,7 @@ module "task" {
   boundary          = local.boundary
   name              = local.name
   image_tag         = var.image_tag
-  environment       = merge([for stage in values(local.stages) : stage.environment]...)
+  environment       = merge(concat([for stage in values(local.stages) : stage.environment], module.iceberg[*].environment)...)
   secrets           = compact([for stage in values(local.stages) : stage.secret])
   listable_buckets  = distinct(flatten([for stage in values(local.stages) : stage.listable_buckets]))
   readable_objects  = distinct(flatten([for stage in values(local.stages) : stage.readable_objects]))
@@ -288,6 +327,7 @@ module "task" {
   scratch_gb        = var.task.scratch_gb
   log_days          = var.log_days
   verify_cron       = var.verify_cron
+  publish_cron      = var.iceberg_enabled ? var.publish_cron : null
   enabled           = var.flow_enabled
 
   schedule_group = module.flow.schedule_group
@@ -301,6 +341,18 @@ module "task" {
     warehouse_secret = module.secrets.arns.warehouse
     reader_secret    = module.secrets.arns.reader
   }])
+}
+
+module "iceberg" {
+  source = "./modules/iceberg"
+  count  = var.iceberg_enabled ? 1 : 0
+
+  name           = local.name
+  environment    = var.environment
+  key            = module.encryption.keys.data
+  access_logs    = module.lake.buckets.logs
+  publisher_role = module.task[0].role_name
+  cluster        = module.task[0].cluster
 }
 
 module "dashboard" {
@@ -355,10 +407,13 @@ module "watch" {
   key              = module.encryption.keys.signals
   flow_enabled     = var.flow_enabled
   rates_enabled    = var.rates_enabled
+  spark_log        = one([for made in module.spark : made.log_group])
+  spark_slow_hours = var.spark.slow_hours
   verify_cron      = var.task_enabled ? var.verify_cron : null
   functions        = { for stage, made in module.stage : stage => made.function.name }
   stage_alarms     = { for stage, made in module.stage : stage => made.alarms }
   warehouse_alarms = merge(module.warehouse[*].alarms...)
   source_alarms    = merge(module.source[*].alarms...)
+  iceberg_alarms   = merge(module.iceberg[*].alarms...)
   dashboard_alarms = merge([for made in module.dashboard : made.alarms]...)
 }

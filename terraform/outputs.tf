@@ -150,6 +150,17 @@ output "task" {
   }])
 }
 
+output "spark" {
+  description = "What a Spark job needs: `tools/aws/run_spark_job.py` reads it; null without spark_enabled."
+  value = one([for made in module.spark : {
+    application = made.application.id
+    arn         = made.application.arn
+    role        = made.role
+    program     = made.program
+    settings    = merge(local.urls, { TOTES_SPARK_MIN_BYTES = var.spark.min_size })
+  }])
+}
+
 output "image_repository" {
   description = "ARN and URL of the repository of container images; null without task_enabled."
   value       = one([for made in module.task : { arn = made.repository, url = made.repository_url }])

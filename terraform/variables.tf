@@ -441,6 +441,68 @@ variable "verify_cron" {
   }
 }
 
+# -- Spark
+
+variable "spark_enabled" {
+  description = "Whether batches from spark.min_size on are transformed on EMR Serverless; its endpoint is charged by the hour, its jobs by the second."
+  type        = bool
+  default     = false
+}
+
+variable "spark" {
+  description = "Size of a batch's files from which on Spark transforms it, vCPUs that all jobs together may use, and after how many hours of a job an alarm fires."
+  type        = object({ min_size = optional(string, "1GB"), max_vcpu = optional(number, 64), slow_hours = optional(number, 4) })
+  default     = {}
+
+  validation {
+    condition     = can(regex("^[0-9]{1,6}[KMGT]?B$", var.spark.min_size))
+    error_message = "Use a size such as 500MB or 1GB as min_size."
+  }
+
+  validation {
+    condition     = var.spark.max_vcpu >= 8 && var.spark.max_vcpu % 4 == 0 && floor(var.spark.max_vcpu) == var.spark.max_vcpu
+    error_message = "Use a multiple of 4, at least 8, as max_vcpu: a driver and an executor have 4 each."
+  }
+
+  validation {
+    condition     = var.spark.slow_hours > 0 && var.spark.slow_hours < 24
+    error_message = "Use less than 24 as slow_hours: EMR cancels a job after a day."
+  }
+}
+
+variable "spark_package" {
+  description = "Path of the packages of Spark's jobs, which `make spark-package` builds; used with spark_enabled."
+  type        = string
+  default     = "../dist/totes-spark.tar.gz"
+
+  validation {
+    condition     = !var.spark_enabled || fileexists(var.spark_package)
+    error_message = "The file does not exist; `make spark-package` builds it."
+  }
+}
+
+variable "iceberg_enabled" {
+  description = "Whether a task publishes the star as Iceberg tables, which take the place of the processed store's views in Athena."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.iceberg_enabled || var.task_enabled
+    error_message = "Iceberg tables need task_enabled: a task publishes them."
+  }
+}
+
+variable "publish_cron" {
+  description = "When new batches are published as Iceberg tables, as the six fields of a cron expression in UTC."
+  type        = string
+  default     = "20 * * * ? *"
+
+  validation {
+    condition     = can(regex("^[0-9A-Z*,/?#L-]+( [0-9A-Z*,/?#L-]+){5}$", var.publish_cron))
+    error_message = "Use minutes, hours, day of month, month, day of week and year, such as 20 * * * ? *."
+  }
+}
+
 # -- Dashboard
 
 variable "dashboard" {

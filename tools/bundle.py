@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -77,8 +77,7 @@ def install_all(site: Path) -> None:
     """Install the functions' code and packages into a folder."""
     if sys.version_info[:2] != PYTHON:
         sys.exit("bundle: run this with Python 3.12, as on Lambda: it compiles modules.")
-    _install(site)
-    _prune(site)
+    install_packages(site, PLATFORM, extras=("aws",), unused=UNUSED)
     for file in EXTRA_FILES:
         (site / file).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / file, site / file)
@@ -136,9 +135,21 @@ def cold_start_seconds(site: Path) -> float:
     return float(done.stdout)
 
 
-def _install(site: Path) -> None:
+def install_packages(
+    site: Path, platform: str, *, extras: Iterable[str] = (), unused: Container[str] = ()
+) -> None:
+    """Install the project and the packages that it needs into a folder, for another machine.
+
+    `extras` are those of the project; `unused` are left out with all that only they need. So are
+    files that no program uses, and those that differ between installations.
+    """
+    _install(site, platform)
+    _prune(site, _needed(_installed(site), extras, unused))
+
+
+def _install(site: Path, platform: str) -> None:
     install: list[str | Path] = [UV, "pip", "install", "--quiet", "--target", site]
-    machine = ["--python-platform", PLATFORM, "--python-version", ".".join(map(str, PYTHON))]
+    machine = ["--python-platform", platform, "--python-version", ".".join(map(str, PYTHON))]
     wheels = ["--only-binary", ":all:", "--require-hashes"]
     subprocess.run(
         [*install, *machine, *wheels, "--requirements", ROOT / "requirements.txt"], check=True
@@ -150,10 +161,13 @@ def _install(site: Path) -> None:
         subprocess.run([*install, "--no-deps", wheel], check=True)
 
 
-def _prune(site: Path) -> None:
-    """Remove files that a function can't use, and those that differ between installations."""
-    installed = {_name(one): one for one in distributions(path=[str(site)])}
-    for name in installed.keys() - set(_needed(installed)):
+def _installed(site: Path) -> dict[str, Distribution]:
+    return {_name(one): one for one in distributions(path=[str(site)])}
+
+
+def _prune(site: Path, needed: Iterable[str]) -> None:
+    installed = _installed(site)
+    for name in installed.keys() - set(needed):
         for file in installed[name].files or ():
             (site / str(file)).unlink(missing_ok=True)
     for path in list(site.rglob("*")):
@@ -168,12 +182,16 @@ def _prune(site: Path) -> None:
             path.unlink()
 
 
-def _needed(installed: dict[str, Distribution]) -> Iterator[str]:
-    """Yield the project and its dependencies, without those that only UNUSED packages need."""
+def _needed(
+    installed: dict[str, Distribution], extras: Iterable[str], unused: Container[str]
+) -> Iterator[str]:
+    """Yield the project and its dependencies, without those that only unused packages need."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    requirements = [*project["dependencies"], *project["optional-dependencies"]["aws"]]
+    requirements = [*project["dependencies"]]
+    for extra in extras:
+        requirements += project["optional-dependencies"][extra]
     pending = [Requirement(one) for one in requirements]
-    pending = [one for one in pending if canonicalize_name(one.name) not in UNUSED]
+    pending = [one for one in pending if canonicalize_name(one.name) not in unused]
     seen: set[tuple[str, str]] = set()
     yield canonicalize_name(project["name"])
     while pending:

@@ -43,6 +43,11 @@ def set_memory_limit(memory_mb: int) -> None:
     _limits.memory_mb = memory_mb
 
 
+def memory_limit() -> int:
+    """Return the memory limit of this process, in megabytes."""
+    return _limits.memory_mb
+
+
 def limit_memory(engine: "duckdb.DuckDBPyConnection", *, share: int = 1, extra_mb: int = 0) -> None:
     """Set an engine's memory limit to 1/`share` of the memory for DuckDB, plus `extra_mb`."""
     limit_mb = (_limits.memory_mb - _PYTHON_MB) // share + extra_mb

@@ -19,6 +19,12 @@ resource "aws_iam_policy" "boundary" {
           "ecr:BatchGetImage",
           "ecr:GetDownloadUrlForLayer",
           "ecs:RunTask",
+          "glue:CreateTable",
+          "glue:DeleteTable",
+          "glue:GetDatabase",
+          "glue:GetTable",
+          "glue:GetTables",
+          "glue:UpdateTable",
           "s3:AbortMultipartUpload",
           "s3:BypassGovernanceRetention",
           "s3:DeleteObject",
@@ -27,13 +33,14 @@ resource "aws_iam_policy" "boundary" {
           "s3:GetObject",
           "s3:GetObjectVersion",
           "s3:ListBucket",
+          "s3:ListBucketMultipartUploads",
           "s3:ListBucketVersions",
+          "s3:ListMultipartUploadParts",
           "s3:PutObject",
           "secretsmanager:GetSecretValue",
           "sns:Publish",
           "lambda:InvokeFunction",
           "logs:CreateLogStream",
-          "logs:DescribeLogGroups",
           "logs:DescribeLogStreams",
           "logs:PutLogEvents",
         ]
@@ -57,6 +64,7 @@ resource "aws_iam_policy" "boundary" {
           "ec2:DescribeSubnets",
           "ec2:UnassignPrivateIpAddresses",
           "ecr:GetAuthorizationToken",
+          "logs:DescribeLogGroups",
           "ssm:UpdateInstanceInformation",
           "ssmmessages:CreateControlChannel",
           "ssmmessages:CreateDataChannel",
@@ -75,6 +83,24 @@ resource "aws_iam_policy" "boundary" {
         Condition = {
           ArnEquals    = { "aws:PrincipalArn" = "${local.role_prefixes[each.key]}-task-scheduler" }
           StringEquals = { "iam:PassedToService" = "ecs-tasks.amazonaws.com" }
+        }
+      },
+      {
+        # An application's ARN has a random id.
+        Sid       = "RunOwnSparkJobs"
+        Effect    = "Allow"
+        Action    = ["emr-serverless:ListJobRuns", "emr-serverless:StartJobRun"]
+        Resource  = "arn:${local.partition}:emr-serverless:*:${local.account}:/applications/*"
+        Condition = { StringEquals = { "aws:ResourceTag/Environment" = each.key } }
+      },
+      {
+        Sid      = "StartOwnSparkJobs"
+        Effect   = "Allow"
+        Action   = "iam:PassRole"
+        Resource = "${local.role_prefixes[each.key]}-spark"
+        Condition = {
+          ArnEquals    = { "aws:PrincipalArn" = "${local.role_prefixes[each.key]}-transform" }
+          StringEquals = { "iam:PassedToService" = "emr-serverless.amazonaws.com" }
         }
       },
       {
@@ -139,6 +165,7 @@ locals {
           "glue:*:ACCOUNT:table/totes_ENV_*",
           "lambda:*:ACCOUNT:function:totes-ENV-*",
           "logs:*:ACCOUNT:log-group:/aws/ecs/totes-ENV-*",
+          "logs:*:ACCOUNT:log-group:/aws/emr-serverless/totes-ENV-*",
           "logs:*:ACCOUNT:log-group:/aws/lambda/totes-ENV-*",
           "logs:*:ACCOUNT:log-group:/aws/rds/instance/totes-ENV/*",
           "logs:*:ACCOUNT:log-group:/aws/vpc/totes-ENV*",

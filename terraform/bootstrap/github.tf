@@ -299,6 +299,7 @@ resource "aws_iam_role_policy" "deploy" {
         Condition = { StringEquals = { "iam:PassedToService" = [
           "ec2.amazonaws.com",
           "ecs-tasks.amazonaws.com",
+          "emr-serverless.amazonaws.com",
           "lambda.amazonaws.com",
           "monitoring.rds.amazonaws.com",
           "scheduler.amazonaws.com",
@@ -310,7 +311,22 @@ resource "aws_iam_role_policy" "deploy" {
         Effect    = "Allow"
         Action    = "iam:CreateServiceLinkedRole"
         Resource  = "arn:${local.partition}:iam::${local.account}:role/aws-service-role/*"
-        Condition = { StringEquals = { "iam:AWSServiceName" = ["ecs.amazonaws.com", "elasticloadbalancing.amazonaws.com", "rds.amazonaws.com", "wafv2.amazonaws.com"] } }
+        Condition = { StringEquals = { "iam:AWSServiceName" = ["ecs.amazonaws.com", "elasticloadbalancing.amazonaws.com", "ops.emr-serverless.amazonaws.com", "rds.amazonaws.com", "wafv2.amazonaws.com"] } }
+      },
+      {
+        # An application has a random id.
+        Sid       = "CreateSparkApplications"
+        Effect    = "Allow"
+        Action    = ["emr-serverless:CreateApplication", "emr-serverless:TagResource"]
+        Resource  = "arn:${local.partition}:emr-serverless:*:${local.account}:/*"
+        Condition = { StringEquals = { "aws:RequestTag/Environment" = each.key } }
+      },
+      {
+        Sid       = "ManageOwnSparkApplications"
+        Effect    = "Allow"
+        Action    = "emr-serverless:*"
+        Resource  = "arn:${local.partition}:emr-serverless:*:${local.account}:/applications/*"
+        Condition = { StringEquals = { "aws:ResourceTag/Environment" = each.key } }
       },
       {
         Sid       = "CreateKeys"
@@ -356,7 +372,7 @@ resource "aws_iam_role_policy" "deploy" {
         # Else setting a tag would allow changing another environment's network and using its keys.
         Sid      = "DenyTaggingOtherResources"
         Effect   = "Deny"
-        Action   = ["ec2:CreateTags", "kms:TagResource"]
+        Action   = ["ec2:CreateTags", "emr-serverless:TagResource", "kms:TagResource"]
         Resource = "*"
         Condition = {
           Null            = { "aws:ResourceTag/Environment" = "false" }

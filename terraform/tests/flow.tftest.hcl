@@ -128,6 +128,9 @@ run "alarms" {
     warehouse_alarms = { storage = "w-storage", cpu = "w-cpu" }
     source_alarms    = { retained-log = "s-retained-log" }
     dashboard_alarms = { unavailable = "d-unavailable", errors = "d-errors" }
+    iceberg_alarms   = { publish = "p-fails" }
+    spark_log        = "/aws/emr-serverless/totes-test-spark"
+    spark_slow_hours = 4
   }
 
   assert {
@@ -144,6 +147,9 @@ run "alarms" {
       differs     = "VerifyDiffers {\"environment\":\"test\",\"service\":\"load\"} 0 1 10 ignore"
       rates       = "RatesMissingDays {\"environment\":\"test\",\"service\":\"load\"} 1 13 120 ignore"
       unverified  = "HoursSinceVerify {\"environment\":\"test\",\"service\":\"load\"} 36 1 10 ignore"
+      spark-fails = "SparkFailures {\"environment\":\"test\",\"service\":\"transform\"} 0 1 30 ignore"
+      spark-slow  = "SparkMinutes {\"environment\":\"test\",\"service\":\"transform\"} 240 1 30 ignore"
+      spark-busy  = "SparkMinutes {\"environment\":\"test\",\"service\":\"transform\"} 0 1 30 ignore"
     }
     error_message = "An alarm is missing or watches the wrong metric."
   }
@@ -151,7 +157,7 @@ run "alarms" {
   assert {
     condition = alltrue([for alarm in aws_cloudwatch_composite_alarm.mail :
       alarm.alarm_actions == toset([aws_sns_topic.alerts.arn]) && alarm.ok_actions == toset([aws_sns_topic.alerts.arn])
-    ]) && length(aws_cloudwatch_composite_alarm.mail) == 16
+    ]) && length(aws_cloudwatch_composite_alarm.mail) == 18
     error_message = "Each mail must be sent when an incident begins and when it ends."
   }
 
@@ -204,6 +210,9 @@ run "alarms_of_a_paused_flow" {
     warehouse_alarms = {}
     source_alarms    = {}
     dashboard_alarms = {}
+    iceberg_alarms   = {}
+    spark_log        = null
+    spark_slow_hours = 4
   }
 
   assert {

@@ -134,7 +134,7 @@ run "the_stores" {
       statement.Effect == "Deny" && try(statement.Principal == "*", false) &&
       toset(flatten([statement.Action])) == toset(["s3:DeleteObject", "s3:DeleteObjectVersion"]) &&
       keys(try(statement.Condition, {})) == ["ArnNotEquals"] &&
-      try(statement.Condition.ArnNotEquals["aws:PrincipalArn"], "") == output.break_glass_role
+      try(statement.Condition.ArnNotEquals["aws:PrincipalArn"], []) == [output.break_glass_role]
     ])])
     error_message = "Only the break-glass role must be allowed to delete."
   }
@@ -144,7 +144,7 @@ run "the_stores" {
       statement.Effect == "Deny" && try(statement.Principal == "*", false) && try(statement.Action == "s3:PutObject", false) &&
       try(statement.Condition.Null["s3:if-none-match"], "") == "true" &&
       try(statement.Condition.Bool["s3:ObjectCreationOperation"], "") == "true" &&
-      try(statement.Condition.ArnNotEquals["aws:PrincipalArn"], "") == output.break_glass_role
+      try(statement.Condition.ArnNotEquals["aws:PrincipalArn"], []) == [output.break_glass_role]
     ])])
     error_message = "Replacing an object must be denied."
   }

@@ -19,6 +19,11 @@ run "none" {
   }
 
   assert {
+    condition     = length(module.spark) + length(module.iceberg) == 0 && output.spark == null && module.network.spark_security_group == null
+    error_message = "Spark and Iceberg must be off by default."
+  }
+
+  assert {
     condition     = length(aws_budgets_budget.monthly) == 0
     error_message = "Without monthly_budget_usd there must be no budget."
   }
@@ -34,6 +39,9 @@ run "all" {
 
   variables {
     monthly_budget_usd = 200
+    spark_enabled      = true
+    spark_package      = "./versions.tf" # any file
+    iceberg_enabled    = true
     cloudtrail_enabled = false
     image_tag          = "0123abc"
     dashboard = {
@@ -63,6 +71,24 @@ run "all" {
       toset(["ACTUAL 80 who@example.com", "FORECASTED 100 who@example.com"])
     )
     error_message = "The budget must count the whole account, and warn twice."
+  }
+
+  assert {
+    condition = (
+      setsubtract(keys(module.stage["transform"].environment), keys(module.stage["load"].environment)) == toset(["TOTES_SPARK_APPLICATION", "TOTES_SPARK_MIN_BYTES", "TOTES_SPARK_PROGRAM", "TOTES_SPARK_ROLE"]) &&
+      module.stage["transform"].environment.TOTES_SPARK_MIN_BYTES == "1GB"
+    )
+    error_message = "With Spark, transform alone must know its jobs."
+  }
+
+  assert {
+    condition = (
+      module.iceberg[0].database == "totes_test_star" &&
+      module.catalogue.databases == { ingestion = "totes_test_ingestion", processed = "totes_test_star" } &&
+      length([for name in keys(module.catalogue.views) : name if startswith(name, "processed.")]) == 0 &&
+      length([for name, query in module.catalogue.queries : name if query.database != "totes_test_ingestion"]) == 0
+    )
+    error_message = "Iceberg tables must take the place of the processed store's views, in a database of their own."
   }
 
   assert {

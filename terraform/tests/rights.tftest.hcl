@@ -67,6 +67,12 @@ run "settings_and_permissions" {
     error_message = "Each stage must read its own login only."
   }
 
+  # tests/aws/plan evaluates the policy with Iceberg tables, which take the place of the processed store.
+  assert {
+    condition     = strcontains(module.catalogue.policy, "\"arn:aws:s3:::${module.lake.buckets.processed}/*\"") && strcontains(module.catalogue.policy, "database/totes_test_processed\"")
+    error_message = "Without Iceberg tables, analysts must be able to read the processed store."
+  }
+
   # Settings of each stage, without those that all have.
   assert {
     condition = {

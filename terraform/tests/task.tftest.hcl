@@ -162,9 +162,9 @@ run "task" {
 
   assert {
     condition = (
-      aws_scheduler_schedule.verify[0].schedule_expression == "cron(30 4 * * ? *)" && aws_scheduler_schedule.verify[0].state == "ENABLED" &&
-      aws_scheduler_schedule.verify[0].group_name == "totes-test" &&
-      alltrue([for target in aws_scheduler_schedule.verify[0].target :
+      aws_scheduler_schedule.this["verify"].schedule_expression == "cron(30 4 * * ? *)" && aws_scheduler_schedule.this["verify"].state == "ENABLED" &&
+      aws_scheduler_schedule.this["verify"].group_name == "totes-test" &&
+      alltrue([for target in aws_scheduler_schedule.this["verify"].target :
         target.arn == aws_ecs_cluster.this.arn &&
         jsondecode(target.input) == { containerOverrides = [{ name = "totes", command = ["verify"] }] } &&
         target.ecs_parameters[0].task_definition_arn == aws_ecs_task_definition.this["task"].arn &&
@@ -211,13 +211,35 @@ run "without_verify_and_rds" {
   }
 
   assert {
-    condition     = keys(aws_ecs_task_definition.this) == ["task"] && length(aws_iam_role.create) + length(aws_scheduler_schedule.verify) + length(aws_iam_role.scheduler) == 0
+    condition     = keys(aws_ecs_task_definition.this) == ["task"] && length(aws_iam_role.create) + length(aws_scheduler_schedule.this) + length(aws_iam_role.scheduler) == 0
     error_message = "Without RDS there must be no task with its master's secret, and without verify_cron no schedule."
   }
 
   assert {
     condition     = endswith(output.image, ":none")
     error_message = "Without a tag, tasks must name an image that can't exist by mistake."
+  }
+}
+
+run "publishing" {
+  command = plan
+
+  module {
+    source = "./modules/task"
+  }
+
+  variables {
+    publish_cron = "20 * * * ? *"
+    enabled      = true
+  }
+
+  assert {
+    condition = { for name, made in aws_scheduler_schedule.this : name => "${made.schedule_expression} ${join(" ", jsondecode(made.target[0].input).containerOverrides[0].command)}" } == {
+      publish         = "cron(20 * * * ? *) publish"
+      publish-compact = "cron(40 1 ? * SUN *) publish compact"
+      publish-expire  = "cron(40 2 ? * SUN *) publish expire --older-than 30d"
+    }
+    error_message = "Iceberg tables must be published, compacted and relieved of old snapshots."
   }
 }
 
@@ -234,7 +256,7 @@ run "paused" {
   }
 
   assert {
-    condition     = aws_scheduler_schedule.verify[0].state == "DISABLED"
+    condition     = aws_scheduler_schedule.this["verify"].state == "DISABLED"
     error_message = "A paused flow must not be loaded by the nightly verify."
   }
 }

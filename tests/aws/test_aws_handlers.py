@@ -55,6 +55,7 @@ def test_a_change_arrives_in_the_warehouse_and_every_stage_writes_metrics(
             "quarantined": 0,
             "stopped_early": False,
             "unavailable": None,
+            "spark": None,
         }
         for stage, answer in zip(STAGES, answers, strict=True)
     ]

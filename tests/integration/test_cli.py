@@ -129,7 +129,7 @@ JSON_KEYS = {
     "status": {
         *("now", "data_to", "checked_at", "first_loaded_at", "loaded_at", "lag_seconds"),
         *("ahead_seconds", "verified", "stages", "captured", "unreadable", "quarantine"),
-        *("rates_day", "schema_changes", "capture", "gap"),
+        *("rates_day", "schema_changes", "capture", "gap", "unfinished"),
     },
     "verify": {"equal", "batch", "tables"},
     "quarantine list": {"rows", "table", "column", "reason"},

@@ -16,7 +16,7 @@ from totes import failpoint
 from totes.errors import LakeError, SourceError
 from totes.lake.log import find_last_heartbeat
 from totes.lake.manifest import Heartbeat, Manifest, manifest_path, sha256_hex
-from totes.source import changes, reading, scan, session
+from totes.source import changes, pieces, reading, scan, session
 from totes.source.catalogue import SourceTable
 from totes.source.changes import Chunk, Horizon, RowRange
 from totes.stages.ingest import HEARTBEAT_INTERVAL, AcceptOptions, ingest
@@ -294,17 +294,17 @@ def test_after_an_error_no_further_range_is_read(
         connection.close()
         return read(connection, table, xmax, horizon, row_range)
 
-    monkeypatch.setattr(scan, "read_changes", fail)
+    monkeypatch.setattr(pieces, "read_changes", fail)
     with pytest.raises(SourceError, match="closed"):
         scratch_source.capture()
-    assert len(row_ranges) <= scan.CONNECTIONS, "of about 125"
+    assert len(row_ranges) <= scratch_source.scope.connections, "of about 125"
 
 
 def test_the_last_range_of_a_table_has_no_end(scratch_source: ScratchSource) -> None:
     with scratch_source.open() as connection:
         conditions = [
             changes._row_range_condition(row_range).as_string(connection)
-            for row_range in changes.split_blocks(5, 2)
+            for row_range in changes.split_blocks(range(0, 5, 2), last=True)
         ]
     assert [text.count("<") for text in conditions] == [1, 1, 0]
     assert "(4,0)" in conditions[1]

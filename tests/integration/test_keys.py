@@ -16,7 +16,7 @@ from totes.source import key_files
 from totes.source.catalogue import SourceColumn, SourceTable
 from totes.source.changes import Bucketing
 from totes.source.keys import TableKeys
-from totes.source.scan import CONNECTIONS
+from totes.source.scan import ENGINES
 from totes.stages.ingest import AcceptOptions
 
 
@@ -103,7 +103,7 @@ def test_keys_are_read_only_if_one_was_deleted(
     def fail(*_: object) -> int:
         raise AssertionError
 
-    monkeypatch.setattr(TableKeys, "_read_keys", fail)
+    monkeypatch.setattr(TableKeys, "read_keys", fail)
     scratch_source.with_items(500).run(
         "INSERT INTO item VALUES (1000); UPDATE item SET name = '' WHERE id = 4"
     )
@@ -193,7 +193,7 @@ def test_the_keys_of_a_large_table_fit_into_one_readers_memory(kind: str, tmp_pa
             make(path, f", {number % 2 == 1} AS _live", 1000 * (number // 2), 1000)
         for number, path in enumerate(captured):
             make(path, ", 7::bigint AS _xid", step * number, 1000)
-    with open_engine(tmp_path, share=CONNECTIONS) as engine:
+    with open_engine(tmp_path, share=ENGINES) as engine:
         keys = TableKeys(engine, table)
         keys.define_captured(captured)
         keys.define_live([base], changes)

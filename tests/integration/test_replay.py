@@ -267,6 +267,22 @@ def test_an_empty_database_can_be_migrated_already(
     assert checksums(other_database) == checksums(four_batches.warehouse)
 
 
+def test_a_machine_that_reaches_no_database_can_build_the_data(four_batches: Installation) -> None:
+    before = checksums(four_batches.warehouse)
+    alone = four_batches.with_settings(source_dsn="", warehouse_dsn="", home="nowhere")
+    built = alone.totes("replay", "--build-only")
+    assert built.exit_code == 0, built.output
+    assert [line.split()[:3] for line in built.stdout.splitlines()] == [
+        ["transform", "batch", str(batch)] for batch in (1, 2, 3, 4)
+    ]
+    assert generation(four_batches) == 1
+    assert run_replay(four_batches) == steps("load", 1, 2, 3, 4)
+    assert generation(four_batches) == 2
+    assert checksums(four_batches.warehouse) == before
+    refused = alone.totes("replay", "--build-only", "--into", "postgresql://other")
+    assert (refused.exit_code, "not both" in refused.output) == (2, True)
+
+
 # Interrupted replays
 
 

@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages.ingest": VALUES | {"rates", "source"},
     "stages.transform": VALUES | {"star"},
     "stages.load": VALUES | {"star", "warehouse"},
+    "spark": VALUES | {"star", "stages.transform"},
     "stages.runner": PARTS | STAGES | {"alert", "rates"},
     "stages.replay": PARTS | STAGES | {"stages.runner"},
     # the databases and stores of the settings
@@ -70,7 +71,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the entry points
     "dashboard": PARTS | {"escape", "config.sign_in", "operations.status"},
     "notifications": PARTS | {"alert", "config.secrets", "dashboard", "stages.runner"},
-    "aws": PARTS | STAGES | {"config.resources", "operations.status", "rates", "stages.runner"},
+    "aws": PARTS
+    | STAGES
+    | {"aws_client", "config.resources", "operations.status", "rates", "stages.runner"},
     "demo": PARTS
     | {"alert", "config.resources", "dashboard", "embedded", "notifications"}
     | {"operations.verify", "stages.runner"},

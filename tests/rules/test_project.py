@@ -75,15 +75,25 @@ def test_make_setup_announces_its_long_steps() -> None:
     assert any('echo "setup: installing' in line for line in lines[:sync])
 
 
-def test_the_documented_requirements_of_the_dashboard_are_complete() -> None:
-    """The container and the service install only these."""
-    pinned = (ROOT / "requirements-dashboard.txt").read_text()
+@pytest.mark.parametrize(
+    ("file", "extras", "installer"),
+    [
+        ("requirements-dashboard.txt", ["dashboard"], "docs/running.md"),
+        ("requirements-image.txt", ["dashboard", "iceberg"], "deploy/Containerfile"),
+    ],
+)
+def test_the_requirements_of_service_and_container_are_complete(
+    file: str, extras: list[str], installer: str
+) -> None:
+    """They install only these."""
+    pinned = (ROOT / file).read_text()
     names = {re.split(r"[=\[]", line)[0] for line in pinned.splitlines() if "==" in line}
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = [*extras["dependencies"], *extras["optional-dependencies"]["dashboard"]]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = project["dependencies"]
+    for extra in extras:
+        needed = [*needed, *project["optional-dependencies"][extra]]
     assert {re.split(r"[>\[]", one)[0] for one in needed} <= names
-    for name in ("deploy/Containerfile", "docs/running.md"):
-        assert "-r requirements-dashboard.txt" in (ROOT / name).read_text()
+    assert f"-r {file}" in (ROOT / installer).read_text()
 
 
 def _run(*command: str | Path) -> str:

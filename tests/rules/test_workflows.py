@@ -154,8 +154,8 @@ def test_exactly_the_approved_plan_is_applied_with_its_bundle() -> None:
     )
     [*_, fetched] = (step for step in apply["steps"] if "download-artifact" in step.get("uses", ""))
     assert kept["with"]["name"] == fetched["with"]["name"] == "deployment-${{ inputs.environment }}"
-    files = ["dist/changes.txt", "dist/deployment.tfplan", "dist/totes-lambda.zip"]
-    assert kept["with"]["path"].split() == files
+    files = ["changes.txt", "deployment.tfplan", "totes-lambda.zip", "totes-spark.tar.gz"]
+    assert kept["with"]["path"].split() == [f"dist/{name}" for name in files]
     assert fetched["with"]["path"] == "dist"
     runs = {
         step["name"]: step["run"]
@@ -166,6 +166,7 @@ def test_exactly_the_approved_plan_is_applied_with_its_bundle() -> None:
     assert f"make plan {options}" in runs["Plan"]
     assert runs["Apply the approved plan"].strip() == f"make deploy {options}"
     assert "make bundle" not in str(apply["steps"])
+    assert "spark-package" not in str(apply["steps"])
 
 
 def test_a_failed_release_rolls_back_to_the_last_good_one() -> None:
@@ -184,6 +185,8 @@ def test_a_failed_release_rolls_back_to_the_last_good_one() -> None:
     assert "steps.smoke.outcome == 'failure'" in back["if"]
     assert "steps.migrate.outcome == 'failure'" in back["if"]
     assert "steps.apply.outcome == 'success'" in back["if"], "else it would apply a plan of its own"
+    for kind in ("BUNDLE", "SPARK_PACKAGE"):
+        assert f'{kind}="$PWD/last-good.' in back["run"]
 
 
 def test_credentials_last_as_long_as_their_job() -> None:

@@ -23,8 +23,10 @@ HEALTHY: Mapping[str, Mapping[str, float]] = {
     "warehouse": {"FreeStorageSpace": 15e9, "CPUUtilization": 20},
     "totesys": {"OldestReplicationSlotLag": 1e6},
     "dashboard": {"HealthyHostCount": 2},
+    "publishing": {},
 }
-"""AWS's metrics of the instances of RDS, and of the dashboard's load balancer."""
+"""AWS's metrics of the instances of RDS, of the dashboard's load balancer, and of the rule that
+matches tasks that fail to publish: it has none before it matches."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,9 @@ class Timeline:
     def _series_of(self, other: str, metric: str) -> Series:
         if other == "dashboard":  # its dimensions are not known in a plan
             return Series("AWS/ApplicationELB", metric, frozenset())
+        if other == "publishing":
+            rule = f"totes-{self._environment}-publish-failed"
+            return Series("AWS/Events", metric, frozenset({("RuleName", rule)}))
         name = f"totes-{self._environment}" if other == "warehouse" else other
         return Series("AWS/RDS", metric, frozenset({("DBInstanceIdentifier", name)}))
 

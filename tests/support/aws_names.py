@@ -151,6 +151,9 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("aws_iam_role", "description"): rule_of_api("iam", "CreateRole", "Description"),
     ("aws_iam_role_policy", "name"): rule_of_api("iam", "PutRolePolicy", "PolicyName"),
     ("aws_kms_alias", "name"): Rule(r"alias/(?!aws/)[a-zA-Z0-9/_-]+", 256),  # CreateAlias
+    ("aws_emrserverless_application", "name"): rule_of_api(
+        "emr-serverless", "CreateApplication", "name"
+    ),
     ("aws_kms_key", "description"): rule_of_api("kms", "CreateKey", "Description"),
     # The model's pattern also accepts ARNs; the name in one has at most 64 characters.
     ("aws_lambda_function", "function_name"): Rule(r"[a-zA-Z0-9-_]+", 64),

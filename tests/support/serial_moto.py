@@ -62,7 +62,7 @@ class SerialApplication:
         return status, headers, body
 
 
-class _Handler(MotoRequestHandler):
+class _Handler(MotoRequestHandler):  # type: ignore[misc]  # mypy does not read moto
     def log(self, type: str, message: str, *arguments: object) -> None:  # noqa: A002
         if type == "error":
             super().log(type, message, *arguments)

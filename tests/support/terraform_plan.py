@@ -37,6 +37,8 @@ PLATFORM_VARIABLES: Mapping[str, object] = {
     "monthly_budget_usd": 200,
     "object_lock": {"days": 30},
     "image_tag": "0123abc",
+    "spark_enabled": True,
+    "iceberg_enabled": True,
     "dashboard": {
         "domain": "totes.example",
         "certificate_arn": f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/one",
@@ -53,6 +55,9 @@ PLATFORM_VARIABLES: Mapping[str, object] = {
     },
 }
 """Variables of the platform that switch everything on."""
+
+FILES = {"bundle": "./versions.tf", "spark_package": "./versions.tf"}
+"""Any files."""
 
 BY_NAT = {"source_access": "nat", "source_address": "203.0.113.7/32"}
 
@@ -79,6 +84,7 @@ ARNS = {
     "aws_ecr_repository": "ecr:REGION:ACCOUNT:repository/{name}",
     "aws_ecs_cluster": "ecs:REGION:ACCOUNT:cluster/{name}",
     "aws_ecs_task_definition": "ecs:REGION:ACCOUNT:task-definition/{family}:1",
+    "aws_emrserverless_application": "emr-serverless:REGION:ACCOUNT:/applications/00f1abcdefghij",
     "aws_iam_policy": "iam::ACCOUNT:policy/{name}",
     "aws_iam_role": "iam::ACCOUNT:role/{name}",
     "aws_kms_key": "kms:REGION:ACCOUNT:key/{key}",
@@ -188,9 +194,9 @@ def plan_everything(folder: Path) -> Planned:
 
 def _plan(folder: Path) -> Iterable[Resource]:
     """Yield the resources of a plan by the real provider, in an account without any."""
-    bundle = f"{folder}/code/versions.tf"  # any file
+    files = dict.fromkeys(FILES, f"{folder}/code/versions.tf")
     modules = {
-        "platform": {"source": "./code", "bundle": bundle, **PLATFORM_VARIABLES, **BY_NAT},
+        "platform": {"source": "./code", **files, **PLATFORM_VARIABLES, **BY_NAT},
         "bootstrap": {"source": "./code/bootstrap", **BOOTSTRAP_VARIABLES},
     }
     (folder / "both.tf.json").write_text(json.dumps({"module": modules}))
@@ -221,7 +227,7 @@ def _simulation(resources: Iterable[Resource]) -> Iterable[str]:
     """Yield a test of Terraform that creates both."""
     yield _MOCKS
     for name, variables in (
-        ("platform", {"bundle": "./versions.tf", **PLATFORM_VARIABLES, **BY_PEERING}),
+        ("platform", {**FILES, **PLATFORM_VARIABLES, **BY_PEERING}),
         ("bootstrap", BOOTSTRAP_VARIABLES),
     ):
         yield f'run "{name}" {{\n  command = apply'

@@ -23,6 +23,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
+from totes.aws.spark_jobs import LargeBatches, SparkApplication, SparkWork
 from totes.config.resources import Resources
 from totes.config.settings import load_settings
 from totes.duckdb_engine import remove_dead_scratch_folders
@@ -32,7 +33,15 @@ from totes.lake.log import read_manifest
 from totes.lake.manifest import manifest_path
 from totes.operations.status import Freshness, read_freshness
 from totes.stages.load import record_checked
-from totes.stages.runner import StepResult, alert_of_gap, log_failure, log_quarantined, run_stage
+from totes.stages.runner import (
+    StepResult,
+    alert_of_gap,
+    log_failure,
+    log_quarantined,
+    run_stage,
+    transform_step,
+)
+from totes.stages.transform import transform as transform_batches
 
 RESERVE_SECONDS = 60.0
 LONGEST_BATCH_FACTOR = 1.5
@@ -103,6 +112,10 @@ class _CallProgress:
     lag_seconds: float | None = None
     freshness: Freshness | None = None
     """What a load has found out about the warehouse."""
+    large: LargeBatches | None = None
+    """In transform, where batches that are too large for a function go."""
+    spark: SparkWork | None = None
+    """The pending batch that Spark has, or must not have any more."""
     longest_seconds: float = 0.0
 
     def add(self, result: StepResult, seconds: float) -> None:
@@ -123,6 +136,7 @@ class _CallProgress:
             "quarantined": self.quarantined,
             "stopped_early": self.stopped_early,
             "unavailable": self.unavailable,
+            "spark": self.spark and {"batch": self.spark.batch, "job": self.spark.job},
         }
 
 
@@ -134,7 +148,11 @@ def _run_call(stage: str, context: Context) -> dict[str, Any]:
             # Lambda keeps /tmp after a call that it has ended for time or memory.
             remove_dead_scratch_folders()
             with Resources(load_settings()) as resources:
+                if stage == "transform":
+                    call.large = _large_batches(resources)
                 _run_pending(call, resources, context)
+                if call.large and call.large.found and not call.stopped_early:
+                    call.spark = call.large.hand_over(call.large.found)
                 _measure_freshness(call, resources)
         except Exception as error:
             call.unavailable = _unavailable_part(error)
@@ -151,11 +169,37 @@ def _unavailable_part(error: Exception) -> str | None:
     return next((part for kind, part in UNAVAILABLE_PARTS.items() if isinstance(error, kind)), None)
 
 
+def _large_batches(resources: Resources) -> LargeBatches | None:
+    """Return where large batches go; None without Spark."""
+    settings = resources.settings
+    if application := SparkApplication.from_settings(settings):
+        return LargeBatches(
+            application,
+            resources.ingestion,
+            resources.processed,
+            settings.spark_min_bytes * 1_000_000,
+        )
+    return None
+
+
+def _steps(call: _CallProgress, resources: Resources) -> Iterator[StepResult]:
+    """Process all pending batches of a stage, up to one that is for Spark."""
+    progress = _BatchInLogLines()
+    if call.large is None:
+        return run_stage(resources, call.stage, progress=progress)
+    batches = transform_batches(
+        resources.ingestion,
+        resources.processed,
+        resources.star,
+        stop_before=call.large.is_large,
+        progress=progress,
+    )
+    return map(transform_step, batches)
+
+
 def _run_pending(call: _CallProgress, resources: Resources, context: Context) -> None:
     began = time.monotonic()
-    with closing(
-        retry_iterator(partial(run_stage, resources, call.stage, progress=_BatchInLogLines()))
-    ) as results:
+    with closing(retry_iterator(partial(_steps, call, resources))) as results:
         for result in results:
             now = time.monotonic()
             call.add(result, now - began)
@@ -186,8 +230,8 @@ def _measure_freshness(call: _CallProgress, resources: Resources) -> None:
     """Measure the stage's lag and the quarantine; load also records when the source was checked."""
     if call.stage == "transform":
         call.lag_seconds = 0.0
-        if call.stopped_early:
-            next_batch = call.batches[-1] + 1
+        if call.stopped_early or call.spark:
+            next_batch = call.spark.batch if call.spark else call.batches[-1] + 1
             if resources.ingestion.exists(manifest_path(next_batch)):
                 manifest, _ = read_manifest(resources.ingestion, next_batch)
                 call.lag_seconds = _seconds_since(manifest.captured_at)
@@ -245,6 +289,10 @@ def _log_metrics(call: _CallProgress) -> Iterator[None]:
             metrics.add_metric(name, MetricUnit.Count, int(call.unavailable == database))
         if call.lag_seconds is not None:
             metrics.add_metric("LagSeconds", MetricUnit.Seconds, call.lag_seconds)
+        if call.large is not None:
+            work = call.spark or SparkWork(0, None, 0, 0.0)
+            metrics.add_metric("SparkFailures", MetricUnit.Count, work.failures)
+            metrics.add_metric("SparkMinutes", MetricUnit.NoUnit, work.minutes)
         if call.freshness is not None:
             metrics.add_metric("QuarantinedRows", MetricUnit.Count, call.quarantined)
             _add_verify_and_rates(metrics, call.freshness)

@@ -168,6 +168,12 @@ def replay(
         int | None, typer.Option(metavar="N", min=1, help="Last batch to replay. [all]")
     ] = None,
     engine: EngineOption = Engine.DUCKDB,
+    build_only: Annotated[
+        bool,
+        typer.Option(
+            "--build-only", help="Write the processed data only; the next replay does the rest."
+        ),
+    ] = False,
     as_json: JsonLines = False,
 ) -> None:
     """Rebuild processed data and warehouse from the ingestion store.
@@ -179,8 +185,11 @@ def replay(
     from totes.config.resources import Resources
     from totes.config.settings import load_settings, parse_dsn
     from totes.errors import UsageError
+    from totes.stages.replay import build_generation
     from totes.stages.replay import replay as run_replay
 
+    if into and build_only:
+        raise UsageError("Use either --into or --build-only, not both.")
     if into and engine is Engine.SPARK:
         raise UsageError(
             "--into builds a warehouse from a temporary folder of this machine, which the engine "
@@ -190,6 +199,17 @@ def replay(
     settings = load_settings()
     cluster = _cluster(engine, settings)
     with Resources(settings) as resources, show_progress() as progress:
+        if build_only:
+            steps = build_generation(
+                resources.ingestion,
+                resources.processed,
+                resources.star,
+                last_batch=to,
+                cluster=cluster,
+                progress=progress,
+            )
+            _show_all(steps, resources.alert_targets, as_json=as_json)
+            return
         steps = run_replay(
             resources.pipeline, into=target, last_batch=to, cluster=cluster, progress=progress
         )

@@ -60,6 +60,12 @@ def _show_status(console: "Console", current: "Status", capture: "CaptureState")
         )
         stages.add_row(stage.name, *cells)
     console.print(stages)
+    if current.unfinished:
+        console.print(
+            f"\nBatch {current.unfinished.batch} reads large tables whole, and is not complete: "
+            f"{current.unfinished.rows:,} rows are stored, {current.unfinished.share:.0%} of these "
+            "tables. An ingest that is interrupted continues from there."
+        )
     if current.captured:
         console.print(f"\nIn batch {current.stages[0].batch}")
         rows = table("table", ">changed", ">deleted")

@@ -107,7 +107,8 @@ class Resources:
     @property
     def scope(self) -> CaptureScope:
         """Which tables of the source to ingest."""
-        return CaptureScope(self.settings.source_schema, self.settings.exclude_tables)
+        settings = self.settings
+        return CaptureScope(settings.source_schema, settings.exclude_tables, settings.connections)
 
     @cached_property
     def star(self) -> Star:

@@ -246,6 +246,8 @@ Percentage = Annotated[
 
 DEFAULT_SOURCE_SHARE = 25
 
+DEFAULT_CONNECTIONS = 2
+
 
 def _split_names(value: object) -> object:
     if isinstance(value, str):
@@ -380,6 +382,13 @@ def _check_slot(name: str) -> str:
     return name
 
 
+def _check_program(url: str | None) -> str | None:
+    parts = urlsplit(url or "")
+    if url and not (parts.scheme == "s3" and parts.netloc and parts.path.strip("/")):
+        raise ValueError("must be s3://bucket/prefix")
+    return url and url.rstrip("/")
+
+
 class Settings(BaseSettings):
     """All settings, their meaning and default."""
 
@@ -479,6 +488,11 @@ class Settings(BaseSettings):
         description="the most of the time during which continuous mode reads the source: after a "
         "long capture the pause is longer, up to a minute",
     )
+    connections: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=DEFAULT_CONNECTIONS,
+        description="how many connections read one snapshot of the source; large tables that are "
+        "captured whole are read by as many processes",
+    )
     memory: Megabytes = Field(
         default=DEFAULT_MEMORY_MB,
         description="memory that a process uses before it spills to disk; a batch with very "
@@ -493,6 +507,17 @@ class Settings(BaseSettings):
         default=1000,
         description="`totes transform --engine spark` leaves batches to DuckDB whose compressed "
         "files in the ingestion store are smaller",
+    )
+    spark_application: str | None = Field(
+        default=None,
+        description="id of the application of EMR Serverless to which the Lambda function leaves "
+        "larger batches [none]",
+    )
+    spark_role: str | None = Field(default=None, description="ARN of the role of its jobs [none]")
+    spark_program: Annotated[str | None, AfterValidator(_check_program)] = Field(
+        default=None,
+        description="s3://bucket/prefix with the program of its jobs: job.py and "
+        "packages.tar.gz [none]",
     )
     dashboard_memory: Megabytes = Field(
         default=DEFAULT_DASHBOARD_MEMORY_MB,

@@ -44,9 +44,12 @@ ERASURES_PREFIX = "erasures"
 RATES_PREFIX = "rates"
 """Prefix of the ECB's files of exchange rates, which a function on AWS stores for ingest."""
 
+UNFINISHED_PREFIX = "unfinished"
+"""Prefix of the records of what is stored of a batch before it is published."""
+
 RESERVED_PREFIXES = frozenset(
     {"batches", "generations", "heartbeats", "keys", "repeats", "unreadable"}
-    | {ERASURES_PREFIX, RATES_PREFIX}
+    | {ERASURES_PREFIX, RATES_PREFIX, UNFINISHED_PREFIX}
 )
 """Top-level prefixes of the ingestion store that are not table folders."""
 
@@ -137,6 +140,10 @@ class Identity(_FrozenModel):
     database_oid: int
     timeline: int
     database: str
+
+    def is_same(self, other: "Identity") -> bool:
+        """Return whether it is the same database of the same server, also if it was renamed."""
+        return self.model_copy(update={"database": other.database}) == other
 
 
 class Quote(_FrozenModel):

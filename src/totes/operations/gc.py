@@ -15,6 +15,7 @@ from totes.lake.folder import INCOMPLETE
 from totes.lake.log import find_newest_number, read_manifest, read_processed_manifest
 from totes.lake.manifest import (
     PARTITION,
+    UNFINISHED_PREFIX,
     File,
     Manifest,
     ProcessedManifest,
@@ -31,8 +32,18 @@ _ATTEMPT = re.compile(
     r"|(?:generation=(?P<generation>[1-9]\d{0,8})/(?:(?:state|quarantine)/)?)?"
     rf"[^/]+/{PARTITION}=\d{{4}}-\d\d-\d\d)"
     r"/(?P<batch>\d{12})-[0-9a-f]{8}-\d+\.(?:jsonl\.gz|parquet)"
+    rf"|{UNFINISHED_PREFIX}/(?P<unfinished>\d{{12}})/[0-9a-f]{{64}}(?:/[^/]+/[^/]+)?\.json"
 )
-"""The keys of data files. A longer key with this suffix may belong to a store inside this one."""
+"""The keys of data files, and of the records that make an unpublished batch's files known.
+
+A longer key with this suffix may belong to a store inside this one.
+"""
+
+_SPARK_ATTEMPT = re.compile(
+    r"generation=(?P<generation>[1-9]\d{0,8})/(?:quarantine/)?[^/]+/spark-[0-9a-f]{8}"
+    r"/(?:_temporary/.+/)?totes_batch=(?P<batch>\d{1,12})/[^/]+\.parquet"
+)
+"""The keys of files that executors of Spark have written, whether an attempt has ended or not."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +72,13 @@ def find_orphaned_files(store: DeletableStore) -> Iterator[OrphanedFile]:
     for item in objects:
         if item.key.startswith(f"{INCOMPLETE}/"):
             yield _orphaned_file(store, item)
-        elif attempt := _ATTEMPT.fullmatch(item.key):
+        elif attempt := _ATTEMPT.fullmatch(item.key) or _SPARK_ATTEMPT.fullmatch(item.key):
             generation = int(attempt["generation"] or 0)
             if generation not in published:
                 published[generation] = _read_published(store, generation)
             batches, named_keys = published[generation]
-            if int(attempt["batch"]) <= batches and item.key not in named_keys:
+            batch = int(attempt["batch"] or attempt["unfinished"])
+            if batch <= batches and item.key not in named_keys:
                 yield _orphaned_file(store, item)
 
 

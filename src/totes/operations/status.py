@@ -17,6 +17,7 @@ from totes.lake.log import (
 )
 from totes.lake.manifest import FormerTable, Manifest, Table, manifest_path, processed_manifest_path
 from totes.lake.store import Store
+from totes.lake.unfinished import StoredCapture, Unfinished
 from totes.source import session
 from totes.source.log.slot import read_slot
 from totes.warehouse.connection import connect
@@ -136,12 +137,16 @@ class Freshness:
 
 @dataclass(frozen=True)
 class Status(Freshness):
-    """The status of all stages, with quarantine and changes of the source's schema."""
+    """The status of all stages, with quarantine and changes of the source's schema.
+
+    `unfinished` is what is stored of the large tables of the next batch, if that has any.
+    """
 
     stages: tuple[Stage, ...]
     loaded_at: datetime | None
     gap: Gap | None
     captured: tuple[CapturedRows, ...]
+    unfinished: StoredCapture | None
     schema_changes: tuple[SchemaChange, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -215,6 +220,7 @@ def read_status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:
         loaded_at=state.loaded_at,
         gap=state.gap,
         captured=tuple(_captured_rows(manifest)) if manifest else (),
+        unfinished=Unfinished(ingestion, ingested + 1).measure(),
         unreadable=_unreadable_counts(manifest),
         rates_day=_rates_day(manifest),
         quarantine=state.quarantine,

@@ -22,7 +22,8 @@ from totes.source.changes import Horizon
 from totes.source.files import BatchFiles
 from totes.source.key_files import store_live_keys
 from totes.source.keys import TableKeys
-from totes.source.scan import CONNECTIONS, Plan, Reader, Scan, ScannedTable, StoredLines
+from totes.source.pieces import Plan, StoredLines
+from totes.source.scan import Scan, ScannedTable
 from totes.source.snapshot import Snapshot, snapshot_xmin
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,9 @@ class Capture:
         """
         plans = [self._plan_table(table, last, everything=everything) for table in tables_to_scan]
         with ExitStack() as stack:
-            scan = Scan(self._snapshot, self._files, self._progress, stack)
-            pool = stack.enter_context(_open_pool())
+            scan = stack.enter_context(Scan(self._snapshot, self._files, self._progress))
+            pool = stack.enter_context(_open_pool(self._snapshot.scope.connections))
+            stack.callback(scan.stop)
             tables: dict[str, Table] = {}
             while plans:
                 captured = self._read_tables(pool, scan, plans)
@@ -83,7 +85,7 @@ class Capture:
         self, pool: ThreadPoolExecutor, scan: Scan, plans: Sequence[Plan]
     ) -> Iterator[Table | None]:
         # Computed before the pool's threads use the connection.
-        ranges = [scan.split_table(plan) for plan in plans]
+        ranges = scan.split_tables(plans)
         futures = [
             [pool.submit(scan.read_piece, plan, piece) for piece in table_ranges.pieces]
             for plan, table_ranges in zip(plans, ranges, strict=True)
@@ -105,14 +107,14 @@ class Capture:
             return plan.previous.model_copy(update=UNCHANGED)
         if not plan.table.key and plan.horizon is not None:
             return None
-        with scan.reader() as reader, self._key_errors(plan):
+        with scan.failing_together(), self._key_errors(plan):
             parts = [part for piece in pieces for part in piece.parts]
             remainder = scan.new_rows()
             for piece in pieces:
                 if piece.remainder.count:
                     remainder.move_from(piece.remainder)
             if remainder.count:
-                parts.append(scan.store_rows(reader, plan, remainder))
+                parts.append(scan.store_rows(plan, remainder))
             table = Table(
                 name=plan.table.name,
                 columns=tuple(column.to_manifest() for column in plan.table.columns),
@@ -123,11 +125,13 @@ class Capture:
                 rows=rows,
                 content=content,
             )
-            if plan.table.key:
-                return self._add_keys(reader, plan, table, parts, scanned)
-            keys = TableKeys(reader.engine, plan.table)
-            unreadable = self._write_unreadable(table, keys, parts)
-            return table.model_copy(update={"unreadable": unreadable})
+            with scan.engine() as engine:
+                keys = TableKeys(engine, plan.table)
+                keys.define_captured([part.keys for part in parts if part.keys])
+                if plan.table.key:
+                    return self._add_keys(scan, keys, plan, scanned, table, parts)
+                unreadable = self._write_unreadable(table, keys, parts)
+                return table.model_copy(update={"unreadable": unreadable})
 
     @contextmanager
     def _key_errors(self, plan: Plan) -> Iterator[None]:
@@ -154,17 +158,16 @@ class Capture:
         side_files = filter(None, [previous.repeats, previous.unreadable])
         return [file.path for file in (*previous.keys, *side_files)]
 
-    def _add_keys(
+    def _add_keys(  # noqa: PLR0913, PLR0917  what was planned, scanned and stored
         self,
-        reader: Reader,
+        scan: Scan,
+        keys: TableKeys,
         plan: Plan,
+        scanned: ScannedTable,
         table: Table,
         parts: list[StoredLines],
-        scanned: ScannedTable,
     ) -> Table | None:
         """Add deletions and the key files for the next capture; None as in `_finish_table`."""
-        keys = TableKeys(reader.engine, plan.table)
-        keys.define_captured([part.keys for part in parts if part.keys])
         previous = plan.previous if plan.previous and plan.previous.key == table.key else None
         key_files = previous.keys if previous else ()
         keys.define_live(
@@ -173,13 +176,14 @@ class Capture:
         )
         live_rows = previous.rows if previous else 0
         if plan.table.has_children:
-            keys.check_unique(reader.connection, live_rows, whole=table.whole)
+            with scan.connection() as connection:
+                keys.check_unique(connection, live_rows, whole=table.whole)
         changed = 0
         if table.whole:
             deleted = keys.find_deleted(same_types=_key_types(previous) == _key_types(table))
         else:
             changed = keys.find_added_or_moved()
-            found = self._find_deleted(reader, keys, table, scanned, previous)
+            found = self._find_deleted(scan, keys, table, scanned, previous)
             if found is None:
                 return None
             deleted = found
@@ -205,7 +209,7 @@ class Capture:
 
     def _find_deleted(
         self,
-        reader: Reader,
+        scan: Scan,
         keys: TableKeys,
         table: Table,
         scanned: ScannedTable,
@@ -224,14 +228,14 @@ class Capture:
         if expected > table.rows:
             ranges = scanned.ranges
             try:
-                with reader.connection.transaction():
+                with scan.connection() as connection, connection.transaction():
                     if recorded and recorded == ranges.relfilenodes:
                         deleted = keys.find_deleted_in_sections(
-                            reader.connection, scanned.rows, ranges.section_blocks, self._files
+                            connection, scanned.rows, ranges.section_blocks, self._files
                         )
                     else:  # rows may have moved
                         deleted = keys.find_deleted_anywhere(
-                            reader.connection, ranges.all_ranges(), self._files
+                            connection, ranges.all_ranges(), self._files
                         )
             except psycopg.Error as error:
                 if not is_caused_by_value(error):
@@ -281,9 +285,9 @@ class Capture:
 
 
 @contextmanager
-def _open_pool() -> Iterator[ThreadPoolExecutor]:
+def _open_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     """Yield threads for the readers; after an error, waiting tasks are cancelled."""
-    pool = ThreadPoolExecutor(CONNECTIONS)
+    pool = ThreadPoolExecutor(threads)
     try:
         yield pool
     finally:

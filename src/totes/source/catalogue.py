@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import psycopg
 
+from totes.config.settings import DEFAULT_CONNECTIONS
 from totes.errors import SourceError
 from totes.lake.line import RESERVED_NAMES
 from totes.lake.manifest import Column
@@ -33,10 +34,14 @@ _EXCLUDED_KINDS = {
 
 @dataclass(frozen=True)
 class CaptureScope:
-    """The schema whose tables are ingested, and the names of those that are not."""
+    """The schema whose tables are ingested, and the names of those that are not.
+
+    One snapshot is read over so many `connections`.
+    """
 
     schema: str = "public"
     exclude: tuple[str, ...] = ("_prisma_migrations",)
+    connections: int = DEFAULT_CONNECTIONS
 
 
 @dataclass(frozen=True)

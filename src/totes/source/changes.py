@@ -199,16 +199,18 @@ def choose_section_blocks(blocks: int, step: int, members: int) -> int:
 
 
 def split_blocks(
-    blocks: int, step: int, *, has_toast: bool = False, section_blocks: int = 1
+    blocks: range, *, last: bool, has_toast: bool = False, section_blocks: int = 1
 ) -> Iterator[RowRange]:
-    """Yield ranges of `step` blocks that cover a table of `blocks` blocks."""
-    blocks = max(blocks, 1)
-    for start in range(0, blocks, step):
-        end = min(start + step, blocks)
+    """Yield ranges that cover some blocks, each from one element of `blocks` to the next.
+
+    `last`: they are the last blocks of the table.
+    """
+    for start in blocks:
+        end = min(start + blocks.step, blocks.stop)
         yield RowRange(
             start * _BLOCK_STRIDE,
             end * _BLOCK_STRIDE,
-            last=end == blocks,
+            last=last and end == blocks.stop,
             has_toast=has_toast,
             section_blocks=section_blocks,
         )

@@ -13,6 +13,7 @@ from totes.failpoint import reach
 from totes.lake.log import fetch_verified
 from totes.lake.manifest import File, data_path, table_folder
 from totes.lake.store import Store
+from totes.lake.unfinished import Unfinished
 
 
 class BatchFiles:
@@ -23,9 +24,12 @@ class BatchFiles:
 
     def __init__(self, store: Store, scratch: Path, batch: int, captured_at: datetime) -> None:
         self.scratch = scratch
+        self.store_url = store.url
+        self.batch = batch
+        self.captured_at = captured_at
+        self.attempt = f"{batch:012d}-{secrets.token_hex(4)}"
+        self.unfinished = Unfinished(store, batch)
         self._store = store
-        self._captured_at = captured_at
-        self._attempt = f"{batch:012d}-{secrets.token_hex(4)}"
         self._numbers = itertools.count()
 
     def new_path(self, suffix: str) -> Path:
@@ -33,8 +37,8 @@ class BatchFiles:
         return self.scratch / f"{secrets.token_hex(8)}.{suffix}"
 
     def fetch(self, file: File) -> Path:
-        """Copy a Parquet file of an earlier batch, check it, and return the copy's path."""
-        path = self.new_path("parquet")
+        """Copy a stored file, check it, and return the copy's path."""
+        path = self.new_path("parquet" if file.path.endswith(".parquet") else "gz")
         fetch_verified(self._store, file, path)
         return path
 
@@ -51,7 +55,7 @@ class BatchFiles:
             shutil.copyfileobj(plain, compressed, 1 << 20)
         unpacked_bytes = lines.stat().st_size
         lines.unlink()
-        key = data_path(table, self._captured_at, self._name("jsonl.gz"))
+        key = data_path(table, self.captured_at, self._name("jsonl.gz"))
         file = self._put(key, packed, rows, deletes)
         return file.model_copy(update={"unpacked_bytes": unpacked_bytes, "unreadable": unreadable})
 
@@ -60,7 +64,7 @@ class BatchFiles:
         return self._put(f"{prefix}/{table_folder(table)}/{self._name('parquet')}", path, rows)
 
     def _name(self, suffix: str) -> str:
-        return f"{self._attempt}-{next(self._numbers)}.{suffix}"
+        return f"{self.attempt}-{next(self._numbers)}.{suffix}"
 
     def _put(self, key: str, path: Path, rows: int, deletes: int = 0) -> File:
         with path.open("rb") as content:

@@ -101,7 +101,7 @@ class TableKeys:
 
     def flag_new_rows(self, captured: Path, overlap: Path) -> Iterator[bool]:
         """Yield for each row of `captured`, in its order, whether it is not in `overlap`."""
-        result = self._engine.execute(
+        yield from self._flags(
             f"""
             SELECT overlap.{XID} IS NULL
             FROM read_parquet({_literal(captured)}, file_row_number = true) AS captured
@@ -109,8 +109,63 @@ class TableKeys:
             ORDER BY captured.file_row_number
             """
         )
+
+    def _flags(self, query: str) -> Iterator[bool]:
+        result = self._engine.execute(query)
         while flags := result.fetchmany(10_000):
-            yield from (is_new for (is_new,) in flags)
+            yield from (flag for (flag,) in flags)
+
+    def find_kept(
+        self, stored: Path, current: Path, oldest_xid: int, *, all_rows: bool
+    ) -> tuple[int, int]:
+        """Define `kept`: for each row of `stored`, whether the source still has this version.
+
+        `current` has the rows that the source has now: `all_rows`, or only those that were written
+        by transaction `oldest_xid` or later. Then a row of an older transaction is taken for kept
+        unless its key was written again. Return how many are kept, and how many of those are of an
+        older transaction.
+        """
+        is_old = f"stored.{XID} < {oldest_xid}"
+        otherwise = "false" if all_rows else is_old
+        self._define_table(
+            "kept",
+            f"""
+            SELECT stored.file_row_number AS line, {is_old} AS is_old,
+                coalesce(current.{XID} = stored.{XID}, {otherwise}) AS is_kept
+            FROM read_parquet({_literal(stored)}, file_row_number = true) AS stored
+            LEFT JOIN {_literal(current)} AS current {self._by_key}
+            """,
+        )
+        [(kept, old)] = self._engine.execute(
+            "SELECT count(*), count(*) FILTER (is_old) FROM kept WHERE is_kept"
+        ).fetchall()
+        return kept, old
+
+    def flag_kept_rows(self) -> Iterator[bool]:
+        """Yield for each row of the stored ones, in their order, whether it is kept."""
+        yield from self._flags("SELECT is_kept FROM kept ORDER BY line")
+
+    def write_kept(self, stored: Path, changed: Path, into: Path) -> int:
+        """Write the kept rows of `stored`, then those of `changed` that are not in it.
+
+        Both in their order. Return their number.
+        """
+        columns = f"{self._keys}, {_BLOCK}, {XID}"
+        return self._copy(
+            f"""
+            SELECT {columns} FROM (
+                SELECT {columns}, 0 AS place, line
+                FROM read_parquet({_literal(stored)}, file_row_number = true) AS stored
+                JOIN kept ON kept.line = stored.file_row_number
+                WHERE is_kept
+                UNION ALL
+                SELECT {columns}, 1, file_row_number
+                FROM read_parquet({_literal(changed)}, file_row_number = true)
+                ANTI JOIN {_literal(stored)} AS stored USING ({self._keys}, {XID})
+            ) ORDER BY place, line
+            """,
+            into,
+        )
 
     def define_captured(self, paths: Sequence[Path]) -> None:
         """Define `captured`: key, `_block` and `_xid` of the rows that this capture read."""
@@ -292,7 +347,7 @@ class TableKeys:
         expected = self.count_expected_by_section(section_blocks, last)
         sections = [one for one in sorted({*expected, *rows}) if expected[one] != rows.get(one, 0)]
         ranges = list(section_ranges(sections, section_blocks))
-        present = self._read_keys(connection, ranges, files)
+        present = self.read_keys(connection, ranges, files)
         where = f"WHERE {_section(section_blocks, last)} IN (SELECT unnest($sections::BIGINT[]))"
         return self._define_deleted(present, where, {"sections": sections})
 
@@ -313,21 +368,26 @@ class TableKeys:
         self, connection: psycopg.Connection, ranges: Sequence[RowRange], files: BatchFiles
     ) -> int:
         """Define `deleted` by reading all keys of the source, in `ranges`; return its size."""
-        present = self._read_keys(connection, ranges, files)
+        present = self.read_keys(connection, ranges, files)
         self._all_keys = _literal(present)
         return self._define_deleted(present)
 
-    def _read_keys(
-        self, connection: psycopg.Connection, ranges: Sequence[RowRange], files: BatchFiles
+    def read_keys(
+        self,
+        connection: psycopg.Connection,
+        ranges: Sequence[RowRange],
+        files: BatchFiles,
+        xmax: int | None = None,
     ) -> Path:
-        """Write the keys that the source has in some ranges to a Parquet file; return its path."""
+        """Write the keys that the source has in some ranges, as `extract_keys`; return the path."""
         lines, present = files.new_path("jsonl"), files.new_path("parquet")
         most = max((one.blocks for one in ranges), default=1) * (1 + len(self._table.members))
         with lines.open("wb") as file:
             for some_ranges in batched(ranges, max(_KEY_BLOCKS // most, 1)):
                 if keys := read_keys(connection, self._table, some_ranges):
                     file.write(keys + b"\n")
-        self.extract_keys(lines, present)
+        self.extract_keys(lines, present, xmax)
+        lines.unlink()
         return present
 
     def _define_deleted(

@@ -1,41 +1,45 @@
-"""Scan: reads a table in pieces, over two connections to one snapshot.
+"""Scan: reads tables in pieces, over several connections to one snapshot.
 
-Rows are stored as files of JSON Lines of at least _PART_BYTES. The rows that remain from all
-pieces are stored together at the end.
+The connections are those of threads: the server does the work of finding few changed rows. Large
+tables that are captured whole are read by processes (`Worker`), because to store their rows is work
+of this side. Both read the same pieces in the same way.
 """
 
-import shutil
+import logging
+from bisect import bisect
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from itertools import chain
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import duckdb
 import psycopg
 
-from totes.duckdb_engine import open_engine
-from totes.lake.manifest import File, Table
+from totes.duckdb_engine import memory_limit, open_engine
+from totes.lake.unfinished import Attempt, LargeTable
 from totes.progress import Progress
-from totes.source.catalogue import SourceTable
 from totes.source.changes import (
-    Chunk,
-    Horizon,
     RowRange,
+    TableSize,
     choose_section_blocks,
     read_table_size,
-    split_blocks,
 )
 from totes.source.files import BatchFiles
-from totes.source.keys import TableKeys
-from totes.source.reading import read_changes
-from totes.source.snapshot import Snapshot
-from totes.source.unreadable import is_unreadable
+from totes.source.pieces import Piece, PieceRows, Plan, Rows, Stored, StoredLines
+from totes.source.resuming import ResumingReader
+from totes.source.snapshot import Snapshot, VisibleTransactions, snapshot_xmin
 
-CONNECTIONS = 2
-"""The connections that read one snapshot in parallel."""
+if TYPE_CHECKING:
+    from totes.source.worker import Worker
+
+log = logging.getLogger(__name__)
+
+ENGINES = 2
+"""How many DuckDBs share the memory of the process: the keys of two tables at the same time."""
 
 _CHUNK_BYTES = 1 << 20
 """Bytes of a table that one statement reads if all rows are captured (as JSON three times that)."""
@@ -43,107 +47,30 @@ _CHUNK_BYTES = 1 << 20
 _SPARSE_CHUNK_BYTES = 8 << 20
 """The same if only changed rows are captured."""
 
-_CHUNKS_PER_PIECE = 24
+_CHUNKS_PER_PIECE = 16
 
-_PART_BYTES = 48 << 20
-"""A piece with at least this much JSON stores it as a file."""
+_MAX_PIECES = 1000
+"""The most pieces of a table, and about the most files: a manifest stays small."""
 
-
-@dataclass(frozen=True)
-class Plan:
-    """How to capture one table: its entry in the last batch, and the horizon.
-
-    Without a horizon all of its rows are captured. `overlap` is a Parquet file with key and `_xid`
-    of rows that the last batch captured and that are above the horizon, too: `repeats` in the
-    manifest.
-    """
-
-    table: SourceTable
-    previous: Table | None
-    horizon: Horizon | None
-    overlap: Path | None = None
-
-    def for_all_rows(self) -> "Plan":
-        """Return a plan that captures all rows of the table."""
-        return replace(self, horizon=None, overlap=None)
-
-
-@dataclass
-class Rows:
-    """Local files that rows are appended to: JSON Lines, their keys, and unreadable values."""
-
-    lines: Path
-    keys: Path
-    unreadable: Path
-    count: int = 0
-    size_bytes: int = 0
-
-    def append(self, chunk: Chunk) -> None:
-        """Append the rows of a chunk."""
-        contents = [(self.lines, chunk.lines), (self.keys, chunk.keys)]
-        if chunk.unreadable:
-            contents.append((self.unreadable, chunk.unreadable))
-        for path, content in contents:
-            with path.open("ab") as file:
-                file.write(content)
-                file.write(b"\n")
-        self.count += chunk.changed
-        self.size_bytes += len(chunk.lines)
-
-    def move_from(self, other: "Rows") -> None:
-        """Append the rows of `other`, and delete its files."""
-        paths = [(self.lines, other.lines), (self.keys, other.keys)]
-        if other.unreadable.exists():
-            paths.append((self.unreadable, other.unreadable))
-        for path, other_path in paths:
-            with path.open("ab") as file, other_path.open("rb") as content:
-                shutil.copyfileobj(content, file, 1 << 20)
-            other_path.unlink()
-        self.count += other.count
-        self.size_bytes += other.size_bytes
-
-
-@dataclass(frozen=True)
-class StoredLines:
-    """A file of JSON Lines in the store; None if all of its rows were in the overlap.
-
-    `keys` and `unreadable` are local: the keys of its rows, and the values that could not be read.
-    """
-
-    file: File | None
-    keys: Path | None
-    unreadable: Path | None
+_WORKER_BYTES = 128 << 20
+"""Processes read large tables if these have together at least so many bytes."""
 
 
 @dataclass(frozen=True)
 class TableRanges:
-    """The ranges of rows in each piece of a table, and its `relfilenodes` as in TableSize."""
+    """The pieces of a table, and its `relfilenodes` as in TableSize."""
 
-    pieces: list[list[RowRange]]
+    pieces: list[Piece]
     relfilenodes: str
 
     @property
     def section_blocks(self) -> int:
         """The number of blocks of a section."""
-        return self.pieces[0][0].section_blocks
+        return self.pieces[0].section_blocks
 
     def all_ranges(self) -> list[RowRange]:
         """Return the ranges of all pieces."""
-        return [row_range for piece in self.pieces for row_range in piece]
-
-
-@dataclass
-class TablePiece:
-    """The rows of one piece of a table; `remainder` has those that are not stored yet.
-
-    `rows` has their number in each section, as in Chunk.
-    """
-
-    remainder: Rows
-    rows: Counter[int] = field(default_factory=Counter)
-    changed: int = 0
-    content_hash: int = 0
-    parts: list[StoredLines] = field(default_factory=list)
+        return list(chain.from_iterable(piece.ranges() for piece in self.pieces))
 
 
 @dataclass(frozen=True)
@@ -151,7 +78,7 @@ class ScannedTable:
     """A table after all of its pieces were read."""
 
     ranges: TableRanges
-    pieces: list[TablePiece]
+    pieces: list[PieceRows]
 
     @cached_property
     def rows(self) -> Counter[int]:
@@ -162,123 +89,240 @@ class ScannedTable:
         return rows
 
 
-@dataclass(frozen=True)
-class Reader:
-    """A connection to the snapshot, and a DuckDB for the keys of the rows read over it."""
+class Scan(ExitStack):
+    """Reads the tables of one snapshot in pieces, in as many threads as it has connections.
 
-    connection: psycopg.Connection
-    engine: duckdb.DuckDBPyConnection
+    A context manager, which closes all connections but the snapshot's own.
+    """
 
-
-class Scan:
-    """Reads the tables of one snapshot in pieces."""
-
-    def __init__(
-        self, snapshot: Snapshot, files: BatchFiles, progress: Progress, stack: ExitStack
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, files: BatchFiles, progress: Progress) -> None:
+        super().__init__()
         self._snapshot = snapshot
         self._files = files
         self._progress = progress
         self._error: BaseException | None = None
-        self._readers: SimpleQueue[Reader] = SimpleQueue()
-        others = (snapshot.second_connection() for _ in range(CONNECTIONS - 1))
-        for connection in (snapshot.connection, *map(stack.enter_context, others)):
+        self._workers: list[Worker] = []
+        self._readers: SimpleQueue[psycopg.Connection | Worker] = SimpleQueue()
+        self._connections: SimpleQueue[psycopg.Connection] = SimpleQueue()
+        self._engines: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
+        for _ in range(ENGINES):
             # One engine each: two large sets in one engine would compete for its memory.
-            engine = stack.enter_context(open_engine(files.scratch, share=CONNECTIONS))
+            engine = self.enter_context(open_engine(files.scratch, share=ENGINES))
             # Keys must have the same order as their lines.
             engine.execute("SET preserve_insertion_order = true")
-            self._readers.put(Reader(connection, engine))
+            self._engines.put(engine)
+        self._reader = ResumingReader(files, snapshot.xmax, self.engine, self._advance)
+
+    def _advance(self, rows: int) -> None:
+        self._raise_error()
+        self._progress.advance(rows)
+
+    def _raise_error(self) -> None:
+        if self._error:
+            raise self._error  # the rest would be read for nothing
+
+    def stop(self) -> None:
+        """End all reading at once; what still runs in other threads raises an error."""
+        self._error = self._error or KeyboardInterrupt()
+        for worker in self._workers:
+            worker.end()
 
     @contextmanager
-    def reader(self) -> Iterator[Reader]:
-        """Yield a reader for exclusive use; raise an error of an earlier use again."""
+    def engine(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a DuckDB for exclusive use."""
+        engine = self._engines.get()
+        try:
+            yield engine
+        finally:
+            self._engines.put(engine)
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection]:
+        """Yield a connection to the snapshot for exclusive use."""
+        connection = self._connections.get()
+        try:
+            yield connection
+        finally:
+            self._connections.put(connection)
+
+    @contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """Raise an error of an earlier block again, and remember one of this block."""
+        try:
+            self._raise_error()
+            yield
+        except BaseException as error:
+            self._error = self._error or error
+            raise
+
+    def split_tables(self, plans: Sequence[Plan]) -> list[TableRanges]:
+        """Return the pieces of tables, without those that are stored already."""
+        sizes = [read_table_size(self._snapshot.connection, plan.table) for plan in plans]
+        large = [
+            LargeTable(
+                name=plan.table.name,
+                fingerprint=plan.table.fingerprint,
+                relfilenodes=size.relfilenodes,
+                blocks=size.blocks,
+                size_bytes=size.size_bytes,
+            )
+            for plan, size in zip(plans, sizes, strict=True)
+            if _is_large(plan, size)
+        ]
+        if self._readers.empty():
+            self._open_readers(sum(table.size_bytes for table in large))
+        attempt, earlier = "", []
+        if large:
+            if stored := self._files.unfinished.measure():
+                log.info(
+                    "Batch %d is continued: %d rows, %.0f %% of its large tables, were stored.",
+                    *(stored.batch, stored.rows, 100 * stored.share),
+                )
+            earlier = [*self._find_earlier_attempts()]
+            attempt = self._files.unfinished.add_attempt(
+                Attempt(
+                    token=self._files.attempt,
+                    snapshot=self._snapshot.text,
+                    identity=self._snapshot.identity,
+                    tables=tuple(large),
+                )
+            )
+        return [
+            TableRanges(
+                list(_split(plan, size, attempt, self._find_stored(plan, size, earlier))),
+                size.relfilenodes,
+            )
+            for plan, size in zip(plans, sizes, strict=True)
+        ]
+
+    def _open_readers(self, large_bytes: int) -> None:
+        """Open the connections, or processes that have one each."""
+        self._readers.put(self._snapshot.connection)
+        self._connections.put(self._snapshot.connection)
+        others = range(self._snapshot.scope.connections - 1)
+        if large_bytes >= _WORKER_BYTES:
+            from totes.source.worker import Worker, WorkerStart  # noqa: PLC0415  seldom needed
+
+            start = WorkerStart(
+                dsn=self._snapshot.dsn.reveal(),
+                exported=self._snapshot.exported,
+                xmax=self._snapshot.xmax,
+                store_url=self._files.store_url,
+                scratch=self._files.scratch,
+                batch=self._files.batch,
+                captured_at=self._files.captured_at,
+                memory_mb=memory_limit(),
+            )
+            for _ in others:
+                worker = self.enter_context(Worker(start))
+                self._workers.append(worker)
+                self._readers.put(worker)
+            return
+        for _ in others:
+            connection = self.enter_context(self._snapshot.second_connection())
+            self._readers.put(connection)
+            self._connections.put(connection)
+
+    def _find_earlier_attempts(self) -> Iterator[tuple[str, Attempt]]:
+        """Yield the attempts whose rows this snapshot would see at the same place."""
+        visible = VisibleTransactions(self._snapshot.text)
+        for name, attempt in self._files.unfinished.attempts():
+            if attempt.identity.is_same(self._snapshot.identity) and visible.include(
+                VisibleTransactions(attempt.snapshot)
+            ):
+                yield name, attempt
+
+    def _find_stored(
+        self, plan: Plan, size: TableSize, attempts: Sequence[tuple[str, Attempt]]
+    ) -> list[Stored]:
+        """Return pieces of a table that earlier attempts have stored, in their order."""
+        found = [
+            Stored(piece, snapshot_xmin(attempt.snapshot))
+            for name, attempt in attempts
+            if _is_large(plan, size)
+            and (table := attempt.table(plan.table.name))
+            and table.fingerprint == plan.table.fingerprint
+            and table.relfilenodes == size.relfilenodes
+            for piece in self._files.unfinished.pieces(name, plan.table.name)
+        ]
+        found.sort(key=lambda one: one.xmin, reverse=True)  # the newest have the fewest changes
+        chosen: list[Stored] = []
+        for one in found:  # attempts at the same time store the same blocks
+            place = bisect(chosen, one.piece.first_block, key=lambda it: it.piece.first_block)
+            before, after = chosen[:place][-1:], chosen[place:][:1]
+            if all(it.piece.end_block <= one.piece.first_block for it in before) and all(
+                it.piece.first_block >= one.piece.end_block for it in after
+            ):
+                chosen.insert(place, one)
+        return chosen
+
+    def read_piece(self, plan: Plan, piece: Piece) -> PieceRows:
+        """Read one piece, over the connection of this process or of another one."""
         reader = self._readers.get()
         try:
-            if self._error:
-                raise self._error  # noqa: TRY301  the rest would be read for nothing
-            yield reader
-        except BaseException as error:
-            self._error = error
-            raise
+            with self.failing_together():
+                if isinstance(reader, psycopg.Connection):
+                    return self._reader.read(reader, plan, piece)
+                return reader.read(plan, piece, self._advance)
         finally:
             self._readers.put(reader)
 
-    def split_table(self, plan: Plan) -> TableRanges:
-        """Return the ranges of each piece of a table; one statement reads one range."""
-        size = read_table_size(self._snapshot.connection, plan.table)
-        chunk_bytes = _CHUNK_BYTES if plan.horizon is None else _SPARSE_CHUNK_BYTES
-        step = max(1, size.blocks * chunk_bytes // max(size.size_bytes, 1))
-        section_blocks = choose_section_blocks(size.blocks, step, len(plan.table.members))
-        row_ranges = list(
-            split_blocks(size.blocks, step, has_toast=size.has_toast, section_blocks=section_blocks)
-        )
-        starts = range(0, len(row_ranges), _CHUNKS_PER_PIECE)
-        pieces = [row_ranges[start : start + _CHUNKS_PER_PIECE] for start in starts]
-        return TableRanges(pieces, size.relfilenodes)
-
-    def read_piece(self, plan: Plan, row_ranges: list[RowRange]) -> TablePiece:
-        """Read one piece, and store files of at least _PART_BYTES."""
-        piece = TablePiece(self.new_rows())
-        with self.reader() as reader:
-            for row_range in row_ranges:
-                for chunk in read_changes(
-                    reader.connection, plan.table, self._snapshot.xmax, plan.horizon, row_range
-                ):
-                    self._add(reader, plan, piece, chunk)
-                    del chunk  # frees its memory before the next one is read
-        return piece
-
-    def _add(self, reader: Reader, plan: Plan, piece: TablePiece, chunk: Chunk) -> None:
-        piece.rows.update(chunk.rows)
-        piece.changed += chunk.changed
-        piece.content_hash += chunk.content_hash
-        self._progress.advance(chunk.changed)
-        if chunk.changed:
-            piece.remainder.append(chunk)
-        if piece.remainder.size_bytes >= _PART_BYTES:
-            piece.parts.append(self.store_rows(reader, plan, piece.remainder))
-            piece.remainder = self.new_rows()
-
     def new_rows(self) -> Rows:
         """Return Rows without any row."""
-        lines, keys, unreadable = map(self._files.new_path, ("jsonl", "keys", "unreadable"))
-        return Rows(lines, keys, unreadable)
+        return self._reader.new_rows()
 
-    def store_rows(self, reader: Reader, plan: Plan, rows: Rows) -> StoredLines:
+    def store_rows(self, plan: Plan, rows: Rows) -> StoredLines:
         """Store local rows as a file, except those in the overlap with the last batch."""
-        count, key_file = rows.count, None
-        unreadable = rows.unreadable if rows.unreadable.exists() else None
-        if plan.table.key:
-            keys = TableKeys(reader.engine, plan.table)
-            key_file = self._files.new_path("parquet")
-            keys.extract_keys(rows.keys, key_file, self._snapshot.xmax)
-            if plan.overlap:
-                new = self._files.new_path("jsonl")
-                count = _copy_new_rows(rows.lines, new, keys.flag_new_rows(key_file, plan.overlap))
-                new.replace(rows.lines)
-        rows.keys.unlink()
-        if not count:
-            rows.lines.unlink()
-            return StoredLines(None, key_file, unreadable)
-        file = self._files.put_lines(
-            plan.table.name,
-            rows.lines,
-            rows=count,
-            unreadable=_count_unreadable(rows.lines) if unreadable else 0,
+        return self._reader.store_rows(plan, rows)
+
+
+def _is_large(plan: Plan, size: TableSize) -> bool:
+    """Whether the pieces of a table are recorded, so that a later attempt need not read them.
+
+    That needs rows that stay where they are, and keys that are unique.
+    """
+    return (
+        plan.horizon is None
+        and size.relfilenodes != ""
+        and not plan.table.has_children
+        and size.blocks > _step(plan, size) * _CHUNKS_PER_PIECE
+    )
+
+
+def _step(plan: Plan, size: TableSize) -> int:
+    """Return how many blocks of a table one statement reads."""
+    chunk_bytes = _CHUNK_BYTES if plan.horizon is None else _SPARSE_CHUNK_BYTES
+    return max(1, size.blocks * chunk_bytes // max(size.size_bytes, 1))
+
+
+def _split(
+    plan: Plan, size: TableSize, attempt: str, stored_pieces: Sequence[Stored]
+) -> Iterator[Piece]:
+    step = _step(plan, size)
+    blocks_per_piece = step * max(_CHUNKS_PER_PIECE, -(-size.blocks // (step * _MAX_PIECES)))
+    section_blocks = choose_section_blocks(size.blocks, step, len(plan.table.members))
+    bytes_per_block = size.size_bytes // max(size.blocks, 1)
+
+    def piece(first: int, end: int, *, last: bool, stored: Stored | None = None) -> Piece:
+        return Piece(
+            blocks=range(first, end, step),
+            last=last,
+            has_toast=size.has_toast,
+            section_blocks=section_blocks,
+            size_bytes=bytes_per_block * (end - first),
+            attempt=attempt if _is_large(plan, size) else "",
+            stored=stored,
         )
-        return StoredLines(file, key_file, unreadable)
 
+    def gap(first: int, until: int, *, last: bool = False) -> Iterator[Piece]:
+        for start in range(first, until, blocks_per_piece):
+            end = min(start + blocks_per_piece, until)
+            yield piece(start, end, last=last and end == until)
 
-def _count_unreadable(lines: Path) -> int:
-    with lines.open("rb") as content:
-        return sum(map(is_unreadable, content))
-
-
-def _copy_new_rows(lines: Path, into: Path, are_new: Iterator[bool]) -> int:
-    count = 0
-    with lines.open("rb") as all_lines, into.open("wb") as new_lines:
-        for line, is_new in zip(all_lines, are_new, strict=True):
-            if is_new:
-                new_lines.write(line)
-                count += 1
-    return count
+    first = 0
+    for stored in stored_pieces:
+        yield from gap(first, stored.piece.first_block)
+        first = stored.piece.end_block
+        yield piece(stored.piece.first_block, first, last=False, stored=stored)
+    if first < size.blocks or not stored_pieces:
+        yield from gap(first, max(size.blocks, 1), last=True)

@@ -7,7 +7,7 @@ table ends the capture. Other tables may be created and dropped at any time.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -81,13 +81,9 @@ class Snapshot:
     taken_at: datetime
     identity: Identity
 
-    @contextmanager
-    def second_connection(self) -> Iterator[psycopg.Connection]:
+    def second_connection(self) -> AbstractContextManager[psycopg.Connection]:
         """Yield another connection to the same snapshot, which the first one's locks protect."""
-        with connect(self.dsn) as other, other.transaction():
-            other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            other.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self.exported)))
-            yield other
+        return open_exported(self.dsn, self.exported)
 
     def check_unchanged(self) -> None:
         """Raise SourceUnavailable if the schema has changed in a way that needs no table lock.
@@ -102,6 +98,15 @@ class Snapshot:
                 f"The schema of {names} changed during the capture: nothing was published, "
                 "the next run captures it again."
             )
+
+
+@contextmanager
+def open_exported(dsn: Dsn, exported: str) -> Iterator[psycopg.Connection]:
+    """Yield a connection to a snapshot that another session has exported, and keeps open."""
+    with connect(dsn) as connection, connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
+        yield connection
 
 
 def find_missing_grants(connection: psycopg.Connection) -> list[str]:
@@ -145,6 +150,11 @@ class VisibleTransactions:
     def sees(self, xid: int) -> bool:
         """Return whether the changes of a committed transaction, of 64-bit id, are visible."""
         return xid < self._xmin or (xid < self._xmax and xid not in self._running)
+
+    def include(self, earlier: "VisibleTransactions") -> bool:
+        """Return whether this snapshot sees all transactions that another one sees."""
+        is_later = self._xmax >= earlier._xmax  # noqa: SLF001  of the same class
+        return is_later and not any(map(earlier.sees, self._running))
 
 
 @contextmanager

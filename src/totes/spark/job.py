@@ -1,9 +1,9 @@
 """The entry point of a job: `spark-submit job.py transform --engine spark`, as on EMR Serverless.
 
-The arguments and the exit code are those of `totes`; the cluster is that of spark-submit.
+It is `python -m totes` on the cluster of spark-submit, with its arguments and exit code.
 """
 
-from totes.cli import main
+from runpy import run_module
 
 if __name__ == "__main__":
-    main()
+    run_module("totes", run_name="__main__")

@@ -30,6 +30,19 @@ from totes.star.relation import ContentMismatch, check_counts, convert_mismatch
 MAX_PACKED_BYTES = 1 << 30
 """Executors hold a whole packed file in memory to compute its SHA-256; Spark's limit is 2 GB."""
 
+_ESCAPE = (
+    r'\\(?:["\\/bfnrt]|u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4}'
+    r"|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
+_STRING = rf'"(?:[^"\\\x00-\x1f]++|{_ESCAPE})*+"'
+_VALUE = rf"(?:{_STRING}|-?+(?:0|[1-9][0-9]*+)|true|false|null)"
+_MEMBERS = rf"\{{{_STRING}:%s(?:,{_STRING}:%s)*+\}}"
+_LINE = r"\A" + _MEMBERS.replace("%s", f"(?:{_VALUE}|{_MEMBERS.replace('%s', _VALUE)})") + r"\z"
+"""A line as its writers print it, for Java. JSON permits more, which engines read differently.
+
+Repetitions are possessive: others recurse once for each character of a long text.
+"""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATH = "_path"
 _BUCKET = "_bucket"
@@ -38,6 +51,7 @@ _OF_BATCH = (BATCH, "captured_at", "after", "buckets")
 """What is known of the batch of a line."""
 
 _MARK = "\0"
+_LONGEST_CHARACTER_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -178,7 +192,7 @@ def verify_lines(
             f.count_if(is_delete).alias("deletes"),
             f.sum(f.octet_length(value) + f.lit(1)).alias("size_bytes"),
             f.max(f.octet_length(value)).alias("longest_bytes"),
-            f.count_if(~f.is_valid_utf8(value)).alias("invalid"),
+            f.count_if(~f.is_valid_utf8(value) | ~value.rlike(_LINE)).alias("invalid"),
             # Of one line for each file, because it takes long.
             f.first(f.size(f.array_except(names, f.json_object_keys(value)))).alias("missing"),
         )
@@ -193,7 +207,7 @@ def verify_lines(
             if row.longest_bytes >= MAX_LINE_BYTES:
                 raise ContentMismatch(f"it has a line of more than {MAX_LINE_BYTES} bytes")
             if row.invalid:
-                raise ContentMismatch(f"{row.invalid} of its lines are not UTF-8")
+                raise ContentMismatch(f"{row.invalid} of its lines are no JSON object in UTF-8")
             if row.missing != 0:  # NULL if the line is not JSON
                 raise ContentMismatch("its rows lack columns")
     return paths
@@ -407,6 +421,8 @@ class TableLines:
     def _read_json(self, keys: Sequence[str], schema: t.StructType) -> DataFrame:
         options = {
             "mode": "FAILFAST",
+            "allowSingleQuotes": "false",
+            "allowNonNumericNumbers": "false",
             "lineSep": "\n",
             "maxStringLen": str((1 << 31) - 1),
             "recursiveFileLookup": "true",
@@ -456,8 +472,11 @@ def _marked(column: str) -> Column:
 
 
 def _shortened(text: Column) -> Column:
-    """Return a text; one that is too long gets its SHA-256, as `star.long_lines` does."""
+    """Return a text; one that is too long is cut and gets its SHA-256, as in `star.long_lines`."""
+    content = text.cast("binary")
+    ends = range(MAX_TEXT_BYTES, MAX_TEXT_BYTES - _LONGEST_CHARACTER_BYTES, -1)
+    cuts = (f.substring(content, 1, end).cast("string") for end in ends)
+    beginning = f.coalesce(*map(f.try_validate_utf8, cuts))
     before, after = LONG_TEXT_SUFFIX.split("{}")
-    suffixed = f.concat(text, f.lit(before), f.sha2(text, 256), f.lit(after))
-    is_long = f.octet_length(text) > f.lit(MAX_TEXT_BYTES)
-    return f.when(is_long, suffixed).otherwise(text)
+    cut = f.concat(beginning, f.lit(before), f.sha2(text, 256), f.lit(after))
+    return f.when(f.octet_length(text) > f.lit(MAX_TEXT_BYTES), cut).otherwise(text)

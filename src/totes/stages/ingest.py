@@ -480,9 +480,7 @@ def _fingerprints(tables: Iterable[Table | SourceTable]) -> dict[str, str]:
 
 def is_different_source(previous: Manifest, snapshot: Snapshot) -> bool:
     """Return whether a snapshot is from a different database, or from an older state of it."""
-    is_same_database = snapshot.identity.model_copy(update={"database": ""}) == (
-        previous.identity.model_copy(update={"database": ""})
-    )
+    is_same_database = snapshot.identity.is_same(previous.identity)
     if not is_same_database or snapshot.xmax < snapshot_xmax(previous.snapshot):
         return True
     sees = VisibleTransactions(snapshot.text).sees

@@ -53,12 +53,7 @@ def replay(
     built, by DuckDB, and the lake is not changed. Raises UsageError if there is no such batch, and
     WarehouseError if `into` already has batches.
     """
-    newest = find_newest_number(pipeline.ingestion, manifest_path)
-    if not newest or (last_batch or 0) > newest:
-        raise UsageError(
-            f"There is no batch {last_batch or 1} to replay in {pipeline.ingestion.url}, "
-            f"{f'the newest is {newest}' if newest else 'it is empty'}."
-        )
+    _check_exists(pipeline.ingestion, last_batch)
     if into is None:
         yield from _replace_generation(pipeline, last_batch, cluster, progress)
     else:
@@ -67,22 +62,57 @@ def replay(
         )
 
 
-def _replace_generation(
-    pipeline: Pipeline, last_batch: int | None, cluster: Cluster, progress: Progress
+def build_generation(  # noqa: PLR0913  stores, star and the options of the command
+    ingestion: Store,
+    processed: Store,
+    star: Star,
+    *,
+    last_batch: int | None = None,
+    cluster: Cluster = NO_CLUSTER,
+    progress: Progress = NO_PROGRESS,
 ) -> Iterator[StepResult]:
-    processed, models = pipeline.processed, pipeline.star.models
+    """Write the processed data of a replay, which the next replay publishes and loads.
+
+    For a machine that does not reach the warehouse. Yields and raises as `replay`.
+    """
+    _check_exists(ingestion, last_batch)
     generation = find_current_generation(processed) + 1
-    _check_can_continue(processed, generation, models, last_batch)
+    _check_can_continue(processed, generation, star.models, last_batch)
     for manifest in write_generation(
-        pipeline.ingestion,
+        ingestion,
         processed,
         generation,
-        models,
+        star.models,
         last_batch=last_batch,
         cluster=cluster,
         progress=progress,
     ):
         yield transform_step(manifest)
+
+
+def _check_exists(ingestion: Store, last_batch: int | None) -> None:
+    """Raise UsageError if there is no batch to replay."""
+    newest = find_newest_number(ingestion, manifest_path)
+    if not newest or (last_batch or 0) > newest:
+        raise UsageError(
+            f"There is no batch {last_batch or 1} to replay in {ingestion.url}, "
+            f"{f'the newest is {newest}' if newest else 'it is empty'}."
+        )
+
+
+def _replace_generation(
+    pipeline: Pipeline, last_batch: int | None, cluster: Cluster, progress: Progress
+) -> Iterator[StepResult]:
+    processed, models = pipeline.processed, pipeline.star.models
+    generation = find_current_generation(processed) + 1
+    yield from build_generation(
+        pipeline.ingestion,
+        processed,
+        pipeline.star,
+        last_batch=last_batch,
+        cluster=cluster,
+        progress=progress,
+    )
     # A concurrent replay may have written some of it.
     _check_can_continue(processed, generation, models, last_batch)
     reach("replay.before-pointer")

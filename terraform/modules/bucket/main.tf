@@ -80,8 +80,8 @@ locals {
   objects = "${aws_s3_bucket.this.arn}/*"
 
   statements = concat(
-    [for statement in var.statements : merge({ Resource = local.objects }, statement)],
-    [for statement in var.conditional_statements : merge(statement, { Resource = local.objects }) if var.conditions],
+    [for statement in var.statements : merge({ for element in ["Resource"] : element => local.objects if !can(statement.NotResource) }, statement)],
+    [for statement in var.conditional_statements : merge({ for element in ["Resource"] : element => local.objects if !can(statement.NotResource) }, statement) if var.conditions],
     var.conditions ? [{
       Sid       = "TlsOnly"
       Effect    = "Deny"

@@ -10,13 +10,13 @@ variable "key" {
 }
 
 variable "statements" {
-  description = "Statements of the bucket's policy; about its objects if they have no Resource."
+  description = "Statements of the bucket's policy; about its objects if they have neither Resource nor NotResource."
   type        = any
   default     = []
 }
 
 variable "conditional_statements" {
-  description = "Statements about its objects that have conditions, without Resource."
+  description = "The same, with conditions."
   type        = any
   default     = []
 }

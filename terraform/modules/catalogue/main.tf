@@ -100,7 +100,11 @@ data "aws_caller_identity" "current" {}
 locals {
   partition = data.aws_partition.current.partition
   here      = "${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}"
-  stores    = [for bucket in [var.ingestion_bucket, var.processed_bucket] : "arn:${local.partition}:s3:::${bucket}"]
+  databases = {
+    ingestion = aws_glue_catalog_database.ingestion.name
+    processed = var.iceberg == null ? one(aws_glue_catalog_database.processed[*].name) : var.iceberg.database
+  }
+  stores = [for bucket in [var.ingestion_bucket, var.iceberg == null ? var.processed_bucket : var.iceberg.bucket] : "arn:${local.partition}:s3:::${bucket}"]
 }
 
 resource "aws_iam_policy" "analyst" {
@@ -154,7 +158,7 @@ resource "aws_iam_policy" "analyst" {
         Action = ["glue:GetDatabase", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable", "glue:GetTables"]
         Resource = flatten([
           "arn:${local.partition}:glue:${local.here}:catalog",
-          [for database in [aws_glue_catalog_database.ingestion.name, aws_glue_catalog_database.processed.name] : [
+          [for database in values(local.databases) : [
             "arn:${local.partition}:glue:${local.here}:database/${database}",
             "arn:${local.partition}:glue:${local.here}:table/${database}/*",
           ]],

@@ -4,16 +4,18 @@ output "workgroup" {
 }
 
 output "databases" {
-  description = "Glue database of each store."
-  value = {
-    ingestion = aws_glue_catalog_database.ingestion.name
-    processed = aws_glue_catalog_database.processed.name
-  }
+  description = "Glue database of each store; that of the processed one is the database of the Iceberg tables if there are any."
+  value       = local.databases
 }
 
 output "analyst_policy" {
   description = "ARN of the IAM policy that allows read-only queries."
   value       = aws_iam_policy.analyst.arn
+}
+
+output "policy" {
+  description = "That policy, as JSON."
+  value       = aws_iam_policy.analyst.policy
 }
 
 output "views" {

@@ -2,7 +2,7 @@
 
 locals {
   histories = ["sales_order", "purchase_order", "payment"]
-  facts     = { for name, table in local.star_tables : name => table if table.fact }
+  facts     = { for name, table in local.processed_tables : name => table if table.fact }
 
   named_queries = merge(
     {
@@ -35,7 +35,7 @@ locals {
     {
       for table, described in local.facts : "current_${table}" => {
         about    = "Current rows of ${table}, in the star's types."
-        database = aws_glue_catalog_database.processed.name
+        database = one(aws_glue_catalog_database.processed[*].name)
         sql = templatefile("${path.module}/queries/processed_current.sql", {
           table = table, key = join(", ", described.key), columns = join(", ", described.columns[*].name)
         })
@@ -44,7 +44,7 @@ locals {
     {
       for table, described in local.facts : "history_of_one_${table}" => {
         about    = "History of one row of ${table}, in the star's types."
-        database = aws_glue_catalog_database.processed.name
+        database = one(aws_glue_catalog_database.processed[*].name)
         sql = templatefile("${path.module}/queries/processed_history.sql", {
           table = table, key = join(", ", described.key), columns = join(", ", described.columns[*].name)
         })

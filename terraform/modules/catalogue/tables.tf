@@ -70,8 +70,11 @@ locals {
     },
   )
 
+  # With Iceberg tables, nobody queries the files of the star.
+  processed_tables = { for name, table in local.star_tables : name => table if var.iceberg == null }
+
   processed_raw = merge(
-    {
+    { for name, table in {
       generations = {
         about      = "Pointers of replays: the newest shows the current generation."
         format     = local.ion
@@ -95,9 +98,9 @@ locals {
           "storage.location.template" = "s3://${var.processed_bucket}/generation=$${generation}/batches/"
         })
       }
-    },
+    } : name => table if var.iceberg == null },
     {
-      for table, described in local.star_tables : "${table}_raw" => {
+      for table, described in local.processed_tables : "${table}_raw" => {
         about  = "Parquet of ${table} with orphaned files and all generations: query ${table} instead."
         format = local.parquet
         columns = concat(described.columns, [
@@ -115,7 +118,7 @@ locals {
 
   raw = merge(
     { for name, table in local.ingestion_raw : "ingestion.${name}" => merge(table, { name = name, database = aws_glue_catalog_database.ingestion.name }) },
-    { for name, table in local.processed_raw : "processed.${name}" => merge(table, { name = name, database = aws_glue_catalog_database.processed.name }) },
+    { for name, table in local.processed_raw : "processed.${name}" => merge(table, { name = name, database = one(aws_glue_catalog_database.processed[*].name) }) },
   )
 }
 
@@ -125,8 +128,15 @@ resource "aws_glue_catalog_database" "ingestion" {
 }
 
 resource "aws_glue_catalog_database" "processed" {
+  count = var.iceberg == null ? 1 : 0
+
   name        = "${local.prefix}_processed"
   description = "All versions of all rows of the star."
+}
+
+moved {
+  from = aws_glue_catalog_database.processed
+  to   = aws_glue_catalog_database.processed[0]
 }
 
 resource "aws_glue_catalog_table" "raw" {

@@ -23,6 +23,12 @@ variable "kms_key_arn" {
   type        = string
 }
 
+variable "iceberg" {
+  description = "Database and bucket of the star's Iceberg tables, which take the place of the processed store's tables and views; null for none."
+  type        = object({ database = string, bucket = string })
+  default     = null
+}
+
 variable "first_year" {
   description = "Year of the first capture; earlier partitions are not projected. A query without a filter makes a request to S3 for each day since."
   type        = number

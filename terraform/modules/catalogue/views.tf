@@ -37,7 +37,7 @@ locals {
   )
 
   processed_views = merge(
-    {
+    { for name, view in {
       current_generation = {
         about   = "The current generation."
         sql     = templatefile("${path.module}/views/current_generation.sql", { generations = var.generations })
@@ -51,9 +51,9 @@ locals {
           { name = "path", type = "string" },
         ])
       }
-    },
+    } : name => view if var.iceberg == null },
     {
-      for table, described in local.star_tables : table => {
+      for table, described in local.processed_tables : table => {
         about = "All versions of the rows of ${table} in the current generation."
         sql = templatefile("${path.module}/views/processed_table.sql", {
           table   = table
@@ -70,7 +70,7 @@ locals {
 
   views = merge(
     { for name, view in local.ingestion_views : "ingestion.${name}" => merge(view, { name = name, database = aws_glue_catalog_database.ingestion.name }) },
-    { for name, view in local.processed_views : "processed.${name}" => merge(view, { name = name, database = aws_glue_catalog_database.processed.name }) },
+    { for name, view in local.processed_views : "processed.${name}" => merge(view, { name = name, database = one(aws_glue_catalog_database.processed[*].name) }) },
   )
 }
 

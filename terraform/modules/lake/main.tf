@@ -31,20 +31,29 @@ module "store" {
     archive_after_days    = var.archive_after_days
   }
 
-  statements = [{
-    Sid       = "DenyDeletesByStages"
-    Effect    = "Deny"
-    Principal = { AWS = sort(values(var.stage_roles)) }
-    Action    = local.deleting
-  }]
+  statements = concat(
+    [{
+      Sid       = "DenyDeletesByStages"
+      Effect    = "Deny"
+      Principal = { AWS = sort(values(var.stage_roles)) }
+      Action    = local.deleting
+    }],
+    [for role in each.key == "processed" ? var.executor_roles : [] : {
+      Sid         = "DenyDeletesBySparkElsewhere"
+      Effect      = "Deny"
+      Principal   = { AWS = role }
+      Action      = local.deleting
+      NotResource = local.attempts
+    }],
+  )
 
-  conditional_statements = [
+  conditional_statements = concat([
     {
       Sid       = "DenyDeletesExceptBreakGlass"
       Effect    = "Deny"
       Principal = "*"
       Action    = local.deleting
-      Condition = { ArnNotEquals = { "aws:PrincipalArn" = aws_iam_role.break_glass.arn } }
+      Condition = { ArnNotEquals = { "aws:PrincipalArn" = local.removers[each.key] } }
     },
     {
       # S3 rejects a conditional put that would replace an object, and a put without the condition
@@ -56,14 +65,35 @@ module "store" {
       Condition = {
         Null         = { "s3:if-none-match" = "true" }
         Bool         = { "s3:ObjectCreationOperation" = "true" }
-        ArnNotEquals = { "aws:PrincipalArn" = aws_iam_role.break_glass.arn }
+        ArnNotEquals = { "aws:PrincipalArn" = local.removers[each.key] }
       }
     },
-  ]
+    ],
+    [for role in each.key == "processed" ? var.executor_roles : [] : {
+      Sid         = "DenyOverwritesBySparkElsewhere"
+      Effect      = "Deny"
+      Principal   = { AWS = role }
+      Action      = "s3:PutObject"
+      NotResource = local.attempts
+      Condition = {
+        Null = { "s3:if-none-match" = "true" }
+        Bool = { "s3:ObjectCreationOperation" = "true" }
+      }
+    }],
+  )
 }
 
 locals {
   deleting = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
+
+  # Spark's committers rename and remove the files of their attempts, before a manifest names any.
+  attempts = "arn:${data.aws_partition.current.partition}:s3:::${var.name}-processed-${local.suffix}/${coalesce(var.attempts, "none")}"
+
+  # Who may remove and replace objects of a store: executors only attempts.
+  removers = {
+    ingestion = [aws_iam_role.break_glass.arn]
+    processed = concat([aws_iam_role.break_glass.arn], var.executor_roles)
+  }
 }
 
 module "artefacts" {

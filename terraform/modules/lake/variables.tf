@@ -13,6 +13,18 @@ variable "stage_roles" {
   type        = map(string)
 }
 
+variable "executor_roles" {
+  description = "ARNs of the roles of Spark's executors, which may replace and remove `attempts` of the processed store."
+  type        = list(string)
+  default     = []
+}
+
+variable "attempts" {
+  description = "Keys of the files that executors write, with `*`; null without executors."
+  type        = string
+  default     = null
+}
+
 variable "conditions" {
   description = "Whether bucket policies have denials with a condition (TLS only, create only). False is for moto, which ignores conditions, so that they would deny everything."
   type        = bool

@@ -24,8 +24,9 @@ locals {
   tasks  = toset(var.tasks ? ["task"] : [])
 
   dashboards = toset(var.dashboard ? ["dashboard"] : [])
+  sparks     = toset(var.spark ? ["spark"] : [])
 
-  programs = setunion(local.stages, local.tasks, local.dashboards)
+  programs = setunion(local.stages, local.tasks, local.dashboards, local.sparks)
   clients  = setunion(["load"], local.tasks, local.dashboards) # of the warehouse
   nat      = var.source_access == "nat"
   peered   = var.source_access == "peering"
@@ -83,7 +84,12 @@ resource "aws_vpc_endpoint" "s3" {
 }
 
 resource "aws_vpc_endpoint" "service" {
-  for_each = toset(concat(["secretsmanager", "sns"], var.tasks ? ["ecr.api", "ecr.dkr", "logs"] : []))
+  for_each = toset(concat(
+    ["secretsmanager", "sns"],
+    var.tasks ? ["ecr.api", "ecr.dkr", "logs"] : [],
+    var.spark ? ["emr-serverless", "logs"] : [], # for transform, which starts jobs, and for their log
+    var.glue ? ["glue"] : [],
+  ))
 
   vpc_id              = aws_vpc.this.id
   vpc_endpoint_type   = "Interface"
@@ -123,6 +129,7 @@ locals {
   groups = {
     task      = "Tasks, without inbound connections."
     dashboard = "Tasks of the dashboard, for its load balancer only."
+    spark     = "Workers of Spark, without inbound connections."
   }
 }
 

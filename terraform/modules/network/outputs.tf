@@ -18,6 +18,11 @@ output "task_security_group" {
   value       = one([for task in local.tasks : aws_security_group.workload[task].id])
 }
 
+output "spark_security_group" {
+  description = "ID of the security group of Spark's workers; null without Spark."
+  value       = one([for spark in local.sparks : aws_security_group.workload[spark].id])
+}
+
 output "dashboard_security_group" {
   description = "ID of the security group of the dashboard's tasks; null without dashboard."
   value       = one([for dashboard in local.dashboards : aws_security_group.workload[dashboard].id])

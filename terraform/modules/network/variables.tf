@@ -55,6 +55,18 @@ variable "dashboard" {
   default     = false
 }
 
+variable "spark" {
+  description = "Whether Spark runs in the network, which needs a security group and more endpoints."
+  type        = bool
+  default     = false
+}
+
+variable "glue" {
+  description = "Whether tasks use the catalogue of Glue, which needs an endpoint."
+  type        = bool
+  default     = false
+}
+
 variable "warehouse_clients" {
   description = "CIDR blocks that may connect to the warehouse, in addition to load and tasks."
   type        = list(string)

@@ -62,6 +62,19 @@ resource "aws_iam_role_policy" "this" {
           Resource = "${aws_cloudwatch_log_group.this.arn}:*"
         },
       ],
+      [for spark in var.spark[*] : {
+        Sid      = "RunSparkJobs"
+        Effect   = "Allow"
+        Action   = ["emr-serverless:ListJobRuns", "emr-serverless:StartJobRun"]
+        Resource = [spark.application]
+      }],
+      [for spark in var.spark[*] : {
+        Sid       = "PassSparkRole"
+        Effect    = "Allow"
+        Action    = ["iam:PassRole"]
+        Resource  = [spark.role]
+        Condition = { StringEquals = { "iam:PassedToService" = "emr-serverless.amazonaws.com" } }
+      }],
       var.tracing ? [{
         Sid      = "WriteTraces"
         Effect   = "Allow"

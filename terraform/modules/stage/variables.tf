@@ -50,6 +50,12 @@ variable "secret" {
   default     = null
 }
 
+variable "spark" {
+  description = "ARNs of the application whose jobs it may start, and of their role; null for none."
+  type        = object({ application = string, role = string })
+  default     = null
+}
+
 variable "keys" {
   description = "ARNs of the KMS keys."
   type        = object({ data = string, secrets = string, signals = string })

@@ -32,6 +32,11 @@ output "roles" {
   )
 }
 
+output "role_name" {
+  description = "Name of the task's role."
+  value       = aws_iam_role.task.name
+}
+
 output "container" {
   description = "Name of the container of all tasks, whose command a run chooses."
   value       = local.container

@@ -1,13 +1,41 @@
-# The nightly verify, which records its result in the warehouse.
+# The schedules of tasks: the nightly verify, which records its result in the warehouse, and the publishing of
+# Iceberg tables, with their weekly compaction and the removal of old snapshots.
 
-resource "aws_scheduler_schedule" "verify" {
+locals {
+  schedules = merge(
+    { for cron in var.verify_cron[*] : "verify" => {
+      text    = "Compare the warehouse with totesys."
+      cron    = cron
+      command = ["verify"]
+    } },
+    merge([for cron in var.publish_cron[*] : {
+      publish = {
+        text    = "Publish new batches as Iceberg tables."
+        cron    = cron
+        command = ["publish"]
+      }
+      publish-compact = {
+        text    = "Merge small files of the Iceberg tables."
+        cron    = "40 1 ? * SUN *"
+        command = ["publish", "compact"]
+      }
+      publish-expire = {
+        text    = "Remove old snapshots of the Iceberg tables."
+        cron    = "40 2 ? * SUN *"
+        command = ["publish", "expire", "--older-than", "30d"]
+      }
+    }]...),
+  )
+}
+
+resource "aws_scheduler_schedule" "this" {
   #checkov:skip=CKV_AWS_297:its payload is a command, which is no secret
-  count = var.verify_cron == null ? 0 : 1
+  for_each = local.schedules
 
-  name                = "${var.name}-verify"
-  description         = "Compare the warehouse with totesys."
+  name                = "${var.name}-${each.key}"
+  description         = each.value.text
   group_name          = var.schedule_group
-  schedule_expression = "cron(${var.verify_cron})" # in UTC
+  schedule_expression = "cron(${each.value.cron})" # in UTC
   state               = var.enabled ? "ENABLED" : "DISABLED"
 
   flexible_time_window {
@@ -17,7 +45,7 @@ resource "aws_scheduler_schedule" "verify" {
   target {
     arn      = aws_ecs_cluster.this.arn
     role_arn = aws_iam_role.scheduler[0].arn
-    input    = jsonencode({ containerOverrides = [{ name = local.container, command = ["verify"] }] })
+    input    = jsonencode({ containerOverrides = [{ name = local.container, command = each.value.command }] })
 
     ecs_parameters {
       task_definition_arn = aws_ecs_task_definition.this["task"].arn
@@ -37,11 +65,16 @@ resource "aws_scheduler_schedule" "verify" {
   }
 }
 
+moved {
+  from = aws_scheduler_schedule.verify[0]
+  to   = aws_scheduler_schedule.this["verify"]
+}
+
 resource "aws_iam_role" "scheduler" {
-  count = var.verify_cron == null ? 0 : 1
+  count = length(local.schedules) > 0 ? 1 : 0
 
   name                 = "${var.name}-task-scheduler"
-  description          = "Starts the nightly verify."
+  description          = "Starts tasks by schedule."
   permissions_boundary = var.boundary
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -55,7 +88,7 @@ resource "aws_iam_role" "scheduler" {
 }
 
 resource "aws_iam_role_policy" "scheduler" {
-  count = var.verify_cron == null ? 0 : 1
+  count = length(local.schedules) > 0 ? 1 : 0
 
   name = "run"
   role = aws_iam_role.scheduler[0].id

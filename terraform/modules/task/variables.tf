@@ -67,6 +67,12 @@ variable "verify_cron" {
   default     = null
 }
 
+variable "publish_cron" {
+  description = "When new batches are published as Iceberg tables, in the same form; null for never."
+  type        = string
+  default     = null
+}
+
 variable "enabled" {
   description = "Whether the schedule is enabled; tasks can be started by hand in any case."
   type        = bool

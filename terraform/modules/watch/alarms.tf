@@ -4,6 +4,25 @@
 # module stage.
 
 locals {
+  spark = var.spark_log != null
+  spark_alarms = {
+    spark-fails = {
+      text      = "A Spark job ended without publishing its batch."
+      metric    = "SparkFailures"
+      threshold = 0
+    }
+    spark-slow = {
+      text      = "A Spark job runs for hours."
+      metric    = "SparkMinutes"
+      threshold = 60 * var.spark_slow_hours
+    }
+    spark-busy = {
+      text      = "A large batch is on Spark: the warehouse waits for it."
+      metric    = "SparkMinutes"
+      threshold = 0
+    }
+  }
+
   load = { service = "load", environment = var.environment_name }
 
   alarms = merge(
@@ -77,6 +96,17 @@ locals {
         missing    = "ignore"
       }
     } : {},
+    # Transform reports them, with each call; the period is twice its longest schedule, so what fired lasts
+    # for half an hour.
+    { for alarm, one in local.spark_alarms : alarm => merge(one, {
+      namespace  = "totes"
+      dimensions = { service = "transform", environment = var.environment_name }
+      statistic  = "Maximum"
+      comparison = "GreaterThanThreshold"
+      minutes    = 30
+      periods    = 1
+      missing    = "ignore"
+    }) if local.spark },
     {
       for at in var.verify_cron[*] : "unverified" => {
         text       = "The warehouse was not compared with totesys for 36 hours."

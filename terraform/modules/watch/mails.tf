@@ -22,7 +22,8 @@ locals {
     [for alarm, rule in alarms : rule if contains(["errors", "unavailable"], alarm)],
     stage == "load" ? ["(${local.flow_rules.idle} AND NOT (${local.throttled}))"] : [],
   )) }
-  explained_by = join(" OR ", concat(values(local.failing_rule), [local.throttled], [for alarms in local.stage_rules : alarms.slow]))
+  spark_rules  = [for alarm in keys(local.spark_alarms) : local.flow_rules[alarm] if local.spark]
+  explained_by = join(" OR ", concat(values(local.failing_rule), [local.throttled], [for alarms in local.stage_rules : alarms.slow], local.spark_rules))
 
   means = {
     ingest    = "Ingest fails, or totesys is unavailable: the warehouse gets no new data."
@@ -82,10 +83,20 @@ locals {
       text       = "A replication slot of totesys retains more than log_alarm_mb of log, which may fill its disk. First see whether ingest keeps up: ${local.log.ingest}. If the platform is out of use: make task COMMAND='log drop'."
       needs_flow = false
     } },
+    { for alarm, name in var.iceberg_alarms : alarm => {
+      rule       = "ALARM(\"${name}\")"
+      text       = "A task that publishes the Iceberg tables failed; the warehouse is not affected. First read why: aws logs tail /aws/ecs/${var.name}-task --since 3h. The schedule repeats it and publishes all that is missing; make task COMMAND=publish does so at once."
+      needs_flow = true
+    } },
     length(local.dashboard_rules) > 0 ? { dashboard = {
       rule       = join(" OR ", local.dashboard_rules)
       text       = "The dashboard does not run, answers with errors, or lets nobody sign in. First read why: aws logs tail /aws/ecs/${var.name}-task --since 1h."
       needs_flow = false
+    } } : {},
+    local.spark ? { spark = {
+      rule       = "${local.flow_rules.spark-fails} OR ${local.flow_rules.spark-slow}"
+      text       = "A large batch waits for Spark: its job failed, or runs for more than ${var.spark_slow_hours} hours. First read why: aws logs tail ${var.spark_log} --since 6h. A failed job is started again twice; then a new release, or make spark-job COMMAND='transform --engine spark', transforms the batch."
+      needs_flow = true
     } } : {},
     var.rates_enabled ? { rates = {
       rule       = "${local.flow_rules.rates} AND NOT (${local.explained_by})"

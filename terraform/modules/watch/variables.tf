@@ -48,9 +48,24 @@ variable "dashboard_alarms" {
   type        = map(string)
 }
 
+variable "iceberg_alarms" {
+  description = "Name of the alarm on tasks that fail to publish Iceberg tables, by the name of its mail; empty without these."
+  type        = map(string)
+}
+
 variable "rates_enabled" {
   description = "Whether exchange rates are fetched."
   type        = bool
+}
+
+variable "spark_log" {
+  description = "Name of the log group of Spark's jobs; null without Spark."
+  type        = string
+}
+
+variable "spark_slow_hours" {
+  description = "Hours after which a job of Spark is reported."
+  type        = number
 }
 
 variable "verify_cron" {

@@ -11,7 +11,7 @@ models, and everything else that a batch needs, are computed here.
 # ruff: noqa: PLC0415  most runs find no batch to transform: imports would only cost time
 
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -128,22 +128,30 @@ class NoCluster(Cluster, ComputedBatches):
 NO_CLUSTER: Cluster = NoCluster()
 
 
-def transform(
+def transform(  # noqa: PLR0913  stores, star and what takes which batches
     ingestion: Store,
     processed: Store,
     star: Star = TOTESYS,
     *,
     cluster: Cluster = NO_CLUSTER,
+    stop_before: Callable[[int], bool] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[ProcessedManifest]:
     """Transform all pending batches in the current generation; yield each published manifest.
 
-    Raises LakeError if a file is missing or damaged, and ModelError if a model can't run on a
-    batch. The batch is then not published, and the next call retries it.
+    It ends before the first pending batch for which `stop_before` is true. Raises LakeError if a
+    file is missing or damaged, and ModelError if a model can't run on a batch. The batch is then
+    not published, and the next call retries it.
     """
     generation = find_current_generation(processed)
     yield from write_generation(
-        ingestion, processed, generation, star.models, cluster=cluster, progress=progress
+        ingestion,
+        processed,
+        generation,
+        star.models,
+        stop_before=stop_before,
+        cluster=cluster,
+        progress=progress,
     )
 
 
@@ -155,6 +163,7 @@ def write_generation(  # noqa: PLR0913  a replay selects generation, models and 
     *,
     last_batch: int | None = None,
     cluster: Cluster = NO_CLUSTER,
+    stop_before: Callable[[int], bool] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[ProcessedManifest]:
     """Transform the batches that `generation` lacks, at most up to `last_batch`; as `transform`."""
@@ -164,7 +173,8 @@ def write_generation(  # noqa: PLR0913  a replay selects generation, models and 
 
     def is_pending(batch: int) -> bool:
         is_requested = last_batch is None or batch <= last_batch
-        return is_requested and ingestion.exists(manifest_path(batch))
+        is_there = is_requested and ingestion.exists(manifest_path(batch))
+        return is_there and not (stop_before and stop_before(batch))
 
     newest = find_newest_number(processed, path)
     previous = read_processed_manifest(processed, generation, newest) if newest else None

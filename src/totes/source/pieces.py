@@ -1,0 +1,288 @@
+"""Pieces of a table: adjacent blocks that one connection reads, and whose rows are stored together.
+
+Rows are stored as files of JSON Lines of at least _PART_BYTES. A piece of a small table, or with
+few changed rows, has less: the rows that remain from all pieces of a table are stored at its end.
+Each piece of a large table that is captured whole is stored by itself, and recorded (`Unfinished`).
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import duckdb
+import psycopg
+
+from totes.lake.manifest import File, Table
+from totes.lake.unfinished import StoredPiece
+from totes.source.catalogue import SourceTable
+from totes.source.changes import Chunk, Horizon, RowRange, split_blocks
+from totes.source.files import BatchFiles
+from totes.source.keys import TableKeys
+from totes.source.reading import read_changes
+from totes.source.unreadable import is_unreadable
+
+_PART_BYTES = 48 << 20
+"""A piece with at least this much JSON stores it as a file."""
+
+_JSON_RATIO = 3
+"""How many bytes of JSON a byte of a table usually is."""
+
+type OpenEngine = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
+"""Opens a DuckDB that keeps the order of rows."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to capture one table: its entry in the last batch, and the horizon.
+
+    Without a horizon all of its rows are captured. `overlap` is a Parquet file with key and `_xid`
+    of rows that the last batch captured and that are above the horizon, too: `repeats` in the
+    manifest.
+    """
+
+    table: SourceTable
+    previous: Table | None
+    horizon: Horizon | None
+    overlap: Path | None = None
+
+    def for_all_rows(self) -> "Plan":
+        """Return a plan that captures all rows of the table."""
+        return replace(self, horizon=None, overlap=None)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A piece that an earlier attempt has stored: all rows that its snapshot saw.
+
+    `xmin` is the oldest transaction that was running then.
+    """
+
+    piece: StoredPiece
+    xmin: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some blocks of a table; each statement reads those from one element to the next.
+
+    `last`: they are the last of the table. The piece has `size_bytes` in the table. With an
+    `attempt`, it is stored by itself and recorded under that name. `stored`: an earlier attempt has
+    done so.
+    """
+
+    blocks: range
+    last: bool
+    has_toast: bool
+    section_blocks: int
+    size_bytes: int
+    attempt: str = ""
+    stored: Stored | None = None
+
+    def ranges(self) -> Iterator[RowRange]:
+        """Yield the ranges of rows to read."""
+        return split_blocks(
+            self.blocks,
+            last=self.last,
+            has_toast=self.has_toast,
+            section_blocks=self.section_blocks,
+        )
+
+
+@dataclass
+class Rows:
+    """Local files that rows are appended to: JSON Lines, their keys, and unreadable values."""
+
+    lines: Path
+    keys: Path
+    unreadable: Path
+    count: int = 0
+    size_bytes: int = 0
+    content_hash: int = 0
+
+    def append(self, chunk: Chunk) -> None:
+        """Append the rows of a chunk."""
+        contents = [(self.lines, chunk.lines), (self.keys, chunk.keys)]
+        if chunk.unreadable:
+            contents.append((self.unreadable, chunk.unreadable))
+        for path, content in contents:
+            with path.open("ab") as file:
+                file.write(content)
+                file.write(b"\n")
+        self.count += chunk.changed
+        self.size_bytes += len(chunk.lines)
+        self.content_hash += chunk.content_hash
+
+    def move_from(self, other: "Rows") -> None:
+        """Append the rows of `other`, and delete its files."""
+        paths = [(self.lines, other.lines), (self.keys, other.keys)]
+        if other.unreadable.exists():
+            paths.append((self.unreadable, other.unreadable))
+        for path, other_path in paths:
+            with path.open("ab") as file, other_path.open("rb") as content:
+                shutil.copyfileobj(content, file, 1 << 20)
+            other_path.unlink()
+        self.count += other.count
+        self.size_bytes += other.size_bytes
+
+    def delete(self) -> None:
+        """Delete the files."""
+        for path in (self.lines, self.keys, self.unreadable):
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class StoredLines:
+    """A file of JSON Lines in the store; None if all of its rows were in the overlap.
+
+    `keys` and `unreadable` are local: the keys of its rows, and the values that could not be read.
+    `content_hash` is the sum of those of its rows, as in Chunk.
+    """
+
+    file: File | None
+    keys: Path | None = None
+    unreadable: Path | None = None
+    content_hash: int = 0
+
+
+@dataclass
+class PieceRows:
+    """The rows of one piece of a table; `remainder` has those that are not stored yet.
+
+    `rows` has their number in each section, as in Chunk.
+    """
+
+    remainder: Rows
+    rows: Counter[int] = field(default_factory=Counter)
+    changed: int = 0
+    content_hash: int = 0
+    parts: list[StoredLines] = field(default_factory=list)
+
+
+class PieceReader:
+    """Reads pieces in one snapshot. Several threads may use it, each with its own connection.
+
+    `advance` is called with the number of rows, after each statement; if it raises an error,
+    reading ends.
+    """
+
+    def __init__(
+        self,
+        files: BatchFiles,
+        xmax: int,
+        open_engine: OpenEngine,
+        advance: Callable[[int], None],
+    ) -> None:
+        self.files = files
+        self.xmax = xmax
+        self.open_engine = open_engine
+        self.advance = advance
+
+    def read(self, connection: psycopg.Connection, plan: Plan, piece: Piece) -> PieceRows:
+        """Read one piece, and store files of at least _PART_BYTES; all rows if it is recorded."""
+        found = PieceRows(self.new_rows())
+        most, first = _PART_BYTES, piece.blocks.start
+        if piece.attempt:  # about twice what the piece should have: usually it is one file
+            most = max(most, 2 * _JSON_RATIO * piece.size_bytes)
+        for row_range in piece.ranges():
+            for chunk in read_changes(connection, plan.table, self.xmax, plan.horizon, row_range):
+                self._add(found, chunk)
+                del chunk  # frees its memory before the next one is read
+                if found.remainder.size_bytes >= most and not piece.attempt:
+                    self._store_remainder(plan, found)
+            end = row_range.block + row_range.blocks
+            is_full = found.remainder.size_bytes >= most or end == piece.blocks.stop
+            if piece.attempt and is_full:
+                blocks = range(first, end, piece.blocks.step)
+                self._store_and_record(plan, replace(piece, blocks=blocks), found)
+                first = end
+        return found
+
+    def _add(self, found: PieceRows, chunk: Chunk) -> None:
+        found.rows.update(chunk.rows)
+        found.changed += chunk.changed
+        found.content_hash += chunk.content_hash
+        if chunk.changed:
+            found.remainder.append(chunk)
+        self.advance(chunk.changed)
+
+    def _store_remainder(self, plan: Plan, found: PieceRows) -> None:
+        found.parts.append(self.store_rows(plan, found.remainder))
+        found.remainder = self.new_rows()
+
+    def _store_and_record(self, plan: Plan, piece: Piece, found: PieceRows) -> None:
+        if found.remainder.count:
+            self._store_remainder(plan, found)
+            self.record(plan, piece, found.parts[-1])
+        else:
+            self.record(plan, piece, StoredLines(None))
+
+    def record(self, plan: Plan, piece: Piece, part: StoredLines) -> None:
+        """Record the file with all rows of a piece, unless a value of them could not be read."""
+        if part.unreadable:
+            return
+        keys, rows = None, part.file.rows if part.file else 0
+        if part.keys:
+            copy = self.files.new_path("parquet")
+            copy.hardlink_to(part.keys)
+            keys = self.files.put_parquet(plan.table.name, "keys", copy, rows)
+        stored = StoredPiece(
+            table=plan.table.name,
+            first_block=piece.blocks.start,
+            end_block=piece.blocks.stop,
+            rows=rows,
+            lines=part.file,
+            keys=keys,
+            content_hash=part.content_hash,
+        )
+        self.files.unfinished.add_piece(piece.attempt, stored)
+
+    def new_rows(self) -> Rows:
+        """Return Rows without any row."""
+        lines, keys, unreadable = map(self.files.new_path, ("jsonl", "keys", "unreadable"))
+        return Rows(lines, keys, unreadable)
+
+    def store_rows(self, plan: Plan, rows: Rows) -> StoredLines:
+        """Store local rows as a file, except those in the overlap with the last batch."""
+        count, key_file = rows.count, None
+        unreadable = rows.unreadable if rows.unreadable.exists() else None
+        if plan.table.key:
+            key_file = self.files.new_path("parquet")
+            with self.open_engine() as engine:
+                keys = TableKeys(engine, plan.table)
+                keys.extract_keys(rows.keys, key_file, self.xmax)
+                if plan.overlap:
+                    new = self.files.new_path("jsonl")
+                    flags = keys.flag_new_rows(key_file, plan.overlap)
+                    with rows.lines.open("rb") as lines, new.open("wb") as new_lines:
+                        count = copy_flagged_lines(lines, new_lines, flags)
+                    new.replace(rows.lines)
+        rows.keys.unlink()
+        if not count:
+            rows.lines.unlink()
+            return StoredLines(None, key_file, unreadable, rows.content_hash)
+        file = self.files.put_lines(
+            plan.table.name,
+            rows.lines,
+            rows=count,
+            unreadable=_count_unreadable(rows.lines) if unreadable else 0,
+        )
+        return StoredLines(file, key_file, unreadable, rows.content_hash)
+
+
+def _count_unreadable(lines: Path) -> int:
+    with lines.open("rb") as content:
+        return sum(map(is_unreadable, content))
+
+
+def copy_flagged_lines(lines: Iterable[bytes], into: BinaryIO, flags: Iterable[bool]) -> int:
+    """Write the lines with a true flag to a file; return their number."""
+    count = 0
+    for line, is_flagged in zip(lines, flags, strict=True):
+        if is_flagged:
+            into.write(line)
+            count += 1
+    return count

@@ -1,0 +1,178 @@
+"""Pieces that an earlier attempt has stored, brought up to the snapshot of this one.
+
+The rows that the earlier snapshot S saw in some blocks are stored, with the transaction that wrote
+each. This snapshot is a later one of the same server, and the table's file is the same. So a row
+that is in these blocks now, and that a transaction below S's xmin wrote, was visible to S, at the
+same place: it is stored. All others were written by later transactions: they are read from the
+source now. What is stored and no longer there was updated, moved or deleted; if counting shows that
+there is more of it than rows that were written again, the keys of the piece are read.
+
+A piece without any difference is kept as it is. Otherwise the lines that are still true are copied
+into a new file, with those that are new. So every piece has exactly the rows of this snapshot,
+and the batch is the same as if it had been read at once.
+"""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import override
+
+import psycopg
+from isal import igzip
+
+from totes.errors import LakeError, LakeUnavailable
+from totes.postgres.sqlstate import is_caused_by_value
+from totes.source.changes import Horizon
+from totes.source.keys import TableKeys
+from totes.source.pieces import (
+    Piece,
+    PieceReader,
+    PieceRows,
+    Plan,
+    Rows,
+    Stored,
+    StoredLines,
+    copy_flagged_lines,
+)
+from totes.source.reading import read_changes
+
+log = logging.getLogger(__name__)
+
+
+class ResumingReader(PieceReader):
+    """Reads pieces, or what has changed in those that are stored."""
+
+    @override
+    def read(self, connection: psycopg.Connection, plan: Plan, piece: Piece) -> PieceRows:
+        if piece.stored is None:
+            return super().read(connection, plan, piece)
+        changed = self.new_rows()
+        try:
+            update = _Update(self, connection, plan, piece, piece.stored, changed)
+            rows = update.read_changes()
+            part = None if rows is None else update.find_part(rows)
+        finally:
+            changed.delete()
+        if part is None or rows is None:
+            return super().read(connection, plan, piece)
+        self.advance(rows - changed.count)
+        return PieceRows(
+            self.new_rows(),
+            Counter({piece.blocks.start // piece.section_blocks: rows}),
+            changed=rows,
+            content_hash=part.content_hash,
+            parts=[part] if part.file else [],
+        )
+
+
+@dataclass
+class _Update:
+    """Brings one stored piece up to the snapshot; `changed` are the rows written since."""
+
+    reader: PieceReader
+    connection: psycopg.Connection
+    plan: Plan
+    piece: Piece
+    stored: Stored
+    changed: Rows
+
+    def read_changes(self) -> int | None:
+        """Read the changed rows; return the number of all, None if a value is unreadable."""
+        horizon, rows = Horizon(self.stored.xmin, self.reader.xmax), 0
+        for row_range in self.piece.ranges():
+            for chunk in read_changes(
+                self.connection, self.plan.table, self.reader.xmax, horizon, row_range
+            ):
+                if chunk.unreadable:
+                    return None
+                rows += sum(chunk.rows.values())
+                if chunk.changed:
+                    self.changed.append(chunk)
+                self.reader.advance(chunk.changed)
+        return rows
+
+    def find_part(self, rows: int) -> StoredLines | None:
+        """Return the file with all `rows` of the piece; None if it must be read again."""
+        old, files = self.stored.piece, self.reader.files
+        is_same = self.changed.count == 0 and rows == old.rows
+        if old.lines is None:
+            return StoredLines(None) if is_same else None
+        try:
+            lines = files.fetch(old.lines)
+            old_keys = files.fetch(old.keys) if old.keys else None
+        except LakeUnavailable:
+            raise
+        except LakeError as error:
+            log.warning("A piece of table %s is read again: %s", self.plan.table.name, error)
+            return None
+        if old_keys:
+            part = self._find_keyed_part(rows, lines, old_keys)
+        else:  # without keys, a piece is kept as a whole or not at all
+            part = StoredLines(old.lines, content_hash=old.content_hash) if is_same else None
+        lines.unlink()
+        return part
+
+    def _find_keyed_part(self, rows: int, lines: Path, old_keys: Path) -> StoredLines | None:
+        with self.reader.open_engine() as engine:
+            keys = TableKeys(engine, self.plan.table)
+            changed = self.reader.files.new_path("parquet")
+            self.changed.keys.touch()
+            keys.extract_keys(self.changed.keys, changed, self.reader.xmax)
+            kept = self._find_kept(keys, rows, old_keys, changed)
+            if kept is None:
+                return None
+            if kept == self.stored.piece.rows == rows:
+                return StoredLines(self.stored.piece.lines, old_keys)
+            return self._store_merged(keys, lines, old_keys, changed)
+
+    def _find_kept(self, keys: TableKeys, rows: int, old_keys: Path, changed: Path) -> int | None:
+        """Find which stored rows are still there; return their number, None if it is not known."""
+        unchanged, xmin = rows - self.changed.count, self.stored.xmin
+        kept, found = keys.find_kept(old_keys, changed, xmin, all_rows=False)
+        if found != unchanged:
+            try:
+                with self.connection.transaction():
+                    present = keys.read_keys(
+                        self.connection,
+                        list(self.piece.ranges()),
+                        self.reader.files,
+                        self.reader.xmax,
+                    )
+            except psycopg.Error as error:
+                if not is_caused_by_value(error):
+                    raise
+                return None
+            kept, found = keys.find_kept(old_keys, present, xmin, all_rows=True)
+            present.unlink()
+        if found != unchanged:
+            log.warning(
+                "Table %s has %d unchanged rows in the blocks from %d to %d, but %d of them are "
+                "stored: these blocks are read again.",
+                self.plan.table.name,
+                unchanged,
+                self.piece.blocks.start,
+                self.piece.blocks.stop,
+                found,
+            )
+            return None
+        return kept
+
+    def _store_merged(
+        self, keys: TableKeys, lines: Path, old_keys: Path, changed: Path
+    ) -> StoredLines:
+        """Store the kept lines and the new ones in a file, and record it."""
+        files = self.reader.files
+        merged, merged_keys = files.new_path("jsonl"), files.new_path("parquet")
+        with merged.open("wb") as into:
+            with igzip.open(lines) as old_lines:  # type: ignore[no-untyped-call]
+                copy_flagged_lines(old_lines, into, keys.flag_kept_rows())
+            if self.changed.count:
+                with self.changed.lines.open("rb") as new_lines:
+                    flags = keys.flag_new_rows(changed, old_keys)
+                    copy_flagged_lines(new_lines, into, flags)
+        rows = keys.write_kept(old_keys, changed, merged_keys)
+        file = files.put_lines(self.plan.table.name, merged, rows=rows) if rows else None
+        part = StoredLines(file, merged_keys if rows else None)
+        self.reader.record(self.plan, self.piece, part)
+        return part
