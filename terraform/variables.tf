@@ -455,7 +455,7 @@ variable "spark" {
   default     = {}
 
   validation {
-    condition     = can(regex("^[0-9]{1,6}[KMGT]?B$", var.spark.min_size))
+    condition     = can(regex("^[0-9]{1,6}(MB|GB)$", var.spark.min_size))
     error_message = "Use a size such as 500MB or 1GB as min_size."
   }
 

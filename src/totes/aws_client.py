@@ -41,6 +41,17 @@ def _client(service: str, region: str | None, config: Config) -> Any:
         raise aws.InvalidConfigError(error_msg=str(error)) from error
 
 
+def current_credentials() -> Any:
+    """Return the credentials that boto3's standard chain finds now, for other libraries.
+
+    Raises AwsError if there are none.
+    """
+    credentials = Session().get_credentials()
+    if credentials is None:
+        raise aws.NoCredentialsError
+    return credentials.get_frozen_credentials()
+
+
 class Explanation(NamedTuple):
     """The reason of a failure, and what to do."""
 

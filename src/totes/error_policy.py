@@ -10,6 +10,8 @@ from types import MappingProxyType
 from totes.errors import (
     UNEXPECTED_ERROR_EXIT_CODE,
     DeliveryError,
+    IcebergBusy,
+    IcebergError,
     LakeError,
     LakeUnavailable,
     LogBehind,
@@ -90,6 +92,10 @@ POLICIES: Mapping[type[Exception], Policy] = MappingProxyType(
             alert_after=3,
             advice="follow the message",
         ),
+        IcebergBusy: Policy(
+            can_retry=True, alert_after=3, advice="check that the catalogue's server runs"
+        ),
+        IcebergError: Policy(can_retry=False, alert_after=1, advice="follow the message"),
         Exception: Policy(can_retry=False, alert_after=1, advice="run with --debug and report it"),
     }
 )

@@ -15,7 +15,9 @@ TotesError
  │   └─ WarehouseOutdated  lacks a migration
  ├─ ModelError      6  a star model or the contract
  │   └─ OutOfMemory     a batch needs more memory than TOTES_MEMORY allows
- └─ DeliveryError   7  a mail server or SNS topic does not accept a report
+ ├─ DeliveryError   7  a mail server or SNS topic does not accept a report
+ └─ IcebergError    8  the Iceberg tables: not usable, or not those of this lake and star
+     └─ IcebergBusy     changed by another process, or the catalogue is temporarily unreachable
 
 `totes.error_policy` defines for each class whether a command retries, and when an alert is sent.
 
@@ -102,3 +104,13 @@ class DeliveryError(TotesError):
     """A mail server or SNS topic does not accept a report."""
 
     exit_code = 7
+
+
+class IcebergError(TotesError):
+    """The Iceberg catalogue or its tables can't be used, or are those of another lake or star."""
+
+    exit_code = 8
+
+
+class IcebergBusy(IcebergError):
+    """Another process has changed a table, or the catalogue is temporarily unreachable."""

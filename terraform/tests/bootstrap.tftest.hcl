@@ -103,7 +103,7 @@ run "with_github" {
   # Statements of the boundary that are not about the environment's own resources in general.
   assert {
     condition = alltrue([for environment, policy in aws_iam_policy.boundary : {
-      for statement in jsondecode(policy.policy).Statement : statement.Sid => statement if contains(["StartOwnTasks", "ReadWarehouseMaster", "StoreLogins"], statement.Sid)
+      for statement in jsondecode(policy.policy).Statement : statement.Sid => statement if contains(["StartOwnTasks", "StartOwnSparkJobs", "ReadWarehouseMaster", "StoreLogins"], statement.Sid)
       } == {
       StartOwnTasks = {
         Sid      = "StartOwnTasks"
@@ -113,6 +113,16 @@ run "with_github" {
         Condition = {
           ArnEquals    = { "aws:PrincipalArn" = "arn:aws:iam::111122223333:role/totes-${environment}-task-scheduler" }
           StringEquals = { "iam:PassedToService" = "ecs-tasks.amazonaws.com" }
+        }
+      }
+      StartOwnSparkJobs = {
+        Sid      = "StartOwnSparkJobs"
+        Effect   = "Allow"
+        Action   = "iam:PassRole"
+        Resource = "arn:aws:iam::111122223333:role/totes-${environment}-spark"
+        Condition = {
+          ArnEquals    = { "aws:PrincipalArn" = "arn:aws:iam::111122223333:role/totes-${environment}-transform" }
+          StringEquals = { "iam:PassedToService" = "emr-serverless.amazonaws.com" }
         }
       }
       ReadWarehouseMaster = {
@@ -133,13 +143,13 @@ run "with_github" {
         Condition = { ArnEquals = { "aws:PrincipalArn" = "arn:aws:iam::111122223333:role/totes-${environment}-warehouse-creation" } }
       }
     }])
-    error_message = "Only the scheduler must be allowed to start tasks with their roles, and only the task that creates the warehouse's roles to read its master and to store logins."
+    error_message = "Only the scheduler must be allowed to start tasks, and transform Spark's jobs, with their roles, and only the task that creates the warehouse's roles to read its master and to store logins."
   }
 
   assert {
     condition = alltrue([for policy in values(aws_iam_policy.boundary) : alltrue([
       for statement in jsondecode(policy.policy).Statement : alltrue([
-        for action in flatten([statement.Action]) : !startswith(action, "sts:") && !strcontains(action, "*") && (!startswith(action, "iam:") || statement.Sid == "StartOwnTasks")
+        for action in flatten([statement.Action]) : !startswith(action, "sts:") && !strcontains(action, "*") && (!startswith(action, "iam:") || startswith(statement.Sid, "StartOwn"))
       ])
     ])])
     error_message = "The boundary must not allow granting permissions."

@@ -9,18 +9,18 @@ import pytest
 from in_process_handlers import Handlers
 from moto.emrserverless.models import EMRServerlessBackend, JobRun, emrserverless_backends
 
-from totes.aws import spark_jobs
-from totes.aws.spark_jobs import MAX_ATTEMPTS, SparkApplication
+from totes.aws import handlers, spark_jobs
+from totes.aws.spark_jobs import MAX_ATTEMPTS, LargeBatches, SparkApplication
 from totes.config.settings import load_settings
 from totes.errors import UsageError
-from totes.lake import open_store
+from totes.lake import Store, open_store
 from totes.stages.transform import transform
 
 ROLE = "arn:aws:iam::123456789012:role/totes-dev-spark"
 PROGRAM = "s3://artefacts/spark/0123456789abcdef"
 ORDERS = 800
-MIN_BYTES = "20KB"
-"""Less than a batch that changes all orders has."""
+MIN_BYTES = 20_000
+"""Less than a batch that changes all orders has. The setting is in megabytes."""
 CHANGE = "UPDATE sales_order SET units_sold = units_sold + 1 WHERE sales_order_id <= "
 
 
@@ -34,10 +34,18 @@ class Spark:
     @property
     def jobs(self) -> list[JobRun]:
         """All jobs but that of the operator."""
-        return self._backend.job_runs[self.application][1:]
+        return list(self._backend.job_runs[self.application][1:])
 
     def end(self, state: str) -> None:
         self.jobs[-1].state = state
+
+
+def large_batches(
+    application: SparkApplication, ingestion: Store, processed: Store, min_bytes: int
+) -> LargeBatches:
+    """Return where large batches go, with a limit that the test's batches reach."""
+    assert min_bytes == 2 * 10**9
+    return LargeBatches(application, ingestion, processed, MIN_BYTES)
 
 
 @pytest.fixture
@@ -51,7 +59,8 @@ def spark(cloud: Handlers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spark]:
     monkeypatch.setenv("TOTES_SPARK_APPLICATION", application)
     monkeypatch.setenv("TOTES_SPARK_ROLE", ROLE)
     monkeypatch.setenv("TOTES_SPARK_PROGRAM", PROGRAM)
-    monkeypatch.setenv("TOTES_SPARK_MIN_BYTES", MIN_BYTES)
+    monkeypatch.setenv("TOTES_SPARK_MIN_BYTES", "2GB")
+    monkeypatch.setattr(handlers, "LargeBatches", large_batches)
     configured = SparkApplication.from_settings(load_settings())
     assert configured is not None
     configured.start("by hand", "by-hand", ["transform"])
@@ -136,6 +145,16 @@ def test_calls_that_see_the_same_jobs_use_the_same_token(cloud: Handlers, spark:
         assert getattr(first, same) == getattr(second, same)
 
 
+def test_a_batch_that_is_published_meanwhile_starts_no_job(cloud: Handlers, spark: Spark) -> None:
+    def publish_and_list(_: SparkApplication) -> Iterator[spark_jobs.JobRun]:
+        transform_here()
+        return iter(())
+
+    cloud.patch.setattr(SparkApplication, "runs", publish_and_list)
+    assert cloud.call("transform")["spark"] is None
+    assert spark.jobs == []
+
+
 def test_a_failed_job_is_started_again_a_limited_number_of_times(
     cloud: Handlers, spark: Spark
 ) -> None:
@@ -195,7 +214,7 @@ def test_a_job_has_the_stores_and_the_packages_and_no_login(cloud: Handlers, spa
         "TOTES_MEMORY": "5GB",
         "TOTES_INGESTION_URL": settings.ingestion,
         "TOTES_PROCESSED_URL": settings.processed,
-        "TOTES_SPARK_MIN_BYTES": MIN_BYTES,
+        "TOTES_SPARK_MIN_BYTES": "2000MB",
     }
     for name, value in environment.items():
         if name.startswith("TOTES_"):

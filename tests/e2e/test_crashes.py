@@ -127,8 +127,8 @@ FAILPOINTS = sorted(
         name
         for _, tree in modules()
         for name, _ in failpoints(tree)
-        # test_log_history and test_resumed_load fail there
-        if not name.startswith(("log.", "unfinished."))
+        # test_log_history, test_resumed_load, test_iceberg and the tests of Spark fail there
+        if not name.startswith(("log.", "unfinished.", "iceberg.", "spark."))
     }
 )
 

@@ -139,7 +139,10 @@ JSON_KEYS = {
     "erase design 1 --columns file_name": {"batches", "versions"},
     "run --once": {"stage", "batch", "rows", "at", "refused", "size_bytes", "scanned", "gap"},
     "ingest": {"stage", "batch", "rows", "at", "refused", "size_bytes", "scanned", "gap"},
+    "publish compact": {"table", "files_before", "files_after"},
+    "publish expire": {"table", "snapshots", "files", "bytes"},
     "replay": {"stage", "batch", "rows", "at", "refused", "size_bytes", "scanned", "gap"},
+    "publish": {"stage", "batch", "rows", "at", "refused", "size_bytes", "scanned", "gap"},
     "quarantine release": {"batch", "tried", "refused"},
 }
 """The keys that docs/running.md promises, in an order in which each command has output."""
@@ -151,6 +154,10 @@ def test_the_json_of_every_command_has_the_documented_keys(installation: Install
         "UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 7"
     )
     installation.run()
+    catalogue = f"sqlite:///{installation.folder}/iceberg.db"
+    installation = installation.with_settings(
+        iceberg_catalog=catalogue, iceberg_url=str(installation.folder / "iceberg")
+    )
     (installation.ingestion / ".incoming" / "left").write_text("")
     for command, keys in JSON_KEYS.items():
         into = (

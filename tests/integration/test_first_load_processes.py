@@ -164,11 +164,14 @@ def test_a_process_that_is_killed_is_one_error_and_the_capture_can_be_continued(
 def test_an_error_in_a_process_is_the_errors_one_line(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The role has no further connection: every process fails to connect."""
+    """Here every process is given a snapshot that does not exist."""
     source = with_connections(scratch_source, 3)
     source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(4000)}")
+    start = worker.Worker.__init__
     monkeypatch.setattr(
-        scan, "WorkerStart", lambda **start: worker.WorkerStart(**start | {"exported": "1-1-1"})
+        worker.Worker,
+        "__init__",
+        lambda self, needs: start(self, replace(needs, exported="1-1-1")),
     )
     with pytest.raises(SourceError) as error:
         source.capture()

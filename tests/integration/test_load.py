@@ -157,7 +157,7 @@ def test_a_file_that_is_not_parquet_stops_the_load(
     lake: ProcessedLake, warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "totes.stages.load.fetch_verified", lambda _store, _file, path: path.touch()
+        "totes.star.batch_files.fetch_verified", lambda _store, _file, path: path.touch()
     )
     lake.publish(ALL)
     with pytest.raises(LakeError, match=r"dim_date/.* differs from its manifest"):

@@ -7,17 +7,21 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from depth import drawn, seeded_random
-from faults import on_nth_call
+from depth import drawn, sample, seeded_random
+from faults import killed_at, on_nth_call
+from log_source import LogSource, entry
 from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 
 from totes import failpoint
 from totes.lake import open_deletable_store
+from totes.lake.manifest import Manifest
 from totes.lake.unfinished import Attempt, Unfinished
 from totes.operations.gc import find_orphaned_files
 from totes.source import changes, keys, scan
 from totes.source.catalogue import SourceTable
+from totes.source.snapshot import read_label_digest
 from totes.stages.ingest import AcceptOptions
+from totes.stages.runner import Pipeline, run_stage
 
 ACCEPT_DELETES = AcceptOptions(deletes=True)
 
@@ -115,7 +119,7 @@ class RandomTable:
         rare = [
             f"VACUUM FULL {'item_1' if self.kind == 'partitions' else 'item'}",
             f"TRUNCATE item; {self.insert(1000)}",
-            "ALTER TABLE item ADD COLUMN added int DEFAULT 7",
+            "ALTER TABLE item ADD COLUMN IF NOT EXISTS added int DEFAULT 7",
             "ALTER TABLE item DROP COLUMN IF EXISTS added",
         ]
         return self.chance.choice(usual if self.chance.random() < 0.85 else rare)
@@ -286,6 +290,21 @@ STALE = {
 }
 
 
+def test_rows_of_recent_transactions_that_are_stored_are_not_stored_twice(
+    scratch_source: ScratchSource,
+) -> None:
+    """They are read again, because an older transaction was still running."""
+    scratch_source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(3000)}")
+    with scratch_source.open() as late:
+        late.execute("SELECT pg_current_xact_id()")
+        scratch_source.run("UPDATE item SET name = 'recent' WHERE id % 3 = 0")
+        scratch_source.run("VACUUM item")
+        assert capture_killed(scratch_source, "unfinished.piece-stored", 4)
+    scratch_source.run("UPDATE item SET name = 'changed' WHERE id % 20 = 0")
+    assert scratch_source.capture() is not None
+    assert scratch_source.lake_equals_source()
+
+
 @pytest.mark.parametrize("change", STALE.values(), ids=STALE)
 def test_pieces_of_a_table_that_was_altered_or_rewritten_are_not_used(
     scratch_source: ScratchSource, change: str, read_whole: list[range]
@@ -306,6 +325,7 @@ OTHER: Mapping[str, Callable[[Attempt], dict[str, object]]] = {
     "another timeline": lambda attempt: {
         "identity": attempt.identity.model_copy(update={"timeline": 99})
     },
+    "labels that were renamed": lambda _: {"labels": "other"},
     "a later state": lambda _: {"snapshot": "9000000000:9000000000:"},
 }
 
@@ -356,6 +376,8 @@ def test_a_table_that_is_captured_whole_again_is_continued_too(
     scratch_source.run("DELETE FROM item WHERE id % 100 = 0")
     assert capture_killed(scratch_source, "unfinished.piece-stored", 4)
     stored = stored_blocks(scratch_source, 2)
+    orphaned = find_orphaned_files(open_deletable_store(str(scratch_source.lake)))
+    assert not [file for file in orphaned if "000000000002" in file.key]
     scratch_source.run("DELETE FROM item WHERE id % 100 = 1")
     read_whole.clear()
     batch = scratch_source.capture()
@@ -396,3 +418,95 @@ def test_progress_of_an_unfinished_capture_is_measured(scratch_source: ScratchSo
         ).fetchall()
     assert (stored.batch, stored.rows) == (1, rows)
     assert stored.share == pytest.approx(len(blocks) / total)
+
+
+def test_a_label_that_was_renamed_back_is_noticed(scratch_source: ScratchSource) -> None:
+    scratch_source.run("CREATE TYPE kind AS ENUM ('a', 'b')")
+    digests = set()
+    for change in ("", "a TO c", "c TO a"):
+        if change:
+            label, to = change.split(" TO ")
+            scratch_source.run(f"ALTER TYPE kind RENAME VALUE '{label}' TO '{to}'")
+        with scratch_source.open() as connection:
+            digests.add(read_label_digest(connection))
+    assert len(digests) == 3
+
+
+def test_another_capture_at_the_same_time_uses_what_is_stored_and_one_publishes(
+    scratch_source: ScratchSource, read_whole: list[range], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one then captures what has changed since, as the next batch."""
+    scratch_source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(3000)}")
+    batches: list[Manifest | None] = []
+
+    def capture_in_between() -> None:
+        stored = stored_blocks(scratch_source)
+        scratch_source.run("UPDATE item SET name = 'in between' WHERE id % 100 = 0")
+        read_whole.clear()
+        batches.append(scratch_source.capture())
+        assert not {block for blocks in read_whole for block in blocks} & stored
+        scratch_source.run("DELETE FROM item WHERE id % 100 = 1")
+
+    one_connection = replace(scratch_source, scope=replace(scratch_source.scope, connections=1))
+    monkeypatch.setitem(
+        failpoint.actions, "unfinished.piece-stored", on_nth_call(4, capture_in_between)
+    )
+    batches.append(one_connection.capture())
+    assert [batch.batch for batch in batches if batch] == [1, 2]
+    assert scratch_source.lake_equals_source()
+
+
+def ingest_in_small_pieces(pipeline: Pipeline) -> None:
+    scan._CHUNK_BYTES, scan._CHUNKS_PER_PIECE = 16 << 10, 2
+    list(run_stage(pipeline, "ingest", ACCEPT_DELETES))
+
+
+@pytest.mark.parametrize("name", sample(2, FAILPOINTS, "resumed load"))
+def test_a_process_that_is_killed_twice_is_continued_by_the_next(
+    scratch_source: ScratchSource, name: str
+) -> None:
+    store = scratch_source.store
+    pipeline = Pipeline(scratch_source.dsn, scratch_source.scope, store, store, scratch_source.dsn)
+    scratch_source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(3000)}")
+    assert killed_at(pipeline, ingest_in_small_pieces, name)
+    scratch_source.run("UPDATE item SET id = -id WHERE id % 10 = 0")
+    assert killed_at(pipeline, ingest_in_small_pieces, name)
+    scratch_source.run("DELETE FROM item WHERE id % 10 = 1")
+    ingest_in_small_pieces(pipeline)
+    assert scratch_source.lake_equals_source()
+
+
+def test_a_first_capture_of_the_log_mode_is_continued_and_the_log_takes_over(
+    log_source: LogSource,
+) -> None:
+    log_source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(3000)}")
+    log_source.publish("item")
+
+    def kill() -> None:
+        raise Killed
+
+    failpoint.actions["unfinished.piece-stored"] = on_nth_call(4, kill)
+    try:
+        with pytest.raises(Killed):
+            log_source.read_log()
+    finally:
+        del failpoint.actions["unfinished.piece-stored"]
+    log_source.run("UPDATE item SET name = 'between' WHERE id % 10 = 0")
+    log_source.new_reader()
+    assert not entry(log_source.read_batch(), "item").of_log
+    log_source.run("UPDATE item SET name = 'after' WHERE id = 1; DELETE FROM item WHERE id = 2")
+    assert len(log_source.lines_in_log()) == 2
+    log_source.check_lake()
+
+
+def test_files_are_as_many_as_pieces_and_a_table_has_a_limited_number(
+    scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large the table is: pieces grow with it."""
+    monkeypatch.setattr(scan, "_MAX_PIECES", 5)
+    scratch_source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(5000)}")
+    batch = scratch_source.capture()
+    assert batch is not None
+    files = batch.tables[0].files
+    assert len(files) == 5
+    assert max(file.rows for file in files) < 2 * min(file.rows for file in files) + 500

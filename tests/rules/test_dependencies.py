@@ -43,9 +43,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the components of the stages, which import only the lake and the star's contract
     "lake": {"errors", "aws_client", "failpoint"},
     "rates": {"errors", "lake"},
-    "star": {"errors", "lake"},
+    "star": {"errors", "lake", "duckdb_engine"},
     "source": VALUES,
     "warehouse": VALUES | {"star"},
+    "lakehouse": VALUES | {"star", "aws_client"},
     # the stages, which depend on each other only through manifests
     "stages.ingest": VALUES | {"rates", "source"},
     "stages.transform": VALUES | {"star"},
@@ -55,7 +56,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages.replay": PARTS | STAGES | {"stages.runner"},
     # the databases and stores of the settings
     "embedded": {"errors", "progress", "config.settings", "postgres"},
-    "config.resources": PARTS | {"alert", "config.secrets", "embedded", "rates", "stages.runner"},
+    "config.resources": PARTS
+    | {"alert", "config.secrets", "embedded", "lakehouse", "rates", "stages.runner"},
     # the operator's other commands
     "operations.finding": set(),
     "operations.check_log": PARTS | {"operations.finding"},
@@ -100,7 +102,7 @@ def test_the_allowed_imports_have_no_cycle() -> None:
 def test_the_pipeline_starts_without_packages_that_it_needs_later_or_never() -> None:
     """They take more than a second, which `totes run --once` would need for each batch."""
     modules = "totes.cli.stages, totes.notifications.background, totes.stages.runner"
-    heavy = "{'pandas', 'streamlit', 'altair', 'numpy'}"
+    heavy = "{'pandas', 'streamlit', 'altair', 'numpy', 'pyiceberg'}"
     code = f"import sys, {modules}; print(*{heavy}.intersection(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout.split() == []

@@ -69,5 +69,4 @@ def test_both_engines_accept_the_same_texts_as_the_same_values(
     assert engines.in_spark(query) == (types, rows)
     for place, column in enumerate(COLUMNS, start=1):
         accepted = {row[0] for row in rows if row[place] is not None}
-        assert len(accepted) > 10 or column.name == "boolean", column.name
-        assert len(accepted) < len(texts)
+        assert 1 < len(accepted) < len(texts), column.name

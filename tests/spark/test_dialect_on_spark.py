@@ -1,5 +1,6 @@
 """Every function and operator that a model may use gives the same result on both engines."""
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -8,6 +9,7 @@ import random_values
 from depth import drawn, seeded_random
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+from second_business import PAGE
 from star_texts import EDGE_CASES
 from two_engines import TwoEngines
 
@@ -84,7 +86,16 @@ EXPRESSIONS = (
     *(r"'it''s \ \n'", "chr(65)", "true", "null"),
 )
 
+_PAGE = dict(re.findall(r"^\| (\w+) \| (`.+`) \|$", PAGE, re.MULTILINE))
+
+
+def documented(*rows: str) -> tuple[str, ...]:
+    """Return the expressions in these rows of the table in docs/your-own-database.md."""
+    return tuple(text for row in rows for text in re.findall("`([^`]+)`", _PAGE[row]))
+
+
 AGGREGATES = (
+    *documented("groups"),
     *("count(*)", "count(x)", "count(distinct y)", "sum(n)", "min(x)", "max(y)", "min(d)"),
     *(
         "bool_and(n > 0)",
@@ -95,6 +106,7 @@ AGGREGATES = (
 )
 
 WINDOWS = (
+    *documented("windows"),
     *(
         "row_number() over (order by i)",
         "rank() over (order by x)",
@@ -154,7 +166,11 @@ def selected(expressions: tuple[str, ...]) -> str:
 
 
 def test_every_function_and_operator_gives_the_same_result(engines: TwoEngines) -> None:
-    assert_equal(engines, f"select i, x, {selected(EXPRESSIONS)} from t", "i", "x", *EXPRESSIONS)
+    expressions = (
+        *EXPRESSIONS,
+        *documented("texts", "patterns", "dates", "numbers", "choice"),
+    )
+    assert_equal(engines, f"select i, x, {selected(expressions)} from t", "i", "x", *expressions)
 
 
 def test_every_aggregate_gives_the_same_result(engines: TwoEngines) -> None:

@@ -36,7 +36,7 @@ QUERIES = (
     "select * from a cross join (select k as other, w from b) as x",
     "select * from a semi join b on a.k = b.k",
     "select * from (select k, v from a) as x anti join b using (k) union by name select w from b",
-    "select * from c join a on a.k = c.k",
+    "select * from c join (select k as other, v from a) as x on x.other = c.k",
     "select x.*, b.w from a as x join b on x.k = b.k",
     "select * from (select k, v from a) where v = 1",
     "select k, count(*) as n, sum(v) as total, min(s) as least from a group by k",
@@ -60,8 +60,9 @@ QUERIES = (
         "select k, sum(v) over (partition by k) as total, lag(v) over w as before from a"
         " window w as (partition by s order by v, k)"
     ),
-    "select k, v from a qualify row_number() over (partition by k order by v desc, s) = 1",
-    "select k, v, rank() over (order by v) as place from a qualify place < 3",
+    "select k, v + 1 as v, v * 2 as w, row_number() over (order by v, k, s) as place from a",
+    "select k, v + 1 as v from a where v > 0 group by k, v having v = 1",
+    "select s || 'x' as s, sum(v) as v from a group by s having sum(v) > 0",
     "select k from a where exists (select 1 from b where b.k = a.k and b.w > a.v)",
     "select k from a where not exists (select 1 from b where b.k = a.k)",
     "select k from a where v in (select w from b)",

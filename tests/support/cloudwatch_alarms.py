@@ -213,9 +213,12 @@ def mails(
     metrics.sort()
     states = dict.fromkeys(metric_alarms, "INSUFFICIENT_DATA")
     sent: list[Mail] = []
+    before: Mapping[str, str] = {}
     for now in minutes:
         for name, alarm in metric_alarms.items():
             states[name] = alarm.evaluate(metrics, now, states[name], extra_periods)
-        for composite in composites:
-            sent += composite.evaluate(states, now)
+        if states != before:  # a composite alarm depends on nothing else
+            before = dict(states)
+            for composite in composites:
+                sent += composite.evaluate(states, now)
     return sent

@@ -142,6 +142,11 @@ class FaultyStore:
         self._after(fault, "create", key)
         return created
 
+    def secure(self, key: str) -> None:
+        fault = self._before("secure", key)
+        self.store.secure(key)
+        self._after(fault, "secure", key)
+
     def exists(self, key: str) -> bool:
         fault = self._before("exists", key)
         return fault is not Fault.STALE and self.store.exists(key)
@@ -230,7 +235,7 @@ type Command = str | Callable[[Pipeline], object]
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
-    ["faults", "totes.source.capture", "totes.stages.transform.build"]
+    ["faults", "totes.lakehouse.publish", "totes.source.capture", "totes.stages.transform.build"]
 )
 """A child is a fork of a process that has only imported these modules."""
 

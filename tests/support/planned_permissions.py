@@ -78,7 +78,7 @@ class PlannedPermissions:
         return {
             endpoint.values["service_name"].rpartition(".")[2]: statements(policy)
             for endpoint in self._of_type("aws_vpc_endpoint")
-            if (policy := endpoint.values["policy"]).startswith("{")
+            if (policy := endpoint.values.get("policy", "")).startswith("{")
         }
 
     @cached_property

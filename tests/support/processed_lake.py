@@ -16,7 +16,7 @@ from totes.duckdb_engine import open_engine
 from totes.lake.folder import FolderStore
 from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_path, sha256_hex
 from totes.star.contract import literal
-from totes.star.folder import TOTESYS
+from totes.star.folder import TOTESYS, Star
 
 Row = Mapping[str, Any]
 """A star row by column name, with `valid_from` and `_op` if not the capture time and upsert."""
@@ -215,31 +215,34 @@ class ProcessedLake:
         upserts: Mapping[str, Iterable[Row]] | None = None,
         deletes: Mapping[str, Iterable[object]] | None = None,
         rejected: Iterable[Row] = (),
+        *,
+        star: Star = TOTESYS,
+        ingested: str = "ingested",
     ) -> ProcessedManifest:
         """Publish the next batch; `deletes` are keys, `rejected` are rows for quarantine."""
         upserts, deletes = upserts or {}, deletes or {}
         self.batches += 1
         at = moment(self.batches)
         files = []
-        for star in TOTESYS.tables.values():
+        for table in star.tables.values():
             rows: list[Row] = [
-                {"valid_from": at, "_op": "upsert", **row} for row in upserts.get(star.name, ())
+                {"valid_from": at, "_op": "upsert", **row} for row in upserts.get(table.name, ())
             ]
             rows += [
-                {star.key_names[0]: key, "valid_from": at, "_op": "delete"}
-                for key in deletes.get(star.name, ())
+                {table.key_names[0]: key, "valid_from": at, "_op": "delete"}
+                for key in deletes.get(table.name, ())
             ]
             deleted = sum(row["_op"] == "delete" for row in rows)
             if rows:
-                columns = {column.name: column.type.name for column in star.columns}
+                columns = {column.name: column.type.name for column in table.columns}
                 columns |= {"valid_from": "TIMESTAMPTZ", "_op": "VARCHAR"}
-                files.append(self._write_file(star.name, star.name, columns, rows, deleted))
+                files.append(self._write_file(table.name, table.name, columns, rows, deleted))
         manifest = ProcessedManifest(
             batch=self.batches,
             previous=self._previous_digest(),
             captured_at=at,
             generation=self.generation,
-            ingested=f"ingested {self.batches}",
+            ingested=f"{ingested} {self.batches}",
             files=tuple(files),
             refused=self._quarantine_files(rejected, at),
             models="",
@@ -256,7 +259,17 @@ class ProcessedLake:
         rows = [{"valid_from": at, **row} for row in rows]
         names = ("star_table", "key", "column_name", "value", "reason", "row")
         columns = dict.fromkeys(names, "VARCHAR") | {"valid_from": "TIMESTAMPTZ"}
-        return (self._write_file("quarantine", "", columns, rows, 0),) if rows else ()
+        tables = {str(row["star_table"]): None for row in rows}
+        return tuple(
+            self._write_file(
+                f"quarantine/{table}",
+                table,
+                columns,
+                [row for row in rows if row["star_table"] == table],
+                0,
+            )
+            for table in tables
+        )
 
     def _write_file(
         self, folder: str, table: str, columns: Mapping[str, str], rows: list[Row], deletes: int

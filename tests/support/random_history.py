@@ -3,14 +3,22 @@
 The expected star is computed from the list of all states, one row after another.
 """
 
+import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from importlib.resources import as_file, files
+from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from lake_reader import Line
-from lake_writer import LakeWriter, row
+from lake_writer import ROWS, LakeWriter, row
+
+from totes.lake.folder import FolderStore
+from totes.stages.transform import write_generation
+from totes.star.folder import TOTESYS
+from totes.star.models import Models, load_models
 
 BAD_DATE = "2022/11/10"
 """A value that the packaged models reject and corrected ones accept."""
@@ -238,3 +246,57 @@ class RandomHistory:
 
     def _by_time(self) -> list[tuple[Key, int, datetime, State]]:
         return sorted(self.seen, key=lambda event: event[2])
+
+
+def correct_models(folder: Path) -> Models:
+    """Return models that accept dates with slashes, copied to a new folder below `folder`."""
+    with as_file(files("totes.star") / "totesys" / "models") as packaged:
+        copy = shutil.copytree(packaged, folder / "models")
+    model = copy / "fact_sales_order.sql"
+    date = "    agreed_delivery_date,"
+    corrected = "    replace(agreed_delivery_date, '/', '-') as agreed_delivery_date,"
+    assert date in model.read_text()
+    model.write_text(model.read_text().replace(date, corrected))
+    return load_models(copy, TOTESYS.tables)
+
+
+class Transformed(NamedTuple):
+    """The processed store `processed` has all batches of a history so far.
+
+    `corrected` are the batches whose invalid states are accepted, `models` the current models.
+    """
+
+    history: RandomHistory
+    processed: FolderStore
+    corrected: frozenset[int]
+    models: Models
+
+
+def transform_random_batches(
+    chance: Random, folder: Path, corrected_models: Models, steps: int
+) -> Iterator[Transformed]:
+    """Publish random batches and releases below `folder`; yield whenever they are transformed.
+
+    The models are corrected at some step; finally all batches are released.
+    """
+    history = RandomHistory(chance, LakeWriter(folder / "ingestion"))
+    history.writer.add({t: [row(t)] for t in ROWS if t not in {"sales_order", "design"}})
+    processed = FolderStore(folder / "processed")
+    models, corrected, pending = TOTESYS.models, frozenset[int](), {1}
+    corrected_at = chance.randint(2, steps)
+    for step in range(steps + 1):
+        if step == corrected_at:
+            models = corrected_models
+        batches = range(1, len(history.writer.batches) + 1)
+        if step == steps or chance.random() < 0.2:
+            released = set(batches) if step == steps else set(chance.choices(batches, k=2))
+            history.writer.add(released=tuple(sorted(released)))
+            pending |= released
+        else:
+            pending.add(len(batches) + 1)
+            history.publish()
+        if step == steps or chance.random() < 0.7:
+            list(write_generation(history.writer.store, processed, 1, models))
+            corrected |= pending if models is corrected_models else set()
+            pending.clear()
+            yield Transformed(history, processed, corrected, models)

@@ -57,13 +57,15 @@ REFUSED = {
     "select k from c where exists (select 1 from a where a.k = c.k)": "in a query without them",
     "select k, (select w from b) as w from a": "can't be restricted",
     "select k from a where k in (select k from b union select k from b)": "can't be restricted",
-    "select k from a where v in (select v from a where v > 1)": "give it an alias",
+    "select k from a where v in (select v from a where v > 1)": "needs an alias in the outer query",
     "select a.k from a, b right join c on b.k = c.k": "is joined by a comma",
     "select k from a full join b using (k) join a as x using (k)": "write ON instead of USING",
     "select * from a join b using (k)": "selects \\* of tables joined by USING",
     "select * exclude (v) from a cross join b": "or without some columns",
     "select k from (select * from a join b using (k)) union by name select k from b": "USING",
     "select * from a union by name select k from b": "the names of the columns are not known",
+    "select k from (select k from a) where k in (select k from b)": "needs an alias in the outer",
+    "select 1 as one from (select k from a) cross join b": "joins a subquery without an alias",
     "select k, 1 as _batch from a": "the column name _batch is reserved",
 }
 

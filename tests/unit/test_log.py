@@ -54,6 +54,9 @@ class NumberStore:
     def create(self, key: str, data: bytes) -> bool:
         raise NotImplementedError
 
+    def secure(self, key: str) -> None:
+        raise NotImplementedError
+
     def list(self, prefix: str, after: str = "") -> Iterator[str]:
         raise NotImplementedError
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from lake_writer import ROWS, row
-from transform_lake import ALL, Lake, Row, edit, keys
+from transform_lake import ALL, READER, Lake, Row, edit, keys
 
+from totes.lake.manifest import processed_manifest_path, sha256_hex
 from totes.star.contract import MAX_TEXT_BYTES
 from totes.star.folder import TOTESYS
 
@@ -192,6 +193,30 @@ def test_released_rows_are_transformed_as_of_their_batch(lake: Lake, models: Pat
     assert {2029, 2030, 2031} <= {day["year"] for day in lake.rows(made, "dim_date")}
     assert made.refused == ()
     assert released["units_sold"] == 84754
+
+
+def test_rows_of_several_quarantine_files_are_released(lake: Lake, models: Path) -> None:
+    """A cluster writes several."""
+    designs = [row("design", design_id=n, design_name=None) for n in (1, 2)]
+    made = lake.add({"design": designs})
+    [whole] = made.refused
+    folder, parts = Path(lake.processed.url), []
+    for key in ("1", "2"):
+        path = f"{whole.path}.{key}.parquet"
+        READER.execute(
+            f"copy (from '{folder / whole.path}' where key = '{key}') to '{folder / path}'"
+        )
+        content = (folder / path).read_bytes()
+        update = {"path": path, "rows": 1, "bytes": len(content), "sha256": sha256_hex(content)}
+        parts.append(whole.model_copy(update=update))
+    manifest = folder / processed_manifest_path(1, 1)
+    manifest.unlink()
+    manifest.write_bytes(made.model_copy(update={"refused": tuple(parts)}).to_json())
+    corrected = edit(models, "dim_design", "design_name,", "'?' as design_name,")
+    lake.writer.add(released=(1,))
+    [made] = lake.transform(corrected)
+    assert keys(lake.rows(made, "dim_design")) == [1, 2]
+    assert made.refused == ()
 
 
 def test_releasing_a_batch_without_rejected_rows_does_nothing(lake: Lake) -> None:

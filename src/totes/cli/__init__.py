@@ -23,6 +23,7 @@ from totes.cli import (
     gc,
     log,
     notifications,
+    publish,
     quarantine,
     settings,
     stages,
@@ -103,6 +104,7 @@ app.command()(verify.verify)
 app.command()(notifications.alerts)
 app.command()(notifications.report)
 app.command()(stages.replay)
+app.add_typer(publish.app)
 app.command()(erase.erase)
 app.add_typer(quarantine.app)
 app.add_typer(warehouse.app)

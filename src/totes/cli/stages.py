@@ -56,7 +56,7 @@ def ingest(
     accept = AcceptOptions(new_source=accept_new_source, deletes=accept_deletes)
     with Resources(load_settings()) as resources, show_progress() as progress:
         results = retry_iterator(lambda: run_stage(resources, "ingest", accept, progress))
-        _show_all(results, resources.alert_targets, as_json=as_json)
+        show_steps(results, resources.alert_targets, as_json=as_json)
 
 
 def transform(*, engine: EngineOption = Engine.DUCKDB, as_json: JsonLines = False) -> None:
@@ -77,7 +77,7 @@ def transform(*, engine: EngineOption = Engine.DUCKDB, as_json: JsonLines = Fals
         results = retry_iterator(
             lambda: run_stage(resources, "transform", progress=progress, cluster=cluster)
         )
-        _show_all(results, resources.alert_targets, as_json=as_json)
+        show_steps(results, resources.alert_targets, as_json=as_json)
 
 
 def load(*, as_json: JsonLines = False) -> None:
@@ -90,7 +90,7 @@ def load(*, as_json: JsonLines = False) -> None:
 
     with Resources(load_settings()) as resources, show_progress() as progress:
         results = retry_iterator(lambda: run_stage(resources, "load", progress=progress))
-        _show_all(results, resources.alert_targets, as_json=as_json)
+        show_steps(results, resources.alert_targets, as_json=as_json)
 
 
 def run(
@@ -106,7 +106,7 @@ def run(
     accept_deletes: Deletes = False,
     as_json: JsonLines = False,
 ) -> None:
-    """Run ingest, transform and load continuously.
+    """Run ingest, transform and load continuously, and publish if TOTES_ICEBERG_CATALOG is set.
 
     Ctrl-C and SIGTERM stop it after the current batch; a second Ctrl-C stops it at once. A stage
     that fails is reported to TOTES_ALERT_COMMAND and retried after growing pauses, while the
@@ -131,7 +131,7 @@ def run(
         if once:
             from totes.stages.runner import run_once
 
-            _show_all(
+            show_steps(
                 run_once(resources.pipeline, accept, progress),
                 resources.alert_targets,
                 as_json=as_json,
@@ -208,12 +208,12 @@ def replay(
                 cluster=cluster,
                 progress=progress,
             )
-            _show_all(steps, resources.alert_targets, as_json=as_json)
+            show_steps(steps, resources.alert_targets, as_json=as_json)
             return
         steps = run_replay(
             resources.pipeline, into=target, last_batch=to, cluster=cluster, progress=progress
         )
-        _show_all(steps, resources.alert_targets, as_json=as_json)
+        show_steps(steps, resources.alert_targets, as_json=as_json)
 
 
 def _cluster(engine: Engine, settings: "Settings", min_bytes: int = 0) -> "Cluster":
@@ -230,9 +230,10 @@ def _cluster(engine: Engine, settings: "Settings", min_bytes: int = 0) -> "Clust
     return SparkCluster(settings.spark_master, min_bytes)
 
 
-def _show_all(
+def show_steps(
     steps: "Iterable[StepResult]", alert_targets: "AlertTargets", *, as_json: bool
 ) -> None:
+    """Show results as they come, and send the alerts that they require."""
     from totes.stages.runner import alert_of_step
 
     for result in steps:

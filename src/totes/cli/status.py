@@ -17,14 +17,23 @@ def status(*, as_json: Json = False) -> None:
 
     Also shows the rows of the last batch, changes of the source's schema, and the quarantine.
     """
+    from dataclasses import replace
+
     from totes.cli.terminal import out
     from totes.config.resources import Resources
     from totes.config.settings import load_settings
-    from totes.operations.status import CaptureState, read_capture, read_status
+    from totes.operations.status import CaptureState, publication_stage, read_capture, read_status
 
     settings = load_settings()
     with Resources(settings, create=False) as resources:
         current = read_status(resources.ingestion, resources.processed, resources.warehouse)
+        if resources.lakehouse is not None:
+            from totes.lakehouse.publish import find_published
+
+            found = find_published(resources.lakehouse, resources.star)
+            position = (found.generation, found.batch) if found else None
+            stage = publication_stage(resources.processed, position)
+            current = replace(current, stages=(*current.stages, stage))
         capture = CaptureState(settings.capture)
         if settings.capture == "log":
             capture = read_capture(resources.source, settings.log_slot)

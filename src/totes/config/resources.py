@@ -21,11 +21,12 @@ from totes.lake.manifest import RATES
 from totes.rates import RateFeed, rate_feed
 from totes.source.catalogue import CaptureScope
 from totes.source.log.reader import LogReader
-from totes.stages.runner import Pipeline
+from totes.stages.runner import BatchPublisher, Pipeline
 from totes.star.folder import TOTESYS, Star, load_star
 
 if TYPE_CHECKING:
     from totes.embedded import servers
+    from totes.lakehouse.catalogue import Lakehouse
 
 
 class Resources:
@@ -131,6 +132,31 @@ class Resources:
         self._opened.callback(reader.close)
         return reader
 
+    @cached_property
+    def lakehouse(self) -> "Lakehouse | None":
+        """Where the Iceberg tables are; None if they are not published."""
+        if self.settings.iceberg_catalog is None:
+            return None
+        try:
+            import pyiceberg  # noqa: F401, PLC0415  an optional package, slow to import
+        except ImportError as error:
+            raise UsageError(
+                "TOTES_ICEBERG_CATALOG is set, but pyiceberg is not installed: install "
+                "terrific-totes[iceberg], or unset it."
+            ) from error
+        from totes.lakehouse.catalogue import Lakehouse  # noqa: PLC0415
+
+        return Lakehouse(self.settings.iceberg_catalog, self.settings.iceberg)
+
+    @cached_property
+    def publisher(self) -> BatchPublisher | None:
+        """What publishes batches as Iceberg tables; None if nothing does."""
+        if self.lakehouse is None:
+            return None
+        from totes.lakehouse.publish import Publisher  # noqa: PLC0415
+
+        return Publisher(self.lakehouse, self.star)
+
     @property
     def alert_targets(self) -> AlertTargets:
         """Where alerts are sent."""
@@ -148,6 +174,7 @@ class Resources:
             self.rates,
             self.star,
             self.log_reader,
+            self.publisher,
         )
 
     def _configured_dsn(self, database: str, unavailable: type[TotesError]) -> Dsn | None:

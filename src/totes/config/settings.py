@@ -24,6 +24,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     GetCoreSchemaHandler,
+    PlainValidator,
     SecretStr,
     TypeAdapter,
     ValidationError,
@@ -205,15 +206,15 @@ def is_loopback(host: str) -> bool:
 def _parse_duration(value: object) -> object:
     if isinstance(value, timedelta):
         return value
-    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)(ms|s|m|h)", str(value).strip(), re.ASCII)
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)(ms|s|m|h|d)", str(value).strip(), re.ASCII)
     if match is None:
-        raise ValueError("must be a duration such as 500ms, 5s, 10m or 1h")
-    unit = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[match[2]]
+        raise ValueError("must be a duration such as 500ms, 5s, 10m, 1h or 30d")
+    unit = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}[match[2]]
     return timedelta(seconds=float(match[1]) * unit)
 
 
 Duration = Annotated[timedelta, BeforeValidator(_parse_duration)]
-"""A duration such as `5s`, `500ms`, `10m` or `1h`."""
+"""A duration such as `5s`, `500ms`, `10m`, `1h` or `30d`."""
 
 
 DEFAULT_MEMORY_MB = 256
@@ -282,6 +283,23 @@ def _check_rates_url(value: str | None) -> str | None:
             "must be a URL that begins with https://, http:// or file:///, or s3://bucket/prefix"
         )
     return value
+
+
+def _parse_catalogue(value: object) -> object:
+    """Return an Iceberg catalogue: the DSN of a database, else the text."""
+    text = str(value)
+    if isinstance(value, Dsn) or text.startswith(("postgresql://", "postgres://")):
+        return value if isinstance(value, Dsn) else Dsn(text)
+    if not re.fullmatch(r"sqlite:///.+|glue(:[a-z0-9_]{1,255})?", text, re.ASCII):
+        raise ValueError(
+            "must be sqlite:///PATH, a libpq URL that begins with postgresql://, glue, or "
+            "glue:DATABASE"
+        )
+    return text
+
+
+IcebergCatalog = Annotated[str | Dsn, PlainValidator(_parse_catalogue)]
+"""Where the Iceberg tables are registered."""
 
 
 MAX_LINE_LENGTH = 60
@@ -444,6 +462,15 @@ class Settings(BaseSettings):
     processed_url: PathOrUrl | None = Field(
         default=None,
         description="folder or s3://bucket/prefix of the processed store [HOME/lake/processed]",
+    )
+    iceberg_catalog: IcebergCatalog | None = Field(
+        default=None,
+        description="catalogue in which the star is published as Iceberg tables: sqlite:///PATH, "
+        "the libpq URL of a PostgreSQL database, glue, or glue:DATABASE [none: not published]",
+    )
+    iceberg_url: PathOrUrl | None = Field(
+        default=None,
+        description="folder or s3://bucket/prefix of the Iceberg tables' files [HOME/iceberg]",
     )
     source_schema: str = Field(default="public", description="the schema to ingest")
     exclude_tables: Names = Field(
@@ -645,6 +672,11 @@ class Settings(BaseSettings):
         return self.processed_url or str(self.home / "lake" / "processed")
 
     @property
+    def iceberg(self) -> str:
+        """Folder or URL of the Iceberg tables' files."""
+        return self.iceberg_url or str(self.home / "iceberg")
+
+    @property
     def dashboard_file(self) -> Path | None:
         """The file with alert rules and the report; None if there is none."""
         default = self.home / "dashboard.toml"
@@ -723,8 +755,9 @@ def load_settings() -> Settings:
             ) from None
         reason = detail["msg"].removeprefix("Value error, ")
         raise UsageError(f"Setting {PREFIX}{name.upper()}: {reason}.") from None
-    for name in ("source_dsn", "warehouse_dsn", "dashboard_dsn"):
-        warn_without_tls(getattr(settings, name), f"{PREFIX}{name.upper()}")
+    for name in ("source_dsn", "warehouse_dsn", "dashboard_dsn", "iceberg_catalog"):
+        if isinstance(dsn := getattr(settings, name), Dsn):
+            warn_without_tls(dsn, f"{PREFIX}{name.upper()}")
     return settings
 
 
@@ -733,9 +766,9 @@ def _suggest(name: str, existing: set[str]) -> str:
     return f"did you mean {similar[0]}?" if similar else "`totes settings` lists them all."
 
 
-def warn_without_tls(dsn: Dsn | None, name: str) -> None:
+def warn_without_tls(dsn: Dsn, name: str) -> None:
     """Log a warning if a DSN can send its password unencrypted; `name` is its setting or option."""
-    if dsn is not None and dsn.may_lack_tls:
+    if dsn.may_lack_tls:
         log.warning(
             "%s (%s) may send its password without TLS: add sslmode=verify-full to it, "
             "or sslmode=require if the server's certificate can't be verified.",

@@ -1,11 +1,12 @@
 """Reads numbered objects such as manifests, and verifies the files that they name."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path, PurePosixPath
 
-from totes.errors import LakeError
+from totes.errors import LakeError, ObjectMissing
 from totes.lake.lsn import parse_lsn
 from totes.lake.manifest import (
     File,
@@ -78,6 +79,27 @@ def read_processed_manifest(
     _check_number(path, store, manifest.batch, batch)
     _check_number(path, store, manifest.generation, generation)
     return manifest, sha256_hex(data)
+
+
+def read_processed_manifests(
+    store: Store, generation: int, first: int = 1
+) -> Iterator[ProcessedManifest]:
+    """Yield the manifests of a generation from batch `first`; LakeError if one is out of order."""
+    previous: tuple[ProcessedManifest, str] | None = None
+    for batch in count(first):
+        try:
+            manifest, digest = read_processed_manifest(store, generation, batch)
+        except ObjectMissing:
+            return
+        if previous is not None and (
+            manifest.previous != previous[1] or manifest.captured_at <= previous[0].captured_at
+        ):
+            raise LakeError(
+                f"Batch {batch} of generation {generation} in {store.url} does not follow "
+                f"batch {batch - 1}: restore its manifest from a backup, or run totes replay."
+            )
+        previous = manifest, digest
+        yield manifest
 
 
 def find_last_heartbeat(store: Store, now: datetime) -> Heartbeat | None:

@@ -51,12 +51,17 @@ class LargeTable(_Record):
 
 
 class Attempt(_Record):
-    """One attempt at a batch. `token` is in the names of its files, and different for each."""
+    """One attempt at a batch. `token` is in the names of its files, and different for each.
+
+    `labels` is a digest of the catalogue's rows of all enum labels. A label may be renamed without
+    a lock while its table is read, and renamed back: the rows differ then.
+    """
 
     format: int = FORMAT
     token: str
     snapshot: str
     identity: Identity
+    labels: str
     tables: tuple[LargeTable, ...]
 
     def table(self, name: str) -> LargeTable | None:

@@ -189,6 +189,17 @@ def read_freshness(ingestion: Store, warehouse: Dsn) -> Freshness:
     )
 
 
+def publication_stage(processed: Store, position: tuple[int, int] | None) -> Stage:
+    """Return the state of the Iceberg tables, given generation and batch up to which they are."""
+    current = find_current_generation(processed)
+    generation, batch = position or (current, 0)
+    newest = find_newest_number(processed, lambda number: processed_manifest_path(current, number))
+    if not batch or generation != current:
+        return Stage("publish", 0, None, 0, newest)  # a replay is not published yet
+    manifest, _ = read_processed_manifest(processed, generation, batch)
+    return Stage("publish", batch, manifest.captured_at, manifest.rows, newest - batch)
+
+
 def read_status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:
     """Return the status, from both stores and the warehouse; does not connect to the source.
 

@@ -62,7 +62,9 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
         "42723": Meaning(_EXISTS),
         "53100": Meaning("free space on the server's disk"),
         "53200": Meaning("give the server more memory, or raise max_locks_per_transaction"),
-        "53300": Meaning("end some sessions, or raise max_connections", can_retry=True),
+        "53300": Meaning(
+            "end some sessions, raise max_connections, or lower TOTES_CONNECTIONS", can_retry=True
+        ),
         "53400": Meaning("raise the limit in the message, such as temp_file_limit"),
         "54": Meaning("the value or object exceeds a limit of PostgreSQL: make it smaller"),
         "55000": Meaning("remove the cause, such as a publication of the table"),

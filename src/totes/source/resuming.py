@@ -124,7 +124,10 @@ class _Update:
                 return None
             if kept == self.stored.piece.rows == rows:
                 return StoredLines(self.stored.piece.lines, old_keys)
-            return self._store_merged(keys, lines, old_keys, changed)
+            part = self._store_merged(keys, lines, old_keys, changed)
+        for path in (old_keys, changed):
+            path.unlink()
+        return part
 
     def _find_kept(self, keys: TableKeys, rows: int, old_keys: Path, changed: Path) -> int | None:
         """Find which stored rows are still there; return their number, None if it is not known."""
@@ -166,12 +169,14 @@ class _Update:
         merged, merged_keys = files.new_path("jsonl"), files.new_path("parquet")
         with merged.open("wb") as into:
             with igzip.open(lines) as old_lines:  # type: ignore[no-untyped-call]
-                copy_flagged_lines(old_lines, into, keys.flag_kept_rows())
+                copied = copy_flagged_lines(old_lines, into, keys.flag_kept_rows())
             if self.changed.count:
                 with self.changed.lines.open("rb") as new_lines:
                     flags = keys.flag_new_rows(changed, old_keys)
-                    copy_flagged_lines(new_lines, into, flags)
+                    copied += copy_flagged_lines(new_lines, into, flags)
         rows = keys.write_kept(old_keys, changed, merged_keys)
+        if copied != rows:
+            raise AssertionError
         file = files.put_lines(self.plan.table.name, merged, rows=rows) if rows else None
         part = StoredLines(file, merged_keys if rows else None)
         self.reader.record(self.plan, self.piece, part)

@@ -31,7 +31,12 @@ from totes.source.changes import (
 from totes.source.files import BatchFiles
 from totes.source.pieces import Piece, PieceRows, Plan, Rows, Stored, StoredLines
 from totes.source.resuming import ResumingReader
-from totes.source.snapshot import Snapshot, VisibleTransactions, snapshot_xmin
+from totes.source.snapshot import (
+    Snapshot,
+    VisibleTransactions,
+    read_label_digest,
+    snapshot_xmin,
+)
 
 if TYPE_CHECKING:
     from totes.source.worker import Worker
@@ -178,12 +183,14 @@ class Scan(ExitStack):
                     "Batch %d is continued: %d rows, %.0f %% of its large tables, were stored.",
                     *(stored.batch, stored.rows, 100 * stored.share),
                 )
-            earlier = [*self._find_earlier_attempts()]
+            labels = read_label_digest(self._snapshot.connection)
+            earlier = [*self._find_earlier_attempts(labels)]
             attempt = self._files.unfinished.add_attempt(
                 Attempt(
                     token=self._files.attempt,
                     snapshot=self._snapshot.text,
                     identity=self._snapshot.identity,
+                    labels=labels,
                     tables=tuple(large),
                 )
             )
@@ -223,12 +230,14 @@ class Scan(ExitStack):
             self._readers.put(connection)
             self._connections.put(connection)
 
-    def _find_earlier_attempts(self) -> Iterator[tuple[str, Attempt]]:
+    def _find_earlier_attempts(self, labels: str) -> Iterator[tuple[str, Attempt]]:
         """Yield the attempts whose rows this snapshot would see at the same place."""
         visible = VisibleTransactions(self._snapshot.text)
         for name, attempt in self._files.unfinished.attempts():
-            if attempt.identity.is_same(self._snapshot.identity) and visible.include(
-                VisibleTransactions(attempt.snapshot)
+            if (
+                attempt.identity.is_same(self._snapshot.identity)
+                and attempt.labels == labels
+                and visible.include(VisibleTransactions(attempt.snapshot))
             ):
                 yield name, attempt
 

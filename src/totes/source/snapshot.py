@@ -130,6 +130,14 @@ def snapshot_xmax(snapshot: str) -> int:
     return int(snapshot.split(":")[1])
 
 
+def read_label_digest(connection: psycopg.Connection) -> str:
+    """Return a digest of the rows of all enum labels: that of a renamed label is another row."""
+    [(digest,)] = connection.execute(
+        "SELECT coalesce(md5(string_agg(oid || ' ' || xmin, ',' ORDER BY oid)), '') FROM pg_enum"
+    ).fetchall()
+    return str(digest)
+
+
 def read_snapshot_text(connection: psycopg.Connection) -> str:
     """Return the pg_current_snapshot() of a connection as text."""
     [(text,)] = connection.execute("SELECT pg_current_snapshot()::text").fetchall()

@@ -6,7 +6,6 @@ is in arguments or variables. The process ends when the parent closes its end, o
 
 import logging
 import os
-import pickle
 import select
 import socket
 import subprocess
@@ -167,16 +166,6 @@ def _end_with_parent(descriptor: int) -> None:
     os._exit(1)
 
 
-def _as_sent(error: BaseException) -> BaseException:
-    """Return an error that can be pickled, with its traceback as a note."""
-    error.add_note(traceback.format_exc())
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301  an error of this process
-    except Exception:  # noqa: BLE001  some classes can't be
-        return RuntimeError(traceback.format_exc())
-    return error
-
-
 def main(descriptor: int) -> None:
     """Serve the parent at the other end of a socket."""
     connection: Any = Connection(descriptor)
@@ -187,4 +176,8 @@ def main(descriptor: int) -> None:
     except EOFError:
         pass
     except BaseException as error:  # noqa: BLE001  the parent raises it
-        connection.send(_as_sent(error))
+        error.add_note(traceback.format_exc())
+        try:
+            connection.send(error)
+        except Exception:  # noqa: BLE001  an error of a class that can't be sent
+            connection.send(RuntimeError(traceback.format_exc()))

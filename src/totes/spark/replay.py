@@ -150,6 +150,7 @@ class _SparkBatches(ComputedBatches):
         self.progress.start("verify files on Spark", sum(rows.values()))
         with convert_errors("The lines of the batches can't be read"):
             paths = verify_lines(attempt.session, ingestion, lines)
+        default_tasks = int(attempt.session.conf.get("spark.sql.shuffle.partitions") or 1)
         for model in self.plan.models.all:
             if not (batches := self.plan.batches.get(model.name)):
                 continue
@@ -159,6 +160,8 @@ class _SparkBatches(ComputedBatches):
             buckets = {table.batch: _count_buckets(table) for table in tables}
             part_bytes = max(map(_part_bytes, tables))
             attempt.session.conf.set("spark.sql.files.maxPartitionBytes", part_bytes)
+            tasks = max(sum(buckets.values()) - len(buckets) + 1, default_tasks)
+            attempt.session.conf.set("spark.sql.shuffle.partitions", tasks)
             table_lines = TableLines(attempt.session, ingestion, tables, paths, buckets)
             with convert_errors(f"Model {model.name} can't run"):
                 self.computed[model.name] = compute_model(attempt, model, table_lines)

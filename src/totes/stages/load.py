@@ -7,10 +7,10 @@ next one is an error, and an advisory lock prevents two concurrent loads.
 # ruff: noqa: PLC0415  most runs find no batch to load: imports would only cost time
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, count, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,10 @@ from psycopg.rows import class_row
 
 from totes.config.settings import Dsn
 from totes.duckdb_engine import convert_memory_errors, first_line, open_engine, scratch_folder
-from totes.errors import LakeError, ObjectMissing, WarehouseError
+from totes.errors import LakeError, WarehouseError
 from totes.failpoint import reach
-from totes.lake.log import fetch_verified, find_current_generation, read_processed_manifest
-from totes.lake.manifest import ProcessedManifest, StarFile
+from totes.lake.log import find_current_generation, read_processed_manifests
+from totes.lake.manifest import ProcessedManifest
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress
 from totes.star.folder import TOTESYS, Star
@@ -66,17 +66,19 @@ def load(
         _check_same_origin(processed, generation, position)
         if position.batch and position.generation != generation:
             newest = rebuild(processed, warehouse, star, generation=generation, progress=progress)
-            yield from islice(_read_manifests(processed, generation), newest)
+            yield from islice(read_processed_manifests(processed, generation), newest)
             position = _read_position(connection)
-        pending = _read_manifests(processed, generation, position.batch + 1)
+        pending = read_processed_manifests(processed, generation, position.batch + 1)
         if (first := next(pending, None)) is None:
             return
         dependents.check_no_blocking_objects(connection, star, rebuild=False)
         with _open_scratch_engine() as (engine, scratch):
             for manifest in chain([first], pending):
                 progress.start(f"load batch {manifest.batch}", manifest.rows, manifest.batch)
-                fetched = _fetch_files(processed, engine, star, manifest, scratch)
-                with fetched as paths, connection.transaction():
+                with (
+                    _fetch_files(processed, engine, star, manifest, scratch) as paths,
+                    connection.transaction(),
+                ):
                     reach("load.fetched")
                     is_new = _load_batch(connection, engine, star, manifest, paths, progress)
                     reach("load.before-commit")
@@ -106,7 +108,7 @@ def rebuild(
         dependents.check_no_blocking_objects(connection, star, rebuild=True)
         _lock_loads(connection)
         user_columns = dependents.delete_all_rows(connection, star)
-        for manifest in _read_manifests(processed, generation):
+        for manifest in read_processed_manifests(processed, generation):
             progress.start(f"load batch {manifest.batch}", manifest.rows, manifest.batch)
             with _fetch_files(processed, engine, star, manifest, scratch) as paths:
                 _load_batch(connection, engine, star, manifest, paths, progress)
@@ -191,34 +193,13 @@ def _check_same_origin(processed: Store, generation: int, position: Position) ->
         return
     # A new generation may have fewer batches; the old one has this batch unless it was deleted.
     for candidate in (generation, position.generation):
-        for manifest in islice(_read_manifests(processed, candidate, position.batch), 1):
+        for manifest in islice(read_processed_manifests(processed, candidate, position.batch), 1):
             if manifest.ingested == position.ingested:
                 return
     raise WarehouseError(
         f"Batch {position.batch}, the newest in the warehouse, is not batch {position.batch} in "
         f"{processed.url}: check TOTES_PROCESSED_URL and TOTES_WAREHOUSE_DSN."
     )
-
-
-def _read_manifests(
-    processed: Store, generation: int, first: int = 1
-) -> Iterator[ProcessedManifest]:
-    """Yield the manifests of a generation from batch `first`; LakeError if one is out of order."""
-    previous: tuple[ProcessedManifest, str] | None = None
-    for batch in count(first):
-        try:
-            manifest, digest = read_processed_manifest(processed, generation, batch)
-        except ObjectMissing:
-            return
-        if previous is not None and (
-            manifest.previous != previous[1] or manifest.captured_at <= previous[0].captured_at
-        ):
-            raise LakeError(
-                f"Batch {batch} of generation {generation} in {processed.url} does not follow "
-                f"batch {batch - 1}: restore its manifest from a backup, or run totes replay."
-            )
-        previous = manifest, digest
-        yield manifest
 
 
 @contextmanager
@@ -228,33 +209,15 @@ def _open_scratch_engine() -> Iterator[tuple["duckdb.DuckDBPyConnection", Path]]
         yield engine, scratch
 
 
-@contextmanager
 def _fetch_files(
     store: Store,
     engine: "duckdb.DuckDBPyConnection",
     star: Star,
     manifest: ProcessedManifest,
     scratch: Path,
-) -> Iterator[dict[str, Path]]:
-    """Fetch and check a batch's files; yield their local paths by path in the store."""
-    from totes.warehouse import merge
+) -> AbstractContextManager[dict[str, Path]]:
+    """Fetch and check all files of a batch, as `fetched_files`."""
+    from totes.star.batch_files import fetched_files
 
-    files: tuple[StarFile, ...] = (*manifest.files, *manifest.refused)
-    paths = {file.path: scratch / f"{number}.parquet" for number, file in enumerate(files)}
-    try:
-        for file in files:
-            fetch_verified(store, file, paths[file.path])
-            is_quarantine = file in manifest.refused
-            try:
-                merge.check_file(
-                    engine, star, manifest, file, paths[file.path], is_quarantine=is_quarantine
-                )
-            except merge.ContentMismatchError as error:
-                raise LakeError(
-                    f"{file.path} in {store.url} differs from its manifest: {error}. "
-                    "Restore both from a backup, or run totes replay."
-                ) from error
-        yield paths
-    finally:
-        for path in paths.values():
-            path.unlink(missing_ok=True)
+    files = (*manifest.files, *manifest.refused)
+    return fetched_files(store, engine, star, manifest, files, scratch)

@@ -51,6 +51,33 @@ NO_ALERTS = AlertTargets()
 NO_ROWS: Mapping[str, int] = MappingProxyType({})
 
 
+class Publication(Protocol):
+    """Batches that were published together."""
+
+    @property
+    def batch(self) -> int:
+        """The number of the last batch."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of all batches."""
+        ...
+
+    @property
+    def captured_at(self) -> datetime:
+        """The capture time of the last batch."""
+        ...
+
+
+class BatchPublisher(Protocol):
+    """Publishes batches outside of the warehouse, as Iceberg tables."""
+
+    def publish(self, processed: Store, progress: Progress) -> Iterator[Publication]:
+        """Publish all pending batches and yield what was published."""
+        ...
+
+
 class PipelineResources(Protocol):
     """The databases, stores and options of a pipeline; a stage reads only those that it needs."""
 
@@ -94,6 +121,11 @@ class PipelineResources(Protocol):
         """The source's write-ahead log; with None, tables are scanned."""
         ...
 
+    @property
+    def publisher(self) -> BatchPublisher | None:
+        """What publishes batches as Iceberg tables; with None, nothing does."""
+        ...
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -108,6 +140,7 @@ class Pipeline:
     """With None, batches contain no exchange rates."""
     star: Star = TOTESYS
     log_reader: LogReader | None = None
+    publisher: BatchPublisher | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +196,10 @@ def run_stage(
             progress=progress,
         ):
             yield transform_step(manifest)
+    elif stage == PUBLISH:
+        if pipeline.publisher is not None:
+            for published in pipeline.publisher.publish(pipeline.processed, progress):
+                yield StepResult(PUBLISH, published.batch, published.rows, published.captured_at)
     else:
         if not _migrate_empty_warehouse(pipeline):
             return
@@ -254,6 +291,9 @@ def check_is_not_source(ingestion: Store, warehouse: Dsn) -> None:
 
 STAGES = ("ingest", "transform", "load")
 
+PUBLISH = "publish"
+"""The step that follows them if batches are also published as Iceberg tables."""
+
 
 def run_once(
     pipeline: Pipeline,
@@ -272,6 +312,7 @@ def run_once(
                 pipeline.log_reader.close()  # another process may read the slot during the load
         if checked_at is not None:
             retry(partial(record_checked, pipeline.warehouse, checked_at))
+        yield from retry_iterator(partial(run_stage, pipeline, PUBLISH, progress=progress))
 
 
 def run(  # noqa: PLR0913  options of the command
@@ -356,7 +397,7 @@ class _Runner:
     on_result: Callable[[StepResult], None] | None
     progress: Progress
     health: Mapping[str, StageHealth] = field(
-        default_factory=lambda: {stage: StageHealth() for stage in STAGES}
+        default_factory=lambda: {stage: StageHealth() for stage in (*STAGES, PUBLISH)}
     )
     checked_at: datetime | None = None
     """Time of the last capture; None once a stage fails or is skipped after it."""
@@ -370,7 +411,7 @@ class _Runner:
         self.checked_at, self.has_scanned = None, True
         self._try_stage("ingest")
         captured = time.monotonic()
-        for stage in STAGES[1:]:
+        for stage in (*STAGES[1:], PUBLISH):
             self._try_stage(stage)
         return captured
 

@@ -119,6 +119,8 @@ def _batch_of(query: exp.Select, sources: Mapping[str, _Query]) -> exp.Expr | No
     first = query.args["from_"].this.alias_or_name
     batch: exp.Expr | None = _column(first) if sources[first].is_batched else None
     joins = query.args.get("joins") or []
+    if not all([first, *(join.this.alias_or_name for join in joins)]) and joins:
+        refuse(query, "joins a subquery without an alias")
     for join in joins:
         alias = join.this.alias_or_name
         is_batched = sources[alias].is_batched
@@ -217,7 +219,7 @@ def _restrict(subquery: Scope, batch: exp.Expr | None, outer: exp.Expr | None) -
     if outer is None:
         refuse(query, "reads tables with batches in a query without them")
     outer_tables = {column.table for column in outer.find_all(exp.Column)}
-    if same := outer_tables & sources_of(subquery).keys():
-        refuse(query, f"reads {', '.join(same)} as the outer query does: give it an alias")
+    if outer_tables & {"", *sources_of(subquery)}:
+        refuse(query, "needs an alias in the outer query that it does not have itself")
     query.set("expressions", query.expressions[:-1])
     query.where(exp.EQ(this=batch.copy(), expression=outer.copy()), copy=False)

@@ -100,7 +100,7 @@ def _cast(node: exp.Expr) -> exp.Expr | None:
     )
     if is_decimal:
         value = _call("rpad", value, exp.Length(this=text.copy()), "0")
-    message = f"{node.sql('duckdb')} would not be exact".replace("\\", "/")
+    message = f"{node.sql('duckdb')} would not be exact"
     return (
         exp.case()
         .when(exp.or_(exp.Is(this=text.copy(), expression=exp.null()), value.eq(text)), node.copy())
@@ -160,12 +160,6 @@ def _integer(node: exp.Expr | None) -> int | None:
     if isinstance(node, exp.Literal) and not node.is_string and node.this.isdigit():
         return int(node.this)
     return None
-
-
-def _qualify(node: exp.Expr) -> None:
-    # SQLGlot moves the condition into an outer query, which needs the names of the columns.
-    if isinstance(node.parent, exp.Select) and node.parent.is_star:
-        refuse(node, "is in a SELECT of *; name the columns")
 
 
 def _literal(node: exp.Expr) -> None:
@@ -246,7 +240,7 @@ _REGEX_TOKEN = re.compile(
     (?P<escaped>\\[^\w\s]|\\[dDwWnrtf])
     | (?P<whitespace>\\[sS])
     | \[\^?(?P<members>{_CLASS_MEMBER}+)\]
-    | (?P<group>\(\?:|\(|\)|\|)
+    | (?P<group>\(\?:|\((?!\?)|\)|\|)
     | (?P<repeat>[*+?]\??|\{{\d+(?:,\d*)?\}}\??) (?![*+?{{])
     | (?P<anchor>[\^$.])
     | (?P<other>[^\\\[\](){{}}|*+?^$.])
@@ -317,6 +311,9 @@ def _regexp_replace(node: exp.Expr) -> exp.Expr:
         r"\\(?P<group>\d)|\\\\|.", translate, _text(node, "replacement"), flags=re.DOTALL
     )
     pattern = _pattern(node)
+    # Java also replaces the empty text after a match. Anchors do not hide it: both hold in "".
+    if not first_only and re.search(_text(node, "expression"), ""):
+        refuse(node, "replaces an empty text")
     if first_only:
         pattern, replacement = rf"\A([\s\S]*?)({pattern})", f"$1{replacement}"
     return _call("regexp_replace", node.this, pattern, replacement)
@@ -335,7 +332,6 @@ _TRANSLATIONS: Mapping[type[exp.Expr], Callable[[exp.Expr], exp.Expr | None]] = 
     exp.Like: _like,
     exp.Literal: _literal,
     exp.Pad: _pad,
-    exp.Qualify: _qualify,
     exp.RegexpExtract: _regexp_extract,
     exp.RegexpFullMatch: _regexp_full_match,
     exp.RegexpLike: _regexp_like,

@@ -23,7 +23,7 @@ def refuse(node: exp.Expr, reason: str = "has no tested equivalent in Spark") ->
 _CLAUSES: Mapping[type[exp.Expr], frozenset[str]] = {
     exp.Select: frozenset(
         {"with_", "expressions", "distinct", "from_", "joins", "where", "group", "having"}
-        | {"qualify", "windows", "order"}
+        | {"windows", "order"}
     ),
     **dict.fromkeys(
         (exp.Union, exp.Except, exp.Intersect),

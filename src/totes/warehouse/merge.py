@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import duckdb
 from psycopg import Connection, errors, sql
 
-from totes.duckdb_engine import convert_memory_errors, first_line
+from totes.duckdb_engine import convert_memory_errors
 from totes.errors import LakeError
 from totes.lake.manifest import ProcessedManifest, StarFile
 from totes.progress import Progress
+from totes.star.batch_files import QUARANTINE_COLUMNS, VERSION_COLUMNS
 from totes.star.contract import StarTable, literal, quote
 from totes.star.folder import Star
 from totes.warehouse import dependents
@@ -30,25 +31,6 @@ BULK_ROWS = 10_000
 
 NUMPY_ROWS = 100_000
 """From this number of rows, NumPy composes them: it saves more time than its import takes."""
-
-_QUARANTINE_COLUMNS = {
-    "star_table": "VARCHAR",
-    "key": "VARCHAR",
-    "column_name": "VARCHAR",
-    "value": "VARCHAR",
-    "reason": "VARCHAR",
-    "row": "VARCHAR",
-    "valid_from": "TIMESTAMPTZ",
-}
-
-
-_VERSION_COLUMNS = {"valid_from": "TIMESTAMPTZ", "_op": "VARCHAR"}
-"""The columns of a star table's files in addition to the declared ones."""
-
-_DESCRIBED_TYPES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
-"""Types that DESCRIBE returns under another name."""
-
-_DESCRIBE = "select column_name as name, column_type as type from (describe select * from {})"
 
 
 def load_rows(  # noqa: PLR0913, PLR0917  both databases, the batch, and the progress
@@ -65,53 +47,6 @@ def load_rows(  # noqa: PLR0913, PLR0917  both databases, the batch, and the pro
     """
     connection.execute(read_statement("transaction_settings"))
     _BatchLoad(connection, engine, star, manifest, local_paths, progress).load()
-
-
-class ContentMismatchError(Exception):
-    """The content of a file differs from its manifest."""
-
-
-def check_file(  # noqa: PLR0913  the file, and the expected content
-    engine: duckdb.DuckDBPyConnection,
-    star: Star,
-    manifest: ProcessedManifest,
-    file: StarFile,
-    path: Path,
-    *,
-    is_quarantine: bool,
-) -> None:
-    """Raise ContentMismatchError unless a file has the expected columns, types, rows and times."""
-    if not is_quarantine and file.table not in star.tables:
-        raise ContentMismatchError(f"there is no star table {file.table}")
-    expected = (
-        _QUARANTINE_COLUMNS
-        if is_quarantine
-        else {column.name: column.type.name for column in star.tables[file.table].columns}
-        | _VERSION_COLUMNS
-    )
-    rows = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
-    try:
-        with convert_memory_errors(f"Reading {file.table} of batch {manifest.batch}"):
-            actual = dict(
-                engine.execute(f"select name, type from ({_DESCRIBE.format(rows)})").fetchall()
-            )
-            if actual != {n: _DESCRIBED_TYPES.get(kind, kind) for n, kind in expected.items()}:
-                raise ContentMismatchError(
-                    f"its columns are not those of {'quarantine' if is_quarantine else file.table}"
-                )
-            op = "'upsert'" if is_quarantine else "_op"
-            counts = engine.execute(
-                f"select count(*), count(*) filter ({op} = 'delete'),"
-                f" coalesce(bool_and({op} in ('upsert', 'delete') and valid_from <= ?), true)"
-                f" from {rows}",
-                [manifest.captured_at],
-            ).fetchone()
-    except duckdb.Error as error:
-        raise ContentMismatchError(first_line(error)) from error
-    if counts != (file.rows, file.deletes, True):
-        raise ContentMismatchError(
-            f"its rows are not {file.rows} with {file.deletes} deletes, or one has a wrong time"
-        )
 
 
 class _Definition(NamedTuple):
@@ -177,7 +112,7 @@ class _BatchLoad:
             sql.SQL("{} {}").format(
                 sql.Identifier(name), sql.SQL("timestamptz" if name == "valid_from" else "text")
             )
-            for name in _QUARANTINE_COLUMNS
+            for name in QUARANTINE_COLUMNS
         )
         staged = sql.Identifier("staged_rejected")
         self.connection.execute(
@@ -186,7 +121,7 @@ class _BatchLoad:
             )
         )
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
-        self._copy(staged, _QUARANTINE_COLUMNS, self.manifest.refused)
+        self._copy(staged, QUARANTINE_COLUMNS, self.manifest.refused)
         composite = [table.name for table in self.star.tables.values() if len(table.key) > 1]
         self.connection.execute(
             statement(
@@ -286,7 +221,7 @@ class _BatchLoad:
         self.connection.execute(statement("create_staging_table", **names))
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
         if files:
-            self._copy(staged, _column_types(star) | _VERSION_COLUMNS, files)
+            self._copy(staged, {**_column_types(star), **VERSION_COLUMNS}, files)
         if star.is_fact:
             self._stage_waiting(star, staged)
             self.connection.execute(sql.SQL("ANALYZE {}").format(staged))

@@ -1,0 +1,1 @@
+"""The star's history as Iceberg tables; the only importer of pyiceberg."""

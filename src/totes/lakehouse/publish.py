@@ -1,0 +1,352 @@
+"""Publish: brings the Iceberg tables up to the newest batch of the processed store.
+
+Every table records its position, the batch up to which it was published, in the commit that changes
+it. So a publication can be killed, repeated, or run twice at the same time: what a table has is
+skipped. A batch is published table by table, dimensions first. The tables of a batch are complete
+before the next batch begins.
+"""
+
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+import duckdb
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.table import Table
+
+from totes.duckdb_engine import open_engine, scratch_folder
+from totes.errors import IcebergError, ObjectMissing
+from totes.failpoint import reach
+from totes.lake.log import (
+    find_current_generation,
+    find_newest_number,
+    read_processed_manifest,
+    read_processed_manifests,
+)
+from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_path
+from totes.lake.store import Store
+from totes.lakehouse.catalogue import Lakehouse
+from totes.lakehouse.files import Replacement, TableFiles
+from totes.lakehouse.merge import BatchFiles, TableMerge
+from totes.lakehouse.tables import (
+    QUARANTINE_FOLDER,
+    Position,
+    commit,
+    open_table,
+    read_position,
+)
+from totes.progress import NO_PROGRESS, Progress
+from totes.star.batch_files import fetched_files
+from totes.star.contract import StarTable
+from totes.star.folder import Star
+
+SINGLE_BATCHES = 100
+"""So many pending batches are published one by one, each with a snapshot; more together."""
+
+CHUNK_BYTES, CHUNK_FILES = 256 << 20, 500
+"""The files of several batches that are fetched and merged together."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Batches that were published together, usually one; `batch` and `captured_at` of the last."""
+
+    batch: int
+    rows: int
+    captured_at: datetime
+
+
+def find_published(lakehouse: Lakehouse, star: Star) -> Position | None:
+    """Return the position of the Iceberg table that is ahead; None without any."""
+    positions = []
+    with lakehouse.open() as catalogue:
+        for name in star.tables:
+            with suppress(NoSuchTableError):
+                table = catalogue.load_table((lakehouse.namespace, name))
+                positions.append(read_position(table.metadata))
+    published = filter(None, positions)
+    return max(published, key=lambda found: (found.generation, found.batch), default=None)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The batches `first` to `last` of a generation, which are published together."""
+
+    generation: int
+    first: int
+    last: int
+
+
+@dataclass
+class Publisher:
+    """Publishes batches of one star, and remembers up to where."""
+
+    lakehouse: Lakehouse
+    star: Star
+    _done: tuple[int, int] | None = None
+    """Generation and batch up to which all tables are known to be published."""
+
+    def publish(self, processed: Store, progress: Progress = NO_PROGRESS) -> Iterator[Publication]:
+        """Publish all pending batches and yield what was published.
+
+        Raises IcebergError if the tables are those of another lake or declaration, and IcebergBusy
+        if another process changed a table at the same time: the next call continues.
+        """
+        generation = find_current_generation(processed)
+        done = self._done[1] if self._done and self._done[0] == generation else 0
+        newest = find_newest_number(
+            processed, lambda batch: processed_manifest_path(generation, batch), at_least=done
+        )
+        if newest == done:
+            return
+        with (
+            self.lakehouse.open() as catalogue,
+            scratch_folder("publish") as scratch,
+            open_engine(scratch) as engine,
+        ):
+            run = _Run(self.lakehouse, self.star, processed, catalogue, engine, scratch, progress)
+            published = done or run.find_position(generation)
+            # Without its own memory, it completes the last batch: a table may lack it.
+            for step in _plan_steps(generation, done + 1 if done else published, newest):
+                rows = run.publish(step)
+                self._done = generation, step.last
+                reach("iceberg.batch-published")
+                if rows or step.last > published:
+                    yield Publication(step.last, rows, run.captured_at)
+
+
+def _plan_steps(generation: int, first: int, newest: int) -> Iterator[_Step]:
+    """Yield what to publish, from batch `first` on; 0 if no table has a batch."""
+    if not first or newest - first >= SINGLE_BATCHES:
+        yield _Step(generation, first or 1, newest)
+    else:
+        for batch in range(first, newest + 1):
+            yield _Step(generation, batch, batch)
+
+
+@dataclass
+class _Run:
+    """One call of `Publisher.publish`."""
+
+    lakehouse: Lakehouse
+    star: Star
+    processed: Store
+    catalogue: Catalog
+    engine: duckdb.DuckDBPyConnection
+    scratch: Path
+    progress: Progress
+    _behind: set[str] = field(default_factory=set)
+    """The tables that have no batch of the current generation."""
+    _tables: dict[str, Table] = field(default_factory=dict)
+    """The tables that a step has opened."""
+    captured_at: datetime = field(init=False)
+    """The capture time of the last batch that was published."""
+
+    def find_position(self, generation: int) -> int:
+        """Create or extend all tables; return the batch of the one that is ahead, 0 without one."""
+        namespace = self.lakehouse.namespace
+        if not self.catalogue.namespace_exists(namespace):  # on AWS only Terraform may create it
+            self.catalogue.create_namespace_if_not_exists(namespace)
+        self._check_no_former_tables()
+        newest = 0
+        for star in self.star.tables.values():
+            position = read_position(self._open(star).metadata)
+            if position is not None:
+                self._check_same_origin(generation, position)
+            if position is not None and position.generation == generation:
+                newest = max(newest, position.batch)
+            else:
+                self._behind.add(star.name)
+        return newest
+
+    def _check_no_former_tables(self) -> None:
+        """Raise IcebergError if there are tables that the declaration does not have any more."""
+        for identifier in self.catalogue.list_tables(self.lakehouse.namespace):
+            if identifier[-1] in self.star.tables:
+                continue
+            with suppress(NoSuchTableError):  # in Glue, it may be a table of another format
+                if read_position(self.catalogue.load_table(identifier).metadata):
+                    raise IcebergError(
+                        f"The Iceberg table {identifier[-1]} is not declared any more: add it to "
+                        "the declaration again, or drop it in the catalogue."
+                    )
+
+    def _check_same_origin(self, generation: int, position: Position) -> None:
+        """Raise IcebergError if a table was published from another lake."""
+        for candidate in (generation, position.generation):
+            with suppress(ObjectMissing):  # a new generation may have fewer batches
+                manifest, _ = read_processed_manifest(self.processed, candidate, position.batch)
+                if manifest.ingested == position.ingested:
+                    return
+        raise IcebergError(
+            f"Batch {position.batch}, the newest in the Iceberg tables, is not batch "
+            f"{position.batch} in {self.processed.url}: check TOTES_PROCESSED_URL, "
+            "TOTES_ICEBERG_CATALOG and TOTES_ICEBERG_URL."
+        )
+
+    def publish(self, step: _Step) -> int:
+        """Publish a step in all tables and return the number of rows that were read."""
+        self._tables.clear()
+        last, _ = read_processed_manifest(self.processed, step.generation, step.last)
+        self.captured_at = last.captured_at
+        self.progress.start(f"publish batch {step.last}", last.rows, step.last)
+        published = [self._publish_table(star, step) for star in self.star.tables.values()]
+        if all(rows is None for rows in published):
+            self._record([*self.star.tables.values()][-1], last)
+        return sum(filter(None, published))
+
+    def _publish_table(self, star: StarTable, step: _Step) -> int | None:
+        """Publish a step in one table; return the rows read, or None if it is not concerned."""
+        is_behind = star.name in self._behind
+        if not is_behind and next(self._read_relevant(star, step, step.first), None) is None:
+            return None
+        table = self._open(star)
+        before = read_position(table.metadata)
+        is_whole = before is None or before.generation != step.generation
+        if before is not None and not is_whole and before.batch >= step.last:
+            return 0  # before an interruption, or by another process
+        first = 1 if before is None or is_whole else max(step.first, before.batch + 1)
+        files = TableFiles(table, star.key_names[0], is_replaced=is_whole)
+        merge = TableMerge(self.engine, star, files, self._dimensions(star))
+        if before is not None and before.quarantine and not is_whole:
+            merge.read_quarantine(self._fetch(table, before.quarantine))
+        is_concerned, rows = is_whole or merge.has_waiting, 0
+        for batch_rows in self._merge_batches(merge, star, self._read_relevant(star, step, first)):
+            is_concerned, rows = is_concerned or batch_rows > 0, rows + batch_rows
+        if not is_concerned:
+            return None
+        last, _ = read_processed_manifest(self.processed, step.generation, step.last)
+        after = Position(
+            step.generation,
+            step.last,
+            last.ingested,
+            self._store_quarantine(merge, table, None if is_whole else before),
+        )
+        commit(table, before, after, last.captured_at, files.replacement)
+        self._behind.discard(star.name)
+        return rows
+
+    def _dimensions(self, star: StarTable) -> dict[str, TableFiles]:
+        names = dict.fromkeys(column.references for column in star.columns)
+        tables = {name: self.star.tables[name] for name in names if name}
+        return {
+            name: TableFiles(self._open(dimension), dimension.key_names[0])
+            for name, dimension in tables.items()
+        }
+
+    def _read_relevant(
+        self, star: StarTable, step: _Step, first: int
+    ) -> Iterator[ProcessedManifest]:
+        """Yield the manifests that have files of a table, or of a dimension that it refers to."""
+        relevant = {star.name, *(column.references for column in star.columns)}
+        manifests = read_processed_manifests(self.processed, step.generation, first)
+        for manifest in islice(manifests, step.last - first + 1):
+            if relevant & {file.table for file in (*manifest.files, *manifest.refused)}:
+                yield manifest
+
+    def _merge_batches(
+        self, merge: TableMerge, star: StarTable, manifests: Iterable[ProcessedManifest]
+    ) -> Iterator[int]:
+        """Merge batches, some at a time; yield how many rows of the table were merged."""
+        for chunk in _chunks(star, manifests):
+            with ExitStack() as fetched:
+                batches = []
+                for manifest in chunk:
+                    rows, rejected = _files(star, manifest.files), _files(star, manifest.refused)
+                    paths = fetched.enter_context(
+                        fetched_files(
+                            self.processed,
+                            self.engine,
+                            self.star,
+                            manifest,
+                            (*rows, *rejected),
+                            self.scratch,
+                        )
+                    )
+                    batches.append(
+                        BatchFiles(
+                            manifest.batch,
+                            [paths[file.path] for file in rows],
+                            [paths[file.path] for file in rejected],
+                        )
+                    )
+                reach("iceberg.fetched")
+                merge.merge(batches)
+            count = sum(
+                file.rows
+                for manifest in chunk
+                for file in (*_files(star, manifest.files), *_files(star, manifest.refused))
+            )
+            self.progress.advance(count)
+            yield count
+
+    def _store_quarantine(
+        self, merge: TableMerge, table: Table, before: Position | None
+    ) -> str | None:
+        """Store the quarantined versions if they have changed; return the URL of their file."""
+        file = self.scratch / "quarantine.parquet"
+        match merge.write_quarantine(file):
+            case None:
+                return before.quarantine if before else None
+            case False:
+                return None
+        name = table.name()[-1]
+        # Not below the table's location: programs delete what they do not know there.
+        url = (
+            f"{self.lakehouse.location}/{QUARANTINE_FOLDER}/{name}/{secrets.token_hex(16)}.parquet"
+        )
+        reach("iceberg.before-quarantine")
+        with file.open("rb") as content, table.io.new_output(url).create() as stored:
+            shutil.copyfileobj(content, stored)
+        reach("iceberg.quarantine-stored")
+        return url
+
+    def _fetch(self, table: Table, url: str) -> Path:
+        path = self.scratch / "quarantine.parquet"
+        with table.io.new_input(url).open() as content, path.open("wb") as copy:
+            shutil.copyfileobj(content, copy)
+        return path
+
+    def _record(self, star: StarTable, last: ProcessedManifest) -> None:
+        """Record a batch that concerns no table, so that it is not read again."""
+        table = self._open(star)
+        before = read_position(table.metadata)
+        if before is None or before.batch >= last.batch:
+            return
+        after = replace(before, batch=last.batch, ingested=last.ingested)
+        commit(table, before, after, last.captured_at, Replacement())
+
+    def _open(self, star: StarTable) -> Table:
+        if star.name not in self._tables:
+            self._tables[star.name] = open_table(
+                self.catalogue, self.lakehouse.namespace, self.lakehouse.location, star
+            )
+        return self._tables[star.name]
+
+
+def _files(star: StarTable, files: Iterable[StarFile]) -> list[StarFile]:
+    return [file for file in files if file.table == star.name]
+
+
+def _chunks(
+    star: StarTable, manifests: Iterable[ProcessedManifest]
+) -> Iterator[list[ProcessedManifest]]:
+    """Yield batches that are merged together: their files fit on the disk."""
+    chunk: list[ProcessedManifest] = []
+    size_bytes = count = 0
+    for manifest in manifests:
+        files = _files(star, (*manifest.files, *manifest.refused))
+        more_bytes = sum(file.bytes for file in files)
+        if chunk and (size_bytes + more_bytes > CHUNK_BYTES or count + len(files) > CHUNK_FILES):
+            yield chunk
+            chunk, size_bytes, count = [], 0, 0
+        chunk.append(manifest)
+        size_bytes, count = size_bytes + more_bytes, count + len(files)
+    if chunk:
+        yield chunk
