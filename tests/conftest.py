@@ -1,5 +1,6 @@
 """Fixtures: one PostgreSQL server for each worker, fresh databases for each test."""
 
+import gc
 import shutil
 import sys
 import tempfile
@@ -109,6 +110,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out := drawn_tests.draw(items):
         config.hook.pytest_deselected(items=left_out)
     drawn_tests.spread_longest(items)
+    for item in items:
+        if "tests/spark/" in item.nodeid:  # pyspark leaves sockets to the garbage collector
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -208,11 +212,16 @@ def spark_processes() -> Iterator[None]:
 
 
 @pytest.fixture
-def spark(spark_processes: None) -> "SparkSession":  # noqa: ARG001
+def spark(spark_processes: None) -> Iterator["SparkSession"]:  # noqa: ARG001
     """The worker's Spark; only tests below tests/spark, which run on one worker, may use it."""
     from spark_session import start_spark  # noqa: PLC0415  slow to import
 
-    return start_spark()
+    from totes.spark.session import pin  # noqa: PLC0415  as above
+
+    session = start_spark()
+    pin(session)  # the commands open sessions of their own, which don't inherit this
+    yield session
+    gc.collect()  # closes sockets while that is no error
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from hostile_lake import write_hostile_lake
 from lake_commands import first_batches, restore_batches, transform, writers
 from random_lake import RandomLake
 
-pytestmark = pytest.mark.usefixtures("spark")
+pytestmark = [pytest.mark.usefixtures("spark"), pytest.mark.few(1)]
 
 ON_SPARK = {
     *("fact_sales_order", "fact_purchase_order", "fact_payment", "fact_exchange_rate"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 from generations import Generation
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from totes.cli import app
 from totes.lake.folder import FolderStore
@@ -15,8 +15,17 @@ from totes.lake.manifest import manifest_path
 from totes.star.contract import literal
 
 
+class CommandError(Exception):
+    """A command failed."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(f"exit code {result.exit_code}: {result.output}")
+        self.exit_code = result.exit_code
+        self.messages = [line for line in result.output.splitlines() if line.startswith("totes: ")]
+
+
 def transform(ingestion: Path, processed: Path, engine: str) -> Generation:
-    """Run `totes transform` with an engine, which must succeed; return the generation."""
+    """Run `totes transform` with an engine; return the generation, or raise CommandError."""
     result = CliRunner().invoke(
         app,
         ["transform", "--engine", engine],
@@ -24,12 +33,11 @@ def transform(ingestion: Path, processed: Path, engine: str) -> Generation:
             "TOTES_HOME": str(processed.parent / "home"),
             "TOTES_INGESTION_URL": str(ingestion),
             "TOTES_PROCESSED_URL": str(processed),
-            "TOTES_SPARK_MIN_BYTES": "0",
+            "TOTES_SPARK_MIN_BYTES": "0MB",
         },
     )
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
+    if result.exit_code:
+        raise CommandError(result)
     return Generation(FolderStore(processed), 1)
 
 

@@ -6,6 +6,7 @@ The commands of totes use the Spark that the process has.
 import os
 from collections.abc import Mapping
 
+from depth import DEEP
 from pyspark.sql import SparkSession
 from spark_cluster import LOOPBACK
 
@@ -33,6 +34,13 @@ SETTINGS: Mapping[str, str] = {
 }
 
 
+INTERPRETED: Mapping[str, str] = {
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.codegen.wholeStage": "false",
+}
+"""Without generated code, which takes longer to compile than small tables take to compute."""
+
+
 def start_spark(master: str = LOCAL, settings: Mapping[str, str] | None = None) -> SparkSession:
     """Return this process's Spark at `master`; another one is stopped, its JVM is kept."""
     active = SparkSession.getActiveSession()
@@ -42,7 +50,7 @@ def start_spark(master: str = LOCAL, settings: Mapping[str, str] | None = None) 
         active.stop()
     os.environ.update(LOOPBACK)
     builder = SparkSession.builder.appName("totes tests").master(master)
-    for name, value in {**SETTINGS, **(settings or {})}.items():
+    for name, value in {**SETTINGS, **({} if DEEP else INTERPRETED), **(settings or {})}.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("OFF")
