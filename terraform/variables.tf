@@ -447,6 +447,11 @@ variable "spark_enabled" {
   description = "Whether batches from spark.min_size on are transformed on EMR Serverless; its endpoint is charged by the hour, its jobs by the second."
   type        = bool
   default     = false
+
+  validation {
+    condition     = !var.spark_enabled || var.iceberg_enabled
+    error_message = "Spark needs iceberg_enabled: the processed store's views in Athena don't find Spark's files."
+  }
 }
 
 variable "spark" {

@@ -135,6 +135,17 @@ run "peering_with_a_network_around_ours" {
   expect_failures = [var.source_vpc]
 }
 
+run "spark_without_iceberg" {
+  command = plan
+
+  variables {
+    spark_enabled = true
+    spark_package = "./versions.tf" # any file
+  }
+
+  expect_failures = [var.spark_enabled]
+}
+
 run "dashboard_without_tasks" {
   command = plan
 

@@ -18,6 +18,7 @@ from totes.star.dialect import to_spark
 EXPRESSIONS = (
     *("strlen(x)", "length(x)", "substr(x, 2)", "substr(x, -2)", "substr(x, n)", "substr(x, 1, n)"),
     *("substr(x, n, 2)", "substr(x, strpos(x, 'a') + 1)", "left(x, 2)", "right(x, 2)"),
+    "x || '${env:PATH}'",  # no variable of the environment
     *("strpos(x, 'a')", "contains(x, 'a')", "contains(x, chr(0))", "starts_with(x, 'a')"),
     *("ends_with(x, 'b')", "split_part(x, ' ', 1)", "split_part(x, 'a', -1)", "x || '~' || y"),
     *("split_part(x, chr(0), 2)", "replace(x, 'a', 'bb')", "replace(x, '', 'b')", "x || y"),

@@ -29,6 +29,7 @@ PINNED: Mapping[str, str] = MappingProxyType(
         "spark.sql.caseSensitive": "true",  # columns a and A are two columns
         "spark.sql.ansi.doubleQuotedIdentifiers": "false",
         "spark.sql.ansi.enforceReservedKeywords": "false",
+        "spark.sql.decimalOperations.allowPrecisionLoss": "false",
         "spark.sql.files.ignoreCorruptFiles": "false",
         "spark.sql.files.ignoreMissingFiles": "false",
         "spark.sql.json.enableExactStringParsing": "true",
@@ -42,6 +43,7 @@ PINNED: Mapping[str, str] = MappingProxyType(
         "spark.sql.parser.quotedRegexColumnNames": "false",
         "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
         "spark.sql.timestampType": "TIMESTAMP_LTZ",
+        "spark.sql.variable.substitute": "false",  # ${env:X} in a text is that text
     }
 )
 """Settings of SQL that could change rows, whatever the cluster's configuration says."""
