@@ -37,7 +37,9 @@ def refusal(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["transform", "replay"])
-def test_without_pyspark_or_java_a_command_fails_with_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyspark_or_java_a_command_fails_with_one_line(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("JAVA_HOME", "/nowhere")
     assert "needs Java 17" in refusal(command)
     monkeypatch.delenv("JAVA_HOME")
