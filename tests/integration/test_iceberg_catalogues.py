@@ -94,6 +94,6 @@ def test_a_lost_file_of_a_table_is_an_error(lake: ProcessedLake, tmp_path: Path)
 
 
 @pytest.mark.parametrize("url", ["gs://bucket", "s3:///prefix", "/a#b", "file://host/folder"])
-def test_another_place_is_refused(url: str) -> None:
+def test_a_url_that_is_neither_a_folder_nor_s3_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="TOTES_ICEBERG_URL must be a folder's path"):
         _ = Lakehouse("glue", url).location

@@ -35,7 +35,7 @@ def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merge, "BLOCK_ROWS", 2048)
 
 
-def test_it_equals_the_warehouse_for_random_transactions_of_log_and_scans(
+def test_the_history_equals_the_warehouse_for_random_transactions_of_log_and_scans(
     warehouse: EmptyWarehouse, corrected_models: Models, tmp_path: Path
 ) -> None:
     """After each publication; finally, so does a publication of all batches at once."""
@@ -55,7 +55,7 @@ def test_it_equals_the_warehouse_for_random_transactions_of_log_and_scans(
 
 @given(steps=STEPS, releases=RELEASES)
 @settings(max_examples=drawn(1, 40), suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_it_equals_the_warehouse_after_rejections_and_releases_in_any_order(
+def test_the_history_equals_the_warehouse_after_rejections_and_releases_in_any_order(
     warehouse: EmptyWarehouse,
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[tuple[Event | None, ...]],

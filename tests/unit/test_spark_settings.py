@@ -37,7 +37,9 @@ def refusal(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["transform", "replay"])
-def test_a_missing_part_is_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyspark_or_java_a_command_fails_with_one_line(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("JAVA_HOME", "/nowhere")
     assert "needs Java 17" in refusal(command)
     monkeypatch.delenv("JAVA_HOME")
@@ -48,7 +50,7 @@ def test_a_missing_part_is_one_line(command: str, monkeypatch: pytest.MonkeyPatc
     assert "needs pyspark: install terrific-totes[spark]" in refusal(command)
 
 
-def test_spark_builds_no_warehouse_from_a_temporary_folder() -> None:
+def test_replay_into_another_warehouse_is_refused_with_spark() -> None:
     assert "leave out --into or --engine" in refusal("replay", "--into", "postgresql:///other")
 
 

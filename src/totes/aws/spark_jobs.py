@@ -22,7 +22,7 @@ from totes.lake.store import Store
 log = logging.getLogger("totes.aws")
 
 MAX_ATTEMPTS = 3
-"""How often one release of the program is tried on a batch before a person has to look at it."""
+"""How many jobs with one release of the program are started for a batch."""
 
 TIMEOUT_MINUTES = 24 * 60
 """After which EMR cancels a job."""
@@ -194,11 +194,11 @@ class SparkWork:
 
     batch: int
     job: str | None
-    """The id of the job that runs or was just started; None once a person has to look at it."""
+    """The id of the job that runs or was just started; None if no further one is started."""
     failures: int
     """The jobs that ended without publishing the batch."""
     minutes: float
-    """Since the running job was started."""
+    """How long the job has been running; 0 if none is."""
 
 
 @dataclass

@@ -71,9 +71,8 @@ def expire(
 ) -> None:
     """Remove old snapshots of the Iceberg tables, and old files that no snapshot has.
 
-    The current rows, and their history, stay; what can't be read any more are the tables as of a
-    batch that was published earlier. It may run beside a publication that takes less than that
-    time.
+    The current rows and their history stay. The tables as of the batches of removed snapshots can
+    no longer be read. It may run beside a publication that takes less than --older-than.
     """
     from datetime import UTC, datetime, timedelta
 
@@ -106,5 +105,7 @@ def _lakehouse(resources: "Resources") -> "Lakehouse":
     from totes.errors import UsageError
 
     if resources.lakehouse is None:
-        raise UsageError("TOTES_ICEBERG_CATALOG is not set: it says where tables are published.")
+        raise UsageError(
+            "TOTES_ICEBERG_CATALOG is not set: set it to the catalogue of the Iceberg tables."
+        )
     return resources.lakehouse

@@ -35,7 +35,7 @@ class Engine(StrEnum):
 
 
 EngineOption = Annotated[
-    Engine, typer.Option("--engine", help="What computes the star's rows.", show_default=True)
+    Engine, typer.Option("--engine", help="What computes the rows of the star.", show_default=True)
 ]
 
 
@@ -171,7 +171,7 @@ def replay(
     build_only: Annotated[
         bool,
         typer.Option(
-            "--build-only", help="Write the processed data only; the next replay does the rest."
+            "--build-only", help="Only write the processed data; the next replay loads it."
         ),
     ] = False,
     as_json: JsonLines = False,
@@ -179,7 +179,7 @@ def replay(
     """Rebuild processed data and warehouse from the ingestion store.
 
     Writes a new generation of processed data beside the current one, and replaces that once it is
-    complete. With --engine spark, the cluster TOTES_SPARK_MASTER computes them.
+    complete. With --engine spark, the rows are computed on the cluster TOTES_SPARK_MASTER.
     """
     from totes.cli.terminal import show_progress
     from totes.config.resources import Resources
@@ -192,8 +192,8 @@ def replay(
         raise UsageError("Use either --into or --build-only, not both.")
     if into and engine is Engine.SPARK:
         raise UsageError(
-            "--into builds a warehouse from a temporary folder of this machine, which the engine "
-            "spark does not use: leave out --into or --engine."
+            "--into writes processed data to a temporary folder of this machine, which the engine "
+            "spark can't use: leave out --into or --engine."
         )
     target = parse_dsn(into, "--into") if into else None
     settings = load_settings()

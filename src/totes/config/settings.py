@@ -517,8 +517,8 @@ class Settings(BaseSettings):
     )
     connections: Annotated[int, Field(ge=1, le=64)] = Field(
         default=DEFAULT_CONNECTIONS,
-        description="how many connections read one snapshot of the source; large tables that are "
-        "captured whole are read by as many processes",
+        description="number of connections that read one snapshot of the source; large tables that "
+        "are captured whole are read by as many processes",
     )
     memory: Megabytes = Field(
         default=DEFAULT_MEMORY_MB,
@@ -528,22 +528,24 @@ class Settings(BaseSettings):
     spark_master: str = Field(
         default="local[*]",
         description="the cluster of the engine spark, such as spark://host:7077 or yarn; under "
-        "spark-submit its own counts",
+        "spark-submit, that of spark-submit is used",
     )
     spark_min_bytes: Size = Field(
         default=1000,
-        description="`totes transform --engine spark` leaves batches to DuckDB whose compressed "
-        "files in the ingestion store are smaller",
+        description="`totes transform --engine spark` uses Spark for batches whose compressed "
+        "files in the ingestion store have at least this size in total, and DuckDB for the others",
     )
     spark_application: str | None = Field(
         default=None,
-        description="id of the application of EMR Serverless to which the Lambda function leaves "
-        "larger batches [none]",
+        description="ID of the EMR Serverless application that transforms batches of at least "
+        "TOTES_SPARK_MIN_BYTES instead of the Lambda function [none]",
     )
-    spark_role: str | None = Field(default=None, description="ARN of the role of its jobs [none]")
+    spark_role: str | None = Field(
+        default=None, description="ARN of the role of jobs of that application [none]"
+    )
     spark_program: Annotated[str | None, AfterValidator(_check_program)] = Field(
         default=None,
-        description="s3://bucket/prefix with the program of its jobs: job.py and "
+        description="s3://bucket/prefix with the program of these jobs: job.py and "
         "packages.tar.gz [none]",
     )
     dashboard_memory: Megabytes = Field(

@@ -33,7 +33,7 @@ from totes.source.resuming import ResumingReader
 from totes.source.snapshot import open_exported
 
 _PROGRAM = f"import sys; from {__name__} import main; main(int(sys.argv[1]))"
-"""Not `-m`: the classes of this module would be others, and the parent could not read them."""
+"""Not `-m`: its classes would belong to `__main__`, and the parent could not unpickle them."""
 
 _ENGINE_SHARE = 2
 """As in the parent, which has two engines."""
