@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from terraform_plan import Planned
     from xdist.remote import Producer
 
+pytest_plugins = ("dashboard_browser",)
+
 hypothesis.settings.register_profile(
     "totes",
     deadline=None,

@@ -2,14 +2,13 @@
 
 import csv
 import re
-from collections.abc import Iterator
 from datetime import UTC, timedelta
 from decimal import Decimal
 
 import duckdb
 import psycopg
 import pytest
-from browser import Browser, browser
+from browser import Browser
 from dashboard_window import (
     ALERT,
     BADGE,
@@ -31,7 +30,6 @@ from dashboard_window import (
     filter_cases,
     period_start,
     read_query,
-    served,
     wait_for_cells,
     wait_for_charts,
     wait_for_expected_numbers,
@@ -43,7 +41,6 @@ from sample_business import (
     DELETED,
     SCRIPT,
     SampleBusiness,
-    sample_business,
 )
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
@@ -52,7 +49,7 @@ from totes.dashboard import charts, text
 from totes.dashboard.drill import last_day
 from totes.dashboard.view import PAGES
 from totes.demo.simulator import Simulator
-from totes.embedded.servers import EmbeddedServer, Source
+from totes.embedded.servers import EmbeddedServer
 
 DRAWN = {
     "overview": 1,
@@ -97,26 +94,9 @@ return [...document.querySelectorAll('[data-testid="stDateInputFieldsScroller"]'
 pytestmark = pytest.mark.few(2)
 
 
-@pytest.fixture(scope="module")
-def business(
-    server: EmbeddedServer, template: Source, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SampleBusiness]:
-    with sample_business(server, template, "browser", tmp_path_factory.mktemp("browser")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def address(business: SampleBusiness, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where `totes dashboard` serves it."""
-    with served(business, tmp_path_factory.mktemp("server") / "log") as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def window(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as opened:
-        opened.open(address)
-        yield opened
+@pytest.fixture
+def business(served_business: SampleBusiness) -> SampleBusiness:
+    return served_business
 
 
 def test_navigation_keeps_the_filter_and_loads_nothing_from_other_hosts(

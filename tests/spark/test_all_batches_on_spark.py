@@ -16,7 +16,7 @@ def test_all_batches_at_once_give_the_rows_of_each_batch(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     chance = seeded_random()
-    for _ in range(drawn(1, 30)):
+    for _ in range(drawn(1, 3)):
         engines = TwoEngines(duckdb.connect(), spark, tmp_path)
         for name, rows in random_rows(chance).items():
             engines.add(name, rows)

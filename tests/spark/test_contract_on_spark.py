@@ -52,8 +52,7 @@ def test_both_engines_accept_the_same_texts_as_the_same_values(
 ) -> None:
     texts = sorted({*EDGE_CASES, *HOSTILE, *draw_texts(drawn(300, 20_000), seeded_random())})
     engine = duckdb.connect()
-    engine.execute("create table drawn (x varchar)")
-    engine.executemany("insert into drawn values (?)", [[text] for text in texts])
+    engine.execute("create table drawn as select unnest($1::varchar[]) as x", [texts])
     engines = TwoEngines(engine, spark, tmp_path)
     engines.add(
         "texts", "select *, cast(1 as bigint) as _batch from drawn union all select null, 1"

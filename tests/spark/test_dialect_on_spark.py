@@ -129,7 +129,7 @@ def engines(spark: SparkSession, tmp_path: Path) -> TwoEngines:
     )
     texts = [*EDGE_CASES, "a", "b", "ab", "a\nb", "a\x00b\x00c", "\\", "\\n", "%", "a\\b", '"', "'"]
     texts += ["\u2028\u0085", "\x0b\x0c\r\x1f\x7f", "e\u0301", "🎉a", "\u00a0a\u3000", "ß", "İ"]
-    texts += [random_values.text(chance) for _ in range(drawn(100, 20_000))]
+    texts += [random_values.text(chance) for _ in range(drawn(100, 3000))]
 
     def text() -> str | None:
         return None if chance.random() < 0.1 else chance.choice(texts)

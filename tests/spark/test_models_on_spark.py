@@ -75,7 +75,7 @@ def add_source(engines: TwoEngines, chance: Random, name: str, columns: tuple[st
     names = ", ".join(f'"{column}"' for column in columns)
     good = [sql_text(text(example(name)[column])) for column in columns]
     rows = [f"({', '.join([*values, 'true', '1'])})" for values in (good, ["null"] * len(columns))]
-    for _ in range(drawn(40, 1000)):
+    for _ in range(drawn(40, 300)):
         values = [sql_text(random_value(chance, text(example(name)[column]))) for column in columns]
         changed = chance.choice(("true", "true", "false"))
         rows.append(f"({', '.join([*values, changed, str(chance.choice(BATCHES))])})")

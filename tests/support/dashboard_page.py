@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from streamlit import config
 from streamlit.components.v2 import manifest_scanner
-from streamlit.testing.v1 import AppTest
+from streamlit.runtime.scriptrunner.script_cache import ScriptCache
+from streamlit.testing.v1 import AppTest, local_script_runner
 
 from totes.dashboard import badge
 from totes.dashboard.backends import Backends, set_backends
@@ -21,13 +22,15 @@ SECONDS = 300
 badge.WAIT_SECONDS = SECONDS
 """A page waits for the present state: on a busy machine a refresh takes longer than 2 s."""
 
-_TELEMETRY = "browser.gatherUsageStats"
-config.set_option(_TELEMETRY, OPTIONS[_TELEMETRY])
-"""As `totes dashboard` sets it; telemetry would read the metadata of all packages in each run."""
+for option in ("browser.gatherUsageStats", "runner.magicEnabled"):
+    config.set_option(option, OPTIONS[option])
+"""As `totes dashboard` sets them; telemetry would read the metadata of all packages in each run."""
 
 _SCAN = "scan_component_manifests"
 vars(manifest_scanner)[_SCAN] = cache(vars(manifest_scanner)[_SCAN])
-"""A server reads the metadata of all packages once; AppTest would do so for each page."""
+vars(local_script_runner)["ScriptCache"] = cache(ScriptCache)
+"""A server reads the metadata of all packages once, and compiles each page once; AppTest would do
+so whenever it draws a page."""
 
 MARKDOWN_ELEMENTS = (
     "markdown",

@@ -25,7 +25,7 @@ def over_all_batches(query: str) -> str:
     return tree.sql("duckdb")
 
 
-@settings(max_examples=drawn(4, 500))
+@settings(max_examples=drawn(4, 100))
 @given(st.integers())
 @example(0)
 def test_all_batches_at_once_give_the_rows_of_each_batch(seed: int) -> None:

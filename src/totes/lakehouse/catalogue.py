@@ -96,7 +96,7 @@ def _sqlalchemy_url(dsn: Dsn) -> str:
         database=parts.pop("dbname", None),
         query=parts,
     )
-    return url.render_as_string(hide_password=False)
+    return str(url.render_as_string(hide_password=False))
 
 
 def _s3_properties() -> dict[str, str]:

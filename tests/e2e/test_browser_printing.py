@@ -1,14 +1,12 @@
 """Pages on paper: a PDF of Chromium has all numbers as text, and nothing is cut off."""
 
 from base64 import b64decode
-from collections.abc import Iterator
 from io import BytesIO
 
 import pytest
-from browser import Browser, browser
-from dashboard_window import NUMBERS, served, wait_for_charts
+from browser import Browser
+from dashboard_window import NUMBERS, wait_for_charts
 from pypdf import PdfReader
-from sample_business import SampleBusiness
 
 PAPER_PIXELS = 1047
 """The width of A4 landscape without its margins of 10 mm."""
@@ -28,19 +26,6 @@ return [...document.querySelectorAll('[class*="st-key-report-"]')]
 
 
 pytestmark = pytest.mark.few(2)
-
-
-@pytest.fixture(scope="module")
-def address(business: SampleBusiness, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served(business, tmp_path_factory.mktemp("server") / "log") as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def window(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("printing")) as opened:
-        opened.open(address)
-        yield opened
 
 
 def print_page(window: Browser) -> PdfReader:
