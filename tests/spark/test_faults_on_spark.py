@@ -41,7 +41,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer = LakeWriter(folder)
     designs = [row("design", design_id=n, file_location=f"/{n}") for n in KEYS]
     rejected = [design | {"file_name": None} for design in designs[:3]]
-    writer.add({"design": [*designs[3:], *rejected]}, parts=2)
+    joined = {table: [row(table)] for table in ("staff", "department")}  # for the driver
+    writer.add({"design": [*designs[3:], *rejected], **joined}, parts=2)
     writer.add({"design": designs[:9]})
     writer.add({"payment_type": [row("payment_type")]}, deletes={"design": [1, 2]})
     return folder
