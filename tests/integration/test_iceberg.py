@@ -1,6 +1,8 @@
 """Batches are published as Iceberg tables exactly once, whatever interrupts it."""
 
 import ast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,6 +163,85 @@ def test_a_publication_killed_at_any_failpoint_is_continued(
     for table in SMALL.tables:
         batches = [published_batch(one) for one in load_table(lakehouse, table).snapshots()]
         assert len(batches) == len(set(batches)), "a batch was published twice"
+
+
+class Stopped(BaseException):
+    """Ends a publication like a crash."""
+
+
+def stop() -> None:
+    raise Stopped
+
+
+@contextmanager
+def reaching(
+    monkeypatch: pytest.MonkeyPatch, name: str, nth: int, action: Callable[[], object]
+) -> Iterator[None]:
+    """Run an action, in the block, when failpoint `name` is reached the n-th time."""
+    count = 0
+
+    def act() -> None:
+        nonlocal count
+        count += 1
+        if count == nth:
+            action()
+
+    with monkeypatch.context() as patch:
+        patch.setitem(failpoint.actions, name, act)
+        yield
+
+
+def publish_backlog(
+    lake: ProcessedLake, lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publish batch 1 in existing tables; the batches 2 to 5 are one pending step."""
+    monkeypatch.setattr(publish_module, "SINGLE_BATCHES", 2)
+    lake.publish(ALL)
+    publish(lakehouse, lake)
+    publish_all_kinds(lake)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("name", sorted({"iceberg.committed", *sample(1, FAILPOINTS, "step")}))
+def test_a_step_of_several_batches_that_stops_at_any_failpoint_is_completed(  # noqa: PLR0913, PLR0917  fixtures
+    lake: ProcessedLake,
+    lakehouse: Lakehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+    nth: int,
+) -> None:
+    """In any table, again, and with more batches in the meantime."""
+    publish_backlog(lake, lakehouse, monkeypatch)
+    for _ in range(2):
+        with suppress(Stopped), reaching(monkeypatch, name, nth, stop):
+            publish(lakehouse, lake)
+        lake.publish({FACT: [sale(4, units_sold=lake.batches)]})
+    publish(lakehouse, lake)
+    assert read_tables(lakehouse, SMALL) == expected(lake, tmp_path)
+    assert publish(lakehouse, lake) == []
+
+
+@pytest.mark.parametrize("later", [0, 1, 4], ids="{} more batches".format)
+def test_of_two_publications_of_several_batches_none_leaves_out_any(
+    lake: ProcessedLake,
+    lakehouse: Lakehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    later: int,
+) -> None:
+    """The second begins when the first has published one table, perhaps up to a later batch."""
+    publish_backlog(lake, lakehouse, monkeypatch)
+
+    def publish_too() -> None:
+        for _ in range(later):
+            lake.publish({FACT: [sale(4, units_sold=lake.batches)]})
+        publish(lakehouse, lake)
+
+    with reaching(monkeypatch, "iceberg.committed", 1, publish_too):
+        publish(lakehouse, lake)
+    publish(lakehouse, lake)
+    assert read_tables(lakehouse, SMALL) == expected(lake, tmp_path)
 
 
 @pytest.mark.parametrize("nth", [1, 2])

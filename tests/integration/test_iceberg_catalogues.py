@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import boto3
+import duckdb
 import psycopg
 import pytest
 from iceberg_tables import load_table, new_lakehouse, publish, read_tables
@@ -91,6 +92,15 @@ def test_a_lost_file_of_a_table_is_an_error(lake: ProcessedLake, tmp_path: Path)
     lake.publish({FACT: [sale(units_sold=1)]})
     with pytest.raises(IcebergError, match="can't be read or written"):
         publish(lakehouse, lake)
+
+
+def test_an_error_of_duckdb_is_one_plain_line(tmp_path: Path) -> None:
+    """Arrow's errors, such as that of a lost file, may come through DuckDB."""
+    with (
+        pytest.raises(IcebergError, match=r"can't be read or written: lost\. Check"),
+        new_lakehouse(tmp_path).open(),
+    ):
+        raise duckdb.InvalidInputException("lost\nstack")
 
 
 @pytest.mark.parametrize("url", ["gs://bucket", "s3:///prefix", "/a#b", "file://host/folder"])

@@ -56,6 +56,7 @@ WRONG = {
     ('key = "code"', 'key = ["code", "name"]'): "dim_port has a composite key|nullable",
     ("number = {", "valid_to = {"): r"fact_call\.valid_to: the name is reserved",
     ("number = {", "_at = {"): r"fact_call\._at: the name is reserved",
+    ("number = {", "_file = {"): r"fact_call\._file: names that begin with _ are reserved",
     ("number = {", "totes_date = {"): r"fact_call\.totes_date: the name is reserved",
     ("number = {", "call_record_id = {"): r"fact_call\.call_record_id: the name is reserved",
     ('name = "current_call"', 'name = "dim_port"'): "are named dim_port",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import duckdb
 from psycopg.conninfo import conninfo_to_dict
 
 from totes.config.settings import Dsn
@@ -121,7 +122,7 @@ def _s3_properties() -> dict[str, str]:
 
 @contextmanager
 def converted_errors(lakehouse: Lakehouse) -> Iterator[None]:
-    """Raise the errors of pyiceberg, SQLAlchemy, pyarrow and boto3 as IcebergError."""
+    """Raise the errors of pyiceberg, SQLAlchemy, pyarrow, DuckDB and boto3 as IcebergError."""
     from pyiceberg.exceptions import (
         CommitFailedException,
         CommitStateUnknownException,
@@ -146,7 +147,7 @@ def converted_errors(lakehouse: Lakehouse) -> Iterator[None]:
             f"The Iceberg catalogue {catalogue} can't be used: {_first_line(error)}. "
             "Check TOTES_ICEBERG_CATALOG."
         ) from error
-    except OSError as error:
+    except (OSError, duckdb.Error) as error:  # DuckDB also passes on Arrow's errors
         raise IcebergError(
             f"The Iceberg tables in {lakehouse.url} can't be read or written: "
             f"{_first_line(error)}. Check TOTES_ICEBERG_URL, and free disk space."

@@ -2,8 +2,10 @@
 
 Every table records its position, the batch up to which it was published, in the commit that changes
 it. So a publication can be killed, repeated, or run twice at the same time: what a table has is
-skipped. A batch is published table by table, dimensions first. The tables of a batch are complete
-before the next batch begins.
+skipped. Batches are published in steps, of one or of several batches, and a step table by table,
+dimensions first. All tables are complete before the next step begins; a position also has the first
+batch of its step, so that a process that finds a table at the end of a step knows which batches the
+others may lack.
 """
 
 import secrets
@@ -12,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import duckdb
@@ -82,6 +84,11 @@ class _Step:
     first: int
     last: int
 
+    @property
+    def is_single(self) -> bool:
+        """Whether it has one batch only."""
+        return self.first == self.last
+
 
 @dataclass
 class Publisher:
@@ -111,9 +118,11 @@ class Publisher:
             open_engine(scratch) as engine,
         ):
             run = _Run(self.lakehouse, self.star, processed, catalogue, engine, scratch, progress)
-            published = done or run.find_position(generation)
-            # Without its own memory, it completes the last batch: a table may lack it.
-            for step in _plan_steps(generation, done + 1 if done else published, newest):
+            # Without its own memory, it completes the last step: a table may lack it.
+            last_step = None if done else run.find_last_step(generation)
+            published = last_step.last if last_step else done
+            steps = _plan_steps(generation, published, newest)
+            for step in chain([last_step] if last_step else [], steps):
                 rows = run.publish(step)
                 self._done = generation, step.last
                 reach("iceberg.batch-published")
@@ -121,10 +130,11 @@ class Publisher:
                     yield Publication(step.last, rows, run.captured_at)
 
 
-def _plan_steps(generation: int, first: int, newest: int) -> Iterator[_Step]:
-    """Yield what to publish, from batch `first` on; 0 if no table has a batch."""
-    if not first or newest - first >= SINGLE_BATCHES:
-        yield _Step(generation, first or 1, newest)
+def _plan_steps(generation: int, done: int, newest: int) -> Iterator[_Step]:
+    """Yield what to publish after batch `done`; 0 if no table has a batch."""
+    first = done + 1
+    if not done or newest - first >= SINGLE_BATCHES:
+        yield _Step(generation, first, newest)
     else:
         for batch in range(first, newest + 1):
             yield _Step(generation, batch, batch)
@@ -148,22 +158,26 @@ class _Run:
     captured_at: datetime = field(init=False)
     """The capture time of the last batch that was published."""
 
-    def find_position(self, generation: int) -> int:
-        """Create or extend all tables; return the batch of the one that is ahead, 0 without one."""
+    def find_last_step(self, generation: int) -> _Step | None:
+        """Create or extend all tables; return the step that may be incomplete, None without one.
+
+        The step of any position began when all tables had the batches before it. So tables may lack
+        batches from the highest of these beginnings on.
+        """
         namespace = self.lakehouse.namespace
         if not self.catalogue.namespace_exists(namespace):  # on AWS only Terraform may create it
             self.catalogue.create_namespace_if_not_exists(namespace)
         self._check_no_former_tables()
-        newest = 0
+        first = last = 0
         for star in self.star.tables.values():
             position = read_position(self._open(star).metadata)
             if position is not None:
                 self._check_same_origin(generation, position)
             if position is not None and position.generation == generation:
-                newest = max(newest, position.batch)
+                first, last = max(first, position.first), max(last, position.batch)
             else:
                 self._behind.add(star.name)
-        return newest
+        return _Step(generation, first, last) if last else None
 
     def _check_no_former_tables(self) -> None:
         """Raise IcebergError if there are tables that the declaration does not have any more."""
@@ -203,8 +217,9 @@ class _Run:
 
     def _publish_table(self, star: StarTable, step: _Step) -> int | None:
         """Publish a step in one table; return the rows read, or None if it is not concerned."""
-        is_behind = star.name in self._behind
-        if not is_behind and next(self._read_relevant(star, step, step.first), None) is None:
+        # A step of several batches is recorded in all tables: later processes need not read it.
+        is_certain = star.name in self._behind or not step.is_single
+        if not is_certain and next(self._read_relevant(star, step, step.first), None) is None:
             return None
         table = self._open(star)
         before = read_position(table.metadata)
@@ -216,7 +231,7 @@ class _Run:
         merge = TableMerge(self.engine, star, files, self._dimensions(star))
         if before is not None and before.quarantine and not is_whole:
             merge.read_quarantine(self._fetch(table, before.quarantine))
-        is_concerned, rows = is_whole or merge.has_waiting, 0
+        is_concerned, rows = is_certain or is_whole or merge.has_waiting, 0
         for batch_rows in self._merge_batches(merge, star, self._read_relevant(star, step, first)):
             is_concerned, rows = is_concerned or batch_rows > 0, rows + batch_rows
         if not is_concerned:
@@ -224,6 +239,7 @@ class _Run:
         last, _ = read_processed_manifest(self.processed, step.generation, step.last)
         after = Position(
             step.generation,
+            step.first,
             step.last,
             last.ingested,
             self._store_quarantine(merge, table, None if is_whole else before),
@@ -319,7 +335,7 @@ class _Run:
         before = read_position(table.metadata)
         if before is None or before.batch >= last.batch:
             return
-        after = replace(before, batch=last.batch, ingested=last.ingested)
+        after = replace(before, first=last.batch, batch=last.batch, ingested=last.ingested)
         commit(table, before, after, last.captured_at, Replacement())
 
     def _open(self, star: StarTable) -> Table:

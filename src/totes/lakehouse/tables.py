@@ -52,8 +52,8 @@ _PROPERTIES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-_KEY, _GENERATION, _BATCH, _INGESTED, _QUARANTINE = (
-    f"totes.{name}" for name in ("key", "generation", "batch", "ingested", "quarantine")
+_KEY, _GENERATION, _FIRST, _BATCH, _INGESTED, _QUARANTINE = (
+    f"totes.{name}" for name in ("key", "generation", "first", "batch", "ingested", "quarantine")
 )
 
 CAPTURED_AT, COMPACTION = "totes.captured-at", "totes.compaction"
@@ -75,11 +75,14 @@ _TYPES: Mapping[str, PrimitiveType] = MappingProxyType(
 class Position:
     """Up to which batch a table has been published.
 
-    `ingested` is the digest of the batch in the ingestion store. `quarantine` is the URL of the
-    file with the quarantined versions as of this batch; None if there are none.
+    `first` is the first batch of the step that ended with `batch`: when the step began, all tables
+    had the batches before it. `ingested` is the digest of the batch in the ingestion store.
+    `quarantine` is the URL of the file with the quarantined versions as of this batch; None if
+    there are none.
     """
 
     generation: int
+    first: int
     batch: int
     ingested: str
     quarantine: str | None = None
@@ -89,6 +92,7 @@ class Position:
         """The table's properties that record the position."""
         return {
             _GENERATION: str(self.generation),
+            _FIRST: str(self.first),
             _BATCH: str(self.batch),
             _INGESTED: self.ingested,
             _QUARANTINE: self.quarantine or "",
@@ -108,6 +112,7 @@ def read_position(metadata: TableMetadata) -> Position | None:
     try:
         return Position(
             int(found[_GENERATION]),
+            int(found[_FIRST]),
             int(found[_BATCH]),
             found[_INGESTED],
             found[_QUARANTINE] or None,

@@ -46,6 +46,8 @@ FILE_BYTES = 256 << 20
 
 MAX_FILES = 1000
 
+_FIRST = "_first"  # no column of a star begins with _
+
 _ROWS, _DELETED, _CHECKED = "totes_rows", "totes_deleted", "totes_checked"
 
 _KEY = re.compile(rf".*/{BATCH_FOLDER}=(\d+)/[^/]+\.parquet")
@@ -169,12 +171,12 @@ def compute_dependent(
             paths = [attempt.location.pattern(file.path) for file in earlier]
             stored = session.read.option("recursiveFileLookup", value=True).parquet(*paths)
             known = known.unionByName(stored.select(*texts, f.lit(0).alias(BATCH)))
-        first = known.groupBy(*columns).agg(f.min(BATCH).alias("first"))
+        first = known.groupBy(*columns).agg(f.min(BATCH).alias(_FIRST))
         pairs = [f.equal_null(f.col(f"r.{column}"), f.col(f"k.{column}")) for column in columns]
         new = (
             checked.alias("r")
             .join(first.alias("k"), pairs, "left")
-            .where(f"first is null or first >= {BATCH}")
+            .where(f"{_FIRST} is null or {_FIRST} >= {BATCH}")
             .select("r.*")
         )
         accepted = _write(attempt, model.star, _accepted(attempt, model.star, new))

@@ -165,6 +165,12 @@ def _find_table_problems(name: str, table: _Table) -> Iterator[str]:
         )
     for column in {*RESERVED, *surrogate} & table.columns.keys():
         yield f"{name}.{column}: the name is reserved for a column that the platform adds"
+    for column in table.columns:
+        if column.startswith("_") and column not in RESERVED:
+            yield (
+                f"{name}.{column}: names that begin with _ are reserved for the platform and for "
+                "Iceberg's metadata columns"
+            )
     for key in table.key:
         if key not in table.columns:
             yield f"{name}: key column {key} is not declared"
