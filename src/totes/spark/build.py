@@ -48,6 +48,9 @@ MAX_FILES = 1000
 
 _ROWS, _DELETED, _CHECKED = "totes_rows", "totes_deleted", "totes_checked"
 
+_FIRST = "first:batch"
+"""No column of a star table has a colon in its name."""
+
 _KEY = re.compile(rf".*/{BATCH_FOLDER}=(\d+)/[^/]+\.parquet")
 
 _WRITING = {
@@ -169,12 +172,12 @@ def compute_dependent(
             paths = [attempt.location.pattern(file.path) for file in earlier]
             stored = session.read.option("recursiveFileLookup", value=True).parquet(*paths)
             known = known.unionByName(stored.select(*texts, f.lit(0).alias(BATCH)))
-        first = known.groupBy(*columns).agg(f.min(BATCH).alias("first"))
+        first = known.groupBy(*columns).agg(f.min(BATCH).alias(_FIRST))
         pairs = [f.equal_null(f.col(f"r.{column}"), f.col(f"k.{column}")) for column in columns]
         new = (
             checked.alias("r")
             .join(first.alias("k"), pairs, "left")
-            .where(f"first is null or first >= {BATCH}")
+            .where(f.col(_FIRST).isNull() | (f.col(_FIRST) >= f.col(f"r.{BATCH}")))
             .select("r.*")
         )
         accepted = _write(attempt, model.star, _accepted(attempt, model.star, new))
@@ -306,12 +309,11 @@ def _describe(attempt: Attempt, table: str, folder: str, *, has_deletes: bool) -
     session, location = attempt.session, attempt.location
     reader = session.read.option("recursiveFileLookup", value=True)
     is_delete = f"{OPERATION} = 'delete'" if has_deletes else "false"
-    counted = (
-        reader.parquet(location.pattern(folder))
-        .groupBy(f.col("_metadata.file_path").alias("path"))
-        .agg(f.count(f.lit(1)).alias("rows"), f.expr(f"count_if({is_delete})").alias("deletes"))
+    rows = reader.parquet(location.pattern(folder))
+    counted = rows.groupBy(rows.metadataColumn("_metadata")["file_path"].alias("path")).agg(
+        f.count(f.lit(1)).alias("rows"), f.expr(f"count_if({is_delete})").alias("deletes")
     )
-    counts = {location.key(row.path): row for row in counted.collect()}
+    counts = {location.key(row[0]): row for row in counted.collect()}
     packed = {
         location.key(row[0]): row for row in read_packed(session, location, [folder]).collect()
     }

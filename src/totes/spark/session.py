@@ -27,6 +27,8 @@ PINNED: Mapping[str, str] = MappingProxyType(
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.ansi.enabled": "true",  # a cast that fails is an error and not NULL
         "spark.sql.caseSensitive": "true",  # columns a and A are two columns
+        # Its time grows exponentially with the columns that a model's expressions read.
+        "spark.sql.constraintPropagation.enabled": "false",
         "spark.sql.ansi.doubleQuotedIdentifiers": "false",
         "spark.sql.ansi.enforceReservedKeywords": "false",
         "spark.sql.files.ignoreCorruptFiles": "false",
@@ -42,9 +44,10 @@ PINNED: Mapping[str, str] = MappingProxyType(
         "spark.sql.parser.quotedRegexColumnNames": "false",
         "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
         "spark.sql.timestampType": "TIMESTAMP_LTZ",
+        "spark.sql.variable.substitute": "false",  # else ${env:X} in a literal is a variable
     }
 )
-"""Settings of SQL that could change rows, whatever the cluster's configuration says."""
+"""Settings of SQL on which rows or their planning depend, whatever the cluster's are."""
 
 _LOOPBACK = "127.0.0.1"
 
