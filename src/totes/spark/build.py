@@ -41,8 +41,8 @@ from totes.star.supplied import currency_names
 BATCH_FOLDER = "totes_batch"
 """The key of the partition folders of an attempt."""
 
-FILE_BYTES = 256 << 20
-"""About how large files are; larger if a table would have more than MAX_FILES."""
+FILE_BYTES = 64 << 20
+"""About how large files are, which tasks hold in memory; larger with more than MAX_FILES."""
 
 MAX_FILES = 1000
 
@@ -344,7 +344,7 @@ def convert_errors(failure: str) -> Iterator[None]:
     except (PySparkException, Py4JError) as error:
         reasons = find_reasons(error)
         kind = LakeError if any("FAILED_READ_FILE" in reason for reason in reasons) else ModelError
-        raise kind(f"{failure}: {reasons[-1].rstrip('.')}. Spark's log has more.") from error
+        raise kind(f"{failure}: {reasons[-1].rstrip('.')}.") from error
 
 
 def find_reasons(error: Exception) -> list[str]:
