@@ -10,14 +10,15 @@ from generations import assert_equal
 from installation import at
 from lake_commands import transform
 from lake_writer import LakeWriter, row
+from pyspark.errors import ArithmeticException
 from pyspark.sql import SparkSession
 
-from totes.errors import LakeError
+from totes.errors import LakeError, UsageError
 from totes.lake.folder import FolderStore
 from totes.operations.gc import find_orphaned_files
 from totes.spark import replay
 from totes.spark.replay import SparkCluster
-from totes.spark.session import PINNED
+from totes.spark.session import PINNED, check_readable, open_session
 from totes.stages.transform import write_generation
 from totes.star.folder import TOTESYS
 
@@ -37,6 +38,23 @@ def lake(tmp_path: Path) -> Path:
 def test_every_pinned_setting_is_one_of_spark(spark: SparkSession) -> None:
     """Spark accepts any name."""
     assert [name for name in PINNED if not spark.conf.isModifiable(name)] == []
+
+
+def test_a_store_that_spark_can_not_read_is_one_clear_line(spark: SparkSession) -> None:
+    check_readable(spark, "file:/tmp")
+    with pytest.raises(UsageError, match=r"can't read s3://b/in: .* Use the engine duckdb") as e:
+        check_readable(spark, "s3://b/in")
+    assert "\n" not in str(e.value)
+
+
+def test_an_error_of_spark_is_not_logged_and_a_literal_is_no_variable(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with open_session("local") as session:
+        assert session.sql("select '${env:PATH}' as text").first() == ("${env:PATH}",)
+        with pytest.raises(ArithmeticException):
+            session.sql("select 1 / 0").collect()
+    assert not caplog.records
 
 
 def lose_a_file(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The engine spark before Spark starts: what is missing, what goes to it, what it is called."""
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from totes.cli import app
 from totes.errors import UsageError
-from totes.spark import replay, session
+from totes.spark import build, replay, session
 from totes.spark.lines import Location
 from totes.spark.replay import SparkCluster
 from totes.stages.transform import write_generation
@@ -147,3 +148,19 @@ def test_a_model_of_a_joined_table_goes_to_spark_only_if_it_filters_the_changed_
     without_filter = location.sql.replace("where _changed", "")
     changed = type(location)(location.star, without_filter, location.lineage)
     assert not replay._reads_one_table(changed, TOTESYS.models)
+
+
+@pytest.mark.parametrize(
+    ("master", "memory"), [("local", "1216m"), ("local[4]", "1792m"), ("local[4,2]", "1792m")]
+)
+def test_java_gets_memory_for_the_files_of_all_tasks(
+    master: str, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+    monkeypatch.setenv("SPARK_DRIVER_MEMORY", "7g")
+    session._start_settings(master)
+    assert os.environ["SPARK_DRIVER_MEMORY"] == "7g"
+    monkeypatch.delenv("SPARK_DRIVER_MEMORY")
+    session._start_settings(master)
+    assert os.environ["SPARK_DRIVER_MEMORY"] == memory
+    assert 3 * build.FILE_BYTES >> 20 <= session._TASK_MB

@@ -41,14 +41,15 @@ from totes.star.supplied import currency_names
 BATCH_FOLDER = "totes_batch"
 """The key of the partition folders of an attempt."""
 
-FILE_BYTES = 256 << 20
-"""About how large files are; larger if a table would have more than MAX_FILES."""
+FILE_BYTES = 64 << 20
+"""About how large files are, which tasks hold in memory; larger with more than MAX_FILES."""
 
 MAX_FILES = 1000
 
-_FIRST = "_first"  # no column of a star begins with _
-
 _ROWS, _DELETED, _CHECKED = "totes_rows", "totes_deleted", "totes_checked"
+
+_FIRST = "first:batch"
+"""No column of a star table has a colon in its name."""
 
 _KEY = re.compile(rf".*/{BATCH_FOLDER}=(\d+)/[^/]+\.parquet")
 
@@ -176,7 +177,7 @@ def compute_dependent(
         new = (
             checked.alias("r")
             .join(first.alias("k"), pairs, "left")
-            .where(f"{_FIRST} is null or {_FIRST} >= {BATCH}")
+            .where(f.col(_FIRST).isNull() | (f.col(_FIRST) >= f.col(f"r.{BATCH}")))
             .select("r.*")
         )
         accepted = _write(attempt, model.star, _accepted(attempt, model.star, new))
@@ -308,12 +309,11 @@ def _describe(attempt: Attempt, table: str, folder: str, *, has_deletes: bool) -
     session, location = attempt.session, attempt.location
     reader = session.read.option("recursiveFileLookup", value=True)
     is_delete = f"{OPERATION} = 'delete'" if has_deletes else "false"
-    counted = (
-        reader.parquet(location.pattern(folder))
-        .groupBy(f.col("_metadata.file_path").alias("path"))
-        .agg(f.count(f.lit(1)).alias("rows"), f.expr(f"count_if({is_delete})").alias("deletes"))
+    rows = reader.parquet(location.pattern(folder))
+    counted = rows.groupBy(rows.metadataColumn("_metadata")["file_path"].alias("path")).agg(
+        f.count(f.lit(1)).alias("rows"), f.expr(f"count_if({is_delete})").alias("deletes")
     )
-    counts = {location.key(row.path): row for row in counted.collect()}
+    counts = {location.key(row[0]): row for row in counted.collect()}
     packed = {
         location.key(row[0]): row for row in read_packed(session, location, [folder]).collect()
     }
@@ -344,7 +344,7 @@ def convert_errors(failure: str) -> Iterator[None]:
     except (PySparkException, Py4JError) as error:
         reasons = find_reasons(error)
         kind = LakeError if any("FAILED_READ_FILE" in reason for reason in reasons) else ModelError
-        raise kind(f"{failure}: {reasons[-1].rstrip('.')}. Spark's log has more.") from error
+        raise kind(f"{failure}: {reasons[-1].rstrip('.')}.") from error
 
 
 def find_reasons(error: Exception) -> list[str]:

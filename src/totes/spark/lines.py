@@ -50,6 +50,9 @@ _FLAG = f"true as {CHANGED}"
 _OF_BATCH = (BATCH, "captured_at", "after", "buckets")
 """What is known of the batch of a line."""
 
+_CORRUPT_RECORD = "_corrupt_record".ljust(64, "_")
+"""A column of this name is not read: PostgreSQL's names have at most 63 bytes."""
+
 _MARK = "\0"
 _LONGEST_CHARACTER_BYTES = 4
 
@@ -254,11 +257,10 @@ class TableLines:
 
     def spread(self, rows: DataFrame, key: Sequence[str]) -> DataFrame:
         """Distribute rows by BATCH and `key`, so that each batch has as many files as buckets."""
-        schema = f"{BATCH} bigint, buckets bigint"
-        known = small_table(self.session, self.buckets.items(), schema)
-        bucket = f.pmod(f.xxhash64(*_quoted(key)), f.col("buckets"))
+        known = small_table(self.session, self.buckets.items(), f"{BATCH} bigint, buckets bigint")
+        bucket = f.pmod(f.xxhash64(*(rows[_quote(name)] for name in key)), known["buckets"])
         spread = rows.join(known, BATCH).repartition(BATCH, bucket)
-        return spread.drop("buckets")
+        return spread.drop(known["buckets"])
 
     def changed(self, columns: Sequence[str]) -> DataFrame:
         """Return the rows that each batch inserted or updated, as they are after it."""
@@ -271,7 +273,7 @@ class TableLines:
     def removed(self, columns: Sequence[str]) -> DataFrame:
         """Return the last versions of the rows that each batch wrote and then deleted."""
         parts = [lines.where("is_removed") for lines in self._logged(columns)]
-        return _union(parts, *_quoted(columns), f.expr(_FLAG), BATCH)
+        return _union(parts, *_named(columns), f.expr(_FLAG), BATCH)
 
     def deleted(self, names: Mapping[str, str], *, each: bool) -> DataFrame:
         """Return deleted keys, under other `names`, with the moments `_at` of their deletion.
@@ -284,13 +286,13 @@ class TableLines:
             lines.where(f"not is_upsert and {kind}").withColumn(AT, f.col(moment))
             for lines in self._logged([*names])
         ]
-        selected = [f.col(_quote(name)).alias(alias) for name, alias in names.items()]
+        selected = [_column(name).alias(alias) for name, alias in names.items()]
         return _union([*self._scanned([*names], is_delete=True), *logged], *selected, AT, BATCH)
 
     def _upserts(self, columns: Sequence[str], kind: str, own: Sequence[str]) -> DataFrame:
         parts = self._scanned(columns, is_delete=False)
         parts += [lines.where(f"is_upsert and {kind}") for lines in self._logged(columns)]
-        return _union(parts, *_quoted(columns), f.expr(_FLAG), *own, BATCH)
+        return _union(parts, *_named(columns), f.expr(_FLAG), *own, BATCH)
 
     def count(self) -> dict[int, LineCounts]:
         """Return the number of rows of each batch.
@@ -367,7 +369,7 @@ class TableLines:
         ]
 
     def _ordered(self, lines: DataFrame, key: tuple[str, ...], columns: Sequence[str]) -> DataFrame:
-        keys = [f.col(_quote(name)) for name in key]
+        keys = [_column(name) for name in key]
         # One exchange serves the windows and the files that are written.
         lines = (
             lines.withColumn(_BUCKET, f.pmod(f.xxhash64(*keys), f.col("buckets")))
@@ -387,7 +389,8 @@ class TableLines:
         is_last = f.equal_null(version_at, f.max(version_at).over(of_key)) & version_at.isNotNull()
         lines = lines.withColumn("is_removed", is_last & is_deleted)
         own = ["captured_at", "after", BATCH, AT, SEQUENCE, "is_upsert", "next_at", "next_seq"]
-        return lines.select(*_quoted(columns), *own, "is_version", "is_newest", "is_removed")
+        kinds = ["is_version", "is_newest", "is_removed"]
+        return lines.select(*map(_column, columns), *own, *kinds)
 
     def _read(
         self,
@@ -396,7 +399,10 @@ class TableLines:
         *,
         of_log: bool = False,
     ) -> list[DataFrame]:
-        """Return all lines of some files: the columns, `_op`, and what is known of the batch."""
+        """Return all lines of some files: the columns, `_op`, and what is known of the batch.
+
+        The columns have the names of `_inner`, so that none has the name of another column here.
+        """
         columns = [*dict.fromkeys(columns)]
         own = [OPERATION, *((AT, SEQUENCE) if of_log else ())]
         values = [f.col(OPERATION)]
@@ -413,14 +419,16 @@ class TableLines:
             if keys:
                 fields = [t.StructField(name, t.StringType()) for name in own]
                 fields += [t.StructField(name, kind) for name in columns]
-                texts = [_shortened(text_of(_quote(name))).alias(name) for name in columns]
+                texts = [_shortened(text_of(_quote(name))).alias(_inner(name)) for name in columns]
                 lines = self._read_json(keys, t.StructType(fields))
-                parts.append(self._with_batch(lines, files).select(*values, *texts, *_OF_BATCH))
+                path = lines.metadataColumn("_metadata")["file_path"].alias(_PATH)
+                parts.append(self._with_batch(lines.select(*values, *texts, path), files))
         return parts
 
     def _read_json(self, keys: Sequence[str], schema: t.StructType) -> DataFrame:
         options = {
             "mode": "FAILFAST",
+            "columnNameOfCorruptRecord": _CORRUPT_RECORD,
             "allowSingleQuotes": "false",
             "allowNonNumericNumbers": "false",
             "lineSep": "\n",
@@ -428,8 +436,7 @@ class TableLines:
             "recursiveFileLookup": "true",
         }
         paths = [self.location.pattern(key) for key in keys]
-        lines = self.session.read.schema(schema).options(**options).json(paths)
-        return lines.select("*", f.col("_metadata.file_path").alias(_PATH))
+        return self.session.read.schema(schema).options(**options).json(paths)
 
     def _with_batch(self, lines: DataFrame, files: Sequence[tuple[TableBatch, File]]) -> DataFrame:
         known = [
@@ -446,15 +453,25 @@ class TableLines:
         of_path = small_table(self.session, known, schema)
         for name in ("captured_at", "after"):
             of_path = of_path.withColumn(name, f.timestamp_micros(name))
-        return lines.join(of_path, _PATH)
+        return lines.join(of_path, _PATH).drop(_PATH)
 
 
 def _quote(name: str) -> str:
     return f"`{name.replace('`', '``')}`"
 
 
-def _quoted(names: Iterable[str]) -> list[str]:
-    return [_quote(name) for name in names]
+def _inner(name: str) -> str:
+    """Return what a source column is called in this module, where no other name has a blank."""
+    return f"column {name}"
+
+
+def _column(name: str) -> Column:
+    return f.col(_quote(_inner(name)))
+
+
+def _named(names: Iterable[str]) -> list[Column]:
+    """Return source columns under their own names."""
+    return [_column(name).alias(name) for name in names]
 
 
 def _union(parts: Iterable[DataFrame], *columns: Column | str) -> DataFrame:

@@ -32,7 +32,7 @@ from totes.spark.build import (
     convert_errors,
 )
 from totes.spark.lines import Location, TableBatch, TableLines, verify_lines
-from totes.spark.session import open_session
+from totes.spark.session import check_readable, open_session
 from totes.stages.transform import Cluster, ComputedBatches, ComputedRows, PlannedBatch
 from totes.star.lineage import returns_each_row
 from totes.star.models import Model, Models
@@ -64,6 +64,8 @@ class SparkCluster(Cluster):
             return
         ingestion, processed = stores
         with open_session(self.master) as session:
+            for store in stores:
+                check_readable(session, Location(store.url).root)
             name = f"spark-{secrets.token_hex(4)}"
             attempt = Attempt(session, processed, generation, name, plan.captured_at)
             batches = _SparkBatches(plan, attempt, progress)

@@ -5,15 +5,18 @@
 
 # ruff: noqa: PLC0415  as the docstring says
 
+import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from totes.duckdb_engine import memory_limit
 from totes.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ PINNED: Mapping[str, str] = MappingProxyType(
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.ansi.enabled": "true",  # a cast that fails is an error and not NULL
         "spark.sql.caseSensitive": "true",  # columns a and A are two columns
+        # Its time grows exponentially with the columns that a model's expressions read.
+        "spark.sql.constraintPropagation.enabled": "false",
         "spark.sql.ansi.doubleQuotedIdentifiers": "false",
         "spark.sql.ansi.enforceReservedKeywords": "false",
         "spark.sql.decimalOperations.allowPrecisionLoss": "false",
@@ -43,12 +48,19 @@ PINNED: Mapping[str, str] = MappingProxyType(
         "spark.sql.parser.quotedRegexColumnNames": "false",
         "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
         "spark.sql.timestampType": "TIMESTAMP_LTZ",
-        "spark.sql.variable.substitute": "false",  # ${env:X} in a text is that text
+        "spark.sql.variable.substitute": "false",  # else ${env:X} in a literal is a variable
     }
 )
-"""Settings of SQL that could change rows, whatever the cluster's configuration says."""
+"""Settings of SQL on which rows or their planning depend, whatever the cluster's are."""
 
 _LOOPBACK = "127.0.0.1"
+
+_JAVA_MB = 1024
+_TASK_MB = 192
+"""What a task needs that holds a file of 64 MB: three times its size."""
+
+_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
+"""pyspark's own, which print each error with paths of this machine, before totes does."""
 
 
 def check_installed() -> None:
@@ -74,6 +86,8 @@ def open_session(master: str) -> Iterator["SparkSession"]:
     that the caller has opened and closes.
     """
     check_installed()
+    for name in _LOGGERS:
+        logging.getLogger(name).disabled = True
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
@@ -121,12 +135,37 @@ def _start_settings(master: str) -> dict[str, str]:
     """Return what must be set before Spark starts."""
     settings = {
         "spark.master": master,
-        "spark.log.level": "ERROR",
+        "spark.log.level": "OFF",  # an error is one line: that of its exception
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }
     if master.startswith("local"):  # all of Spark is on this machine: no other may reach it
         os.environ.setdefault("SPARK_LOCAL_IP", _LOOPBACK)
+        # Spark's own variable: a file spark-defaults.conf counts more.
+        os.environ.setdefault("SPARK_DRIVER_MEMORY", f"{_local_memory_mb(master)}m")
     if address := os.environ.get("SPARK_LOCAL_IP"):
         settings |= {"spark.driver.host": address, "spark.driver.bindAddress": address}
     return settings
+
+
+def _local_memory_mb(master: str) -> int:
+    """Return the memory of Spark on this machine, whose tasks hold whole files."""
+    threads = re.match(r"local\[(\d+)", master)
+    tasks = int(threads[1]) if threads else 1 if master == "local" else os.cpu_count() or 1
+    return max(memory_limit(), _JAVA_MB + tasks * _TASK_MB)
+
+
+def check_readable(session: "SparkSession", url: str) -> None:
+    """Raise UsageError if Spark has no file system for a URL."""
+    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+
+    scheme = url.partition(":")[0]
+    java: Any = session.sparkContext._jvm  # noqa: SLF001  pyspark has no other way
+    configuration = session.sparkContext._jsc.hadoopConfiguration()  # noqa: SLF001  as above
+    try:
+        java.org.apache.hadoop.fs.FileSystem.getFileSystemClass(scheme, configuration)
+    except Py4JJavaError as error:
+        raise UsageError(
+            f"This Spark can't read {url}: it has no file system for {scheme}://, as EMR has. Use "
+            "the engine duckdb, a job on EMR, or see docs/running.md."
+        ) from error

@@ -17,7 +17,7 @@ from sqlglot.errors import SqlglotError
 from totes.errors import ModelError
 from totes.star.all_batches import BATCH, add_batch
 from totes.star.contract import VALUE_SUFFIX
-from totes.star.portable import check, is_call, refuse
+from totes.star.portable import check, check_names, is_call, refuse
 
 __all__ = ["BATCH", "to_spark"]
 
@@ -32,6 +32,7 @@ def to_spark(sql: str, *, batched: Collection[str] = ()) -> str:
     """
     try:
         tree = parse_one(sql, dialect="duckdb")
+        check_names(tree)
         for node in tree.walk():
             check(node, _TRANSLATIONS)
         add_batch(tree, batched)

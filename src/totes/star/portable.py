@@ -6,6 +6,7 @@ from typing import NoReturn
 from sqlglot import exp
 
 from totes.errors import ModelError
+from totes.lake.line import AT
 
 _MAX_EXCERPT = 80
 
@@ -67,10 +68,32 @@ def check(node: exp.Expr, translated: Collection[type[exp.Expr]]) -> None:
                 refuse(node, f"has {name.strip('_').upper()}, which is not supported")
     elif kind not in _PLAIN and kind not in translated:
         refuse(node)
+    if isinstance(node, exp.Column) and node.name == AT and not _is_selected(node):
+        refuse(node, f"is used otherwise than selected as {AT}, and has other texts in Spark")
     if isinstance(node, exp.Table) and not isinstance(node.this, exp.Identifier):
         refuse(node)
     if isinstance(node, exp.Array) and not is_call(node.parent, "to_json"):
         refuse(node)
+
+
+def _is_selected(node: exp.Column) -> bool:
+    item = node.parent if isinstance(node.parent, exp.Alias) else node
+    return (
+        isinstance(item.parent, exp.Select)
+        and item.arg_key == "expressions"
+        and (item.alias_or_name in {AT, "valid_from"})
+    )
+
+
+def check_names(tree: exp.Expr) -> None:
+    """Raise ModelError if a name is written in two cases: DuckDB takes them for one name."""
+    spelled: dict[str, str] = {}
+    for node in tree.find_all(exp.Identifier):
+        if (other := spelled.setdefault(node.name.lower(), node.name)) != node.name:
+            raise ModelError(
+                f"Spark can't run this SQL: {other} and {node.name} are two names in Spark. Write "
+                "a name in the case of its definition, or use the engine duckdb."
+            )
 
 
 def is_call(node: exp.Expr | None, name: str) -> bool:
