@@ -53,7 +53,7 @@ locals {
     TOTES_SPARK_APPLICATION = made.application.id
     TOTES_SPARK_ROLE        = made.role
     TOTES_SPARK_PROGRAM     = made.program
-    TOTES_SPARK_MIN_BYTES   = var.spark.min_size
+    TOTES_SPARK_MIN_SIZE    = var.spark.min_size
   } }
 
   # Of the dashboard's sign-in; Cognito itself gives the load balancer the one of its client.

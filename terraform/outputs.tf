@@ -157,7 +157,7 @@ output "spark" {
     arn         = made.application.arn
     role        = made.role
     program     = made.program
-    settings    = merge(local.urls, { TOTES_SPARK_MIN_BYTES = var.spark.min_size })
+    settings    = merge(local.urls, { TOTES_SPARK_MIN_SIZE = var.spark.min_size })
   }])
 }
 

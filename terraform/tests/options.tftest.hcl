@@ -75,8 +75,8 @@ run "all" {
 
   assert {
     condition = (
-      setsubtract(keys(module.stage["transform"].environment), keys(module.stage["load"].environment)) == toset(["TOTES_SPARK_APPLICATION", "TOTES_SPARK_MIN_BYTES", "TOTES_SPARK_PROGRAM", "TOTES_SPARK_ROLE"]) &&
-      module.stage["transform"].environment.TOTES_SPARK_MIN_BYTES == "1GB"
+      setsubtract(keys(module.stage["transform"].environment), keys(module.stage["load"].environment)) == toset(["TOTES_SPARK_APPLICATION", "TOTES_SPARK_MIN_SIZE", "TOTES_SPARK_PROGRAM", "TOTES_SPARK_ROLE"]) &&
+      module.stage["transform"].environment.TOTES_SPARK_MIN_SIZE == "1GB"
     )
     error_message = "With Spark, transform alone must know its jobs."
   }

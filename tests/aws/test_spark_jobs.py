@@ -59,7 +59,7 @@ def spark(cloud: Handlers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spark]:
     monkeypatch.setenv("TOTES_SPARK_APPLICATION", application)
     monkeypatch.setenv("TOTES_SPARK_ROLE", ROLE)
     monkeypatch.setenv("TOTES_SPARK_PROGRAM", PROGRAM)
-    monkeypatch.setenv("TOTES_SPARK_MIN_BYTES", "2GB")
+    monkeypatch.setenv("TOTES_SPARK_MIN_SIZE", "2GB")
     monkeypatch.setattr(handlers, "LargeBatches", large_batches)
     configured = SparkApplication.from_settings(load_settings())
     assert configured is not None
@@ -214,7 +214,7 @@ def test_a_job_has_the_stores_and_the_packages_and_no_login(cloud: Handlers, spa
         "TOTES_MEMORY": "5GB",
         "TOTES_INGESTION_URL": settings.ingestion,
         "TOTES_PROCESSED_URL": settings.processed,
-        "TOTES_SPARK_MIN_BYTES": "2000MB",
+        "TOTES_SPARK_MIN_SIZE": "2000MB",
     }
     for name, value in environment.items():
         if name.startswith("TOTES_"):

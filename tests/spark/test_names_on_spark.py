@@ -8,7 +8,7 @@ from lake_reader import Line
 from lake_writer import LakeWriter
 
 from totes.lake.folder import FolderStore
-from totes.spark.replay import SparkCluster
+from totes.spark.cluster import SparkCluster
 from totes.stages.transform import NO_CLUSTER, write_generation
 from totes.star.folder import load_star
 

@@ -70,9 +70,7 @@ def test_generations_of_both_engines_are_loaded_continued_and_verified(
     run(installed, "ingest", "transform --engine spark", "load")
     assert "spark" not in _writers_of_last(installed), "the batch is small"
     installed.change(CHANGES[3])
-    run(
-        installed.with_settings(spark_min_bytes="0MB"), "ingest", "transform --engine spark", "load"
-    )
+    run(installed.with_settings(spark_min_size="0MB"), "ingest", "transform --engine spark", "load")
     assert "spark" in _writers_of_last(installed)
     assert verify(installed.pipeline).equal, "both have continued it"
 

@@ -33,7 +33,7 @@ def transform(ingestion: Path, processed: Path, engine: str) -> Generation:
             "TOTES_HOME": str(processed.parent / "home"),
             "TOTES_INGESTION_URL": str(ingestion),
             "TOTES_PROCESSED_URL": str(processed),
-            "TOTES_SPARK_MIN_BYTES": "0MB",
+            "TOTES_SPARK_MIN_SIZE": "0MB",
         },
     )
     if result.exit_code:

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from totes.cli import app
 from totes.errors import UsageError
-from totes.spark import build, replay, session
+from totes.spark import build, session
+from totes.spark.cluster import SparkCluster
 from totes.spark.lines import Location
-from totes.spark.replay import SparkCluster
 from totes.stages.transform import write_generation
 from totes.star.folder import TOTESYS
 from totes.star.lineage import returns_each_row
@@ -81,7 +81,7 @@ def test_another_version_of_spark_stops_the_start() -> None:
 def test_spark_does_not_start_if_no_batch_is_large(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "open_session", lambda _: pytest.fail("Spark starts"))
+    monkeypatch.setattr(cluster, "open_session", lambda _: pytest.fail("Spark starts"))
     lake.writer.add(ALL)
     size_bytes = sum(f.bytes for table in lake.writer.batches[0].tables for f in table.files)
     cluster = SparkCluster("local", size_bytes + 1)
@@ -141,13 +141,13 @@ def test_rows_are_counted_only_where_a_model_returns_each_row(
 def test_a_model_of_a_joined_table_goes_to_spark_only_if_it_filters_the_changed_rows() -> None:
     models = {model.name: model for model in TOTESYS.models.all}
     of_spark = {
-        name for name, model in models.items() if replay._reads_one_table(model, TOTESYS.models)
+        name for name, model in models.items() if cluster._reads_one_table(model, TOTESYS.models)
     }
     assert models.keys() - of_spark == {"dim_staff", "dim_counterparty", "dim_date"}
     location = models["dim_location"]
     without_filter = location.sql.replace("where _changed", "")
     changed = type(location)(location.star, without_filter, location.lineage)
-    assert not replay._reads_one_table(changed, TOTESYS.models)
+    assert not cluster._reads_one_table(changed, TOTESYS.models)
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def _large_batches(resources: Resources) -> LargeBatches | None:
             application,
             resources.ingestion,
             resources.processed,
-            settings.spark_min_bytes * 1_000_000,
+            settings.spark_min_size * 1_000_000,
         )
     return None
 

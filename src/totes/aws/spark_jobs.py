@@ -90,7 +90,7 @@ class SparkApplication:
         stores = {
             "TOTES_INGESTION_URL": settings.ingestion,
             "TOTES_PROCESSED_URL": settings.processed,
-            "TOTES_SPARK_MIN_BYTES": f"{settings.spark_min_bytes}MB",
+            "TOTES_SPARK_MIN_SIZE": f"{settings.spark_min_size}MB",
         }
         return cls(settings.spark_application, settings.spark_role, settings.spark_program, stores)
 

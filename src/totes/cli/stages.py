@@ -62,7 +62,7 @@ def ingest(
 def transform(*, engine: EngineOption = Engine.DUCKDB, as_json: JsonLines = False) -> None:
     """Compute the star tables of pending batches, as Parquet.
 
-    With --engine spark, batches of at least TOTES_SPARK_MIN_BYTES are computed on the cluster
+    With --engine spark, batches of at least TOTES_SPARK_MIN_SIZE are computed on the cluster
     TOTES_SPARK_MASTER.
     """
     from totes.cli.terminal import show_progress
@@ -72,7 +72,7 @@ def transform(*, engine: EngineOption = Engine.DUCKDB, as_json: JsonLines = Fals
     from totes.stages.runner import run_stage
 
     settings = load_settings()
-    cluster = _cluster(engine, settings, settings.spark_min_bytes * 1_000_000)
+    cluster = _cluster(engine, settings, settings.spark_min_size * 1_000_000)
     with Resources(settings) as resources, show_progress() as progress:
         results = retry_iterator(
             lambda: run_stage(resources, "transform", progress=progress, cluster=cluster)
@@ -225,7 +225,7 @@ def _cluster(engine: Engine, settings: "Settings", min_bytes: int = 0) -> "Clust
     from totes.spark.session import check_installed
 
     check_installed()
-    from totes.spark.replay import SparkCluster
+    from totes.spark.cluster import SparkCluster
 
     return SparkCluster(settings.spark_master, min_bytes)
 

@@ -530,7 +530,7 @@ class Settings(BaseSettings):
         description="the cluster of the engine spark, such as spark://host:7077 or yarn; under "
         "spark-submit, that of spark-submit is used",
     )
-    spark_min_bytes: Size = Field(
+    spark_min_size: Size = Field(
         default=1000,
         description="`totes transform --engine spark` uses Spark for batches whose compressed "
         "files in the ingestion store have at least this size in total, and DuckDB for the others",
@@ -538,7 +538,7 @@ class Settings(BaseSettings):
     spark_application: str | None = Field(
         default=None,
         description="ID of the EMR Serverless application that transforms batches of at least "
-        "TOTES_SPARK_MIN_BYTES instead of the Lambda function [none]",
+        "TOTES_SPARK_MIN_SIZE instead of the Lambda function [none]",
     )
     spark_role: str | None = Field(
         default=None, description="ARN of the role of jobs of that application [none]"
@@ -846,7 +846,7 @@ def _display(name: str, value: object) -> str:
             return "on" if value else "off"
         case timedelta():
             return f"{value.total_seconds():g}s"
-        case int() if name.endswith(("memory", "share", "alarm", "bytes")):
+        case int() if name.endswith(("memory", "share", "alarm", "size")):
             return f"{value}{'%' if name.endswith('share') else 'MB'}"
         case str() if name == "alert_command":  # its arguments can be secret
             program, *rest = value.split(maxsplit=1)
