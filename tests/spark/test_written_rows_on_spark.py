@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from totes.errors import LakeError, UsageError
 from totes.lake.folder import FolderStore
 from totes.operations.gc import find_orphaned_files
+from totes.spark import cluster
 from totes.spark.cluster import SparkCluster
 from totes.spark.session import PINNED, check_readable, open_session
 from totes.stages.transform import write_generation

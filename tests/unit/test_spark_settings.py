@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from totes.cli import app
 from totes.errors import UsageError
-from totes.spark import build, session
+from totes.spark import build, cluster, session
 from totes.spark.cluster import SparkCluster
 from totes.spark.lines import Location
 from totes.stages.transform import write_generation
