@@ -22,6 +22,8 @@ from oidc_provider import CLIENT_ID, CLIENT_SECRET, Provider, new_key, oidc_prov
 from totes.dashboard.server import free_port, url
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 
+pytestmark = pytest.mark.few(1)
+
 COOKIE_SECRET = "a-cookie-secret-of-more-than-32-characters"
 
 VIEWER, OPERATOR, STRANGER = "Viewer@viewers.example", "operator@totes.example", "x@other.example"

@@ -22,6 +22,8 @@ from totes.errors import SourceError, SourceUnavailable
 from totes.lake.manifest import Manifest
 from totes.source import scan, worker
 
+pytestmark = pytest.mark.few(2)
+
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ from totes.source.catalogue import SourceTable
 from totes.source.snapshot import read_label_digest
 from totes.stages.runner import Pipeline, run_stage
 
+pytestmark = pytest.mark.few(5)
+
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,9 +84,9 @@ def test_spark_does_not_start_if_no_batch_is_large(
     monkeypatch.setattr(cluster, "open_session", lambda _: pytest.fail("Spark starts"))
     lake.writer.add(ALL)
     size_bytes = sum(f.bytes for table in lake.writer.batches[0].tables for f in table.files)
-    cluster = SparkCluster("local", size_bytes + 1)
+    spark = SparkCluster("local", size_bytes + 1)
     store, models = lake.writer.store, TOTESYS.models
-    assert len(list(write_generation(store, lake.processed, 1, models, cluster=cluster))) == 1
+    assert len(list(write_generation(store, lake.processed, 1, models, cluster=spark))) == 1
     with pytest.raises(pytest.fail.Exception, match="Spark starts"):
         list(
             write_generation(
