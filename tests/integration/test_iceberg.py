@@ -149,7 +149,7 @@ def killed(lakehouse: Lakehouse, lake: ProcessedLake, name: str, star: Star = SM
     return killed_at(publishing_pipeline(lakehouse, lake, star), publish_pending, name)
 
 
-@pytest.mark.parametrize("name", sample(2, FAILPOINTS, "iceberg"))
+@pytest.mark.parametrize("name", sample(1, FAILPOINTS, "iceberg"))
 def test_a_publication_killed_at_any_failpoint_is_continued(
     lake: ProcessedLake, lakehouse: Lakehouse, tmp_path: Path, name: str
 ) -> None:
