@@ -45,6 +45,7 @@ def test_a_catalogue_in_postgresql(
     assert names == [(name,) for name in SMALL.tables]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("catalogue", ["sqlite", "glue:totes_star"])
 def test_files_in_s3_and_a_catalogue_in_glue(
     lake: ProcessedLake,

@@ -157,7 +157,7 @@ def expire_all(pipeline: Pipeline) -> None:
     list(expire(publisher.lakehouse, publisher.star, soon()))
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("action", "name"),
     [
