@@ -29,7 +29,7 @@ from totes.lake.folder import FolderStore
 
 ENGINES: Mapping[str, Mapping[str, str]] = {
     "duckdb": {},
-    "spark": {"TOTES_SPARK_MIN_BYTES": "0MB"},
+    "spark": {"TOTES_SPARK_MIN_SIZE": "0MB"},
 }
 """The settings with which each engine transforms all batches."""
 
