@@ -3,25 +3,21 @@
 import gzip
 import re
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import cast
 
-import psutil
 import pytest
-from depth import DEEP, drawn, sample, seeded_random
+from depth import DEEP, sample, seeded_random
 from faults import killed_at, on_nth_call
 from generations import Generation, assert_equal
 from installation import at
-from lake_commands import CommandError, transform, writers
+from lake_commands import CommandError, transform
 from lake_reader import batches
-from lake_writer import LakeWriter, row
-from spark_session import LOCAL, LOCAL_CLUSTER, start_spark
+from small_lake import write_small_lake
+from spark_session import LOCAL
 
 import totes
 from totes.errors import LakeError
@@ -31,21 +27,11 @@ from totes.stages.runner import Pipeline
 from totes.stages.transform import write_generation
 from totes.star.folder import TOTESYS
 
-KEYS = range(1, 41)
-
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small ingestion store: three batches, with rejected rows and deletions."""
-    folder = tmp_path_factory.mktemp("faults") / "ingestion"
-    writer = LakeWriter(folder)
-    designs = [row("design", design_id=n, file_location=f"/{n}") for n in KEYS]
-    rejected = [design | {"file_name": None} for design in designs[:3]]
-    joined = {table: [row(table)] for table in ("staff", "department")}  # for the driver
-    writer.add({"design": [*designs[3:], *rejected], **joined}, parts=2)
-    writer.add({"design": designs[:9]})
-    writer.add({"payment_type": [row("payment_type")]}, deletes={"design": [1, 2]})
-    return folder
+    """A small ingestion store."""
+    return write_small_lake(tmp_path_factory.mktemp("faults") / "ingestion")
 
 
 @pytest.fixture(scope="module")
@@ -101,72 +87,6 @@ def test_a_driver_whose_process_is_killed_is_continued_to_the_same_rows(
 
 def _transform(lake: Path, processed: Path, _: Pipeline) -> None:
     transform(lake, processed, "spark")
-
-
-# --- executors ------------------------------------------------------------------------------------
-
-
-SPECULATION = {
-    "spark.speculation": "true",
-    "spark.speculation.interval": "50ms",
-    "spark.speculation.multiplier": "1.05",
-    "spark.speculation.quantile": "0.1",
-    "spark.speculation.minTaskRuntime": "50ms",
-    "spark.task.maxFailures": "20",
-    "spark.stage.maxConsecutiveAttempts": "20",
-}
-
-
-@pytest.fixture
-def local_cluster(spark_processes: None) -> None:  # noqa: ARG001
-    """Spark with two executors that are processes, and with speculation."""
-    start_spark(LOCAL_CLUSTER, SPECULATION)
-
-
-def executors() -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if process.status() != psutil.STATUS_ZOMBIE
-        and any("CoarseGrainedExecutorBackend" in word for word in process.cmdline())
-    ]
-
-
-@contextmanager
-def killing_executors(folder: Path, kills: int, chance: Random) -> Iterator[list[int]]:
-    """Kill an executor when a file appears in `folder`, some times; yield the killed processes."""
-    killed: list[int] = []
-    done = threading.Event()
-
-    def watch() -> None:
-        seen: set[Path] = set()
-        while len(killed) < kills and not done.wait(0.02):
-            files = set(folder.rglob("*.parquet*"))
-            if files > seen and (running := executors()):
-                seen = files
-                victim = chance.choice(running)
-                victim.send_signal(signal.SIGKILL)
-                killed.append(victim.pid)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        done.set()
-        thread.join()
-
-
-@pytest.mark.usefixtures("local_cluster")
-def test_killed_executors_and_tasks_run_twice_write_every_row_once(
-    lake: Path, expected: Generation, tmp_path: Path
-) -> None:
-    kills = drawn(2, 8)
-    with killing_executors(tmp_path, kills, seeded_random()) as killed:
-        found = transform(lake, tmp_path / "processed", "spark")
-    assert killed
-    assert_equal(expected, found)
-    assert "spark" in writers(found)["dim_design"]
 
 
 # --- damage ---------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def transform(ingestion: Path, processed: Path, engine: str) -> Generation:
         },
     )
     if result.exit_code:
-        raise CommandError(result)
+        raise CommandError(result) from result.exception
     return Generation(FolderStore(processed), 1)
 
 

@@ -4,7 +4,7 @@ Rows have hostile values, tables lose columns and disappear for a while, and rej
 released.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -30,6 +30,8 @@ DROPPED = (
 )
 """Columns that models read."""
 
+ABSENT = ("payment_type", "address", "design", "staff")
+
 READ_FROM_THE_LOG = (*ROWS,)
 
 UNREADABLE = (
@@ -39,11 +41,12 @@ UNREADABLE = (
 
 
 class RandomLake(HostileLake):
-    """`live` are the keys of each table after the newest batch."""
+    """Only `tables` have rows; `live` are the keys of each after the newest batch."""
 
-    def __init__(self, folder: Path, chance: Random) -> None:
+    def __init__(self, folder: Path, chance: Random, tables: Sequence[str] = TABLES) -> None:
         super().__init__(folder)
         self.chance = chance
+        self.tables = tables
         self.live: dict[str, set[int]] = {table: set() for table in TABLES}
         self.dropped: set[tuple[str, str]] = set()
         self.absent: set[str] = set()
@@ -54,11 +57,11 @@ class RandomLake(HostileLake):
             self.publish(number, is_last=number == batches)
 
     def publish(self, number: int, *, is_last: bool) -> None:
-        whole = {*TABLES} if number == 1 else self.alter(is_last=is_last)
+        whole = {*self.tables} if number == 1 else self.alter(is_last=is_last)
         rows: dict[str, list[Line]] = {}
         deletes: dict[str, list[Any]] = {}
         log: dict[str, list[Line]] = {}
-        for table in TABLES:
+        for table in self.tables:
             if table in self.absent:
                 continue
             if table in whole or self.chance.random() < 0.35:
@@ -83,7 +86,7 @@ class RandomLake(HostileLake):
 
     def alter(self, *, is_last: bool) -> set[str]:
         """Drop and restore columns and tables; return the tables that are captured whole."""
-        whole = {table for table in TABLES if self.chance.random() < 0.04}
+        whole = {table for table in self.tables if self.chance.random() < 0.04}
         for column in sorted(self.dropped):
             if is_last or self.chance.random() < 0.4:
                 self.dropped.discard(column)
@@ -96,12 +99,12 @@ class RandomLake(HostileLake):
                 whole.add(table)
         if not is_last and self.chance.random() < 0.25:
             table, name = self.chance.choice(DROPPED)
-            if (table, name) not in self.dropped and table not in self.absent:
+            if table in {*self.tables} - self.absent and (table, name) not in self.dropped:
                 self.dropped.add((table, name))
                 self.writer.columns[table].remove(name)
                 whole.add(table)
         if not is_last and self.chance.random() < 0.1:
-            self.absent.add(self.chance.choice(("payment_type", "address", "design", "staff")))
+            self.absent |= {self.chance.choice(ABSENT)} & {*self.tables}
         if self.chance.random() < 0.2:
             self.chance.shuffle(self.writer.columns[self.chance.choice(TABLES)])
         return whole - self.absent
