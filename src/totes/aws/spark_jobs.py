@@ -167,7 +167,8 @@ class SparkApplication:
             "PYSPARK_DRIVER_PYTHON": PYTHON,
             "PYSPARK_PYTHON": PYTHON,
             "PYTHONPATH": f"./{PACKAGES}",
-            "TOTES_HOME": "/tmp/totes",  # noqa: S108  a worker has one user, and ends with its job
+            # A worker has one user, and ends with its job.
+            "TOTES_HOME": "/tmp/totes",  # noqa: S108  # nosec B108
             "TOTES_MEMORY": DUCKDB_MEMORY,
             **self.settings,
         }
