@@ -7,7 +7,8 @@ SHELL := bash
 unexport PYTHONDONTWRITEBYTECODE
 
 # tests/rules is part of `make check`.
-SUITES := tests/unit tests/integration tests/e2e tests/aws tests/spark
+# The tests of Spark run on one worker, so they begin first.
+SUITES := tests/spark tests/unit tests/integration tests/e2e tests/aws
 
 UV := .uv/bin/uv
 BIN := .venv/bin

@@ -253,12 +253,12 @@ def test_a_long_line_that_is_not_a_row_is_rejected(line: bytes) -> None:
 
 
 def test_different_long_texts_stay_different_when_truncated() -> None:
-    """They may be keys."""
+    """They may be keys. An escape is the character that it stands for."""
     reduced = {
         reduce_line(b'{"a":"%b"}\n' % (b"x" * MAX_TEXT_BYTES + end), iter(()), {"a"})[0]
         for end in (b"1", b"2", b"2", b"\\u0032")
     }
-    assert len(reduced) == 3
+    assert len(reduced) == 2
 
 
 @pytest.fixture

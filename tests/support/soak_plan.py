@@ -50,8 +50,11 @@ _COMMANDS = MappingProxyType(
 )
 """The commands that reach a failpoint, by the first word of its name."""
 
-NOT_IN_SOAK = frozenset({"migrate", "s3"})
-"""First words of failpoints that a soak can't reach: it migrates once, and has no S3."""
+NOT_IN_SOAK = frozenset({"migrate", "s3", "iceberg", "spark", "unfinished"})
+"""First words of failpoints that a soak can't reach.
+
+It migrates once, has no S3, Iceberg tables or Spark, and its tables are read in one piece.
+"""
 
 AFTER_QUIET_MINUTES = frozenset(
     {

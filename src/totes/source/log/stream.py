@@ -121,7 +121,8 @@ class LogStream:
 
     def _error(self, result: pq.abc.PGresult | None) -> psycopg.Error:
         error: psycopg.Error
-        if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
+        # A lost connection is a fatal error without a code.
+        if result is not None and result.error_field(pq.DiagnosticField.SQLSTATE):
             error = psycopg.errors.error_from_result(result)
         elif result is not None and result.status == pq.ExecStatus.COMMAND_OK:
             error = psycopg.errors.AdminShutdown("the server has ended the stream")
