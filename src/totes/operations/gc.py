@@ -40,7 +40,7 @@ A longer key with this suffix may belong to a store inside this one.
 """
 
 _SPARK_ATTEMPT = re.compile(
-    r"generation=(?P<generation>[1-9]\d{0,8})/(?:quarantine/)?[^/]+/spark-[0-9a-f]{8}(?:-\d+)?"
+    r"generation=(?P<generation>[1-9]\d{0,8})/(?:quarantine/)?[^/]+/spark-[0-9a-f]{8}"
     r"/(?:_temporary/.+/)?totes_batch=(?P<batch>\d{1,12})/[^/]+\.parquet"
 )
 """The keys of files that executors of Spark have written, whether an attempt has ended or not."""

@@ -7,7 +7,7 @@ back: the store's listing, the content of the files and the number of source row
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
@@ -180,8 +180,6 @@ def compute_dependent(
             .where(f.col(_FIRST).isNull() | (f.col(_FIRST) >= f.col(f"r.{BATCH}")))
             .select("r.*")
         )
-        # The batches may be one of several runs of consecutive ones: each has folders of its own.
-        attempt = replace(attempt, name=f"{attempt.name}-{min(batches)}")
         accepted = _write(attempt, model.star, _accepted(attempt, model.star, new))
         rejected = _write(attempt, model.star, _rejected(attempt, model.star, new), "quarantine/")
     return {
