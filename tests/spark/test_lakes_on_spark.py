@@ -9,6 +9,7 @@ from depth import drawn, sample_seed
 from generations import Generation, assert_equal
 from hostile_lake import write_hostile_lake
 from lake_commands import transform, writers
+from lake_writer import LakeWriter, row
 from random_lake import TABLES, RandomLake
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -44,6 +45,14 @@ def test_every_batch_of_a_hostile_lake_is_equal(
     assert_equal(expected, found)
     by_spark = {table for table, programs in writers(found).items() if "spark" in programs}
     assert by_spark >= ON_SPARK
+
+
+def test_batches_that_only_delete_rows_of_a_table_are_equal(tmp_path: Path) -> None:
+    lake = LakeWriter(tmp_path / "ingestion")
+    lake.add({"payment_type": [row("payment_type")]}, deletes={"design": [1, "x"]})
+    lake.add(deletes={"design": [2]})
+    expected = transform(tmp_path / "ingestion", tmp_path / "duckdb", "duckdb")
+    assert_equal(expected, transform(tmp_path / "ingestion", tmp_path / "spark", "spark"))
 
 
 def random_seeds() -> Iterator[int]:

@@ -459,11 +459,15 @@ class HostileLake:
         )
 
     def replaced_tables(self) -> None:
-        """A joined table loses its key, another becomes smaller, names appear in other cases."""
+        """A joined table loses its key, another becomes smaller, names appear in other cases.
+
+        The new year follows batches in which the models of facts waited or rows were released.
+        """
         self.writer.keys["department"] = ()
         self.writer.columns["staff"] += ["STAFF_ID", "First_Name"]
         self.add(
             {
+                "payment": [self.many("payment", 5, payment_date="2060-01-01")],
                 "department": [self.many("department", n, location="Bath") for n in (1, 2, 4)],
                 "counterparty": [self.many("counterparty", n) for n in range(1, 4)],
                 "staff": [self.many("staff", n) for n in (2, 3, 4)],

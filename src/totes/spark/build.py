@@ -5,11 +5,13 @@ back: the store's listing, the content of the files and the number of source row
 """
 
 import re
+import secrets
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from urllib.parse import unquote
 
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
@@ -52,6 +54,9 @@ _FIRST = "first:batch"
 """No column of a star table has a colon in its name."""
 
 _KEY = re.compile(rf".*/{BATCH_FOLDER}=(\d+)/[^/]+\.parquet")
+
+_UNREADABLE_FILE = re.compile(r"\[FAILED_READ_FILE.*? reading file (\S+?)\.?(\s|$)")
+"""Spark's message about a file, which names it."""
 
 _WRITING = {
     "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
@@ -115,6 +120,11 @@ class Attempt:
             self.define(ISO_CURRENCY, codes)
 
 
+def attempt_name() -> str:
+    """Return a new name for the folders of an attempt."""
+    return f"spark-{secrets.token_hex(4)}"
+
+
 def compute_model(attempt: Attempt, model: Model, lines: TableLines) -> dict[int, ComputedRows]:
     """Store the rows of a model that reads one source table; return its files of each batch."""
     star, batches = model.star, [table.batch for table in lines.batches]
@@ -158,6 +168,8 @@ def compute_dependent(
     earlier: all files that the model's own table has before these batches.
     """
     session, columns = attempt.session, [column.name for column in model.star.columns]
+    # Between runs of batches that Spark computes may be some that are left to DuckDB.
+    own = replace(attempt, name=attempt_name())
     attempt.define_supplied(model.lineage.supplied)
     for star in inputs:
         attempt.define(star.name, attempt.read_rows(star, batches).where("_op = 'upsert'"))
@@ -180,8 +192,8 @@ def compute_dependent(
             .where(f.col(_FIRST).isNull() | (f.col(_FIRST) >= f.col(f"r.{BATCH}")))
             .select("r.*")
         )
-        accepted = _write(attempt, model.star, _accepted(attempt, model.star, new))
-        rejected = _write(attempt, model.star, _rejected(attempt, model.star, new), "quarantine/")
+        accepted = _write(own, model.star, _accepted(attempt, model.star, new))
+        rejected = _write(own, model.star, _rejected(attempt, model.star, new), "quarantine/")
     return {
         batch: ComputedRows(accepted.get(batch, ()), rejected.get(batch, ())) for batch in batches
     }
@@ -343,8 +355,12 @@ def convert_errors(failure: str) -> Iterator[None]:
         yield
     except (PySparkException, Py4JError) as error:
         reasons = find_reasons(error)
-        kind = LakeError if any("FAILED_READ_FILE" in reason for reason in reasons) else ModelError
-        raise kind(f"{failure}: {reasons[-1].rstrip('.')}.") from error
+        reason = reasons[-1].rstrip(".")
+        if read := next(filter(None, map(_UNREADABLE_FILE.search, reasons)), None):
+            raise LakeError(
+                f"{failure}: {unquote(read[1])} is damaged: {reason}. Restore it from a backup."
+            ) from error
+        raise ModelError(f"{failure}: {reason}.") from error
 
 
 def find_reasons(error: Exception) -> list[str]:

@@ -11,7 +11,6 @@ A model goes one of three ways:
    batch, waiting and backfilled models, and the retries of released rows.
 """
 
-import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from totes.spark.build import (
     FILE_BYTES,
     MAX_FILES,
     Attempt,
+    attempt_name,
     compute_dependent,
     compute_model,
     convert_errors,
@@ -66,8 +66,7 @@ class SparkCluster(Cluster):
         with open_session(self.master) as session:
             for store in stores:
                 check_readable(session, Location(store.url).root)
-            name = f"spark-{secrets.token_hex(4)}"
-            attempt = Attempt(session, processed, generation, name, plan.captured_at)
+            attempt = Attempt(session, processed, generation, attempt_name(), plan.captured_at)
             batches = _SparkBatches(plan, attempt, progress)
             batches.compute(Location(ingestion.url), attempt)
             yield batches

@@ -292,6 +292,9 @@ class TableLines:
     def _upserts(self, columns: Sequence[str], kind: str, own: Sequence[str]) -> DataFrame:
         parts = self._scanned(columns, is_delete=False)
         parts += [lines.where(f"is_upsert and {kind}") for lines in self._logged(columns)]
+        if not parts:  # the batches have only deletions
+            deletes = self._scanned(columns, is_delete=True)
+            parts = [lines.where(f.lit(False)) for lines in deletes]  # noqa: FBT003
         return _union(parts, *_named(columns), f.expr(_FLAG), *own, BATCH)
 
     def count(self) -> dict[int, LineCounts]:
