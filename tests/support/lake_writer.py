@@ -151,7 +151,7 @@ class LakeWriter:
         self,
         rows: Mapping[str, Sequence[Line]] | None = None,
         *,
-        deletes: Mapping[str, Collection[int]] | None = None,
+        deletes: Mapping[str, Collection[int | str]] | None = None,
         log: Mapping[str, Sequence[Line]] | None = None,
         whole: Collection[str] = (),
         released: tuple[int, ...] = (),
