@@ -16,6 +16,7 @@ import drawn_tests
 import hypothesis
 import psycopg
 import pytest
+from database import copy_database, drop_database
 from installation import Installation
 from log_source import LOG_SETTINGS, LogSource, open_log_source
 from psycopg import sql
@@ -277,7 +278,7 @@ def fresh(server: EmbeddedServer, template: Source, database_names: Iterator[str
     @contextmanager
     def make() -> Iterator[Totesys]:
         name = next(database_names)
-        _copy_database(server.dsn, name, template.owner, reader="totes_ingest")
+        copy_database(server.dsn, name, template.owner, reader="totes_ingest")
         admin, owner, reader = (
             dsn.replace(dbname=name)
             for dsn in (template.superuser, template.owner, template.reader)
@@ -285,7 +286,7 @@ def fresh(server: EmbeddedServer, template: Source, database_names: Iterator[str
         try:
             yield Totesys(admin=admin, owner=owner, dsn=reader)
         finally:
-            _drop(server.dsn, name)
+            drop_database(server.dsn, name)
 
     return make
 
@@ -313,7 +314,7 @@ def any_scratch_source(
     server = request.getfixturevalue({"embedded": "server"}.get(request.param, request.param))
     name = next(database_names)
     yield create_scratch_source(server, tmp_path, name)
-    _drop(server.dsn, name)
+    drop_database(server.dsn, name)
 
 
 @pytest.fixture
@@ -354,7 +355,7 @@ def logged_source(
             " WHERE database = %s",
             [name],
         )
-    _drop(server.dsn, name)
+    drop_database(server.dsn, name)
 
 
 @pytest.fixture(scope="session")
@@ -379,12 +380,12 @@ def warehouse(
     name = next(database_names)
     bare = request.node.get_closest_marker("bare")
     template: Warehouse = request.getfixturevalue("unmigrated" if bare else "migrated")
-    _copy_database(server.dsn, name, template.loader, reader="totes_reader")
+    copy_database(server.dsn, name, template.loader, reader="totes_reader")
     admin, loader, reader = (
         dsn.replace(dbname=name) for dsn in (template.superuser, template.loader, template.reader)
     )
     yield EmptyWarehouse(admin=admin, dsn=loader, reader=reader)
-    _drop(server.dsn, name)
+    drop_database(server.dsn, name)
 
 
 @pytest.fixture
@@ -404,7 +405,7 @@ def copied(server: EmbeddedServer, database_names: Iterator[str]) -> Iterator[Ca
 
     yield copy
     for name in names:
-        _drop(server.dsn, name)
+        drop_database(server.dsn, name)
 
 
 @pytest.fixture
@@ -486,31 +487,6 @@ def _system_server(folder: Path, settings: Mapping[str, str]) -> SystemServer:
         pytest.skip("no older PostgreSQL is installed in /usr/lib/postgresql")
     SystemServer.binaries = installed[0].parent
     return SystemServer(folder, settings)
-
-
-def _copy_database(server: Dsn, name: str, template: Dsn, *, reader: str) -> None:
-    """Copy the database of the owner's DSN `template`, and its rights, which are not copied.
-
-    The result is that of `prepare_source` and `prepare_warehouse`, which connect to the new
-    database, too.
-    """
-    new, old, owner, role = (
-        sql.Identifier(str(one))
-        for one in (name, template.parts["dbname"], template.parts["user"], reader)
-    )
-    create = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY")
-    with psycopg.connect(server.reveal(), autocommit=True) as connection:
-        connection.execute(create.format(new, owner, old))
-        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(new))
-        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(new, role))
-
-
-def _drop(server: Dsn, database: str) -> None:
-    """Drop a database, even if a failed test left connections."""
-    with psycopg.connect(server.reveal(), autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database))
-        )
 
 
 def _copy(primary: EmbeddedServer, standby: EmbeddedServer) -> None:

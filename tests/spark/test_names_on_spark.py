@@ -9,7 +9,7 @@ from lake_writer import LakeWriter
 
 from totes.lake.folder import FolderStore
 from totes.spark.cluster import SparkCluster
-from totes.stages.transform import NO_CLUSTER, write_generation
+from totes.stages.transform import write_generation
 from totes.star.folder import load_star
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -74,7 +74,7 @@ def thing(number: int) -> Line:
 def transform(folder: Path, engine: str) -> Generation:
     """Write the generation of the lake in a folder, by the star in the same folder."""
     star = load_star(folder / "star")
-    cluster = SparkCluster("local") if engine == "spark" else NO_CLUSTER
+    cluster = SparkCluster("local") if engine == "spark" else None
     stores = FolderStore(folder / "ingestion"), FolderStore(folder / engine)
     for _ in write_generation(*stores, 1, star.models, cluster=cluster):
         pass

@@ -21,3 +21,28 @@ def execute(dsn: Dsn, *scripts: str) -> None:
     with psycopg.connect(dsn.reveal(), autocommit=True) as connection:
         for script in scripts:
             connection.execute(script.encode())
+
+
+def copy_database(server: Dsn, name: str, template: Dsn, *, reader: str) -> None:
+    """Copy the database of the owner's DSN `template`, and its rights, which are not copied.
+
+    The result is that of `prepare_source` and `prepare_warehouse`, which connect to the new
+    database, too.
+    """
+    new, old, owner, role = (
+        sql.Identifier(str(one))
+        for one in (name, template.parts["dbname"], template.parts["user"], reader)
+    )
+    create = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY")
+    with psycopg.connect(server.reveal(), autocommit=True) as connection:
+        connection.execute(create.format(new, owner, old))
+        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(new))
+        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(new, role))
+
+
+def drop_database(server: Dsn, database: str) -> None:
+    """Drop a database, even if a failed test left connections."""
+    with psycopg.connect(server.reveal(), autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database))
+        )

@@ -96,7 +96,7 @@ class SparkApplication:
 
     @property
     def release(self) -> str:
-        """What tells packages of different content apart: the last part of the program's URL."""
+        """The digest of the packages: the last part of the program's URL."""
         return self.program.rpartition("/")[2]
 
     @property

@@ -216,12 +216,10 @@ def replay(
         show_steps(steps, resources.alert_targets, as_json=as_json)
 
 
-def _cluster(engine: Engine, settings: "Settings", min_bytes: int = 0) -> "Cluster":
-    """Return the cluster that computes batches of at least `min_bytes`, if the engine has one."""
-    from totes.stages.transform import NO_CLUSTER
-
+def _cluster(engine: Engine, settings: "Settings", min_bytes: int = 0) -> "Cluster | None":
+    """Return the cluster that computes batches of at least `min_bytes`; None for DuckDB."""
     if engine is Engine.DUCKDB:
-        return NO_CLUSTER
+        return None
     from totes.spark.session import check_installed
 
     check_installed()

@@ -30,7 +30,7 @@ BLOCK_ROWS = 20_480
 
 
 @dataclass(frozen=True)
-class BatchFiles:
+class FetchedBatch:
     """The local files of one batch: rows of the table, and what the contract rejected of it."""
 
     batch: int
@@ -92,7 +92,7 @@ class TableMerge:
         """Whether versions wait for a dimension row."""
         return bool(self._query("select count(*) from quarantine where _waits and not _released"))
 
-    def merge(self, batches: Sequence[BatchFiles]) -> None:
+    def merge(self, batches: Sequence[FetchedBatch]) -> None:
         """Merge batches."""
         with convert_memory_errors(f"Publishing {self._star.name}"):
             self._define_rows(batches)
@@ -116,7 +116,7 @@ class TableMerge:
     def _is_quarantined(self) -> str:
         return f"({self._history.key_text('r')} in (select _key from quarantined))"
 
-    def _define_rows(self, batches: Sequence[BatchFiles]) -> None:
+    def _define_rows(self, batches: Sequence[FetchedBatch]) -> None:
         """Define the views `batch_rows` and `rejected` of the batches' files."""
         empty = (
             f"{self._star.empty_query[: -len(' where false')]},"

@@ -35,7 +35,7 @@ from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_
 from totes.lake.store import Store
 from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.files import Replacement, TableFiles
-from totes.lakehouse.merge import BatchFiles, TableMerge
+from totes.lakehouse.merge import FetchedBatch, TableMerge
 from totes.lakehouse.tables import (
     QUARANTINE_FOLDER,
     Position,
@@ -286,7 +286,7 @@ class _Run:
                         )
                     )
                     batches.append(
-                        BatchFiles(
+                        FetchedBatch(
                             manifest.batch,
                             [paths[file.path] for file in rows],
                             [paths[file.path] for file in rejected],

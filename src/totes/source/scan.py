@@ -221,7 +221,8 @@ class Scan(ExitStack):
                 memory_mb=memory_limit(),
             )
             for _ in others:
-                worker = self.enter_context(Worker(start))
+                worker = Worker(start)
+                self.callback(worker.close)
                 self._workers.append(worker)
                 self._readers.put(worker)
             return

@@ -18,8 +18,7 @@ from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
-from types import TracebackType
-from typing import Any, Self, override
+from typing import Any, override
 
 import duckdb
 
@@ -74,7 +73,7 @@ class _Message:
 
 
 class Worker:
-    """The parent's end of a process; a context manager that ends it."""
+    """The parent's end of a process, which `close` ends."""
 
     def __init__(self, start: WorkerStart) -> None:
         ours, theirs = socket.socketpair()
@@ -89,15 +88,8 @@ class Worker:
         self._connection = Connection(ours.detach())
         self._connection.send(start)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the process, and wait until it has ended."""
         self.end()
         self._process.wait()
         self._connection.close()

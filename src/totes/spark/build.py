@@ -315,7 +315,8 @@ def _write(
 
 def _describe(attempt: Attempt, table: str, folder: str, *, has_deletes: bool) -> list[StarFile]:
     """Read back what executors have written; LakeError if listing and content do not agree."""
-    listed = [*attempt.store.list(folder)]
+    # A task that was killed late leaves files there, which Spark's readers skip.
+    listed = [key for key in attempt.store.list(folder) if "/_temporary/" not in key]
     if not listed:
         return []
     session, location = attempt.session, attempt.location

@@ -31,7 +31,7 @@ from totes.stages.runner import (
     run_stage,
     transform_step,
 )
-from totes.stages.transform import NO_CLUSTER, Cluster, write_generation
+from totes.stages.transform import Cluster, write_generation
 from totes.star.folder import Star
 from totes.star.models import Models
 from totes.warehouse.connection import connect
@@ -43,7 +43,7 @@ def replay(
     *,
     into: Dsn | None = None,
     last_batch: int | None = None,
-    cluster: Cluster = NO_CLUSTER,
+    cluster: Cluster | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[StepResult]:
     """Replay all batches, or those up to `last_batch`; yield the result of each step.
@@ -68,7 +68,7 @@ def build_generation(  # noqa: PLR0913  stores, star and the options of the comm
     star: Star,
     *,
     last_batch: int | None = None,
-    cluster: Cluster = NO_CLUSTER,
+    cluster: Cluster | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[StepResult]:
     """Write the processed data of a replay, which the next replay publishes and loads.
@@ -101,7 +101,7 @@ def _check_exists(ingestion: Store, last_batch: int | None) -> None:
 
 
 def _replace_generation(
-    pipeline: Pipeline, last_batch: int | None, cluster: Cluster, progress: Progress
+    pipeline: Pipeline, last_batch: int | None, cluster: Cluster | None, progress: Progress
 ) -> Iterator[StepResult]:
     processed, models = pipeline.processed, pipeline.star.models
     generation = find_current_generation(processed) + 1

@@ -24,7 +24,7 @@ from totes.source.catalogue import CaptureScope
 from totes.source.log.reader import LogReader
 from totes.stages.ingest import AcceptOptions, IngestResult, ingest, read_newest_manifest
 from totes.stages.load import load, record_checked
-from totes.stages.transform import NO_CLUSTER, Cluster, transform
+from totes.stages.transform import Cluster, transform
 from totes.star.folder import TOTESYS, Star
 from totes.warehouse.connection import connect, is_database
 from totes.warehouse.quarantine import count_waiting_rows
@@ -170,7 +170,7 @@ def run_stage(
     accept: AcceptOptions = ACCEPT_NOTHING,
     progress: Progress = NO_PROGRESS,
     *,
-    cluster: Cluster = NO_CLUSTER,
+    cluster: Cluster | None = None,
 ) -> Iterator[StepResult]:
     """Process all pending batches of one stage and yield each result.
 

@@ -12,13 +12,13 @@ models, and everything else that a batch needs, are computed here.
 
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol, override
+from typing import TYPE_CHECKING, Protocol
 
 from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import LakeError, ModelError, ObjectMissing
@@ -104,36 +104,12 @@ class Cluster(Protocol):
         ...
 
 
-class NoCluster(Cluster, ComputedBatches):
-    """Computes nothing: DuckDB computes everything."""
-
-    @override
-    def rows(self, model: str, batch: int) -> None: ...
-
-    @override
-    def dependent_rows(self, model: Model, batch: int, earlier: Collection[File]) -> None: ...
-
-    @override
-    def compute(
-        self,
-        stores: tuple[Store, Store],
-        generation: int,
-        models: Models,
-        pending: Iterator[PlannedBatch],
-        progress: Progress,
-    ) -> AbstractContextManager[ComputedBatches]:
-        return nullcontext(self)
-
-
-NO_CLUSTER: Cluster = NoCluster()
-
-
 def transform(  # noqa: PLR0913  stores, star and what takes which batches
     ingestion: Store,
     processed: Store,
     star: Star = TOTESYS,
     *,
-    cluster: Cluster = NO_CLUSTER,
+    cluster: Cluster | None = None,
     stop_before: Callable[[int], bool] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[ProcessedManifest]:
@@ -162,7 +138,7 @@ def write_generation(  # noqa: PLR0913  a replay selects generation, models and 
     models: Models,
     *,
     last_batch: int | None = None,
-    cluster: Cluster = NO_CLUSTER,
+    cluster: Cluster | None = None,
     stop_before: Callable[[int], bool] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[ProcessedManifest]:
@@ -184,26 +160,26 @@ def write_generation(  # noqa: PLR0913  a replay selects generation, models and 
         return
     from totes.stages.transform.build import BuildContext
 
-    with (
-        scratch_folder("transform") as scratch,
-        open_engine(scratch) as engine,
-        ExitStack() as stack,
-    ):
+    with scratch_folder("transform") as scratch, open_engine(scratch) as engine:
         context = BuildContext(ingestion, processed, generation, models, engine, scratch)
         pending = takewhile(is_pending, count(newest + 1))
         planned = _plan_batches(context, pending, previous and previous[0])
-        computing = cluster.compute((ingestion, processed), generation, models, planned, progress)
-        computed = stack.enter_context(computing)
-        for batch in takewhile(is_pending, count(newest + 1)):
-            manifest = _build_batch(context, batch, previous, computed, progress)
-            content = manifest.to_json()
-            reach("transform.before-manifest")
-            if processed.create(path(batch), content):
-                reach("transform.published")
-                previous = manifest, sha256_hex(content)
-                yield manifest
-            else:  # another transform was first: continue from its batch
-                previous = read_processed_manifest(processed, generation, batch)
+        stores = ingestion, processed
+        with (
+            cluster.compute(stores, generation, models, planned, progress)
+            if cluster
+            else nullcontext()
+        ) as computed:
+            for batch in takewhile(is_pending, count(newest + 1)):
+                manifest = _build_batch(context, batch, previous, computed, progress)
+                content = manifest.to_json()
+                reach("transform.before-manifest")
+                if processed.create(path(batch), content):
+                    reach("transform.published")
+                    previous = manifest, sha256_hex(content)
+                    yield manifest
+                else:  # another transform was first: continue from its batch
+                    previous = read_processed_manifest(processed, generation, batch)
 
 
 def _plan_batches(
@@ -251,7 +227,7 @@ def _build_batch(
     context: "BuildContext",
     number: int,
     previous: tuple[ProcessedManifest, str] | None,
-    computed: ComputedBatches,
+    computed: ComputedBatches | None,
     progress: Progress,
 ) -> ProcessedManifest:
     """Store the files of a batch and return its manifest, which is not stored.
@@ -268,7 +244,9 @@ def _build_batch(
     waiting = _find_waiting_models(context, source, changed, waiting_before)
     progress.start(f"transform batch {number}", source.rows, number)
     attempt = f"{number:012d}-{secrets.token_hex(4)}"
-    found = {model.name: computed.rows(model.name, number) for model in context.models.all}
+    found = {
+        model.name: computed and computed.rows(model.name, number) for model in context.models.all
+    }
     tables = context.models.joined_tables.union(
         *(model.lineage.sources for model in context.models.all if found[model.name] is None)
     )
@@ -316,7 +294,7 @@ def _build_batch(
 def _run_dependents(
     build: "BatchBuild",
     outputs: "list[ModelOutput]",
-    computed: ComputedBatches,
+    computed: ComputedBatches | None,
     state_before: Mapping[str, tuple[File, ...]],
 ) -> dict[str, tuple[File, ...]]:
     """Add the outputs of models that read star tables; return all files of these models' tables."""
@@ -330,7 +308,7 @@ def _run_dependents(
     dependents = []
     for model in models.find_dependents(changed):
         earlier = star_files[model.name]
-        if rows := computed.dependent_rows(model, build.source.batch, earlier):
+        if rows := computed and computed.dependent_rows(model, build.source.batch, earlier):
             dependents.append(ModelOutput(model, rows.accepted, rows.rejected))
         else:
             build.define_star_tables(model.lineage.stars, outputs)
