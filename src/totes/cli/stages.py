@@ -178,8 +178,8 @@ def replay(
 ) -> None:
     """Rebuild processed data and warehouse from the ingestion store.
 
-    Writes a new generation of processed data beside the current one, and replaces that once it is
-    complete. With --engine spark, the rows are computed on the cluster TOTES_SPARK_MASTER.
+    Writes a new generation of processed data, which replaces the current one once it is complete.
+    With --engine spark, the rows are computed on the cluster TOTES_SPARK_MASTER.
     """
     from totes.cli.terminal import show_progress
     from totes.config.resources import Resources

@@ -237,7 +237,7 @@ Size = Annotated[int, BeforeValidator(_parse_megabytes)]
 """A size in megabytes, such as `0MB` or `2GB`."""
 
 Megabytes = Annotated[int, BeforeValidator(partial(_parse_megabytes, at_least=DEFAULT_MEMORY_MB))]
-"""The same of at least `256MB`."""
+"""A size in megabytes of at least `256MB`."""
 
 
 Percentage = Annotated[
@@ -512,8 +512,8 @@ class Settings(BaseSettings):
     )
     source_share: Percentage = Field(
         default=DEFAULT_SOURCE_SHARE,
-        description="the most of the time during which continuous mode reads the source: after a "
-        "long capture the pause is longer, up to a minute",
+        description="largest share of the time during which continuous mode scans the source: "
+        "after a long capture the pause is longer, up to a minute",
     )
     connections: Annotated[int, Field(ge=1, le=64)] = Field(
         default=DEFAULT_CONNECTIONS,
