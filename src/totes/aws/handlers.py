@@ -72,7 +72,7 @@ an error of S3 that remains after boto3's retries is mostly a missing permission
 DATABASES: Mapping[str, str] = MappingProxyType({"ingest": "source", "load": "warehouse"})
 """The database of a stage: a metric reports whether that is unavailable, for its alarm.
 
-A lake that is unavailable for long makes the warehouse late, which has an alarm.
+If the lake is unavailable for long, the warehouse becomes late, for which there is an alarm, too.
 """
 
 

@@ -376,7 +376,7 @@ class Manifest(_BaseManifest):
         return next((table for table in self.tables if table.name == name), None)
 
     def last_table(self, name: str, key: tuple[str, ...]) -> Table | None:
-        """Return the last state of a table with this primary key, else that of its current key."""
+        """Return the last state of a table with this primary key, else with the current key."""
         table = self.table(name)
         if table is not None and table.key == key:
             return table

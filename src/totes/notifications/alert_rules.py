@@ -217,12 +217,12 @@ def record(
     """
     before = {one.rule: one for one in recorded(connection)}
     for result in results:
-        was = before.get(result.rule)
-        is_told = was is not None and was.state == "alert"
-        if result.state == "unknown" and is_told:
+        last = before.get(result.rule)
+        was_alerted = last is not None and last.state == "alert"
+        if result.state == "unknown" and was_alerted:
             result = replace(result, state="alert")  # noqa: PLW2901  until its value is known
-        if (result.state == "alert") != is_told and not send_alert(
-            targets, message(result, was, dashboard_url)
+        if (result.state == "alert") != was_alerted and not send_alert(
+            targets, message(result, last, dashboard_url)
         ):
             continue
         connection.execute(_RECORD, vars(result))
@@ -240,10 +240,10 @@ def recorded(connection: Connection[Any]) -> list[Result]:
     ]
 
 
-def message(result: Result, was: Result | None, dashboard_url: str | None) -> dict[str, object]:
+def message(result: Result, last: Result | None, dashboard_url: str | None) -> dict[str, object]:
     """Return the alert about a rule that begins to hold, or that no longer holds."""
     begins = result.state == "alert"
-    since = datetime.now(UTC) if begins or was is None else was.since
+    since = datetime.now(UTC) if begins or last is None else last.since
     words = f"{result.condition}: {result.value}"
     if not begins:
         words = f"no longer {words} (since {text.moment(since)})"

@@ -1,4 +1,4 @@
-"""Check alert rules and the report's schedule beside the running pipeline."""
+"""Check alert rules and the report's schedule while the pipeline runs."""
 
 # ruff: noqa: PLC0415  the dashboard's packages are optional, and imported only for a configuration
 

@@ -11,15 +11,15 @@ _MAX_CHANGE_FILES = 16
 """The most change files of a table: the next one is merged with them into one file."""
 
 _MAX_CHANGED_SHARE = 0.1
-"""If change files would have more than this share of the base file's keys, a new one is written."""
+"""The most keys in change files, as a share of the base file; beyond it, a new base is written."""
 
 
 def fits_change_file(previous: tuple[KeyFile, ...], changes: int) -> bool:
     """Return whether this number of changes is stored in a further file, next to `previous`."""
     base, change_files = previous[:1], previous[1:]
-    most = _MAX_CHANGED_SHARE * sum(file.rows for file in base)
+    max_changes = _MAX_CHANGED_SHARE * sum(file.rows for file in base)
     total = changes + sum(file.rows for file in change_files)
-    return len(change_files) < _MAX_CHANGE_FILES and total <= most
+    return len(change_files) < _MAX_CHANGE_FILES and total <= max_changes
 
 
 def store_live_keys(
@@ -41,7 +41,7 @@ def store_live_keys(
             return (*previous, put("change", path, keys.write_changes(path)))
         # Several files may have the same key: merged, they have fewer rows.
         base = previous[:1]
-        most = _MAX_CHANGED_SHARE * sum(file.rows for file in base)
-        if changes <= most and (merged := keys.write_merged_changes(path)) <= most:
+        max_changes = _MAX_CHANGED_SHARE * sum(file.rows for file in base)
+        if changes <= max_changes and (merged := keys.write_merged_changes(path)) <= max_changes:
             return (*base, put("change", path, merged))
     return (put("base", path, keys.write_base(path)),)

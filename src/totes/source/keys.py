@@ -194,7 +194,7 @@ class TableKeys:
     def _keys_of(self, relation: str) -> str:
         """Return the qualified key columns of a relation.
 
-        DuckDB would look for an unqualified column that a file lacks in the relations beside it.
+        If a file lacks an unqualified column, DuckDB would look for it in the other relations.
         """
         return ", ".join(f"{relation}.{name}" for name in self._names)
 
@@ -458,8 +458,8 @@ class TableKeys:
     def write_unreadable(self, found: Path, before: Path | None, into: Path) -> int:
         """Write the unreadable values of the table; return their number.
 
-        `found` has those of this capture, as JSON Lines. `before` has those of the last batch;
-        those of rows that were captured again or deleted are omitted.
+        `found` has the values that this capture found, as JSON Lines. `before` has those of the
+        last batch; values of rows that were captured again or deleted are omitted.
         """
         columns = [
             *self._read_columns(),

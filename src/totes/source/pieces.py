@@ -185,17 +185,17 @@ class PieceReader:
     def read(self, connection: psycopg.Connection, plan: Plan, piece: Piece) -> PieceRows:
         """Read one piece; store files of at least _PART_BYTES, or all rows if it has an attempt."""
         found = PieceRows(self.new_rows())
-        most, first = _PART_BYTES, piece.blocks.start
+        max_bytes, first = _PART_BYTES, piece.blocks.start
         if piece.attempt:  # twice the expected size, so that the piece is usually one file
-            most = max(most, 2 * _JSON_RATIO * piece.size_bytes)
+            max_bytes = max(max_bytes, 2 * _JSON_RATIO * piece.size_bytes)
         for row_range in piece.ranges():
             for chunk in read_changes(connection, plan.table, self.xmax, plan.horizon, row_range):
                 self._add(found, chunk)
                 del chunk  # frees its memory before the next one is read
-                if found.remainder.size_bytes >= most and not piece.attempt:
+                if found.remainder.size_bytes >= max_bytes and not piece.attempt:
                     self._store_remainder(plan, found)
             end = row_range.block + row_range.blocks
-            is_full = found.remainder.size_bytes >= most or end == piece.blocks.stop
+            is_full = found.remainder.size_bytes >= max_bytes or end == piece.blocks.stop
             if piece.attempt and is_full:
                 blocks = range(first, end, piece.blocks.step)
                 self._store_and_record(plan, replace(piece, blocks=blocks), found)

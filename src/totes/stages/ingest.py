@@ -189,7 +189,7 @@ def _capture_batch(
     if previous and is_different and not accept.new_source:
         raise SourceError(different_source_message(previous, snapshot))
     if is_different and log_start:
-        log_start.reader.close()  # the log of another source: the next batch begins anew
+        log_start.reader.close()  # it reads the log of another source; the next batch reopens it
         log_start = None
     _check_rates_name(snapshot)
     captured_at = (
@@ -267,7 +267,7 @@ def _capture_batch(
 class _CapturedTables:
     """The tables of a batch, by name: those in `scanned`, and those read from the log.
 
-    `snapshot` is the one that the batch then has.
+    `snapshot` is the one that the manifest will have.
     """
 
     tables: tuple[Table, ...]

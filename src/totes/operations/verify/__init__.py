@@ -136,7 +136,7 @@ def verify(pipeline: Pipeline, progress: Progress = NO_PROGRESS) -> VerifyResult
                 warehouse.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 (loaded,) = _fetch_column(warehouse, "SELECT max(batch) FROM totes.batches")
                 if reader:
-                    reader.close()  # both snapshots are open: `totes run` may go on
+                    reader.close()  # both snapshots are open: `totes run` may read the log again
                 if loaded == batch.batch:
                     rows = max(table.rows for table in batch.source_tables)
                     buckets = max(_MIN_BUCKETS, rows // _BUCKET_ROWS)

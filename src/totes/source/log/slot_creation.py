@@ -25,7 +25,7 @@ from totes.source.snapshot import read_snapshot_text, snapshot_xmax, snapshot_xm
 
 _POLL_SECONDS = 0.05
 
-_NUDGE_TIMEOUT = "100ms"
+_TEMPORARY_SLOT_TIMEOUT = "100ms"
 
 
 class SlotBlocked(SourceUnavailable):
@@ -103,7 +103,7 @@ def _log_running_transactions(connection: psycopg.Connection, name: str) -> None
         suppress(errors.QueryCanceled, errors.ConfigurationLimitExceeded),
         connection.transaction(),
     ):
-        _set_timeout(connection, _NUDGE_TIMEOUT)
+        _set_timeout(connection, _TEMPORARY_SLOT_TIMEOUT)
         connection.execute(
             "SELECT pg_create_logical_replication_slot(%s, %s, temporary => true)",
             [name, PLUGIN],
