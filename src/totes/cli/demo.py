@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from totes.demo.simulator import Event
 
 Duration = Annotated[
-    str | None, typer.Option("--for", metavar="DURATION", help="How long, such as 60s or 5m.")
+    str | None, typer.Option("--for", metavar="DURATION", help="How long to run, such as 5m.")
 ]
 
 

@@ -23,7 +23,7 @@ NewSource = Annotated[
 ]
 Deletes = Annotated[
     bool,
-    typer.Option("--accept-deletes", help="Allow deleting more than half of a table."),
+    typer.Option("--accept-deletes", help="Accept that a table has lost more than half its rows."),
 ]
 
 
@@ -35,7 +35,8 @@ class Engine(StrEnum):
 
 
 EngineOption = Annotated[
-    Engine, typer.Option("--engine", help="What computes the rows of the star.", show_default=True)
+    Engine,
+    typer.Option("--engine", help="Engine that computes the star tables.", show_default=True),
 ]
 
 

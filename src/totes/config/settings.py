@@ -541,7 +541,7 @@ class Settings(BaseSettings):
         "TOTES_SPARK_MIN_SIZE instead of the Lambda function [none]",
     )
     spark_role: str | None = Field(
-        default=None, description="ARN of the role of jobs of that application [none]"
+        default=None, description="ARN of the role with which that application runs jobs [none]"
     )
     spark_program: Annotated[str | None, AfterValidator(_check_program)] = Field(
         default=None,
@@ -595,7 +595,7 @@ class Settings(BaseSettings):
     )
     dashboard_contact: Annotated[str, AfterValidator(_check_line)] = Field(
         default="an operator of the dashboard",
-        description="whom users without access ask for it, such as an email address",
+        description="whom a user without access can ask for it, such as an email address",
     )
     dashboard_embedders: Annotated[Names, AfterValidator(_check_sites)] = Field(
         default=(),
@@ -641,7 +641,9 @@ class Settings(BaseSettings):
         "465; off: no encryption and no password, port 25",
     )
     smtp_user: str | None = Field(default=None, description="login at the mail server [none]")
-    smtp_password: SecretStr | None = Field(default=None, description="its password [none]")
+    smtp_password: SecretStr | None = Field(
+        default=None, description="password of that login [none]"
+    )
     smtp_secret: str | None = Field(
         default=None,
         description="name or ARN of a secret in AWS Secrets Manager, a JSON object with username "
