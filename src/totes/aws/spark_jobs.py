@@ -28,8 +28,7 @@ TIMEOUT_MINUTES = 24 * 60
 """The time after which EMR cancels a job."""
 
 PYTHON = "python3.12"
-"""The interpreter of the EMR release in terraform/modules/spark: the packages are compiled for it.
-"""
+"""Python of the EMR release in terraform/modules/spark, for which the packages are compiled."""
 
 PACKAGES = "packages"
 """The folder in the job's working directory into which EMR unpacks the packages."""
