@@ -20,6 +20,7 @@ KINDS: tuple[type[errors.TotesError], ...] = (
     errors.WarehouseError,
     errors.ModelError,
     errors.DeliveryError,
+    errors.IcebergError,
 )
 
 
