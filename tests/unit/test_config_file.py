@@ -49,7 +49,7 @@ def test_a_report_has_a_time(tmp_path: Path) -> None:
         (RULE + "above = '1'", 'alert 1 "R", above: must be a number'),
         (RULE + "above = true", "must be a number"),
         (RULE + "above = nan", "above: should be a finite number"),
-        (RULE + "above = 1\nperiod = 'last-fortnight'", "there are yesterday, last-7-days,"),
+        (RULE + "above = 1\nperiod = 'last-fortnight'", "use one of yesterday, last-7-days,"),
         (RULE + "above = 1\nperoid = 'all'", "unknown key peroid: use one of name, metric,"),
         (RULE + "above = 1\ncountry = 1.5", "country: must be a text or a list of texts"),
         (RULE + "above = 1\nin = 'euro'", "must be a currency's code such as EUR"),
