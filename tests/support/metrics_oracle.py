@@ -16,7 +16,12 @@ from totes.dashboard.filters import Filter
 Row = dict[str, Any]
 Facts = Mapping[str, list[Row]]
 
-FACTS = ("fact_sales_order", "fact_purchase_order", "fact_payment")
+FACTS = {
+    "fact_sales_order": "sales_order_id",
+    "fact_purchase_order": "purchase_order_id",
+    "fact_payment": "payment_id",
+}
+"""The natural keys of the facts."""
 EXACT = Context(prec=120)
 SIGNS = {
     "SALES_RECEIPT": ("in", 1),
@@ -81,10 +86,10 @@ def facts_at(warehouse: Dsn, moment: datetime) -> Facts:
 def last_facts(warehouse: Dsn) -> Facts:
     """Return the newest version of each row, also of deleted ones."""
     with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
-        newest = "SELECT DISTINCT ON ({0}_id) * FROM fact_{0} ORDER BY {0}_id, valid_from DESC"
+        newest = "SELECT DISTINCT ON ({1}) * FROM {0} ORDER BY {1}, valid_from DESC"
         return {
-            fact: connection.execute(newest.format(fact.removeprefix("fact_")).encode()).fetchall()
-            for fact in FACTS
+            fact: connection.execute(newest.format(fact, key).encode()).fetchall()
+            for fact, key in FACTS.items()
         }
 
 
