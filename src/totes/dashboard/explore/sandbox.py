@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from importlib.resources import files
 from pathlib import Path
 from shutil import rmtree
 from threading import BoundedSemaphore, Lock
@@ -26,6 +25,7 @@ import pandas as pd
 
 from totes.dashboard import text
 from totes.dashboard.explore import worker
+from totes.dashboard.explore.warehouse import warehouse_views
 from totes.dashboard.reading import frame, session_scripts
 from totes.dashboard.replica import Replica, State
 
@@ -176,10 +176,9 @@ def request_of(
 ) -> dict[str, object]:
     """Return the request to a worker for a statement."""
     views, selection = session_scripts()
-    names = (files("totes.dashboard.explore") / "warehouse.sql").read_text(encoding="utf-8")
     return {
         "statement": statement,
-        "views": views + names,
+        "views": views + warehouse_views(),
         "variables": dict(variables),
         "selection": selection,
         "memory_mb": memory_mb,
