@@ -113,8 +113,8 @@ def test_a_batch_that_concerns_no_table_is_recorded(
 def test_only_files_with_changed_keys_are_replaced(
     lake: ProcessedLake, lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("totes.lakehouse.files.FILE_ROWS", 1)
-    monkeypatch.setattr("totes.lakehouse.tables.RANGE", 10)
+    monkeypatch.setattr("totes.lakehouse.files.MAX_FILE_ROWS", 1)
+    monkeypatch.setattr("totes.lakehouse.tables.PARTITION_WIDTH", 10)
     lake.publish({**ALL, FACT: [sale(key) for key in range(1, 100)]})
     publish(lakehouse, lake)
     before = {task.file.file_path for task in load_table(lakehouse).scan().plan_files()}

@@ -31,7 +31,7 @@ def corrected_models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tables with few rows have several files, partitions and slices."""
-    monkeypatch.setattr(files, "FILE_ROWS", 3)
+    monkeypatch.setattr(files, "MAX_FILE_ROWS", 3)
     monkeypatch.setattr(merge, "BLOCK_ROWS", 2048)
 
 

@@ -288,6 +288,7 @@ class _Run:
                     batches.append(
                         FetchedBatch(
                             manifest.batch,
+                            manifest.captured_at,
                             [paths[file.path] for file in rows],
                             [paths[file.path] for file in rejected],
                         )
