@@ -41,45 +41,45 @@ demo: setup ## run a simulated business, the pipeline and the dashboard (CAPTURE
 	$(if $(CAPTURE),TOTES_CAPTURE=$(CAPTURE)) $(BIN)/totes demo
 
 .PHONY: aws-demo
-aws-demo: setup ## deploy to a simulated AWS, show data flowing there, and destroy it
+aws-demo: setup ## deploy to a simulated AWS, show data flowing there, and destroy it (needs Terraform)
 	@PYTHONPATH=tests/support $(PYTEST) -s -p narration tests/aws/deployment
 
 .PHONY: spark-demo
-spark-demo: setup ## replay a lake on a cluster of Spark, and compare it with DuckDB's rows (ORDERS=…)
+spark-demo: setup ## replay a lake on a local Spark cluster, and compare it with DuckDB's rows (ORDERS=…; needs Java)
 	@$(BIN)/python tests/support/spark_demo.py $(if $(ORDERS),--orders $(ORDERS))
 
 .PHONY: test
-test: setup ## all checks beside all tests with coverage, as in CI
+test: setup ## run all checks, and all tests with coverage, as in CI
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going suites check || \
 		{ echo 'make test: failed; the lines with "***" name what failed'; exit 1; }
 
 # The first line compiles each module once, instead of once in each worker. The output of a line with
 # + is shown at once, that of the checks when each has ended; tests must not find make's job server.
 .PHONY: suites
-suites: setup ## all tests with coverage, without the checks
+suites: setup ## run all tests with coverage, without the checks
 	@$(PYTEST) --quiet --collect-only $(SUITES) >/dev/null || true
 	+env -u MAKEFLAGS -u MFLAGS $(PYTEST) $(WORKERS) --cov --cov-report=term $(SUITES)
 
 .PHONY: test-deep
-test-deep: setup ## the tests with many random examples, and a long soak, as every night
+test-deep: setup ## run the tests with many random examples, and a long soak, as in the nightly workflow
 	DEEP=1 $(PYTEST) $(WORKERS) --timeout 7200 $(SUITES)
 	$(MAKE) --no-print-directory soak MINUTES=30 SEED=$$RANDOM
 
 .PHONY: tests
-tests: setup ## the tests in TESTS="files or folders", with coverage for `make coverage`
+tests: setup ## run the tests in TESTS="files or folders", with coverage for `make coverage`
 	$(PYTEST) $(WORKERS) --cov --cov-report= --cov-fail-under=0 $(TESTS)
 
 .PHONY: coverage
-coverage: setup ## the combined coverage of several `make tests`, from reports/coverage.*
+coverage: setup ## combine and report the coverage of several `make tests` runs, from reports/coverage.*
 	$(BIN)/coverage combine --keep reports/coverage.*
 	$(BIN)/coverage report
 
 .PHONY: unit
-unit: setup ## the unit tests, in less than half a minute
+unit: setup ## run the unit tests, in less than half a minute
 	$(PYTEST) -q -n 2 --dist worksteal tests/unit
 
 .PHONY: check
-check: lint types security audit requirements-check rules workflows checkov site-check ## all checks without running the tests
+check: lint types security audit requirements-check rules workflows checkov site-check ## run all checks, without the tests
 
 .PHONY: setup
 setup: $(READY) ## create .venv from the hashed requirements, with uv, and install this project
@@ -104,7 +104,7 @@ $(READY): requirements-dev.txt pyproject.toml .python-version | $(UV)
 	@echo "setup: done"
 
 .PHONY: lint
-lint: setup .venv/.sql ## ruff and sqlfluff: rules and format of Python and SQL
+lint: setup .venv/.sql ## check rules and format of Python and SQL, with ruff and sqlfluff
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 
@@ -122,28 +122,28 @@ format: setup ## fix and format the code with ruff and sqlfluff
 	$(BIN)/sqlfluff fix --quiet --nocolor $(SQL)
 
 .PHONY: types
-types: setup ## mypy, strict
+types: setup ## check types, with mypy in strict mode
 	$(BIN)/mypy
 
 .PHONY: security
-security: setup ## bandit
+security: setup ## search the code for vulnerabilities, with bandit
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src
 
 .PHONY: audit
-audit: setup ## known vulnerabilities of the dependencies (AUDIT_REQUIRED=1: fail if unknown)
+audit: setup ## search the dependencies for known vulnerabilities (AUDIT_REQUIRED=1: fail if the database can't be reached)
 	@$(BIN)/python tools/audit.py requirements-dev.txt requirements-checkov.txt requirements-site.txt
 
 .PHONY: rules
-rules: setup ## tests of the project's own rules, such as imports and current documentation
+rules: setup ## test the project's own rules, such as imports and current documentation
 	$(BIN)/pytest -q tests/rules
 
 .PHONY: workflows
-workflows: setup ## actionlint and zizmor, for GitHub's workflows
+workflows: setup ## check GitHub's workflows, with actionlint and zizmor
 	$(BIN)/actionlint
 	$(BIN)/zizmor --quiet --offline --persona=pedantic --strict-collection .github
 
 .PHONY: checkov
-checkov: $(CHECKOV)/.ready ## checkov, for Terraform's code (REPORTS=folder: write a report)
+checkov: $(CHECKOV)/.ready ## check Terraform's code, with checkov (REPORTS=folder: write a report)
 	@$(CHECKOV)/bin/checkov --directory terraform --framework terraform --skip-download --quiet \
 		--skip-path demo --compact $(if $(REPORTS),--output cli --output junitxml --output-file-path console$(comma)$(REPORTS)/checkov.xml)
 
@@ -155,11 +155,11 @@ $(CHECKOV)/.ready: requirements-checkov.txt $(READY)
 	@touch $@
 
 .PHONY: site
-site: $(SITE)/.ready ## docs/ as a searchable site, in build/site
+site: $(SITE)/.ready ## build docs/ as a searchable site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --quiet
 
 .PHONY: site-check
-site-check: $(SITE)/.ready ## the same; broken links are errors
+site-check: $(SITE)/.ready ## build the site; broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict
 
 $(SITE)/.ready: requirements-site.txt $(READY)
@@ -259,11 +259,11 @@ outlines: setup ## generate the map's outlines from the npm package world-atlas 
 	$(BIN)/python tools/outlines.py
 
 .PHONY: notebook
-notebook: setup ## run notebooks/lake.ipynb on the demo's lake or your own
+notebook: setup ## run notebooks/lake.ipynb on the lake of TOTES_PROCESSED_URL, by default the demo's
 	$(BIN)/jupyter-execute --inplace notebooks/lake.ipynb
 
 .PHONY: bench
-bench: setup $(if $(PEERS),$(PEERS_VENV)/.ready) ## measure speed and memory with a million sales orders (ORDERS="… …" PEERS=1)
+bench: setup $(if $(PEERS),$(PEERS_VENV)/.ready) ## measure speed and memory with a million sales orders (or ORDERS="… …"; PEERS=1: also other programs)
 	@$(BIN)/python -m compileall -q src  # as an installed totes is
 	$(BIN)/python benchmarks/bench.py $(if $(ORDERS),--orders $(ORDERS)) $(if $(PEERS),--peers $(PEERS_VENV))
 
@@ -283,7 +283,7 @@ bench-scale: setup ## measure each stage of a first load with a million sales or
 	$(BIN)/python benchmarks/bench.py --scale $(if $(ORDERS),--orders $(ORDERS))
 
 .PHONY: bench-dashboard
-bench-dashboard: setup ## measure the dashboard's questions with a million sales orders (or ORDERS="… …")
+bench-dashboard: setup ## measure the dashboard's queries with a million sales orders (or ORDERS="… …")
 	$(BIN)/python benchmarks/bench.py --dashboard $(if $(ORDERS),--orders $(ORDERS))
 
 .PHONY: bench-spark
@@ -291,7 +291,7 @@ bench-spark: setup ## measure the engines DuckDB and Spark with a million sales 
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/engines.py $(if $(ORDERS),--orders $(ORDERS))
 
 .PHONY: soak
-soak: setup ## run a hostile business under faults, verified each round (SEED=… MINUTES=…)
+soak: setup ## run the randomized fault test (SEED=… MINUTES=…)
 	$(BIN)/python tests/support/soak.py --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
 
 .PHONY: plan
@@ -316,7 +316,7 @@ DEPLOYED = -var-file=$(ENV).tfvars -var=region=$(AWS_REGION) -var=bundle=$(BUNDL
 SPARK = $(shell grep -Es '^spark_enabled *= *true' terraform/$(ENV).tfvars)
 
 .PHONY: init
-init: $(if $(filter file,$(origin BUNDLE)),bundle $(if $(SPARK),spark-package)) ## initialize Terraform for ENV; part of plan, deploy and destroy
+init: $(if $(filter file,$(origin BUNDLE)),bundle $(if $(SPARK),spark-package)) ## initialize Terraform: ENV=dev STATE_BUCKET=…; part of plan, deploy and destroy
 	@[ -f "terraform/$(ENV).tfvars" ] || { echo "Set ENV to an environment that has a terraform/*.tfvars, such as ENV=dev"; exit 2; }
 	@[ -n "$(STATE_BUCKET)" ] || { echo "Set STATE_BUCKET to the bucket of the state, which terraform/bootstrap creates"; exit 2; }
 	terraform -chdir=terraform init -input=false -reconfigure \
@@ -343,10 +343,10 @@ bundle: setup ## build the Lambda functions' zip in dist/
 	$(BIN)/python tools/bundle.py
 
 .PHONY: spark-package
-spark-package: setup ## build the packages of jobs on EMR Serverless in dist/
+spark-package: setup ## build the archive of packages for jobs on EMR Serverless in dist/
 	$(BIN)/python tools/spark_package.py
 
 .PHONY: clean
-clean: ## remove generated files, and the demo's data
+clean: ## remove .venv, generated files, and the demo's data
 	rm -rf .venv .uv .totes build dist .coverage* htmlcov .hypothesis .*_cache
 	find src tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +

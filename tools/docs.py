@@ -20,6 +20,7 @@ KINDS: tuple[type[errors.TotesError], ...] = (
     errors.WarehouseError,
     errors.ModelError,
     errors.DeliveryError,
+    errors.IcebergError,
 )
 
 
@@ -29,8 +30,8 @@ ABOUT_COMMANDS = """\
 [Settings](settings.md), such as the address of totesys, come from the environment or `totes.toml`.
 `python -m totes` is the same as `totes`.
 
-Results go to standard output; progress and log lines go to standard error. An error is one line
-there: what happened, where, and what to do.
+Results go to standard output; progress and log lines go to standard error. An error is one line on
+standard error: what happened, where, and what to do.
 
 | exit code | meaning |
 |---|---|
@@ -40,10 +41,10 @@ ABOUT_SETTINGS = """\
 # Settings
 
 Set a setting as an environment variable, or in the file `totes.toml` in the working directory,
-there in lower case and without the prefix: `every = "10s"`. The environment has precedence.
+there in lower case and without the prefix: `every = "10s"`. The environment takes precedence.
 `totes settings` lists all settings with their values and origins; it never shows passwords.
 
-A duration is a number with `ms`, `s`, `m` or `h`. HOME is the value of `TOTES_HOME`. The
+A duration is a number with `ms`, `s`, `m`, `h` or `d`. HOME is the value of `TOTES_HOME`. The
 credentials, region and endpoint of AWS are found as the AWS CLI finds them.
 
 | setting | meaning | default |

@@ -37,7 +37,7 @@ def send_alert(targets: AlertTargets, message: dict[str, object]) -> bool:
 def publish(topic: str, subject: str, text: str, what: str) -> bool:
     """Send an alert or a report to an SNS topic; return whether that worked.
 
-    A failure is logged; `what` names the topic.
+    A failure is logged. `what` is the kind of message, such as alert.
     """
     from totes.aws_client import AWS_ERRORS, aws_client, describe  # noqa: PLC0415  slow to import
 
@@ -70,7 +70,7 @@ def _run_command(command: str, text: str) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason of a failure without the command, whose arguments can hold a secret."""
+    """Return the reason for a failure without the command, whose arguments can hold a secret."""
     match error:
         case subprocess.CalledProcessError():
             return f"its exit code is {error.returncode}"

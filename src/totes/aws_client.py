@@ -53,7 +53,7 @@ def current_credentials() -> Any:
 
 
 class Explanation(NamedTuple):
-    """The reason of a failure, and what to do."""
+    """The reason for a failure, and what to do."""
 
     reason: str
     advice: str
@@ -130,7 +130,7 @@ _CLIENT_ERRORS: dict[tuple[type[Exception], ...], Explanation] = {
 
 
 def explain(error: AwsError) -> Explanation | None:
-    """Return the reason of an error that any service may have; None for those of one service."""
+    """Return the reason for an error that any service may have; None for those of one service."""
     if isinstance(error, aws.ClientError):
         return _EXPLANATIONS.get(error_code(error))
     matches = (text for classes, text in _CLIENT_ERRORS.items() if isinstance(error, classes))
@@ -138,7 +138,7 @@ def explain(error: AwsError) -> Explanation | None:
 
 
 def describe(error: AwsError) -> str:
-    """Return the reason of an error in one line, and what to do if that is known."""
+    """Return the reason for an error in one line, and what to do if that is known."""
     return str(explain(error) or " ".join(str(error).split()).rstrip("."))
 
 

@@ -1,6 +1,6 @@
 """DuckDB connections, their memory limit, and their temporary folder.
 
-DuckDB is imported at first use: most runs of a quiet pipeline have no work for it.
+DuckDB is imported at first use: most runs find no changes and do not need it.
 """
 
 # ruff: noqa: PLC0415  as the docstring says
@@ -112,7 +112,7 @@ def open_engine(scratch: Path, *, share: int = 1) -> Iterator["duckdb.DuckDBPyCo
                 engine.execute(f"SET {name} = '{value}'")
             limit_memory(engine, share=share)
             yield engine
-    except BaseException:  # its state is unknown
+    except BaseException:  # the state of the connection is unknown
         database.close()
         raise
     try:
@@ -129,16 +129,16 @@ _DISK_FULL_MESSAGES = ("No space left on device", "failed to offload data block"
 
 
 _SCRATCH = "totes-scratch-"
-"""How the names of all scratch folders begin, and of nothing else."""
+"""The beginning of the names of scratch folders; no other program uses it."""
 
 _locking = Lock()
-"""Held while a folder is new and not locked yet: no other thread may take it for a dead one's."""
+"""Held until a new folder is locked: no other thread may take it for that of a killed process."""
 
 
 def remove_dead_scratch_folders() -> None:
     """Delete the scratch folders of processes that were killed: those that are not locked."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
-        with suppress(OSError), _locking, _lock(folder):  # another user's can't be opened
+        with suppress(OSError), _locking, _lock(folder):  # another user's folder can't be opened
             shutil.rmtree(folder)
 
 
@@ -157,8 +157,8 @@ def _lock(folder: Path) -> Iterator[None]:
 def scratch_folder(name: str) -> Iterator[Path]:
     """Create a temporary folder, deleted at the end; LakeError if this fails or the disk is full.
 
-    Errors that DuckDB's full-disk error caused are converted to this LakeError, and errors that its
-    memory error caused to OutOfMemory.
+    An error that a full disk in DuckDB has caused is converted to this LakeError, and one that its
+    memory limit has caused to OutOfMemory.
     """
     import duckdb
 

@@ -60,7 +60,7 @@ POLICIES: Mapping[type[Exception], Policy] = MappingProxyType(
             can_retry=True, alert_after=3, advice="check that the source's server runs"
         ),
         LogBehind: Policy(
-            can_retry=True, alert_after=3, advice="look for a transaction that is open for long"
+            can_retry=True, alert_after=3, advice="look for a long-running transaction"
         ),
         LogUnreadable: Policy(
             can_retry=True, alert_after=3, advice="`totes check` shows the state of the slot"
@@ -130,8 +130,8 @@ def retry[T](action: Callable[[], T]) -> T:
 def retry_iterator[T](start: Callable[[], Iterator[T]]) -> Generator[T, None, None]:
     """Yield the items of `start()`; call it again after an error that can be retried.
 
-    A second call must continue where the first one failed, as each stage does. Every item resets
-    the number of attempts.
+    A second call must continue where the first one failed, as the stages do. Every item resets the
+    number of attempts.
     """
     iterator = start()
 

@@ -1,4 +1,4 @@
-"""Escape characters that a terminal or browser would act on, in text from outside."""
+"""Escape characters of untrusted text that a terminal or browser would interpret."""
 
 import unicodedata
 

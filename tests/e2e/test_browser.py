@@ -426,10 +426,10 @@ def test_the_pipelines_cards_are_refreshed_with_the_badge(
         window.driver.get(
             f"{address}/pipeline"
         )  # not open(): on a slow machine the page never settles
-        window.one(DELTA, "within the deadline")
+        window.one(DELTA, "up to date")
         business.installation.query(checked.format("1 hour"))  # the data stays the same
         window.says("Out of date: totesys was last checked")
-        window.one(DELTA, "late")
+        window.one(DELTA, "out of date")
     finally:
         business.installation.query(captured.format("+"))
         business.installation.query(checked.format("0 s"))

@@ -50,7 +50,7 @@ def test_nothing_is_missing_where_everything_is_there(published: ScratchSource) 
     texts = [finding.found for finding in findings(published)]
     assert "a replication connection is accepted" in texts
     assert "totes has 1 of 1 tables" in texts
-    assert "none yet: the first capture makes it" in texts
+    assert "none yet: the first capture creates it" in texts
 
 
 def test_a_server_is_ready_after_all_the_advice_was_followed(

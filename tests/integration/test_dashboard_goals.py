@@ -112,7 +112,7 @@ def test_charts_mark_schema_changes_replays_and_mass_deletions(
     two_sales.change("DELETE FROM payment WHERE payment_id = 1")
     two_sales.run()
     assert events() == []  # one row is no mass deletion
-    monkeypatch.setattr(annotations, "AT_LEAST", 1)
+    monkeypatch.setattr(annotations, "MASS_DELETION_ROWS", 1)
     two_sales.change("ALTER TABLE design ADD COLUMN fabric text")
     two_sales.change("UPDATE design SET last_updated = last_updated + interval '1 s'")
     two_sales.run()

@@ -155,7 +155,7 @@ def test_a_process_that_is_killed_is_one_error_and_the_capture_can_be_continued(
             process.send_signal(ending)
 
     monkeypatch.setitem(failpoint.actions, "unfinished.piece-stored", end_worker)
-    with pytest.raises(SourceUnavailable, match=f"read table item ended by signal {ending:d}"):
+    with pytest.raises(SourceUnavailable, match=f"read table item was killed by signal {ending:d}"):
         source.capture()
     assert workers() == []
     monkeypatch.delitem(failpoint.actions, "unfinished.piece-stored")

@@ -3,9 +3,10 @@
 The handlers ignore their event: it is only a hint that there may be work. So an event that is lost,
 or delivered twice, has no effect on the data.
 
-A call fails if a person is needed, and AWS counts it. What passes by itself is reported as a
-metric, and the next call tries again. The alarms on both send the mails (terraform/modules/watch):
-an incident sends one when it begins and one when it ends, however many calls it affects.
+A call fails only if a person must act, and AWS counts failed calls. A problem that passes by itself
+is reported as a metric, and the next call tries again. The alarms on both send mails
+(terraform/modules/watch): one when an incident begins and one when it ends, however many calls it
+affects.
 """
 
 import logging
@@ -64,14 +65,14 @@ UNAVAILABLE_PARTS: Mapping[type[TotesError], str] = MappingProxyType(
 """Errors that pass without a person, after their retries, and the part that is unavailable.
 
 They are the temporary ones of `totes.error_policy`. Secrets Manager counts as the database whose
-login it has; `lake` is an object that another process is writing. Every other error fails the call.
-Where S3 refuses boto3's retries, that is mostly a missing right, key or bucket.
+login it has; `lake` is an object that another process is writing. Every other error fails the call:
+an error of S3 that remains after boto3's retries is mostly a missing permission, key or bucket.
 """
 
 DATABASES: Mapping[str, str] = MappingProxyType({"ingest": "source", "load": "warehouse"})
 """The database of a stage: a metric reports whether that is unavailable, for its alarm.
 
-A lake that is unavailable for long makes the warehouse late, which has an alarm.
+If the lake is unavailable for long, the warehouse becomes late, for which there is an alarm, too.
 """
 
 
@@ -113,9 +114,9 @@ class _CallProgress:
     freshness: Freshness | None = None
     """What a load has found out about the warehouse."""
     large: LargeBatches | None = None
-    """In transform, where batches that are too large for a function go."""
+    """In transform, the batches that are too large for a function."""
     spark: SparkWork | None = None
-    """The pending batch that Spark has, or must not have any more."""
+    """The pending batch that Spark transforms, or has failed to transform too often."""
     longest_seconds: float = 0.0
 
     def add(self, result: StepResult, seconds: float) -> None:
@@ -170,7 +171,7 @@ def _unavailable_part(error: Exception) -> str | None:
 
 
 def _large_batches(resources: Resources) -> LargeBatches | None:
-    """Return where large batches go; None without Spark."""
+    """Return the batches that are left to Spark; None without Spark."""
     settings = resources.settings
     if application := SparkApplication.from_settings(settings):
         return LargeBatches(
@@ -219,7 +220,7 @@ def _run_pending(call: _CallProgress, resources: Resources, context: Context) ->
 
 
 def _gap_before(result: StepResult, resources: Resources) -> str | None:
-    """Return the gap of the previous batch: one mail is enough for batches with the same."""
+    """Return the gap of the previous batch: one mail is enough for batches with the same gap."""
     if result.batch is None or result.batch == 1 or not result.gap:
         return None
     previous, _ = read_manifest(resources.ingestion, result.batch - 1)

@@ -1,7 +1,7 @@
 """The handler of the function that fetches the ECB's exchange rates into the ingestion store.
 
-Ingest's network has no route to the internet; it reads the newest of these files. This function has
-no login and no network of the platform, and may only create objects below `rates/`.
+Ingest reads the newest of these files, as its network has no route to the internet. This function
+runs outside of the platform's network, has no login, and may only create objects below `rates/`.
 """
 
 from datetime import UTC, date, datetime
@@ -55,7 +55,7 @@ def _store(settings: Settings, day: date, content: bytes) -> None:
     """Create the day's file, unless there is one: the first remains."""
     try:
         open_store(settings.ingestion).create(f"{RATES_PREFIX}/{day}.zip", content)
-    except LakeUnavailable as error:  # this function may not read, so it can't know which
+    except LakeUnavailable as error:  # this function may not read, so it can't tell the two apart
         logger.info(
             "The file of %s exists, or could not be stored: %s The next call tries again.",
             day,

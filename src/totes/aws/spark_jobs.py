@@ -25,10 +25,10 @@ MAX_ATTEMPTS = 3
 """How many jobs with one release of the program are started for a batch."""
 
 TIMEOUT_MINUTES = 24 * 60
-"""After which EMR cancels a job."""
+"""The time after which EMR cancels a job."""
 
 PYTHON = "python3.12"
-"""The interpreter of the release that modules/spark names; the packages are compiled for it."""
+"""Python of the EMR release in terraform/modules/spark, for which the packages are compiled."""
 
 PACKAGES = "packages"
 """The folder in the job's working directory into which EMR unpacks the packages."""
@@ -68,8 +68,8 @@ class SparkApplication:
     """An application of EMR Serverless, and what its jobs run.
 
     `program` is the URL of a folder with `job.py` and `packages.tar.gz` (tools/spark_package.py);
-    `settings` are the jobs' TOTES_… variables. `region` is an ARN in the application's region, else
-    that of the process is used.
+    `settings` are the jobs' TOTES_… variables. `region` is an ARN in the application's region; if
+    it is empty, the region of the process is used.
     """
 
     identifier: str
@@ -224,15 +224,15 @@ class LargeBatches:
         """Ensure that a job transforms a pending batch; None if the batch is published.
 
         One job of a generation runs at a time, as it goes on with the batches that follow. The
-        token of the next is made of generation, batch, release, and the number of jobs that ended
-        before: calls that see the same jobs start one between them.
+        token of a new job consists of generation, batch, release, and the number of jobs that ended
+        before: concurrent calls that see the same jobs start only one.
         """
         generation = find_current_generation(self.processed)
         kind = f"transform-{generation}-"
         name = f"{kind}{batch}-{self.application.release}"
         runs = [run for run in self.application.runs() if run.name.startswith(kind)]
         if self.processed.exists(processed_manifest_path(generation, batch)):
-            return None  # the job has ended since
+            return None  # a job has published it since
         failures = sum(run.name == name and run.has_ended for run in runs)
         if active := next((run for run in runs if not run.has_ended), None):
             minutes = (datetime.now(UTC) - active.created_at).total_seconds() / 60

@@ -74,7 +74,7 @@ def dashboard(
         memory_mb = settings.dashboard_memory
         with open_replica(folder, resources.dashboard, memory_mb=memory_mb) as replica:
             out().print(f"The dashboard is at {server.url(host, port)} until Ctrl-C.", markup=False)
-            # Of users who are not known, nobody may delete a view.
+            # With --viewers-only users are anonymous, so none of them may save or delete views.
             views = None if viewers_only else SavedViews(settings.home / "views")
             backends = Backends(replica, resources.ingestion, views, goals)
             server.run(backends, preferences, host, port)

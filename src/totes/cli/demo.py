@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from totes.demo.simulator import Event
 
 Duration = Annotated[
-    str | None, typer.Option("--for", metavar="DURATION", help="How long, such as 60s or 5m.")
+    str | None, typer.Option("--for", metavar="DURATION", help="How long to run, such as 5m.")
 ]
 
 
@@ -96,9 +96,9 @@ def simulate(  # noqa: PLR0913  one parameter for each option
 ) -> None:
     """Fill totesys with a simulated business, or keep changing it.
 
-    Makes orders, payments, changes without a timestamp and more until Ctrl-C: from the newest order
-    until now, and then at the time of each change. With --orders alone, it fills an empty totesys
-    with orders until yesterday, and exits.
+    Makes orders, payments, changes that leave last_updated as it is, and more until Ctrl-C: first
+    for the time since the newest order, then in real time. With --orders alone, it fills an empty
+    totesys with orders until yesterday, and exits.
     """
     from contextlib import ExitStack
     from datetime import timedelta

@@ -26,8 +26,8 @@ def erase(
 ) -> None:
     """Copy the ingestion store without a person's data.
 
-    In all earlier versions of the row, these columns get the newest version's values: first
-    overwrite them in the source and ingest that. docs/guarantees.md lists the steps that follow.
+    In all earlier versions of the row, these columns get the newest version's values: overwrite
+    them in the source and ingest the change first. docs/guarantees.md lists the steps that follow.
     """
     from totes.cli.terminal import out, show_progress
     from totes.config.resources import Resources

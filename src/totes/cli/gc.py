@@ -28,9 +28,10 @@ def gc(
 ) -> None:
     """List orphaned files in the lake: those that no manifest names.
 
-    Killed attempts, and those that lost a race, leave them. Nothing reads them; they only use
-    space. With --remove, old ones are removed; this is the only command that needs permission to
-    delete. Files that a running attempt has written so far are neither listed nor removed.
+    They remain after attempts that were killed, or whose batch another process published first.
+    Nothing reads them; they only use space. With --remove, old ones are removed; this is the only
+    command that needs permission to delete. Files that a running attempt has written so far are
+    neither listed nor removed.
     """
     from datetime import UTC, datetime
 

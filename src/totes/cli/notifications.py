@@ -25,7 +25,7 @@ def alerts(
         bool,
         typer.Option(
             "--send",
-            help="Also send a message for each rule that begins or ends, and a report "
+            help="Also send a message for each rule that begins or ceases to hold, and a report "
             "that is due, as `totes run` does.",
         ),
     ] = False,

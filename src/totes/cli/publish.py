@@ -41,7 +41,7 @@ def publish(context: typer.Context, *, as_json: JsonLines = False) -> None:
 def compact(*, as_json: Json = False) -> None:
     """Merge small files of the Iceberg tables. The rows stay the same.
 
-    It may run beside a publication. Old snapshots keep their files until they expire.
+    It may run during a publication. Old snapshots keep their files until they expire.
     """
     from totes.cli.terminal import out
     from totes.config.resources import Resources
@@ -69,10 +69,10 @@ def expire(
     ] = "30d",
     as_json: Json = False,
 ) -> None:
-    """Remove old snapshots of the Iceberg tables, and old files that no snapshot has.
+    """Remove old snapshots of the Iceberg tables, and old files that no snapshot refers to.
 
     The current rows and their history stay. The tables as of the batches of removed snapshots can
-    no longer be read. It may run beside a publication that takes less than --older-than.
+    no longer be read. It may run during a publication that takes less than --older-than.
     """
     from datetime import UTC, datetime, timedelta
 

@@ -23,7 +23,7 @@ NewSource = Annotated[
 ]
 Deletes = Annotated[
     bool,
-    typer.Option("--accept-deletes", help="Allow deleting more than half of a table."),
+    typer.Option("--accept-deletes", help="Accept that a table has lost more than half its rows."),
 ]
 
 
@@ -35,7 +35,8 @@ class Engine(StrEnum):
 
 
 EngineOption = Annotated[
-    Engine, typer.Option("--engine", help="What computes the rows of the star.", show_default=True)
+    Engine,
+    typer.Option("--engine", help="Engine that computes the star tables.", show_default=True),
 ]
 
 
@@ -178,8 +179,8 @@ def replay(
 ) -> None:
     """Rebuild processed data and warehouse from the ingestion store.
 
-    Writes a new generation of processed data beside the current one, and replaces that once it is
-    complete. With --engine spark, the rows are computed on the cluster TOTES_SPARK_MASTER.
+    Writes a new generation of processed data, which replaces the current one once it is complete.
+    With --engine spark, the rows are computed on the cluster TOTES_SPARK_MASTER.
     """
     from totes.cli.terminal import show_progress
     from totes.config.resources import Resources

@@ -54,9 +54,9 @@ def _show_status(console: "Console", current: "Status", capture: "CaptureState")
     console.print(f"captured    {_captured(capture)}", markup=False)
     if current.ahead:
         console.print(
-            f"That is {format_duration(current.ahead)} ahead of the warehouse's clock: a clock is "
-            "or was wrong. Until the clocks agree, the age of the data is unknown; `totes verify` "
-            "still compares the data itself."
+            f"The last check is {format_duration(current.ahead)} ahead of the warehouse's clock: a "
+            "clock is or was wrong. Until the clocks agree, the age of the data is unknown; `totes "
+            "verify` still compares the data itself."
         )
     console.print()
     stages = table("stage", ">batch", "as of", ">rows", ">pending")

@@ -65,7 +65,7 @@ def _show_differences(console: "Console", star: "TableResult") -> None:
     if hidden := len(star.differing[_KEYS_SHOWN:]):
         console.print(f"{star.name}: {hidden:,} more (--json names them)")
     if star.more:
-        console.print(f"{star.name}: more in {star.more:,} other groups of keys")
+        console.print(f"{star.name}: more keys differ in {star.more:,} other groups of keys")
     if star.quarantined:
         keys = ", ".join(star.quarantined[:_KEYS_SHOWN])
         more = " …" if star.quarantined[_KEYS_SHOWN:] else ""

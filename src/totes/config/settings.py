@@ -237,7 +237,7 @@ Size = Annotated[int, BeforeValidator(_parse_megabytes)]
 """A size in megabytes, such as `0MB` or `2GB`."""
 
 Megabytes = Annotated[int, BeforeValidator(partial(_parse_megabytes, at_least=DEFAULT_MEMORY_MB))]
-"""The same of at least `256MB`."""
+"""A size in megabytes of at least `256MB`."""
 
 
 Percentage = Annotated[
@@ -512,8 +512,8 @@ class Settings(BaseSettings):
     )
     source_share: Percentage = Field(
         default=DEFAULT_SOURCE_SHARE,
-        description="the most of the time during which continuous mode reads the source: after a "
-        "long capture the pause is longer, up to a minute",
+        description="largest share of the time during which continuous mode scans the source: "
+        "after a long capture the pause is longer, up to a minute",
     )
     connections: Annotated[int, Field(ge=1, le=64)] = Field(
         default=DEFAULT_CONNECTIONS,
@@ -541,7 +541,7 @@ class Settings(BaseSettings):
         "TOTES_SPARK_MIN_SIZE instead of the Lambda function [none]",
     )
     spark_role: str | None = Field(
-        default=None, description="ARN of the role of jobs of that application [none]"
+        default=None, description="ARN of the role with which that application runs jobs [none]"
     )
     spark_program: Annotated[str | None, AfterValidator(_check_program)] = Field(
         default=None,
@@ -595,7 +595,7 @@ class Settings(BaseSettings):
     )
     dashboard_contact: Annotated[str, AfterValidator(_check_line)] = Field(
         default="an operator of the dashboard",
-        description="whom users without access ask for it, such as an email address",
+        description="whom a user without access can ask for it, such as an email address",
     )
     dashboard_embedders: Annotated[Names, AfterValidator(_check_sites)] = Field(
         default=(),
@@ -641,7 +641,9 @@ class Settings(BaseSettings):
         "465; off: no encryption and no password, port 25",
     )
     smtp_user: str | None = Field(default=None, description="login at the mail server [none]")
-    smtp_password: SecretStr | None = Field(default=None, description="its password [none]")
+    smtp_password: SecretStr | None = Field(
+        default=None, description="password of that login [none]"
+    )
     smtp_secret: str | None = Field(
         default=None,
         description="name or ARN of a secret in AWS Secrets Manager, a JSON object with username "

@@ -15,8 +15,8 @@ from totes.lake.log import find_newest_number, read_manifest
 from totes.lake.manifest import manifest_path
 from totes.operations.status import find_schema_changes
 
-AT_LEAST = 100
-"""So many rows deleted in one batch are a mass deletion, if they are 1 % of all, too."""
+MASS_DELETION_ROWS = 100
+"""Deletions of at least so many rows and 1 % of a table in one batch are a mass deletion."""
 
 
 class Annotation(NamedTuple):
@@ -27,9 +27,9 @@ class Annotation(NamedTuple):
 
 
 def annotations(reading: Reading) -> tuple[Annotation, ...]:
-    """Return all events, the oldest first, at most a minute old.
+    """Return all events, the oldest first, as of at most a minute ago.
 
-    Events whose source does not answer are missing: the page reports that elsewhere.
+    Events of a store or database that can't be read are left out: the page reports that elsewhere.
     """
     return _annotations(backends(), reading.now.replace(second=0, microsecond=0))
 
@@ -47,7 +47,7 @@ def _annotations(sources: Backends, _: object) -> tuple[Annotation, ...]:
 
 def _mass_deletions(sources: Backends) -> Iterator[tuple[datetime, str]]:
     with open_reading(sources.replica) as reading:
-        for at, kind, rows in reading.rows("mass_deletions", at_least=AT_LEAST):
+        for at, kind, rows in reading.rows("mass_deletions", at_least=MASS_DELETION_ROWS):
             yield at, f"{text.count(rows, kind)} deleted"
 
 

@@ -40,7 +40,7 @@ MAX_NAME_LENGTH = 100
 def _one_of(options: Any) -> AfterValidator:
     def check(value: str) -> str:
         if value not in options:
-            raise ValueError(f"{value!r} does not exist; there are {', '.join(options)}")
+            raise ValueError(f"unknown value {value!r}: use one of {', '.join(options)}")
         return value
 
     return AfterValidator(check)
@@ -128,7 +128,7 @@ class AlertRule(Table):
         metric = ALERT_METRICS.get(self.metric)
         if metric is None and (self.filter or self.period or self.reporting or "_" in given[0]):
             raise ValueError(
-                f"{self.metric} has no period, currency or filter: only above or below"
+                f"{self.metric} has no period, currency or filter: use only above or below"
             )
         if metric and not metric.of_period and (self.period or "_" in given[0]):
             raise ValueError(f"{self.metric} has no period: it includes all days until now")
@@ -190,7 +190,7 @@ def load_config(file: Path | None) -> ConfigFile:
         if detail["type"] == "extra_forbidden":
             fields = _KEYS[str(table[0]) if table else ""].model_fields
             keys = ", ".join(field.alias or name for name, field in fields.items())
-            raise UsageError(f"{file}: {place}: there is no key {key}; there are {keys}.") from None
+            raise UsageError(f"{file}: {place}: unknown key {key}: use one of {keys}.") from None
         reason = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
         if detail["type"] == "tuple_type":
             is_table = isinstance(content.get(str(key)), dict)

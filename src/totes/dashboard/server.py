@@ -65,12 +65,12 @@ def run(backends: Backends, preferences: Preferences, host: str = HOST, port: in
 
 
 def refuse_without_sign_in(host: str) -> None:
-    """Raise UsageError if other machines reach an address."""
+    """Raise UsageError if other machines can reach an address."""
     if not is_loopback(host):
         raise UsageError(
-            f"Other machines reach the dashboard at {host}, and sign-in is not configured: set "
-            "TOTES_DASHBOARD_OIDC_URL and what belongs to it, or add --without-sign-in or "
-            "--viewers-only if only a proxy that authenticates users reaches it."
+            f"Other machines can reach the dashboard at {host}, and sign-in is not configured: set "
+            "TOTES_DASHBOARD_OIDC_URL and the other settings of sign-in, or add --without-sign-in "
+            "or --viewers-only if users reach it only through a proxy that authenticates them."
         )
 
 

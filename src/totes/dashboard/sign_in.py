@@ -23,9 +23,9 @@ def user() -> str:
 
 
 def is_operator() -> bool:
-    """Return whether the user may see and change what concerns the operation.
+    """Return whether the user has the role of an operator.
 
-    Without sign-in, every user may, or none.
+    Without sign-in, all users are operators, or none is.
     """
     if preferences().sign_in is None:
         return not preferences().viewers_only
@@ -47,7 +47,7 @@ def admit_user() -> bool:
         return False
     st.text(f"You are signed in as {user() or 'a user without an email address'}.")
     st.text(
-        f"This address has no access. Ask {preferences().contact} for it, or sign out and use "
+        f"This address has no access. Ask {preferences().contact} for access, or sign out and use "
         "another address."
     )
     _sign_out_button()
@@ -55,7 +55,7 @@ def admit_user() -> bool:
 
 
 def refuse_viewer(title: str) -> None:
-    """Show, instead of a page about the operation, that the user may not see it."""
+    """Show, instead of a page for operators, that the user may not see it."""
     st.title(title)
     st.text(f"Only operators see this page. Ask {preferences().contact} for that role.")
 

@@ -15,7 +15,7 @@ from totes.dashboard.server import HOST, PORT, free_port, url
 
 STOP_SECONDS = 10
 
-BESIDE = "totes.demo.child_process"
+CHILD_MODULE = "totes.demo.child_process"
 """The module that runs `totes` as a child process that ends with its parent."""
 
 POLL_SECONDS = 0.5
@@ -30,7 +30,7 @@ def dashboard(settings: Settings, *, open_browser: bool) -> Iterator[str]:
     """
     port = free_port(HOST, PORT)
     address = url(HOST, port)
-    command = [sys.executable, "-m", BESIDE, "dashboard", "--port", str(port)]
+    command = [sys.executable, "-m", CHILD_MODULE, "dashboard", "--port", str(port)]
     environment = os.environ | {f"{PREFIX}HOME": str(settings.home)}
     with (settings.home / "dashboard.log").open("ab") as log:
         # In a new session, so that Ctrl-C interrupts only the demo.

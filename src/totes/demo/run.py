@@ -49,7 +49,7 @@ MIX = {
 }
 """Four times the usual events, more silent changes, and late payments that are settled.
 
-BRIEF changes are seen by a capture from the write-ahead log alone (TOTES_CAPTURE=log).
+Only a capture from the write-ahead log (TOTES_CAPTURE=log) sees BRIEF changes.
 """
 
 ORDERS = WEEKDAYS * MIX[Kind.SALE]

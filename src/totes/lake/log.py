@@ -111,9 +111,9 @@ def find_last_heartbeat(store: Store, now: datetime) -> Heartbeat | None:
 
 
 def find_log_position(store: Store, manifest: Manifest) -> int | None:
-    """Return up to where the batches have all changes of the write-ahead log.
+    """Return the position in the write-ahead log up to which the batches have all changes.
 
-    None if it was never read.
+    None if the log was never read.
     """
     if manifest.log is None:
         return None
@@ -123,7 +123,7 @@ def find_log_position(store: Store, manifest: Manifest) -> int | None:
 
 
 def fetch_verified(store: Store, file: File, path: Path) -> None:
-    """Copy an object to the local file `path`; LakeError if size or SHA-256 are not `file`'s."""
+    """Copy an object to the local file `path`; LakeError if size or SHA-256 differ from `file`."""
     store.fetch(file.path, path)
     with path.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()

@@ -45,7 +45,7 @@ RATES_PREFIX = "rates"
 """Prefix of the ECB's files of exchange rates, which a function on AWS stores for ingest."""
 
 UNFINISHED_PREFIX = "unfinished"
-"""Prefix of the records of what is stored of a batch before it is published."""
+"""Prefix of the records of files that are stored before their batch is published."""
 
 RESERVED_PREFIXES = frozenset(
     {"batches", "generations", "heartbeats", "keys", "repeats", "unreadable"}
@@ -161,7 +161,7 @@ class RatesState(_FrozenModel):
 
     through: date = Field(description="the last day with rates")
     actual: date = Field(description="the last published day; rates after it are carried forward")
-    quotes: tuple[Quote, ...] = Field(description="of each currency that still has rates")
+    quotes: tuple[Quote, ...] = Field(description="one for each currency that still has rates")
 
     @model_validator(mode="after")
     def _check_days(self) -> Self:
@@ -200,7 +200,7 @@ class LogState(_FrozenModel):
 
 
 class LogCoverage(_FrozenModel):
-    """From when on the write-ahead log has all changes of a table."""
+    """Since when the write-ahead log has all changes of a table."""
 
     since: Count = Field(
         description="the log has all changes of transactions with this xid or a later one"
@@ -376,7 +376,7 @@ class Manifest(_BaseManifest):
         return next((table for table in self.tables if table.name == name), None)
 
     def last_table(self, name: str, key: tuple[str, ...]) -> Table | None:
-        """Return the last state of a table with this primary key, else that of its current key."""
+        """Return the last state of a table with this primary key, else with the current key."""
         table = self.table(name)
         if table is not None and table.key == key:
             return table
@@ -414,7 +414,8 @@ class ProcessedManifest(_BaseManifest):
     )
     waiting: dict[str, Batch] = Field(
         default_factory=dict,
-        description="models that skip batches since that one, and can run on a later one",
+        description="models that skip batches, each with the first batch that it skips; they can "
+        "run on a later batch",
     )
     gap: str | None = Field(
         default=None,
@@ -469,8 +470,8 @@ def processed_manifest_path(generation: int, batch: int) -> str:
 
 
 PARTITION = "totes_date"
-"""The partition folders: the UTC day of the capture. Readers such as Spark let the name of a folder
-replace a column of this name, so no column of a star table may have it."""
+"""The name in partition folders; the value is the UTC day of the capture. In readers such as Spark,
+a folder's value replaces a column of this name, so no column of a star table may have it."""
 
 
 def data_path(table: str, captured_at: datetime, name: str, prefix: str = "") -> str:
@@ -497,7 +498,7 @@ def log_positions_prefix(batch: int) -> str:
 
 
 def log_position_path(batch: int, position: int) -> str:
-    """Return the key of such a position: its name is the position, so that keys sort by it."""
+    """Return the key that records such a position, in its name, so that keys sort by position."""
     return f"{log_positions_prefix(batch)}{position:016X}.json"
 
 

@@ -38,13 +38,13 @@ class Store(Protocol):
     def create(self, key: str, data: bytes) -> bool:
         """Store `data` if `key` does not exist; return False if it has a different content.
 
-        Return True also if it already has this content: the response to an earlier attempt was
-        lost.
+        Return True also if it already has this content: the response to an earlier attempt may have
+        been lost.
         """
         ...
 
     def secure(self, key: str) -> None:
-        """Make an object durable and read-only that a cluster has written under this key."""
+        """Make the object that a cluster has written under this key durable and read-only."""
         ...
 
     def exists(self, key: str) -> bool:

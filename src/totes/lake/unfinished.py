@@ -1,14 +1,15 @@
-"""What the attempts at an unpublished batch have stored of large tables, so that it is kept.
+"""Records of what attempts at an unpublished batch have stored of large tables.
 
 A capture stores a large table in pieces, and a record of each piece after its files. A later
-attempt at the same batch reads the records of the attempts before it. Objects, below
-`unfinished/BATCH/`:
+attempt at the same batch reads the records of earlier attempts, and need not read these pieces from
+the source again. Objects, below `unfinished/BATCH/`:
 
     ATTEMPT.json                              the snapshot of an attempt, and its large tables
     ATTEMPT/TABLE/FIRST-END-ROWS-SHA256.json  one piece: blocks from FIRST up to END, exclusive
 
-ATTEMPT is the SHA-256 of the object's content, so each record proves which snapshot it is of, and a
-damaged one is recognized. Once the batch is published, `totes gc` deletes them.
+ATTEMPT is the SHA-256 of the first object's content, and SHA-256 that of the second. So the path of
+each record proves to which snapshot it belongs, and a damaged record is recognized. Once the batch
+is published, `totes gc` deletes the records.
 """
 
 import logging
@@ -51,10 +52,10 @@ class LargeTable(_Record):
 
 
 class Attempt(_Record):
-    """One attempt at a batch. `token` is in the names of its files, and different for each.
+    """One attempt at a batch. `token` is in the names of its files, and different for each attempt.
 
     `labels` is a digest of the catalogue's rows of all enum labels. A label may be renamed without
-    a lock while its table is read, and renamed back: the rows differ then.
+    a lock while its table is read, and renamed back: the rows of the catalogue then differ.
     """
 
     format: int = FORMAT
@@ -70,7 +71,7 @@ class Attempt(_Record):
 
 
 class StoredPiece(_Record):
-    """All rows that a snapshot sees in some blocks of a table, stored.
+    """The files with all rows that a snapshot sees in some blocks of a table.
 
     `lines` is None if there are none. `keys` is a Parquet file with key, `_block` and `_xid` of
     each line, in the same order; None without a primary key. `content_hash` is the sum of the rows'
@@ -152,7 +153,7 @@ class Unfinished:
             ]
             blocks, end_before = 0, 0
             for first, end, piece_rows in sorted(spans):
-                if first >= end_before:  # attempts at the same time store the same pieces
+                if first >= end_before:  # concurrent attempts store the same pieces
                     blocks, rows, end_before = blocks + end - first, rows + piece_rows, end
             stored_bytes += table.size_bytes * min(blocks / max(table.blocks, 1), 1)
         total_bytes = sum(table.size_bytes for table in sizes.values())

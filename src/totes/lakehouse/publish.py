@@ -44,6 +44,7 @@ from totes.lakehouse.tables import (
     read_position,
 )
 from totes.progress import NO_PROGRESS, Progress
+from totes.stages.publish import Publication
 from totes.star.batch_files import fetched_files
 from totes.star.contract import StarTable
 from totes.star.folder import Star
@@ -53,15 +54,6 @@ SINGLE_BATCHES = 100
 
 CHUNK_BYTES, CHUNK_FILES = 256 << 20, 500
 """The files of several batches that are fetched and merged together."""
-
-
-@dataclass(frozen=True)
-class Publication:
-    """Batches that were published together, usually one; `batch` and `captured_at` of the last."""
-
-    batch: int
-    rows: int
-    captured_at: datetime
 
 
 def find_published(lakehouse: Lakehouse, star: Star) -> Position | None:

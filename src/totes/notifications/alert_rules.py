@@ -30,7 +30,7 @@ PAGE_OF_VIEW = {
     "payment_line": "payments",
     "change": "changes",
 }
-"""The page about the rows of a metric, by the view that it reads; the others are in the URL."""
+"""The path of the page about the rows of a metric, by the view that the metric reads."""
 
 _OF_PREVIOUS = "_percent_of_previous"
 """The end of the name of a limit that is a share of the previous period's value."""
@@ -200,7 +200,7 @@ _REMOVE_OLD = "DELETE FROM totes.alerts WHERE checked_at < clock_timestamp() - i
 
 
 def try_lock(connection: Connection[Any]) -> bool:
-    """Return whether this transaction alone checks rules and sends reports, until it ends."""
+    """Return whether this transaction gets the lock: only its holder checks rules and reports."""
     return connection.execute(_LOCK).fetchone() == (True,)
 
 
@@ -210,19 +210,19 @@ def record(
     targets: AlertTargets,
     dashboard_url: str | None = None,
 ) -> None:
-    """Record the results in the warehouse, and send a message for each rule that begins or ends.
+    """Record the results, and send a message for each rule that begins or ceases to hold.
 
-    A message that can't be sent is sent again at the next check; so is one of a process that is
-    killed before its transaction is committed. Raises psycopg.Error.
+    A message that can't be sent is sent at the next check. If the process is killed before its
+    transaction is committed, its messages are sent again. Raises psycopg.Error.
     """
     before = {one.rule: one for one in recorded(connection)}
     for result in results:
-        was = before.get(result.rule)
-        is_told = was is not None and was.state == "alert"
-        if result.state == "unknown" and is_told:
+        last = before.get(result.rule)
+        was_alerted = last is not None and last.state == "alert"
+        if result.state == "unknown" and was_alerted:
             result = replace(result, state="alert")  # noqa: PLW2901  until its value is known
-        if (result.state == "alert") != is_told and not send_alert(
-            targets, message(result, was, dashboard_url)
+        if (result.state == "alert") != was_alerted and not send_alert(
+            targets, message(result, last, dashboard_url)
         ):
             continue
         connection.execute(_RECORD, vars(result))
@@ -240,10 +240,10 @@ def recorded(connection: Connection[Any]) -> list[Result]:
     ]
 
 
-def message(result: Result, was: Result | None, dashboard_url: str | None) -> dict[str, object]:
+def message(result: Result, last: Result | None, dashboard_url: str | None) -> dict[str, object]:
     """Return the alert about a rule that begins to hold, or that no longer holds."""
     begins = result.state == "alert"
-    since = datetime.now(UTC) if begins or was is None else was.since
+    since = datetime.now(UTC) if begins or last is None else last.since
     words = f"{result.condition}: {result.value}"
     if not begins:
         words = f"no longer {words} (since {text.moment(since)})"

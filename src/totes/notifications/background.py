@@ -1,4 +1,4 @@
-"""Check alert rules and the report's schedule beside the running pipeline."""
+"""Check alert rules and the report's schedule while the pipeline runs."""
 
 # ruff: noqa: PLC0415  the dashboard's packages are optional, and imported only for a configuration
 
@@ -49,7 +49,7 @@ def open_config(settings: Settings) -> "ConfigFile":
 
 @dataclass
 class Checker:
-    """Checks the rules of the configuration file, if there is one; an error never leaves it."""
+    """Checks the rules of the configuration file, if there is one; logs errors, and raises none."""
 
     settings: Settings
     warehouse: Dsn
@@ -72,7 +72,7 @@ class Checker:
 def checks_in_background(checker: Checker) -> Iterator[Event]:
     """Check in a thread whenever the event that is yielded is set, and every minute.
 
-    A check that is cut off by the end of the process is rolled back, and repeated by the next one.
+    A check that the end of the process interrupts is rolled back; the next process repeats it.
     """
     wake, stop = Event(), Event()
 

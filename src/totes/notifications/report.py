@@ -111,7 +111,7 @@ def compose(  # noqa: PLR0913  what a report says beside the numbers
 ) -> Report:
     """Return the report that is due on a day. Raises duckdb.Error.
 
-    In a simulated business, whose orders end weeks ago, the day is that of the newest data.
+    In a simulated business whose newest order is weeks old, the day is that of the newest data.
     """
     choices = metrics.choices(reading)
     if timedelta() <= day - choices.today <= SIMULATED_AFTER:

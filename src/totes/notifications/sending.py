@@ -28,7 +28,7 @@ from totes.warehouse.schema import check_migrations, has_tables
 class Notifications:
     """The settings of alerts and reports; `warehouse` has the loader's role.
 
-    It has a replica of its own, which is open only during a check: several processes share it.
+    They have a replica of their own, which is open only during a check: several processes share it.
     """
 
     settings: Settings
@@ -73,7 +73,7 @@ class Notifications:
             return self._compose(schedule, connection, self._due(schedule))
 
     def _send_if_due(self, schedule: Schedule, connection: Connection[Any]) -> None:
-        """Send by mail and to the topic; if one of them fails, only that one is repeated."""
+        """Send by mail and to the topic; if one of the two fails, only that one is repeated."""
         due, failure = self._due(schedule), None
         for way, send in senders(schedule, self.settings).items():
             compose_and_send = partial(self._compose_and_send, send, schedule, connection, due)

@@ -32,7 +32,8 @@ PROBE = "check/probe.txt"
 _PROBE_CONTENT = b"`totes check` writes this to see whether it can. It may stay.\n"
 
 _OTHER_CONTENT = b"This must not replace an object that another process has written.\n"
-"""If a store overwrites objects, one of two processes that publish the same batch loses it."""
+"""Tests that the store does not overwrite objects: otherwise a process could replace a batch that
+another one has published."""
 
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)
 """With a larger difference between clocks, the reported lag is wrong."""

@@ -80,7 +80,7 @@ def find_forgotten_slot(connection: Connection[Any], settings: Settings) -> Iter
         yield failed(
             "log slot",
             f"TOTES_CAPTURE is scan, but {_retained(slot)}",
-            "`totes log drop` removes it; the next capture from the log makes it again.",
+            "`totes log drop` removes it; the next capture from the log creates it again.",
         )
 
 
@@ -206,7 +206,7 @@ def _check_slot(
     connection: Connection[Any], settings: Settings, slot: SlotState | None
 ) -> Iterator[Finding]:
     if slot is None:
-        yield Finding("log slot", "none yet: the first capture makes it")
+        yield Finding("log slot", "none yet: the first capture creates it")
         for clause in find_blockers(connection):
             advice = "a new slot waits for it: commit it or roll it back."
             yield Finding("log slot", clause, advice)
@@ -216,7 +216,7 @@ def _check_slot(
         yield failed(
             "log slot",
             f"the server has removed log that slot {slot.name} still needs",
-            "the next capture scans all tables and makes the slot again. Run captures more often, "
+            "the next capture scans all tables and re-creates the slot. Run captures more often, "
             "or raise max_slot_wal_keep_size.",
         )
     elif retained_too_much(slot, settings):

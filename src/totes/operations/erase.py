@@ -83,7 +83,7 @@ def erase(
     into.create(f"{ERASURES_PREFIX}/{now:%Y%m%d%H%M%S%f}.json", json.dumps(note, indent=1).encode())
     log.info("Erased: %s", json.dumps(note))
     if not altered:
-        log.warning("Nothing was altered: all versions have the values of the newest.")
+        log.warning("Nothing was altered: all versions have the values of the newest version.")
     return ErasureResult(last, altered)
 
 

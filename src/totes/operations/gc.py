@@ -34,7 +34,7 @@ _ATTEMPT = re.compile(
     r"/(?P<batch>\d{12})-[0-9a-f]{8}-\d+\.(?:jsonl\.gz|parquet)"
     rf"|{UNFINISHED_PREFIX}/(?P<unfinished>\d{{12}})/[0-9a-f]{{64}}(?:/[^/]+/[^/]+)?\.json"
 )
-"""The keys of data files, and of the records that make an unpublished batch's files known.
+"""The keys of data files, and of the records of an unpublished batch's files (`lake.unfinished`).
 
 A longer key with this suffix may belong to a store inside this one.
 """

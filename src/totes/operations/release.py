@@ -17,7 +17,7 @@ _TICK = timedelta(microseconds=1)
 
 
 def release(store: Store, batches: Collection[int]) -> Manifest:
-    """Publish a batch without files that names `batches` whose rejected rows are tried again.
+    """Publish a batch without files that names the batches whose rejected rows are tried again.
 
     Raises UsageError if one of them does not exist.
     """

@@ -190,7 +190,7 @@ def read_freshness(ingestion: Store, warehouse: Dsn) -> Freshness:
 
 
 def publication_stage(processed: Store, position: tuple[int, int] | None) -> Stage:
-    """Return the state of the Iceberg tables, given generation and batch up to which they are."""
+    """Return the stage of the Iceberg tables; `position` is their generation and newest batch."""
     current = find_current_generation(processed)
     generation, batch = position or (current, 0)
     newest = find_newest_number(processed, lambda number: processed_manifest_path(current, number))

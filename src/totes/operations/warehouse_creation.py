@@ -40,7 +40,7 @@ _ROLES = {
 _PASSWORD_BYTES = 32
 
 _LOCK = "SELECT pg_advisory_lock(hashtext('totes.warehouse'))"
-"""Of two runs at once, each could set a password that the other has replaced in the secret."""
+"""Otherwise a concurrent run could set a password that this one has replaced in the secret."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def create_warehouse(settings: Settings, *, replace: bool = False) -> list[str]:
     server = _server(host, master)
     with convert_database_errors(WAREHOUSE, server), open_session(server, WAREHOUSE, {}) as session:
         session.execute(_LOCK)
-        # Before anything is changed: one may be the secret of another database.
+        # Read before anything is changed: a secret may be that of another database.
         passwords = {login: None if replace else _find_password(login, host) for login in logins}
         created = [*_create_roles(session), *_create_database(session)]
         for login, found in passwords.items():

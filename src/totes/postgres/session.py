@@ -59,7 +59,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
 )
 """Settings of every session; the caller may override them.
 
-Settings that change no value keep the administrator's choice: tablespaces, memory, planner,
+Settings that do not change results keep the administrator's choice: tablespaces, memory, planner,
 synchronous_commit, default_transaction_read_only.
 """
 
@@ -77,7 +77,7 @@ _PARAMETERS: Mapping[str, str] = MappingProxyType(
 """Connection parameters, unless the DSN sets them."""
 
 _MAX_AGE_SECONDS = 600.0
-"""Then a kept session is replaced: a host name, a role or its defaults may have changed."""
+"""An older session is replaced: a host name, a role or its defaults may have changed."""
 
 _MAX_RETRIES = 20
 """How often a statement is sent again after a short statement_timeout has cancelled it."""
@@ -201,7 +201,8 @@ _kept = _KeptSessions()
 def keep_sessions() -> Iterator[None]:
     """Within the block, keep the sessions of `use_session` for reuse; close them at its end.
 
-    A new server process reads catalogues for longer than most statements of a small batch take.
+    A new server process must read the catalogues first, which takes longer than most statements of
+    a small batch.
     """
     _kept.add_keepers(1)
     try:

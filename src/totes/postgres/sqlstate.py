@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean, by SQLSTATE: advice, whether to retry, whether a value is bad.
+"""What PostgreSQL's errors mean, by SQLSTATE: advice, whether to retry, whether a value caused it.
 
 SQLSTATEs that are not in the table are unexpected, and treated as bugs. An error of libpq has no
 SQLSTATE; the text of its message decides.
@@ -88,7 +88,7 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
 """By SQLSTATE, or by its class: the first two characters."""
 
 _FUNCTION = re.compile(r"^PL/\w+ function .*", re.MULTILINE)
-"""An error's context names a function like this. It is a user's: the platform's are in SQL."""
+"""How an error's context names a function in a procedural language, which is usually a user's."""
 
 _ROW_SECURITY = Meaning("rows would be hidden from the platform: give its role BYPASSRLS")
 
@@ -184,7 +184,7 @@ def may_pass_with_fewer_rows(error: psycopg.Error) -> bool:
 
 
 def primary_message(error: psycopg.Error) -> str:
-    """Return PostgreSQL's or libpq's message without detail and context, which may have lines."""
+    """Return PostgreSQL's or libpq's message, of one or more lines, without detail and context."""
     return error.diag.message_primary or str(error) or type(error).__name__
 
 

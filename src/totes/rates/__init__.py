@@ -99,8 +99,8 @@ class Rate(NamedTuple):
 class RatesUpdate:
     """The rows that a batch changes in the table of rates.
 
-    `deletes` are keys: days to which a currency was carried forward before it had ended. `added` is
-    the number of upserts with a new key. `state` is what the next update starts from.
+    `deletes` are the keys of rates that were carried forward to days after a currency had ended.
+    `added` is the number of upserts with a new key. `state` is what the next update starts from.
     """
 
     upserts: tuple[Rate, ...]
@@ -173,7 +173,7 @@ def _fill_days(
 ) -> Iterator[Rate]:
     """Yield the rates of all days from `first` to `last`.
 
-    `quotes` are the last rates before `first`; they are updated to the last ones on `last`.
+    `quotes` are the last rates before `first`; they are updated to the last rates as of `last`.
     """
     for number in range((last - first).days + 1):
         day = first + number * _DAY
@@ -241,7 +241,7 @@ class RateFeed:
             )
         except READ_ERRORS as error:
             log.warning(
-                "No newer exchange rates from %s (%s): the present ones stay in use. If this "
+                "No newer exchange rates from %s (%s): the present rates stay in use. If this "
                 "continues, check TOTES_RATES_URL.",
                 host_name(self._url),
                 str(error)[:200] or type(error).__name__,

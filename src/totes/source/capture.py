@@ -135,7 +135,7 @@ class Capture:
 
     @contextmanager
     def _key_errors(self, plan: Plan) -> Iterator[None]:
-        """Raise LakeError where DuckDB can't read a table's keys of earlier batches."""
+        """Convert an error of DuckDB to a LakeError: keys can't be read, or can't be written."""
         try:
             yield
         except duckdb.Error as error:

@@ -24,7 +24,8 @@ _UNLOGGED = (
 INTEGER_TYPES = frozenset({"int2", "int4", "int8"})
 
 _LITERAL_TYPES = INTEGER_TYPES - {"int8"}
-"""Integers that are literals in JSON: all programs read them exactly."""
+"""Integer types that are numbers in JSON. int8 is a string: many parsers would round it."""
+
 _EXCLUDED_KINDS = {
     "v": "it is a view, and only tables are captured",
     "m": "it is a materialized view, and only tables are captured",
@@ -34,9 +35,9 @@ _EXCLUDED_KINDS = {
 
 @dataclass(frozen=True)
 class CaptureScope:
-    """The schema whose tables are ingested, and the names of those that are not.
+    """The schema whose tables are ingested, except those named in `exclude`.
 
-    One snapshot is read over so many `connections`.
+    `connections` is the number of connections that read one snapshot.
     """
 
     schema: str = "public"
@@ -177,9 +178,9 @@ def _exclusion_reason(relation: dict[str, Any], scope: CaptureScope) -> str | No
 def _find_captured_parent(
     relation: dict[str, Any], relations: Mapping[str, dict[str, Any]], scope: CaptureScope
 ) -> str | None:
-    """Return the captured table that this one inherits from, if that has all of its columns.
+    """Return the captured table that this one inherits from, if that table has all its columns.
 
-    A child with more columns than its parent is captured as a table of its own, too.
+    A child with more columns than its parent is captured as a separate table, too.
     """
     for name in relation["parents"]:
         parent = relations[name]

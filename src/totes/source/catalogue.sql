@@ -24,7 +24,7 @@ tree AS (
     WHERE c.relpersistence <> 't'
 ),
 
--- Without partitions, except those whose root is in another schema.
+-- The named relations without partitions, except partitions whose root is in another schema.
 relation AS (
     SELECT n.oid, n.relname, n.relkind, n.relpersistence
     FROM named AS n
@@ -72,7 +72,7 @@ used_type AS (
     WHERE part.type <> 0
 ),
 
--- The base type of each domain, through any number of domains; of another type, the type itself.
+-- The base type of each domain, through any number of domains; for any other type, itself.
 base_type AS (
     SELECT oid AS type, oid AS base, typbasetype FROM pg_type
     UNION ALL
@@ -80,7 +80,7 @@ base_type AS (
     FROM base_type AS b JOIN pg_type AS t ON t.oid = b.typbasetype
 ),
 
--- The name of the built-in type that prints a type's values; empty for other types.
+-- The name of the built-in type below a type's domains; empty if that type is not built in.
 built_in AS (
     SELECT
         b.type,

@@ -28,19 +28,19 @@ _ConcatArgument = str | sql.Composable
 _WRAP = 1 << 32
 
 _MAX_TRUSTED_AGE = 1 << 30
-"""The largest distance, in transactions, for which age() is used: it counts from now, not from the
-snapshot, and is negative beyond 2^31."""
+"""The largest distance, in transactions, for which age() is used: age() counts from now, not from
+the snapshot, and is negative beyond 2^31."""
 
 _BLOCK_STRIDE = 1 << 16
 """The positions reserved for each block: more than the rows a block can have."""
 
 _LAST_POSITION = (1 << 48) - 1
-"""The greatest position."""
+"""The greatest position: a ctid has 32 bits for the block and 16 for the row."""
 
 _SECTIONS_PER_STATEMENT = 256
 
 _MAX_SECTIONS = 1 << 16
-"""The most sections of a table: the number of rows of each is in memory."""
+"""The most sections of a table: the number of rows of each is kept in memory."""
 
 DISTANCE_SQL = "(({xmax} - {xmin}) & 4294967295)"
 """SQL, for PostgreSQL and DuckDB: how many transactions before `xmax` a row was written."""
@@ -87,7 +87,7 @@ class RowRange:
 
     `end` is exclusive. The `last` range of a table has no upper bound, because another table access
     method may number rows differently. `has_toast`: rows may be longer than a block. `table_oid`
-    is the only partition or child table to read; None means all of them, which have rows at the
+    is the only partition or child table to read; None means all of them, whose rows may have the
     same positions. Rows are counted by section, of `section_blocks` blocks.
     """
 
@@ -159,8 +159,8 @@ class TableSize(NamedTuple):
 
     `relfilenodes` has the OID and relfilenode of the table, and of each partition or child. A
     rewrite of a table changes them: as long as they are equal, no row has moved to another block
-    unless it was updated. It is empty if this is not known, because not all use the access method
-    heap.
+    unless it was updated. It is empty if one of them has another access method than heap, in which
+    rows may move.
     """
 
     blocks: int
@@ -190,10 +190,10 @@ def read_table_size(connection: psycopg.Connection, table: SourceTable) -> Table
 
 
 def choose_section_blocks(blocks: int, step: int, members: int) -> int:
-    """Return the number of blocks of a section: few, so that a deletion makes few keys be read.
+    """Return the number of blocks in a section: few, as a deletion causes all its keys to be read.
 
-    For a table of `blocks` blocks with so many partitions or children, each of which is searched
-    for each section, and statements that read `step` blocks.
+    The table has `blocks` blocks, and `members` partitions or children, each of which is searched
+    for each section. A statement reads `step` blocks.
     """
     return max(step * (1 + members) // _SECTIONS_PER_STATEMENT, blocks // _MAX_SECTIONS, 1)
 
@@ -316,7 +316,7 @@ def _per_span_sql(
     separator: str,
     table_oid: int | None = None,
 ) -> sql.Composable:
-    """Return SQL for an aggregate of the rows between each two positions, all in one text."""
+    """Return SQL for an aggregate over the rows of each span, with all results in one text."""
     within: sql.Composable = sql.SQL("t.ctid >= span.start AND t.ctid < span.stop")
     if table_oid is not None:
         within = sql.SQL("t.tableoid = {}::oid AND {}").format(table_oid, within)
@@ -398,7 +398,7 @@ def stored_bytes_sql(column: SourceColumn) -> sql.Composable:
 
 
 def printed_bytes_sql(column: SourceColumn) -> sql.Composable:
-    """Return SQL for the bytes of a value as JSON in UTF-8; it fails as reading the value fails."""
+    """Return SQL for the bytes of a value as JSON in UTF-8; it fails if reading the value fails."""
     value = sql.SQL("concat({})").format(
         sql.SQL(", ").join(
             sql.Literal(part) if isinstance(part, str) else part for part in _json_parts(column)
@@ -427,7 +427,7 @@ class Bucketing:
 
     @classmethod
     def for_table(cls, table: SourceTable, rows: int) -> Self:
-        """Return buckets of about 64 keys: few keys are checked for uniqueness."""
+        """Return buckets of about 64 keys, so that a check for uniqueness reads few keys."""
         integer = len(table.key) == 1 and table.key_columns[0].base in INTEGER_TYPES
         return cls(integer, min(max(rows >> _BUCKET_BITS, 1), 1 << 16))
 
@@ -491,7 +491,7 @@ def _bucket_expression(table: SourceTable, bucketing: Bucketing) -> sql.Composab
 
 
 def _fetch_bytes(cursor: psycopg.Cursor) -> list[bytes]:
-    """Return the only row, not decoded: to decode JSON takes longer than to compress it."""
+    """Return the only row, not decoded: decoding JSON would take longer than compressing it."""
     result = cursor.pgresult
     if result is None:  # only after close()
         raise AssertionError
@@ -559,7 +559,8 @@ def _key_sql(table: SourceTable, unreadable: Mapping[str, str]) -> sql.Composabl
     # `xmin` is widened where the keys are read: here it would double the cost.
     if table.has_integer_key:
         names = (sql.Identifier("t", name) for name in (*table.key, "xmin", "ctid"))
-        return sql.SQL("concat({})").format(sql.SQL(", ',', ").join(names))  # NULL is empty
+        # concat() ignores NULL.
+        return sql.SQL("concat({})").format(sql.SQL(", ',', ").join(names))
     columns = zip(key_names(table), table.key_columns, strict=True)
     return _json_object_sql(
         [

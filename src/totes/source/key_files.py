@@ -8,26 +8,26 @@ from totes.source.files import BatchFiles
 from totes.source.keys import TableKeys
 
 _MAX_CHANGE_FILES = 16
-"""When there are so many change files, the next one replaces them."""
+"""The most change files of a table: the next one is merged with them into one file."""
 
 _MAX_CHANGED_SHARE = 0.1
-"""With a larger share of changed keys a new base file is written."""
+"""The most keys in change files, as a share of the base file; beyond it, a new base is written."""
 
 
 def fits_change_file(previous: tuple[KeyFile, ...], changes: int) -> bool:
-    """Return whether so many changes are stored as one more file, without reading `previous`."""
+    """Return whether this number of changes is stored in a further file, next to `previous`."""
     base, change_files = previous[:1], previous[1:]
-    most = _MAX_CHANGED_SHARE * sum(file.rows for file in base)
+    max_changes = _MAX_CHANGED_SHARE * sum(file.rows for file in base)
     total = changes + sum(file.rows for file in change_files)
-    return len(change_files) < _MAX_CHANGE_FILES and total <= most
+    return len(change_files) < _MAX_CHANGE_FILES and total <= max_changes
 
 
 def store_live_keys(
     files: BatchFiles, table: str, keys: TableKeys, previous: tuple[KeyFile, ...], changes: int
 ) -> tuple[KeyFile, ...]:
-    """Store the live keys after a batch that changes so many; return their files.
+    """Store the live keys after a batch with this number of changes; return their files.
 
-    `previous` are the files before it.
+    `previous` are the files of the batch before.
     """
     if previous and not changes and not keys.has_read_all:
         return previous
@@ -39,9 +39,9 @@ def store_live_keys(
     if not keys.has_read_all:
         if fits_change_file(previous, changes):
             return (*previous, put("change", path, keys.write_changes(path)))
-        # The files may have the same keys.
+        # Several files may have the same key: merged, they have fewer rows.
         base = previous[:1]
-        most = _MAX_CHANGED_SHARE * sum(file.rows for file in base)
-        if changes <= most and (merged := keys.write_merged_changes(path)) <= most:
+        max_changes = _MAX_CHANGED_SHARE * sum(file.rows for file in base)
+        if changes <= max_changes and (merged := keys.write_merged_changes(path)) <= max_changes:
             return (*base, put("change", path, merged))
     return (put("base", path, keys.write_base(path)),)

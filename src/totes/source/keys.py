@@ -7,8 +7,8 @@ compares the sets.
 Every set has the block of the table in which each key's row is. A row that was not written since
 the last batch is still in the same block, unless the whole table was rewritten. A section is a run
 of adjacent blocks. Its expected rows are the live keys recorded there that this capture did not
-read, and the captured keys that are there now. If the source has fewer, some were deleted, and the
-keys of that section are read.
+read, and the captured keys that are there now. If the source has fewer rows in a section, some were
+deleted, and the keys of that section are read.
 
 The key columns are named k0, k1, … in all of these files, in the key's order. Names in the source
 may differ by case alone, which DuckDB does not distinguish.
@@ -41,7 +41,7 @@ _MAX_KEY_BYTES = 8 << 20
 """The most bytes of a key as JSON: PostgreSQL indexes at most a third of a page, compressed."""
 
 _KEY_BLOCKS = 4096
-"""The blocks of a table whose keys are read by one statement."""
+"""The number of blocks whose keys one statement reads."""
 
 _BLOCK = "_block"
 
@@ -120,10 +120,10 @@ class TableKeys:
     ) -> tuple[int, int]:
         """Define `kept`: for each row of `stored`, whether the source still has this version.
 
-        `current` has the rows that the source has now: `all_rows`, or only those that were written
-        by transaction `oldest_xid` or later. Then a row of an older transaction is taken for kept
-        unless its key was written again. Return how many are kept, and how many of those are of an
-        older transaction.
+        `current` has the rows that are in the source now: all of them (`all_rows`), or only those
+        written by transaction `oldest_xid` or later. In the second case, a row of an older
+        transaction counts as kept unless its key was written again. Return how many rows are kept,
+        and how many of them were written by an older transaction.
         """
         is_old = f"stored.{XID} < {oldest_xid}"
         otherwise = "false" if all_rows else is_old
@@ -142,13 +142,13 @@ class TableKeys:
         return kept, old
 
     def flag_kept_rows(self) -> Iterator[bool]:
-        """Yield for each row of the stored ones, in their order, whether it is kept."""
+        """Yield for each stored row, in the order of the file, whether it is kept."""
         yield from self._flags("SELECT is_kept FROM kept ORDER BY line")
 
     def write_kept(self, stored: Path, changed: Path, into: Path) -> int:
         """Write the kept rows of `stored`, then those of `changed` that are not in it.
 
-        Both in their order. Return their number.
+        Both keep their order. Return the number of rows written.
         """
         columns = f"{self._keys}, {_BLOCK}, {XID}"
         return self._copy(
@@ -194,7 +194,7 @@ class TableKeys:
     def _keys_of(self, relation: str) -> str:
         """Return the qualified key columns of a relation.
 
-        DuckDB would look for an unqualified column that a file lacks in the relations beside it.
+        If a file lacks an unqualified column, DuckDB would look for it in the other relations.
         """
         return ", ".join(f"{relation}.{name}" for name in self._names)
 
@@ -228,9 +228,10 @@ class TableKeys:
         )
 
     def add_truncation(self, at: str, sequence: int) -> int:
-        """Add deletions to `logged`: the keys that are live just before a truncation.
+        """Add a deletion to `logged` for each key that is live just before a truncation.
 
-        They are also in `deleted`. Return their number. Truncations are added in their order.
+        These keys are also in `deleted`. Return their number. Several truncations must be added in
+        their order.
         """
         self._define_table(
             "deleted",
@@ -343,7 +344,7 @@ class TableKeys:
 
         Return its size. No row may have moved to another block since its block was recorded.
         """
-        last = max(rows, default=0)  # a table that became smaller has lost the blocks after it
+        last = max(rows, default=0)  # if the table became smaller, it has no blocks after this
         expected = self.count_expected_by_section(section_blocks, last)
         sections = [one for one in sorted({*expected, *rows}) if expected[one] != rows.get(one, 0)]
         ranges = list(section_ranges(sections, section_blocks))
@@ -354,7 +355,7 @@ class TableKeys:
     def count_expected_by_section(self, section_blocks: int, last: int) -> Counter[int]:
         """Return the number of keys in each section of the table if no row was deleted.
 
-        Keys of sections after the `last` one count as keys of that.
+        Keys of sections after `last` are counted in section `last`.
         """
         section = _section(section_blocks, last)
         expected: Counter[int] = Counter()
@@ -379,7 +380,7 @@ class TableKeys:
         files: BatchFiles,
         xmax: int | None = None,
     ) -> Path:
-        """Write the keys that the source has in some ranges, as `extract_keys`; return the path."""
+        """Write the source's keys in some ranges, as `extract_keys` does; return the path."""
         lines, present = files.new_path("jsonl"), files.new_path("parquet")
         most = max((one.blocks for one in ranges), default=1) * (1 + len(self._table.members))
         with lines.open("wb") as file:
@@ -457,8 +458,8 @@ class TableKeys:
     def write_unreadable(self, found: Path, before: Path | None, into: Path) -> int:
         """Write the unreadable values of the table; return their number.
 
-        `found` has those of this capture, as JSON Lines. `before` has those of the last batch;
-        those of rows that were captured again or deleted are omitted.
+        `found` has the values that this capture found, as JSON Lines. `before` has those of the
+        last batch; values of rows that were captured again or deleted are omitted.
         """
         columns = [
             *self._read_columns(),
@@ -517,7 +518,7 @@ def _raw_lines(path: Path) -> str:
 
 
 def _raw_integers(path: Path, names: Sequence[str]) -> str:
-    """Return SQL that reads lines of integers: a third of the time that JSON takes.
+    """Return SQL that reads lines of integers, in a third of the time that JSON takes.
 
     A line is `names`, `xmin`, and the ctid, which is split at its comma: `7,1234,(0,1)`.
     """

@@ -1,8 +1,9 @@
 """Pieces of a table: adjacent blocks that one connection reads, and whose rows are stored together.
 
 Rows are stored as files of JSON Lines of at least _PART_BYTES. A piece of a small table, or with
-few changed rows, has less: the rows that remain from all pieces of a table are stored at its end.
-Each piece of a large table that is captured whole is stored by itself, and recorded (`Unfinished`).
+few changed rows, has less: what remains of all pieces of a table is stored together in one file.
+Each piece of a large table that is captured whole is stored by itself and recorded (`Unfinished`),
+so that a later attempt need not read it again.
 """
 
 import shutil
@@ -29,7 +30,7 @@ _PART_BYTES = 48 << 20
 """A piece with at least this much JSON stores it as a file."""
 
 _JSON_RATIO = 3
-"""How many bytes of JSON a byte of a table usually is."""
+"""The usual size of rows as JSON, in bytes per byte of the table."""
 
 type OpenEngine = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 """Opens a DuckDB that keeps the order of rows."""
@@ -40,7 +41,7 @@ class Plan:
     """How to capture one table: its entry in the last batch, and the horizon.
 
     Without a horizon all of its rows are captured. `overlap` is a Parquet file with key and `_xid`
-    of rows that the last batch captured and that are above the horizon, too: `repeats` in the
+    of the rows that the horizon selects although the last batch has captured them: `repeats` in the
     manifest.
     """
 
@@ -58,7 +59,7 @@ class Plan:
 class Stored:
     """A piece that an earlier attempt has stored: all rows that its snapshot saw.
 
-    `xmin` is the oldest transaction that was running then.
+    `xmin` is the oldest transaction that was running when that snapshot was taken.
     """
 
     piece: StoredPiece
@@ -67,11 +68,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class Piece:
-    """Some blocks of a table; each statement reads those from one element to the next.
+    """Some blocks of a table; each statement reads those from one element of `blocks` to the next.
 
-    `last`: they are the last of the table. The piece has `size_bytes` in the table. With an
-    `attempt`, it is stored by itself and recorded under that name. `stored`: an earlier attempt has
-    done so.
+    `last`: they are the last blocks of the table. `size_bytes` is their size in the table. If
+    `attempt` is not empty, the piece is stored by itself and recorded under that name. `stored` is
+    the piece as an earlier attempt has stored it.
     """
 
     blocks: range
@@ -136,10 +137,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class StoredLines:
-    """A file of JSON Lines in the store; None if all of its rows were in the overlap.
+    """A file of JSON Lines in the store; `file` is None if all of its rows were in the overlap.
 
-    `keys` and `unreadable` are local: the keys of its rows, and the values that could not be read.
-    `content_hash` is the sum of those of its rows, as in Chunk.
+    `keys` and `unreadable` are local files: the keys of its rows, and the values that could not be
+    read. `content_hash` is the sum of the hashes of its rows, as in Chunk.
     """
 
     file: File | None
@@ -152,7 +153,7 @@ class StoredLines:
 class PieceRows:
     """The rows of one piece of a table; `remainder` has those that are not stored yet.
 
-    `rows` has their number in each section, as in Chunk.
+    `rows` has the number of rows in each section, as in Chunk.
     """
 
     remainder: Rows
@@ -182,19 +183,19 @@ class PieceReader:
         self.advance = advance
 
     def read(self, connection: psycopg.Connection, plan: Plan, piece: Piece) -> PieceRows:
-        """Read one piece, and store files of at least _PART_BYTES; all rows if it is recorded."""
+        """Read one piece; store files of at least _PART_BYTES, or all rows if it has an attempt."""
         found = PieceRows(self.new_rows())
-        most, first = _PART_BYTES, piece.blocks.start
-        if piece.attempt:  # about twice what the piece should have: usually it is one file
-            most = max(most, 2 * _JSON_RATIO * piece.size_bytes)
+        max_bytes, first = _PART_BYTES, piece.blocks.start
+        if piece.attempt:  # twice the expected size, so that the piece is usually one file
+            max_bytes = max(max_bytes, 2 * _JSON_RATIO * piece.size_bytes)
         for row_range in piece.ranges():
             for chunk in read_changes(connection, plan.table, self.xmax, plan.horizon, row_range):
                 self._add(found, chunk)
                 del chunk  # frees its memory before the next one is read
-                if found.remainder.size_bytes >= most and not piece.attempt:
+                if found.remainder.size_bytes >= max_bytes and not piece.attempt:
                     self._store_remainder(plan, found)
             end = row_range.block + row_range.blocks
-            is_full = found.remainder.size_bytes >= most or end == piece.blocks.stop
+            is_full = found.remainder.size_bytes >= max_bytes or end == piece.blocks.stop
             if piece.attempt and is_full:
                 blocks = range(first, end, piece.blocks.step)
                 self._store_and_record(plan, replace(piece, blocks=blocks), found)
@@ -221,7 +222,7 @@ class PieceReader:
             self.record(plan, piece, StoredLines(None))
 
     def record(self, plan: Plan, piece: Piece, part: StoredLines) -> None:
-        """Record the file with all rows of a piece, unless a value of them could not be read."""
+        """Record the file with all rows of a piece, unless a value in them could not be read."""
         if part.unreadable:
             return
         keys, rows = None, part.file.rows if part.file else 0
@@ -241,7 +242,7 @@ class PieceReader:
         self.files.unfinished.add_piece(piece.attempt, stored)
 
     def new_rows(self) -> Rows:
-        """Return Rows without any row."""
+        """Return Rows that are empty."""
         lines, keys, unreadable = map(self.files.new_path, ("jsonl", "keys", "unreadable"))
         return Rows(lines, keys, unreadable)
 

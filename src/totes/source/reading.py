@@ -44,7 +44,7 @@ def read_changes(
     """
     reader = _SpanReader(connection, table, xmax, horizon)
     for step, is_too_long in reader.split_by_size(row_range):
-        if is_too_long:  # to print it whole would take minutes and fail
+        if is_too_long:  # converting the whole row to JSON would take minutes and fail
             yield reader.read_row(step)
         else:
             yield from reader.read_chunks(step)
@@ -58,7 +58,7 @@ class _SpanReader:
     horizon: Horizon | None
 
     def split_by_size(self, row_range: RowRange) -> Iterator[tuple[RowRange, bool]]:
-        """Yield ranges of about _STEP_BYTES, and whether it is a single row that is too long."""
+        """Yield ranges of about _STEP_BYTES, each with whether it is one row that is too long."""
         total = 0
         for position, count, size_bytes in (
             self._find_wide_rows(row_range) if row_range.has_toast else ()
@@ -84,7 +84,7 @@ class _SpanReader:
         except psycopg.Error as error:
             if not may_pass_with_fewer_rows(error):
                 raise
-            return []  # the statement that reads the rows raises it again
+            return []  # the statement that reads the rows raises the error again
 
     def read_chunks(self, row_range: RowRange) -> Iterator[Chunk]:
         """Yield the rows of a range, in smaller ranges where one statement can't read them."""

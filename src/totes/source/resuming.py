@@ -1,14 +1,15 @@
-"""Pieces that an earlier attempt has stored, brought up to the snapshot of this one.
+"""Pieces that an earlier attempt has stored, updated to the snapshot of this attempt.
 
-The rows that the earlier snapshot S saw in some blocks are stored, with the transaction that wrote
-each. This snapshot is a later one of the same server, and the table's file is the same. So a row
-that is in these blocks now, and that a transaction below S's xmin wrote, was visible to S, at the
-same place: it is stored. All others were written by later transactions: they are read from the
-source now. What is stored and no longer there was updated, moved or deleted; if counting shows that
-there is more of it than rows that were written again, the keys of the piece are read.
+A stored piece has the rows that the earlier snapshot S saw in some blocks, each with the id of the
+transaction that wrote it. This snapshot is a later one of the same server, and the table was not
+rewritten since. So a row that is in these blocks now, and was written by a transaction below the
+xmin of S, was visible to S in the same place: it is stored. All other rows were written by later
+transactions: they are read from the source now. A stored row that is no longer there was updated,
+moved or deleted. If the counts show that more rows are gone than were written again, the keys of
+the piece are read.
 
-A piece without any difference is kept as it is. Otherwise the lines that are still true are copied
-into a new file, with those that are new. So every piece has exactly the rows of this snapshot,
+A piece without any difference is kept as it is. Otherwise the lines that are still valid are copied
+into a new file, followed by the new lines. So every piece has exactly the rows of this snapshot,
 and the batch is the same as if it had been read at once.
 """
 
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class ResumingReader(PieceReader):
-    """Reads pieces, or what has changed in those that are stored."""
+    """Reads pieces; of those that are stored, only what has changed."""
 
     @override
     def read(self, connection: psycopg.Connection, plan: Plan, piece: Piece) -> PieceRows:

@@ -1,8 +1,8 @@
 """Scan: reads tables in pieces, over several connections to one snapshot.
 
-The connections are those of threads: the server does the work of finding few changed rows. Large
-tables that are captured whole are read by processes (`Worker`), because to store their rows is work
-of this side. Both read the same pieces in the same way.
+Usually threads read: to find a few changed rows, the server does most of the work. Large tables
+that are captured whole are read by processes (`Worker`), because most of the work is then to store
+the rows. Threads and processes read the same pieces in the same way.
 """
 
 import logging
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENGINES = 2
-"""How many DuckDBs share the memory of the process: the keys of two tables at the same time."""
+"""How many DuckDB engines share the memory of the process. Each compares the keys of one table."""
 
 _CHUNK_BYTES = 1 << 20
-"""Bytes of a table that one statement reads if all rows are captured (as JSON three times that)."""
+"""The bytes of a table that one statement reads if all rows are captured; three times as JSON."""
 
 _SPARSE_CHUNK_BYTES = 8 << 20
 """The same if only changed rows are captured."""
@@ -58,7 +58,7 @@ _MAX_PIECES = 1000
 """The most pieces of a table, and about the most files: a manifest stays small."""
 
 _WORKER_BYTES = 128 << 20
-"""Processes read large tables if these have together at least so many bytes."""
+"""Processes read large tables if these have at least this many bytes in total."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Scan(ExitStack):
 
     def _raise_error(self) -> None:
         if self._error:
-            raise self._error  # the rest would be read for nothing
+            raise self._error  # what other threads still read would not be used
 
     def stop(self) -> None:
         """End all reading at once; what still runs in other threads raises an error."""
@@ -152,7 +152,7 @@ class Scan(ExitStack):
 
     @contextmanager
     def failing_together(self) -> Iterator[None]:
-        """Raise an error of an earlier block again, and remember one of this block."""
+        """Raise the error of an earlier block again, and remember an error of this block."""
         try:
             self._raise_error()
             yield
@@ -161,7 +161,7 @@ class Scan(ExitStack):
             raise
 
     def split_tables(self, plans: Sequence[Plan]) -> list[TableRanges]:
-        """Return the pieces of tables, without those that are stored already."""
+        """Return the pieces of each table, including those that an earlier attempt has stored."""
         sizes = [read_table_size(self._snapshot.connection, plan.table) for plan in plans]
         large = [
             LargeTable(
@@ -257,7 +257,7 @@ class Scan(ExitStack):
         ]
         found.sort(key=lambda one: one.xmin, reverse=True)  # the newest have the fewest changes
         chosen: list[Stored] = []
-        for one in found:  # attempts at the same time store the same blocks
+        for one in found:  # concurrent attempts have stored the same blocks
             place = bisect(chosen, one.piece.first_block, key=lambda it: it.piece.first_block)
             before, after = chosen[:place][-1:], chosen[place:][:1]
             if all(it.piece.end_block <= one.piece.first_block for it in before) and all(
@@ -267,7 +267,7 @@ class Scan(ExitStack):
         return chosen
 
     def read_piece(self, plan: Plan, piece: Piece) -> PieceRows:
-        """Read one piece, over the connection of this process or of another one."""
+        """Read one piece, over a connection of this process or in another process."""
         reader = self._readers.get()
         try:
             with self.failing_together():
@@ -278,7 +278,7 @@ class Scan(ExitStack):
             self._readers.put(reader)
 
     def new_rows(self) -> Rows:
-        """Return Rows without any row."""
+        """Return Rows that are empty."""
         return self._reader.new_rows()
 
     def store_rows(self, plan: Plan, rows: Rows) -> StoredLines:
@@ -289,7 +289,7 @@ class Scan(ExitStack):
 def _is_large(plan: Plan, size: TableSize) -> bool:
     """Whether the pieces of a table are recorded, so that a later attempt need not read them.
 
-    That needs rows that stay where they are, and keys that are unique.
+    That requires that rows stay in their blocks, and that keys are unique.
     """
     return (
         plan.horizon is None

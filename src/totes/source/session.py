@@ -22,7 +22,7 @@ SETTINGS = {
     "default_transaction_read_only": "on",
     "row_security": "off",  # a policy then raises an error instead of hiding rows
     "search_path": "pg_catalog",
-    "lock_timeout": "900ms",  # below deadlock_timeout, so no schema change is cancelled for us
+    "lock_timeout": "900ms",  # below deadlock_timeout: a deadlock never cancels another session
     "statement_timeout": "15min",
 }
 """Settings in addition to those of all sessions (`totes.postgres.session`)."""
@@ -49,8 +49,9 @@ def connect(dsn: Dsn) -> Iterator[psycopg.Connection]:
 def source_errors(dsn: Dsn) -> Iterator[None]:
     """Turn the expected errors of the source's sessions into SourceErrors.
 
-    Expected are errors in the table of SQLSTATEs, those that a value in the source causes, and
-    statements that fail because another thread's statement on the connection has failed.
+    Expected are errors in the table of SQLSTATEs (`totes.postgres.sqlstate`), those that a value in
+    the source causes, and statements that fail because another thread's statement on the connection
+    has failed.
     """
     try:
         yield

@@ -67,7 +67,7 @@ class Snapshot:
 
     `text` is its pg_current_snapshot(). `xmin` and `xmax` are the 64-bit ids of the oldest
     transaction that was still running, and of the next one. `exported` is the name under which
-    other sessions can use the snapshot. `taken_at` is the source's clock.
+    other sessions can use the snapshot. `taken_at` is its time by the source's clock.
     """
 
     dsn: Dsn
@@ -131,7 +131,7 @@ def snapshot_xmax(snapshot: str) -> int:
 
 
 def read_label_digest(connection: psycopg.Connection) -> str:
-    """Return a digest of the rows of all enum labels: that of a renamed label is another row."""
+    """Return a digest of pg_enum, which changes when a label is renamed, even if renamed back."""
     [(digest,)] = connection.execute(
         "SELECT coalesce(md5(string_agg(oid || ' ' || xmin, ',' ORDER BY oid)), '') FROM pg_enum"
     ).fetchall()

@@ -16,7 +16,7 @@ BYTES_KEPT = 4096
 """How many of a value's first bytes are stored as hex: more than any key has."""
 
 _MAX_REASON_CHARACTERS = 500
-"""Characters. Some messages of PostgreSQL quote the whole value, however long it is."""
+"""Some messages of PostgreSQL quote the whole value, however long it is."""
 
 _REPLACEMENT_START = b':{"%b":' % UNREADABLE_FIELD.encode()
 """Quotes in a JSON string are escaped, so these bytes occur only in a replacement."""
@@ -56,8 +56,8 @@ def is_unreadable(line: bytes) -> bool:
 def replace_unreadable(lines: bytes, keys: bytes) -> tuple[bytes, bytes, bytes]:
     """Return lines and keys in UTF-8, and a JSON line for each value that could not be read.
 
-    In keys, the object is a string that starts with NUL, a character that no text in PostgreSQL
-    has.
+    In keys, the object that replaces a value is a string that starts with NUL, a character that no
+    text in PostgreSQL has.
     """
     rows, row_keys = lines.split(b"\n"), keys.split(b"\n") if keys else repeat(b"{}")
     new_rows, new_keys, unreadable = [], [], []

@@ -1,7 +1,7 @@
-"""A process that reads pieces of large tables over a connection of its own to the same snapshot.
+"""A process that reads pieces of large tables over its own connection to the same snapshot.
 
-The parent sends what the process needs, the DSN too, over a socket that only the two have: nothing
-is in arguments or variables. The process ends when the parent closes its end, or ends itself.
+The parent sends what the process needs over a socket pair, so that the DSN is neither in arguments
+nor in environment variables. The process ends when the parent closes its socket, or has ended.
 """
 
 import logging
@@ -35,12 +35,12 @@ _PROGRAM = f"import sys; from {__name__} import main; main(int(sys.argv[1]))"
 """Not `-m`: its classes would belong to `__main__`, and the parent could not unpickle them."""
 
 _ENGINE_SHARE = 2
-"""As in the parent, which has two engines."""
+"""A process has as much memory for DuckDB as each of the parent's two engines."""
 
 
 @dataclass(frozen=True)
 class WorkerStart:
-    """What a process needs: the source and its snapshot, where files are stored, the memory."""
+    """What a process needs: source and snapshot, where files are stored, and the memory limit."""
 
     dsn: str
     exported: str
@@ -58,7 +58,7 @@ class WorkerStart:
 
 @dataclass(frozen=True)
 class _Rows:
-    """So many rows were read."""
+    """The number of rows that were read since the last such message."""
 
     number: int
 
@@ -73,7 +73,7 @@ class _Message:
 
 
 class Worker:
-    """The parent's end of a process, which `close` ends."""
+    """The parent's side of a process; `close` ends the process."""
 
     def __init__(self, start: WorkerStart) -> None:
         ours, theirs = socket.socketpair()
@@ -95,7 +95,7 @@ class Worker:
         self._connection.close()
 
     def end(self) -> None:
-        """End the process, whatever it does; a thread that waits for it raises an error."""
+        """Kill the process; a thread that waits for its answer raises SourceUnavailable."""
         self._process.kill()
 
     def read(self, plan: Plan, piece: Piece, advance: Callable[[int], None]) -> PieceRows:
@@ -114,16 +114,16 @@ class Worker:
                         raise error
         except (EOFError, ConnectionError):
             code = self._process.wait()
-            reason = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+            reason = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             raise SourceUnavailable(
-                f"A process that read table {plan.table.name} ended {reason}: nothing was "
-                "published; what is stored is not read again. If memory was short, lower "
+                f"A process that read table {plan.table.name} {reason}: nothing was published. The "
+                "next attempt does not read again what is stored. If memory was short, lower "
                 "TOTES_CONNECTIONS."
             ) from None
 
 
 class _ParentLog(logging.Handler):
-    """Sends messages to the parent."""
+    """Sends log messages to the parent."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()

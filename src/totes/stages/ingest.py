@@ -4,7 +4,7 @@ Data files are stored first and the manifest last, with a create-only put: a bat
 manifest exists.
 """
 
-# ruff: noqa: PLC0415  most captures of a quiet source find no work: imports would only cost time
+# ruff: noqa: PLC0415  most captures find no changes: imports would only cost time
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -136,8 +136,8 @@ def open_capture(
     """Open a capture of the batch that follows the newest one."""
     if log_reader:
         log_reader.take_turn()
-    # Read before the snapshot: a source whose clock is behind the batch's is then a different
-    # source, and not a snapshot that is older than a concurrent batch.
+    # Read before the snapshot is taken: a snapshot that is older than this batch is then one of a
+    # different source, and never one that a concurrent batch has overtaken.
     last = read_newest_manifest(store)
     if rates:
         rates.refresh(_rates_state(last[0]) if last else None)
@@ -189,7 +189,7 @@ def _capture_batch(
     if previous and is_different and not accept.new_source:
         raise SourceError(different_source_message(previous, snapshot))
     if is_different and log_start:
-        log_start.reader.close()  # the log of another source: the next batch begins anew
+        log_start.reader.close()  # it reads the log of another source; the next batch reopens it
         log_start = None
     _check_rates_name(snapshot)
     captured_at = (
@@ -267,7 +267,7 @@ def _capture_batch(
 class _CapturedTables:
     """The tables of a batch, by name: those in `scanned`, and those read from the log.
 
-    `snapshot` is the one that the batch then has.
+    `snapshot` is the one that the manifest will have.
     """
 
     tables: tuple[Table, ...]
@@ -281,7 +281,7 @@ class _CapturedTables:
         return self.logged is None or self.logged.is_complete
 
     def capture_time(self, taken_at: datetime, *, has_rates: bool) -> datetime:
-        """Return the capture time of the batch: that of its last transaction if it is all log."""
+        """Return the capture time of the batch: its last commit if all rows are from the log."""
         if self.logged is None or not self.logged.taken:
             return taken_at
         has_scanned_rows = any(table.files for table in self.tables if table.name in self.scanned)
@@ -372,8 +372,8 @@ def _record_no_changes(  # noqa: PLR0913  what was found, and where it is record
 ) -> IngestResult:
     """Store a heartbeat, at most every HEARTBEAT_INTERVAL: it shows that the source was checked.
 
-    It also stores up to where the log has no changes, so that the source need not keep it.
-    `is_complete`: all changes before the snapshot were looked for.
+    Also store the position up to which the log has no changes, so that the source need not keep the
+    log before it. `is_complete`: the check included everything that the snapshot sees.
     """
     now = snapshot.taken_at
     heartbeat = find_last_heartbeat(store, now)
@@ -417,7 +417,7 @@ def _check_rates_name(snapshot: Snapshot) -> None:
 def _store_rates(
     previous: Table | None, update: RatesUpdate | None, files: "BatchFiles"
 ) -> tuple[Table, ...]:
-    """Store new exchange rates; return their table, unchanged without new rates, or nothing."""
+    """Store new exchange rates; return the entry of their table, or nothing if there is none."""
     if update is None:
         return (previous.model_copy(update=UNCHANGED),) if previous else ()
     path = files.new_path("jsonl")
@@ -431,7 +431,8 @@ def _former_tables(
 ) -> Iterator[FormerTable]:
     """Yield tables that the source no longer has with that primary key.
 
-    Their live keys are needed if the key comes back: rows deleted in between are found then.
+    Their live keys are needed if such a table comes back: they show which rows were deleted in
+    between.
     """
     current_keys = {table.name: table.key for table in tables}
     without_files = {**UNCHANGED, "unreadable": None}
@@ -450,9 +451,9 @@ def _former_tables(
 
 
 def _is_unchanged(previous: Manifest, seen: str | None, snapshot: Snapshot) -> bool:
-    """Return whether no transaction began or ended since, and no table was altered.
+    """Return whether no transaction began or ended, and no table was altered, since `previous`.
 
-    `seen` is a later snapshot without changes. While a transaction runs this is unknown: a
+    `seen` is a later snapshot without changes. While a transaction runs, the result is false: a
     standby's snapshot does not list all transactions.
     """
     is_idle = snapshot.xmin == snapshot.xmax

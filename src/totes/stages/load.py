@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Position:
-    """The newest batch in the warehouse: its generation, number, and ingestion digest."""
+    """The newest batch in the warehouse: generation, number, digest of its ingestion manifest."""
 
     generation: int
     batch: int

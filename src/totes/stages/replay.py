@@ -49,7 +49,7 @@ def replay(
     """Replay all batches, or those up to `last_batch`; yield the result of each step.
 
     Without `into`, a new generation replaces the current one, and the next run of the pipeline
-    continues with the batch that follows. With `into`, an empty database, only that warehouse is
+    continues with the batch that follows. With `into`, an empty database, only a warehouse in it is
     built, by DuckDB, and the lake is not changed. Raises UsageError if there is no such batch, and
     WarehouseError if `into` already has batches.
     """

@@ -24,6 +24,7 @@ from totes.source.catalogue import CaptureScope
 from totes.source.log.reader import LogReader
 from totes.stages.ingest import AcceptOptions, IngestResult, ingest, read_newest_manifest
 from totes.stages.load import load, record_checked
+from totes.stages.publish import BatchPublisher
 from totes.stages.transform import Cluster, transform
 from totes.star.folder import TOTESYS, Star
 from totes.warehouse.connection import connect, is_database
@@ -33,13 +34,13 @@ from totes.warehouse.schema import migrate
 log = logging.getLogger(__name__)
 
 MAX_REST_SECONDS = 60.0
-"""The longest time for which the source is spared after a capture: data must not become old."""
+"""The longest pause after a capture that spares the source: data must not become old."""
 
 LONGEST_WAIT_SECONDS = 5.0
 """How long continuous mode waits for a transaction: "checked at" must not become old."""
 
 _LOG_QUIET_SECONDS = 0.1
-"""Continuous mode need not wait for transactions that the next batch will have."""
+"""How long continuous mode waits for the log's last transactions: the next batch has the others."""
 
 FIRST_RETRY_PAUSE_SECONDS = 2.0
 MAX_RETRY_PAUSE_SECONDS = 60.0
@@ -49,33 +50,6 @@ ACCEPT_NOTHING = AcceptOptions()
 NO_ALERTS = AlertTargets()
 
 NO_ROWS: Mapping[str, int] = MappingProxyType({})
-
-
-class Publication(Protocol):
-    """Batches that were published together."""
-
-    @property
-    def batch(self) -> int:
-        """The number of the last batch."""
-        ...
-
-    @property
-    def rows(self) -> int:
-        """The number of rows of all batches."""
-        ...
-
-    @property
-    def captured_at(self) -> datetime:
-        """The capture time of the last batch."""
-        ...
-
-
-class BatchPublisher(Protocol):
-    """Publishes batches outside of the warehouse, as Iceberg tables."""
-
-    def publish(self, processed: Store, progress: Progress) -> Iterator[Publication]:
-        """Publish all pending batches and yield what was published."""
-        ...
 
 
 class PipelineResources(Protocol):
@@ -292,7 +266,7 @@ def check_is_not_source(ingestion: Store, warehouse: Dsn) -> None:
 STAGES = ("ingest", "transform", "load")
 
 PUBLISH = "publish"
-"""The step that follows them if batches are also published as Iceberg tables."""
+"""The step that follows these stages if batches are also published as Iceberg tables."""
 
 
 def run_once(
@@ -329,10 +303,10 @@ def run(  # noqa: PLR0913  options of the command
 ) -> None:
     """Run all stages until `stop` is set, which is checked between batches and during pauses.
 
-    The pause lasts for `every`, and longer if scans would take more than `source_share` percent of
-    the time; it ends at the latest MAX_REST_SECONDS after the capture. If all tables are read from
-    the log, it also lasts until the log has a transaction, at most LONGEST_WAIT_SECONDS. An alert
-    is sent when the source retains more than `log_alarm_bytes` of its log for the slot.
+    The pause lasts for `every`. It is longer if scans would otherwise take more than `source_share`
+    percent of the time, but then ends at most MAX_REST_SECONDS after the capture. If all tables are
+    read from the log, the runner then waits for a transaction, at most LONGEST_WAIT_SECONDS. An
+    alert is sent when the source retains more than `log_alarm_bytes` of its log for the slot.
     `accept` applies only to the first capture that succeeds. A stage that fails is retried after
     growing pauses, while the others continue; only UsageError is raised.
     """

@@ -1,8 +1,8 @@
 """Change a query over one batch so that it runs over all batches at once, each by itself.
 
-Whatever relates rows to each other does so within a batch: joins, groups, DISTINCT, set operations,
-windows, and subqueries of EXISTS and IN. What would need a row for a batch without rows can't be
-changed, such as an aggregate without GROUP BY.
+In the changed query, everything that relates rows to each other does so within a batch: joins,
+groups, DISTINCT, set operations, windows, and subqueries of EXISTS and IN. A query that must return
+a row even for a batch without rows, such as an aggregate without GROUP BY, can't be changed.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -203,7 +203,7 @@ def _without_batch(
 
 
 def _shown(query: exp.Select) -> list[str]:
-    """Return the aliases of what `*` has the columns of."""
+    """Return the aliases of the relations whose columns `*` stands for."""
     joins = [join for join in query.args.get("joins") or () if join.kind not in {"SEMI", "ANTI"}]
     return [one.this.alias_or_name for one in (query.args["from_"], *joins)]
 
@@ -220,6 +220,6 @@ def _restrict(subquery: Scope, batch: exp.Expr | None, outer: exp.Expr | None) -
         refuse(query, "reads tables with batches in a query without them")
     outer_tables = {column.table for column in outer.find_all(exp.Column)}
     if outer_tables & {"", *sources_of(subquery)}:
-        refuse(query, "needs an alias in the outer query that it does not have itself")
+        refuse(query, "needs an alias in the outer query that the subquery does not use")
     query.set("expressions", query.expressions[:-1])
     query.where(exp.EQ(this=batch.copy(), expression=outer.copy()), copy=False)

@@ -1,10 +1,10 @@
 """Translate the SQL of models, contract and quarantine from DuckDB to Spark.
 
-Only constructs that give the same rows in both engines are translated; any other is a ModelError
-that names it. So an unknown function, or one with another result for some text, never reaches
-Spark. Tests compare every one of them over hostile texts. Casts of a model are an exception in one
-direction: where the engines could differ, because a text is not the canonical form of its value,
-Spark fails and names the cast.
+Only constructs that give the same rows in both engines are translated; any other raises a
+ModelError that names it. So an unknown function, or one with another result for some text, never
+reaches Spark. Tests compare the results of every construct for hostile texts. The only exception is
+a cast in a model: where the engines could differ, because a text is not the canonical form of its
+value, Spark fails and names the cast.
 """
 
 import re
@@ -48,7 +48,8 @@ _TYPES = frozenset(
     {exp.DType.TEXT, exp.DType.VARCHAR, exp.DType.BOOLEAN, exp.DType.DATE, exp.DType.DECIMAL}
     | {exp.DType.SMALLINT, exp.DType.INT, exp.DType.BIGINT}
 )
-"""Types of casts. Text of other types differs: 1e16, times with a zone, times of the day."""
+"""Types of casts. The text of other types differs in the two engines: 1e16, times with a time zone,
+times of day."""
 
 
 # Translation of single constructs: each function returns the node for Spark, None for no change
@@ -79,7 +80,7 @@ def _json_object(node: exp.Expr) -> exp.Expr:
 def _cast(node: exp.Expr) -> exp.Expr | None:
     """Let a cast fail in Spark unless the text of the value is the text that is cast.
 
-    The engines accept different texts otherwise. The contract proves its values by itself.
+    Otherwise the engines accept different texts. The contract's own casts need no such test.
     """
     type_ = node.args["to"]
     is_text = type_.is_type(exp.DType.TEXT, exp.DType.VARCHAR)
@@ -227,7 +228,10 @@ def _concat(node: exp.Expr) -> exp.Expr:
 
 
 def _sub(node: exp.Expr) -> exp.Expr | None:
-    """Subtract by adding the negated value: Spark refuses that for dates, whose type differs."""
+    """Subtract by adding the negated value: Spark refuses that for dates.
+
+    The difference of two dates has another type in Spark.
+    """
     if _integer(node.expression) is not None:
         return None
     return exp.Add(this=node.this, expression=exp.Neg(this=exp.paren(node.expression)))
@@ -312,7 +316,8 @@ def _regexp_replace(node: exp.Expr) -> exp.Expr:
         r"\\(?P<group>\d)|\\\\|.", translate, _text(node, "replacement"), flags=re.DOTALL
     )
     pattern = _pattern(node)
-    # Java also replaces the empty text after a match. Anchors do not hide it: both hold in "".
+    # Java also replaces the empty text after a match. The test finds such a pattern even if it has
+    # anchors, because both anchors match in an empty text.
     if not first_only and re.search(_text(node, "expression"), ""):
         refuse(node, "replaces an empty text")
     if first_only:

@@ -1,11 +1,12 @@
-"""The order of the lines of a table that was read from the log, and which of them count.
+"""The order of the lines of a table that was read from the log, and which of them are used.
 
 Such a table may have many lines for one key. Lines of one key are ordered by `_at` and `_seq`. Of
-those with the same `_at`, which one transaction wrote, the last counts: it is a version or a
-deletion. Of all lines of a key, the last is the state after the batch.
+lines with the same `_at`, which one transaction wrote, only the last is used: it is a version or a
+deletion. The last of all lines of a key is the state after the batch.
 
-The order is computed from the keys alone and stored as Parquet. The lines that count are then found
-by their number, in a mask with one bit for each line: neither keys nor wide values are in memory.
+The order is computed from the keys alone and stored as Parquet. The lines that are used are then
+found by their number, in a mask with one bit for each line: neither keys nor wide values are in
+memory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,9 +57,9 @@ class LineOrder:
     lines: int
 
     def count_invalid(self, after: datetime | None, captured_at: datetime) -> str:
-        """Return SQL for the number of lines without a moment in the batch, or without a place.
+        """Return SQL for the number of lines with an invalid `_at`, or without a unique place.
 
-        The batch has the moments after `after`, if that is known, up to `captured_at`.
+        The moments of the batch are after `after`, if that is known, and up to `captured_at`.
         """
         earliest = f"{AT} > {timestamp(after)}" if after else "true"
         is_valid = (
@@ -112,7 +113,7 @@ class LineOrder:
 
     @property
     def _removed(self) -> str:
-        """SQL: the last version's line of the keys that have one in the batch, and are deleted."""
+        """SQL: the last version's line of each key that the batch writes and then deletes."""
         return (
             f"select arg_max({LINE}, {AT}) filter (is_upsert) as {LINE}"
             f" from {self._lines} where {_LAST_OF_MOMENT} group by {self._keys}"

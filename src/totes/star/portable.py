@@ -1,4 +1,4 @@
-"""The SQL that may be translated: what both engines run with the same result."""
+"""The SQL that may be translated: constructs that have the same result in both engines."""
 
 from collections.abc import Collection, Mapping
 from typing import NoReturn
@@ -56,7 +56,7 @@ _PLAIN = (
     *(exp.LogicalOr, exp.RowNumber, exp.Rank, exp.DenseRank, exp.Lag, exp.Lead, exp.JSONKeyValue),
     *(exp.Year, exp.Month, exp.Day, exp.Quarter),
 )
-"""Constructs that SQLGlot translates, or that are the same, in every form."""
+"""Constructs that are the same in both engines in every form, or that SQLGlot translates."""
 
 
 def check(node: exp.Expr, translated: Collection[type[exp.Expr]]) -> None:
@@ -69,7 +69,7 @@ def check(node: exp.Expr, translated: Collection[type[exp.Expr]]) -> None:
     elif kind not in _PLAIN and kind not in translated:
         refuse(node)
     if isinstance(node, exp.Column) and node.name == AT and not _is_selected(node):
-        refuse(node, f"is used otherwise than selected as {AT}, and has other texts in Spark")
+        refuse(node, f"may only be selected as {AT}: its text is different in Spark")
     if isinstance(node, exp.Table) and not isinstance(node.this, exp.Identifier):
         refuse(node)
     if isinstance(node, exp.Array) and not is_call(node.parent, "to_json"):

@@ -4,7 +4,8 @@ A model's text rows and the deleted keys of its table are checked together. `acc
 them in one pass and fails at the first rejected value, which is rare. Only then `accepted_rows` and
 `rejected_rows` read them in one pass each.
 
-Both have a column `_at`: the moment from which on the row is valid, or of the deletion.
+Rows and deleted keys have a column `_at`: the moment from which the row is valid, or of the
+deletion.
 """
 
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ def accept_or_fail(star: StarTable, model: str, deletes: str | None) -> str:
 
 
 def accepted_rows(star: StarTable, checked: str) -> str:
-    """Return SQL for the star's rows that meet the contract, of those of `checked_rows`."""
+    """Return SQL for those of the `checked_rows` that meet the contract, with typed values."""
     values = ", ".join(f"{column.value} as {column.quoted}" for column in star.columns)
     return f"select {values}, {_VALID_FROM}, _op from ({checked}) where _rejected_column is null"
 
@@ -49,7 +50,7 @@ def rejected_rows(star: StarTable, checked: str) -> str:
 
 
 def filter_rejected(star: StarTable, rows: str, files: Iterable[Path]) -> str:
-    """Return SQL for those of the rows whose key and moment are in these quarantine files."""
+    """Return SQL for those of `rows` whose key and moment are in these quarantine files."""
     versions = " union all ".join(f"select key, valid_from from {parquet(file)}" for file in files)
     return f"select * from (\n{rows}\n) where ({_key(star)}, {AT}) in ({versions})"
 
@@ -93,7 +94,7 @@ def _with_values(columns: Iterable[Column], rows: str, also: str = "") -> str:
 
 
 def checked_rows(star: StarTable, model: str, deletes: str | None) -> str:
-    """Return SQL for texts and values with `_op` and `_rejected_column`, the first one rejected."""
+    """Return SQL for texts and values, with `_op` and the first rejected column."""
     rows = _with_values(star.columns, model, also=", 'upsert' as _op")
     if deletes is not None:
         rows += f" union all by name {_with_values(star.key, deletes, also=", 'delete' as _op")}"

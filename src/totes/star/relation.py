@@ -2,7 +2,7 @@
 
 All columns are text, exactly as PostgreSQL printed the value; NULL is NULL. The file of a table
 that was scanned has one line for each key. The file of a table that was read from the log may have
-many: `line_order` finds out which of them count.
+many: `line_order` finds which of them are used.
 """
 
 import json
@@ -30,7 +30,7 @@ PART_BYTES = 8 << 20
 """DuckDB reads up to 2048 lines of a file at a time; a small file limits their total size."""
 
 LONG_LINE_BYTES = 1 << 20
-"""From longer lines, the columns that no model reads are removed, and long texts shortened."""
+"""In longer lines, columns that no model reads become null, and long texts are shortened."""
 
 SHORT_LINE_BYTES = 16 << 10
 """The most bytes of a short line."""
@@ -98,7 +98,7 @@ class JsonLines:
         """Return SQL for the deleted keys, each with the moment `_at` of its deletion.
 
         names: maps the columns of the key to the names to return.
-        captured_at: an SQL expression, the moment if the times of commits do not count.
+        captured_at: an SQL expression, the moment of deletions unless `each`.
         each: return every deletion with the time of its commit, and not only the keys that are
             deleted after the batch.
         """
@@ -286,7 +286,7 @@ def _whole_lines(
 def has_only_short_lines(lines: bytes) -> bool:
     """Return whether a line ends in each half of SHORT_LINE_BYTES: then no line is longer.
 
-    It is also false for some lines that are a little shorter.
+    It may also be false if all lines are a little shorter than that.
     """
     half = SHORT_LINE_BYTES // 2
     return all(lines.find(b"\n", at, at + half) >= 0 for at in range(0, len(lines), half))

@@ -130,7 +130,7 @@ def _decimal(value: str, precision: int, scale: int) -> str:
 
 
 def _digits(integer: str, places: int) -> Iterator[str]:
-    """Yield an integer's base-10000 digits as bytes, highest first, in as few pieces as fit."""
+    """Yield an integer's base-10000 digits as bytes, highest first, in the fewest pieces."""
     while places:
         count = max(size for size in _INTEGERS if size <= places)
         lowest = places - count

@@ -24,7 +24,7 @@ SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident(schema), fals
 FROM pg_catalog.current_schema() AS schema
 WHERE schema IS NOT NULL
 """
-"""So no object of another schema in search_path is used instead of the platform's."""
+"""Leave only the first schema in search_path, so that no object of another one is used."""
 
 
 @contextmanager

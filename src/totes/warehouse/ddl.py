@@ -173,12 +173,12 @@ def _index(
 
 
 def triggers(star: StarTable) -> dict[str, sql.Composed]:
-    """CREATE TRIGGER statements by `table.trigger`: they record the keys of changed rows."""
+    """Return CREATE TRIGGER statements by `table.trigger`: triggers record keys of changed rows."""
     return {
         f"{star.name}.totes_{event.lower()}": sql.SQL(
             "CREATE OR REPLACE TRIGGER {trigger} AFTER {event} ON {table} REFERENCING {rows}"
             " FOR EACH STATEMENT EXECUTE FUNCTION totes.record_changes({key});"
-            # a loader's session_replication_role may be replica
+            # a loader may set session_replication_role = replica, which disables other triggers
             " ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}"
         ).format(
             trigger=sql.Identifier(f"totes_{event.lower()}"),
@@ -199,7 +199,7 @@ _CHANGED_ROWS: Mapping[LiteralString, LiteralString] = {
 
 
 def key_text(columns: Iterable[str], relation: str | None = None) -> sql.Composed:
-    """SQL: a key as the bookkeeping has it: one text, a JSON array of several columns."""
+    """Return SQL for a key as the bookkeeping stores it: text; a JSON array if it is composite."""
     qualifier = (relation,) if relation else ()
     parts = [sql.SQL("{}::text").format(sql.Identifier(*qualifier, name)) for name in columns]
     if len(parts) == 1:

@@ -1,4 +1,4 @@
-"""Objects that users create on the warehouse's tables: loads keep them, or report which ones block.
+"""Objects that users create on the warehouse's tables: loads keep them, or report which block them.
 
 Tables, primary keys and views are never dropped, so most objects are not affected. A rebuild
 replaces all rows; it keeps the values of columns that users added, and users' foreign keys. Objects
@@ -129,7 +129,7 @@ def _find_by_explain(connection: Connection[Any], star: Star) -> list[BlockingOb
     ) as error:
         if isinstance(error, errors.InsufficientPrivilege) and not is_row_security(error):
             raise  # a missing privilege, not an object that blocks the load
-        if isinstance(error, errors.InvalidColumnReference):  # without the publication's name
+        if isinstance(error, errors.InvalidColumnReference):  # it does not name the publication
             [(remedy,)] = connection.execute(_PUBLICATIONS).fetchall()
         else:
             remedy = error.diag.message_hint or "Drop or alter that object"

@@ -143,7 +143,7 @@ class _BatchLoad:
     # Empty tables are filled directly.
 
     def _can_fill(self, star: StarTable) -> bool:
-        """Return whether the table is empty and gets many rows, all captured by this batch."""
+        """Return whether the table is empty and gets many rows, all valid from the capture time."""
         files = self._files(star)
         if sum(file.rows for file in files) < BULK_ROWS or any(file.deletes for file in files):
             return False
@@ -174,7 +174,7 @@ class _BatchLoad:
         return definitions
 
     def _find_valid_keys(self, stars: Iterable[StarTable]) -> list[str]:
-        """Return the foreign keys that the batch's files fulfil, as `table: definition`.
+        """Return the foreign keys that the batch's files satisfy, as `table: definition`.
 
         They can stay while the table is filled, if PostgreSQL does not check them row by row.
         """
@@ -279,7 +279,7 @@ class _BatchLoad:
                 )
 
     def _merge_staged(self, star: StarTable, names: Mapping[str, sql.Composable]) -> None:
-        """Merge the staged rows into the star table, whatever moments they have."""
+        """Merge the staged rows into the star table, whatever their valid_from is."""
         parts = {
             **history_parts(star),
             **names,

@@ -91,7 +91,7 @@ _TYPES: Mapping[str, _Integer | _Decimal] = MappingProxyType(
 def read_blocks(
     engine: duckdb.DuckDBPyConnection, columns: Mapping[str, str], paths: Sequence[str]
 ) -> Iterator[tuple[bytes, int]]:
-    """Yield blocks of rows of Parquet files in PostgreSQL's binary format, with their numbers.
+    """Yield rows of Parquet files in PostgreSQL's binary format: blocks with the number of rows.
 
     `columns` are names and DuckDB types. A block has at most 8 MiB, so memory does not grow with
     the files. Types: the keys of `_TYPES`; a TIME may be text.

@@ -67,7 +67,7 @@ def check_schema(connection: Connection[Any], star: Star = TOTESYS) -> None:
 
 
 def has_tables(connection: Connection[Any]) -> bool:
-    """Return whether any migration was applied; if the first one failed, the table is empty."""
+    """Return whether any migration was applied, and not only the table of migrations created."""
     return bool(_read_applied(connection))
 
 
@@ -132,7 +132,7 @@ def _declared_columns(star: Star) -> dict[str, list[str]]:
 def _check_nothing_removed(connection: Connection[Any], star: Star) -> None:
     """Raise WarehouseError if a table or column was removed from the declaration, or renamed.
 
-    Columns that users added to star tables are not recorded, and not the platform's concern.
+    Columns that users added to star tables are not recorded, so they are ignored.
     """
     query = connection.execute(_read_sql("removed.sql"), _declared_columns(star))
     for table, column, is_table_declared in query:

@@ -104,7 +104,10 @@ class Sandbox:
                 answer = self._ask(Path(folder.name), statement, variables, while_waiting)
         except (OSError, duckdb.Error) as error:  # such as a full disk
             LOG.warning("a statement can't be run: %s", error)
-            raise StatementError("The statement can't be run: the data can't be copied.") from error
+            raise StatementError(
+                "The statement can't be run, because the data can't be copied for it. The "
+                "dashboard's log has the reason."
+            ) from error
         finally:
             self._slots.release()
         return replace(result_of(answer), batch=batch)

@@ -21,10 +21,10 @@ type Better = Literal["up", "down", ""]
 class Metric:
     """A number: how it is computed, in words and in SQL.
 
-    `formula` and `rows` are in words; `columns` are those of the star that it is computed from.
-    `value` is an aggregate over the rows of the view `line` that match `condition`. `of_period`
-    is whether it is of the days of a period, or of all days until now. `better` is the direction of
-    good news, empty if neither is.
+    `formula` and `rows` are in words; `columns` are the star's columns that the SQL reads. `value`
+    is an aggregate over the rows of the view `line` that match `condition`. `of_period` is whether
+    the metric includes only the days of a period, instead of all days until now. `better` is the
+    direction of a change for the better, empty if there is none.
     """
 
     name: str

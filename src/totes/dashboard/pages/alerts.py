@@ -12,13 +12,14 @@ from totes.errors import TotesError
 STATES = {"alert": "Alert", "unknown": "Unknown", "ok": "OK"}
 
 NO_RULES = """
-No alert rules. A rule watches a number, such as overdue receivables, revenue against the week
-before, the age of the data or silent changes, and sends a message when its limit is passed. An
-operator adds rules to the file `dashboard.toml` (setting `TOTES_DASHBOARD_CONFIG`), for example:
+No alert rules. A rule sets a limit for a number, such as overdue receivables, revenue compared with
+the week before, the age of the data or silent changes. A message is sent when the number is above
+or below the limit. An operator adds rules to the file `dashboard.toml` (setting
+`TOTES_DASHBOARD_CONFIG`), for example:
 
 ```toml
 [[alert]]
-name = "Much is overdue"
+name = "Overdue receivables"
 metric = "overdue_receivable"
 above = 1_000_000
 ```
@@ -29,7 +30,7 @@ above = 1_000_000
 
 @st.fragment(run_every=EVERY)
 def show() -> None:
-    """Draw the rules, and read them again as often as the badge is."""
+    """Draw the rules, and read them again as often as the freshness line."""
     st.title("Alerts")
     try:
         with open_bookkeeping(backends().warehouse) as bookkeeping:

@@ -1,4 +1,4 @@
-"""Changes of orders and payments: what changed, when, whose, and what it is worth."""
+"""Changes of orders and payments: what changed, when, for whom, and the change in value."""
 
 import streamlit as st
 
@@ -110,8 +110,8 @@ def _totals(page: View, found: list[changes.Changes]) -> None:
                     f"{text.money(each.silent_worth, page.currency)} silently",
                     delta_arrow="off",
                     delta_color="off",
-                    help="The amounts after the changes less those before; a deleted record counts "
-                    "as nothing after it.",
+                    help="The amounts after the changes less those before. After its deletion, a "
+                    "record has the amount 0.",
                 )
                 if each.unconverted:
                     rows = text.count(each.unconverted, "change")

@@ -68,7 +68,7 @@ _RESULT, _NOTICE = "explore-run", "explore-notice"
 """Keys of the session state: the last statement with its filter and its result, and an error."""
 
 _NAME, _SAVED = "explore-name", "explore-saved"
-"""Keys of the session state: the name of a view, and what came of saving it."""
+"""Keys of the session state: the name of a view, and a message about saving it."""
 
 
 def show(page: View) -> None:
@@ -236,7 +236,7 @@ def _chart(
     )
     charts.show(chart, key="explore-chart")
     if len(alike) < len(values):
-        st.caption("The chart has the metrics with the unit of the first one.")
+        st.caption("The chart shows only the metrics that have the unit of the first metric.")
 
 
 def _sql(page: View) -> None:
@@ -271,7 +271,7 @@ def _statement_of_url() -> str:
 
 
 def _run(key: str) -> None:
-    """Put the statement of the text area into the URL, and run it, also if it is the same."""
+    """Put the statement of the text area into the URL, and run it, even if it is unchanged."""
     st.session_state.pop(_RESULT, None)
     written = link.encode(st.session_state[key])
     if len(written) > link.MAX_LENGTH:

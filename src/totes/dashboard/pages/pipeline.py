@@ -76,7 +76,7 @@ def _state() -> None:
             (
                 "Last checked",
                 "never" if lag is None else text.ago(lag),
-                "within the deadline" if on_time else "late",
+                "up to date" if on_time else "out of date",
             ),
             (
                 "Last verified",
@@ -120,7 +120,7 @@ def _state() -> None:
 
 
 def _gaps(rows: pd.DataFrame) -> None:
-    """Show where the history lacks versions; nothing if it has all, or if log is not read."""
+    """Show the batches before which versions may be missing; nothing if there are none."""
     if rows.empty:
         return
     st.header("Gaps in the history")
@@ -132,8 +132,8 @@ def _gaps(rows: pd.DataFrame) -> None:
         alt="Batches before which versions are missing, the newest first.",
     )
     st.caption(
-        "The rows of these batches were found by a scan: a value that came and went since the "
-        "previous batch is missing. The current rows are complete."
+        "The rows of these batches were found by a scan: values that were set and overwritten "
+        "since the previous batch are missing. The current rows are complete."
     )
 
 

@@ -50,8 +50,8 @@ class Answers:
 
     They include every change that was committed at `checked_at`; the newest was captured at
     `data_to`. `order` has the versions of an order that was changed silently; empty without one.
-    `brief` has the three versions of a sale that was changed and changed back at once, which only a
-    capture from the log sees.
+    `brief` has the three versions of a sale that was changed and changed back at once; only a
+    capture from the log sees such a change.
     """
 
     data_to: datetime | None = None

@@ -1,5 +1,5 @@
--- All versions of the last changed order whose last_updated is the same in every version. The
--- change lasted at least a second (brief_change.sql has the others).
+-- All versions of the last changed order whose last_updated is the same in every version, and whose
+-- earlier versions lasted at least a second each (brief_change.sql has shorter changes).
 WITH changed AS (
     SELECT sales_order_id
     FROM fact_sales_order

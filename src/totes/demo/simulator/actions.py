@@ -21,7 +21,7 @@ from totes.demo.simulator.filling import insert
 from totes.demo.simulator.reference import Row
 
 RECENT_ORDERS = 500
-"""An order that is changed is among so many of the newest ones."""
+"""Only this many of the newest orders are changed."""
 
 
 @dataclass

@@ -48,7 +48,7 @@ USUAL: Mix = {Kind.SALE: 25, Kind.PURCHASE: 10, Kind.SILENT: 2, Kind.DESIGN: 1}
 """The events of the live totesys."""
 
 HOSTILE: Mix = {**{kind: 2 for kind in Kind if kind is not Kind.BRIEF}, **USUAL, Kind.PAY: 0}
-"""All kinds of events, except one whose first change a scan of the tables may not see."""
+"""All kinds of events, except BRIEF, whose first change a scan of the tables may not see."""
 
 
 @dataclass(frozen=True)

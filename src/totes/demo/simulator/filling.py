@@ -34,7 +34,7 @@ ORDERS_PER_WEEKDAY = 35
 """Sales and purchase orders per weekday, as in the live totesys."""
 
 MAX_WEEKDAYS = 520
-"""With more orders than ORDERS_PER_WEEKDAY on each of these, there are more on a weekday."""
+"""Orders are distributed over at most this many weekdays: more orders are more on each weekday."""
 
 FRIDAY = 4
 """As `date.weekday()` counts."""

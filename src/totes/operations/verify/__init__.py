@@ -4,9 +4,8 @@ Both servers assign rows to buckets by key and return a count and a digest of ea
 rows of buckets that differ are fetched, to report keys and columns. The expected rows come from the
 star's `verify/*.sql`, which is written independently of the models.
 
-Source and warehouse compute at the same time, each one table after the other.
-
-The source may change meanwhile: it is captured, loaded and compared in one snapshot.
+Source and warehouse compute at the same time, each one table after the other. The source may change
+meanwhile: it is captured, loaded and compared in one snapshot.
 
 Exchange rates are not compared: totesys has none.
 """
@@ -51,7 +50,8 @@ _QUARANTINED_KEYS: LiteralString = (
 _CALENDAR_YEARS: LiteralString = (
     "SELECT extract(year FROM date_id)::int FROM dim_date GROUP BY 1 HAVING count(*) > 1"
 )
-"""Years remain in the calendar when no date uses them; a year with a single day is an error."""
+"""The years of the calendar, which remain when no date uses them any more. A year with a single day
+is an error, and not expected."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def verify(pipeline: Pipeline, progress: Progress = NO_PROGRESS) -> VerifyResult
                 warehouse.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 (loaded,) = _fetch_column(warehouse, "SELECT max(batch) FROM totes.batches")
                 if reader:
-                    reader.close()  # both snapshots are open: `totes run` may go on
+                    reader.close()  # both snapshots are open: `totes run` may read the log again
                 if loaded == batch.batch:
                     rows = max(table.rows for table in batch.source_tables)
                     buckets = max(_MIN_BUCKETS, rows // _BUCKET_ROWS)

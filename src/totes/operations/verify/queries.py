@@ -3,9 +3,9 @@
 A row's hash is that of `ROW(columns)` as PostgreSQL computes it: each column's hash h, combined as
 `31 * (… 31 * h1 + h2 …) + hn`. On its own that would be too weak for a comparison:
 
-- Hash functions agree with `=`, or are made for hash tables: numeric's ignores the sign, those of
-  bigint and time fold 64 bits to 32, text's bytes depend on the encoding. Such columns are hashed
-  as the bytes that the server would send for them, with all 64 bits.
+- PostgreSQL's hash functions are made for hash tables: that of numeric ignores the sign, those of
+  bigint and time fold 64 bits to 32, and that of text depends on the encoding. Such columns are
+  hashed as the bytes that the server would send for them, with all 64 bits.
 - The combination is linear, so two rows that exchange a value would keep the sum of their hashes.
   Each row therefore has a hash function of its own: the row's number is the seed.
 
@@ -53,8 +53,8 @@ HASHES_OF_A_SAMPLE = sql.SQL(
     " numeric_send(-1234.5), time_send('23:59:59.999999'), textsend('over 12 bytes'), NULL::int),"
     " %(seed)s::bigint)"
 )
-"""Differs between servers whose hash functions differ: between big-endian and little-endian ones,
-and if a version of PostgreSQL changes them."""
+"""The result differs between servers with different hash functions: between big-endian and
+little-endian servers, and if a version of PostgreSQL changes a function."""
 
 
 def hash_digest(source_types: Sequence[int], warehouse_types: Sequence[int]) -> Digest:

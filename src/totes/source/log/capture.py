@@ -1,8 +1,8 @@
 """Capture from the log: writes all versions that a batch's transactions wrote.
 
-A transaction belongs to a batch if the snapshot of the batch sees it, and the snapshot of the batch
-before does not, unless that contains it already. So each batch is a snapshot, whether its tables
-were read from the log or scanned, and the next batch can use the other way.
+A transaction belongs to a batch if the batch's snapshot sees it, the previous batch's snapshot does
+not, and no earlier batch contains it already (`ahead`). So each batch is the state at a snapshot,
+whether its tables were read from the log or scanned, and the next batch can be read either way.
 """
 
 from collections import Counter
@@ -39,10 +39,11 @@ _TICK = timedelta(microseconds=1)
 _POSITION_QUERY = "SELECT pg_current_wal_insert_lsn()::text, current_setting('wal_block_size')::int"
 
 _MAX_HEADER_BYTES = 40
-"""The size of the header of a page of the log; none but one record can end so near to it."""
+"""The most bytes of the header of a page of the log. A position so close to the start of a page can
+be the end of that header, after a record that ended at the end of the page before."""
 
 _PART_BYTES = 48 << 20
-"""Lines of one table are stored as a file once they have so many bytes."""
+"""Lines of one table are stored as a file once they have this many bytes."""
 
 
 @dataclass
@@ -90,31 +91,31 @@ class LogCapture:
         self._current = {
             table.name: table for table in tables if table.name not in self.scan_reasons
         }
-        # Also those that only this batch must scan: a transaction may belong to the next batch.
+        # Also tables that only this batch must scan: a transaction may belong to the next batch.
         self._readable = [table for table in tables if not self._published[table.name].reason]
 
     @property
     def snapshot(self) -> str:
-        """The snapshot of the batch: without some transactions, that of the batch before."""
+        """The snapshot of the batch; that of the batch before if this one is not complete."""
         return self._snapshot.text if self.is_complete else self._previous.snapshot
 
     @property
     def ahead(self) -> tuple[int, ...]:
-        """The transactions that the batches contain although their snapshot does not see them."""
+        """The transactions that the batches contain although `snapshot` does not see them."""
         return () if self.is_complete else tuple(sorted(self._ahead | {*self.taken}))
 
     def read(self, transactions: TransactionReader) -> None:
         """Take all transactions that the snapshot sees.
 
-        The last of them may be committed and not yet in the log. The batch then does without them
-        (`is_complete` is false), unless it must scan a table, which sees their changes, or one was
-        altered. Raises SourceUnavailable if the log does not reach the snapshot within
+        The last of them may be committed, but not yet written to the log. The batch then leaves
+        them out (`is_complete` is false), unless a table was altered, or must be scanned: a scan
+        sees their changes. Raises SourceUnavailable if the log does not reach the snapshot within
         PATIENT_SECONDS (LogBehind if nothing was taken yet), LogUnreadable if it can't be decoded.
         """
         [(text, block_size)] = self._snapshot.connection.execute(_POSITION_QUERY).fetchall()
         until = parse_lsn(text)
         if until % block_size <= _MAX_HEADER_BYTES:
-            until -= until % block_size  # the last record may end where its page does
+            until -= until % block_size  # the last record may end at the end of the page before
         self._read(transactions, until, self._reader.quiet_seconds)
         if not self.is_complete and (self.scan_reasons or any(self._altered_tables())):
             self._read(transactions, until, PATIENT_SECONDS)
@@ -145,7 +146,7 @@ class LogCapture:
         self.is_complete = transactions.stream.position >= until
 
     def _altered_tables(self) -> Iterator[str]:
-        """Yield the tables that may have been altered without a trace in what was read."""
+        """Yield the tables that may have been altered without a trace in the transactions read."""
         for name in self._current.keys() - self.scan_reasons.keys():
             coverage, class_xmin = self._entry(name).log_coverage, self._published[name].class_xmin
             is_same = coverage is not None and coverage.class_xmin == class_xmin

@@ -1,7 +1,7 @@
-"""Which tables the log can have, and from which transaction on it has all of their changes.
+"""Which tables can be read from the log, and since which transaction it has all their changes.
 
-The manifest has this for each table (LogCoverage). A table that the log may not have exactly is
-scanned, for one batch or for all.
+The manifest records this for each table (LogCoverage). A table whose changes the log may not have
+exactly is scanned, in one batch or in all.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ from totes.source.snapshot import Snapshot, read_snapshot_text, snapshot_xmax, s
 
 @dataclass(frozen=True)
 class BeforeSlot:
-    """What was known before a slot was created.
+    """The state of the source before a slot was created.
 
     `definitions` are those of the tables by OID. All transactions below `xmax` had ended, and were
-    visible, when the slot was there.
+    visible, when the creation of the slot was complete.
     """
 
     definitions: Mapping[int, str]
@@ -28,7 +28,7 @@ class BeforeSlot:
 
     @classmethod
     def read(cls, connection: psycopg.Connection, publication: str) -> "BeforeSlot":
-        """Return what is known now."""
+        """Return the present state."""
         xmax = snapshot_xmax(read_snapshot_text(connection))
         return cls(read_definitions(connection, publication), xmax)
 
@@ -39,10 +39,10 @@ def describe_coverage(
     published: Mapping[str, PublishedTable],
     before_slot: BeforeSlot | None,
 ) -> dict[str, LogCoverage | None]:
-    """Return from when on the log has all changes of each table of a snapshot; None if it has not.
+    """Return since when the log has all changes of each table of a snapshot; None if it has not.
 
-    The tables were scanned in the snapshot. A later transaction sees the publication as the
-    snapshot does, or one that differs. `before_slot` is given if the slot was created for this
+    The tables were scanned in the snapshot. If the publication is altered later, its definition
+    will differ from the one recorded now. `before_slot` is given if the slot was created for this
     batch.
     """
     entries = {table.name: table for table in previous.tables} if previous else {}
@@ -68,7 +68,7 @@ def _known_since(
     now: PublishedTable,
     before_slot: BeforeSlot | None,
 ) -> int | None:
-    """Return since which xid a table has been published as it is now; None if this is new."""
+    """Return since which xid a table has been published as it is now; None if it has just begun."""
     is_same = previous is not None and previous.fingerprint == table.fingerprint
     coverage = previous.log_coverage if previous and is_same else None
     if coverage and coverage.definition == now.definition:
@@ -94,5 +94,5 @@ def find_scan_reasons(
         elif entry.log_coverage is None or entry.log_coverage.definition != now.definition:
             reasons[table.name] = "it was added to the publication, or altered"
         elif snapshot_xmin(previous.snapshot) < entry.log_coverage.since:
-            reasons[table.name] = "transactions are running that may have begun before that"
+            reasons[table.name] = "transactions may be running that began before it was published"
     return reasons

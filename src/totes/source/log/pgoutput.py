@@ -27,7 +27,7 @@ _int16 = struct.Struct("!H").unpack_from
 _int32 = struct.Struct("!I").unpack_from
 
 _find_escaped = re.compile(rb'[\x00-\x1f"\\]').search
-"""The bytes of UTF-8 text that JSON escapes."""
+"""Finds a byte of UTF-8 text that JSON escapes."""
 
 type Values = list[bytes | None]
 """The values of a row as JSON; None for a value in TOAST that an update did not change."""
@@ -106,9 +106,9 @@ class Relation:
     def read_change(self, message: bytes) -> tuple[Values | None, Values | None]:
         """Return the values before and after an Insert, Update or Delete message.
 
-        Before it, there is only the key unless all columns identify rows; None if the key is as
-        after it. In the new row, values in TOAST that the update did not change are taken from the
-        old row if the log has all of it.
+        The values before it are only those of the key, unless the replica identity is FULL; None if
+        the key has not changed. In the new row, values in TOAST that the update did not change are
+        taken from the old row if the log has all of its columns.
         """
         offset, old, new = 5, None, None
         kind = message[offset]

@@ -145,7 +145,7 @@ def _reason(table: SourceTable, row: _Row, publication: str, encoding: str | Non
         "other tables inherit from it": table.has_children,
         "it has no primary key": not table.key,
         "its replica identity is NOTHING": row.identity == "n",
-        # Where a row's old key is needed, the log then has the columns of that index.
+        # As a row's old key, the log then has the columns of that index.
         "its replica identity is an index that is not the primary key's": (
             row.identity == "i" and not row.identity_is_key
         ),

@@ -35,7 +35,7 @@ listed AS (
     JOIN publication AS p ON p.oid = r.prpubid
 ),
 
--- Every column, also a dropped one: altering it writes its row.
+-- Every column, including dropped ones: altering a column writes its row in pg_attribute.
 defined AS (
     SELECT
         a.attrelid AS relation,
@@ -68,7 +68,7 @@ used_type AS (
     WHERE part.type <> 0
 ),
 
--- Labels of enums and attributes of composite types, whose text is in the log as it was then.
+-- Labels of enums and attributes of composite types: the log has their text as of each change.
 defined_types AS (
     SELECT
         relation,

@@ -1,7 +1,7 @@
 """The log of one source as the batches of one lake read it: the slot, its stream, and the turn.
 
-Only one process can read a slot. Each process that wants to waits for its turn, which is an
-advisory lock in the source; a process that reads continuously gives its turn to one that waits.
+Only one process at a time can read a slot. Each process waits for its turn, an advisory lock in the
+source; a process that reads continuously ends its turn when another one waits.
 """
 
 import logging
@@ -46,7 +46,7 @@ An idle server may write the log of an open transaction to disk only every 15 se
 _TURN_TIMEOUT = "60s"
 
 _BUSY_SECONDS = 15.0
-"""How long a slot may stay in use after its reader was killed: 10 seconds (wal_sender_timeout)."""
+"""How long to wait for a slot in use: the server ends a killed reader after wal_sender_timeout."""
 
 _CREATE_TIMEOUT_SECONDS = 5.0
 
@@ -55,24 +55,26 @@ _PAUSE_AFTER_BLOCKED_SECONDS = 60.0
 _WAIT_STEP_SECONDS = 1.0
 
 _PERMANENT_ERRORS = ("55000", "42704", "58P01", "22")
-"""Beginnings of SQLSTATEs: the slot is lost, an object or the log is missing, a value is bad."""
+"""Beginnings of SQLSTATEs: the slot is lost, an object or the log is missing, or a value is
+invalid."""
 
 _MAX_ERRORS = 3
-"""After so many other errors in succession, the slot is created again."""
+"""After this many other errors in succession, the slot is created again."""
 
 _STALE_SECONDS = 8.0
-"""After a longer silence the stream is opened again: the server may have ended it."""
+"""A stream that was not read for longer is opened again: the server may have ended it."""
 
 _CONFIRM_BYTES = 64 << 20
-"""After so much log without changes, its position is stored and confirmed."""
+"""After this much log without changes, its position is stored and confirmed."""
 
 
 @dataclass(frozen=True)
 class LogStart:
-    """How a batch begins to read the log.
+    """Where a batch begins to read the log.
 
-    Without `transactions`, the log has nothing before the batch: the batch scans all tables, and
-    the log continues after it. `gap` says why versions before this batch may be missing.
+    If `transactions` is None, the slot is new and the log has nothing for this batch: the batch
+    scans all tables, and the next batch reads the log. `gap` says why versions before this batch
+    may be missing.
     `recorded` is the position up to which the lake has all changes. `before_slot` is given if the
     slot was created for this batch.
     """
@@ -91,18 +93,18 @@ class LogStart:
 
     @property
     def should_confirm(self) -> bool:
-        """Whether the server keeps much of the log that has been read."""
+        """Whether the server still keeps _CONFIRM_BYTES of the log that has been read."""
         return self.position - self.recorded >= _CONFIRM_BYTES
 
     def read_publication(self, snapshot: Snapshot) -> dict[str, PublishedTable]:
-        """Return what the publication has of the snapshot's tables."""
+        """Return which of the snapshot's tables are published, and how."""
         tables = snapshot.catalogue.tables
         return read_publication(snapshot.connection, self.reader.publication, tables)
 
     def describe_coverage(
         self, snapshot: Snapshot, previous: Manifest | None
     ) -> dict[str, LogCoverage | None]:
-        """Return for each table of a snapshot from when on the log has all of its changes."""
+        """Return for each table of a snapshot since when the log has all of its changes."""
         published = self.read_publication(snapshot)
         return describe_coverage(snapshot, previous, published, self.before_slot)
 
@@ -110,8 +112,8 @@ class LogStart:
 class LogReader:
     """Reads the log of a source, batch after batch.
 
-    quiet_seconds: how long the server may be silent before a batch does without the transactions
-    that it has committed, but not yet written to the log.
+    quiet_seconds: how long the server may be silent before a batch leaves out transactions that
+    are committed, but not yet written to the log.
     """
 
     def __init__(
@@ -141,8 +143,8 @@ class LogReader:
     def take_turn(self) -> None:
         """Wait until no other process reads the slot.
 
-        The newest batch must be read after that, as another process may have published it, and
-        confirmed that the server can remove its log.
+        Read the newest manifest only after that: until then, another process may publish a batch
+        and let the server remove the log before it.
         """
         with connect(self.dsn) as connection:
             if self._must_reopen(connection):
@@ -153,7 +155,7 @@ class LogReader:
         """Return where the batch after `previous` begins; None if the log can't be used now.
 
         `previous` was read after `take_turn`. Creates the slot if that is needed. Raises
-        SourceError if the server or the role does not permit to use the log.
+        SourceError if the server or the privileges of the role do not permit reading the log.
         """
         try:
             return self._start(previous, store)
@@ -201,7 +203,7 @@ class LogReader:
                 f"The source {self.dsn} is a standby, and TOTES_CAPTURE=log reads the log of the "
                 "primary server: use its address, or set TOTES_CAPTURE=scan."
             )
-        # The capture reports or accepts a different source.
+        # A different source is reported or accepted later, by the capture.
         return previous is None or (self._system, database, timeline) == (
             previous.identity.system_identifier,
             previous.identity.database_oid,
@@ -209,7 +211,7 @@ class LogReader:
         )
 
     def _has_publication(self, connection: psycopg.Connection) -> bool:
-        """Return whether the publication exists; if not, log a warning now and then."""
+        """Return whether the publication exists; if not, log a warning once a minute."""
         query = "SELECT FROM pg_publication WHERE pubname = %s"
         if connection.execute(query, [self.publication]).fetchone() is not None:
             return True
@@ -269,8 +271,8 @@ class LogReader:
             )
         except errors.LockNotAvailable:
             raise SourceUnavailable(
-                f"Another process has held replication slot {self.slot} for {_TURN_TIMEOUT}: try "
-                "again, or stop it."
+                f"Another process has held replication slot {self.slot} for {_TURN_TIMEOUT}: stop "
+                "that process, or try again."
             ) from None
 
     def _open_stream(self) -> str | None:
@@ -303,7 +305,8 @@ class LogReader:
     ) -> LogStart | None:
         """Create the slot in place of an unusable one; None if transactions delay that.
 
-        The lake records beforehand that it creates the slot: another's slot is not replaced.
+        The lake first records that it creates the slot, so that it never replaces the slot of
+        another program.
         """
         if time.monotonic() < self._next_attempt:
             self.close()
@@ -379,7 +382,7 @@ class LogReader:
                 self.close()
 
     def wait(self, seconds: float, stop: Event) -> None:
-        """Return once a transaction was committed, at the latest after `seconds`, or on `stop`.
+        """Wait for a transaction to be committed, for at most `seconds`, or until `stop` is set.
 
         Also return if another process waits for its turn.
         """

@@ -1,4 +1,4 @@
-"""The replication slot: its state, what keeps one from being made, and its removal.
+"""The replication slot: its state, what prevents its creation, and its removal.
 
 A slot makes the server keep the write-ahead log that the slot's reader has not confirmed.
 """
@@ -84,7 +84,7 @@ class SlotState:
 
     @property
     def misuse(self) -> str:
-        """Why the platform can't have made this slot; empty if it can have."""
+        """Why the platform can't have created this slot; empty if it can have."""
         if self.plugin is None:
             return f"replication slot {self.name} is physical: another program uses it"
         if self.plugin != PLUGIN:
@@ -131,16 +131,16 @@ def _no_slot(name: str) -> str:
 
 
 def find_blockers(connection: psycopg.Connection) -> list[str]:
-    """Return a clause for each transaction that a new slot would wait for.
+    """Return a description of each transaction that a new slot would wait for.
 
     These are the open transactions that have written, and the prepared ones, of all databases.
-    Every role sees them, but not since when others' transactions are open.
+    Every role sees them, but not when the transactions of other roles began.
     """
     return [clause for (clause,) in connection.execute(_BLOCKERS_QUERY)]
 
 
 def retention_problem(connection: psycopg.Connection) -> str:
-    """Return why the server may not have the platform's slot; empty if it may.
+    """Return why a slot must not be created on this server; empty if it may be.
 
     Without max_slot_wal_keep_size, a slot that nobody reads fills the server's disk.
     """

@@ -1,10 +1,10 @@
 """Create a replication slot from which every later transaction is decoded exactly.
 
-A slot is usable for that only after some time. A transaction that ran while the slot was created
-may have its commit in the log before the slot's position, and not be visible yet: the first scan
-after that must see it. And PostgreSQL may decode wrongly what it reads before it has written down
-the state of its catalogue, if a table was altered or truncated while the slot was created: so the
-slot is moved past that.
+A new slot can't be used for that at once, for two reasons. A transaction that ran while it was
+created may have its commit in the log before the slot's position, and not be visible yet, but the
+first scan must see it: so all running transactions are waited for. And if a table was altered or
+truncated while the slot was created, PostgreSQL may decode this part of the log wrongly: so the
+slot is moved until it starts decoding after its creation.
 """
 
 import time
@@ -25,7 +25,7 @@ from totes.source.snapshot import read_snapshot_text, snapshot_xmax, snapshot_xm
 
 _POLL_SECONDS = 0.05
 
-_NUDGE_TIMEOUT = "100ms"
+_TEMPORARY_SLOT_TIMEOUT = "100ms"
 
 
 class SlotBlocked(SourceUnavailable):
@@ -44,7 +44,7 @@ def create_slot(connection: psycopg.Connection, name: str, seconds: float) -> in
     while (slot := read_slot(connection, name)) is not None:
         if not slot.active or time.monotonic() > deadline:
             drop_slot(connection, name)
-        else:  # its reader has ended, and the server has not noticed
+        else:  # its reader has ended, and the server has not noticed that yet
             time.sleep(_POLL_SECONDS)
     try:
         _create(connection, name, seconds)
@@ -95,15 +95,15 @@ def _advance_past_creation(connection: psycopg.Connection, name: str, deadline: 
 
 
 def _log_running_transactions(connection: psycopg.Connection, name: str) -> None:
-    """Let the server log its running transactions, which it does otherwise every 15 seconds.
+    """Let the server log its running transactions, which it otherwise does every 15 seconds.
 
-    It does so when it begins to create a slot. A role that is not a superuser has no other way.
+    It also does so when it begins to create a slot. Only a superuser has another way.
     """
     with (
         suppress(errors.QueryCanceled, errors.ConfigurationLimitExceeded),
         connection.transaction(),
     ):
-        _set_timeout(connection, _NUDGE_TIMEOUT)
+        _set_timeout(connection, _TEMPORARY_SLOT_TIMEOUT)
         connection.execute(
             "SELECT pg_create_logical_replication_slot(%s, %s, temporary => true)",
             [name, PLUGIN],

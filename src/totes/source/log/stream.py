@@ -21,7 +21,7 @@ from totes.source.session import SETTINGS
 _SESSION = {
     name: value for name, value in SETTINGS.items() if name in {"search_path", "lock_timeout"}
 } | {
-    # A server that shuts down waits for a client that is silent, such as during a long load.
+    # A server that shuts down waits this long for a client that does not answer, as during a load.
     "wal_sender_timeout": "10s",
 }
 
@@ -68,10 +68,10 @@ class LogStream:
             raise self._error(result)
 
     def messages(self, seconds: float, ask_seconds: float = _STATUS_SECONDS) -> Iterator[bytes]:
-        """Yield pgoutput's messages until no message and no progress came for `seconds`.
+        """Yield pgoutput's messages until there was no message and no progress for `seconds`.
 
-        An empty message is a keepalive, which may have advanced `position`. While nothing comes,
-        the server is asked for one every `ask_seconds`.
+        An empty message is a keepalive, which may have advanced `position`. While there is no
+        message, the server is asked for a keepalive every `ask_seconds`.
         """
         quiet_since = time.monotonic()
         while True:

@@ -16,18 +16,18 @@ from totes.source.log.pgoutput import Relation
 from totes.source.log.stream import LogStream
 
 COMMIT_TIME_MARK = b"\0"
-"""Stands for the moment in a transaction's lines; neither JSON nor PostgreSQL's text has it."""
+"""Stands for the commit time in a transaction's lines: it occurs in neither JSON nor text."""
 
 _MARK = COMMIT_TIME_MARK.decode()
 
 _MEMORY_BYTES = 1 << 18
-"""The bytes of one table's changes in a transaction that stay in memory."""
+"""The most bytes of one table's changes in a transaction that are kept in memory."""
 
 _BLOCK_BYTES = 1 << 20
 
 
 class Spool:
-    """Bytes that are appended: in memory, and once they are many, in a temporary file."""
+    """Bytes that are appended: in memory, and in a temporary file beyond _MEMORY_BYTES."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -177,10 +177,10 @@ class TransactionReader:
     ) -> Iterator[Transaction]:
         """Yield committed transactions until the position `until`.
 
-        tables: those to capture from the log. xmax: of the newest snapshot; the log has 32-bit ids,
-        which are widened to the nearest of 64 bits. The iteration ends early if the server is quiet
-        for `quiet_seconds`: `stream.position` is then before `until`. A transaction that is not
-        accepted must be put in `withheld` by the caller.
+        tables: those to capture from the log. xmax: that of the newest snapshot. The log has 32-bit
+        ids, which are widened to the 64-bit ids nearest to it. The iteration ends early if the
+        server is quiet for `quiet_seconds`: `stream.position` is then before `until`. The caller
+        must put a transaction that it does not accept into `withheld`.
         """
         self._tables, self._xmax = {table.oid: table for table in tables}, xmax
         for relation in self._relations.values():

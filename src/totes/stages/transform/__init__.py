@@ -73,7 +73,7 @@ class ComputedRows:
 
 
 class ComputedBatches(Protocol):
-    """What a cluster has computed of the pending batches. The files are as DuckDB's would be."""
+    """What a cluster has computed of the pending batches: the same rows as DuckDB would."""
 
     def rows(self, model: str, batch: int) -> ComputedRows | None:
         """Return a model's rows in a batch, None if DuckDB has to compute them."""
@@ -82,7 +82,7 @@ class ComputedBatches(Protocol):
     def dependent_rows(
         self, model: Model, batch: int, earlier: Collection[File]
     ) -> ComputedRows | None:
-        """Return the same of a model that reads star tables; `earlier` are all its files so far."""
+        """Return the same for a model that reads star tables; `earlier` are its table's files."""
         ...
 
 
@@ -97,14 +97,14 @@ class Cluster(Protocol):
         pending: Iterator[PlannedBatch],
         progress: Progress,
     ) -> AbstractContextManager[ComputedBatches]:
-        """Compute the rows of pending batches in this generation; `stores` are those of the lake.
+        """Compute the rows of pending batches; `stores` are the ingestion and the processed store.
 
-        Everything has been verified, stored and made durable: what a manifest names then exists.
+        All files in the result are verified and durable, so a manifest can name them.
         """
         ...
 
 
-def transform(  # noqa: PLR0913  stores, star and what takes which batches
+def transform(  # noqa: PLR0913  stores, star, and which batches are computed by what
     ingestion: Store,
     processed: Store,
     star: Star = TOTESYS,
@@ -115,7 +115,7 @@ def transform(  # noqa: PLR0913  stores, star and what takes which batches
 ) -> Iterator[ProcessedManifest]:
     """Transform all pending batches in the current generation; yield each published manifest.
 
-    It ends before the first pending batch for which `stop_before` is true. Raises LakeError if a
+    Ends before the first pending batch for which `stop_before` is true. Raises LakeError if a
     file is missing or damaged, and ModelError if a model can't run on a batch. The batch is then
     not published, and the next call retries it.
     """

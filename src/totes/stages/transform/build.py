@@ -32,7 +32,7 @@ COPIES_IN_MEMORY = 12
 """How many copies of a long line DuckDB holds while it converts JSON to Parquet."""
 
 PARQUET_OPTIONS = "format parquet, row_group_size_bytes '4MB'"
-"""Limits the bytes of a row group, also with wide rows."""
+"""Limits the bytes of a row group, even if rows are wide."""
 
 State = Mapping[str, tuple[File, ...]]
 """Files by table, as a processed manifest lists them: the current rows of source tables that models
@@ -223,7 +223,7 @@ class BatchBuild:
         return StarFile(table=model.name, **dict(file))
 
     def _rows_sql(self, model: Model, state: State, *, empty: bool) -> str:
-        """Return SQL for the model's rows, each with the moment `_at` from which on it is valid."""
+        """Return SQL for the model's rows, each with `_at`, the moment from which it is valid."""
         if model.lineage.selects_at:
             return model.sql
         sql = model.sql
@@ -338,7 +338,7 @@ class BatchBuild:
     def _write_parquet(self, sql: str, path: Path, *, any_order: bool = False) -> int:
         """Write a query's rows to a local Parquet file; return their number.
 
-        In any order, DuckDB uses all processors, but each thread collects 2048 rows in memory,
+        With `any_order`, DuckDB uses all processors, but each thread collects 2048 rows in memory,
         however wide they are.
         """
         options = f"{PARQUET_OPTIONS}, preserve_order {not any_order}"
@@ -363,7 +363,7 @@ class BatchBuild:
     def _find_order(self, name: str, lines: JsonLines) -> LineOrder:
         """Store the order of the lines of a table that was read from the log.
 
-        Raises LakeError if a line has no moment of this batch, or no place in the order.
+        Raises LakeError if a line's `_at` is not in this batch, or its place is not unique.
         """
         path = self.folder / f"{sha256_hex(name.encode())}.order.parquet"
         order = LineOrder(path, lines.key, lines.count)

@@ -1,4 +1,5 @@
--- Delete the versions that equal the version before them, since what was between was released.
+-- Delete the versions that equal the version before them: the rejected version between them was
+-- released.
 DELETE FROM {star} AS f
 USING {actions} AS a
 WHERE a._action = 'delete' AND f.{surrogate} = a.{surrogate}

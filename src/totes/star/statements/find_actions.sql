@@ -1,8 +1,8 @@
--- Find the actions that place the staged versions in the history, whatever moments they have. Each
--- staged key has a line of events: beginnings (1) and ends (3) of versions in the table, new
--- versions (2), deletions (3) and rejected versions (4). Of several events at one moment, one of
--- the first kind counts. A version that equals the one before it is left out, unless a rejected
--- version lies between. Every other event ends the version before it.
+-- Find the actions that place the staged versions in the history, whatever their valid_from is.
+-- Each staged key has a sequence of events: beginnings (1) and ends (3) of versions in the table,
+-- new versions (2), deletions (3) and rejected versions (4). Of several events at the same moment,
+-- the one with the lowest _kind is used. A version that equals the one before it is left out,
+-- unless a rejected version lies between. Every other event ends the version before it.
 INSERT INTO {actions}
 WITH first AS (
     SELECT {key}, min(valid_from) AS valid_from FROM {staged} GROUP BY {key} ORDER BY {key}

@@ -1,4 +1,4 @@
--- Stage the versions that go on where a version from quarantine ends.
+-- Stage again the versions of the table that continue where a version from quarantine ends.
 INSERT INTO {staged}
 SELECT DISTINCT ON ({keys_of_fact}, s.valid_to) {columns_of_fact}, s.valid_to, NULL, 'upsert'
 FROM {staged} AS s
