@@ -41,7 +41,6 @@ _FACT_STEPS = (
     "end_versions",
     "insert_versions",
 )
-_DIMENSION_STEPS = ("upsert_dimension", "insert_deleted_dimension")
 
 
 @dataclass(frozen=True)
@@ -112,10 +111,12 @@ class History:
         if self.star.is_fact:
             self.execute("stage_continued")
         self._place_staged()
+        if not self.star.is_fact:
+            self.execute("insert_deleted_dimension")
         self.execute("delete_earlier_rejections", **parts)
 
     def _place_staged(self) -> None:
-        for name in _FACT_STEPS if self.star.is_fact else _DIMENSION_STEPS:
+        for name in _FACT_STEPS if self.star.is_fact else ["upsert_dimension"]:
             self.execute(name)
 
 

@@ -62,7 +62,7 @@ class TableMerge:
         self._dimensions = dimensions
         self._history = History(engine, star)
         self._is_quarantine_read = False
-        self._history.execute("create_quarantine")
+        self._history.execute("create_tables")
 
     def read_quarantine(self, file: Path) -> None:
         """Begin with the quarantined versions in a file."""
@@ -194,15 +194,12 @@ class TableMerge:
         else:
             for batch in batches:
                 self._history.place_batch(batch.batch, batch.captured_at)
-        replaced = self._history.query(sql.SQL("SELECT DISTINCT _file FROM replaced_files"))
-        if replaced or self._history.exists("file_rows WHERE _file IS NULL"):
-            query = rows_in_order(
-                self._star, self._files.table, self._history.compose("changed_rows")
-            )
-            self._files.write(self._engine.sql(query).to_arrow_reader(BLOCK_ROWS))
-        for (number,) in replaced:
+        rows = self._history.compose("changed_rows")
+        ordered = rows_in_order(self._star, self._files.table, rows)
+        self._files.write(self._engine.sql(ordered).to_arrow_reader(BLOCK_ROWS))
+        for (number,) in self._history.query(sql.SQL("SELECT DISTINCT _file FROM replaced_files")):
             self._files.remove(tasks[number])
-        self._engine.execute("DROP TABLE file_rows")
+        self._history.query(sql.SQL("DROP TABLE file_rows"))
 
     def _check_unique(self) -> None:
         for key, batch in self._history.execute("find_duplicate_version"):

@@ -1,7 +1,5 @@
 -- `file_rows`: the rows of all files that have a key of the slice, with the number of their file;
 -- new rows have none. `replaced_files`: the files whose rows change.
-CREATE TEMPORARY SEQUENCE IF NOT EXISTS version_numbers;
-
 CREATE OR REPLACE TEMPORARY TABLE file_rows (
     _file integer,
     {surrogate} bigint DEFAULT nextval('version_numbers'),
