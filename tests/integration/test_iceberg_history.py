@@ -20,7 +20,7 @@ from totes.star.folder import TOTESYS
 from totes.star.models import Models
 from totes.warehouse import dependents
 
-ROUNDS, HISTORY_STEPS = drawn(1, 20), 6
+ROUNDS, HISTORY_STEPS = drawn(1, 20), drawn(4, 6)
 
 
 @pytest.fixture(scope="module")
