@@ -19,6 +19,8 @@ from totes.operations.check import check
 from totes.operations.finding import Finding
 from totes.source.snapshot import REQUIRED_FUNCTIONS
 
+pytestmark = pytest.mark.few(6)
+
 
 def run_check(installation: Installation, **settings: object) -> list[Finding]:
     values = {

@@ -22,7 +22,7 @@ from totes.cli import app
 from totes.config.settings import Dsn
 from totes.embedded import servers
 
-pytestmark = pytest.mark.usefixtures("no_pauses")
+pytestmark = [pytest.mark.usefixtures("no_pauses"), pytest.mark.few(8)]
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,7 +19,7 @@ from totes.config.settings import Dsn, Settings
 from totes.embedded.servers import prepare_source
 from totes.stages.runner import run_stage
 
-pytestmark = pytest.mark.usefixtures("no_pauses")
+pytestmark = [pytest.mark.usefixtures("no_pauses"), pytest.mark.few(6)]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from totes.lake.lsn import parse_lsn
 from totes.source.log import pgoutput
 from totes.source.log import reader as reader_module
 
-pytestmark = pytest.mark.few(5)
+pytestmark = pytest.mark.few(3)
 
 
 def position(source: LogSource) -> int:

@@ -27,6 +27,8 @@ from totes.star.folder import TOTESYS
 from totes.star.models import Models, load_models
 from totes.warehouse import dependents
 
+pytestmark = pytest.mark.few(1)
+
 BAD_DATE, BAD_CODE = "2022/11/10", "gbp"
 """Values that the packaged models reject and the corrected models accept."""
 

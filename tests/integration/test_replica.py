@@ -43,7 +43,7 @@ from totes.star.folder import TOTESYS
 from totes.warehouse import dependents, merge
 from totes.warehouse.schema import migrate
 
-pytestmark = pytest.mark.few(5)
+pytestmark = pytest.mark.few(3)
 
 SALES = "fact_sales_order"
 
