@@ -73,7 +73,7 @@ def assert_batches_are_complete(pipeline: Pipeline, folder: Path) -> None:
         1, find_newest_number(pipeline.processed, lambda n: processed_manifest_path(1, n)) + 1
     ):
         processed, _ = read_processed_manifest(pipeline.processed, 1, batch)
-        for star_file in (*processed.files, *processed.refused):
+        for star_file in (*processed.files, *processed.rejected):
             fetch_verified(pipeline.processed, star_file, folder / "file")
 
 

@@ -244,7 +244,7 @@ class ProcessedLake:
             generation=self.generation,
             ingested=f"{ingested} {self.batches}",
             files=tuple(files),
-            refused=self._quarantine_files(rejected, at),
+            rejected=self._quarantine_files(rejected, at),
             models="",
         )
         path = processed_manifest_path(self.generation, self.batches)

@@ -55,7 +55,7 @@ class Lake:
         return [r for file in made.files if file.table == table for r in self.read(file)]
 
     def rejected_rows(self, made: ProcessedManifest) -> list[Row]:
-        return [row for file in made.refused for row in self.read(file)]
+        return [row for file in made.rejected for row in self.read(file)]
 
     def read(self, file: StarFile) -> list[Row]:
         path = Path(self.processed.url) / file.path

@@ -126,7 +126,8 @@ class _CallProgress:
             self.batches.append(result.batch)
             self.rows += result.rows
             self.size_bytes += result.size_bytes
-            self.quarantined += sum(result.refused.values())
+            for rows in (result.quarantined, result.unreadable):
+                self.quarantined += sum(rows.values())
 
     @property
     def response(self) -> dict[str, Any]:

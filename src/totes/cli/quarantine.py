@@ -131,7 +131,7 @@ def release(
             rejected_again = tried.intersection(find_rejected_batches(resources.warehouse))
             current = tried.intersection(find_rejected_batches(resources.warehouse, history=False))
     if as_json:
-        report({"batch": batch, "tried": to_try, "refused": sorted(current)})
+        report({"batch": batch, "tried": to_try, "still_rejected": sorted(current)})
         return
     if batch is None:
         out().print("Quarantine is empty: there is nothing to release.")

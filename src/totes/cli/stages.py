@@ -249,7 +249,8 @@ def _show(result: "StepResult", *, as_json: bool) -> None:
     from totes.cli.terminal import format_time, out
 
     if as_json:
-        report_line({**vars(result), "refused": dict(result.refused)})
+        counts = {"quarantined": dict(result.quarantined), "unreadable": dict(result.unreadable)}
+        report_line({**vars(result), **counts})
     elif result.batch is None:
         out().print(f"{result.stage:<10} nothing new at {format_time(result.at)}")
     else:

@@ -48,7 +48,7 @@ UNFINISHED_PREFIX = "unfinished"
 """Prefix of the records of files that are stored before their batch is published."""
 
 RESERVED_PREFIXES = frozenset(
-    {"batches", "generations", "heartbeats", "keys", "repeats", "unreadable"}
+    {"batches", "generations", "heartbeats", "keys", "overlap", "unreadable"}
     | {ERASURES_PREFIX, RATES_PREFIX, UNFINISHED_PREFIX}
 )
 """Top-level prefixes of the ingestion store that are not table folders."""
@@ -233,7 +233,7 @@ class Table(_FrozenModel):
         "the blocks in `keys` were recorded: if they differ now, rows may have moved; empty if "
         "unknown",
     )
-    repeats: File | None = Field(
+    overlap: File | None = Field(
         default=None,
         description="Parquet of key and _xid: rows that the next capture will read again",
     )
@@ -242,7 +242,7 @@ class Table(_FrozenModel):
         description="Parquet of all unreadable values of the source as of this batch: key columns "
         "as in `keys`, then `column` and `reason`",
     )
-    content: str | None = Field(
+    content_digest: str | None = Field(
         default=None, description="digest of the rows of a table without a key"
     )
     of_log: bool = Field(
@@ -272,7 +272,7 @@ class Table(_FrozenModel):
 
 
 UNCHANGED: Mapping[str, object] = MappingProxyType(
-    {"files": (), "whole": False, "repeats": None, "of_log": False}
+    {"files": (), "whole": False, "overlap": None, "of_log": False}
 )
 """Fields of a table's entry in a batch that has no changes of the table."""
 
@@ -401,7 +401,7 @@ class ProcessedManifest(_BaseManifest):
     generation: Batch
     ingested: str = Field(description="SHA-256 of the ingestion manifest that it was made from")
     files: tuple[StarFile, ...]
-    refused: tuple[StarFile, ...] = Field(
+    rejected: tuple[StarFile, ...] = Field(
         default=(), description="quarantined rows, which break the contract"
     )
     state: dict[str, tuple[File, ...]] = Field(

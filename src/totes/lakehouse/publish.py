@@ -263,7 +263,7 @@ class _Run:
         relevant = {star.name, *(column.references for column in star.columns)}
         manifests = read_processed_manifests(self.processed, step.generation, first)
         for manifest in islice(manifests, step.last - first + 1):
-            if relevant & {file.table for file in (*manifest.files, *manifest.refused)}:
+            if relevant & {file.table for file in (*manifest.files, *manifest.rejected)}:
                 yield manifest
 
     def _merge_batches(
@@ -274,7 +274,7 @@ class _Run:
             with ExitStack() as fetched:
                 batches = []
                 for manifest in chunk:
-                    rows, rejected = _files(star, manifest.files), _files(star, manifest.refused)
+                    rows, rejected = _files(star, manifest.files), _files(star, manifest.rejected)
                     paths = fetched.enter_context(
                         fetched_files(
                             self.processed,
@@ -297,7 +297,7 @@ class _Run:
             count = sum(
                 file.rows
                 for manifest in chunk
-                for file in (*_files(star, manifest.files), *_files(star, manifest.refused))
+                for file in (*_files(star, manifest.files), *_files(star, manifest.rejected))
             )
             self.progress.advance(count)
             yield count
@@ -357,7 +357,7 @@ def _chunks(
     chunk: list[ProcessedManifest] = []
     size_bytes = count = 0
     for manifest in manifests:
-        files = _files(star, (*manifest.files, *manifest.refused))
+        files = _files(star, (*manifest.files, *manifest.rejected))
         more_bytes = sum(file.bytes for file in files)
         if chunk and (size_bytes + more_bytes > CHUNK_BYTES or count + len(files) > CHUNK_FILES):
             yield chunk

@@ -165,7 +165,7 @@ class _Rewriter:
                 table.model_copy(update={"files": tuple(files), "unreadable": unreadable})
             )
         for table in (*tables, *(former.table for former in manifest.former)):
-            for file in (*table.keys, *filter(None, [table.repeats, table.unreadable])):
+            for file in (*table.keys, *filter(None, [table.overlap, table.unreadable])):
                 self._copy(file)
         return altered, manifest.model_copy(update={"tables": tuple(tables)})
 

@@ -41,7 +41,7 @@ class Plan:
     """How to capture one table: its entry in the last batch, and the horizon.
 
     Without a horizon all of its rows are captured. `overlap` is a Parquet file with key and `_xid`
-    of the rows that the horizon selects although the last batch has captured them: `repeats` in the
+    of the rows that the horizon selects although the last batch has captured them: `overlap` in the
     manifest.
     """
 

@@ -219,5 +219,5 @@ def _fetch_files(
     """Fetch and check all files of a batch, as `fetched_files`."""
     from totes.star.batch_files import fetched_files
 
-    files = (*manifest.files, *manifest.refused)
+    files = (*manifest.files, *manifest.rejected)
     return fetched_files(store, engine, star, manifest, files, scratch)

@@ -62,14 +62,14 @@ def fetched_files(  # noqa: PLR0913, PLR0917  what to fetch, and how to check it
         file.path: scratch / f"{manifest.batch}-{number}.parquet"
         for number, file in enumerate(files)
     }
-    wanted = {file.path: file for file in (*manifest.files, *manifest.refused)}
+    wanted = {file.path: file for file in (*manifest.files, *manifest.rejected)}
     try:
         for key, path in paths.items():
             file = wanted[key]
             fetch_verified(store, file, path)
             try:
                 check_file(
-                    engine, star, manifest, file, path, is_quarantine=file in manifest.refused
+                    engine, star, manifest, file, path, is_quarantine=file in manifest.rejected
                 )
             except ContentMismatchError as error:
                 raise LakeError(

@@ -43,7 +43,7 @@ def load_rows(  # noqa: PLR0913, PLR0917  both databases, the batch, and the pro
 ) -> None:
     """Load a batch's rows into the warehouse in the caller's transaction.
 
-    `local_paths` maps each path in the manifest's `files` and `refused` to a local copy.
+    `local_paths` maps each path in the manifest's `files` and `rejected` to a local copy.
     """
     connection.execute(read_statement("transaction_settings"))
     _BatchLoad(connection, engine, star, manifest, local_paths, progress).load()
@@ -106,7 +106,7 @@ class _BatchLoad:
 
     def _quarantine_rejected(self) -> None:
         """Quarantine the rows that the contract rejected."""
-        if not self.manifest.refused:
+        if not self.manifest.rejected:
             return
         columns = sql.SQL(", ").join(
             sql.SQL("{} {}").format(
@@ -121,7 +121,7 @@ class _BatchLoad:
             )
         )
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
-        self._copy(staged, QUARANTINE_COLUMNS, self.manifest.refused)
+        self._copy(staged, QUARANTINE_COLUMNS, self.manifest.rejected)
         composite = [table.name for table in self.star.tables.values() if len(table.key) > 1]
         self.connection.execute(
             statement(

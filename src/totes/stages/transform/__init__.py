@@ -283,7 +283,7 @@ def _build_batch(
         generation=context.generation,
         ingested=source_digest,
         files=tuple(file for output in outputs for file in output.accepted),
-        refused=tuple(file for output in outputs for file in output.rejected),
+        rejected=tuple(file for output in outputs for file in output.rejected),
         state={**state, **star_files},
         models=context.models.digest,
         waiting=waiting,
@@ -370,17 +370,17 @@ def _rerun_rejected(build: "BatchBuild", number: int, name: str) -> Iterator["Mo
     source, _ = read_manifest(context.ingestion, number)
     processed, _ = read_processed_manifest(context.processed, context.generation, number)
     models = {model.name: model for model in context.models.all}
-    for file in processed.refused:
+    for file in processed.rejected:
         if file.table not in models:
             raise LakeError(
                 f"Batch {number} in {context.processed.url} has rejected rows of {file.table}, "
                 "which is not a star table: restore its manifest from a backup."
             )
-    tables = {table for file in processed.refused for table in models[file.table].lineage.sources}
+    tables = {table for file in processed.rejected for table in models[file.table].lineage.sources}
     folder = build.folder / name
     folder.mkdir()
     rejected_rows: dict[str, list[Path]] = {}
-    for place, file in enumerate(processed.refused):
+    for place, file in enumerate(processed.rejected):
         if not models[file.table].lineage.stars:
             path = folder / f"{place}.rejected.parquet"
             fetch_verified(context.processed, file, path)
