@@ -170,7 +170,7 @@ def test_a_lost_connection_to_the_source_is_retried(
     with Proxy(server.dsn) as proxy:
         cuttable = replace(journey.pipeline, source=proxy.through(journey.pipeline.source))
         journey.installation.change("UPDATE payment SET company_ac_number = company_ac_number + 1")
-        journey.installation.change("ALTER TABLE address ADD note text")  # is captured whole
+        journey.installation.change("ALTER TABLE address ADD note text")  # is captured in full
         proxy.cut = Cut(received_bytes=received_bytes)
         with pytest.raises(SourceUnavailable) as failed:
             list(run_stage(cuttable, "ingest"))

@@ -1,4 +1,4 @@
-"""Large tables that are captured whole are read by several processes, over one snapshot."""
+"""Large tables that are captured in full are read by several processes, over one snapshot."""
 
 import logging
 import os

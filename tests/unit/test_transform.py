@@ -354,7 +354,7 @@ def test_stored_current_rows_equal_the_newest_versions_of_the_history(
     history: list[tuple[dict[int, int | None], dict[int, str | None], str]],
     calls: list[bool],
 ) -> None:
-    """Staff and departments change; None deletes; some tables are captured whole."""
+    """Staff and departments change; None deletes; some tables are captured in full."""
     lake = Lake(tmp_path_factory.mktemp("lake"))
     staff: dict[int, int] = {}
     locations: dict[int, str] = {}

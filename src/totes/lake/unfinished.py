@@ -96,7 +96,7 @@ class StoredCapture:
     share: float
 
 
-class Unfinished:
+class UnfinishedBatch:
     """The records of one batch."""
 
     def __init__(self, store: Store, batch: int) -> None:

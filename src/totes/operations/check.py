@@ -93,7 +93,7 @@ def _check_source(resources: Resources, clocks: dict[str, timedelta]) -> Iterato
             yield failed("source identity", different_source_message(last[0], snapshot))
     yield from missing_tables
     if keyless:
-        text = f"{', '.join(keyless)}: captured whole whenever they change"
+        text = f"{', '.join(keyless)}: captured in full whenever they change"
         yield Finding("source tables without a primary key", text)
 
 

@@ -17,7 +17,7 @@ from totes.lake.log import (
 )
 from totes.lake.manifest import FormerTable, Manifest, Table, manifest_path, processed_manifest_path
 from totes.lake.store import Store
-from totes.lake.unfinished import StoredCapture, Unfinished
+from totes.lake.unfinished import StoredCapture, UnfinishedBatch
 from totes.source import session
 from totes.source.log.slot import read_slot
 from totes.warehouse.connection import connect
@@ -231,7 +231,7 @@ def read_status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:
         loaded_at=state.loaded_at,
         gap=state.gap,
         captured=tuple(_captured_rows(manifest)) if manifest else (),
-        unfinished=Unfinished(ingestion, ingested + 1).measure(),
+        unfinished=UnfinishedBatch(ingestion, ingested + 1).measure(),
         unreadable=_unreadable_counts(manifest),
         rates_day=_rates_day(manifest),
         quarantine=state.quarantine,

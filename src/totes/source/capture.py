@@ -75,7 +75,9 @@ class Capture:
             # Keys of an earlier batch that are missing now were deleted, however long ago.
             return Plan(table, last.last_table(table.name, table.key), horizon=None)
         if previous.fingerprint != table.fingerprint:
-            log.info("Table %s was altered since batch %d: captured whole.", table.name, last.batch)
+            log.info(
+                "Table %s was altered since batch %d: captured in full.", table.name, last.batch
+            )
             return Plan(table, previous, horizon=None)
         overlap = self._files.fetch(previous.overlap) if previous.overlap else None
         horizon = Horizon(snapshot_xmin(last.snapshot), self._snapshot.xmax)
@@ -247,7 +249,7 @@ class Capture:
                 return deleted
         log.warning(
             "Table %s has %d rows, but %d were expected from its live keys and its changes: "
-            "captured whole.",
+            "captured in full.",
             table.name,
             table.rows,
             expected,

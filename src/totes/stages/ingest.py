@@ -135,7 +135,7 @@ def open_capture(
 ) -> Iterator[OpenCapture]:
     """Open a capture of the batch that follows the newest one."""
     if log_reader:
-        log_reader.take_turn()
+        log_reader.wait_for_slot()
     # Read before the snapshot is taken: a snapshot that is older than this batch is then one of a
     # different source, and never one that a concurrent batch has overtaken.
     last = read_newest_manifest(store)
@@ -465,7 +465,7 @@ def _has_changes(previous: Manifest, tables: tuple[Table, ...]) -> bool:
     log_coverage = {table.name: table.log_coverage for table in previous.source_tables}
     if any(table.log_coverage != log_coverage.get(table.name) for table in tables):
         return True  # otherwise each later batch would scan the table
-    # A table without a primary key that was emptied is captured whole, and has no files.
+    # A table without a primary key that was emptied is captured in full, and has no files.
     return _fingerprints(previous.source_tables) != _fingerprints(tables) or any(
         table.files or table.whole for table in tables
     )

@@ -342,7 +342,7 @@ def _find_waiting_models(
     """Return the models that skip this batch, each with the first batch that it skips.
 
     A model skips a batch that lacks a table or column it reads, if the newest batch has them again:
-    the table was then captured whole, so that the model can be backfilled. Otherwise this raises
+    the table was then captured in full, so that the model can be backfilled. Otherwise this raises
     ModelError, and the batch waits until the source or the model is fixed.
     """
     absent = {former.table.name for former in source.former if former.reason == "absent"}
