@@ -11,7 +11,7 @@ import duckdb
 from totes.lake.folder import FolderStore
 from totes.lake.log import find_newest_number, read_processed_manifest
 from totes.lake.manifest import File, ProcessedManifest, processed_manifest_path
-from totes.star.contract import literal, quote
+from totes.sql_text import literal, quote
 
 SHOWN_ROWS = 3
 

@@ -18,8 +18,9 @@ from totes.lake.manifest import (
     StarFile,
     processed_manifest_path,
 )
+from totes.sql_text import literal
 from totes.stages.transform import write_generation
-from totes.star.contract import literal, parquet
+from totes.star.contract import parquet
 from totes.star.folder import TOTESYS
 
 

@@ -22,7 +22,7 @@ from totes.lake.log import fetch_verified, find_newest_number, read_manifest
 from totes.lake.manifest import ERASURES_PREFIX, File, Manifest, Table, manifest_path
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress
-from totes.star.contract import literal
+from totes.sql_text import literal
 from totes.star.relation import unpack
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from totes.lake.manifest import File
-from totes.star.contract import parquet, quote
+from totes.sql_text import quote
+from totes.star.contract import parquet
 from totes.star.lineage import CHANGED
 from totes.star.relation import JsonLines, empty_relation
 

@@ -15,7 +15,8 @@ from datetime import datetime
 from pathlib import Path
 
 from totes.lake.line import AT, SEQUENCE
-from totes.star.contract import parquet, quote, timestamp
+from totes.sql_text import quote
+from totes.star.contract import parquet, timestamp
 
 _LAST_OF_MOMENT = f"next_at is distinct from {AT}"
 _LAST_OF_KEY = "next_at is null"

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from totes.lake.line import AT
-from totes.star.contract import Column, StarTable, literal, parquet
+from totes.sql_text import literal
+from totes.star.contract import Column, StarTable, parquet
 
 _VALID_FROM = f"{AT} as valid_from"
 

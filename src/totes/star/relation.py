@@ -19,7 +19,8 @@ from isal.isal_zlib import IsalError
 from totes.errors import LakeError
 from totes.lake.line import AT, DELETE, SEQUENCE, UPSERT, is_delete
 from totes.lake.manifest import MAX_LINE_BYTES, UNREADABLE_FIELD, File, Table
-from totes.star.contract import UNREADABLE_MARK, literal, quote
+from totes.sql_text import literal, quote
+from totes.star.contract import UNREADABLE_MARK
 from totes.star.line_order import LineOrder, number_lines
 from totes.star.lineage import CHANGED
 from totes.star.long_lines import NotAnObject, reduce_line

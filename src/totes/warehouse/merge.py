@@ -18,8 +18,9 @@ from totes.duckdb_engine import convert_memory_errors
 from totes.errors import LakeError
 from totes.lake.manifest import ProcessedManifest, StarFile
 from totes.progress import Progress
+from totes.sql_text import literal, quote
 from totes.star.batch_files import QUARANTINE_COLUMNS, VERSION_COLUMNS
-from totes.star.contract import StarTable, literal, quote
+from totes.star.contract import StarTable
 from totes.star.folder import Star
 from totes.warehouse import dependents
 from totes.warehouse.binary import ROWS_PER_BLOCK, copy_in, read_blocks

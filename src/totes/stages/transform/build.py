@@ -20,8 +20,9 @@ from totes.lake.line import AT, OPERATION, SEQUENCE
 from totes.lake.log import fetch_verified
 from totes.lake.manifest import File, Manifest, StarFile, Table, data_path, sha256_hex
 from totes.lake.store import Store
+from totes.sql_text import literal, quote
 from totes.star import current_rows, quarantine
-from totes.star.contract import REJECTED, literal, parquet, quote, timestamp
+from totes.star.contract import REJECTED, parquet, timestamp
 from totes.star.line_order import LineOrder, line_order_sql
 from totes.star.models import Model, Models
 from totes.star.relation import JsonLines, empty_relation, unpack
