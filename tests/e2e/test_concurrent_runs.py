@@ -7,8 +7,8 @@ from depth import sample
 from faults import run_concurrently
 from installation import Installation
 
-from totes.lake.log import find_newest_number
 from totes.lake.manifest import manifest_path
+from totes.lake.manifests import find_newest_number
 from totes.lake.store import Store
 
 ROUNDS = (

@@ -36,13 +36,13 @@ from totes.errors import (
 )
 from totes.lake import Store
 from totes.lake.folder import FolderStore
-from totes.lake.log import (
+from totes.lake.manifest import manifest_path, processed_manifest_path
+from totes.lake.manifests import (
     fetch_verified,
     find_newest_number,
     read_manifest,
     read_processed_manifest,
 )
-from totes.lake.manifest import manifest_path, processed_manifest_path
 from totes.source import snapshot
 from totes.stages.runner import STAGES, Pipeline, run_once, run_stage
 

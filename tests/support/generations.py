@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 
 from totes.lake.folder import FolderStore
-from totes.lake.log import find_newest_number, read_processed_manifest
 from totes.lake.manifest import File, ProcessedManifest, processed_manifest_path
+from totes.lake.manifests import find_newest_number, read_processed_manifest
 from totes.sql_text import literal, quote
 
 SHOWN_ROWS = 3

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from lake_writer import ROWS, LakeWriter, row
 
 from totes.lake.folder import FolderStore
-from totes.lake.log import read_processed_manifest
 from totes.lake.manifest import (
     ProcessedManifest,
     StarFile,
 )
+from totes.lake.manifests import read_processed_manifest
 from totes.stages.transform import transform, write_generation
 from totes.star.folder import TOTESYS
 from totes.star.models import Models, load_models

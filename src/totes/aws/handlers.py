@@ -30,8 +30,8 @@ from totes.config.settings import load_settings
 from totes.duckdb_engine import remove_dead_scratch_folders
 from totes.error_policy import retry, retry_iterator
 from totes.errors import LakeUnavailable, SourceUnavailable, TotesError, WarehouseUnavailable
-from totes.lake.log import read_manifest
 from totes.lake.manifest import manifest_path
+from totes.lake.manifests import read_manifest
 from totes.operations.status import WarehouseHealth, read_warehouse_health
 from totes.stages.load import record_checked
 from totes.stages.runner import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from totes.cli.report import JsonLines, report_line
+from totes.cli.output import JsonLines, print_json_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -250,7 +250,7 @@ def _show(result: "StepResult", *, as_json: bool) -> None:
 
     if as_json:
         counts = {"quarantined": dict(result.quarantined), "unreadable": dict(result.unreadable)}
-        report_line({**vars(result), **counts})
+        print_json_line({**vars(result), **counts})
     elif result.batch is None:
         out().print(f"{result.stage:<10} nothing new at {format_time(result.at)}")
     else:

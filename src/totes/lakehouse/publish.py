@@ -25,13 +25,13 @@ from pyiceberg.table import Table
 from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import IcebergError, ObjectMissing
 from totes.failpoint import reach
-from totes.lake.log import (
+from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_path
+from totes.lake.manifests import (
     find_current_generation,
     find_newest_number,
     read_processed_manifest,
     read_processed_manifests,
 )
-from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_path
 from totes.lake.store import Store
 from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.files import Replacement, TableFiles

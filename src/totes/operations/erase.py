@@ -18,8 +18,8 @@ from isal import igzip
 from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import UsageError
 from totes.lake.line import is_upsert, order_in_log
-from totes.lake.log import fetch_verified, find_newest_number, read_manifest
 from totes.lake.manifest import ERASURES_PREFIX, File, Manifest, Table, manifest_path
+from totes.lake.manifests import fetch_verified, find_newest_number, read_manifest
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress
 from totes.sql_text import literal

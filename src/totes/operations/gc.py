@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 from totes.lake.folder import INCOMPLETE
-from totes.lake.log import find_newest_number, read_manifest, read_processed_manifest
 from totes.lake.manifest import (
     PARTITION,
     UNFINISHED_PREFIX,
@@ -22,6 +21,7 @@ from totes.lake.manifest import (
     manifest_path,
     processed_manifest_path,
 )
+from totes.lake.manifests import find_newest_number, read_manifest, read_processed_manifest
 from totes.lake.store import DeletableStore, ObjectInfo
 
 MIN_AGE = timedelta(hours=1)

@@ -8,14 +8,14 @@ from typing import Any
 
 from totes.config.settings import Dsn
 from totes.errors import SourceError
-from totes.lake.log import (
+from totes.lake.manifest import FormerTable, Manifest, Table, manifest_path, processed_manifest_path
+from totes.lake.manifests import (
     find_current_generation,
     find_last_heartbeat,
     find_newest_number,
     read_manifest,
     read_processed_manifest,
 )
-from totes.lake.manifest import FormerTable, Manifest, Table, manifest_path, processed_manifest_path
 from totes.lake.store import Store
 from totes.lake.unfinished import StoredCapture, UnfinishedBatch
 from totes.source import session

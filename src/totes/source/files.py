@@ -10,8 +10,8 @@ from pathlib import Path
 from isal import igzip
 
 from totes.failpoint import reach
-from totes.lake.log import fetch_verified
 from totes.lake.manifest import File, data_path, table_folder
+from totes.lake.manifests import fetch_verified
 from totes.lake.store import Store
 from totes.lake.unfinished import UnfinishedBatch
 

@@ -17,13 +17,6 @@ from totes.config.settings import Dsn
 from totes.duckdb_engine import scratch_folder
 from totes.errors import LogBehind, LogUnreadable, SourceError
 from totes.failpoint import reach
-from totes.lake.log import (
-    check_number_unused,
-    find_last_heartbeat,
-    find_log_position,
-    find_newest_number,
-    read_manifest,
-)
 from totes.lake.lsn import format_lsn, parse_lsn
 from totes.lake.manifest import (
     FORMAT,
@@ -39,6 +32,13 @@ from totes.lake.manifest import (
     heartbeat_path,
     log_position_path,
     manifest_path,
+)
+from totes.lake.manifests import (
+    check_number_unused,
+    find_last_heartbeat,
+    find_log_position,
+    find_newest_number,
+    read_manifest,
 )
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress
@@ -384,7 +384,7 @@ def _record_no_changes(  # noqa: PLR0913  what was found, and where it is record
     if is_complete and is_due:
         heartbeat = Heartbeat(batch=previous.batch, checked_at=now)
         reach("ingest.before-heartbeat")
-        store.create(heartbeat_path(heartbeat), heartbeat.model_dump_json().encode())
+        store.create(heartbeat_path(heartbeat), heartbeat.to_json())
         reach("ingest.heartbeat-stored")
     if is_complete and log_start and (is_due or log_start.should_confirm):
         position = log_start.position

@@ -9,8 +9,8 @@ import duckdb
 
 from totes.duckdb_engine import convert_memory_errors, first_line
 from totes.errors import LakeError
-from totes.lake.log import fetch_verified
 from totes.lake.manifest import ProcessedManifest, StarFile
+from totes.lake.manifests import fetch_verified
 from totes.lake.store import Store
 from totes.star.contract import StarTable, parquet
 from totes.star.folder import Star

@@ -11,8 +11,8 @@ from totes.dashboard.metrics import pipeline
 from totes.dashboard.reading import open_reading
 from totes.dashboard.view import View, view
 from totes.errors import TotesError
-from totes.lake.log import find_newest_number, read_manifest
 from totes.lake.manifest import manifest_path
+from totes.lake.manifests import find_newest_number, read_manifest
 from totes.operations.status import find_schema_changes
 
 REJECTED_ROWS_LIMIT = 500

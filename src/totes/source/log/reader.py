@@ -18,8 +18,8 @@ from psycopg import errors, sql
 from totes.config.settings import Dsn
 from totes.errors import LogUnreadable, SourceError, SourceUnavailable
 from totes.failpoint import reach
-from totes.lake.log import find_log_position
 from totes.lake.manifest import LogCoverage, Manifest, slot_path
+from totes.lake.manifests import find_log_position
 from totes.lake.store import Store
 from totes.postgres.session import SOURCE, Session, open_session
 from totes.postgres.sqlstate import can_retry, message

@@ -23,13 +23,6 @@ from typing import TYPE_CHECKING, Protocol
 from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import LakeError, ModelError, ObjectMissing
 from totes.failpoint import reach
-from totes.lake.log import (
-    fetch_verified,
-    find_current_generation,
-    find_newest_number,
-    read_manifest,
-    read_processed_manifest,
-)
 from totes.lake.manifest import (
     File,
     Manifest,
@@ -38,6 +31,13 @@ from totes.lake.manifest import (
     manifest_path,
     processed_manifest_path,
     sha256_hex,
+)
+from totes.lake.manifests import (
+    fetch_verified,
+    find_current_generation,
+    find_newest_number,
+    read_manifest,
+    read_processed_manifest,
 )
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress

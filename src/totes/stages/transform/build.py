@@ -17,8 +17,8 @@ from totes.duckdb_engine import convert_memory_errors, first_line, limit_memory
 from totes.errors import LakeError, ModelError
 from totes.failpoint import reach
 from totes.lake.line import AT, OPERATION, SEQUENCE
-from totes.lake.log import fetch_verified
 from totes.lake.manifest import File, Manifest, StarFile, Table, data_path, sha256_hex
+from totes.lake.manifests import fetch_verified
 from totes.lake.store import Store
 from totes.sql_text import literal, quote
 from totes.star import current_rows, quarantine
