@@ -9,6 +9,7 @@ import duckdb
 
 from totes.duckdb_engine import convert_memory_errors, first_line
 from totes.errors import LakeError
+from totes.lake.line import IS_DELETE, IS_UPSERT, OPERATION
 from totes.lake.manifest import ProcessedManifest, StarFile
 from totes.lake.manifests import fetch_verified
 from totes.lake.store import Store
@@ -29,7 +30,7 @@ QUARANTINE_COLUMNS: Mapping[str, str] = MappingProxyType(
 """The columns of files of rejected rows."""
 
 VERSION_COLUMNS: Mapping[str, str] = MappingProxyType(
-    {"valid_from": "TIMESTAMPTZ", "_op": "VARCHAR"}
+    {"valid_from": "TIMESTAMPTZ", OPERATION: "VARCHAR"}
 )
 """The columns of a star table's files in addition to the declared ones."""
 
@@ -113,10 +114,10 @@ def check_file(  # noqa: PLR0913  the file, and the expected content
                 raise ContentMismatchError(
                     f"its columns are not those of {'quarantine' if is_quarantine else file.table}"
                 )
-            op = "'upsert'" if is_quarantine else "_op"
+            is_upsert, is_delete = ("true", "false") if is_quarantine else (IS_UPSERT, IS_DELETE)
             counts = engine.execute(
-                f"select count(*), count(*) filter ({op} = 'delete'),"
-                f" coalesce(bool_and({op} in ('upsert', 'delete') and valid_from <= ?), true)"
+                f"select count(*), count(*) filter ({is_delete}),"
+                f" coalesce(bool_and(({is_upsert} or {is_delete}) and valid_from <= ?), true)"
                 f" from {rows}",
                 [manifest.captured_at],
             ).fetchone()

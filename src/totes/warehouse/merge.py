@@ -16,6 +16,7 @@ from psycopg import Connection, errors, sql
 
 from totes.duckdb_engine import convert_memory_errors
 from totes.errors import LakeError
+from totes.lake.line import IS_UPSERT
 from totes.lake.manifest import ProcessedManifest, StarFile
 from totes.progress import Progress
 from totes.sql_text import literal, quote
@@ -82,7 +83,7 @@ class _BatchLoad:
         key = ", ".join(map(quote, star.key_names))
         row = self.engine.execute(
             f"select cast(({key}) as varchar) from ({self._parquet(files)})"
-            f" where _op = 'upsert' group by {key}, valid_from having count(*) > 1 limit 1"
+            f" where {IS_UPSERT} group by {key}, valid_from having count(*) > 1 limit 1"
         ).fetchone()
         if row is not None:
             raise LakeError(
@@ -191,7 +192,7 @@ class _BatchLoad:
         unmatched = (
             f"select 1 from ({self._parquet(self._files(star))}) as f"
             f" anti join ({self._parquet(files)}) as d"
-            f" on f.{quote(column)} = d.{quote(dimension.key_names[0])} and d._op = 'upsert'"
+            f" on f.{quote(column)} = d.{quote(dimension.key_names[0])} and d.{IS_UPSERT}"
             f" where f.{quote(column)} is not null limit 1"
         )
         return self.engine.execute(unmatched).fetchone() is None
