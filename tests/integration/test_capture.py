@@ -203,7 +203,7 @@ def test_without_open_transactions_no_overlap_is_stored(scratch_source: ScratchS
     scratch_source.with_items().run("UPDATE item SET name = 'new'")
     assert len(scratch_source.changes()) == 3
     assert all(
-        table.repeats is None for table in lake_reader.batches(scratch_source.store)[-1].tables
+        table.overlap is None for table in lake_reader.batches(scratch_source.store)[-1].tables
     )
 
 

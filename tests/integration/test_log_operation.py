@@ -107,7 +107,7 @@ from totes.stages.ingest import read_newest_manifest
 dsn, slot, lake = sys.argv[1:]
 reader = LogReader(Dsn(dsn), slot, "totes")
 store = FolderStore(Path(lake))
-reader.take_turn()
+reader.wait_for_slot()
 reader.start(read_newest_manifest(store)[0], store)
 print("reads", flush=True)
 time.sleep(1000)
@@ -161,7 +161,7 @@ def test_two_readers_take_turns(any_log_source: LogSource) -> None:
             one.wait(0.1, stop)
     finally:
         stop.set()
-        one.close()  # the other may wait for its turn
+        one.close()  # the other may wait for the slot
         thread.join()
     other.close()
     assert errors == []

@@ -16,7 +16,7 @@ from totes.config.settings import Dsn
 from totes.demo.simulator import HOSTILE, Simulator
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.errors import LakeError, UsageError, WarehouseError
-from totes.lake.log import find_current_generation
+from totes.lake.manifests import find_current_generation
 from totes.operations.release import release
 from totes.operations.verify import verify
 from totes.rates import RateFeed

@@ -37,8 +37,8 @@ from totes.dashboard.replica import Replica, open_replica
 from totes.dashboard.replica.tables import TABLES
 from totes.embedded.servers import prepare_warehouse
 from totes.progress import NoProgress
+from totes.sql_text import quote
 from totes.stages.load import load, rebuild
-from totes.star.contract import quote
 from totes.star.folder import TOTESYS
 from totes.warehouse import dependents, merge
 from totes.warehouse.schema import migrate

@@ -14,6 +14,7 @@ ROOMS_OF_PARTS = {"config", "stages", "operations"}
 """Packages whose modules are separate parts; any other package is one part."""
 
 VALUES = {
+    "sql_text",
     "errors",
     "progress",
     "failpoint",
@@ -32,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": set(),
     "failpoint": set(),
     "escape": set(),
+    "sql_text": set(),
     "error_policy": {"errors"},
     "aws_client": set(),
     "config.settings": {"errors"},
@@ -43,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the components of the stages, which import only the lake and the star's contract
     "lake": {"errors", "aws_client", "failpoint"},
     "rates": {"errors", "lake"},
-    "star": {"errors", "lake", "duckdb_engine"},
+    "star": {"errors", "sql_text", "lake", "duckdb_engine"},
     "source": VALUES,
     "warehouse": VALUES | {"star"},
     "lakehouse": VALUES | {"star", "aws_client"},
@@ -55,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages.runner": PARTS | STAGES | {"alert", "rates"},
     "stages.replay": PARTS | STAGES | {"stages.runner"},
     # the databases and stores of the settings
-    "embedded": {"errors", "progress", "config.settings", "postgres"},
+    "embedded": {"errors", "sql_text", "progress", "config.settings", "postgres"},
     "config.resources": PARTS
     | {"alert", "config.secrets", "embedded", "lakehouse", "rates", "stages.runner"},
     # the operator's other commands

@@ -22,7 +22,7 @@ from small_lake import write_small_lake
 from spark_session import LOCAL_CLUSTER, start_spark
 
 from totes.lake.folder import FolderStore
-from totes.lake.log import find_current_generation
+from totes.lake.manifests import find_current_generation
 from totes.operations.verify import verify
 
 pytestmark = pytest.mark.few(1)

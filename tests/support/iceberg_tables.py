@@ -15,8 +15,8 @@ from totes.config.settings import Dsn
 from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.publish import Publisher
 from totes.source.catalogue import CaptureScope
+from totes.sql_text import quote
 from totes.stages.runner import PUBLISH, Pipeline, run_stage
-from totes.star.contract import quote
 from totes.star.folder import TOTESYS, Star
 
 Row = tuple[Any, ...]

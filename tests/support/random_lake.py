@@ -1,4 +1,4 @@
-"""Random batches of all tables of totesys: scanned, captured whole, or read from the log.
+"""Random batches of all tables of totesys: scanned, captured in full, or read from the log.
 
 Rows have hostile values, tables lose columns and disappear for a while, and rejected rows are
 released.
@@ -85,7 +85,7 @@ class RandomLake(HostileLake):
         )
 
     def alter(self, *, is_last: bool) -> set[str]:
-        """Drop and restore columns and tables; return the tables that are captured whole."""
+        """Drop and restore columns and tables; return the tables that are captured in full."""
         whole = {table for table in self.tables if self.chance.random() < 0.04}
         for column in sorted(self.dropped):
             if is_last or self.chance.random() < 0.4:

@@ -11,8 +11,8 @@ from totes.dashboard.bookkeeping import open_bookkeeping
 from totes.dashboard.preferences import local
 from totes.dashboard.reading import Reading, open_reading
 from totes.errors import TotesError
-from totes.lake.log import find_newest_number, read_manifest
 from totes.lake.manifest import manifest_path
+from totes.lake.manifests import find_newest_number, read_manifest
 from totes.operations.status import find_schema_changes
 
 MASS_DELETION_ROWS = 100

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from totes.lakehouse.tables import engine_types
+from totes.sql_text import quote
 from totes.star.batch_files import column_types
-from totes.star.contract import StarTable, quote
+from totes.star.contract import StarTable
 
 QUARANTINE_COLUMNS = {
     "_key": "VARCHAR",

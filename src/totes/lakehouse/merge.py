@@ -19,7 +19,8 @@ from totes.errors import LakeError
 from totes.lakehouse.files import PARTITION, RANGE, TableFiles
 from totes.lakehouse.history import History
 from totes.lakehouse.tables import VALID_FROM, engine_types, has_ranges, partition_width
-from totes.star.contract import StarTable, literal, quote
+from totes.sql_text import literal, quote
+from totes.star.contract import StarTable
 
 SLICE_ROWS = 1_000_000
 SLICE_PARTITIONS = 8

@@ -25,13 +25,13 @@ from pyiceberg.table import Table
 from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import IcebergError, ObjectMissing
 from totes.failpoint import reach
-from totes.lake.log import (
+from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_path
+from totes.lake.manifests import (
     find_current_generation,
     find_newest_number,
     read_processed_manifest,
     read_processed_manifests,
 )
-from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_path
 from totes.lake.store import Store
 from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.files import Replacement, TableFiles
@@ -263,7 +263,7 @@ class _Run:
         relevant = {star.name, *(column.references for column in star.columns)}
         manifests = read_processed_manifests(self.processed, step.generation, first)
         for manifest in islice(manifests, step.last - first + 1):
-            if relevant & {file.table for file in (*manifest.files, *manifest.refused)}:
+            if relevant & {file.table for file in (*manifest.files, *manifest.rejected)}:
                 yield manifest
 
     def _merge_batches(
@@ -274,7 +274,7 @@ class _Run:
             with ExitStack() as fetched:
                 batches = []
                 for manifest in chunk:
-                    rows, rejected = _files(star, manifest.files), _files(star, manifest.refused)
+                    rows, rejected = _files(star, manifest.files), _files(star, manifest.rejected)
                     paths = fetched.enter_context(
                         fetched_files(
                             self.processed,
@@ -297,7 +297,7 @@ class _Run:
             count = sum(
                 file.rows
                 for manifest in chunk
-                for file in (*_files(star, manifest.files), *_files(star, manifest.refused))
+                for file in (*_files(star, manifest.files), *_files(star, manifest.rejected))
             )
             self.progress.advance(count)
             yield count
@@ -357,7 +357,7 @@ def _chunks(
     chunk: list[ProcessedManifest] = []
     size_bytes = count = 0
     for manifest in manifests:
-        files = _files(star, (*manifest.files, *manifest.refused))
+        files = _files(star, (*manifest.files, *manifest.rejected))
         more_bytes = sum(file.bytes for file in files)
         if chunk and (size_bytes + more_bytes > CHUNK_BYTES or count + len(files) > CHUNK_FILES):
             yield chunk

@@ -90,11 +90,11 @@ class Worker:
 
     def close(self) -> None:
         """End the process, and wait until it has ended."""
-        self.end()
+        self.kill()
         self._process.wait()
         self._connection.close()
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """Kill the process; a thread that waits for its answer raises SourceUnavailable."""
         self._process.kill()
 

@@ -19,8 +19,8 @@ from pyspark.sql import types as t
 
 from totes.errors import LakeError
 from totes.lake.line import AT, DELETE, OPERATION, SEQUENCE, UPSERT
-from totes.lake.log import check_digest
 from totes.lake.manifest import MAX_LINE_BYTES, UNREADABLE_FIELD, File
+from totes.lake.manifests import check_digest
 from totes.star.contract import MAX_TEXT_BYTES
 from totes.star.dialect import BATCH
 from totes.star.lineage import CHANGED

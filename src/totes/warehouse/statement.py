@@ -1,9 +1,8 @@
 """The SQL of loads: one file for each statement."""
 
-from functools import cache
-from importlib.resources import files
-
 from psycopg import sql
+
+from totes.sql_text import read_sql
 
 
 def statement(name: str, /, **parts: object) -> sql.Composed:
@@ -11,7 +10,6 @@ def statement(name: str, /, **parts: object) -> sql.Composed:
     return sql.SQL(read_statement(name)).format(**parts)
 
 
-@cache
 def read_statement(name: str) -> str:
     """Return the text of `statements/{name}.sql`."""
-    return (files("totes.warehouse") / "statements" / f"{name}.sql").read_text(encoding="utf-8")
+    return read_sql(__package__, f"statements/{name}.sql")
