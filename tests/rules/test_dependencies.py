@@ -48,18 +48,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "star": {"errors", "sql_text", "lake", "duckdb_engine"},
     "source": VALUES,
     "warehouse": VALUES | {"star"},
-    "lakehouse": VALUES | {"star", "aws_client"},
+    "lakehouse": VALUES | {"star", "aws_client", "stages.publish"},
     # the stages, which depend on each other only through manifests
     "stages.ingest": VALUES | {"rates", "source"},
     "stages.transform": VALUES | {"star"},
     "stages.load": VALUES | {"star", "warehouse"},
+    "stages.publish": {"lake", "progress"},
     "spark": VALUES | {"star", "stages.transform"},
-    "stages.runner": PARTS | STAGES | {"alert", "rates"},
+    "stages.runner": PARTS | STAGES | {"alert", "rates", "stages.publish"},
     "stages.replay": PARTS | STAGES | {"stages.runner"},
     # the databases and stores of the settings
     "embedded": {"errors", "sql_text", "progress", "config.settings", "postgres"},
     "config.resources": PARTS
-    | {"alert", "config.secrets", "embedded", "lakehouse", "rates", "stages.runner"},
+    | {"alert", "config.secrets", "embedded", "lakehouse", "rates"}
+    | {"stages.publish", "stages.runner"},
     # the operator's other commands
     "operations.finding": set(),
     "operations.check_log": PARTS | {"operations.finding"},

@@ -21,7 +21,8 @@ from totes.lake.manifest import RATES
 from totes.rates import RateFeed, rate_feed
 from totes.source.catalogue import CaptureScope
 from totes.source.log.reader import LogReader
-from totes.stages.runner import BatchPublisher, Pipeline
+from totes.stages.publish import BatchPublisher
+from totes.stages.runner import Pipeline
 from totes.star.folder import TOTESYS, Star, load_star
 
 if TYPE_CHECKING:

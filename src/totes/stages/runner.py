@@ -24,6 +24,7 @@ from totes.source.catalogue import CaptureScope
 from totes.source.log.reader import LogReader
 from totes.stages.ingest import AcceptOptions, IngestResult, ingest, read_newest_manifest
 from totes.stages.load import load, record_checked
+from totes.stages.publish import BatchPublisher
 from totes.stages.transform import Cluster, transform
 from totes.star.folder import TOTESYS, Star
 from totes.warehouse.connection import connect, is_database
@@ -49,33 +50,6 @@ ACCEPT_NOTHING = AcceptOptions()
 NO_ALERTS = AlertTargets()
 
 NO_ROWS: Mapping[str, int] = MappingProxyType({})
-
-
-class Publication(Protocol):
-    """Batches that were published together."""
-
-    @property
-    def batch(self) -> int:
-        """The number of the last batch."""
-        ...
-
-    @property
-    def rows(self) -> int:
-        """The number of rows of all batches."""
-        ...
-
-    @property
-    def captured_at(self) -> datetime:
-        """The capture time of the last batch."""
-        ...
-
-
-class BatchPublisher(Protocol):
-    """Publishes batches outside of the warehouse, as Iceberg tables."""
-
-    def publish(self, processed: Store, progress: Progress) -> Iterator[Publication]:
-        """Publish all pending batches and yield what was published."""
-        ...
 
 
 class PipelineResources(Protocol):

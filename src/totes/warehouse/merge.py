@@ -23,6 +23,7 @@ from totes.sql_text import literal, quote
 from totes.star.batch_files import QUARANTINE_COLUMNS, VERSION_COLUMNS
 from totes.star.contract import StarTable
 from totes.star.folder import Star
+from totes.star.history import history_parts, qualified, same_key
 from totes.warehouse import dependents
 from totes.warehouse.binary import ROWS_PER_BLOCK, copy_in, read_blocks
 from totes.warehouse.ddl import key_text
@@ -49,6 +50,9 @@ def load_rows(  # noqa: PLR0913, PLR0917  both databases, the batch, and the pro
     """
     connection.execute(read_statement("transaction_settings"))
     _BatchLoad(connection, engine, star, manifest, local_paths, progress).load()
+
+
+_QUARANTINE = sql.Identifier("totes", "quarantine")
 
 
 class _Definition(NamedTuple):
@@ -104,7 +108,11 @@ class _BatchLoad:
         self._create_keys_and_indexes(definitions)
         for star in to_fill:
             self.connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(star.name)))
-        self.connection.execute(statement("delete_earlier_rejections", batch=self.manifest.batch))
+        self.connection.execute(
+            statement(
+                "delete_earlier_rejections", quarantine=_QUARANTINE, batch=self.manifest.batch
+            )
+        )
 
     def _quarantine_rejected(self) -> None:
         """Quarantine the rows that the contract rejected."""
@@ -215,12 +223,11 @@ class _BatchLoad:
 
     def _merge(self, star: StarTable) -> None:
         staged = sql.Identifier(f"staged_{star.name}")
-        columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in star.columns)
-        names = {"staged": staged, "star": sql.Identifier(star.name), "columns": columns}
+        names = {"staged": staged, "star": sql.Identifier(star.name)}
         files = self._files(star)
         if not (files or self._has_waiting_versions(star)):
             return
-        self.connection.execute(statement("create_staging_table", **names))
+        self.connection.execute(statement("create_staging_table", **history_parts(star), **names))
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
         if files:
             self._copy(staged, {**_column_types(star), **VERSION_COLUMNS}, files)
@@ -249,7 +256,7 @@ class _BatchLoad:
                         "stage_waiting",
                         staged=staged,
                         name=star.name,
-                        same_key=_same_key(star, "s", "version"),
+                        same_key=same_key(star, "s", "version"),
                         **_reference_parts(dimension),
                         key_type=sql.SQL(dimension.key[0].type.postgres),
                     )
@@ -265,8 +272,8 @@ class _BatchLoad:
                         relation=relation,
                         name=star.name,
                         batch=self.manifest.batch,
-                        key=_key_text(star, "u"),
-                        columns=_qualified("u", [c.name for c in star.columns]),
+                        key=key_text(star.key_names, "u"),
+                        columns=qualified("u", [c.name for c in star.columns]),
                         column=sql.Identifier(column.name),
                         column_name=column.name,
                         **_reference_parts(self.star.tables[column.references]),
@@ -275,28 +282,17 @@ class _BatchLoad:
 
     def _merge_staged(self, star: StarTable, names: Mapping[str, sql.Composable]) -> None:
         """Merge the staged rows into the star table, whatever their valid_from is."""
-        columns = [column.name for column in star.columns]
         parts = {
+            **history_parts(star),
             **names,
             "actions": sql.Identifier(f"actions_{star.name}"),
-            "name": star.name,
+            "quarantine": _QUARANTINE,
             "surrogate": sql.Identifier(star.surrogate.name if star.surrogate else ""),
-            "key": _join_names(star.key_names),
-            "key_text": _key_text(star, "s"),
-            "fact_and_first": _same_key(star, "f", "first"),
-            "fact_and_staged": _same_key(star, "f", "s"),
-            "dimension_and_staged": _same_key(star, "d", "s"),
-            "inserted_and_staged": _same_key(star, "i", "s"),
-            "later_and_staged": _same_key(star, "later", "s"),
-            "action_and_staged": _same_key(star, "a", "s"),
-            "keys_of_fact": _qualified("f", star.key_names),
-            "keys_of_staged": _qualified("s", star.key_names),
-            "columns_of_fact": _qualified("f", columns),
-            "columns_of_staged": _qualified("s", columns),
+            "key_text": key_text(star.key_names, "s"),
+            "inserted_and_staged": same_key(star, "i", "s"),
+            "excluded": qualified("excluded", [column.name for column in star.columns]),
             "batch": self.manifest.batch,
             "captured_at": self.manifest.captured_at,
-            "current": _qualified("d", columns),
-            "excluded": _qualified("excluded", columns),
         }
         late = sql.SQL("SELECT EXISTS (SELECT FROM {staged} WHERE valid_from < {captured_at})")
         is_late = self.connection.execute(late.format(**parts)).fetchone() == (True,)
@@ -396,22 +392,3 @@ def _reference_parts(dimension: StarTable) -> dict[str, str | sql.Identifier]:
         "dimension_name": dimension.name,
         "dimension_key": sql.Identifier(dimension.key_names[0]),
     }
-
-
-def _join_names(columns: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, columns))
-
-
-def _key_text(star: StarTable, alias: str) -> sql.Composed:
-    return key_text(star.key_names, alias)
-
-
-def _same_key(star: StarTable, one: str, other: str) -> sql.Composed:
-    """Return SQL that is true if two relations' rows have the same natural key."""
-    return sql.SQL("({}) = ({})").format(
-        _qualified(one, star.key_names), _qualified(other, star.key_names)
-    )
-
-
-def _qualified(relation: str, columns: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(relation, column) for column in columns)

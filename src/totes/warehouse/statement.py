@@ -1,15 +1,8 @@
-"""The SQL of loads: one file for each statement."""
+"""The SQL of loads: the files in `statements`, and those that Iceberg tables share."""
 
-from psycopg import sql
+from functools import partial
 
-from totes.sql_text import read_sql
+from totes.star import statement as star_statement
 
-
-def statement(name: str, /, **parts: object) -> sql.Composed:
-    """Return the statement in `statements/{name}.sql`; values become literals."""
-    return sql.SQL(read_statement(name)).format(**parts)
-
-
-def read_statement(name: str) -> str:
-    """Return the text of `statements/{name}.sql`."""
-    return read_sql(__package__, f"statements/{name}.sql")
+statement = partial(star_statement.statement, __package__)
+read_statement = partial(star_statement.read_statement, __package__)
