@@ -20,6 +20,8 @@ KINDS: tuple[type[errors.TotesError], ...] = (
     errors.WarehouseError,
     errors.ModelError,
     errors.DeliveryError,
+    errors.IcebergError,
+    errors.SparkError,
 )
 
 

@@ -53,6 +53,9 @@ PINNED: Mapping[str, str] = MappingProxyType(
 )
 """Settings of SQL on which rows or their planning depend, whatever the cluster's are."""
 
+_DEBUGGING = "spark.python.sql.dataFrameDebugging.enabled"
+"""It takes as long as all else that the driver does to make a DataFrame."""
+
 _LOOPBACK = "127.0.0.1"
 
 _JAVA_MB = 1024
@@ -92,7 +95,7 @@ def open_session(master: str) -> Iterator["SparkSession"]:
     from pyspark.sql import SparkSession
 
     active = SparkSession.getActiveSession()
-    builder = SparkSession.builder.appName("terrific-totes")
+    builder = SparkSession.builder.appName("terrific-totes").config(_DEBUGGING, value=False)
     is_submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     if active is None and not is_submitted:
         for name, value in _start_settings(master).items():
