@@ -15,15 +15,10 @@ LOCAL = "local[2]"
 LOCAL_CLUSTER = "local-cluster[2,1,1024]"
 """A master, and two workers whose executors are processes of their own."""
 
-JAVA = " ".join(
-    (
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
-        "-XX:ReservedCodeCacheSize=240m",  # with less, code is compiled again and again
-        "-Xmn500m",
-        "-XX:+UnlockDiagnosticVMOptions",
-        "-XX:-BytecodeVerificationRemote",
-    )
+JAVA = (
+    "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xmn500m"
+    " -XX:ReservedCodeCacheSize=240m"  # with less, code is compiled again and again
+    " -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
 )
 """Options of Java for short tests: what starts quickly counts more than what runs quickly."""
 

@@ -46,7 +46,8 @@ _WRITING = {
 }
 
 
-def _new_name() -> str:
+def new_attempt_name() -> str:
+    """Return a new name for the folders of an attempt."""
     return f"spark-{secrets.token_hex(4)}"
 
 
@@ -61,11 +62,11 @@ class Attempt:
     store: Store
     generation: int
     captured_at: Mapping[int, datetime]
-    name: str = field(default_factory=_new_name)
+    name: str = field(default_factory=new_attempt_name)
 
     def renamed(self) -> Self:
         """Return an attempt like this one that writes into folders of its own."""
-        return replace(self, name=_new_name())
+        return replace(self, name=new_attempt_name())
 
     @cached_property
     def location(self) -> Location:
