@@ -92,5 +92,8 @@ def test_a_failure_of_the_cluster_is_an_error_of_spark_with_advice(
 
 
 def test_a_java_that_has_ended_is_an_error_of_spark() -> None:
-    with pytest.raises(SparkError, match="Connection refused"), convert_errors("read the lines"):
+    with (
+        pytest.raises(SparkError, match="its Java process has ended"),
+        convert_errors("read the lines"),
+    ):
         raise ConnectionRefusedError(111, "Connection refused")

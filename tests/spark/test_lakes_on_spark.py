@@ -64,6 +64,6 @@ def test_every_batch_of_a_random_lake_is_equal(seed: int, tmp_path: Path) -> Non
     chance = Random(seed)  # noqa: S311  not for secrets
     tables = chance.sample(TABLES, drawn(2, len(TABLES)))  # each costs Spark some seconds
     lake = RandomLake(tmp_path / "ingestion", chance, tables)
-    lake.write_random(drawn(6, 12))
+    lake.write(drawn(6, 12))
     expected = transform(tmp_path / "ingestion", tmp_path / "duckdb", "duckdb")
     assert_equal(expected, transform(tmp_path / "ingestion", tmp_path / "spark", "spark"))

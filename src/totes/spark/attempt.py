@@ -140,9 +140,10 @@ class Attempt:
             f.count(f.lit(1)).alias("rows"), f.expr(f"count_if({is_delete})").alias("deletes")
         )
         digests = read_digests(self.session, self.location, [folder])
+        found = counted.unionByName(digests, allowMissingColumns=True).collect()
         counts, contents = (
-            {self.location.key(row[PATH]): row for row in found.collect()}
-            for found in (counted, digests)
+            {self.location.key(row[PATH]): row for row in found if (row.sha is None) is is_count}
+            for is_count in (True, False)
         )
         if not set(listed) == counts.keys() == contents.keys():
             different = min(set(listed) ^ counts.keys() | set(listed) ^ contents.keys())

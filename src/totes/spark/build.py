@@ -104,7 +104,9 @@ def compute_dependent(
         # A run of batches has folders of its own: DuckDB may compute some between two of them.
         own = attempt.renamed()
         accepted = own.write(star, _accepted(attempt, star, new))
-        rejected = own.write(star, _rejected(attempt, star, new), QUARANTINE)
+        rejected: FilesOfBatches = {}
+        if not checked.where("_rejected_column is not null").isEmpty():
+            rejected = own.write(star, _rejected(attempt, star, new), QUARANTINE)
     return _computed(batches, accepted, rejected)
 
 

@@ -29,6 +29,8 @@ _FAILURES = {
     "No space left on device": "a disk is full: free the folder of temporary files",
     "OutOfMemoryError|Java heap space|exit(ed|) code 137|GC overhead": "it ran out of memory: "
     "increase TOTES_MEMORY on this machine, or the memory of its executors on a cluster",
+    "Error while sending or receiving|Connection refused|Java side is empty": "its Java process "
+    "has ended, perhaps for lack of memory: increase TOTES_MEMORY, and run it again",
     "ExecutorLostFailure|executor .*(lost|exited)|FetchFailed": "it lost executors: run it again, "
     "and look into its log if it fails again",
 }
