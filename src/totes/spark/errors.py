@@ -16,8 +16,11 @@ from totes.errors import LakeError, ModelError, SparkError
 _MISSING_FILE = "42K03"
 """The SQLSTATE of a path that does not exist."""
 
-_OF_MODEL = re.compile(r"0A|21|22|42|P0")
-"""How the SQLSTATE begins of what a query and its values cause, and the function error()."""
+_OF_MODEL = re.compile(r"0A|21|22|42(?!K0[34])|P0")
+"""How the SQLSTATE begins of what a query and its values cause, and the function error().
+
+42K03 and 42K04 are about paths.
+"""
 
 _OF_VALUES = "22"
 """How the SQLSTATE begins of errors whose messages contain values."""
