@@ -148,7 +148,7 @@ def compare(star: Star, engines: TwoEngines, chance: Random, models: Iterable[Mo
 
 
 def test_the_packaged_models_give_the_same_rows(spark: SparkSession, tmp_path: Path) -> None:
-    models = sample(3, TOTESYS.models.all, "models on Spark")
+    models = sample(2, TOTESYS.models.all, "models on Spark")
     compare(TOTESYS, TwoEngines(duckdb.connect(), spark, tmp_path), seeded_random(), models)
 
 

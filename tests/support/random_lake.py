@@ -15,7 +15,7 @@ from lake_reader import Line
 from lake_writer import ROWS
 from star_texts import EDGE_CASES
 
-from totes.lake.manifest import RATES
+from totes.lake.manifest import RATES, Manifest
 from totes.star.contract import MAX_TEXT_BYTES
 
 KEYS = range(1, 7)
@@ -51,10 +51,11 @@ class RandomLake(HostileLake):
         self.dropped: set[tuple[str, str]] = set()
         self.absent: set[str] = set()
 
-    def write_random(self, batches: int) -> None:
+    def write(self, batches: int = 6) -> list[Manifest]:
         """Publish so many batches; after the last one, tables are complete again."""
         for number in range(1, batches + 1):
             self.publish(number, is_last=number == batches)
+        return self.writer.batches
 
     def publish(self, number: int, *, is_last: bool) -> None:
         whole = {*self.tables} if number == 1 else self.alter(is_last=is_last)
