@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from terraform_plan import Planned
     from xdist.remote import Producer
 
-pytest_plugins = ("dashboard_browser",)
+pytest_plugins = ("dashboard_browser", "skipped_tests")
 
 hypothesis.settings.register_profile(
     "totes",

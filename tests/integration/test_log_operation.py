@@ -311,14 +311,14 @@ def test_tables_are_scanned_while_open_transactions_block_the_slot(
         "SELECT pg_create_logical_replication_slot(%s, 'test_decoding')",
     ],
 )
-def test_the_slot_of_another_program_is_refused(log_source: LogSource, make: str) -> None:
-    source = log_source
+def test_the_slot_of_another_program_is_refused(any_log_source: LogSource, make: str) -> None:
+    source = any_log_source
     source.run("CREATE TABLE item (id int PRIMARY KEY)")
     source.publish("item")
     try:
         source.ask(make, source.slot)
     except psycopg.errors.UndefinedFile:
-        pytest.skip("this PostgreSQL has no other output plug-in")
+        pytest.skip("the server has no plug-in test_decoding")
     try:
         with pytest.raises(SourceError, match="another program uses it"):
             source.read_log()

@@ -80,7 +80,10 @@ class SparkApplication:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self | None:
-        """Return the application for this function's stores; None if there is none."""
+        """Return the application for this function's stores; None if there is none.
+
+        Raises UsageError if settings are missing, or a store is not on S3.
+        """
         if settings.spark_application is None:
             return None
         if settings.spark_role is None or settings.spark_program is None:

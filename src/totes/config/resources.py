@@ -135,7 +135,10 @@ class Resources:
 
     @cached_property
     def lakehouse(self) -> "Lakehouse | None":
-        """Where the Iceberg tables are; None if they are not published."""
+        """Where the Iceberg tables are; None if they are not published.
+
+        Raises UsageError if pyiceberg is not installed.
+        """
         if self.settings.iceberg_catalog is None:
             return None
         try:

@@ -53,7 +53,8 @@ class Capture:
     ) -> tuple[Table, ...]:
         """Return the tables, with the files of what changed since the batch `last`.
 
-        With `everything`, all rows are captured.
+        With `everything`, all rows are captured. Raises SourceError if more than half of a table
+        was deleted and that is not accepted, and LakeError if its live keys can't be read.
         """
         plans = [self._plan_table(table, last, everything=everything) for table in tables_to_scan]
         with ExitStack() as stack:

@@ -99,7 +99,10 @@ class Worker:
         self._process.kill()
 
     def read(self, plan: Plan, piece: Piece, advance: Callable[[int], None]) -> PieceRows:
-        """Read one piece; raise the error that it raises in the process."""
+        """Read one piece; raise the error that it raises in the process.
+
+        Raises SourceUnavailable if the process has ended.
+        """
         try:
             self._connection.send((replace(plan, previous=None), piece))
             while True:

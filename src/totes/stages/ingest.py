@@ -160,7 +160,10 @@ def capture_batch(
     accept: AcceptOptions = AcceptOptions(),
     progress: Progress = NO_PROGRESS,
 ) -> IngestResult | None:
-    """Publish the batch of an open capture; None if another process published it first."""
+    """Publish the batch of an open capture; None if another process published it first.
+
+    Raises SourceError if the source has changed in a way that is not accepted.
+    """
     result, must_close = None, True
     try:
         result = _capture_batch(capture, store, rates, accept, progress)

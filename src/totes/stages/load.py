@@ -97,7 +97,8 @@ def rebuild(
 ) -> int:
     """Empty the warehouse, load all batches of `generation`, and return the newest batch.
 
-    This is one transaction. Readers wait until it is committed.
+    This is one transaction. Readers wait until it is committed. Raises LakeError if a file is
+    missing or damaged, and WarehouseError if the warehouse can't be written.
     """
     with (
         connect(warehouse) as connection,

@@ -58,7 +58,10 @@ def migrate(dsn: Dsn, star: Star = TOTESYS) -> list[str]:
 
 
 def check_schema(connection: Connection[Any], star: Star = TOTESYS) -> None:
-    """Raise WarehouseError if the schema is older or newer than the program, or was altered."""
+    """Raise WarehouseError if the schema is newer than the program or was altered.
+
+    WarehouseOutdated if it is older.
+    """
     check_migrations(connection)
     for addition in _find_additions(connection, star):
         if addition.is_loaded:
@@ -73,7 +76,10 @@ def has_tables(connection: Connection[Any]) -> bool:
 
 
 def check_migrations(connection: Connection[Any]) -> None:
-    """Raise WarehouseError if the warehouse's migrations are older or newer than the program."""
+    """Raise WarehouseOutdated if the warehouse's migrations are older than the program.
+
+    WarehouseError if they are newer.
+    """
     require_default_schema(connection)
     applied = _read_applied(connection)
     _check_not_newer(applied)

@@ -94,7 +94,7 @@ class Simulator:
 
     With `log`, each commit appends a line of JSON to that file:
     {"kind", "at", "text", "changes": [{"table", "key", "row"}]}. A row is PostgreSQL's
-    row_to_json() at the commit, or null if the row was deleted.
+    row_to_json() at the commit, or null if the row was deleted. UsageError if it can't be written.
     """
 
     def __init__(  # noqa: PLR0913  options of the business

@@ -144,7 +144,8 @@ class LogReader:
         """Wait until no other process reads the slot.
 
         Read the newest manifest only after that: until then, another process may publish a batch
-        and let the server remove the log before it.
+        and let the server remove the log before it. Raises SourceUnavailable if that takes too
+        long.
         """
         with connect(self.dsn) as connection:
             if self._must_reopen(connection):
@@ -155,7 +156,8 @@ class LogReader:
         """Return where the batch after `previous` begins; None if the log can't be used now.
 
         `previous` was read after `wait_for_slot`. Creates the slot if that is needed. Raises
-        SourceError if the server or the privileges of the role do not permit reading the log.
+        SourceError if the server or the privileges of the role do not permit reading the log, and
+        SourceUnavailable if it can be read later.
         """
         try:
             return self._start(previous, store)

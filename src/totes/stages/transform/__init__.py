@@ -142,7 +142,10 @@ def write_generation(  # noqa: PLR0913  a replay selects generation, models and 
     stop_before: Callable[[int], bool] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[ProcessedManifest]:
-    """Transform the batches that `generation` lacks, at most up to `last_batch`; as `transform`."""
+    """Transform the batches that `generation` lacks, at most up to `last_batch`.
+
+    Raises LakeError and ModelError as `transform`.
+    """
 
     def path(batch: int) -> str:
         return processed_manifest_path(generation, batch)
