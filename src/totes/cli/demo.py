@@ -42,7 +42,7 @@ def demo(
     from totes.cli.terminal import log, out, stop_on_signals
     from totes.cli.verify import show_result
     from totes.config.settings import load_settings, parse_duration
-    from totes.dashboard.packages import NOT_INSTALLED, is_installed
+    from totes.dashboard.server.packages import NOT_INSTALLED, is_installed
     from totes.demo.dashboard import dashboard
     from totes.demo.run import run
 

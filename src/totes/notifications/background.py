@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from totes.alert import AlertTargets
 from totes.config.settings import Dsn, Settings
-from totes.dashboard.packages import require_packages
+from totes.dashboard.server.packages import require_packages
 from totes.stages.runner import StageHealth
 
 if TYPE_CHECKING:
