@@ -13,7 +13,8 @@ from itertools import combinations
 from pathlib import Path
 
 from measurement import Measurement, processor_seconds
-from totes.config.settings import DEFAULT_DASHBOARD_MEMORY_MB, Dsn
+from totes.config.dsn import Dsn
+from totes.config.settings import DEFAULT_DASHBOARD_MEMORY_MB
 from totes.dashboard import metrics
 from totes.dashboard.components.rows import LIMITS, RANKED_LIMIT
 from totes.dashboard.filters import Filter

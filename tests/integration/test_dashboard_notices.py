@@ -19,7 +19,7 @@ from sample_business import (
 )
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard import text
 from totes.dashboard.components import badge
 from totes.dashboard.components.badge import DEADLINE_SECONDS, EVERY

@@ -25,8 +25,9 @@ from typer.testing import CliRunner
 from conftest import Totesys
 from totes.cli import app
 from totes.cli.verify import show_result
+from totes.config.dsn import Dsn
 from totes.config.resources import Resources
-from totes.config.settings import Dsn, Settings
+from totes.config.settings import Settings
 from totes.dashboard.bookkeeping import open_bookkeeping
 from totes.dashboard.config_file import load_config
 from totes.dashboard.metrics.pipeline import freshness

@@ -19,6 +19,7 @@ VALUES = {
     "failpoint",
     "error_policy",
     "duckdb_engine",
+    "config.dsn",
     "config.settings",
     "postgres",
     "lake",
@@ -46,11 +47,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "escape": set(),
     "error_policy": {"errors"},
     "aws_client": set(),
-    "config.settings": {"errors"},
-    "config.secrets": {"errors", "aws_client", "config.settings"},
+    "config.dsn": set(),
+    "config.values": {"errors", "config.dsn"},
+    "config.settings": {"errors", "config.dsn", "config.values"},
+    "config.secrets": {"errors", "aws_client", "config.dsn"},
     "config.sign_in": {"errors", "config.settings", "config.secrets"},
     "duckdb_engine": {"errors", "config.settings"},
-    "postgres": {"errors", "config.settings"},
+    "postgres": {"errors", "config.dsn"},
     "alert": {"aws_client"},
     # the components of the stages, which import only the lake and the star's contract
     "lake": {"errors", "aws_client", "failpoint"},
@@ -67,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages.runner": PARTS | STAGES | {"alert", "rates"},
     "stages.replay": PARTS | STAGES | {"stages.runner"},
     # the databases and stores of the settings
-    "embedded": {"errors", "progress", "config.settings", "postgres"},
+    "embedded": {"errors", "progress", "config.dsn", "postgres"},
     "config.resources": PARTS
     | {"alert", "config.secrets", "embedded", "lakehouse", "rates", "stages.runner"},
     # the operator's other commands
@@ -91,12 +94,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dashboard.reading": {"errors", "dashboard.filters", "dashboard.replica"},
     "dashboard.bookkeeping": VALUES | {"warehouse"} | READING,
     "dashboard.metrics": READING | {"star", "dashboard.bookkeeping"},
-    "dashboard.config_file": READING | {"errors", "config.settings", "dashboard.metrics"},
+    "dashboard.config_file": READING
+    | {"errors", "config.settings", "config.values", "dashboard.metrics"},
     "dashboard.goals": METRICS,
     "dashboard.charts": READING,
     "dashboard.explore": READING | {"escape", "dashboard.metrics"},
     "dashboard.server": METRICS
-    | {"errors", "lake", "config.settings", "config.sign_in"}
+    | {"errors", "lake", "config.dsn", "config.sign_in"}
     | {"dashboard.charts", "dashboard.explore"},
     "dashboard.navigation": READING | {"dashboard.charts", "dashboard.server"},
     "dashboard.components": METRICS

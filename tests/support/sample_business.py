@@ -11,7 +11,7 @@ from installation import Installation
 from psycopg import sql
 from replicas import replica_of
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.server.backends import Backends
 from totes.demo.simulator import bulk
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse

@@ -6,7 +6,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from totes.config.settings import is_loopback
+from totes.config.dsn import is_loopback
 from totes.dashboard.preferences import Preferences, set_preferences
 from totes.dashboard.server.backends import Backends, set_backends
 from totes.errors import UsageError
