@@ -23,7 +23,7 @@ from psycopg import sql
 from scratch_source import GRANTS, ScratchSource, create_scratch_source
 
 from totes import error_policy
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.preferences import Preferences, set_preferences
 from totes.embedded.servers import (
     EmbeddedServer,

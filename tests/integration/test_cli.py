@@ -19,7 +19,7 @@ from typer.main import get_command
 
 from totes import __version__
 from totes.cli import app
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded import servers
 
 pytestmark = [pytest.mark.usefixtures("no_pauses"), pytest.mark.few(8)]

@@ -15,7 +15,8 @@ from installation import Installation
 
 from conftest import ClusterFactory
 from totes.cli import main
-from totes.config.settings import Dsn, Settings
+from totes.config.dsn import Dsn
+from totes.config.settings import Settings
 from totes.embedded.servers import prepare_source
 from totes.stages.runner import run_stage
 

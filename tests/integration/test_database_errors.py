@@ -9,7 +9,7 @@ from psycopg import errors
 from replicas import open_reading
 
 from conftest import ClusterFactory, EmptyWarehouse, Totesys
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.bookkeeping import open_bookkeeping, refuse_writers
 from totes.embedded.servers import prepare_warehouse
 from totes.errors import SourceError, UsageError, WarehouseError

@@ -11,7 +11,7 @@ from installation import Installation
 from processed_lake import ALL, ProcessedLake, read_versions, sale
 
 from conftest import ClusterFactory, EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import prepare_source, prepare_warehouse
 from totes.errors import WarehouseError
 from totes.operations.verify import verify

@@ -188,7 +188,7 @@ CAPTURE = """
 import sys
 from pathlib import Path
 from totes import failpoint
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.lake.folder import FolderStore
 from totes.source import scan
 from totes.source.catalogue import CaptureScope

@@ -10,7 +10,7 @@ from replicas import replica_of
 from streamlit.testing.v1 import AppTest
 
 from conftest import EmptyWarehouse
-from totes.dashboard.backends import Backends
+from totes.dashboard.server.backends import Backends
 from totes.lake.folder import FolderStore
 from totes.lake.manifest import LogState, manifest_path
 from totes.lake.manifests import read_manifest

@@ -100,7 +100,7 @@ def test_a_stream_that_ends_during_a_batch_loses_and_doubles_nothing(
 HOLD = """
 import sys, time
 from pathlib import Path
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.source.log.reader import LogReader
 from totes.lake.folder import FolderStore
 from totes.stages.ingest import read_newest_manifest

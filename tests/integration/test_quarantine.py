@@ -19,7 +19,7 @@ from lake_writer import ROWS, LakeWriter, row
 from processed_lake import read_star_tables
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.lake.folder import FolderStore
 from totes.stages.load import load
 from totes.stages.transform import write_generation

@@ -32,7 +32,7 @@ from processed_lake import (
 from psycopg import sql
 
 from conftest import ClusterFactory, EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.replica import Replica, open_replica
 from totes.dashboard.replica.tables import TABLES
 from totes.embedded.servers import prepare_warehouse
@@ -306,7 +306,7 @@ def test_a_refresh_that_is_interrupted_leaves_the_state_before(
 KILLED = """
 import os, sys
 from pathlib import Path
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.replica import open_replica
 from totes.progress import NoProgress
 

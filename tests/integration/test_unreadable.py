@@ -16,7 +16,7 @@ from psycopg import sql
 from scratch_source import GRANTS, ScratchSource
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.schema import totesys_sql
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source
 from totes.errors import SourceError

@@ -17,7 +17,7 @@ from lake_reader import Line
 from psycopg import errors, sql
 from scratch_source import GRANTS, ScratchSource
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import EmbeddedServer, prepare_source
 from totes.lake.manifest import Manifest, Table
 from totes.lake.store import Store

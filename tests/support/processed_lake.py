@@ -11,7 +11,7 @@ from typing import Any
 from database import fetch_rows
 from psycopg import sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.duckdb_engine import open_engine
 from totes.lake.folder import FolderStore
 from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_path, sha256_hex

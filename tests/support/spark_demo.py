@@ -19,7 +19,7 @@ import psycopg
 from generations import Comparison, Generation, compare
 from spark_cluster import LOOPBACK, NoJavaError, standalone_cluster
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.demo.simulator import bulk
 from totes.embedded.servers import (
     prepare_source,

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from totes.dashboard.badge import freshness_text, staleness_warning
+from totes.dashboard.components.badge import freshness_text, staleness_warning
 from totes.dashboard.metrics.pipeline import PageFreshness
 from totes.dashboard.replica import State
 

@@ -31,7 +31,8 @@ def erase(
     """
     from totes.cli.terminal import out, show_progress
     from totes.config.resources import Resources
-    from totes.config.settings import load_settings, parse_path_or_url
+    from totes.config.settings import load_settings
+    from totes.config.values import parse_path_or_url
     from totes.lake import open_store
     from totes.operations.erase import Erasure
     from totes.operations.erase import erase as rewrite

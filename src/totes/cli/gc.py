@@ -35,7 +35,8 @@ def gc(
     """
     from datetime import UTC, datetime
 
-    from totes.config.settings import load_settings, parse_duration
+    from totes.config.settings import load_settings
+    from totes.config.values import parse_duration
     from totes.errors import UsageError
     from totes.lake import open_deletable_store
     from totes.operations.gc import MIN_AGE, delete_orphaned_files, find_orphaned_files

@@ -78,7 +78,8 @@ def expire(
 
     from totes.cli.terminal import out
     from totes.config.resources import Resources
-    from totes.config.settings import load_settings, parse_duration
+    from totes.config.settings import load_settings
+    from totes.config.values import parse_duration
     from totes.errors import UsageError
     from totes.lakehouse.maintenance import expire as expire_snapshots
 

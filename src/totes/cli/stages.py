@@ -116,7 +116,8 @@ def run(
     """
     from totes.cli.terminal import show_progress, stop_on_signals
     from totes.config.resources import Resources
-    from totes.config.settings import load_settings, parse_duration
+    from totes.config.settings import load_settings
+    from totes.config.values import parse_duration
     from totes.errors import UsageError
     from totes.notifications.background import Checker, checks_in_background
     from totes.stages.ingest import AcceptOptions
@@ -184,7 +185,8 @@ def replay(
     """
     from totes.cli.terminal import show_progress
     from totes.config.resources import Resources
-    from totes.config.settings import load_settings, parse_dsn
+    from totes.config.settings import load_settings
+    from totes.config.values import parse_dsn
     from totes.errors import UsageError
     from totes.stages.replay import build_generation
     from totes.stages.replay import replay as run_replay

@@ -28,7 +28,7 @@ from typing import Any, Self
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.schema import totesys_sql
 from totes.errors import SourceError, TotesError, UsageError, WarehouseError
 from totes.postgres.session import (

@@ -9,7 +9,8 @@ from psycopg import Connection, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import class_row
 
-from totes.config.settings import Dsn, Settings
+from totes.config.dsn import Dsn
+from totes.config.settings import Settings
 from totes.operations.finding import Finding, failed
 from totes.postgres.sqlstate import message
 from totes.source.catalogue import Catalogue, SourceTable

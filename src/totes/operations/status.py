@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import SourceError
 from totes.lake.manifest import FormerTable, Manifest, Table, manifest_path, processed_manifest_path
 from totes.lake.manifests import (

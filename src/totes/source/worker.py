@@ -22,7 +22,7 @@ from typing import Any, override
 
 import duckdb
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.duckdb_engine import open_engine, set_memory_limit
 from totes.errors import SourceUnavailable
 from totes.lake import open_store

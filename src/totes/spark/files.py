@@ -9,8 +9,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from totes.errors import LakeError
-from totes.lake.manifests import check_digest
 from totes.lake.manifest import File
+from totes.lake.manifests import check_digest
 
 MAX_FILE_BYTES = 1 << 30
 """Executors hold a whole stored file in memory to compute its SHA-256; Spark's limit is 2 GB."""

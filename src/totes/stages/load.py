@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import Connection
 from psycopg.rows import class_row
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.duckdb_engine import convert_memory_errors, first_line, open_engine, scratch_folder
 from totes.errors import LakeError, WarehouseError
 from totes.failpoint import reach

@@ -9,7 +9,7 @@ completes the work.
 import json
 from collections.abc import Iterator
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.duckdb_engine import scratch_folder
 from totes.errors import LakeError, UsageError, WarehouseError
 from totes.failpoint import reach

@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Protocol
 
 from totes.alert import AlertTargets, send_alert
-from totes.config.settings import DEFAULT_SOURCE_SHARE, Dsn
+from totes.config.dsn import Dsn
+from totes.config.settings import DEFAULT_SOURCE_SHARE
 from totes.error_policy import backoff_seconds, exit_code, find_policy, retry, retry_iterator
 from totes.errors import TotesError, UsageError, WarehouseError
 from totes.lake.manifest import File, ProcessedManifest

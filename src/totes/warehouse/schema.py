@@ -10,7 +10,7 @@ from typing import Any
 from psycopg import Connection, errors, sql
 from psycopg.rows import dict_row
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import WarehouseError, WarehouseOutdated
 from totes.failpoint import reach
 from totes.postgres.sqlstate import message

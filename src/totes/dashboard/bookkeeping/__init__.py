@@ -8,7 +8,7 @@ import pandas as pd
 import psycopg
 from psycopg import Connection
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.reading import frame
 from totes.errors import UsageError, WarehouseError
 from totes.postgres.sqlstate import meaning, message

@@ -3,13 +3,14 @@
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import charts, tables, text, totals
-from totes.dashboard.backends import backends
-from totes.dashboard.badge import DEADLINE_SECONDS, EVERY
+from totes.dashboard import charts, text
 from totes.dashboard.bookkeeping import open_bookkeeping
+from totes.dashboard.components import tables, totals
+from totes.dashboard.components.badge import DEADLINE_SECONDS, EVERY
 from totes.dashboard.metrics import pipeline
+from totes.dashboard.navigation.view import View, view
 from totes.dashboard.reading import open_reading
-from totes.dashboard.view import View, view
+from totes.dashboard.server.backends import backends
 from totes.errors import TotesError
 from totes.lake.manifest import manifest_path
 from totes.lake.manifests import find_newest_number, read_manifest

@@ -15,7 +15,7 @@ from typing import Any, override
 import duckdb
 from psycopg import Connection
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.replica.refresh import STATE_TABLE, State, refresh, stored_state
 from totes.dashboard.replica.tables import QUARANTINE
 from totes.duckdb_engine import is_out_of_room

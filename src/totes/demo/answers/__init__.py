@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import class_row
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.sql_text import read_sql
 from totes.warehouse.connection import connect
 

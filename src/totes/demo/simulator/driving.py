@@ -15,7 +15,7 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.demo.simulator.actions import ACTIONS, Writer, brief
 from totes.demo.simulator.business import (
     SALE,

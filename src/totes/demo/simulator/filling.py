@@ -9,7 +9,7 @@ from random import Random
 import psycopg
 from psycopg import sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.demo.simulator.reference import (
     ADDRESSES,
     COUNTERPARTIES,

@@ -15,7 +15,7 @@ from threading import Event
 import psycopg
 from psycopg import errors, sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import LogUnreadable, SourceError, SourceUnavailable
 from totes.failpoint import reach
 from totes.lake.manifest import LogCoverage, Manifest, slot_path

@@ -10,9 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from totes.dashboard import charts, metrics, text
-from totes.dashboard.annotations import annotations
+from totes.dashboard.components.annotations import annotations
 from totes.dashboard.filters import Choices, Filter, Period
-from totes.dashboard.view import View, go, in_url
+from totes.dashboard.navigation.view import View, go, in_url
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import streamlit as st
 
 from totes.dashboard import text
 from totes.dashboard.metrics import payments, pipeline
-from totes.dashboard.view import View
+from totes.dashboard.navigation.view import View
 
 
 def rates_note(page: View) -> None:

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, metrics, text, totals
-from totes.dashboard.changes_table import changes_table
+from totes.dashboard import charts, metrics, text
+from totes.dashboard.components import drill, totals
+from totes.dashboard.components.changes_table import changes_table
+from totes.dashboard.components.money import rates_note
+from totes.dashboard.components.rows import RowQuery, rows
 from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import changes, overview, payments, purchases, records, sales
-from totes.dashboard.money import rates_note
-from totes.dashboard.rows import RowQuery, rows
-from totes.dashboard.view import LINKED_PAGES, View, in_url
+from totes.dashboard.navigation.view import LINKED_PAGES, View, in_url
 
 FINDERS: Mapping[str, str] = {"counterparty": "Customer or supplier", "staff": "Member of staff"}
 

@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from totes.dashboard import text
-from totes.dashboard.backends import Backends, backends
 from totes.dashboard.bookkeeping import open_bookkeeping
 from totes.dashboard.preferences import local
 from totes.dashboard.reading import Reading, open_reading
+from totes.dashboard.server.backends import Backends, backends
 from totes.errors import TotesError
 from totes.lake.manifest import manifest_path
 from totes.lake.manifests import find_newest_number, read_manifest

@@ -7,9 +7,9 @@ import pandas as pd
 import streamlit as st
 
 from totes.dashboard import charts, text, world
-from totes.dashboard.controls import FILTER_HELP
 from totes.dashboard.filters import FIELDS
-from totes.dashboard.view import View, go, in_url
+from totes.dashboard.navigation.controls import FILTER_HELP
+from totes.dashboard.navigation.view import View, go, in_url
 
 HINT = "Click on a country to filter by it; click again to remove the filter."
 

@@ -10,8 +10,16 @@ import streamlit as st
 
 from totes.dashboard import text
 from totes.dashboard.filters import COMPARISONS, PRESET_LABELS, Choices, Filter, offered_periods
+from totes.dashboard.navigation.view import (
+    PAGES,
+    Query,
+    changed_value,
+    go,
+    link_to,
+    page_query,
+    widget_key,
+)
 from totes.dashboard.preferences import local, preferences
-from totes.dashboard.view import PAGES, Query, changed_value, go, link_to, page_query, widget_key
 
 CUSTOM = "custom"
 """The option of the period for days that no preset has."""

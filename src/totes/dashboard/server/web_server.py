@@ -6,17 +6,15 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from totes.config.settings import is_loopback
-from totes.dashboard.backends import Backends, set_backends
+from totes.config.dsn import is_loopback
 from totes.dashboard.preferences import Preferences, set_preferences
+from totes.dashboard.server.backends import Backends, set_backends
 from totes.errors import UsageError
 
 HOST, PORT = "127.0.0.1", 8501
 
-APP = Path(__file__).parent / "pages" / "app.py"
+APP = Path(__file__).parents[1] / "pages" / "app.py"
 """In the folder `pages` itself: Streamlit serves a folder `pages` beside the script differently."""
-
-BLUE, SKY = "#0072B2", "#56B4E9"
 
 OPTIONS = {
     "global.developmentMode": False,
@@ -33,8 +31,6 @@ OPTIONS = {
     "server.fileWatcherType": "none",
     "server.headless": True,
     "server.maxUploadSize": 1,
-    "theme.light.primaryColor": BLUE,
-    "theme.dark.primaryColor": SKY,
 }
 
 
@@ -43,8 +39,9 @@ def run(backends: Backends, preferences: Preferences, host: str = HOST, port: in
     import streamlit as st  # noqa: PLC0415  it takes a second
     from starlette.middleware import Middleware  # noqa: PLC0415
 
-    from totes.dashboard.compression import CompressedFiles  # noqa: PLC0415
-    from totes.dashboard.middleware import DashboardMiddleware  # noqa: PLC0415
+    from totes.dashboard.charts.colours import accent  # noqa: PLC0415
+    from totes.dashboard.server.compression import CompressedFiles  # noqa: PLC0415
+    from totes.dashboard.server.middleware import DashboardMiddleware  # noqa: PLC0415
 
     set_backends(backends)
     set_preferences(preferences)
@@ -61,7 +58,11 @@ def run(backends: Backends, preferences: Preferences, host: str = HOST, port: in
     )
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has ended
         signal.signal(number, lambda *_: sys.exit())
-    app.run(config={**OPTIONS, "server.address": host, "server.port": port})
+    theme = {
+        "theme.light.primaryColor": accent(dark=False),
+        "theme.dark.primaryColor": accent(dark=True),
+    }
+    app.run(config={**OPTIONS, **theme, "server.address": host, "server.port": port})
 
 
 def refuse_without_sign_in(host: str) -> None:

@@ -13,7 +13,7 @@ from totes.dashboard.metrics import Quarantined, Total
 from totes.dashboard.metrics.definitions import METRICS
 from totes.dashboard.metrics.periods import PER_DAY
 from totes.dashboard.metrics.total import relative_change
-from totes.dashboard.view import View
+from totes.dashboard.navigation.view import View
 
 type Arrow = Literal["up", "down", "off"]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.config_file import Goal
 from totes.dashboard.explore.sandbox import Sandbox
 from totes.dashboard.explore.saved import SavedViews

@@ -7,13 +7,15 @@ from types import ModuleType
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import charts, click_filters, drill, tables, text, totals
-from totes.dashboard.links import PARTIES, link_to_record
+from totes.dashboard import charts, text
+from totes.dashboard.components import drill, tables, totals
+from totes.dashboard.components.money import rates_note
+from totes.dashboard.components.rows import RANKED_LIMIT, rows
 from totes.dashboard.metrics import Total
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.money import rates_note
-from totes.dashboard.rows import RANKED_LIMIT, rows
-from totes.dashboard.view import View, in_url
+from totes.dashboard.navigation import click_filters
+from totes.dashboard.navigation.links import PARTIES, link_to_record
+from totes.dashboard.navigation.view import View, in_url
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import tables
+from totes.dashboard.components import tables
+from totes.dashboard.components.rows import limited
 from totes.dashboard.filters import Filter
-from totes.dashboard.links import KINDS, SELECT_A_ROW, row_links
 from totes.dashboard.metrics import changes
-from totes.dashboard.rows import limited
-from totes.dashboard.view import View
+from totes.dashboard.navigation.links import KINDS, SELECT_A_ROW, row_links
+from totes.dashboard.navigation.view import View
 
 SILENT = "Silent: the change did not set the column last_updated of totesys."
 

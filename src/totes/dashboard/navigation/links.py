@@ -7,7 +7,7 @@ import streamlit as st
 
 from totes.dashboard import text
 from totes.dashboard.filters import Filter
-from totes.dashboard.view import link
+from totes.dashboard.navigation.view import link
 
 KINDS: Mapping[str, str] = {
     "sales_order": "Sales order",

@@ -11,7 +11,7 @@ import streamlit as st
 from totes.dashboard import text
 from totes.dashboard.filters import Choices, Filter, ignored, quoted
 from totes.dashboard.reading import Reading
-from totes.dashboard.sign_in import is_operator
+from totes.dashboard.server.sign_in import is_operator
 
 type Query = dict[str, str | list[str]]
 

@@ -7,8 +7,8 @@ import streamlit as st
 
 from totes.config.sign_in import Role
 from totes.dashboard import text
-from totes.dashboard.middleware import RUNS, is_allowed
 from totes.dashboard.preferences import preferences
+from totes.dashboard.server.middleware import RUNS, is_allowed
 
 MAX_AGE_SECONDS = 24 * 60 * 60
 """How long a sign-in lasts; after that, the provider is asked again."""

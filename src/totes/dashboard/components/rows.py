@@ -6,11 +6,11 @@ from typing import Protocol
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import tables
+from totes.dashboard.components import tables
 from totes.dashboard.filters import Filter
-from totes.dashboard.links import SELECT_A_ROW, row_links
+from totes.dashboard.navigation.links import SELECT_A_ROW, row_links
+from totes.dashboard.navigation.view import View, in_url
 from totes.dashboard.reading import Reading
-from totes.dashboard.view import View, in_url
 
 LIMITS = (100, 1_000, 10_000)
 """How many rows a list may show; the first is the default."""

@@ -13,8 +13,8 @@ import pandas as pd
 import streamlit as st
 
 from totes.dashboard import charts, text
-from totes.dashboard.spreadsheet import csv
-from totes.dashboard.view import in_url
+from totes.dashboard.components.spreadsheet import csv
+from totes.dashboard.navigation.view import in_url
 
 HIDDEN_IF_ZERO = "unconverted"
 """A column that is hidden if all of its values are zero."""

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import streamlit as st
 
 from totes.dashboard import text
-from totes.dashboard.backends import backends
 from totes.dashboard.bookkeeping import open_bookkeeping
 from totes.dashboard.metrics import pipeline
 from totes.dashboard.metrics.pipeline import PageFreshness
+from totes.dashboard.navigation.view import rerun_page
 from totes.dashboard.replica import State
-from totes.dashboard.view import rerun_page
+from totes.dashboard.server.backends import backends
 from totes.errors import TotesError, WarehouseLocked, WarehouseOutdated, WarehouseUnavailable
 
 EVERY = timedelta(seconds=4)
