@@ -95,14 +95,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dashboard.world": set(),
     "dashboard.filters": {"dashboard.preferences", "dashboard.world"},
     "dashboard.replica": VALUES | {"star", "warehouse"},
-    "dashboard.reading": {"errors", "dashboard.filters", "dashboard.replica"},
+    "dashboard.reading": {"errors", "sql_text", "dashboard.filters", "dashboard.replica"},
     "dashboard.bookkeeping": VALUES | {"warehouse"} | READING,
-    "dashboard.metrics": READING | {"star", "dashboard.bookkeeping"},
+    "dashboard.metrics": READING | {"star", "operations.status", "dashboard.bookkeeping"},
     "dashboard.config_file": READING
     | {"errors", "config.settings", "config.values", "dashboard.metrics"},
     "dashboard.goals": METRICS,
     "dashboard.charts": READING,
-    "dashboard.explore": READING | {"escape", "dashboard.metrics"},
+    "dashboard.explore": READING | {"escape", "sql_text", "dashboard.metrics"},
     "dashboard.server": METRICS
     | {"errors", "lake", "config.dsn", "config.sign_in"}
     | {"dashboard.charts", "dashboard.explore"},

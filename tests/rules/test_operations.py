@@ -109,7 +109,7 @@ def test_what_terraform_and_the_docs_say_of_spark_is_what_the_program_does() -> 
     assert MAX_ATTEMPTS == 1 + 2
     assert "A failed job is started again twice" in mails
     assert "is started again, at most twice" in PAGE
-    assert "A new release is tried up to three times again" in PAGE
+    assert "After a new release it is started up to three times again" in PAGE
     [size] = re.findall(r'min_size = optional\(string, "(\d+)GB"\)', variables)
     assert int(size) * 1000 == Settings.model_fields["spark_min_size"].default
     assert f'min_size = "{size}GB"' in PAGE
