@@ -23,7 +23,7 @@ from psycopg import sql
 from scratch_source import GRANTS, ScratchSource, create_scratch_source
 
 from totes import error_policy
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.preferences import Preferences, set_preferences
 from totes.embedded.servers import (
     EmbeddedServer,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from terraform_plan import Planned
     from xdist.remote import Producer
 
-pytest_plugins = ("dashboard_browser",)
+pytest_plugins = ("dashboard_browser", "skipped_tests")
 
 hypothesis.settings.register_profile(
     "totes",
@@ -54,8 +54,16 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("totes")
 
-THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+THROW_AWAY = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+}
 """Settings of servers whose data need not survive a crash."""
+
+EMBEDDED = {**THROW_AWAY, "io_method": "sync"}
+"""The same for PostgreSQL 18: other processes that read for a backend take more processor time."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,7 @@ def scratch() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def server(scratch: Path) -> Iterator[EmbeddedServer]:
     """One PostgreSQL for the test session; `server.dsn` is the superuser's."""
-    with EmbeddedServer(scratch / "server", THROW_AWAY) as running:
+    with EmbeddedServer(scratch / "server", EMBEDDED) as running:
         yield running
 
 
@@ -183,7 +191,7 @@ def older(scratch: Path) -> Iterator[EmbeddedServer]:
 @pytest.fixture(scope="session")
 def log_server(scratch: Path) -> Iterator[EmbeddedServer]:
     """A server whose write-ahead log can be read."""
-    with EmbeddedServer(scratch / "log", {**THROW_AWAY, **LOG_SETTINGS}) as running:
+    with EmbeddedServer(scratch / "log", {**EMBEDDED, **LOG_SETTINGS}) as running:
         yield running
 
 
@@ -471,7 +479,7 @@ def cluster(scratch: Path) -> Iterator[ClusterFactory]:
         def start(*, standby_of: EmbeddedServer | None = None, **settings: str) -> EmbeddedServer:
             folder = Path(tempfile.mkdtemp(dir=scratch))
             stack.callback(shutil.rmtree, folder)
-            inherited = standby_of._settings if standby_of else THROW_AWAY
+            inherited = standby_of._settings if standby_of else EMBEDDED
             new = EmbeddedServer(folder, {**inherited, **settings})
             if standby_of is not None:
                 _copy(standby_of, new)

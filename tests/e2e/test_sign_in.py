@@ -19,7 +19,7 @@ from depth import sample
 from installation import Installation
 from oidc_provider import CLIENT_ID, CLIENT_SECRET, Provider, new_key, oidc_provider
 
-from totes.dashboard.server import free_port, url
+from totes.dashboard.server.web_server import free_port, url
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 
 pytestmark = pytest.mark.few(1)

@@ -18,6 +18,8 @@ from totes.source.catalogue import SourceTable, read_catalogue
 from totes.source.changes import Horizon, RowRange, choose_section_blocks
 from totes.stages.ingest import AcceptOptions
 
+pytestmark = pytest.mark.few(3)
+
 ACCEPT_DELETES = AcceptOptions(deletes=True)
 
 BLOCK = 1 << 16

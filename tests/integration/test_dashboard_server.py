@@ -18,8 +18,8 @@ from sample_business import (
     SampleBusiness,
 )
 
-from totes.dashboard import server
-from totes.dashboard.server import OPTIONS, free_port, url
+from totes.dashboard.server import web_server
+from totes.dashboard.server.web_server import OPTIONS, free_port, url
 
 
 def test_the_dashboard_has_no_telemetry() -> None:
@@ -58,7 +58,7 @@ def test_views_are_saved_only_where_somebody_may_delete_them(
     business: SampleBusiness, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
     served: list[Any] = []
-    monkeypatch.setattr(server, "run", lambda backends, *_: served.append(backends))
+    monkeypatch.setattr(web_server, "run", lambda backends, *_: served.append(backends))
     settings = business.installation.with_settings(dashboard_dsn=business.reader.reveal())
     assert settings.totes("dashboard", "--port", str(free_port(wanted=0)), option).exit_code == 0
     assert [one.saved_views is None for one in served] == [option == "--viewers-only"]

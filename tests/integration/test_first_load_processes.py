@@ -1,4 +1,4 @@
-"""Large tables that are captured whole are read by several processes, over one snapshot."""
+"""Large tables that are captured in full are read by several processes, over one snapshot."""
 
 import logging
 import os
@@ -115,7 +115,7 @@ def test_the_lake_is_equal_however_many_processes_read_while_rows_are_written(
         assert source.lake_equals_source("log")
         assert not [t for t in lake_reader.batches(source.store)[1].tables if t.whole]
     contents = {lake_reader.batches(source.store)[0].table("log") for source in sources}
-    assert len({entry.content for entry in contents if entry}) == 1, "the hash of its rows"
+    assert len({entry.content_digest for entry in contents if entry}) == 1, "the hash of its rows"
 
 
 def test_values_that_cannot_be_read_and_strange_keys_pass_through_processes(
@@ -188,7 +188,7 @@ CAPTURE = """
 import sys
 from pathlib import Path
 from totes import failpoint
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.lake.folder import FolderStore
 from totes.source import scan
 from totes.source.catalogue import CaptureScope

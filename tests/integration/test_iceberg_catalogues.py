@@ -12,7 +12,7 @@ from processed_lake import ALL, ProcessedLake, sale
 from s3_service import S3Service
 from small_star import FACT, SMALL
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import IcebergBusy, IcebergError, UsageError
 from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.maintenance import compact

@@ -348,7 +348,7 @@ def test_the_pipeline_page_has_verification_and_quarantine(
     ):
         fresh = pipeline.freshness(bookkeeping)
         assert fresh.lag_seconds is not None
-        assert (fresh.verified_at, fresh.verified_equal, fresh.quarantined) == (None, None, 0)
+        assert (fresh.verified, fresh.quarantined) == (None, 0)
         assert list(pipeline.batches(bookkeeping)["batch"]) == [1]
         assert reading.state.batch == 1
         assert pipeline.quarantine(reading).empty
@@ -356,9 +356,10 @@ def test_the_pipeline_page_has_verification_and_quarantine(
     two_sales.query("UPDATE fact_sales_order SET units_sold = 7")
     with open_bookkeeping(warehouse.reader) as bookkeeping:
         fresh = pipeline.freshness(bookkeeping)
-        assert fresh.verified_equal
-        assert fresh.verified_at is not None
-        assert fresh.verified_at <= fresh.now
+        assert fresh.verified is not None
+        assert fresh.verified.equal
+        assert fresh.verified.batch == 1
+        assert fresh.verified.verified_at <= fresh.now
     assert not verify(two_sales.pipeline).equal
     two_sales.change("UPDATE sales_order SET agreed_delivery_date = 'soon'")
     two_sales.run()
@@ -367,7 +368,8 @@ def test_the_pipeline_page_has_verification_and_quarantine(
         open_reading(warehouse.reader) as reading,
     ):
         fresh = pipeline.freshness(bookkeeping)
-        assert (fresh.verified_equal, fresh.quarantined) == (False, 2)
+        assert fresh.verified is not None
+        assert (fresh.verified.equal, fresh.quarantined) == (False, 2)
         [quarantined] = pipeline.quarantine(reading).to_dict("records")
         assert (quarantined["star_table"], quarantined["column_name"], quarantined["rows"]) == (
             "fact_sales_order",

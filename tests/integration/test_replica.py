@@ -32,18 +32,18 @@ from processed_lake import (
 from psycopg import sql
 
 from conftest import ClusterFactory, EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.replica import Replica, open_replica
 from totes.dashboard.replica.tables import TABLES
 from totes.embedded.servers import prepare_warehouse
 from totes.progress import NoProgress
+from totes.sql_text import quote
 from totes.stages.load import load, rebuild
-from totes.star.contract import quote
 from totes.star.folder import TOTESYS
 from totes.warehouse import dependents, merge
 from totes.warehouse.schema import migrate
 
-pytestmark = pytest.mark.few(5)
+pytestmark = pytest.mark.few(3)
 
 SALES = "fact_sales_order"
 
@@ -306,7 +306,7 @@ def test_a_refresh_that_is_interrupted_leaves_the_state_before(
 KILLED = """
 import os, sys
 from pathlib import Path
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.replica import open_replica
 from totes.progress import NoProgress
 

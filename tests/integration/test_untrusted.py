@@ -24,7 +24,6 @@ from processed_lake import ProcessedLake
 import totes
 from totes.errors import LakeError
 from totes.lake.folder import FolderStore
-from totes.lake.log import find_last_heartbeat
 from totes.lake.manifest import (
     LOG_FORMAT,
     File,
@@ -34,6 +33,7 @@ from totes.lake.manifest import (
     manifest_path,
     sha256_hex,
 )
+from totes.lake.manifests import find_last_heartbeat
 from totes.stages.ingest import ingest
 from totes.stages.load import load
 from totes.stages.transform import transform

@@ -12,9 +12,9 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.scriptrunner.script_cache import ScriptCache
 from streamlit.testing.v1 import AppTest, local_script_runner
 
-from totes.dashboard import badge
-from totes.dashboard.backends import Backends, set_backends
-from totes.dashboard.server import APP, OPTIONS
+from totes.dashboard.components import badge
+from totes.dashboard.server.backends import Backends, set_backends
+from totes.dashboard.server.web_server import APP, OPTIONS
 
 SECONDS = 300
 """Timeout of a page on a busy machine."""

@@ -25,8 +25,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from totes.dashboard import metrics, text
 from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import purchases, sales
-from totes.dashboard.server import free_port, url
-from totes.dashboard.view import PAGES
+from totes.dashboard.navigation.view import PAGES
+from totes.dashboard.server.web_server import free_port, url
 
 METRIC = '[data-testid="stMetricValue"]'
 DELTA = '[data-testid="stMetricDelta"]'

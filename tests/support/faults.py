@@ -29,7 +29,7 @@ from typing import Any, Protocol, Self
 import psycopg
 
 from totes import failpoint
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import EmbeddedServer
 from totes.errors import LakeError, ObjectMissing, TotesError
 from totes.lake.s3 import S3Store

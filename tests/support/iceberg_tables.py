@@ -10,7 +10,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 from small_star import FACT, SMALL
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.publish import Publisher
 from totes.source.catalogue import CaptureScope

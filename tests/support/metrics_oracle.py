@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.filters import Filter
 
 Row = dict[str, Any]

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from totes.dashboard import totals
+from totes.dashboard.components import totals
 from totes.dashboard.metrics import Quarantined, Total
 
 

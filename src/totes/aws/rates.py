@@ -23,7 +23,8 @@ def handler(event: object, context: object) -> dict[str, Any]:  # noqa: ARG001  
     """Store the file as `rates/YYYY-MM-DD.zip`, its newest day, unless there is one.
 
     If the ECB is unavailable or its file damaged, the next call tries again. Load reports how many
-    days have no rates in the warehouse, for an alarm.
+    days have no rates in the warehouse, for an alarm. Raises UsageError if TOTES_RATES_URL is
+    not set.
     """
     settings = load_settings()
     today = datetime.now(UTC).date()

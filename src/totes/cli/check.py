@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +39,7 @@ def check(*, as_json: Json = False) -> None:
                 _show_finding(out(), finding)
     ok = all(finding.ok for finding in found)
     if as_json:
-        report({"ok": ok, "findings": found})
+        print_json({"ok": ok, "findings": found})
     raise typer.Exit(0 if ok else FAILED)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from totes.operations.unreadable import UnreadableValue
@@ -38,7 +38,7 @@ def list_(*, as_json: Json = False) -> None:
     by_reason = Counter((_in_source(one), one.column, one.reason) for one in values)
     found += [QuarantineCount(rows, *group) for group, rows in sorted(by_reason.items())]
     if as_json:
-        report(found)
+        print_json(found)
         return
     if not found:
         out().print("Quarantine is empty.")
@@ -82,7 +82,7 @@ def show(
     ]
     del found[limit:]
     if as_json:
-        report(found)
+        print_json(found)
         return
     if not found:
         out().print(
@@ -131,7 +131,7 @@ def release(
             rejected_again = tried.intersection(find_rejected_batches(resources.warehouse))
             current = tried.intersection(find_rejected_batches(resources.warehouse, history=False))
     if as_json:
-        report({"batch": batch, "tried": to_try, "refused": sorted(current)})
+        print_json({"batch": batch, "tried": to_try, "still_rejected": sorted(current)})
         return
     if batch is None:
         out().print("Quarantine is empty: there is nothing to release.")

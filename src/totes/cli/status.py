@@ -4,7 +4,7 @@
 
 from typing import TYPE_CHECKING
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,7 @@ def status(*, as_json: Json = False) -> None:
         if settings.capture == "log":
             capture = read_capture(resources.source, settings.log_slot)
     if as_json:
-        report(current.to_json() | {"capture": capture})
+        print_json(current.to_json() | {"capture": capture})
     else:
         _show_status(out(), current, capture)
 

@@ -6,7 +6,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from totes.alert import AlertTargets
-from totes.config.settings import PREFIX, Dsn, Settings, warn_without_tls
+from totes.config.dsn import Dsn, warn_without_tls
+from totes.config.settings import PREFIX, Settings
 from totes.duckdb_engine import set_memory_limit
 from totes.errors import (
     SourceError,
@@ -135,7 +136,10 @@ class Resources:
 
     @cached_property
     def lakehouse(self) -> "Lakehouse | None":
-        """Where the Iceberg tables are; None if they are not published."""
+        """Where the Iceberg tables are; None if they are not published.
+
+        Raises UsageError if pyiceberg is not installed.
+        """
         if self.settings.iceberg_catalog is None:
             return None
         try:

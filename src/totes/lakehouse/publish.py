@@ -25,13 +25,13 @@ from pyiceberg.table import Table
 from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import IcebergError, ObjectMissing
 from totes.failpoint import reach
-from totes.lake.log import (
+from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_path
+from totes.lake.manifests import (
     find_current_generation,
     find_newest_number,
     read_processed_manifest,
     read_processed_manifests,
 )
-from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_path
 from totes.lake.store import Store
 from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.files import Replacement, TableFiles
@@ -251,7 +251,7 @@ class _Run:
         relevant = {star.name, *(column.references for column in star.columns)}
         manifests = read_processed_manifests(self.processed, step.generation, first)
         for manifest in islice(manifests, step.last - first + 1):
-            if relevant & {file.table for file in (*manifest.files, *manifest.refused)}:
+            if relevant & {file.table for file in (*manifest.files, *manifest.rejected)}:
                 yield manifest
 
     def _merge_batches(
@@ -278,7 +278,7 @@ class _Run:
                 manifest.batch,
                 manifest.captured_at,
                 [paths[file.path] for file in files if file in manifest.files],
-                [paths[file.path] for file in files if file in manifest.refused],
+                [paths[file.path] for file in files if file in manifest.rejected],
             )
 
     def _store_quarantine(
@@ -327,7 +327,7 @@ class _Run:
 
 def _files(star: StarTable, manifest: ProcessedManifest) -> list[StarFile]:
     """Return the files of a table in a batch, also those of rejected rows."""
-    return [file for file in (*manifest.files, *manifest.refused) if file.table == star.name]
+    return [file for file in (*manifest.files, *manifest.rejected) if file.table == star.name]
 
 
 def _chunks(

@@ -105,7 +105,10 @@ class Position:
 
 
 def read_position(metadata: TableMetadata) -> Position | None:
-    """Return the position of a table; None if nothing was published."""
+    """Return the position of a table; None if nothing was published.
+
+    Raises IcebergError if the properties of the table that have it were changed.
+    """
     found = metadata.properties
     if _BATCH not in found:
         return None
@@ -198,7 +201,10 @@ def partition_width(table: Table) -> int:
 
 
 def open_table(catalogue: Catalog, namespace: str, location: str, star: StarTable) -> Table:
-    """Return the Iceberg table of a star table, which is created or extended if necessary."""
+    """Return the Iceberg table of a star table, which is created or extended if necessary.
+
+    Raises IcebergError if columns of the table have other types.
+    """
     identifier = (namespace, star.name)
     try:
         table = catalogue.load_table(identifier)

@@ -88,7 +88,7 @@ def _check_health(rule: AlertRule, number: Decimal | int | None) -> Result:
     return Result(
         rule=rule.name,
         metric=rule.metric,
-        condition=f"{metric.label} {name} {words(limit)}",
+        condition=f"{metric.label} {name} {_plain(limit) if metric.is_count else words(limit)}",
         state=state,
         value="unknown" if number is None else words(number),
         path="pipeline",

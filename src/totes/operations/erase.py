@@ -18,11 +18,11 @@ from isal import igzip
 from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import UsageError
 from totes.lake.line import is_upsert, order_in_log
-from totes.lake.log import fetch_verified, find_newest_number, read_manifest
 from totes.lake.manifest import ERASURES_PREFIX, File, Manifest, Table, manifest_path
+from totes.lake.manifests import fetch_verified, find_newest_number, read_manifest
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress
-from totes.star.contract import literal
+from totes.sql_text import literal
 from totes.star.relation import unpack
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ class _Rewriter:
                 table.model_copy(update={"files": tuple(files), "unreadable": unreadable})
             )
         for table in (*tables, *(former.table for former in manifest.former)):
-            for file in (*table.keys, *filter(None, [table.repeats, table.unreadable])):
+            for file in (*table.keys, *filter(None, [table.overlap, table.unreadable])):
                 self._copy(file)
         return altered, manifest.model_copy(update={"tables": tuple(tables)})
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from totes.config.dsn import Dsn
 from totes.config.secrets import (
     read_secret_dsn,
     read_secret_fields,
     read_secret_uncached,
     write_secret,
 )
-from totes.config.settings import PREFIX, Dsn, Settings
+from totes.config.settings import PREFIX, Settings
 from totes.errors import UsageError, WarehouseError, WarehouseUnavailable
 from totes.postgres.session import WAREHOUSE, Session, convert_database_errors, open_session
 from totes.warehouse.connection import connect

@@ -2,8 +2,8 @@
 
 Rows are stored as files of JSON Lines of at least _PART_BYTES. A piece of a small table, or with
 few changed rows, has less: what remains of all pieces of a table is stored together in one file.
-Each piece of a large table that is captured whole is stored by itself and recorded (`Unfinished`),
-so that a later attempt need not read it again.
+Each piece of a large table that is captured in full is stored by itself and recorded
+(`UnfinishedBatch`), so that a later attempt need not read it again.
 """
 
 import shutil
@@ -41,7 +41,7 @@ class Plan:
     """How to capture one table: its entry in the last batch, and the horizon.
 
     Without a horizon all of its rows are captured. `overlap` is a Parquet file with key and `_xid`
-    of the rows that the horizon selects although the last batch has captured them: `repeats` in the
+    of the rows that the horizon selects although the last batch has captured them: `overlap` in the
     manifest.
     """
 
@@ -56,7 +56,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Stored:
+class EarlierPiece:
     """A piece that an earlier attempt has stored: all rows that its snapshot saw.
 
     `xmin` is the oldest transaction that was running when that snapshot was taken.
@@ -71,7 +71,7 @@ class Piece:
     """Some blocks of a table; each statement reads those from one element of `blocks` to the next.
 
     `last`: they are the last blocks of the table. `size_bytes` is their size in the table. If
-    `attempt` is not empty, the piece is stored by itself and recorded under that name. `stored` is
+    `attempt` is not empty, the piece is stored by itself and recorded under that name. `earlier` is
     the piece as an earlier attempt has stored it.
     """
 
@@ -81,7 +81,7 @@ class Piece:
     section_blocks: int
     size_bytes: int
     attempt: str = ""
-    stored: Stored | None = None
+    earlier: EarlierPiece | None = None
 
     def ranges(self) -> Iterator[RowRange]:
         """Yield the ranges of rows to read."""

@@ -27,12 +27,12 @@ from totes.postgres.sqlstate import is_caused_by_value
 from totes.source.changes import Horizon
 from totes.source.keys import TableKeys
 from totes.source.pieces import (
+    EarlierPiece,
     Piece,
     PieceReader,
     PieceRows,
     Plan,
     Rows,
-    Stored,
     StoredLines,
     copy_flagged_lines,
 )
@@ -46,11 +46,11 @@ class ResumingReader(PieceReader):
 
     @override
     def read(self, connection: psycopg.Connection, plan: Plan, piece: Piece) -> PieceRows:
-        if piece.stored is None:
+        if piece.earlier is None:
             return super().read(connection, plan, piece)
         changed = self.new_rows()
         try:
-            update = _Update(self, connection, plan, piece, piece.stored, changed)
+            update = _Update(self, connection, plan, piece, piece.earlier, changed)
             rows = update.read_changes()
             part = None if rows is None else update.find_part(rows)
         finally:
@@ -69,18 +69,18 @@ class ResumingReader(PieceReader):
 
 @dataclass
 class _Update:
-    """Brings one stored piece up to the snapshot; `changed` are the rows written since."""
+    """Brings one earlier piece up to the snapshot; `changed` are the rows written since."""
 
     reader: PieceReader
     connection: psycopg.Connection
     plan: Plan
     piece: Piece
-    stored: Stored
+    earlier: EarlierPiece
     changed: Rows
 
     def read_changes(self) -> int | None:
         """Read the changed rows; return the number of all, None if a value is unreadable."""
-        horizon, rows = Horizon(self.stored.xmin, self.reader.xmax), 0
+        horizon, rows = Horizon(self.earlier.xmin, self.reader.xmax), 0
         for row_range in self.piece.ranges():
             for chunk in read_changes(
                 self.connection, self.plan.table, self.reader.xmax, horizon, row_range
@@ -95,7 +95,7 @@ class _Update:
 
     def find_part(self, rows: int) -> StoredLines | None:
         """Return the file with all `rows` of the piece; None if it must be read again."""
-        old, files = self.stored.piece, self.reader.files
+        old, files = self.earlier.piece, self.reader.files
         is_same = self.changed.count == 0 and rows == old.rows
         if old.lines is None:
             return StoredLines(None) if is_same else None
@@ -123,8 +123,8 @@ class _Update:
             kept = self._find_kept(keys, rows, old_keys, changed)
             if kept is None:
                 return None
-            if kept == self.stored.piece.rows == rows:
-                return StoredLines(self.stored.piece.lines, old_keys)
+            if kept == self.earlier.piece.rows == rows:
+                return StoredLines(self.earlier.piece.lines, old_keys)
             part = self._store_merged(keys, lines, old_keys, changed)
         for path in (old_keys, changed):
             path.unlink()
@@ -132,7 +132,7 @@ class _Update:
 
     def _find_kept(self, keys: TableKeys, rows: int, old_keys: Path, changed: Path) -> int | None:
         """Find which stored rows are still there; return their number, None if it is not known."""
-        unchanged, xmin = rows - self.changed.count, self.stored.xmin
+        unchanged, xmin = rows - self.changed.count, self.earlier.xmin
         kept, found = keys.find_kept(old_keys, changed, xmin, all_rows=False)
         if found != unchanged:
             try:

@@ -1,8 +1,8 @@
 """Scan: reads tables in pieces, over several connections to one snapshot.
 
 Usually threads read: to find a few changed rows, the server does most of the work. Large tables
-that are captured whole are read by processes (`Worker`), because most of the work is then to store
-the rows. Threads and processes read the same pieces in the same way.
+that are captured in full are read by processes (`Worker`), because most of the work is then to
+store the rows. Threads and processes read the same pieces in the same way.
 """
 
 import logging
@@ -29,7 +29,7 @@ from totes.source.changes import (
     read_table_size,
 )
 from totes.source.files import BatchFiles
-from totes.source.pieces import Piece, PieceRows, Plan, Rows, Stored, StoredLines
+from totes.source.pieces import EarlierPiece, Piece, PieceRows, Plan, Rows, StoredLines
 from totes.source.resuming import ResumingReader
 from totes.source.snapshot import (
     Snapshot,
@@ -130,7 +130,7 @@ class Scan(ExitStack):
         """End all reading at once; what still runs in other threads raises an error."""
         self._error = self._error or KeyboardInterrupt()
         for worker in self._workers:
-            worker.end()
+            worker.kill()
 
     @contextmanager
     def engine(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -196,7 +196,7 @@ class Scan(ExitStack):
             )
         return [
             TableRanges(
-                list(_split(plan, size, attempt, self._find_stored(plan, size, earlier))),
+                list(_split(plan, size, attempt, self._find_earlier_pieces(plan, size, earlier))),
                 size.relfilenodes,
             )
             for plan, size in zip(plans, sizes, strict=True)
@@ -242,12 +242,12 @@ class Scan(ExitStack):
             ):
                 yield name, attempt
 
-    def _find_stored(
+    def _find_earlier_pieces(
         self, plan: Plan, size: TableSize, attempts: Sequence[tuple[str, Attempt]]
-    ) -> list[Stored]:
+    ) -> list[EarlierPiece]:
         """Return pieces of a table that earlier attempts have stored, in their order."""
-        found = [
-            Stored(piece, snapshot_xmin(attempt.snapshot))
+        pieces = [
+            EarlierPiece(piece, snapshot_xmin(attempt.snapshot))
             for name, attempt in attempts
             if _is_large(plan, size)
             and (table := attempt.table(plan.table.name))
@@ -255,16 +255,19 @@ class Scan(ExitStack):
             and table.relfilenodes == size.relfilenodes
             for piece in self._files.unfinished.pieces(name, plan.table.name)
         ]
-        found.sort(key=lambda one: one.xmin, reverse=True)  # the newest have the fewest changes
-        chosen: list[Stored] = []
-        for one in found:  # concurrent attempts have stored the same blocks
-            place = bisect(chosen, one.piece.first_block, key=lambda it: it.piece.first_block)
-            before, after = chosen[:place][-1:], chosen[place:][:1]
-            if all(it.piece.end_block <= one.piece.first_block for it in before) and all(
-                it.piece.first_block >= one.piece.end_block for it in after
+        pieces.sort(
+            key=lambda earlier: earlier.xmin, reverse=True
+        )  # the newest have the fewest changes
+        disjoint: list[EarlierPiece] = []
+        for candidate in pieces:  # concurrent attempts store the same blocks
+            first, end = candidate.piece.first_block, candidate.piece.end_block
+            index = bisect(disjoint, first, key=lambda earlier: earlier.piece.first_block)
+            before, after = disjoint[:index][-1:], disjoint[index:][:1]
+            if all(earlier.piece.end_block <= first for earlier in before) and all(
+                earlier.piece.first_block >= end for earlier in after
             ):
-                chosen.insert(place, one)
-        return chosen
+                disjoint.insert(index, candidate)
+        return disjoint
 
     def read_piece(self, plan: Plan, piece: Piece) -> PieceRows:
         """Read one piece, over a connection of this process or in another process."""
@@ -306,14 +309,14 @@ def _step(plan: Plan, size: TableSize) -> int:
 
 
 def _split(
-    plan: Plan, size: TableSize, attempt: str, stored_pieces: Sequence[Stored]
+    plan: Plan, size: TableSize, attempt: str, earlier_pieces: Sequence[EarlierPiece]
 ) -> Iterator[Piece]:
     step = _step(plan, size)
     blocks_per_piece = step * max(_CHUNKS_PER_PIECE, -(-size.blocks // (step * _MAX_PIECES)))
     section_blocks = choose_section_blocks(size.blocks, step, len(plan.table.members))
     bytes_per_block = size.size_bytes // max(size.blocks, 1)
 
-    def piece(first: int, end: int, *, last: bool, stored: Stored | None = None) -> Piece:
+    def piece(first: int, end: int, *, last: bool, earlier: EarlierPiece | None = None) -> Piece:
         return Piece(
             blocks=range(first, end, step),
             last=last,
@@ -321,7 +324,7 @@ def _split(
             section_blocks=section_blocks,
             size_bytes=bytes_per_block * (end - first),
             attempt=attempt if _is_large(plan, size) else "",
-            stored=stored,
+            earlier=earlier,
         )
 
     def gap(first: int, until: int, *, last: bool = False) -> Iterator[Piece]:
@@ -330,9 +333,9 @@ def _split(
             yield piece(start, end, last=last and end == until)
 
     first = 0
-    for stored in stored_pieces:
-        yield from gap(first, stored.piece.first_block)
-        first = stored.piece.end_block
-        yield piece(stored.piece.first_block, first, last=False, stored=stored)
-    if first < size.blocks or not stored_pieces:
+    for earlier in earlier_pieces:
+        yield from gap(first, earlier.piece.first_block)
+        first = earlier.piece.end_block
+        yield piece(earlier.piece.first_block, first, last=False, earlier=earlier)
+    if first < size.blocks or not earlier_pieces:
         yield from gap(first, max(size.blocks, 1), last=True)

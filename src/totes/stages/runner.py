@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Protocol
 
 from totes.alert import AlertTargets, send_alert
-from totes.config.settings import DEFAULT_SOURCE_SHARE, Dsn
+from totes.config.dsn import Dsn
+from totes.config.settings import DEFAULT_SOURCE_SHARE
 from totes.error_policy import backoff_seconds, exit_code, find_policy, retry, retry_iterator
 from totes.errors import TotesError, UsageError, WarehouseError
 from totes.lake.manifest import File, ProcessedManifest
@@ -121,16 +122,17 @@ class Pipeline:
 class StepResult:
     """One batch in one stage: its rows and the size of its files; `batch` is None without changes.
 
-    `refused` counts quarantined rows by table. ingest: rows of a source table that have an
-    unreadable value. transform: rows of a star table that break the contract. load: rows of a star
-    table that wait for a dimension row.
+    `quarantined` counts rows by star table. transform: rows that break the contract. load: rows
+    that wait for a dimension row. `unreadable` counts, in ingest, rows with an unreadable value by
+    source table.
     """
 
     stage: str
     batch: int | None
     rows: int
     at: datetime
-    refused: Mapping[str, int] = field(default_factory=dict)
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+    unreadable: Mapping[str, int] = field(default_factory=dict)
     size_bytes: int = 0
     scanned: bool = False
     """Whether ingest has scanned tables."""
@@ -196,7 +198,7 @@ def ingest_step(result: IngestResult) -> StepResult:
         result.batch.batch,
         result.batch.rows,
         result.checked_at,
-        refused=+unreadable_rows,
+        unreadable=+unreadable_rows,
         size_bytes=_size_bytes(files),
         scanned=result.has_scanned,
         gap=result.batch.log.gap if result.batch.log else None,
@@ -206,7 +208,7 @@ def ingest_step(result: IngestResult) -> StepResult:
 def transform_step(manifest: ProcessedManifest) -> StepResult:
     """Return a transformed batch as a step."""
     rejected_rows: Counter[str] = Counter()
-    for file in manifest.refused:
+    for file in manifest.rejected:
         rejected_rows[file.table] += file.rows
     return _processed_step("transform", manifest, rejected_rows)
 
@@ -219,9 +221,14 @@ def load_step(manifest: ProcessedManifest, waiting_rows: Mapping[str, int] = NO_
 def _processed_step(
     stage: str, manifest: ProcessedManifest, quarantined_rows: Mapping[str, int]
 ) -> StepResult:
-    size_bytes = _size_bytes((*manifest.files, *manifest.refused))
+    size_bytes = _size_bytes((*manifest.files, *manifest.rejected))
     return StepResult(
-        stage, manifest.batch, manifest.rows, manifest.captured_at, quarantined_rows, size_bytes
+        stage,
+        manifest.batch,
+        manifest.rows,
+        manifest.captured_at,
+        quarantined=quarantined_rows,
+        size_bytes=size_bytes,
     )
 
 
@@ -460,7 +467,8 @@ def alert_of_step(alert_targets: AlertTargets, result: StepResult) -> None:
                 "stage": result.stage,
                 "batch": result.batch,
                 "message": message,
-                "refused": dict(result.refused),
+                "quarantined": dict(result.quarantined),
+                "unreadable": dict(result.unreadable),
             },
         )
 
@@ -478,10 +486,20 @@ def alert_of_gap(alert_targets: AlertTargets, result: StepResult) -> None:
 
 
 def log_quarantined(result: StepResult) -> str:
-    """Log which rows of a batch are quarantined, and return the message; empty without any."""
-    if not result.refused:
+    """Log which rows of a batch are quarantined or unreadable, and return the message.
+
+    Empty without any.
+    """
+    if result.quarantined:
+        rows = f"rows quarantined: {_count_by_table(result.quarantined)}"
+    elif result.unreadable:
+        rows = f"rows with unreadable values: {_count_by_table(result.unreadable)}"
+    else:
         return ""
-    rows = ", ".join(f"{count} of {table}" for table, count in sorted(result.refused.items()))
-    message = f"Batch {result.batch}: rows quarantined: {rows}. See `totes quarantine show`."
+    message = f"Batch {result.batch}: {rows}. See `totes quarantine show`."
     log.warning(message)
     return message
+
+
+def _count_by_table(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} of {table}" for table, count in sorted(rows.items()))

@@ -5,6 +5,8 @@ from importlib.resources import files
 
 from psycopg import sql
 
+from totes.sql_text import read_sql
+
 
 def statement(package: str, name: str, /, **parts: object) -> sql.Composed:
     """Return the statement of a package and its name; values become literals."""
@@ -14,5 +16,5 @@ def statement(package: str, name: str, /, **parts: object) -> sql.Composed:
 @cache
 def read_statement(package: str, name: str) -> str:
     """Return the text of `statements/{name}.sql` in a package, or else in `totes.star`."""
-    own, shared = (files(one) / "statements" / f"{name}.sql" for one in (package, "totes.star"))
-    return (own if own.is_file() else shared).read_text(encoding="utf-8")
+    path = f"statements/{name}.sql"
+    return read_sql(package if (files(package) / path).is_file() else "totes.star", path)

@@ -16,10 +16,12 @@ from psycopg import Connection, errors, sql
 
 from totes.duckdb_engine import convert_memory_errors
 from totes.errors import LakeError
+from totes.lake.line import IS_UPSERT
 from totes.lake.manifest import ProcessedManifest, StarFile
 from totes.progress import Progress
+from totes.sql_text import literal, quote
 from totes.star.batch_files import QUARANTINE_COLUMNS, VERSION_COLUMNS
-from totes.star.contract import StarTable, literal, quote
+from totes.star.contract import StarTable
 from totes.star.folder import Star
 from totes.star.history import history_parts, qualified, same_key
 from totes.warehouse import dependents
@@ -44,7 +46,7 @@ def load_rows(  # noqa: PLR0913, PLR0917  both databases, the batch, and the pro
 ) -> None:
     """Load a batch's rows into the warehouse in the caller's transaction.
 
-    `local_paths` maps each path in the manifest's `files` and `refused` to a local copy.
+    `local_paths` maps each path in the manifest's `files` and `rejected` to a local copy.
     """
     connection.execute(read_statement("transaction_settings"))
     _BatchLoad(connection, engine, star, manifest, local_paths, progress).load()
@@ -85,7 +87,7 @@ class _BatchLoad:
         key = ", ".join(map(quote, star.key_names))
         row = self.engine.execute(
             f"select cast(({key}) as varchar) from ({self._parquet(files)})"
-            f" where _op = 'upsert' group by {key}, valid_from having count(*) > 1 limit 1"
+            f" where {IS_UPSERT} group by {key}, valid_from having count(*) > 1 limit 1"
         ).fetchone()
         if row is not None:
             raise LakeError(
@@ -114,7 +116,7 @@ class _BatchLoad:
 
     def _quarantine_rejected(self) -> None:
         """Quarantine the rows that the contract rejected."""
-        if not self.manifest.refused:
+        if not self.manifest.rejected:
             return
         columns = sql.SQL(", ").join(
             sql.SQL("{} {}").format(
@@ -129,7 +131,7 @@ class _BatchLoad:
             )
         )
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
-        self._copy(staged, QUARANTINE_COLUMNS, self.manifest.refused)
+        self._copy(staged, QUARANTINE_COLUMNS, self.manifest.rejected)
         composite = [table.name for table in self.star.tables.values() if len(table.key) > 1]
         self.connection.execute(
             statement(
@@ -198,7 +200,7 @@ class _BatchLoad:
         unmatched = (
             f"select 1 from ({self._parquet(self._files(star))}) as f"
             f" anti join ({self._parquet(files)}) as d"
-            f" on f.{quote(column)} = d.{quote(dimension.key_names[0])} and d._op = 'upsert'"
+            f" on f.{quote(column)} = d.{quote(dimension.key_names[0])} and d.{IS_UPSERT}"
             f" where f.{quote(column)} is not null limit 1"
         )
         return self.engine.execute(unmatched).fetchone() is None

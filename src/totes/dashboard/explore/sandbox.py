@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from importlib.resources import files
 from pathlib import Path
 from shutil import rmtree
 from threading import BoundedSemaphore, Lock
@@ -28,6 +27,7 @@ from totes.dashboard import text
 from totes.dashboard.explore import worker
 from totes.dashboard.reading import frame, session_scripts
 from totes.dashboard.replica import Replica, State
+from totes.sql_text import read_sql
 
 LOG = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ def request_of(
 ) -> dict[str, object]:
     """Return the request to a worker for a statement."""
     views, selection = session_scripts()
-    names = (files("totes.dashboard.explore") / "warehouse.sql").read_text(encoding="utf-8")
+    names = read_sql(__package__, "warehouse.sql")
     return {
         "statement": statement,
         "views": views + names,

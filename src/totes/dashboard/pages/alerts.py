@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from totes.dashboard import tables, text
-from totes.dashboard.backends import backends
-from totes.dashboard.badge import EVERY
+from totes.dashboard import text
 from totes.dashboard.bookkeeping import open_bookkeeping
+from totes.dashboard.components import tables
+from totes.dashboard.components.badge import EVERY
 from totes.dashboard.metrics import pipeline
+from totes.dashboard.server.backends import backends
 from totes.errors import TotesError
 
 STATES = {"alert": "Alert", "unknown": "Unknown", "ok": "OK"}

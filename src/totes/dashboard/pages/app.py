@@ -13,9 +13,8 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from totes.dashboard import click_filters, metrics, sign_in, text
-from totes.dashboard.backends import backends
-from totes.dashboard.badge import (
+from totes.dashboard import metrics, text
+from totes.dashboard.components.badge import (
     INTERRUPTED,
     LOG,
     WAIT_SECONDS,
@@ -24,12 +23,10 @@ from totes.dashboard.badge import (
     problem,
     reload_when_available,
 )
-from totes.dashboard.controls import controls, navigation
 from totes.dashboard.filters import Choices, Filter
-from totes.dashboard.preferences import preferences
-from totes.dashboard.reading import Reading, open_reading
-from totes.dashboard.replica import Replica
-from totes.dashboard.view import (
+from totes.dashboard.navigation import click_filters
+from totes.dashboard.navigation.controls import controls, navigation
+from totes.dashboard.navigation.view import (
     FILTERS,
     LINKED_PAGES,
     OPERATOR_PAGES,
@@ -41,6 +38,11 @@ from totes.dashboard.view import (
     url_query,
     use_view,
 )
+from totes.dashboard.preferences import preferences
+from totes.dashboard.reading import Reading, open_reading
+from totes.dashboard.replica import Replica
+from totes.dashboard.server import sign_in
+from totes.dashboard.server.backends import backends
 from totes.errors import TotesError
 
 ICON = Path(__file__).parent.with_name("bag.svg")

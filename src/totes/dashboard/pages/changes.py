@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from totes.dashboard import text, totals
-from totes.dashboard.changes_table import SILENT, changes_table, heading
-from totes.dashboard.links import KINDS
+from totes.dashboard import text
+from totes.dashboard.components import totals
+from totes.dashboard.components.changes_table import SILENT, changes_table, heading
+from totes.dashboard.components.money import rates_note
 from totes.dashboard.metrics import changes, history
-from totes.dashboard.money import rates_note
-from totes.dashboard.view import View, in_url, view
+from totes.dashboard.navigation.links import KINDS
+from totes.dashboard.navigation.view import View, in_url, view
 
 ALL = "all"
 

@@ -5,12 +5,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import charts, tables, text
-from totes.dashboard.backends import backends
+from totes.dashboard import charts, text
 from totes.dashboard.bookkeeping import open_bookkeeping
+from totes.dashboard.components import tables
 from totes.dashboard.metrics import dictionary
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.view import View, in_url, view
+from totes.dashboard.navigation.view import View, in_url, view
+from totes.dashboard.server.backends import backends
 
 STARS = ("Sales", "Purchases", "Payments")
 
@@ -134,9 +135,10 @@ def diagram(star: dictionary.StarSchema, *, dark: bool) -> str:
 
     Names need no quoting: they are those of the star's declaration.
     """
-    fact, dimension = (charts.SKY, "#2A2F37") if dark else (charts.BLUE, "#E9ECEF")
+    fact = charts.accent(dark=dark)
+    dimension = charts.FAINT_DARK if dark else charts.FAINT_LIGHT
     inner, outer = ("black", "white") if dark else ("white", "black")
-    edge = "#9AA0A6" if dark else "#6B7280"
+    edge = charts.EDGE_DARK if dark else charts.EDGE_LIGHT
     lines = [
         "digraph {",
         'bgcolor="transparent"; rankdir="LR"; nodesep="0.15"; ranksep="1.2";',

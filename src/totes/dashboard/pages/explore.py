@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import charts, sign_in, tables, text, totals
-from totes.dashboard.backends import backends
+from totes.dashboard import charts, text
 from totes.dashboard.charts import Column
+from totes.dashboard.components import tables, totals
+from totes.dashboard.components.money import rates_note
 from totes.dashboard.explore import builder, link, worked
 from totes.dashboard.explore.sandbox import (
     COUNTED_ROWS,
@@ -23,9 +24,7 @@ from totes.dashboard.explore.saved import MAX_NAME_LENGTH, SavedView, SavedViews
 from totes.dashboard.filters import ignored, quoted
 from totes.dashboard.metrics import periods
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.money import rates_note
-from totes.dashboard.reading import frame, parameters
-from totes.dashboard.view import (
+from totes.dashboard.navigation.view import (
     View,
     changed_value,
     go_to,
@@ -35,6 +34,9 @@ from totes.dashboard.view import (
     view,
     widget_key,
 )
+from totes.dashboard.reading import frame, parameters
+from totes.dashboard.server import sign_in
+from totes.dashboard.server.backends import backends
 
 MODES = {"builder": "Builder", "sql": "SQL", "saved": "Saved views"}
 CHARTS = {"bars": "Bars", "lines": "Lines", "number": "Numbers", "table": "Table only"}

@@ -12,14 +12,23 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import tables, text, totals
-from totes.dashboard.changes_table import SILENT, changes_table, heading
+from totes.dashboard import text
+from totes.dashboard.components import tables, totals
+from totes.dashboard.components.changes_table import SILENT, changes_table, heading
 from totes.dashboard.filters import ALL_DAYS, Filter, ignored, quoted
-from totes.dashboard.links import KINDS, link_to_record, name
 from totes.dashboard.metrics import changes, history, periods, records
 from totes.dashboard.metrics.records import Record, payment_state
-from totes.dashboard.sign_in import is_operator
-from totes.dashboard.view import View, changed_value, go, link, url_query, view, widget_key
+from totes.dashboard.navigation.links import KINDS, link_to_record, name
+from totes.dashboard.navigation.view import (
+    View,
+    changed_value,
+    go,
+    link,
+    url_query,
+    view,
+    widget_key,
+)
+from totes.dashboard.server.sign_in import is_operator
 
 MOST_KEY = 2**31 - 1
 

@@ -5,12 +5,13 @@ from decimal import Decimal
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, tables, text, totals
-from totes.dashboard.backends import backends
-from totes.dashboard.metrics import debts, goals, overview, sales
+from totes.dashboard import charts, goals, text
+from totes.dashboard.components import drill, tables, totals
+from totes.dashboard.components.money import rates_note, unclassified_types_note
+from totes.dashboard.metrics import debts, overview, sales
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.money import rates_note, unclassified_types_note
-from totes.dashboard.view import View, link, view
+from totes.dashboard.navigation.view import View, link, view
+from totes.dashboard.server.backends import backends
 
 BUSINESS = ("revenue", "purchases", "margin")
 CASH = ("cash_in", "cash_out")

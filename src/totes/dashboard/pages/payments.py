@@ -5,15 +5,16 @@ from functools import partial
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, tables, text, totals
+from totes.dashboard import charts, text
+from totes.dashboard.components import drill, tables, totals
+from totes.dashboard.components.money import rates_note, unclassified_types_note
+from totes.dashboard.components.rows import rows
 from totes.dashboard.filters import Filter
-from totes.dashboard.links import row_links
 from totes.dashboard.metrics import Total, payments
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.money import rates_note, unclassified_types_note
+from totes.dashboard.navigation.links import row_links
+from totes.dashboard.navigation.view import View, view
 from totes.dashboard.reading import Reading
-from totes.dashboard.rows import rows
-from totes.dashboard.view import View, view
 
 DEBTS = {"in": "Receivable", "out": "Payable"}
 

@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from totes.dashboard import tables, totals
+from totes.dashboard.components import tables, totals
+from totes.dashboard.components.rows import limited
 from totes.dashboard.metrics import Total, purchases
-from totes.dashboard.order_page import OrderPage, show_orders
-from totes.dashboard.rows import limited
-from totes.dashboard.view import View, view
+from totes.dashboard.navigation.view import View, view
+from totes.dashboard.pages.order_page import OrderPage, show_orders
 
 PURCHASES = OrderPage(
     title="Purchases",

@@ -4,14 +4,15 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from totes.dashboard import charts, drill, metrics, tables, text, totals
-from totes.dashboard.changes_table import SILENT
-from totes.dashboard.links import KINDS
+from totes.dashboard import charts, metrics, text
+from totes.dashboard.components import drill, tables, totals
+from totes.dashboard.components.changes_table import SILENT
+from totes.dashboard.components.money import rates_note, unclassified_types_note
 from totes.dashboard.metrics import changes, overview, payments, sales
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.money import rates_note, unclassified_types_note
+from totes.dashboard.navigation.links import KINDS
+from totes.dashboard.navigation.view import View, view
 from totes.dashboard.preferences import preferences
-from totes.dashboard.view import View, view
 
 LARGEST = 8
 """Rows of a list."""

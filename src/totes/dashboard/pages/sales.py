@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from totes.dashboard import tables, text, totals
+from totes.dashboard import text
+from totes.dashboard.components import tables, totals
 from totes.dashboard.metrics import Total, sales
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.order_page import OrderPage, show_orders
-from totes.dashboard.view import View, in_url, view
+from totes.dashboard.navigation.view import View, in_url, view
+from totes.dashboard.pages.order_page import OrderPage, show_orders
 
 SALES = OrderPage(
     title="Sales",

@@ -205,7 +205,7 @@ placed AS (
             WHEN 'before today' THEN is_overdue(version.day)
             WHEN 'uncovered'
                 THEN is_overdue(version.day)
-                    AND is_in_no_run(version.day, version.created_date)
+                    AND lacks_payment_run(version.day, version.created_date)
             ELSE true
         END AS belongs
     FROM version
