@@ -637,7 +637,7 @@ variable "cloudtrail_enabled" {
 }
 
 variable "object_lock" {
-  description = "Days for which S3 itself keeps each version of an object of the two stores; in mode GOVERNANCE the break-glass role can delete it before, in mode COMPLIANCE nobody can; null for none."
+  description = "Days for which S3 itself keeps each version of an object of the two stores; in mode GOVERNANCE the break-glass role can delete it before, in mode COMPLIANCE no user can; null for none."
   type        = object({ mode = optional(string, "GOVERNANCE"), days = number })
   default     = null
 

@@ -162,7 +162,7 @@ def test_changes_are_those_between_the_versions(engine: duckdb.DuckDBPyConnectio
         change
         for kind in COLUMNS
         for key in range(20)
-        for change in life(engine, chance, kind, key)
+        for change in insert_versions(engine, chance, kind, key)
     ]
     state = State("", "", 1, CAPTURES[-1], CAPTURES[-1], CAPTURES[0], CAPTURES[-1], {}, 0)
     reading = Reading(engine, state)
@@ -171,7 +171,7 @@ def test_changes_are_those_between_the_versions(engine: duckdb.DuckDBPyConnectio
         compare(reading, expected, random_filter(chance), random_selection(chance))
 
 
-def life(
+def insert_versions(
     engine: duckdb.DuckDBPyConnection, chance: Random, kind: str, key: int
 ) -> Iterator[Change]:
     """Insert the versions of a record; yield its changes."""

@@ -96,7 +96,7 @@ def _plain(value: object) -> object:
 
 
 @dataclass
-class Life:
+class RandomBatches:
     """Batches at random, and what else happens to a warehouse and to its replica."""
 
     chance: Random
@@ -193,9 +193,9 @@ def test_the_replica_is_the_warehouse_after_any_events(
         folder.mkdir()
         with psycopg.connect(warehouse.dsn.reveal()) as connection:
             dependents.delete_all_rows(connection, TOTESYS)
-        life = Life(chance, ProcessedLake(folder), warehouse)
-        life.lake.publish({**DIMENSIONS, "dim_design": [design(1), design(2)]})
-        events = [life.batch] * 6 + [life.release] * 2 + [life.rebuild, life.by_hand]
+        batches = RandomBatches(chance, ProcessedLake(folder), warehouse)
+        batches.lake.publish({**DIMENSIONS, "dim_design": [design(1), design(2)]})
+        events = [batches.batch] * 6 + [batches.release] * 2 + [batches.rebuild, batches.by_hand]
         left = STEPS
         while left:
             with opened(folder / "replica", warehouse.reader) as replica:

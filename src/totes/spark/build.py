@@ -1,6 +1,6 @@
 """The rows of a model in many batches: computed, stored as Parquet, listed, counted and digested.
 
-Executors write into a folder of their attempt that nobody else uses. What is in it is then read
+Executors write into a folder of their attempt that nothing else uses. What is in it is then read
 back: the store's listing, the content of the files and the number of source rows have to agree.
 """
 

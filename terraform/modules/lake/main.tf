@@ -173,7 +173,7 @@ resource "aws_iam_role_policy" "break_glass" {
         Sid    = "ReadWriteAndDelete"
         Effect = "Allow"
         Action = concat(local.deleting, [
-          "s3:BypassGovernanceRetention", # for object_lock; in mode COMPLIANCE nobody can delete
+          "s3:BypassGovernanceRetention", # for object_lock; in mode COMPLIANCE no user can delete
           "s3:GetObject",
           "s3:GetObjectVersion",
           "s3:PutObject",
