@@ -102,19 +102,19 @@ class RandomBatches:
     chance: Random
     lake: ProcessedLake
     warehouse: EmptyWarehouse
-    refused: list[tuple[int, int]] = field(default_factory=list)
+    rejected: list[tuple[int, int]] = field(default_factory=list)
     """Batch and order of the versions in quarantine."""
 
     def batch(self) -> None:
-        """New, changed, deleted and refused rows; some refer to a currency that is missing."""
+        """New, changed, deleted and rejected rows; some refer to a currency that is missing."""
         chance = self.chance
         orders = chance.sample(range(1, 12), k=chance.randint(1, 6))
-        refused = chance.sample(orders, k=chance.randint(0, 1))
-        deleted = [key for key in orders if key not in refused and chance.random() < 0.2]
+        rejected = chance.sample(orders, k=chance.randint(0, 1))
+        deleted = [key for key in orders if key not in rejected and chance.random() < 0.2]
         sales = [
             sale(key, units_sold=chance.randint(1, 9), currency_id=chance.choice((1, 1, 2)))
             for key in orders
-            if key not in refused and key not in deleted
+            if key not in rejected and key not in deleted
         ]
         upserts: dict[str, list[Row]] = {SALES: sales}
         if chance.random() < 0.3:
@@ -125,15 +125,15 @@ class RandomBatches:
             upserts["dim_staff"] = [staff(chance.randint(1, 3), location=chance.choice(("", None)))]
         if chance.random() < 0.2:
             upserts["dim_currency"] = [currency(2, "EUR", "Euro")]
-        self.lake.publish(upserts, {SALES: deleted}, [rejected_row(SALES, key) for key in refused])
-        self.refused += [(self.lake.batches, key) for key in refused]
+        self.lake.publish(upserts, {SALES: deleted}, [rejected_row(SALES, key) for key in rejected])
+        self.rejected += [(self.lake.batches, key) for key in rejected]
         self._load()
 
     def release(self) -> None:
         """Versions out of quarantine, between or after those that are known."""
-        if not self.refused:
+        if not self.rejected:
             return
-        number, key = self.refused.pop(self.chance.randrange(len(self.refused)))
+        number, key = self.rejected.pop(self.chance.randrange(len(self.rejected)))
         self.lake.publish({SALES: [sale(key, units_sold=99, valid_from=moment(number))]})
         self._load()
 

@@ -157,12 +157,12 @@ def compare_debts(
 
 def without_rejected(facts: Facts, installation: Installation) -> set[tuple[Any, ...]]:
     """Return the rows without quarantined keys, whose history a release may change."""
-    refused = set(installation.query("SELECT star_table, key FROM totes.quarantine"))
+    quarantined = set(installation.query("SELECT star_table, key FROM totes.quarantine"))
     return {
         (fact, *[value for name, value in row.items() if name != "valid_to"])
         for fact, rows in facts.items()
         for row in rows
-        if (fact, str(list(row.values())[1])) not in refused
+        if (fact, str(list(row.values())[1])) not in quarantined
     }
 
 

@@ -118,13 +118,13 @@ class MetricsOracle:
                 self.rates[reporting] = {
                     (row["rate_date"], row["currency_code"]): row["rate"] for row in found
                 }
-            refused = connection.execute(
+            rejected = connection.execute(
                 "SELECT * FROM totes.quarantine"
                 " WHERE released_at IS NULL AND star_table = ANY(%s) ORDER BY valid_from",
                 [list(FACTS)],
             ).fetchall()
         last: dict[tuple[str, str], Row] = {}
-        for row in refused:
+        for row in rejected:
             superseded_at = row["superseded_at"]
             if moment is None:
                 waits = superseded_at is None

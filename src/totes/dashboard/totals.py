@@ -53,13 +53,14 @@ class Versus(NamedTuple):
 
 def versus_previous(page: View) -> Versus | None:
     """Return such as `vs previous 30 days`; None if there is no period to compare with."""
-    found = metrics.comparison(page.reading, page.criteria)
-    if found is None:
+    comparison = metrics.comparison(page.reading, page.criteria)
+    if comparison is None:
         return None
     days = ""
-    if found.scale != 1:
-        days = f" in {found.previous.working_days} working days, now {found.passed.working_days}"
-    return Versus(found.label, found.scale, days)
+    if comparison.scale != 1:
+        before, now = comparison.previous.working_days, comparison.passed.working_days
+        days = f" in {before} working days, now {now}"
+    return Versus(comparison.label, comparison.scale, days)
 
 
 def versus_start(page: View) -> Versus | None:
@@ -73,9 +74,9 @@ def periods(page: View) -> str:
     """Return the page's period and the one that it is compared with, for a caption."""
     criteria = page.criteria
     shown = text.period(criteria.since, criteria.until)
-    found = metrics.comparison(page.reading, criteria)
-    if found is not None:
-        previous = text.period(found.previous.since, found.previous.until)
+    comparison = metrics.comparison(page.reading, criteria)
+    if comparison is not None:
+        previous = text.period(comparison.previous.since, comparison.previous.until)
         return f"{shown}, compared with {previous}."
     if criteria.compare == "none":
         return f"{shown}."

@@ -456,10 +456,10 @@ class TableKeys:
         rows = f"SELECT {self._keys}, {XID} FROM {self._captured} WHERE {XID} >= {xmin}"
         return self._copy(rows, into)
 
-    def write_unreadable(self, found: Path, before: Path | None, into: Path) -> int:
+    def write_unreadable(self, lines: Path, before: Path | None, into: Path) -> int:
         """Write the unreadable values of the table; return their number.
 
-        `found` has the values that this capture found, as JSON Lines. `before` has those of the
+        `lines` has the values that this capture found, as JSON Lines. `before` has those of the
         last batch; values of rows that were captured again or deleted are omitted.
         """
         columns = [
@@ -467,7 +467,7 @@ class TableKeys:
             "json->>'column' AS \"column\"",
             "json->>'reason' AS reason",
         ]
-        rows = f"SELECT {', '.join(columns)} FROM {_raw_lines(found)}"
+        rows = f"SELECT {', '.join(columns)} FROM {_raw_lines(lines)}"
         if before:
             rows += (
                 f" UNION ALL SELECT before.* FROM {literal(before)} AS before"

@@ -133,8 +133,8 @@ class _Update:
     def _find_kept(self, keys: TableKeys, rows: int, old_keys: Path, changed: Path) -> int | None:
         """Find which stored rows are still there; return their number, None if it is not known."""
         unchanged, xmin = rows - self.changed.count, self.earlier.xmin
-        kept, found = keys.find_kept(old_keys, changed, xmin, all_rows=False)
-        if found != unchanged:
+        kept, old_rows = keys.find_kept(old_keys, changed, xmin, all_rows=False)
+        if old_rows != unchanged:
             try:
                 with self.connection.transaction():
                     present = keys.read_keys(
@@ -147,9 +147,9 @@ class _Update:
                 if not is_caused_by_value(error):
                     raise
                 return None
-            kept, found = keys.find_kept(old_keys, present, xmin, all_rows=True)
+            kept, old_rows = keys.find_kept(old_keys, present, xmin, all_rows=True)
             present.unlink()
-        if found != unchanged:
+        if old_rows != unchanged:
             log.warning(
                 "Table %s has %d unchanged rows in the blocks from %d to %d, but %d of them are "
                 "stored: these blocks are read again.",
@@ -157,7 +157,7 @@ class _Update:
                 unchanged,
                 self.piece.blocks.start,
                 self.piece.blocks.stop,
-                found,
+                old_rows,
             )
             return None
         return kept
