@@ -249,7 +249,7 @@ def test_a_refresh_reads_only_the_rows_that_changed(
     assert_equal(replica, warehouse.reader)
 
 
-def test_after_more_changes_than_are_kept_it_is_read_anew(
+def test_after_more_changes_than_are_kept_it_is_read_again(
     replica: Replica,
     lake: ProcessedLake,
     warehouse: EmptyWarehouse,
@@ -348,7 +348,7 @@ def test_two_dashboards_at_once_have_a_replica_each(
 
 @pytest.mark.few(1)
 @pytest.mark.parametrize("damage", [b"", b"not a database", b"\0" * 50_000])
-def test_a_damaged_file_is_made_anew(
+def test_a_damaged_file_is_made_again(
     lake: ProcessedLake, warehouse: EmptyWarehouse, tmp_path: Path, damage: bytes
 ) -> None:
     lake.publish(ALL)
@@ -362,7 +362,7 @@ def test_a_damaged_file_is_made_anew(
         assert_equal(replica, warehouse.reader)
 
 
-def test_a_file_with_a_damaged_block_is_made_anew(
+def test_a_file_with_a_damaged_block_is_made_again(
     lake: ProcessedLake, warehouse: EmptyWarehouse, tmp_path: Path
 ) -> None:
     lake.publish({**ALL, SALES: [sale(key) for key in range(1, 3000)]})
@@ -380,7 +380,7 @@ def test_a_file_with_a_damaged_block_is_made_anew(
         assert_equal(replica, warehouse.reader)
 
 
-def test_another_database_of_the_same_batch_is_read_anew(
+def test_another_database_of_the_same_batch_is_read_again(
     lake: ProcessedLake,
     warehouse: EmptyWarehouse,
     copied: Callable[[Dsn], Dsn],
@@ -398,7 +398,7 @@ def test_another_database_of_the_same_batch_is_read_anew(
         assert_equal(replica, reader)
 
 
-def test_a_standby_that_takes_over_without_the_newest_batch_is_read_anew(
+def test_a_standby_that_takes_over_without_the_newest_batch_is_read_again(
     cluster: ClusterFactory, lake: ProcessedLake, tmp_path: Path
 ) -> None:
     primary = cluster(wal_level="replica", max_wal_senders="4")

@@ -460,11 +460,11 @@ def compare_overview(reading: Reading, criteria: Filter) -> None:
     assert found.margin.quarantined == Quarantined(
         waits.rows + wait.rows,
         waits.value - wait.value,
-        waits.unvalued + wait.unvalued,
-        waits.unsure + wait.unsure,
+        waits.unknown_values + wait.unknown_values,
+        waits.uncertain + wait.uncertain,
         waits.outdated + wait.outdated,
         waits.difference - wait.difference,
-        waits.undetermined + wait.undetermined,
+        waits.unknown_differences + wait.unknown_differences,
     )
     sold = sales.over_time(reading, criteria, "month")
     bought = purchases.over_time(reading, criteria, "month")

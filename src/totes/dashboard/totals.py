@@ -182,8 +182,8 @@ def exclusions(what: Total, currency: str) -> list[str]:
     if quarantined.rows:
         rows = text.count(quarantined.rows, "row")
         lines.append(f"In quarantine, not included: {rows} ({_amount(quarantined, currency)})")
-    if quarantined.unsure:
-        rows = text.count(quarantined.unsure, "row")
+    if quarantined.uncertain:
+        rows = text.count(quarantined.uncertain, "row")
         lines.append(f"In quarantine, possibly part of this total: {rows}")
     if quarantined.outdated:
         rows = text.count(quarantined.outdated, "row")
@@ -194,22 +194,22 @@ def exclusions(what: Total, currency: str) -> list[str]:
 
 def _amount(quarantined: Quarantined, currency: str) -> str:
     """Return the amount of the rows that are not included."""
-    if quarantined.unvalued == quarantined.rows:
+    if quarantined.unknown_values == quarantined.rows:
         return "amount unknown"
     amount = text.money(quarantined.value, currency)
-    unknown = quarantined.unvalued
+    unknown = quarantined.unknown_values
     return f"{amount}, and {unknown:,} of unknown amount" if unknown else amount
 
 
 def _difference(quarantined: Quarantined, currency: str) -> str:
     """Return how the newest versions would change the total."""
-    if quarantined.undetermined == quarantined.outdated:
+    if quarantined.unknown_differences == quarantined.outdated:
         return "effect on the total unknown"
     effect = "no effect on the total"
     if quarantined.difference:
         sign = "+" if quarantined.difference > 0 else ""
         effect = f"would change the total by {sign}{text.money(quarantined.difference, currency)}"
-    unknown = quarantined.undetermined
+    unknown = quarantined.unknown_differences
     return f"{effect}, unknown for {unknown:,} of them" if unknown else effect
 
 

@@ -122,9 +122,9 @@ class TableKeys:
         """Define `kept`: for each row of `stored`, whether the source still has this version.
 
         `current` has the rows that are in the source now: all of them (`all_rows`), or only those
-        written by transaction `oldest_xid` or later. In the second case, a row of an older
-        transaction counts as kept unless its key was written again. Return how many rows are kept,
-        and how many of them were written by an older transaction.
+        written by transaction `oldest_xid` or later. Without all rows, a stored row of an earlier
+        transaction counts as kept if its key is not in `current`. Returns how many rows are kept,
+        and how many of these were written before `oldest_xid`.
         """
         is_old = f"stored.{XID} < {oldest_xid}"
         otherwise = "false" if all_rows else is_old

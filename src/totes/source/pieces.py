@@ -40,9 +40,9 @@ type OpenEngine = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]
 class Plan:
     """How to capture one table: its entry in the last batch, and the horizon.
 
-    Without a horizon all of its rows are captured. `overlap` is a Parquet file with key and `_xid`
-    of the rows that the horizon selects although the last batch has captured them: `overlap` in the
-    manifest.
+    Without a horizon all of its rows are captured. The horizon also selects rows that the last
+    batch has captured already. `overlap`, from the manifest of that batch, is a Parquet file with
+    key and `_xid` of these rows.
     """
 
     table: SourceTable
