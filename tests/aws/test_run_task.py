@@ -117,7 +117,7 @@ def test_ctrl_c_leaves_the_task_running_and_says_how_to_stop_it(
 
 
 def test_a_log_that_may_not_be_read_is_asked_for_once(moto: Moto, deployment: Deployment) -> None:
-    """As in a deployment, whose role may read no data: the exit code tells."""
+    """As in a deployment, whose role may read no data: the exit code is enough."""
     log = Log(moto.client("logs"), Task(deployment, "task", f"{deployment.cluster}/1"))
     with Stubber(log.client) as stubber:  # moto refuses in another way than AWS
         stubber.add_client_error("get_log_events", "AccessDeniedException", http_status_code=400)

@@ -201,7 +201,7 @@ def test_totals_count_the_rows_in_quarantine_that_they_exclude(
     with open_reading(warehouse.reader) as reading:
         found = payments.summary(reading, november)
         assert found.receivable.quarantined == Quarantined(count, worth)
-        assert found.overdue_receivable.quarantined == Quarantined(unsure=count)
+        assert found.overdue_receivable.quarantined == Quarantined(uncertain=count)
         assert found.cash_in.quarantined == Quarantined()
         [(moment,)] = rated.query("SELECT min(valid_from) FROM totes.quarantine")
         past = payments.summary(reading, replace(november, as_of=moment))
@@ -215,7 +215,7 @@ def test_totals_count_the_rows_in_quarantine_that_they_exclude(
     [(moment,)] = rated.query("SELECT data_to FROM totes.freshness")
     with open_reading(warehouse.reader) as reading:
         revenue = sales.total(reading, november)
-        assert revenue.quarantined == Quarantined(outdated=1, undetermined=1)
+        assert revenue.quarantined == Quarantined(outdated=1, unknown_differences=1)
         assert (revenue.value, revenue.count) == (Decimal(500), 2)  # as it was before
     rated.change(
         "UPDATE currency SET currency_code = 'CHF' WHERE currency_id = 5;"

@@ -339,6 +339,16 @@ INVALID_FILES: Mapping[str, tuple[str, dict[str, Json], str]] = {
         {},
         "its rows are not 1",
     ),
+    "no operation": (
+        PAYMENT_TYPES.format("1", NOW).replace("'upsert'", "null::varchar"),
+        {},
+        "its rows are not 1",
+    ),
+    "no time": (
+        PAYMENT_TYPES.format("1", "null::timestamptz as valid_from"),
+        {},
+        "its rows are not 1",
+    ),
     "an unknown table": (PAYMENT_TYPES.format("1", NOW), {"table": "pg_class"}, "no star table"),
 }
 

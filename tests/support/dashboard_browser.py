@@ -31,9 +31,9 @@ def address(
     served_business: "SampleBusiness", tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """Where `totes dashboard` serves it."""
-    from dashboard_window import served  # noqa: PLC0415
+    from dashboard_window import running_dashboard  # noqa: PLC0415
 
-    with served(served_business, tmp_path_factory.mktemp("server") / "log") as found:
+    with running_dashboard(served_business, tmp_path_factory.mktemp("server") / "log") as found:
         yield found
 
 

@@ -165,7 +165,7 @@ class LogSource(ScratchSource):
         self.wait_for("SELECT NOT active FROM pg_replication_slots WHERE slot_name = %s", self.slot)
 
     def drop_slot(self) -> None:
-        """Drop the slot, once nobody reads it."""
+        """Drop the slot, once no process reads it."""
         self.wait_until_slot_is_free()
         self.ask("SELECT pg_drop_replication_slot(%s)", self.slot)
 

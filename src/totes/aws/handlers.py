@@ -3,10 +3,9 @@
 The handlers ignore their event: it is only a hint that there may be work. So an event that is lost,
 or delivered twice, has no effect on the data.
 
-A call fails only if a person must act, and AWS counts failed calls. A problem that passes by itself
-is reported as a metric, and the next call tries again. The alarms on both send mails
-(terraform/modules/watch): one when an incident begins and one when it ends, however many calls it
-affects.
+A call fails only if a person must act. After a problem that passes by itself, the call reports a
+metric, and the next call tries again. AWS counts failed calls. Alarms on this count and on the
+metrics (terraform/modules/watch) send one mail when an incident begins and one when it ends.
 """
 
 import logging

@@ -30,8 +30,8 @@ def status(*, as_json: Json = False) -> None:
         if resources.lakehouse is not None:
             from totes.lakehouse.publish import find_published
 
-            found = find_published(resources.lakehouse, resources.star)
-            position = (found.generation, found.batch) if found else None
+            published = find_published(resources.lakehouse, resources.star)
+            position = (published.generation, published.batch) if published else None
             stage = publication_stage(resources.processed, position)
             current = replace(current, stages=(*current.stages, stage))
         capture = CaptureState(settings.capture)

@@ -26,9 +26,9 @@ class _Session:
 
     def __init__(self, engine: duckdb.DuckDBPyConnection) -> None:
         engine.execute(read_sql(__package__, "views.sql"))
-        found = engine.execute("SELECT name, type FROM duckdb_variables()").fetchall()
+        variables = engine.execute("SELECT name, type FROM duckdb_variables()").fetchall()
         # Those of keys are set by selection/keys.sql.
-        self.types = {name: kind for name, kind in found if not name.endswith("_ids")}
+        self.types = {name: kind for name, kind in variables if not name.endswith("_ids")}
         self.bound: dict[str, object] = {}
         self.selected: dict[str, object] = {}
         """By each file of `selection/`, what it was run for."""
@@ -98,8 +98,8 @@ class Reading:
         self._set(variables | values)
         if criteria:
             self._select(variables)
-        found = self._engine.execute(sql)
-        return found.fetchall(), [column[0] for column in found.description or ()]
+        result = self._engine.execute(sql)
+        return result.fetchall(), [column[0] for column in result.description or ()]
 
     def _set(self, values: dict[str, object]) -> None:
         bound = self._session.bound

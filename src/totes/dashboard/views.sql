@@ -246,7 +246,7 @@ LEFT JOIN rate ON rate.day = line.day AND rate.currency_id = line.currency_id;
 
 -- The direction of each type of payment; refunds are subtracted.
 CREATE OR REPLACE TEMP VIEW payment_direction AS
-SELECT type.payment_type_id, type.payment_type_name, known.direction, known.sign
+SELECT type.payment_type_id, type.payment_type_name, way.direction, way.sign
 FROM dim_payment_type AS type
 JOIN (
     VALUES
@@ -254,8 +254,8 @@ JOIN (
     ('SALES_REFUND', 'in', -1),
     ('PURCHASE_PAYMENT', 'out', 1),
     ('PURCHASE_REFUND', 'out', -1)
-) AS known (payment_type_name, direction, sign)
-    ON known.payment_type_name = type.payment_type_name;
+) AS way (payment_type_name, direction, sign)
+    ON way.payment_type_name = type.payment_type_name;
 
 -- The transactions of the selected staff, for debts that have ended since the first of the
 -- moments: by the last version of the order, as the order may have been deleted.

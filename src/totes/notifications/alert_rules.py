@@ -157,14 +157,14 @@ def _described(rule: AlertRule, metric: Metric, period: str) -> str:
 
 
 def _value(reading: Reading, criteria: Filter, metric: Metric) -> Decimal:
-    found = (
+    number = (
         changes.count_silent(reading, criteria)
         if metric is SILENT_CHANGES
         else value(reading, criteria, metric)
     )
-    if found is None:
+    if number is None:
         raise _Unknown("No row has an exchange rate.")
-    return Decimal(found)
+    return Decimal(number)
 
 
 def _exceeds[N: (Decimal, Fraction)](side: str, number: N, limit: N) -> bool:

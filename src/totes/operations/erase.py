@@ -105,8 +105,8 @@ class _Rewriter:
         for batch in range(last, 0, -1):
             table = self._read_table(batch)
             lines = self._read_lines(table) if table else iter(())
-            found = filter(None, (_parse_if_row(key, self.erasure.key, line) for line in lines))
-            if row := max(found, key=order_in_log, default=None):
+            rows = filter(None, (_parse_if_row(key, self.erasure.key, line) for line in lines))
+            if row := max(rows, key=order_in_log, default=None):
                 values = row if table_exists and is_upsert(row) else {}
                 return key, {name: values.get(name, ERASED) for name in self.erasure.columns}
         raise UsageError(

@@ -97,7 +97,7 @@ class Capture:
             ScannedTable(table_ranges, [future.result() for future in table_futures])
             for table_ranges, table_futures in zip(ranges, futures, strict=True)
         ]
-        return pool.map(lambda *found: self._finish_table(scan, *found), plans, scanned)
+        return pool.map(lambda *of_table: self._finish_table(scan, *of_table), plans, scanned)
 
     def _finish_table(self, scan: Scan, plan: Plan, scanned: ScannedTable) -> Table | None:
         """Return the table's manifest entry; None if all of its rows must be read again."""
@@ -188,10 +188,10 @@ class Capture:
             deleted = keys.find_deleted(same_types=_key_types(previous) == _key_types(table))
         else:
             changed = keys.find_added_or_moved()
-            found = self._find_deleted(scan, keys, table, scanned, previous)
-            if found is None:
+            count = self._find_deleted(scan, keys, table, scanned, previous)
+            if count is None:
                 return None
-            deleted = found
+            deleted = count
         files = table.files
         if deleted:
             self._check_deletes(table.name, deleted, live_rows)

@@ -122,9 +122,9 @@ class TableKeys:
         """Define `kept`: for each row of `stored`, whether the source still has this version.
 
         `current` has the rows that are in the source now: all of them (`all_rows`), or only those
-        written by transaction `oldest_xid` or later. In the second case, a row of an older
-        transaction counts as kept unless its key was written again. Return how many rows are kept,
-        and how many of them were written by an older transaction.
+        written by transaction `oldest_xid` or later. Without all rows, a stored row of an earlier
+        transaction counts as kept if its key is not in `current`. Returns how many rows are kept,
+        and how many of these were written before `oldest_xid`.
         """
         is_old = f"stored.{XID} < {oldest_xid}"
         otherwise = "false" if all_rows else is_old
@@ -456,10 +456,10 @@ class TableKeys:
         rows = f"SELECT {self._keys}, {XID} FROM {self._captured} WHERE {XID} >= {xmin}"
         return self._copy(rows, into)
 
-    def write_unreadable(self, found: Path, before: Path | None, into: Path) -> int:
+    def write_unreadable(self, lines: Path, before: Path | None, into: Path) -> int:
         """Write the unreadable values of the table; return their number.
 
-        `found` has the values that this capture found, as JSON Lines. `before` has those of the
+        `lines` has the values that this capture found, as JSON Lines. `before` has those of the
         last batch; values of rows that were captured again or deleted are omitted.
         """
         columns = [
@@ -467,7 +467,7 @@ class TableKeys:
             "json->>'column' AS \"column\"",
             "json->>'reason' AS reason",
         ]
-        rows = f"SELECT {', '.join(columns)} FROM {_raw_lines(found)}"
+        rows = f"SELECT {', '.join(columns)} FROM {_raw_lines(lines)}"
         if before:
             rows += (
                 f" UNION ALL SELECT before.* FROM {literal(before)} AS before"

@@ -2,11 +2,14 @@
 
 A stored piece has the rows that the earlier snapshot S saw in some blocks, each with the id of the
 transaction that wrote it. This snapshot is a later one of the same server, and the table was not
-rewritten since. So a row that is in these blocks now, and was written by a transaction below the
-xmin of S, was visible to S in the same place: it is stored. All other rows were written by later
-transactions: they are read from the source now. A stored row that is no longer there was updated,
-moved or deleted. If the counts show that more rows are gone than were written again, the keys of
-the piece are read.
+rewritten since. What to do with a row depends on the transaction that wrote it:
+
+- below the xmin of S: S saw the row in the same place, so it is stored and need not be read;
+- xmin or later: the row is read from the source now.
+
+A stored row may no longer be there, because it was updated, moved or deleted. The number of rows
+that the source has now in these blocks shows whether all such rows were written again. If not, the
+keys in these blocks are read, and show which rows are gone.
 
 A piece without any difference is kept as it is. Otherwise the lines that are still valid are copied
 into a new file, followed by the new lines. So every piece has exactly the rows of this snapshot,
@@ -133,8 +136,8 @@ class _Update:
     def _find_kept(self, keys: TableKeys, rows: int, old_keys: Path, changed: Path) -> int | None:
         """Find which stored rows are still there; return their number, None if it is not known."""
         unchanged, xmin = rows - self.changed.count, self.earlier.xmin
-        kept, found = keys.find_kept(old_keys, changed, xmin, all_rows=False)
-        if found != unchanged:
+        kept, old_rows = keys.find_kept(old_keys, changed, xmin, all_rows=False)
+        if old_rows != unchanged:
             try:
                 with self.connection.transaction():
                     present = keys.read_keys(
@@ -147,9 +150,9 @@ class _Update:
                 if not is_caused_by_value(error):
                     raise
                 return None
-            kept, found = keys.find_kept(old_keys, present, xmin, all_rows=True)
+            kept, old_rows = keys.find_kept(old_keys, present, xmin, all_rows=True)
             present.unlink()
-        if found != unchanged:
+        if old_rows != unchanged:
             log.warning(
                 "Table %s has %d unchanged rows in the blocks from %d to %d, but %d of them are "
                 "stored: these blocks are read again.",
@@ -157,7 +160,7 @@ class _Update:
                 unchanged,
                 self.piece.blocks.start,
                 self.piece.blocks.stop,
-                found,
+                old_rows,
             )
             return None
         return kept

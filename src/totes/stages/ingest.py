@@ -285,7 +285,7 @@ class _CapturedTables:
 
     def capture_time(self, taken_at: datetime, *, has_rates: bool) -> datetime:
         """Return the capture time of the batch: its last commit if all rows are from the log."""
-        if self.logged is None or not self.logged.taken:
+        if self.logged is None or not self.logged.xids:
             return taken_at
         has_scanned_rows = any(table.files for table in self.tables if table.name in self.scanned)
         last = self.logged.captured_at

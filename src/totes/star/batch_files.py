@@ -117,13 +117,14 @@ def check_file(  # noqa: PLR0913  the file, and the expected content
             is_upsert, is_delete = ("true", "false") if is_quarantine else (IS_UPSERT, IS_DELETE)
             counts = engine.execute(
                 f"select count(*), count(*) filter ({is_delete}),"
-                f" coalesce(bool_and(({is_upsert} or {is_delete}) and valid_from <= ?), true)"
+                f" count(*) filter (({is_upsert} or {is_delete}) and valid_from <= ?)"
                 f" from {rows}",
                 [manifest.captured_at],
             ).fetchone()
     except duckdb.Error as error:
         raise ContentMismatchError(first_line(error)) from error
-    if counts != (file.rows, file.deletes, True):
+    if counts != (file.rows, file.deletes, file.rows):
         raise ContentMismatchError(
-            f"its rows are not {file.rows} with {file.deletes} deletes, or one has a wrong time"
+            f"its rows are not {file.rows} with {file.deletes} deletes, or one has a wrong time or"
+            " operation"
         )

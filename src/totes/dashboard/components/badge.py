@@ -82,10 +82,10 @@ def badge(state: State, *, past: bool) -> None:
     except TotesError as error:
         LOG.warning("a page's badge: %s", error)
         if not st.session_state.get(INTERRUPTED):
-            found = problem(error)
+            reason = problem(error)
             st.error(
-                f"**{found.title}.** The data below is that of batch {state.batch}, as of "
-                f"{text.moment(state.captured_at)}. {found.advice}"
+                f"**{reason.title}.** The data below is that of batch {state.batch}, as of "
+                f"{text.moment(state.captured_at)}. {reason.advice}"
             )
             st.text(RETRYING)
         return

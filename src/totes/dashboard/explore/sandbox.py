@@ -207,10 +207,10 @@ def _unique(names: list[str]) -> list[str]:
     """Return the names, with a number after those that occur before."""
     unique: list[str] = []
     for name in names:
-        found, number = name, 2
-        while found in unique:
-            found, number = f"{name}_{number}", number + 1
-        unique.append(found)
+        candidate, number = name, 2
+        while candidate in unique:
+            candidate, number = f"{name}_{number}", number + 1
+        unique.append(candidate)
     return unique
 
 

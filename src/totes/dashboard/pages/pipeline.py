@@ -140,9 +140,9 @@ def _gaps(rows: pd.DataFrame) -> None:
 
 def _quarantine(page: View) -> None:
     st.header("Quarantine")
-    found = pipeline.quarantine(page.reading)
+    counts = pipeline.quarantine(page.reading)
     tables.table(
-        found,
+        counts,
         {
             "star_table": "Table",
             "column_name": "Column",
@@ -155,7 +155,7 @@ def _quarantine(page: View) -> None:
         alt="Rejected rows by table, column and reason.",
         empty="No rows in quarantine.",
     )
-    if found.empty:
+    if counts.empty:
         return
     with st.expander("Rejected rows"):
         tables.table(
@@ -187,14 +187,14 @@ def _schema_changes() -> None:
         return
     try:
         last = find_newest_number(store, manifest_path)
-        found = list(find_schema_changes(lambda batch: read_manifest(store, batch)[0], last))
+        changes = list(find_schema_changes(lambda batch: read_manifest(store, batch)[0], last))
     except TotesError as error:
         st.text(f"The lake can't be read: {text.plain(error)}")
         return
     frame = pd.DataFrame(
         [
             {"batch": one.batch, "at": one.captured_at, "table": one.table, "what": one.what}
-            for one in found
+            for one in changes
         ]
     )
     tables.table(

@@ -86,11 +86,11 @@ def refresh(
 def stored_state(engine: duckdb.DuckDBPyConnection) -> State | None:
     """Return the state of a replica; None if it has none, or other columns than this version."""
     try:
-        found = engine.execute(f"SELECT state, columns FROM {STATE_TABLE}").fetchone()
+        stored = engine.execute(f"SELECT state, columns FROM {STATE_TABLE}").fetchone()
     except duckdb.CatalogException:
         return None
-    state = json.loads(found[0]) if found else {}
-    if found is None or found[1] != _columns() or state.keys() != _FIELDS:
+    state = json.loads(stored[0]) if stored else {}
+    if stored is None or stored[1] != _columns() or state.keys() != _FIELDS:
         return None
     for name in ("captured_at", "loaded_at", "history_begins", "checked_at"):
         if state[name] is not None:

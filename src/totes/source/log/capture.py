@@ -72,7 +72,7 @@ class LogCapture:
         """Whether the log was read up to the snapshot."""
         self.captured_at = previous.captured_at
         """The moment of the last transaction that was taken."""
-        self.taken: list[int] = []
+        self.xids: list[int] = []
         """The ids of the transactions in the batch that changed a table."""
         self._published = log_start.read_publication(snapshot)
         self.scan_reasons = find_scan_reasons(snapshot, previous, self._published)
@@ -102,7 +102,7 @@ class LogCapture:
     @property
     def ahead(self) -> tuple[int, ...]:
         """The transactions that the batches contain although `snapshot` does not see them."""
-        return () if self.is_complete else tuple(sorted(self._ahead | {*self.taken}))
+        return () if self.is_complete else tuple(sorted(self._ahead | {*self.xids}))
 
     def read(self, transactions: TransactionReader) -> None:
         """Take all transactions that the snapshot sees.
@@ -121,7 +121,7 @@ class LogCapture:
         if not self.is_complete and (self.scan_reasons or any(self._altered_tables())):
             self._read(transactions, until, LOG_TIMEOUT_SECONDS)
             if not self.is_complete:
-                error = SourceUnavailable if self.taken else LogBehind
+                error = SourceUnavailable if self.xids else LogBehind
                 raise error(
                     f"The source's write-ahead log has not reached {text} for"
                     f" {LOG_TIMEOUT_SECONDS:.0f} seconds: nothing was captured, try again."
@@ -170,7 +170,7 @@ class LogCapture:
             return
         self.captured_at = max(transaction.committed_at, self.captured_at + _TICK)
         moment = self.captured_at.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        self.taken.append(transaction.xid)
+        self.xids.append(transaction.xid)
         for name, changes in changed.items():
             if changes.problem or changes.table != self._current[name]:
                 self._scan(name, changes.problem or "the table was altered")

@@ -247,11 +247,11 @@ def _build_batch(
     waiting = _find_waiting_models(context, source, changed, waiting_before)
     progress.start(f"transform batch {number}", source.rows, number)
     attempt = f"{number:012d}-{secrets.token_hex(4)}"
-    found = {
+    on_cluster = {
         model.name: computed and computed.rows(model.name, number) for model in context.models.all
     }
     tables = context.models.joined_tables.union(
-        *(model.lineage.sources for model in context.models.all if found[model.name] is None)
+        *(model.lineage.sources for model in context.models.all if on_cluster[model.name] is None)
     )
     with (
         TemporaryDirectory(dir=context.scratch) as folder,
@@ -265,7 +265,7 @@ def _build_batch(
         for model in context.models.all:
             if model.lineage.stars:
                 continue
-            if rows := found[model.name]:
+            if rows := on_cluster[model.name]:
                 outputs.append(ModelOutput(model, rows.accepted, rows.rejected))
                 progress.advance(outputs[-1].rows)
             elif model.name in waiting:

@@ -32,7 +32,7 @@ event AS (
         ON q.star_table = {name} AND q.key = {key_text} AND q.released_at IS NULL
 ),
 
-chosen AS (
+first_of_moment AS (
     SELECT DISTINCT ON ({key}, valid_from) * FROM event ORDER BY {key}, valid_from, _kind
 ),
 
@@ -43,7 +43,7 @@ compared AS (
             _version IS NOT DISTINCT FROM lag(_version) OVER line
             AND (_kind = 4) IS NOT DISTINCT FROM (lag(_kind = 4) OVER line)
         ) AS _same
-    FROM chosen
+    FROM first_of_moment
     WINDOW line AS (PARTITION BY {key} ORDER BY valid_from)
 ),
 
