@@ -12,18 +12,23 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from types import MappingProxyType
 from typing import LiteralString, NamedTuple, Self
 
 import psycopg
 from psycopg import sql
 
-from totes.lake.line import UPSERT, XID
-from totes.source.catalogue import INTEGER_TYPES, SourceColumn, SourceTable
+from totes.source.catalogue import INTEGER_TYPES, SourceTable
+from totes.source.json_sql import (
+    NO_COLUMNS,
+    content_hash_sql,
+    json_object_sql,
+    json_parts,
+    key_line_sql,
+    key_names,
+    line_sql,
+    stored_bytes_sql,
+)
 from totes.source.unreadable import is_utf8, replace_unreadable
-
-_ConcatArgument = str | sql.Composable
-"""An argument of concat(): literal text, or an expression."""
 
 _WRAP = 1 << 32
 
@@ -46,23 +51,6 @@ DISTANCE_SQL = "(({xmax} - {xmin}) & 4294967295)"
 """SQL, for PostgreSQL and DuckDB: how many transactions before `xmax` a row was written."""
 
 _BUCKET_BITS = 6
-
-_MAX_ARGUMENTS = 96
-"""The most arguments for one call of concat() (PostgreSQL's limit is 100)."""
-
-_UNESCAPED_TYPES = frozenset(
-    {"int8", "numeric", "float4", "float8", "timestamp", "timestamptz", "date", "time", "timetz"}
-    | {"uuid", "oid"}
-)
-"""Types whose text never contains a character that JSON escapes."""
-
-_STRING_TYPES = frozenset({"text", "varchar", "bpchar"})
-"""Types that to_json() prints unchanged; a cast to text would trim bpchar's blanks."""
-
-_SHORT_TYPES = _UNESCAPED_TYPES | INTEGER_TYPES | {"bool"}
-"""Types whose values are always short."""
-
-NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -301,9 +289,9 @@ def _query(  # noqa: PLR0913  the parameters of read_range
         " {content} AS content FROM {table} AS t WHERE {where}"
     ).format(
         rows=rows,
-        lines=aggregate.format(_line_sql(table, xmax, unreadable)),
-        keys=aggregate.format(_key_sql(table, unreadable)) if table.key else null,
-        content=null if table.key else _content_hash_sql(table, unreadable),
+        lines=aggregate.format(line_sql(table, _xid_sql(xmax), unreadable)),
+        keys=aggregate.format(key_line_sql(table, unreadable)) if table.key else null,
+        content=null if table.key else content_hash_sql(table, unreadable),
         table=names["table"],
         where=where.format(**names),
     )
@@ -385,35 +373,6 @@ def evaluate_for_row(
     return value
 
 
-def stored_bytes_sql(column: SourceColumn) -> sql.Composable:
-    """Return SQL for a lower bound of a value's bytes as text; it does not read TOAST tables."""
-    name = sql.Identifier("t", column.name)
-    if column.base in _SHORT_TYPES:
-        return sql.SQL("0")
-    if column.base in _STRING_TYPES:
-        return sql.SQL("coalesce(octet_length({}), 0)::bigint").format(name)
-    if column.base == "bytea":
-        return sql.SQL("coalesce(octet_length({}), 0)::bigint * 2").format(name)
-    return sql.SQL("coalesce(pg_column_size({}), 0)::bigint").format(name)
-
-
-def printed_bytes_sql(column: SourceColumn) -> sql.Composable:
-    """Return SQL for the bytes of a value as JSON in UTF-8; it fails if reading the value fails."""
-    value = sql.SQL("concat({})").format(
-        sql.SQL(", ").join(
-            sql.Literal(part) if isinstance(part, str) else part for part in _json_parts(column)
-        )
-    )
-    return sql.SQL("octet_length(convert_to({}, 'UTF8'))::bigint").format(value)
-
-
-def first_bytes_sql(column: SourceColumn, most: int) -> sql.Composable:
-    """Return SQL for the first `most` bytes of a value's text, unconverted, in hex."""
-    return sql.SQL(
-        "encode(substr(decode(replace(concat({}), E'\\\\', E'\\\\\\\\'), 'escape'), 1, {}), 'hex')"
-    ).format(sql.Identifier("t", column.name), most)
-
-
 @dataclass(frozen=True)
 class Bucketing:
     """A function from keys to buckets, the same in PostgreSQL and in DuckDB.
@@ -448,7 +407,7 @@ def read_keys(
     connection: psycopg.Connection, table: SourceTable, row_ranges: Sequence[RowRange]
 ) -> bytes:
     """Return the keys of the rows in some ranges, as in Chunk."""
-    keys = sql.SQL("string_agg({}, E'\\n')").format(_key_sql(table, NO_COLUMNS))
+    keys = sql.SQL("string_agg({}, E'\\n')").format(key_line_sql(table, NO_COLUMNS))
     query = sql.SQL("SELECT {}").format(
         _per_span_sql(table, [one.span for one in row_ranges], keys, "\n")
     )
@@ -468,8 +427,8 @@ def find_shared_key(
             " WHERE {bucket} = ANY({bucket_ids}::{array_type})"
             " GROUP BY 1 HAVING count(*) > 1 LIMIT 1"
         ).format(
-            key=_json_object_sql(
-                [(column.name, _json_parts(column)) for column in table.key_columns]
+            key=json_object_sql(
+                [(column.name, json_parts(column)) for column in table.key_columns]
             ),
             table=from_item(table),
             bucket=_bucket_expression(table, bucketing),
@@ -480,7 +439,7 @@ def find_shared_key(
 
 
 def _bucket_expression(table: SourceTable, bucketing: Bucketing) -> sql.Composable:
-    # The text must be the same as in _json_parts(). concat_ws() converts other types itself.
+    # The text must be the same as in json_parts(). concat_ws() converts other types itself.
     columns = [
         sql.SQL("t.{}::text" if column.kind == "boolean" else "t.{}").format(
             sql.Identifier(column.name)
@@ -549,89 +508,5 @@ def _distance_sql(xmax: int) -> sql.Composable:
     )
 
 
-def _line_sql(table: SourceTable, xmax: int, unreadable: Mapping[str, str]) -> sql.Composable:
-    """Return SQL for a row as one line of JSON; row_to_json() would take twice as long."""
-    columns = [(column.name, _json_parts(column, unreadable)) for column in table.columns]
-    return _json_object_sql([(XID, ['"', _xid_sql(xmax), '"']), *columns], opening=f"{UPSERT},")
-
-
-def _key_sql(table: SourceTable, unreadable: Mapping[str, str]) -> sql.Composable:
-    # `xmin` is widened where the keys are read: here it would double the cost.
-    if table.has_integer_key:
-        names = (sql.Identifier("t", name) for name in (*table.key, "xmin", "ctid"))
-        # concat() ignores NULL.
-        return sql.SQL("concat({})").format(sql.SQL(", ',', ").join(names))
-    columns = zip(key_names(table), table.key_columns, strict=True)
-    return _json_object_sql(
-        [
-            *((name, _json_parts(column, unreadable)) for name, column in columns),
-            ("xmin", [sql.SQL("t.xmin")]),
-            ("ctid", ['"', sql.SQL("t.ctid"), '"']),
-        ]
-    )
-
-
-def key_names(table: SourceTable) -> list[str]:
-    """Return the names of key columns in files and DuckDB: k0, k1, … in the key's order."""
-    return [f"k{position}" for position in range(len(table.key))]
-
-
 def _xid_sql(xmax: int) -> sql.Composable:
     return sql.SQL("{} - {}").format(sql.Literal(xmax), _distance_sql(xmax))
-
-
-def _content_hash_sql(table: SourceTable, unreadable: Mapping[str, str]) -> sql.Composable:
-    row = _json_object_sql(
-        [(column.name, _json_parts(column, unreadable)) for column in table.columns]
-    )
-    return sql.SQL("sum(hashtextextended({}, 0)::numeric)::text").format(row)
-
-
-def _json_object_sql(
-    fields: list[tuple[str, list[_ConcatArgument]]], opening: str = "{"
-) -> sql.Composable:
-    arguments: list[sql.Composable] = []
-    text = opening
-    for name, value in fields:
-        # A literal, because to_json() of the name would be evaluated for every row.
-        for part in (f"{json.dumps(name, ensure_ascii=False)}:", *value, ","):
-            if isinstance(part, str):
-                text += part
-            else:
-                arguments += [sql.Literal(text), part]
-                text = ""
-    arguments.append(sql.Literal(text.removesuffix(",") + "}"))
-    while len(arguments) > 1:
-        groups = [
-            arguments[i : i + _MAX_ARGUMENTS] for i in range(0, len(arguments), _MAX_ARGUMENTS)
-        ]
-        arguments = [sql.SQL("concat({})").format(sql.SQL(", ").join(group)) for group in groups]
-    return arguments[0]
-
-
-def _json_parts(
-    column: SourceColumn, unreadable: Mapping[str, str] = NO_COLUMNS
-) -> list[_ConcatArgument]:
-    """Return a column's value as JSON: a literal for small integers and booleans, else a string.
-
-    The string is the value's text in PostgreSQL, which is lossless for every type.
-    """
-    if column.name in unreadable:
-        return [unreadable[column.name]]
-    name = sql.Identifier("t", column.name)
-    if column.kind == "integer" and not column.nullable:
-        return [name]
-    if column.base in _UNESCAPED_TYPES and not column.nullable:
-        return ['"', name, '"']  # concat() converts it without an intermediate text value
-    if column.kind in {"integer", "boolean"}:
-        value = sql.SQL("{}::text").format(name)
-    elif column.base in _UNESCAPED_TYPES:
-        value = sql.SQL("""'"' || {}::text || '"'""").format(name)
-    elif column.base in _STRING_TYPES:
-        value = sql.SQL("to_json({})::text").format(name)
-    else:
-        # A cast to text may be defined by the user; concat() calls the type's output function.
-        text = "CASE WHEN {0} IS DISTINCT FROM NULL THEN concat({0}) END"
-        output = sql.SQL(text if column.nullable else "concat({0})").format(name)
-        value = sql.SQL("to_json({})::text").format(output)
-    return [sql.SQL("coalesce({}, 'null')").format(value) if column.nullable else value]

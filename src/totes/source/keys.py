@@ -31,11 +31,11 @@ from totes.source.changes import (
     Bucketing,
     RowRange,
     find_shared_key,
-    key_names,
     read_keys,
     section_ranges,
 )
 from totes.source.files import BatchFiles
+from totes.source.json_sql import key_names
 
 _MAX_KEY_BYTES = 8 << 20
 """The most bytes of a key as JSON: PostgreSQL indexes at most a third of a page, compressed."""
