@@ -20,15 +20,15 @@ from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 from totes import failpoint
 from totes.errors import SourceError, SourceUnavailable
 from totes.lake.manifest import Manifest
-from totes.source import scan, worker
+from totes.source import scan, splitting, worker
 
 pytestmark = pytest.mark.few(2)
 
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "_CHUNK_BYTES", 16 << 10)
-    monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 2)
+    monkeypatch.setattr(splitting, "_RANGE_BYTES", 16 << 10)
+    monkeypatch.setattr(splitting, "_RANGES_PER_PIECE", 2)
     monkeypatch.setattr(scan, "_WORKER_BYTES", 1)
 
 
@@ -187,11 +187,11 @@ from pathlib import Path
 from totes import failpoint
 from totes.config.dsn import Dsn
 from totes.lake.folder import FolderStore
-from totes.source import scan
+from totes.source import scan, splitting
 from totes.source.catalogue import CaptureScope
 from totes.stages.ingest import ingest
 
-scan._CHUNK_BYTES, scan._CHUNKS_PER_PIECE, scan._WORKER_BYTES = 16 << 10, 2, 1
+splitting._RANGE_BYTES, splitting._RANGES_PER_PIECE, scan._WORKER_BYTES = 16 << 10, 2, 1
 
 def tell():
     print("reading", flush=True)

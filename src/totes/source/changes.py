@@ -9,10 +9,9 @@ Values are composed as literals, not bound: a name in the source may contain a `
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import LiteralString, NamedTuple, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import LiteralString, Self
 
 import psycopg
 from psycopg import sql
@@ -28,6 +27,7 @@ from totes.source.json_sql import (
     line_sql,
     stored_bytes_sql,
 )
+from totes.source.ranges import RowRange, ctid_of, position_of, range_condition
 from totes.source.unreadable import is_utf8, replace_unreadable
 
 _WRAP = 1 << 32
@@ -35,17 +35,6 @@ _WRAP = 1 << 32
 _MAX_TRUSTED_AGE = 1 << 30
 """The largest distance, in transactions, for which age() is used: age() counts from now, not from
 the snapshot, and is negative beyond 2^31."""
-
-_BLOCK_STRIDE = 1 << 16
-"""The positions reserved for each block: more than the rows a block can have."""
-
-_LAST_POSITION = (1 << 48) - 1
-"""The greatest position: a ctid has 32 bits for the block and 16 for the row."""
-
-_SECTIONS_PER_STATEMENT = 256
-
-_MAX_SECTIONS = 1 << 16
-"""The most sections of a table: the number of rows of each is kept in memory."""
 
 DISTANCE_SQL = "(({xmax} - {xmin}) & 4294967295)"
 """SQL, for PostgreSQL and DuckDB: how many transactions before `xmax` a row was written."""
@@ -70,58 +59,6 @@ class Horizon:
 
 
 @dataclass(frozen=True)
-class RowRange:
-    """A range of row positions in a table: block * 2^16 + row number in the block.
-
-    `end` is exclusive. The `last` range of a table has no upper bound, because another table access
-    method may number rows differently. `has_toast`: rows may be longer than a block. `table_oid`
-    is the only partition or child table to read; None means all of them, whose rows may have the
-    same positions. Rows are counted by section, of `section_blocks` blocks.
-    """
-
-    start: int
-    end: int
-    last: bool = False
-    has_toast: bool = False
-    table_oid: int | None = None
-    section_blocks: int = 1
-
-    @property
-    def block(self) -> int:
-        """The first block."""
-        return self.start // _BLOCK_STRIDE
-
-    @property
-    def blocks(self) -> int:
-        """The number of blocks; the last one may be incomplete."""
-        return (self.end - 1) // _BLOCK_STRIDE - self.block + 1
-
-    def halves(self) -> tuple["RowRange", "RowRange"]:
-        """Return two ranges with half of the blocks each."""
-        return self.split((self.block + self.blocks // 2) * _BLOCK_STRIDE)
-
-    def split(self, position: int) -> tuple["RowRange", "RowRange"]:
-        """Return the range up to `position`, and the range from there."""
-        return replace(self, end=position, last=False), replace(self, start=position)
-
-    @property
-    def first_section(self) -> int:
-        """The number of the section of its first row."""
-        return self.block // self.section_blocks
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """Its start and end; the end of the last range is the greatest position."""
-        return self.start, _LAST_POSITION if self.last else self.end
-
-    def section_spans(self) -> list[tuple[int, int]]:
-        """Return start and end of the part of the range in each section, in their order."""
-        length = self.section_blocks * _BLOCK_STRIDE
-        starts = range((self.first_section + 1) * length, self.end, length)
-        return list(pairwise([self.start, *starts, self.span[1]]))
-
-
-@dataclass(frozen=True)
 class Chunk:
     """The rows of one range: all of them counted, the changed ones as JSON Lines.
 
@@ -140,75 +77,6 @@ class Chunk:
 
     unreadable: bytes = b""
     """A JSON line for each value that could not be read: key columns, `column` and `reason`."""
-
-
-class TableSize(NamedTuple):
-    """A table's size: blocks of its largest partition, total bytes, and whether it has TOAST.
-
-    `relfilenodes` has the OID and relfilenode of the table, and of each partition or child. A
-    rewrite of a table changes them: as long as they are equal, no row has moved to another block
-    unless it was updated. It is empty if one of them has another access method than heap, in which
-    rows may move.
-    """
-
-    blocks: int
-    size_bytes: int
-    has_toast: bool
-    relfilenodes: str
-
-
-def read_table_size(connection: psycopg.Connection, table: SourceTable) -> TableSize:
-    """Return the present size of a table."""
-    ((blocks, size_bytes, toast_bytes, relfilenodes),) = connection.execute(
-        """
-        SELECT coalesce(max(pg_relation_size(relid)), 0)
-                   / current_setting('block_size')::bigint,
-               coalesce(sum(pg_table_size(relid)), 0)::bigint,
-               coalesce(sum(pg_relation_size(reltoastrelid)), 0),
-               CASE WHEN bool_and(amname = 'heap') FILTER (WHERE relkind = 'r')
-                    THEN string_agg(pg_class.oid || ':' || relfilenode, ' ' ORDER BY pg_class.oid)
-                    ELSE '' END
-        FROM unnest(%s::oid[]) AS part(relid)
-        JOIN pg_class ON pg_class.oid = relid
-        LEFT JOIN pg_am ON pg_am.oid = relam
-        """,
-        [[table.oid, *table.members]],
-    ).fetchall()
-    return TableSize(blocks, size_bytes, toast_bytes > 0, relfilenodes)
-
-
-def choose_section_blocks(blocks: int, step: int, members: int) -> int:
-    """Return the number of blocks in a section: few, as a deletion causes all its keys to be read.
-
-    The table has `blocks` blocks, and `members` partitions or children, each of which is searched
-    for each section. A statement reads `step` blocks.
-    """
-    return max(step * (1 + members) // _SECTIONS_PER_STATEMENT, blocks // _MAX_SECTIONS, 1)
-
-
-def split_blocks(
-    blocks: range, *, last: bool, has_toast: bool = False, section_blocks: int = 1
-) -> Iterator[RowRange]:
-    """Yield ranges that cover some blocks, each from one element of `blocks` to the next.
-
-    `last`: they are the last blocks of the table.
-    """
-    for start in blocks:
-        end = min(start + blocks.step, blocks.stop)
-        yield RowRange(
-            start * _BLOCK_STRIDE,
-            end * _BLOCK_STRIDE,
-            last=last and end == blocks.stop,
-            has_toast=has_toast,
-            section_blocks=section_blocks,
-        )
-
-
-def section_ranges(sections: Sequence[int], section_blocks: int) -> Iterator[RowRange]:
-    """Yield the ranges of rows of some sections."""
-    length = section_blocks * _BLOCK_STRIDE
-    for section in sections:
-        yield RowRange(section * length, (section + 1) * length)
 
 
 def read_range(  # noqa: PLR0913  one parameter for each part of the statement
@@ -268,13 +136,13 @@ def _query(  # noqa: PLR0913  the parameters of read_range
     *,
     raw: bool,
 ) -> sql.Composed:
-    names = {"table": from_item(table), "within": _row_range_condition(row_range)}
+    names = {"table": from_item(table), "within": range_condition(row_range)}
     rows: sql.Composable = sql.SQL("count(*)")
     where = sql.SQL("{within}")
     if horizon:
         # Counted separately: a FILTER on each aggregate would test each row again.
-        rows = _per_span_sql(
-            table, row_range.section_spans(), sql.SQL("count(*)::text"), ",", row_range.table_oid
+        rows = _per_range_sql(
+            table, row_range.section_bounds(), sql.SQL("count(*)::text"), ",", row_range.table_oid
         )
         where = sql.SQL("{within} AND {changed}")
         names["changed"] = _changed_condition(horizon)
@@ -297,27 +165,27 @@ def _query(  # noqa: PLR0913  the parameters of read_range
     )
 
 
-def _per_span_sql(
+def _per_range_sql(
     table: SourceTable,
-    spans: Sequence[tuple[int, int]],
+    bounds: Sequence[tuple[int, int]],
     value: sql.Composable,
     separator: str,
     table_oid: int | None = None,
 ) -> sql.Composable:
-    """Return SQL for an aggregate over the rows of each span, with all results in one text."""
-    within: sql.Composable = sql.SQL("t.ctid >= span.start AND t.ctid < span.stop")
+    """Return SQL for an aggregate over the rows of each range, with all results in one text."""
+    within: sql.Composable = sql.SQL("t.ctid >= bounds.start AND t.ctid < bounds.stop")
     if table_oid is not None:
         within = sql.SQL("t.tableoid = {}::oid AND {}").format(table_oid, within)
     return sql.SQL(
         "(SELECT string_agg((SELECT {value} FROM {table} AS t WHERE {within}), {separator})"
-        " FROM unnest({starts}::tid[], {stops}::tid[]) AS span (start, stop))"
+        " FROM unnest({starts}::tid[], {stops}::tid[]) AS bounds (start, stop))"
     ).format(
         value=value,
         table=from_item(table),
         within=within,
         separator=sql.Literal(separator),
-        starts=sql.Literal([_address(start) for start, _ in spans]),
-        stops=sql.Literal([_address(stop) for _, stop in spans]),
+        starts=sql.Literal([ctid_of(start) for start, _ in bounds]),
+        stops=sql.Literal([ctid_of(stop) for _, stop in bounds]),
     )
 
 
@@ -332,7 +200,7 @@ def find_wide_rows(
 
     No value is fetched. Rows of several partitions may have the same position.
     """
-    where = [_row_range_condition(row_range), *([_changed_condition(horizon)] if horizon else [])]
+    where = [range_condition(row_range), *([_changed_condition(horizon)] if horizon else [])]
     rows = connection.execute(
         sql.SQL(
             "SELECT stored.ctid::text, count(*), sum(width)::bigint"
@@ -345,7 +213,7 @@ def find_wide_rows(
             least=min_bytes,
         )
     ).fetchall()
-    return [(_position(address), count, width) for address, count, width in rows]
+    return [(position_of(ctid), count, width) for ctid, count, width in rows]
 
 
 def find_row_positions(
@@ -353,10 +221,8 @@ def find_row_positions(
 ) -> list[tuple[int, int]]:
     """Return the OID of the table or partition, and the position, of each row in a range."""
     query = sql.SQL("SELECT t.tableoid::bigint, t.ctid::text FROM {} AS t WHERE {}")
-    rows = connection.execute(
-        query.format(from_item(table), _row_range_condition(row_range))
-    ).fetchall()
-    return sorted((table_oid, _position(address)) for table_oid, address in rows)
+    rows = connection.execute(query.format(from_item(table), range_condition(row_range))).fetchall()
+    return sorted((table_oid, position_of(ctid)) for table_oid, ctid in rows)
 
 
 def evaluate_for_row(
@@ -367,7 +233,7 @@ def evaluate_for_row(
 ) -> object:
     """Return the value of an expression for the only row of a range."""
     query = sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(
-        expression, from_item(table), _row_range_condition(row_range)
+        expression, from_item(table), range_condition(row_range)
     )
     [(value,)] = connection.execute(query).fetchall()
     return value
@@ -409,7 +275,7 @@ def read_keys(
     """Return the keys of the rows in some ranges, as in Chunk."""
     keys = sql.SQL("string_agg({}, E'\\n')").format(key_line_sql(table, NO_COLUMNS))
     query = sql.SQL("SELECT {}").format(
-        _per_span_sql(table, [one.span for one in row_ranges], keys, "\n")
+        _per_range_sql(table, [one.bounds for one in row_ranges], keys, "\n")
     )
     return _fetch_bytes(connection.execute(query))[0]
 
@@ -467,24 +333,6 @@ def from_item(table: SourceTable) -> sql.Composable:
     """
     name = sql.Identifier(table.schema, table.name)
     return name if table.members else sql.SQL("ONLY {}").format(name)
-
-
-def _row_range_condition(row_range: RowRange) -> sql.Composable:
-    start = sql.SQL("t.ctid >= {}::tid").format(_address(row_range.start))
-    if row_range.table_oid is not None:
-        start = sql.SQL("t.tableoid = {}::oid AND {}").format(row_range.table_oid, start)
-    if row_range.last:
-        return start
-    return sql.SQL("{} AND t.ctid < {}::tid").format(start, _address(row_range.end))
-
-
-def _address(position: int) -> str:
-    return f"({position // _BLOCK_STRIDE},{position % _BLOCK_STRIDE})"
-
-
-def _position(address: str) -> int:
-    block, row = address.strip("()").split(",")
-    return int(block) * _BLOCK_STRIDE + int(row)
 
 
 def _changed_condition(horizon: Horizon) -> sql.Composable:

@@ -19,7 +19,8 @@ from totes.postgres.sqlstate import (
 )
 from totes.source import changes, json_sql
 from totes.source.catalogue import INTEGER_TYPES, SourceColumn, SourceTable
-from totes.source.changes import Chunk, Horizon, RowRange
+from totes.source.changes import Chunk, Horizon
+from totes.source.ranges import RowRange
 from totes.source.unreadable import BYTES_KEPT, reason, replacement
 
 _WIDE_BYTES = 1 << 13
@@ -42,7 +43,7 @@ def read_changes(
 
     Raises SourceError if a row's key or a whole block can't be read.
     """
-    reader = _SpanReader(connection, table, xmax, horizon)
+    reader = _RangeReader(connection, table, xmax, horizon)
     for step, is_too_long in reader.split_by_size(row_range):
         if is_too_long:  # converting the whole row to JSON would take minutes and fail
             yield reader.read_row(step)
@@ -51,7 +52,7 @@ def read_changes(
 
 
 @dataclass(frozen=True)
-class _SpanReader:
+class _RangeReader:
     connection: psycopg.Connection
     table: SourceTable
     xmax: int
