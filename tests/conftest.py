@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import depth
-import drawn_tests
 import hypothesis
+import longest_tests
 import psycopg
 import pytest
 from database import copy_database, drop_database
@@ -116,9 +116,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Draw the cases of tests marked `few`; spread the longest tests over the workers."""
-    if left_out := drawn_tests.draw(items):
+    if left_out := depth.draw_marked(items):
         config.hook.pytest_deselected(items=left_out)
-    drawn_tests.spread_longest(items)
+    longest_tests.spread_longest(items)
     for item in items:
         if "tests/spark/" in item.nodeid:  # pyspark leaves sockets to the garbage collector
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))

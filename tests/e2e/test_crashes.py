@@ -47,7 +47,7 @@ NOT_DURABLE = {
     "source/resuming.py": {"self.connection.transaction"},  # the source is only read
     "source/changes.py": {"connection.transaction"},  # the source is only read
     "source/snapshot.py": {"connection.transaction"},
-    "source/capture.py": {"connection.transaction"},
+    "source/deletions.py": {"connection.transaction"},
     "source/reading.py": {"self.connection.transaction"},
     "source/log/slot_creation.py": {"connection.transaction"},  # a slot: in the lake before
     "postgres/session.py": {"other.transaction"},  # nothing is written in it

@@ -13,9 +13,10 @@ from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 from test_keys import actual_blocks, live_blocks, newest_table
 
 from conftest import Totesys
-from totes.source import changes, key_files, keys, scan
+from totes.source import changes, key_files, keys, ranges, splitting
 from totes.source.catalogue import SourceTable, read_catalogue
-from totes.source.changes import Horizon, RowRange, choose_section_blocks
+from totes.source.changes import Horizon
+from totes.source.ranges import RowRange, choose_section_blocks
 from totes.stages.ingest import AcceptOptions
 
 pytestmark = pytest.mark.few(3)
@@ -70,8 +71,10 @@ def test_lake_equals_source_after_any_history(
     No history makes a capture read all rows.
     """
     chance = seeded_random()
-    monkeypatch.setattr(changes, "_SECTIONS_PER_STATEMENT", chance.choice([1, 4, 1 << 20]))
-    monkeypatch.setattr(scan, "_SPARSE_CHUNK_BYTES", chance.choice([1 << 14, 1 << 16, 1 << 23]))
+    monkeypatch.setattr(ranges, "_SECTIONS_PER_STATEMENT", chance.choice([1, 4, 1 << 20]))
+    monkeypatch.setattr(
+        splitting, "_SPARSE_RANGE_BYTES", chance.choice([1 << 14, 1 << 16, 1 << 23])
+    )
     monkeypatch.setattr(key_files, "_MAX_CHANGE_FILES", 3)
     create = f"{KINDS[kind]}; CREATE INDEX ON item (note)"
     table = RandomTable(scratch_source, chance, kind, create, rows=1000, note_lengths=(10, 200))
@@ -93,7 +96,7 @@ def test_lake_equals_source_after_any_history(
 
 @pytest.fixture
 def sections_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "_SECTIONS_PER_STATEMENT", 1 << 20)
+    monkeypatch.setattr(ranges, "_SECTIONS_PER_STATEMENT", 1 << 20)
 
 
 def watch_reads(monkeypatch: pytest.MonkeyPatch) -> list[RowRange]:
@@ -231,11 +234,11 @@ positions = st.integers(0, 40 * BLOCK)
 @given(positions, positions, st.integers(1, 50))
 def test_sections_of_a_range_are_all_of_its_rows(one: int, other: int, section_blocks: int) -> None:
     whole = RowRange(min(one, other), max(one, other) + 1, last=True, section_blocks=section_blocks)
-    spans = whole.section_spans()
-    assert [start for start, _ in spans] == [whole.start, *(end for _, end in spans[:-1])]
-    assert spans[-1][1] == (1 << 48) - 1
+    bounds = whole.section_bounds()
+    assert [start for start, _ in bounds] == [whole.start, *(end for _, end in bounds[:-1])]
+    assert bounds[-1][1] == (1 << 48) - 1
     length = section_blocks * BLOCK
-    for section, (start, end) in enumerate(spans, whole.first_section):
+    for section, (start, end) in enumerate(bounds, whole.first_section):
         assert section * length <= start < min(end, whole.end) <= (section + 1) * length
 
 
@@ -243,5 +246,5 @@ def test_sections_of_a_range_are_all_of_its_rows(one: int, other: int, section_b
 def test_the_number_of_sections_is_limited(blocks: int, step: int, members: int) -> None:
     """In memory, and those that one statement counts in all partitions."""
     section_blocks = choose_section_blocks(blocks, step, members)
-    assert blocks // section_blocks <= 2 * changes._MAX_SECTIONS
-    assert step * (1 + members) // section_blocks <= 2 * changes._SECTIONS_PER_STATEMENT
+    assert blocks // section_blocks <= 2 * ranges._MAX_SECTIONS
+    assert step * (1 + members) // section_blocks <= 2 * ranges._SECTIONS_PER_STATEMENT

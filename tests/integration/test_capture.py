@@ -439,9 +439,9 @@ def test_a_large_table_is_captured_completely_in_many_pieces(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Including deletions and changes in every piece."""
-    monkeypatch.setattr("totes.source.scan._CHUNK_BYTES", 16 << 10)
-    monkeypatch.setattr("totes.source.scan._SPARSE_CHUNK_BYTES", 16 << 10)
-    monkeypatch.setattr("totes.source.pieces._PART_BYTES", 64 << 10)
+    monkeypatch.setattr("totes.source.splitting._RANGE_BYTES", 16 << 10)
+    monkeypatch.setattr("totes.source.splitting._SPARSE_RANGE_BYTES", 16 << 10)
+    monkeypatch.setattr("totes.source.pieces._FILE_BYTES", 64 << 10)
     scratch_source.with_items(20_000)
     assert len(lake_reader.batches(scratch_source.store)[0].tables[0].files) > 5
     assert scratch_source.lake_equals_source()

@@ -190,11 +190,11 @@ from pathlib import Path
 from totes import failpoint
 from totes.config.dsn import Dsn
 from totes.lake.folder import FolderStore
-from totes.source import scan
+from totes.source import scan, splitting
 from totes.source.catalogue import CaptureScope
 from totes.stages.ingest import ingest
 
-scan._CHUNK_BYTES, scan._CHUNKS_PER_PIECE, scan._WORKER_BYTES = 16 << 10, 2, 1
+splitting._RANGE_BYTES, splitting._RANGES_PER_PIECE, scan._WORKER_BYTES = 16 << 10, 2, 1
 
 def tell():
     print("reading", flush=True)

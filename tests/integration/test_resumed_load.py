@@ -20,8 +20,9 @@ from totes import failpoint
 from totes.lake import open_deletable_store
 from totes.lake.unfinished import Attempt, UnfinishedBatch
 from totes.operations.gc import find_orphaned_files
-from totes.source import changes, keys, scan
+from totes.source import changes, keys, splitting
 from totes.source.catalogue import SourceTable
+from totes.source.ranges import RowRange
 from totes.source.snapshot import read_label_digest
 from totes.stages.runner import Pipeline, run_stage
 
@@ -43,7 +44,7 @@ def read_whole(monkeypatch: pytest.MonkeyPatch) -> list[range]:
         _, table, _, horizon, row_range = arguments
         assert isinstance(table, SourceTable)
         if horizon is None and table.name == "item":
-            assert isinstance(row_range, changes.RowRange)
+            assert isinstance(row_range, RowRange)
             blocks.append(range(row_range.block, row_range.block + row_range.blocks))
         return read(*arguments, **options)  # type: ignore[arg-type]
 
@@ -329,7 +330,7 @@ def test_another_capture_at_the_same_time_uses_what_is_stored_and_one_publishes(
 
 
 def ingest_in_small_pieces(pipeline: Pipeline) -> None:
-    scan._CHUNK_BYTES, scan._CHUNKS_PER_PIECE = 16 << 10, 2
+    splitting._RANGE_BYTES, splitting._RANGES_PER_PIECE = 16 << 10, 2
     list(run_stage(pipeline, "ingest", ACCEPT_DELETES))
 
 
@@ -375,7 +376,7 @@ def test_files_are_as_many_as_pieces_and_a_table_has_a_limited_number(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However large the table is: pieces grow with it."""
-    monkeypatch.setattr(scan, "_MAX_PIECES", 5)
+    monkeypatch.setattr(splitting, "_MAX_PIECES", 5)
     scratch_source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(5000)}")
     batch = scratch_source.capture()
     assert batch is not None

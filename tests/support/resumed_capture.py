@@ -5,7 +5,7 @@ from faults import on_nth_call
 from scratch_source import ScratchSource
 
 from totes import failpoint
-from totes.source import scan
+from totes.source import splitting
 from totes.stages.ingest import AcceptOptions
 
 ACCEPT_DELETES = AcceptOptions(deletes=True)
@@ -23,8 +23,8 @@ class Killed(BaseException):
 
 def use_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read two blocks with a statement, and four in a piece."""
-    monkeypatch.setattr(scan, "_CHUNK_BYTES", 16 << 10)
-    monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 2)
+    monkeypatch.setattr(splitting, "_RANGE_BYTES", 16 << 10)
+    monkeypatch.setattr(splitting, "_RANGES_PER_PIECE", 2)
 
 
 def capture_killed(

@@ -10,6 +10,9 @@ transaction.
 
 Writers print UPSERT or DELETE, then `_xid`, `_at` and `_seq`, then the columns, without spaces in
 between. Readers count lines by their first bytes, so every line begins like this.
+
+The writers are source/json_sql.py (SQL by which the source prints its rows), `write_deletes` in
+source/keys.py, source/log/transactions.py (rows of the write-ahead log) and rates/__init__.py.
 """
 
 from collections.abc import Mapping

@@ -29,13 +29,12 @@ from totes.source.catalogue import INTEGER_TYPES, SourceColumn, SourceTable
 from totes.source.changes import (
     DISTANCE_SQL,
     Bucketing,
-    RowRange,
     find_shared_key,
-    key_names,
     read_keys,
-    section_ranges,
 )
 from totes.source.files import BatchFiles
+from totes.source.json_sql import key_names
+from totes.source.ranges import RowRange, section_ranges
 from totes.sql_text import literal
 
 _MAX_KEY_BYTES = 8 << 20

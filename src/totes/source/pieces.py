@@ -1,6 +1,6 @@
 """Pieces of a table: adjacent blocks that one connection reads, and whose rows are stored together.
 
-Rows are stored as files of JSON Lines of at least _PART_BYTES. A piece of a small table, or with
+Rows are stored as files of JSON Lines of at least _FILE_BYTES. A piece of a small table, or with
 few changed rows, has less: what remains of all pieces of a table is stored together in one file.
 Each piece of a large table that is captured in full is stored by itself and recorded
 (`UnfinishedBatch`), so that a later attempt need not read it again.
@@ -20,13 +20,14 @@ import psycopg
 from totes.lake.manifest import File, Table
 from totes.lake.unfinished import StoredPiece
 from totes.source.catalogue import SourceTable
-from totes.source.changes import Chunk, Horizon, RowRange, split_blocks
+from totes.source.changes import Chunk, Horizon
 from totes.source.files import BatchFiles
 from totes.source.keys import TableKeys
+from totes.source.ranges import RowRange, split_blocks
 from totes.source.reading import read_changes
 from totes.source.unreadable import is_unreadable
 
-_PART_BYTES = 48 << 20
+_FILE_BYTES = 48 << 20
 """A piece with at least this much JSON stores it as a file."""
 
 _JSON_RATIO = 3
@@ -136,7 +137,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class StoredLines:
+class StoredFile:
     """A file of JSON Lines in the store; `file` is None if all of its rows were in the overlap.
 
     `keys` and `unreadable` are local files: the keys of its rows, and the values that could not be
@@ -160,7 +161,7 @@ class PieceRows:
     rows: Counter[int] = field(default_factory=Counter)
     changed: int = 0
     content_hash: int = 0
-    parts: list[StoredLines] = field(default_factory=list)
+    stored_files: list[StoredFile] = field(default_factory=list)
 
 
 class PieceReader:
@@ -183,9 +184,9 @@ class PieceReader:
         self.advance = advance
 
     def read(self, connection: psycopg.Connection, plan: Plan, piece: Piece) -> PieceRows:
-        """Read one piece; store files of at least _PART_BYTES, or all rows if it has an attempt."""
+        """Read one piece; store files of at least _FILE_BYTES, or all rows if it has an attempt."""
         piece_rows = PieceRows(self.new_rows())
-        max_bytes, first = _PART_BYTES, piece.blocks.start
+        max_bytes, first = _FILE_BYTES, piece.blocks.start
         if piece.attempt:  # twice the expected size, so that the piece is usually one file
             max_bytes = max(max_bytes, 2 * _JSON_RATIO * piece.size_bytes)
         for row_range in piece.ranges():
@@ -211,33 +212,33 @@ class PieceReader:
         self.advance(chunk.changed)
 
     def _store_remainder(self, plan: Plan, piece_rows: PieceRows) -> None:
-        piece_rows.parts.append(self.store_rows(plan, piece_rows.remainder))
+        piece_rows.stored_files.append(self.store_rows(plan, piece_rows.remainder))
         piece_rows.remainder = self.new_rows()
 
     def _store_and_record(self, plan: Plan, piece: Piece, piece_rows: PieceRows) -> None:
         if piece_rows.remainder.count:
             self._store_remainder(plan, piece_rows)
-            self.record(plan, piece, piece_rows.parts[-1])
+            self.record(plan, piece, piece_rows.stored_files[-1])
         else:
-            self.record(plan, piece, StoredLines(None))
+            self.record(plan, piece, StoredFile(None))
 
-    def record(self, plan: Plan, piece: Piece, part: StoredLines) -> None:
+    def record(self, plan: Plan, piece: Piece, stored_file: StoredFile) -> None:
         """Record the file with all rows of a piece, unless a value in them could not be read."""
-        if part.unreadable:
+        if stored_file.unreadable:
             return
-        keys, rows = None, part.file.rows if part.file else 0
-        if part.keys:
+        keys, rows = None, stored_file.file.rows if stored_file.file else 0
+        if stored_file.keys:
             copy = self.files.new_path("parquet")
-            copy.hardlink_to(part.keys)
+            copy.hardlink_to(stored_file.keys)
             keys = self.files.put_parquet(plan.table.name, "keys", copy, rows)
         stored = StoredPiece(
             table=plan.table.name,
             first_block=piece.blocks.start,
             end_block=piece.blocks.stop,
             rows=rows,
-            lines=part.file,
+            lines=stored_file.file,
             keys=keys,
-            content_hash=part.content_hash,
+            content_hash=stored_file.content_hash,
         )
         self.files.unfinished.add_piece(piece.attempt, stored)
 
@@ -246,7 +247,7 @@ class PieceReader:
         lines, keys, unreadable = map(self.files.new_path, ("jsonl", "keys", "unreadable"))
         return Rows(lines, keys, unreadable)
 
-    def store_rows(self, plan: Plan, rows: Rows) -> StoredLines:
+    def store_rows(self, plan: Plan, rows: Rows) -> StoredFile:
         """Store local rows as a file, except those in the overlap with the last batch."""
         count, key_file = rows.count, None
         unreadable = rows.unreadable if rows.unreadable.exists() else None
@@ -264,14 +265,14 @@ class PieceReader:
         rows.keys.unlink()
         if not count:
             rows.lines.unlink()
-            return StoredLines(None, key_file, unreadable, rows.content_hash)
+            return StoredFile(None, key_file, unreadable, rows.content_hash)
         file = self.files.put_lines(
             plan.table.name,
             rows.lines,
             rows=count,
             unreadable=_count_unreadable(rows.lines) if unreadable else 0,
         )
-        return StoredLines(file, key_file, unreadable, rows.content_hash)
+        return StoredFile(file, key_file, unreadable, rows.content_hash)
 
 
 def _count_unreadable(lines: Path) -> int:

@@ -36,7 +36,7 @@ from totes.source.pieces import (
     PieceRows,
     Plan,
     Rows,
-    StoredLines,
+    StoredFile,
     copy_flagged_lines,
 )
 from totes.source.reading import read_changes
@@ -55,18 +55,18 @@ class ResumingReader(PieceReader):
         try:
             update = _Update(self, connection, plan, piece, piece.earlier, changed)
             rows = update.read_changes()
-            part = None if rows is None else update.find_part(rows)
+            stored_file = None if rows is None else update.find_file(rows)
         finally:
             changed.delete()
-        if part is None or rows is None:
+        if stored_file is None or rows is None:
             return super().read(connection, plan, piece)
         self.advance(rows - changed.count)
         return PieceRows(
             self.new_rows(),
             Counter({piece.blocks.start // piece.section_blocks: rows}),
             changed=rows,
-            content_hash=part.content_hash,
-            parts=[part] if part.file else [],
+            content_hash=stored_file.content_hash,
+            stored_files=[stored_file] if stored_file.file else [],
         )
 
 
@@ -96,12 +96,12 @@ class _Update:
                 self.reader.advance(chunk.changed)
         return rows
 
-    def find_part(self, rows: int) -> StoredLines | None:
+    def find_file(self, rows: int) -> StoredFile | None:
         """Return the file with all `rows` of the piece; None if it must be read again."""
         old, files = self.earlier.piece, self.reader.files
         is_same = self.changed.count == 0 and rows == old.rows
         if old.lines is None:
-            return StoredLines(None) if is_same else None
+            return StoredFile(None) if is_same else None
         try:
             lines = files.fetch(old.lines)
             old_keys = files.fetch(old.keys) if old.keys else None
@@ -111,13 +111,13 @@ class _Update:
             log.warning("A piece of table %s is read again: %s", self.plan.table.name, error)
             return None
         if old_keys:
-            part = self._find_keyed_part(rows, lines, old_keys)
+            stored_file = self._find_keyed_file(rows, lines, old_keys)
         else:  # without keys, a piece is kept as a whole or not at all
-            part = StoredLines(old.lines, content_hash=old.content_hash) if is_same else None
+            stored_file = StoredFile(old.lines, content_hash=old.content_hash) if is_same else None
         lines.unlink()
-        return part
+        return stored_file
 
-    def _find_keyed_part(self, rows: int, lines: Path, old_keys: Path) -> StoredLines | None:
+    def _find_keyed_file(self, rows: int, lines: Path, old_keys: Path) -> StoredFile | None:
         with self.reader.open_engine() as engine:
             keys = TableKeys(engine, self.plan.table)
             changed = self.reader.files.new_path("parquet")
@@ -127,11 +127,11 @@ class _Update:
             if kept is None:
                 return None
             if kept == self.earlier.piece.rows == rows:
-                return StoredLines(self.earlier.piece.lines, old_keys)
-            part = self._store_merged(keys, lines, old_keys, changed)
+                return StoredFile(self.earlier.piece.lines, old_keys)
+            stored_file = self._store_merged(keys, lines, old_keys, changed)
         for path in (old_keys, changed):
             path.unlink()
-        return part
+        return stored_file
 
     def _find_kept(self, keys: TableKeys, rows: int, old_keys: Path, changed: Path) -> int | None:
         """Find which stored rows are still there; return their number, None if it is not known."""
@@ -167,7 +167,7 @@ class _Update:
 
     def _store_merged(
         self, keys: TableKeys, lines: Path, old_keys: Path, changed: Path
-    ) -> StoredLines:
+    ) -> StoredFile:
         """Store the kept lines and the new ones in a file, and record it."""
         files = self.reader.files
         merged, merged_keys = files.new_path("jsonl"), files.new_path("parquet")
@@ -182,6 +182,6 @@ class _Update:
         if copied != rows:
             raise AssertionError
         file = files.put_lines(self.plan.table.name, merged, rows=rows) if rows else None
-        part = StoredLines(file, merged_keys if rows else None)
-        self.reader.record(self.plan, self.piece, part)
-        return part
+        stored_file = StoredFile(file, merged_keys if rows else None)
+        self.reader.record(self.plan, self.piece, stored_file)
+        return stored_file

@@ -42,7 +42,7 @@ _MAX_HEADER_BYTES = 40
 """The most bytes of the header of a page of the log. A position so close to the start of a page can
 be the end of that header, after a record that ended at the end of the page before."""
 
-_PART_BYTES = 48 << 20
+_FILE_BYTES = 48 << 20
 """Lines of one table are stored as a file once they have this many bytes."""
 
 
@@ -206,7 +206,7 @@ class LogCapture:
         target.truncations += ((transaction, moment, place) for place in changes.truncations)
         if changes.truncations:
             self._truncated_by.setdefault(name, set()).add(transaction.xid % (1 << 32))
-        if target.lines.tell() >= _PART_BYTES:
+        if target.lines.tell() >= _FILE_BYTES:
             self._store(name, target)
             target.lines = self._files.new_path("jsonl").open("wb")
 
