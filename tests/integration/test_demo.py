@@ -139,7 +139,7 @@ def test_the_demos_history_ends_yesterday_and_is_even(
     """At first, and if it continues days later; no day is missing, weekends have no orders."""
     monkeypatch.setattr("totes.demo.run.WEEKDAYS", 100)  # a third of them
     monkeypatch.setattr("totes.demo.run.ORDERS", 100 * MIX[Kind.SALE])
-    for today in (TODAY, TODAY + timedelta(days=9)):
+    for today in (TODAY, TODAY + timedelta(days=10)):
         deque(fill_until(totesys.owner, today), maxlen=0)
         days = [today - timedelta(days=before) for before in range(1, 131)]
         weekdays = [day for day in days if day.isoweekday() < 6]
