@@ -455,9 +455,8 @@ def home(scratch: Path) -> Iterator[Path]:
     shutil.rmtree(folder.parent)
 
 
-@pytest.fixture
-def two_sales(installation: Installation) -> Installation:
-    """A warehouse with two sales in pounds."""
+def _with_two_sales(installation: Installation) -> Installation:
+    """Add two sales in pounds to the source; return the installation."""
     installation.with_orders(2).change(
         "UPDATE currency SET currency_code = 'GBP' WHERE currency_id = 1;"
         "UPDATE currency SET currency_code = 'USD' WHERE currency_id = 2;"
@@ -467,8 +466,22 @@ def two_sales(installation: Installation) -> Installation:
         "UPDATE design SET design_name = '<script>alert(1)</script>' WHERE design_id = 1;"
         "UPDATE sales_order SET design_id = 1"
     )
-    installation.run()
     return installation
+
+
+@pytest.fixture
+def two_sales(installation: Installation) -> Installation:
+    """A warehouse with two sales in pounds."""
+    _with_two_sales(installation).run()
+    return installation
+
+
+@pytest.fixture
+def rated(installation: Installation) -> Installation:
+    """A warehouse with two sales in pounds, and exchange rates."""
+    rated = _with_two_sales(installation).with_rates()
+    rated.run()
+    return rated
 
 
 @pytest.fixture

@@ -240,7 +240,7 @@ def test_only_one_process_checks_at_a_time(office: Office) -> None:
 
 def test_run_checks_the_rules_and_goes_on_without_them(office: Office) -> None:
     office.rule("above = 0", metric="revenue", period="all")
-    installation = office.installation.with_settings(rates="on")
+    installation = office.installation
     assert installation.totes("run", "--once").exit_code == 0
     assert [one["stage"] for one in office.sent] == ["alert"]
     office.configure("[[alert]]")
@@ -281,7 +281,7 @@ def test_a_running_pipeline_checks_after_each_batch(
     monkeypatch.setattr(Notifications, "check", recorded)
     with ThreadPoolExecutor(1) as threads:
         stopped = threads.submit(change_then_stop)
-        result = office.installation.with_settings(rates="on").totes("run", "--every", "100ms")
+        result = office.installation.totes("run", "--every", "500ms")
         stopped.result()
     assert result.exit_code == 0
     assert [one["state"] for one in office.sent] == ["begins"]

@@ -35,14 +35,6 @@ from totes.star.folder import TOTESYS
 pytestmark = pytest.mark.few(4)
 
 
-@pytest.fixture
-def rated(two_sales: Installation) -> Installation:
-    """The same warehouse with exchange rates."""
-    installation = two_sales.with_rates()
-    installation.run()
-    return installation
-
-
 def test_metrics_follow_changes_of_orders(rated: Installation, warehouse: EmptyWarehouse) -> None:
     november = Filter(date(2022, 11, 1), date(2022, 11, 30))
     with open_reading(warehouse.reader) as reading:

@@ -47,8 +47,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Browser"]:
 
 
 @pytest.fixture(scope="module")
-def window(opened: "Browser", address: str) -> Iterator["Browser"]:
-    """The window with the dashboard; between modules it has no page, which would use the server."""
-    opened.open(address)
+def window(opened: "Browser", address: str) -> Iterator["Browser"]:  # noqa: ARG001  is served
+    """The browser's window; between modules it has no page, which would use the server."""
     yield opened
     opened.driver.get("about:blank")

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import pandas as pd
 import pytest
+from depth import sample
 from installation import Installation
 from metric_definitions import compare_definitions, compare_explored
 from metrics_oracle import (
@@ -50,7 +51,7 @@ def compare_history(
     installation, chance = business.installation, business.chance
     days = backdate_captures(installation, moments)
     with open_reading(warehouse.reader) as reading:
-        for began in days:
+        for began in sample(1, days, "history"):
             choices = metrics.choices(reading)
             compare_with_then(reading, business.filter(choices), began, installation)
             departments = tuple(chance.sample(choices.departments, 4))
