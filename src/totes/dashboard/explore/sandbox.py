@@ -25,9 +25,9 @@ import pandas as pd
 
 from totes.dashboard import text
 from totes.dashboard.explore import worker
+from totes.dashboard.explore.warehouse import warehouse_views
 from totes.dashboard.reading import frame, session_scripts
 from totes.dashboard.replica import Replica, State
-from totes.sql_text import read_sql
 
 LOG = logging.getLogger(__name__)
 
@@ -176,10 +176,9 @@ def request_of(
 ) -> dict[str, object]:
     """Return the request to a worker for a statement."""
     views, selection = session_scripts()
-    names = read_sql(__package__, "warehouse.sql")
     return {
         "statement": statement,
-        "views": views + names,
+        "views": views + warehouse_views(),
         "variables": dict(variables),
         "selection": selection,
         "memory_mb": memory_mb,
