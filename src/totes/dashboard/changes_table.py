@@ -23,7 +23,7 @@ CHANGE_COLUMNS: Mapping[str, str] = {
     "column": "Column",
     "before": "Before",
     "after": "After",
-    "worth": "Change in value, {}",
+    "value_change": "Change in value, {}",
     "counterparty": "Counterparty",
     "staff": "Staff",
 }

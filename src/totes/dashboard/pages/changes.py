@@ -101,13 +101,13 @@ def _totals(page: View, counts: list[changes.Changes]) -> None:
             border=True,
             height="stretch",
         )
-    with totals.cards("changes-worth", across=3):
+    with totals.cards("changes-value", across=3):
         for each in counts:
             with st.container(border=True, height="stretch", gap="xsmall"):
                 st.metric(
                     f"{KINDS[each.kind]}s: change in value",
-                    text.money(each.worth, page.currency),
-                    f"{text.money(each.silent_worth, page.currency)} silently",
+                    text.money(each.value_change, page.currency),
+                    f"{text.money(each.silent_value_change, page.currency)} silently",
                     delta_arrow="off",
                     delta_color="off",
                     help="The amounts after the changes less those before. After its deletion, a "

@@ -28,7 +28,7 @@ SHOWN_EVENTS = 50
 
 PARTY_NAMES = {"sales_order": "Customer", "purchase_order": "Supplier", "payment": "Counterparty"}
 
-CHANGE_COLUMNS = ("captured_at", "column", "before", "after", "mark", "worth")
+CHANGE_COLUMNS = ("captured_at", "column", "before", "after", "mark", "value_change")
 
 COLOURS: Mapping[str, Literal["blue", "orange", "red"]] = {
     "Changed": "blue",

@@ -133,8 +133,8 @@ def _changes(page: View) -> None:
         "changes": "Changes",
         "silent": "Silent changes",
         "deleted": "Deleted",
-        "worth": f"Change in value, {page.currency}",
-        "silent_worth": f"Silent change in value, {page.currency}",
+        "value_change": f"Change in value, {page.currency}",
+        "silent_value_change": f"Silent change in value, {page.currency}",
     }
     by_kind["kind"] = [f"{KINDS[kind]}s" for kind in by_kind["kind"]]
     _table(page, by_kind, columns, "Changes")
