@@ -9,6 +9,8 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+from warehouse_oracle import COLUMNS
+from warehouse_oracle import FACTS as FACT_QUERIES
 
 from totes.config.dsn import Dsn
 from totes.dashboard.filters import Filter

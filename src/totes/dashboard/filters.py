@@ -419,8 +419,8 @@ class _QueryReader:
         return values[-1] if (values := self._values(name)) else None
 
     def _values(self, name: str) -> list[str]:
-        given = self._query.get(name, ())
-        values = [given] if isinstance(given, str) else list(given)
+        texts = self._query.get(name, ())
+        values = [texts] if isinstance(texts, str) else list(texts)
         if len(values) > MAX_VALUES:
             self._ignore(name, f"only the first {MAX_VALUES} values are used")
         return [value for value in values[:MAX_VALUES] if value]
