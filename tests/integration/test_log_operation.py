@@ -107,7 +107,7 @@ from totes.stages.ingest import read_newest_manifest
 dsn, slot, lake = sys.argv[1:]
 reader = LogReader(Dsn(dsn), slot, "totes")
 store = FolderStore(Path(lake))
-reader.take_turn()
+reader.lock_slot()
 reader.start(read_newest_manifest(store)[0], store)
 print("reads", flush=True)
 time.sleep(1000)

@@ -135,7 +135,7 @@ def open_capture(
 ) -> Iterator[OpenCapture]:
     """Open a capture of the batch that follows the newest one."""
     if log_reader:
-        log_reader.take_turn()
+        log_reader.lock_slot()
     # Read before the snapshot is taken: a snapshot that is older than this batch is then one of a
     # different source, and never one that a concurrent batch has overtaken.
     last = read_newest_manifest(store)
