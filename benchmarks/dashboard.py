@@ -65,7 +65,7 @@ def refresh(folder: Path, reader: Dsn) -> Iterator[Measurement]:
 
 def _refresh(folder: Path, reader: Dsn, name: str, target: float | None = None) -> Measurement:
     with open_replica(folder, reader, memory_mb=DEFAULT_DASHBOARD_MEMORY_MB) as replica:
-        _PEAK[0].write_text("5")  # the peak begins anew
+        _PEAK[0].write_text("5")  # the peak begins again
         cost = Cost.of(replica.refresh)
     size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
     return Measurement(

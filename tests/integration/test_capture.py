@@ -18,7 +18,7 @@ from totes.errors import SourceError
 from totes.source import changes
 from totes.source.changes import Horizon
 
-pytestmark = pytest.mark.few(10)
+pytestmark = pytest.mark.few(6)
 
 
 def test_the_first_batch_has_all_rows_of_all_tables(scratch_source: ScratchSource) -> None:
@@ -203,7 +203,7 @@ def test_without_open_transactions_no_overlap_is_stored(scratch_source: ScratchS
     scratch_source.with_items().run("UPDATE item SET name = 'new'")
     assert len(scratch_source.changes()) == 3
     assert all(
-        table.repeats is None for table in lake_reader.batches(scratch_source.store)[-1].tables
+        table.overlap is None for table in lake_reader.batches(scratch_source.store)[-1].tables
     )
 
 

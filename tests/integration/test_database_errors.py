@@ -65,6 +65,10 @@ ALTERED = {
         "ALTER TABLE totes.batches DROP COLUMN rows CASCADE",
         "does not exist: the object was altered",
     ),
+    "a column of the platform's own trigger renamed": (
+        "ALTER TABLE totes.changes RENAME COLUMN key TO name",
+        'column "key" of relation "changes" does not exist: the object was altered',
+    ),
     "another owner": (
         "REVOKE ALL ON dim_design FROM totes_loader;;ALTER TABLE dim_design OWNER TO postgres",
         "permission denied for table dim_design",

@@ -14,8 +14,8 @@ from scratch_source import ScratchSource, once
 
 from totes import failpoint
 from totes.errors import LakeError, SourceError
-from totes.lake.log import find_last_heartbeat
 from totes.lake.manifest import Heartbeat, Manifest, manifest_path, sha256_hex
+from totes.lake.manifests import find_last_heartbeat
 from totes.source import changes, pieces, reading, session, splitting
 from totes.source.catalogue import SourceTable
 from totes.source.changes import Chunk, Horizon

@@ -38,6 +38,8 @@ from conftest import EmptyWarehouse
 from totes.star.folder import TOTESYS
 from totes.warehouse import dependents, merge
 
+pytestmark = pytest.mark.few(5)
+
 
 @pytest.fixture
 def lake(tmp_path: Path) -> ProcessedLake:

@@ -18,7 +18,7 @@ from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 
 from totes import failpoint
 from totes.lake import open_deletable_store
-from totes.lake.unfinished import Attempt, Unfinished
+from totes.lake.unfinished import Attempt, UnfinishedBatch
 from totes.operations.gc import find_orphaned_files
 from totes.source import changes, keys, splitting
 from totes.source.catalogue import SourceTable
@@ -53,7 +53,7 @@ def read_whole(monkeypatch: pytest.MonkeyPatch) -> list[range]:
 
 
 def stored_blocks(source: ScratchSource, batch: int = 1) -> set[int]:
-    unfinished = Unfinished(source.store, batch)
+    unfinished = UnfinishedBatch(source.store, batch)
     return {
         block
         for name, _ in unfinished.attempts()
@@ -98,7 +98,7 @@ def test_unchanged_pieces_keep_their_files(
 ) -> None:
     """Rows that only moved out of a piece, or were changed in it, need no other row's key."""
     killed_half_way(scratch_source)
-    unfinished = Unfinished(scratch_source.store, 1)
+    unfinished = UnfinishedBatch(scratch_source.store, 1)
     [(attempt, _)] = unfinished.attempts()
     before = {piece.lines.path for piece in unfinished.pieces(attempt, "item") if piece.lines}
 
@@ -208,10 +208,10 @@ def test_pieces_of_another_source_or_of_a_later_state_are_not_used(
     read_whole: list[range],
 ) -> None:
     """For example after a backup was restored, or from a standby that lags."""
-    add_attempt = Unfinished.add_attempt
+    add_attempt = UnfinishedBatch.add_attempt
     with monkeypatch.context() as patch:
         patch.setattr(
-            Unfinished,
+            UnfinishedBatch,
             "add_attempt",
             lambda self, attempt: add_attempt(self, attempt.model_copy(update=other(attempt))),
         )
@@ -276,9 +276,9 @@ def test_gc_keeps_what_an_unfinished_capture_needs_and_deletes_it_afterwards(
 
 
 def test_progress_of_an_unfinished_capture_is_measured(scratch_source: ScratchSource) -> None:
-    assert Unfinished(scratch_source.store, 1).measure() is None
+    assert UnfinishedBatch(scratch_source.store, 1).measure() is None
     blocks = killed_half_way(scratch_source)
-    stored = Unfinished(scratch_source.store, 1).measure()
+    stored = UnfinishedBatch(scratch_source.store, 1).measure()
     assert stored is not None
     with scratch_source.open() as connection:
         [(rows, total)] = connection.execute(

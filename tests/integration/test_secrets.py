@@ -212,7 +212,7 @@ SECRETS = {
 }
 
 ARGUMENTS = {
-    "totes erase": ["staff", "1", "--columns", "email_address", "--into", "anew"],
+    "totes erase": ["staff", "1", "--columns", "email_address", "--into", "erased"],
     "totes run": ["--once"],
     "totes quarantine release": ["1"],
 }

@@ -34,7 +34,7 @@ from totes.star.contract import (
 from totes.star.folder import TOTESYS
 from totes.star.models import LINEAGE_FILE, load_models
 
-pytestmark = pytest.mark.few(10)
+pytestmark = pytest.mark.few(5)
 
 CHANGES: Mapping[str, str] = {
     INTEGER.loaded: "coalesce({0}, 0) + 1000000",

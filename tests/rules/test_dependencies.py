@@ -14,6 +14,7 @@ ROOMS_OF_PARTS = {"config", "stages", "operations", "dashboard"}
 """Packages whose modules are separate parts; any other package is one part."""
 
 VALUES = {
+    "sql_text",
     "errors",
     "progress",
     "failpoint",
@@ -45,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": set(),
     "failpoint": set(),
     "escape": set(),
+    "sql_text": set(),
     "error_policy": {"errors"},
     "aws_client": set(),
     "config.dsn": set(),
@@ -58,21 +60,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the components of the stages, which import only the lake and the star's contract
     "lake": {"errors", "aws_client", "failpoint"},
     "rates": {"errors", "lake"},
-    "star": {"errors", "lake", "duckdb_engine"},
+    "star": {"errors", "sql_text", "lake", "duckdb_engine"},
     "source": VALUES,
     "warehouse": VALUES | {"star"},
-    "lakehouse": VALUES | {"star", "aws_client"},
+    "lakehouse": VALUES | {"star", "aws_client", "stages.publish"},
     # the stages, which depend on each other only through manifests
     "stages.ingest": VALUES | {"rates", "source"},
     "stages.transform": VALUES | {"star"},
     "stages.load": VALUES | {"star", "warehouse"},
+    "stages.publish": {"lake", "progress"},
     "spark": VALUES | {"star", "stages.transform"},
-    "stages.runner": PARTS | STAGES | {"alert", "rates"},
+    "stages.runner": PARTS | STAGES | {"alert", "rates", "stages.publish"},
     "stages.replay": PARTS | STAGES | {"stages.runner"},
     # the databases and stores of the settings
-    "embedded": {"errors", "progress", "config.dsn", "postgres"},
+    "embedded": {"errors", "sql_text", "progress", "config.dsn", "postgres"},
     "config.resources": PARTS
-    | {"alert", "config.secrets", "embedded", "lakehouse", "rates", "stages.runner"},
+    | {"alert", "config.secrets", "embedded", "lakehouse", "rates"}
+    | {"stages.publish", "stages.runner"},
     # the operator's other commands
     "operations.finding": set(),
     "operations.check_log": PARTS | {"operations.finding"},
@@ -91,14 +95,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dashboard.world": set(),
     "dashboard.filters": {"dashboard.preferences", "dashboard.world"},
     "dashboard.replica": VALUES | {"star", "warehouse"},
-    "dashboard.reading": {"errors", "dashboard.filters", "dashboard.replica"},
+    "dashboard.reading": {"errors", "sql_text", "dashboard.filters", "dashboard.replica"},
     "dashboard.bookkeeping": VALUES | {"warehouse"} | READING,
-    "dashboard.metrics": READING | {"star", "dashboard.bookkeeping"},
+    "dashboard.metrics": READING | {"star", "operations.status", "dashboard.bookkeeping"},
     "dashboard.config_file": READING
     | {"errors", "config.settings", "config.values", "dashboard.metrics"},
     "dashboard.goals": METRICS,
     "dashboard.charts": READING,
-    "dashboard.explore": READING | {"escape", "dashboard.metrics"},
+    "dashboard.explore": READING | {"escape", "sql_text", "dashboard.metrics"},
     "dashboard.server": METRICS
     | {"errors", "lake", "config.dsn", "config.sign_in"}
     | {"dashboard.charts", "dashboard.explore"},

@@ -51,10 +51,9 @@ def open_page(backends: Backends, page: str = "overview", **query: str | list[st
     looked = AppTest.from_file(str(APP), default_timeout=SECONDS)
     for name, value in query.items():
         looked.query_params[name] = value
-    looked.run()
     if page != "overview":
-        looked.switch_page(f"{page}.py").run()
-    return looked
+        looked.switch_page(f"{page}.py")
+    return looked.run()
 
 
 def words(looked: AppTest) -> str:

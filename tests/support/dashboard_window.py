@@ -75,7 +75,7 @@ CLICK_AGAIN_SECONDS = 20.0
 
 
 @contextmanager
-def served(business: SampleBusiness, log: Path) -> Iterator[str]:
+def running_dashboard(business: SampleBusiness, log: Path) -> Iterator[str]:
     """Serve a business with `totes dashboard`; yield its address."""
     port = free_port(wanted=0)
     command = [sys.executable, "-m", "totes", "dashboard", "--port", str(port)]

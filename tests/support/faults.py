@@ -248,10 +248,10 @@ def killed_at(pipeline: Pipeline, command: Command, name: str, nth: int = 1) -> 
 
     Return whether it was killed; False means that it completed.
     """
-    return killed_among(pipeline, command, {name: nth}) is not None
+    return killed_at_any(pipeline, command, {name: nth}) is not None
 
 
-def killed_among(pipeline: Pipeline, command: Command, armed: Mapping[str, int]) -> str | None:
+def killed_at_any(pipeline: Pipeline, command: Command, armed: Mapping[str, int]) -> str | None:
     """Run `command` with several failpoints, each with its n; return the first one reached."""
     reading, writing = _PROCESSES.Pipe(duplex=False)
     child = _start(pipeline, command, armed=armed, reached=writing)

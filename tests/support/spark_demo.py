@@ -28,7 +28,7 @@ from totes.embedded.servers import (
     warehouse_server,
 )
 from totes.lake.folder import FolderStore
-from totes.lake.log import find_current_generation
+from totes.lake.manifests import find_current_generation
 
 CHANGES = (
     """

@@ -240,7 +240,7 @@ class Client:
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Client:
-    """A client whose limits begin anew."""
+    """A client whose limits begin again."""
     monkeypatch.setattr(middleware, "_limiter", FixedWindowRateLimiter(MemoryStorage()))
     return Client()
 

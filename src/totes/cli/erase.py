@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 
 def erase(
@@ -42,6 +42,6 @@ def erase(
     with Resources(load_settings(), create=False) as resources, show_progress() as progress:
         result = rewrite(resources.ingestion, open_store(target), erasure, progress)
     if as_json:
-        report(result)
+        print_json(result)
         return
     out().print(f"{result.batches} batches written, {result.versions} versions altered.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def gc(
         if remove:
             removed.update(delete_orphaned_files(store, in_store, age, now))
     if as_json:
-        report(_to_json(orphaned_files, removed, now))
+        print_json(_to_json(orphaned_files, removed, now))
     else:
         _show(orphaned_files, removed, now, older_than)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from totes.cli.report import JsonLines, report_line
+from totes.cli.output import JsonLines, print_json_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -251,7 +251,8 @@ def _show(result: "StepResult", *, as_json: bool) -> None:
     from totes.cli.terminal import format_time, out
 
     if as_json:
-        report_line({**vars(result), "refused": dict(result.refused)})
+        counts = {"quarantined": dict(result.quarantined), "unreadable": dict(result.unreadable)}
+        print_json_line({**vars(result), **counts})
     elif result.batch is None:
         out().print(f"{result.stage:<10} nothing new at {format_time(result.at)}")
     else:

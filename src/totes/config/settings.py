@@ -170,7 +170,7 @@ class Settings(BaseSettings):
     connections: Annotated[int, Field(ge=1, le=64)] = Field(
         default=DEFAULT_CONNECTIONS,
         description="number of connections that read one snapshot of the source; large tables that "
-        "are captured whole are read by as many processes",
+        "are captured in full are read by as many processes",
     )
     memory: Megabytes = Field(
         default=DEFAULT_MEMORY_MB,

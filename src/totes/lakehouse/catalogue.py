@@ -122,7 +122,10 @@ def _s3_properties() -> dict[str, str]:
 
 @contextmanager
 def converted_errors(lakehouse: Lakehouse) -> Iterator[None]:
-    """Raise the errors of pyiceberg, SQLAlchemy, pyarrow, DuckDB and boto3 as IcebergError."""
+    """Raise the errors of pyiceberg, SQLAlchemy, pyarrow, DuckDB and boto3 as IcebergError.
+
+    IcebergBusy if a later attempt can succeed.
+    """
     from pyiceberg.exceptions import (
         CommitFailedException,
         CommitStateUnknownException,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import psycopg
@@ -27,6 +26,7 @@ from totes.source.log.slot import (
     read_slot,
     retention_problem,
 )
+from totes.sql_text import read_sql
 
 _MEGABYTE = 1_000_000
 
@@ -52,7 +52,7 @@ def check_log(
     connection: Connection[Any], dsn: Dsn, settings: Settings, catalogue: Catalogue
 ) -> Iterator[Finding]:
     """Yield what was found; `connection` is a session of the source, `dsn` its DSN."""
-    query = (files("totes.operations") / "queries" / "log_capture.sql").read_bytes()
+    query = read_sql(__package__, "queries/log_capture.sql")
     with connection.cursor(row_factory=class_row(_Server)) as cursor:
         [server] = cursor.execute(query).fetchall()
     if server.is_standby:

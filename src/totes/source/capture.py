@@ -49,7 +49,8 @@ class Capture:
     ) -> tuple[Table, ...]:
         """Return the tables, with the files of what changed since the batch `last`.
 
-        With `everything`, all rows are captured.
+        With `everything`, all rows are captured. Raises SourceError if more than half of a table
+        was deleted and that is not accepted, and LakeError if its live keys can't be read.
         """
         plans = [self._plan_table(table, last, everything=everything) for table in tables_to_scan]
         with ExitStack() as stack:
@@ -71,9 +72,11 @@ class Capture:
             # Keys of an earlier batch that are missing now were deleted, however long ago.
             return Plan(table, last.last_table(table.name, table.key), horizon=None)
         if previous.fingerprint != table.fingerprint:
-            log.info("Table %s was altered since batch %d: captured whole.", table.name, last.batch)
+            log.info(
+                "Table %s was altered since batch %d: captured in full.", table.name, last.batch
+            )
             return Plan(table, previous, horizon=None)
-        overlap = self._files.fetch(previous.repeats) if previous.repeats else None
+        overlap = self._files.fetch(previous.overlap) if previous.overlap else None
         horizon = Horizon(snapshot_xmin(last.snapshot), self._snapshot.xmax)
         return Plan(table, previous, horizon, overlap)
 
@@ -90,16 +93,18 @@ class Capture:
             ScannedTable(table_ranges, [future.result() for future in table_futures])
             for table_ranges, table_futures in zip(ranges, futures, strict=True)
         ]
-        return pool.map(lambda *found: self._finish_table(scan, *found), plans, scanned)
+        return pool.map(lambda *of_table: self._finish_table(scan, *of_table), plans, scanned)
 
     def _finish_table(self, scan: Scan, plan: Plan, scanned: ScannedTable) -> Table | None:
         """Return the table's manifest entry; None if all of its rows must be read again."""
         pieces, rows = scanned.pieces, scanned.rows.total()
         changed = sum(piece.changed for piece in pieces)
-        content = None
+        content_digest = None
         if plan.horizon is None and not plan.table.key:
-            content = str(sum(piece.content_hash for piece in pieces))
-        if plan.previous is not None and _is_unchanged(plan, plan.previous, rows, changed, content):
+            content_digest = str(sum(piece.content_hash for piece in pieces))
+        if plan.previous is not None and _is_unchanged(
+            plan, plan.previous, rows, changed, content_digest
+        ):
             return plan.previous.model_copy(update=UNCHANGED)
         if not plan.table.key and plan.horizon is not None:
             return None
@@ -119,7 +124,7 @@ class Capture:
                 whole=plan.horizon is None,
                 files=tuple(stored.file for stored in stored_files if stored.file),
                 rows=rows,
-                content=content,
+                content_digest=content_digest,
             )
             with scan.engine() as engine:
                 keys = TableKeys(engine, plan.table)
@@ -151,7 +156,7 @@ class Capture:
         previous = plan.previous
         if previous is None:
             return []
-        side_files = filter(None, [previous.repeats, previous.unreadable])
+        side_files = filter(None, [previous.overlap, previous.unreadable])
         return [file.path for file in (*previous.keys, *side_files)]
 
     def _add_keys(  # noqa: PLR0913, PLR0917  what was planned, scanned and stored
@@ -192,7 +197,7 @@ class Capture:
                 "relfilenodes": (
                     scanned.split if keys.has_read_all else previous or table
                 ).relfilenodes,
-                "repeats": self._write_overlap(table, keys),
+                "overlap": self._write_overlap(table, keys),
                 "unreadable": self._write_unreadable(table, keys, stored_files, previous),
             }
         )
@@ -223,7 +228,7 @@ class Capture:
             return None  # no transaction is running: the next capture reads no row again
         path = self._files.new_path("parquet")
         rows = keys.write_overlap(self._snapshot.xmin, path)
-        return self._files.put_parquet(table.name, "repeats", path, rows) if rows else None
+        return self._files.put_parquet(table.name, "overlap", path, rows) if rows else None
 
 
 @contextmanager
@@ -237,9 +242,13 @@ def _open_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _is_unchanged(
-    plan: Plan, previous: Table, rows: int, changed: int, content: str | None
+    plan: Plan, previous: Table, rows: int, changed: int, content_digest: str | None
 ) -> bool:
     """Whether the table has not changed since the last batch."""
     if previous.rows != rows or previous.fingerprint != plan.table.fingerprint:
         return False
-    return changed == 0 if plan.horizon else content is not None and content == previous.content
+    return (
+        changed == 0
+        if plan.horizon
+        else content_digest is not None and content_digest == previous.content_digest
+    )

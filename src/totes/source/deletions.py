@@ -30,8 +30,8 @@ def find_deleted(  # noqa: PLR0913, PLR0917  what was captured, and what there w
 ) -> int | None:
     """Define `deleted` of `keys`, and return its size; None if the rows don't match the keys.
 
-    Of a table that was not captured whole, nothing was deleted if it has as many rows as there are
-    live and captured keys together. Then no key is read.
+    Of a table that was not captured in full, nothing was deleted if it has as many rows as there
+    are live and captured keys together. Then no key is read.
     """
     if table.whole:
         return keys.find_deleted(same_types=_key_types(previous) == _key_types(table))
@@ -58,7 +58,7 @@ def find_deleted(  # noqa: PLR0913, PLR0917  what was captured, and what there w
             return deleted
     log.warning(
         "Table %s has %d rows, but %d were expected from its live keys and its changes: "
-        "captured whole.",
+        "captured in full.",
         table.name,
         table.rows,
         expected,

@@ -2,11 +2,14 @@
 
 A stored piece has the rows that the earlier snapshot S saw in some blocks, each with the id of the
 transaction that wrote it. This snapshot is a later one of the same server, and the table was not
-rewritten since. So a row that is in these blocks now, and was written by a transaction below the
-xmin of S, was visible to S in the same place: it is stored. All other rows were written by later
-transactions: they are read from the source now. A stored row that is no longer there was updated,
-moved or deleted. If the counts show that more rows are gone than were written again, the keys of
-the piece are read.
+rewritten since. What to do with a row depends on the transaction that wrote it:
+
+- below the xmin of S: S saw the row in the same place, so it is stored and need not be read;
+- xmin or later: the row is read from the source now.
+
+A stored row may no longer be there, because it was updated, moved or deleted. The number of rows
+that the source has now in these blocks shows whether all such rows were written again. If not, the
+keys in these blocks are read, and show which rows are gone.
 
 A piece without any difference is kept as it is. Otherwise the lines that are still valid are copied
 into a new file, followed by the new lines. So every piece has exactly the rows of this snapshot,
@@ -27,12 +30,12 @@ from totes.postgres.sqlstate import is_caused_by_value
 from totes.source.changes import Horizon
 from totes.source.keys import TableKeys
 from totes.source.pieces import (
+    EarlierPiece,
     Piece,
     PieceReader,
     PieceRows,
     Plan,
     Rows,
-    Stored,
     StoredFile,
     copy_flagged_lines,
 )
@@ -46,11 +49,11 @@ class ResumingReader(PieceReader):
 
     @override
     def read(self, connection: psycopg.Connection, plan: Plan, piece: Piece) -> PieceRows:
-        if piece.stored is None:
+        if piece.earlier is None:
             return super().read(connection, plan, piece)
         changed = self.new_rows()
         try:
-            update = _Update(self, connection, plan, piece, piece.stored, changed)
+            update = _Update(self, connection, plan, piece, piece.earlier, changed)
             rows = update.read_changes()
             stored_file = None if rows is None else update.find_file(rows)
         finally:
@@ -69,18 +72,18 @@ class ResumingReader(PieceReader):
 
 @dataclass
 class _Update:
-    """Brings one stored piece up to the snapshot; `changed` are the rows written since."""
+    """Brings one earlier piece up to the snapshot; `changed` are the rows written since."""
 
     reader: PieceReader
     connection: psycopg.Connection
     plan: Plan
     piece: Piece
-    stored: Stored
+    earlier: EarlierPiece
     changed: Rows
 
     def read_changes(self) -> int | None:
         """Read the changed rows; return the number of all, None if a value is unreadable."""
-        horizon, rows = Horizon(self.stored.xmin, self.reader.xmax), 0
+        horizon, rows = Horizon(self.earlier.xmin, self.reader.xmax), 0
         for row_range in self.piece.ranges():
             for chunk in read_changes(
                 self.connection, self.plan.table, self.reader.xmax, horizon, row_range
@@ -95,7 +98,7 @@ class _Update:
 
     def find_file(self, rows: int) -> StoredFile | None:
         """Return the file with all `rows` of the piece; None if it must be read again."""
-        old, files = self.stored.piece, self.reader.files
+        old, files = self.earlier.piece, self.reader.files
         is_same = self.changed.count == 0 and rows == old.rows
         if old.lines is None:
             return StoredFile(None) if is_same else None
@@ -123,8 +126,8 @@ class _Update:
             kept = self._find_kept(keys, rows, old_keys, changed)
             if kept is None:
                 return None
-            if kept == self.stored.piece.rows == rows:
-                return StoredFile(self.stored.piece.lines, old_keys)
+            if kept == self.earlier.piece.rows == rows:
+                return StoredFile(self.earlier.piece.lines, old_keys)
             stored_file = self._store_merged(keys, lines, old_keys, changed)
         for path in (old_keys, changed):
             path.unlink()
@@ -132,9 +135,9 @@ class _Update:
 
     def _find_kept(self, keys: TableKeys, rows: int, old_keys: Path, changed: Path) -> int | None:
         """Find which stored rows are still there; return their number, None if it is not known."""
-        unchanged, xmin = rows - self.changed.count, self.stored.xmin
-        kept, found = keys.find_kept(old_keys, changed, xmin, all_rows=False)
-        if found != unchanged:
+        unchanged, xmin = rows - self.changed.count, self.earlier.xmin
+        kept, old_rows = keys.find_kept(old_keys, changed, xmin, all_rows=False)
+        if old_rows != unchanged:
             try:
                 with self.connection.transaction():
                     present = keys.read_keys(
@@ -147,9 +150,9 @@ class _Update:
                 if not is_caused_by_value(error):
                     raise
                 return None
-            kept, found = keys.find_kept(old_keys, present, xmin, all_rows=True)
+            kept, old_rows = keys.find_kept(old_keys, present, xmin, all_rows=True)
             present.unlink()
-        if found != unchanged:
+        if old_rows != unchanged:
             log.warning(
                 "Table %s has %d unchanged rows in the blocks from %d to %d, but %d of them are "
                 "stored: these blocks are read again.",
@@ -157,7 +160,7 @@ class _Update:
                 unchanged,
                 self.piece.blocks.start,
                 self.piece.blocks.stop,
-                found,
+                old_rows,
             )
             return None
         return kept

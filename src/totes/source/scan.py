@@ -1,8 +1,8 @@
 """Scan: reads tables in pieces, over several connections to one snapshot.
 
 Usually threads read: to find a few changed rows, the server does most of the work. Large tables
-that are captured whole are read by processes (`Worker`), because most of the work is then to store
-the rows. Threads and processes read the same pieces in the same way.
+that are captured in full are read by processes (`Worker`), because most of the work is then to
+store the rows. Threads and processes read the same pieces in the same way.
 
 splitting.py decides on the pieces; the docstring of the package defines the words.
 """
@@ -93,7 +93,7 @@ class Scan(ExitStack):
         """End all reading at once; what still runs in other threads raises an error."""
         self._error = self._error or KeyboardInterrupt()
         for worker in self._workers:
-            worker.end()
+            worker.kill()
 
     @contextmanager
     def engine(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -167,7 +167,11 @@ class VisibleTransactions:
 
 @contextmanager
 def open_snapshot(dsn: Dsn, scope: CaptureScope) -> Iterator[Snapshot]:
-    """Yield a Snapshot; the end of the block closes it and releases its locks."""
+    """Yield a Snapshot; the end of the block closes it and releases its locks.
+
+    Raises SourceError if the role lacks privileges, and SourceUnavailable if tables are locked or
+    change all the time.
+    """
     with connect(dsn) as connection:
         if grants := find_missing_grants(connection):
             raise SourceError(

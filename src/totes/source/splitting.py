@@ -13,7 +13,7 @@ import psycopg
 from totes.lake.unfinished import Attempt, LargeTable
 from totes.source.catalogue import SourceTable
 from totes.source.files import BatchFiles
-from totes.source.pieces import Piece, Plan, Stored
+from totes.source.pieces import EarlierPiece, Piece, Plan
 from totes.source.ranges import RowRange, choose_section_blocks
 from totes.source.snapshot import (
     Snapshot,
@@ -156,10 +156,10 @@ class Splitting:
 
     def _find_stored(
         self, plan: Plan, size: TableSize, attempts: Sequence[tuple[str, Attempt]]
-    ) -> list[Stored]:
+    ) -> list[EarlierPiece]:
         """Return pieces of a table that earlier attempts have stored, in their order."""
         stored = [
-            Stored(piece, snapshot_xmin(attempt.snapshot))
+            EarlierPiece(piece, snapshot_xmin(attempt.snapshot))
             for name, attempt in attempts
             if _is_large(plan, size)
             and (table := attempt.table(plan.table.name))
@@ -168,7 +168,7 @@ class Splitting:
             for piece in self._files.unfinished.pieces(name, plan.table.name)
         ]
         stored.sort(key=lambda one: one.xmin, reverse=True)  # the newest have the fewest changes
-        without_overlap: list[Stored] = []
+        without_overlap: list[EarlierPiece] = []
         for new in stored:  # concurrent attempts have stored the same blocks
             index = bisect(
                 without_overlap, new.piece.first_block, key=lambda one: one.piece.first_block
@@ -201,7 +201,7 @@ def _range_blocks(plan: Plan, size: TableSize) -> int:
 
 
 def _split(
-    plan: Plan, size: TableSize, attempt: str, stored_pieces: Sequence[Stored]
+    plan: Plan, size: TableSize, attempt: str, stored_pieces: Sequence[EarlierPiece]
 ) -> Iterator[Piece]:
     range_blocks = _range_blocks(plan, size)
     blocks_per_piece = range_blocks * max(
@@ -210,7 +210,7 @@ def _split(
     section_blocks = choose_section_blocks(size.blocks, range_blocks, len(plan.table.members))
     bytes_per_block = size.size_bytes // max(size.blocks, 1)
 
-    def piece(first: int, end: int, *, last: bool, stored: Stored | None = None) -> Piece:
+    def piece(first: int, end: int, *, last: bool, earlier: EarlierPiece | None = None) -> Piece:
         return Piece(
             blocks=range(first, end, range_blocks),
             last=last,
@@ -218,7 +218,7 @@ def _split(
             section_blocks=section_blocks,
             size_bytes=bytes_per_block * (end - first),
             attempt=attempt if _is_large(plan, size) else "",
-            stored=stored,
+            earlier=earlier,
         )
 
     def gap(first: int, until: int, *, last: bool = False) -> Iterator[Piece]:
@@ -230,6 +230,6 @@ def _split(
     for stored in stored_pieces:
         yield from gap(first, stored.piece.first_block)
         first = stored.piece.end_block
-        yield piece(stored.piece.first_block, first, last=False, stored=stored)
+        yield piece(stored.piece.first_block, first, last=False, earlier=stored)
     if first < size.blocks or not stored_pieces:
         yield from gap(first, max(size.blocks, 1), last=True)

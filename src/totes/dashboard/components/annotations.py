@@ -11,8 +11,8 @@ from totes.dashboard.preferences import local
 from totes.dashboard.reading import Reading, open_reading
 from totes.dashboard.server.backends import Backends, backends
 from totes.errors import TotesError
-from totes.lake.log import find_newest_number, read_manifest
 from totes.lake.manifest import manifest_path
+from totes.lake.manifests import find_newest_number, read_manifest
 from totes.operations.status import find_schema_changes
 
 MASS_DELETION_ROWS = 100
@@ -36,13 +36,13 @@ def annotations(reading: Reading) -> tuple[Annotation, ...]:
 
 @lru_cache(maxsize=1)  # a new batch every few seconds would search the manifests as often
 def _annotations(sources: Backends, _: object) -> tuple[Annotation, ...]:
-    found: list[Annotation] = []
+    annotations: list[Annotation] = []
     for read in (_mass_deletions, _replays, _schema_changes):
         try:
-            found += (Annotation(local(at).date(), event) for at, event in read(sources))
+            annotations += (Annotation(local(at).date(), event) for at, event in read(sources))
         except TotesError:
             continue
-    return tuple(sorted(found))
+    return tuple(sorted(annotations))
 
 
 def _mass_deletions(sources: Backends) -> Iterator[tuple[datetime, str]]:

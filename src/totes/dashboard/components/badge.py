@@ -10,7 +10,7 @@ import streamlit as st
 from totes.dashboard import text
 from totes.dashboard.bookkeeping import open_bookkeeping
 from totes.dashboard.metrics import pipeline
-from totes.dashboard.metrics.pipeline import Freshness
+from totes.dashboard.metrics.pipeline import PageFreshness
 from totes.dashboard.navigation.view import rerun_page
 from totes.dashboard.replica import State
 from totes.dashboard.server.backends import backends
@@ -82,10 +82,10 @@ def badge(state: State, *, past: bool) -> None:
     except TotesError as error:
         LOG.warning("a page's badge: %s", error)
         if not st.session_state.get(INTERRUPTED):
-            found = problem(error)
+            reason = problem(error)
             st.error(
-                f"**{found.title}.** The data below is that of batch {state.batch}, as of "
-                f"{text.moment(state.captured_at)}. {found.advice}"
+                f"**{reason.title}.** The data below is that of batch {state.batch}, as of "
+                f"{text.moment(state.captured_at)}. {reason.advice}"
             )
             st.text(RETRYING)
         return
@@ -125,29 +125,31 @@ def copy_progress() -> str:
     return f"Copied {copied.rows:,}{total} rows of the warehouse."
 
 
-def freshness_text(fresh: Freshness, state: State) -> str:
+def freshness_text(fresh: PageFreshness, state: State) -> str:
     """Return such as `Data as of 14:02 UTC, batch 12. Up to date: totesys checked 6 s ago. …`."""
     if state.captured_at is None:
         return "No data yet"
     parts = [f"Data as of {text.clock(state.captured_at, fresh.now)}, batch {state.batch}"]
     lag = fresh.lag_seconds
-    if lag is None:
+    if fresh.ahead:
+        parts.append("Age unknown: totesys was checked in the future, a clock is or was wrong")
+    elif lag is None:
         parts.append("totesys not checked yet")
     else:
         verdict = "Up to date" if lag <= DEADLINE_SECONDS else "Out of date"
         parts.append(f"{verdict}: totesys checked {text.ago(lag)}")
-    if fresh.verified_at is None:
+    if fresh.verified is None:
         parts.append("Not verified yet")
     else:
-        result = "equal to" if fresh.verified_equal else "different from"
-        when = text.clock(fresh.verified_at, fresh.now)
+        result = "equal to" if fresh.verified.equal else "different from"
+        when = text.clock(fresh.verified.verified_at, fresh.now)
         parts.append(f"Verified at {when}: {result} totesys")
     if fresh.quarantined:
         parts.append(f"{text.count(fresh.quarantined, 'row')} in quarantine")
     return ". ".join(parts) + "."
 
 
-def staleness_warning(fresh: Freshness) -> str | None:
+def staleness_warning(fresh: PageFreshness) -> str | None:
     """Return what to do if the data may be older than the deadline; None if it is not."""
     lag = fresh.lag_seconds
     if lag is None or lag <= DEADLINE_SECONDS:

@@ -23,7 +23,7 @@ CHANGE_COLUMNS: Mapping[str, str] = {
     "column": "Column",
     "before": "Before",
     "after": "After",
-    "worth": "Change in value, {}",
+    "value_change": "Change in value, {}",
     "counterparty": "Counterparty",
     "staff": "Staff",
 }
@@ -45,9 +45,9 @@ def changes_table(  # noqa: PLR0913  the parts of a table
     empty: str = "No changes were captured in this period.",
 ) -> None:
     """Show changed values; a selected one has links to its record, counterparty and staff."""
-    found = limited(key, partial(_rows, page, criteria, selection))
+    rows = limited(key, partial(_rows, page, criteria, selection))
     selected = tables.table(
-        found,
+        rows,
         {column: CHANGE_COLUMNS[column].format(page.currency) for column in columns},
         key=key,
         file_name=f"totes-changes_{criteria.since}_{criteria.until}_{page.currency}",
@@ -56,17 +56,17 @@ def changes_table(  # noqa: PLR0913  the parts of a table
         empty=empty,
     )
     if selected is not None:
-        row = found.iloc[selected].to_dict()
+        row = rows.iloc[selected].to_dict()
         row_links(page.criteria, row | {f"{row['kind']}_id": row["key"]})
-    elif not found.empty and "key" in columns:
+    elif not rows.empty and "key" in columns:
         st.caption(SELECT_A_ROW)
 
 
 def _rows(page: View, criteria: Filter, selection: changes.Selection, limit: int) -> pd.DataFrame:
     """Return changed values with labels."""
-    found = changes.rows(page.reading, criteria, selection, limit)
-    return found.assign(
-        type=[KINDS[kind] for kind in found["kind"]],
-        column=[heading(column) for column in found["column_name"]],
-        mark=["silent" if silent else "" for silent in found["silent"]],
+    rows = changes.rows(page.reading, criteria, selection, limit)
+    return rows.assign(
+        type=[KINDS[kind] for kind in rows["kind"]],
+        column=[heading(column) for column in rows["column_name"]],
+        mark=["silent" if silent else "" for silent in rows["silent"]],
     )

@@ -45,15 +45,15 @@ def period_of_bar(criteria: Filter, start: date, grain: str) -> Period:
 def steps(criteria: Filter, choices: Choices) -> list[Step]:
     """Return the periods that contain the page's: all, its year, its month, and its day."""
     first, last = criteria.since, criteria.until
-    found = [Step("All", min(choices.first_day, first), max(choices.today, last))]
+    path = [Step("All", min(choices.first_day, first), max(choices.today, last))]
     if first.year == last.year:
-        found.append(Step(str(first.year), date(first.year, 1, 1), date(first.year, 12, 31)))
+        path.append(Step(str(first.year), date(first.year, 1, 1), date(first.year, 12, 31)))
         if first.month == last.month:
             start = first.replace(day=1)
-            found.append(Step(f"{first:%B %Y}", start, last_day(start, "month")))
+            path.append(Step(f"{first:%B %Y}", start, last_day(start, "month")))
             if first == last:
-                found.append(Step(text.day(first), first, last))
-    return found
+                path.append(Step(text.day(first), first, last))
+    return path
 
 
 def breadcrumbs(page: View) -> None:
@@ -173,12 +173,12 @@ def are_incomplete(page: View, series: pd.DataFrame, grain: str) -> list[bool]:
 
 def _events(page: View, series: pd.DataFrame, grain: str) -> dict[int, list[str]]:
     """Return the events in each year, month, week or day, by its place."""
-    found: dict[int, list[str]] = {}
+    by_place: dict[int, list[str]] = {}
     for day, event in annotations(page.reading):
         for place, start in enumerate(series["start"]):
             if start <= day <= last_day(start, grain):
-                found.setdefault(place, []).append(event)
-    return found
+                by_place.setdefault(place, []).append(event)
+    return by_place
 
 
 def _one_day(

@@ -15,9 +15,9 @@ def rates_note(page: View) -> None:
 
 def unclassified_types_note(page: View) -> None:
     """Show payment types that totals exclude; not as Markdown, for a name may be any text."""
-    found = payments.unclassified_types(page.reading, page.criteria)
-    if not found.empty:
-        types = (f"{text.plain(kind)} ({count:,})" for kind, count in found.to_numpy())
+    payment_types = payments.unclassified_types(page.reading, page.criteria)
+    if not payment_types.empty:
+        types = (f"{text.plain(kind)} ({count:,})" for kind, count in payment_types.to_numpy())
         st.text(f"Unclassified payment types (excluded from totals): {', '.join(types)}.")
 
 

@@ -50,9 +50,9 @@ def rows(  # noqa: PLR0913  the parts of a list
     if isinstance(query, Mapping):
         which = in_url(f"{key}-which", list(query), next(iter(query)))
         query = query[st.radio("Show", list(query), horizontal=True, **which)]
-    found = limited(key, lambda limit: query(page.reading, page.criteria, limit=limit))
+    frame = limited(key, lambda limit: query(page.reading, page.criteria, limit=limit))
     selected = tables.table(
-        found,
+        frame,
         {column: heading.format(page.currency) for column, heading in columns.items()},
         key=key,
         file_name=f"totes-{name or kind}_{page.file_name}",
@@ -60,8 +60,8 @@ def rows(  # noqa: PLR0913  the parts of a list
         selectable=True,
     )
     if selected is not None:
-        row_links(page.criteria, found.iloc[selected].to_dict())
-    elif not found.empty:
+        row_links(page.criteria, frame.iloc[selected].to_dict())
+    elif not frame.empty:
         st.caption(SELECT_A_ROW)
 
 
@@ -69,8 +69,8 @@ def limited(key: str, query: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
     """Return the first rows of a query; if there are more, show a choice of the limit."""
     limit_widget = in_url(f"{key}-limit", LIMITS, LIMITS[0])
     limit = st.session_state[limit_widget["key"]]
-    found = query(limit + 1)
-    has_more = len(found) > limit
+    frame = query(limit + 1)
+    has_more = len(frame) > limit
     if limit > LIMITS[0] or has_more:
         st.radio("Row limit", LIMITS, format_func="{:,}".format, horizontal=True, **limit_widget)
     if has_more:
@@ -78,4 +78,4 @@ def limited(key: str, query: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
             "raise the limit or narrow the filter" if limit < LIMITS[-1] else "narrow the filter"
         )
         st.caption(f"Showing the first {limit:,} rows; for others, {advice}.")
-    return found.head(limit)
+    return frame.head(limit)

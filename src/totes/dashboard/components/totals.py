@@ -53,13 +53,14 @@ class Versus(NamedTuple):
 
 def versus_previous(page: View) -> Versus | None:
     """Return such as `vs previous 30 days`; None if there is no period to compare with."""
-    found = metrics.comparison(page.reading, page.criteria)
-    if found is None:
+    comparison = metrics.comparison(page.reading, page.criteria)
+    if comparison is None:
         return None
     days = ""
-    if found.scale != 1:
-        days = f" in {found.previous.working_days} working days, now {found.passed.working_days}"
-    return Versus(found.label, found.scale, days)
+    if comparison.scale != 1:
+        before, now = comparison.previous.working_days, comparison.passed.working_days
+        days = f" in {before} working days, now {now}"
+    return Versus(comparison.label, comparison.scale, days)
 
 
 def versus_start(page: View) -> Versus | None:
@@ -73,9 +74,9 @@ def periods(page: View) -> str:
     """Return the page's period and the one that it is compared with, for a caption."""
     criteria = page.criteria
     shown = text.period(criteria.since, criteria.until)
-    found = metrics.comparison(page.reading, criteria)
-    if found is not None:
-        previous = text.period(found.previous.since, found.previous.until)
+    comparison = metrics.comparison(page.reading, criteria)
+    if comparison is not None:
+        previous = text.period(comparison.previous.since, comparison.previous.until)
         return f"{shown}, compared with {previous}."
     if criteria.compare == "none":
         return f"{shown}."
@@ -181,8 +182,8 @@ def exclusions(what: Total, currency: str) -> list[str]:
     if quarantined.rows:
         rows = text.count(quarantined.rows, "row")
         lines.append(f"In quarantine, not included: {rows} ({_amount(quarantined, currency)})")
-    if quarantined.unsure:
-        rows = text.count(quarantined.unsure, "row")
+    if quarantined.uncertain:
+        rows = text.count(quarantined.uncertain, "row")
         lines.append(f"In quarantine, possibly part of this total: {rows}")
     if quarantined.outdated:
         rows = text.count(quarantined.outdated, "row")
@@ -193,22 +194,22 @@ def exclusions(what: Total, currency: str) -> list[str]:
 
 def _amount(quarantined: Quarantined, currency: str) -> str:
     """Return the amount of the rows that are not included."""
-    if quarantined.unvalued == quarantined.rows:
+    if quarantined.unknown_values == quarantined.rows:
         return "amount unknown"
     amount = text.money(quarantined.value, currency)
-    unknown = quarantined.unvalued
+    unknown = quarantined.unknown_values
     return f"{amount}, and {unknown:,} of unknown amount" if unknown else amount
 
 
 def _difference(quarantined: Quarantined, currency: str) -> str:
     """Return how the newest versions would change the total."""
-    if quarantined.undetermined == quarantined.outdated:
+    if quarantined.unknown_differences == quarantined.outdated:
         return "effect on the total unknown"
     effect = "no effect on the total"
     if quarantined.difference:
         sign = "+" if quarantined.difference > 0 else ""
         effect = f"would change the total by {sign}{text.money(quarantined.difference, currency)}"
-    unknown = quarantined.undetermined
+    unknown = quarantined.unknown_differences
     return f"{effect}, unknown for {unknown:,} of them" if unknown else effect
 
 

@@ -16,7 +16,7 @@ HINT = "Click on a country to filter by it; click again to remove the filter."
 
 def ranked(  # noqa: PLR0913  the parts of a chart
     page: View,
-    found: pd.DataFrame,
+    frame: pd.DataFrame,
     label: str,
     dimension: str,
     key: str,
@@ -28,13 +28,13 @@ def ranked(  # noqa: PLR0913  the parts of a chart
     Return the chart's text alternative.
     """
     clickable = dimension in FIELDS
-    most = charts.enough(found)
-    if len(found) > most:
+    most = charts.enough(frame)
+    if len(frame) > most:
         label_more = f"Show up to {charts.MANY} bars"
         if st.toggle(label_more, **in_url(f"{key}-more", [True], default=False)):
             most = charts.MANY
     chart = charts.ranked(
-        found,
+        frame,
         label,
         page.currency,
         dark=page.dark,
@@ -49,9 +49,9 @@ def ranked(  # noqa: PLR0913  the parts of a chart
     return chart.alt_text
 
 
-def world_map(page: View, found: pd.DataFrame, label: str, key: str) -> str:
+def world_map(page: View, frame: pd.DataFrame, label: str, key: str) -> str:
     """Show a map; a click on a country filters by it. Return the map's text alternative."""
-    chart = charts.world_map(found, label, page.currency, dark=page.dark)
+    chart = charts.world_map(frame, label, page.currency, dark=page.dark)
     countries = page.choices.countries
 
     def country_of(point: Mapping[str, Any]) -> str | None:
@@ -59,7 +59,7 @@ def world_map(page: View, found: pd.DataFrame, label: str, key: str) -> str:
 
     with st.container(key=f"map-{key}"):  # style.css sets its height by its width
         _show_clickable(page, chart, "country", key, country_of, height="stretch")
-    if unmapped := charts.unmapped_text(found, page.currency):
+    if unmapped := charts.unmapped_text(frame, page.currency):
         st.text(unmapped)
     return chart.alt_text
 

@@ -105,7 +105,7 @@ _QUERY = "query"
 def url_query() -> Query:
     """Return the query of this page's URL."""
     values = {name: st.query_params.get_all(name) for name in st.query_params}
-    return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
+    return {name: texts[0] if len(texts) == 1 else texts for name, texts in values.items()}
 
 
 def begin_page() -> Query:

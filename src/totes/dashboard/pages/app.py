@@ -246,23 +246,23 @@ def _empty() -> None:
 NO_DATA_LOST = "No data is lost: the pipeline catches up once the warehouse is available."
 
 
-def _unreachable(found: Problem) -> None:
-    st.title(found.title)
-    st.markdown(found.advice)
+def _unreachable(reason: Problem) -> None:
+    st.title(reason.title)
+    st.markdown(reason.advice)
     st.markdown(NO_DATA_LOST)
     reload_when_available()
 
 
-def _interrupted(found: Problem, above: DeltaGenerator) -> None:
+def _interrupted(reason: Problem, above: DeltaGenerator) -> None:
     """Keep what has been drawn, and show above and below it that the page is incomplete."""
     st.session_state[INTERRUPTED] = True
     with above:
         st.error(
-            f"**{found.title}.** This page is incomplete; the numbers that it shows are correct. "
-            f"{found.advice} {NO_DATA_LOST}"
+            f"**{reason.title}.** This page is incomplete; the numbers that it shows are correct. "
+            f"{reason.advice} {NO_DATA_LOST}"
         )
         reload_when_available()
-    st.error(f"The rest of this page is missing. {found.title}.")
+    st.error(f"The rest of this page is missing. {reason.title}.")
 
 
 main()

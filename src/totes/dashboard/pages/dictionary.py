@@ -36,11 +36,11 @@ def show(page: View) -> None:
             )
             st.text(dimensions.replace("; ", "\n"))
     with open_bookkeeping(backends().warehouse) as bookkeeping:
-        found, columns = dictionary.tables(bookkeeping), dictionary.columns(bookkeeping)
+        star_tables, columns = dictionary.tables(bookkeeping), dictionary.columns(bookkeeping)
     _metrics()
     st.header("Tables")
     tables.table(
-        found,
+        star_tables,
         {
             "table": "Table",
             "kind": "Kind",
@@ -52,7 +52,7 @@ def show(page: View) -> None:
         alt="All tables and views with their meaning.",
     )
     st.header("Columns")
-    names = list(found["table"])
+    names = list(star_tables["table"])
     selected = st.multiselect("Tables", names, placeholder="All", key="dictionary-tables-filter")
     if selected:
         columns = columns[columns["table"].isin(selected)]
@@ -77,7 +77,7 @@ def show(page: View) -> None:
 def _metrics() -> None:
     """Show the definitions of the metrics, and the SQL of a selected one."""
     st.header("Metrics")
-    found = pd.DataFrame(
+    metrics_table = pd.DataFrame(
         {
             "metric": metric.label,
             "formula": metric.formula,
@@ -88,7 +88,7 @@ def _metrics() -> None:
         for metric in METRICS.values()
     )
     tables.table(
-        found,
+        metrics_table,
         {
             "metric": "Metric",
             "formula": "Formula",

@@ -115,33 +115,33 @@ def _by_dimension(page: View, orders: OrderPage, total: Total) -> None:
 def _dimension(page: View, orders: OrderPage, total: Total, name: str, heading: str) -> None:
     """Show the members of a dimension as bars, countries also as a map, and as a table."""
     label = METRICS[total.metric].label
-    found = orders.source.by(page.reading, page.criteria, name, limit=RANKED_LIMIT)
-    if found.empty:
+    frame = orders.source.by(page.reading, page.criteria, name, limit=RANKED_LIMIT)
+    if frame.empty:
         st.text("No orders in this period.")
         return
-    if len(found) == RANKED_LIMIT:
+    if len(frame) == RANKED_LIMIT:
         st.caption(f"Top {RANKED_LIMIT:,} by amount.")
     beside_map = st.container()
     if name == "country":
-        found = charts.by_country(found)
+        frame = charts.by_country(frame)
         left, beside_map = st.columns([3, 2])
         with left:
-            click_filters.world_map(page, found, label, f"{orders.key}-map")
+            click_filters.world_map(page, frame, label, f"{orders.key}-map")
             st.caption(click_filters.HINT)
     with beside_map:
         alt_text = click_filters.ranked(
             page,
-            _with_others(found, total),
+            _with_others(frame, total),
             label,
             name,
             f"{orders.key}-by-{name}",
             tooltips={"orders": "Orders"},
         )
     columns = {"name": heading, "share": "Share, %", **_headings(page, orders, label)}
-    if "own_value" in found.columns:
+    if "own_value" in frame.columns:
         columns["own_value"] = f"{label} (order currency)"
     selected = tables.table(
-        found.assign(share=[share and share * 100 for share in found["share"]]),
+        frame.assign(share=[share and share * 100 for share in frame["share"]]),
         columns,
         key=f"{orders.key}-table-{name}",
         file_name=f"totes-{orders.key}-by-{name}_{page.file_name}",
@@ -149,17 +149,17 @@ def _dimension(page: View, orders: OrderPage, total: Total, name: str, heading: 
         selectable=name in PARTIES,
     )
     if selected is not None:
-        link_to_record(page.criteria, name, int(found["key"].iloc[selected]))
+        link_to_record(page.criteria, name, int(frame["key"].iloc[selected]))
 
 
-def _with_others(found: tables.Frame, total: Total) -> tables.Frame:
+def _with_others(frame: tables.Frame, total: Total) -> tables.Frame:
     """Return the rows, and one with the sum of the others if the limit cut them off."""
-    if len(found) < RANKED_LIMIT:
-        return found
-    shown = charts.sum_known(found["value"])
+    if len(frame) < RANKED_LIMIT:
+        return frame
+    shown = charts.sum_known(frame["value"])
     others = {
         "name": "others",
         "value": None if total.value is None or shown is None else total.value - shown,
-        "orders": total.count - found["orders"].sum(),
+        "orders": total.count - frame["orders"].sum(),
     }
-    return pd.concat([found, pd.DataFrame([others]).astype(object)], ignore_index=True)
+    return pd.concat([frame, pd.DataFrame([others]).astype(object)], ignore_index=True)

@@ -21,7 +21,7 @@ from totes.dashboard.replica.tables import QUARANTINE
 from totes.duckdb_engine import is_out_of_room
 from totes.errors import WarehouseError
 from totes.progress import Progress
-from totes.star.contract import quote
+from totes.sql_text import quote
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import check_migrations
 

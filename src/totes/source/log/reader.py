@@ -1,7 +1,7 @@
-"""The log of one source as the batches of one lake read it: the slot, its lock, and its stream.
+"""The log of one source as the batches of one lake read it: the slot, its lock and its stream.
 
-Only one process at a time can read a slot: the one that has the slot's lock, an advisory lock in
-the source. A process that reads continuously releases it when another one waits.
+Only one process at a time can read a slot. Each process waits for an advisory lock in the source; a
+process that reads continuously releases the lock when another one waits.
 """
 
 import logging
@@ -18,8 +18,8 @@ from psycopg import errors, sql
 from totes.config.dsn import Dsn
 from totes.errors import LogUnreadable, SourceError, SourceUnavailable
 from totes.failpoint import reach
-from totes.lake.log import find_log_position
 from totes.lake.manifest import LogCoverage, Manifest, slot_path
+from totes.lake.manifests import find_log_position
 from totes.lake.store import Store
 from totes.postgres.session import SOURCE, Session, open_session
 from totes.postgres.sqlstate import can_retry, message
@@ -37,7 +37,7 @@ from totes.source.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
-PATIENT_SECONDS = 20.0
+LOG_TIMEOUT_SECONDS = 20.0
 """How long to wait for the log's last transactions.
 
 An idle server may write the log of an open transaction to disk only every 15 seconds.
@@ -117,7 +117,7 @@ class LogReader:
     """
 
     def __init__(
-        self, dsn: Dsn, slot: str, publication: str, quiet_seconds: float = PATIENT_SECONDS
+        self, dsn: Dsn, slot: str, publication: str, quiet_seconds: float = LOG_TIMEOUT_SECONDS
     ) -> None:
         self.dsn = dsn
         self.slot = slot
@@ -127,7 +127,6 @@ class LogReader:
         """The size of the log that the server keeps for the slot, at the last batch."""
         self._transactions: TransactionReader | None = None
         self._lock: Session | None = None
-        """The session that has the slot's lock."""
         self._read_at = 0.0
         self._next_attempt = 0.0
         self._recorded = 0
@@ -141,11 +140,12 @@ class LogReader:
         self._errors = 0
         """How often in succession decoding has failed."""
 
-    def lock_slot(self) -> None:
+    def wait_for_slot(self) -> None:
         """Wait until no other process reads the slot.
 
         Read the newest manifest only after that: until then, another process may publish a batch
-        and let the server remove the log before it.
+        and let the server remove the log before it. Raises SourceUnavailable if that takes too
+        long.
         """
         with connect(self.dsn) as connection:
             if self._must_reopen(connection):
@@ -155,8 +155,9 @@ class LogReader:
     def start(self, previous: Manifest | None, store: Store) -> LogStart | None:
         """Return where the batch after `previous` begins; None if the log can't be used now.
 
-        `previous` was read after `lock_slot`. Creates the slot if that is needed. Raises
-        SourceError if the server or the privileges of the role do not permit reading the log.
+        `previous` was read after `wait_for_slot`. Creates the slot if that is needed. Raises
+        SourceError if the server or the privileges of the role do not permit reading the log, and
+        SourceUnavailable if it can be read later.
         """
         try:
             return self._start(previous, store)
@@ -247,7 +248,7 @@ class LogReader:
         return f"totes.log.{self.slot}"
 
     def _lock_slot(self) -> None:
-        """Wait until no other process reads the slot; `close` releases the lock."""
+        """Wait until no other process reads the slot; `close` releases its lock."""
         if self._lock is not None:
             return
         try:
@@ -385,7 +386,7 @@ class LogReader:
     def wait(self, seconds: float, stop: Event) -> None:
         """Wait for a transaction to be committed, for at most `seconds`, or until `stop` is set.
 
-        Also return if another process waits for its turn.
+        Also return if another process waits for the slot.
         """
         if self._transactions is None:
             return
@@ -400,7 +401,7 @@ class LogReader:
         self._read_at = time.monotonic()
 
     def close(self) -> None:
-        """End the stream and release the lock; what was read and not published is read again."""
+        """End the stream and release the slot; what was read and not published is read again."""
         transactions, self._transactions = self._transactions, None
         lock, self._lock = self._lock, None
         with suppress(psycopg.Error):

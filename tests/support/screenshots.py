@@ -1,9 +1,8 @@
-"""Write docs/pictures/dashboard-*.png: the dashboard of a simulated business in a real browser.
+"""`make screenshots`: write docs/pictures/dashboard-*.png.
 
-It needs chromium and chromedriver, and is therefore not part of `make docs`.
+They show the dashboard of a simulated business in Chromium, as of the day on which they are made.
 """
 
-import sys
 import time
 from collections import deque
 from contextlib import ExitStack
@@ -13,9 +12,6 @@ from tempfile import TemporaryDirectory
 from urllib.request import urlopen
 
 import psycopg
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
-
 from browser import Browser, browser
 
 from totes.config.resources import Resources
@@ -26,7 +22,7 @@ from totes.demo.run import fill_until
 from totes.operations.verify import verify
 from totes.stages.runner import run_once
 
-PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 WEEKS, EVENTS_A_BATCH = 4, 350
 """So many weeks before today are captured in batches: about 3,800 events in a dozen batches."""
 

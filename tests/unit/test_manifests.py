@@ -11,13 +11,6 @@ from hypothesis import strategies as st
 
 from totes.errors import LakeError, ObjectMissing
 from totes.lake import Store, open_store
-from totes.lake.log import (
-    fetch_verified,
-    find_current_generation,
-    find_newest_number,
-    read_manifest,
-    read_processed_manifest,
-)
 from totes.lake.manifest import (
     File,
     Identity,
@@ -27,6 +20,13 @@ from totes.lake.manifest import (
     manifest_path,
     processed_manifest_path,
     sha256_hex,
+)
+from totes.lake.manifests import (
+    fetch_verified,
+    find_current_generation,
+    find_newest_number,
+    read_manifest,
+    read_processed_manifest,
 )
 
 

@@ -72,7 +72,7 @@ def read_manifest(store: Store, batch: int) -> tuple[Manifest, str]:
 def read_processed_manifest(
     store: Store, generation: int, batch: int
 ) -> tuple[ProcessedManifest, str]:
-    """Return a batch's manifest in one generation and its SHA-256; errors as `read_manifest`."""
+    """Return a batch's manifest in one generation and its SHA-256; LakeError as `read_manifest`."""
     path = processed_manifest_path(generation, batch)
     data = store.get(path)
     manifest = ProcessedManifest.from_json(data, path)

@@ -8,6 +8,6 @@ JOIN
         AND f.valid_from < s.valid_to AND (f.valid_to IS NULL OR f.valid_to > s.valid_to)
 WHERE s.valid_to IS NOT NULL
     AND NOT EXISTS (
-        SELECT FROM {staged} AS later
+        SELECT 1 FROM {staged} AS later
         WHERE {later_and_staged} AND later._op = 'upsert' AND later.valid_from = s.valid_to
     )

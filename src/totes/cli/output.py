@@ -16,7 +16,7 @@ JsonLines = Annotated[
 ]
 
 
-def report(value: Any, *, indent: int | None = 1) -> None:
+def print_json(value: Any, *, indent: int | None = 1) -> None:
     """Print a value as JSON: dataclasses as objects, moments in ISO 8601."""
     from rich.text import Text
 
@@ -25,9 +25,9 @@ def report(value: Any, *, indent: int | None = 1) -> None:
     out().print(Text(json.dumps(value, indent=indent, default=_serializable)))
 
 
-def report_line(value: Any) -> None:
+def print_json_line(value: Any) -> None:
     """Print a value as JSON on one line."""
-    report(value, indent=None)
+    print_json(value, indent=None)
 
 
 def _serializable(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from browser import Browser, browser
+from browser import Browser
 from dashboard_window import NAVIGATION, read_query, wait_for_server
 from depth import sample
 from installation import Installation
@@ -61,7 +61,10 @@ class Dashboard:
 
 @pytest.fixture(scope="module")
 def dashboard(
-    server: EmbeddedServer, template: Source, tmp_path_factory: pytest.TempPathFactory
+    server: EmbeddedServer,
+    template: Source,
+    opened: Browser,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Dashboard]:
     folder = tmp_path_factory.mktemp("sign-in")
     source = prepare_source(server.dsn, "sign_in_source", str(template.owner.parts["dbname"]))
@@ -70,7 +73,7 @@ def dashboard(
     installation.with_orders(5).run()
     port = free_port(wanted=0)
     address, log = url("127.0.0.1", port), folder / "log"
-    with browser(folder) as window, oidc_provider() as provider, log.open("wb") as output:
+    with oidc_provider() as provider, log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "totes", "--debug", "dashboard", "--port", str(port)],
             env=os.environ
@@ -89,7 +92,7 @@ def dashboard(
         )
         try:
             wait_for_server(address, process, log)
-            yield Dashboard(address, provider, log, window)
+            yield Dashboard(address, provider, log, opened)
         finally:
             process.send_signal(SIGINT)  # as Ctrl-C, while a page is open
             assert process.wait(60) == 0, log.read_text()
@@ -138,21 +141,23 @@ def test_an_embedded_page_has_no_sidebar_and_no_message_has_a_secret(
     dashboard: Dashboard,
 ) -> None:
     window = dashboard.window
-    window.driver.execute_cdp_cmd(
-        "Page.addScriptToEvaluateOnNewDocument", {"source": RECORD_MESSAGES}
-    )
-    dashboard.sign_in(OPERATOR)
-    window.open(f"{dashboard.address}/?embed=true&period=all")
-    window.one("h1", "Overview")
-    assert not window.all('[data-testid="stSidebar"]')
-    window.click('[data-testid="stPageLink"] a', "Sales by country")
-    window.one("h1", "Sales")
-    window.click('[data-testid="stTab"]', "Counterparty")
-    window.until(lambda _: read_query(window).get("tab") == ["Counterparty"])
-    assert read_query(window)["embed"] == ["true"]
-    assert read_query(window)["period"] == ["all"]
-    assert not window.all('[data-testid="stSidebar"]')
-    messages = window.driver.execute_script("return window.messages")
+    command = window.driver.execute_cdp_cmd
+    recorder = command("Page.addScriptToEvaluateOnNewDocument", {"source": RECORD_MESSAGES})
+    try:
+        dashboard.sign_in(OPERATOR)
+        window.open(f"{dashboard.address}/?embed=true&period=all")
+        window.one("h1", "Overview")
+        assert not window.all('[data-testid="stSidebar"]')
+        window.click('[data-testid="stPageLink"] a', "Sales by country")
+        window.one("h1", "Sales")
+        window.click('[data-testid="stTab"]', "Counterparty")
+        window.until(lambda _: read_query(window).get("tab") == ["Counterparty"])
+        assert read_query(window)["embed"] == ["true"]
+        assert read_query(window)["period"] == ["all"]
+        assert not window.all('[data-testid="stSidebar"]')
+        messages = window.driver.execute_script("return window.messages")
+    finally:
+        command("Page.removeScriptToEvaluateOnNewDocument", recorder)
     assert "Revenue" in messages
     with urlopen(dashboard.address) as page:  # noqa: S310  http
         html = page.read().decode()
