@@ -115,7 +115,7 @@ def test_a_column_and_a_table_are_added_to_the_packaged_star(
         assert result.returncode == exit_code, result.stdout
         return result.stdout
 
-    installation.with_orders()
+    installation.add_orders()
     totes("run", "--once")
     sales = installation.query(f"SELECT {SALES}")
     assert sales != [(0, None)]

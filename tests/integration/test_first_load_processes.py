@@ -26,9 +26,7 @@ pytestmark = pytest.mark.few(2)
 
 
 @pytest.fixture(autouse=True)
-def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "_CHUNK_BYTES", 16 << 10)
-    monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 2)
+def several_workers(small_pieces: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     monkeypatch.setattr(scan, "_WORKER_BYTES", 1)
 
 

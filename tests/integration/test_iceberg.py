@@ -32,11 +32,6 @@ from totes.star.folder import Star
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
-
-
-@pytest.fixture
 def lakehouse(tmp_path: Path) -> Lakehouse:
     return new_lakehouse(tmp_path)
 

@@ -18,11 +18,6 @@ from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.maintenance import compact
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
-
-
 def assert_works(lakehouse: Lakehouse, lake: ProcessedLake, folder: Path) -> None:
     """Publish twice and compact; the tables equal those in SQLite and a folder."""
     lake.publish({**ALL, FACT: [sale(1), sale(2, design_id=9)]})

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -37,11 +36,6 @@ from random_releases import (
 from conftest import EmptyWarehouse
 from totes.star.folder import TOTESYS
 from totes.warehouse import dependents, merge
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
 
 
 def quarantine(dsn: Any, *columns: str) -> list[tuple[Any, ...]]:

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 from depth import drawn, seeded_random
-from resumed_capture import ACCEPT_DELETES, FAILPOINTS, capture_killed, use_small_pieces
+from resumed_capture import ACCEPT_DELETES, FAILPOINTS, capture_killed
 from scratch_source import ScratchSource
 
 CREATE = {
@@ -25,9 +25,7 @@ CREATE = {
 KEYS = {"uuid": "md5(i::text)::uuid", "two columns": "i, 'part ' || i % 3"}
 
 
-@pytest.fixture(autouse=True)
-def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_small_pieces(monkeypatch)
+pytestmark = pytest.mark.usefixtures("small_pieces")
 
 
 class RandomTable:
