@@ -38,8 +38,9 @@ from measurement import (
     show_copies,
     show_growth,
 )
+from totes.config.dsn import Dsn
 from totes.config.resources import Resources
-from totes.config.settings import Dsn, Settings
+from totes.config.settings import Settings
 from totes.demo.simulator import bulk
 from totes.embedded.servers import (
     Source,

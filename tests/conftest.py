@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import depth
-import drawn_tests
 import hypothesis
+import longest_tests
 import psycopg
 import pytest
 from database import copy_database, drop_database
@@ -23,7 +23,7 @@ from psycopg import sql
 from scratch_source import GRANTS, ScratchSource, create_scratch_source
 
 from totes import error_policy
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.preferences import Preferences, set_preferences
 from totes.embedded.servers import (
     EmbeddedServer,
@@ -54,8 +54,16 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("totes")
 
-THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+THROW_AWAY = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+}
 """Settings of servers whose data need not survive a crash."""
+
+EMBEDDED = {**THROW_AWAY, "io_method": "sync"}
+"""The same for PostgreSQL 18: other processes that read for a backend take more processor time."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +116,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Draw the cases of tests marked `few`; spread the longest tests over the workers."""
-    if left_out := drawn_tests.draw(items):
+    if left_out := depth.draw_marked(items):
         config.hook.pytest_deselected(items=left_out)
-    drawn_tests.spread_longest(items)
+    longest_tests.spread_longest(items)
     for item in items:
         if "tests/spark/" in item.nodeid:  # pyspark leaves sockets to the garbage collector
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
@@ -156,7 +164,7 @@ def scratch() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def server(scratch: Path) -> Iterator[EmbeddedServer]:
     """One PostgreSQL for the test session; `server.dsn` is the superuser's."""
-    with EmbeddedServer(scratch / "server", THROW_AWAY) as running:
+    with EmbeddedServer(scratch / "server", EMBEDDED) as running:
         yield running
 
 
@@ -183,7 +191,7 @@ def older(scratch: Path) -> Iterator[EmbeddedServer]:
 @pytest.fixture(scope="session")
 def log_server(scratch: Path) -> Iterator[EmbeddedServer]:
     """A server whose write-ahead log can be read."""
-    with EmbeddedServer(scratch / "log", {**THROW_AWAY, **LOG_SETTINGS}) as running:
+    with EmbeddedServer(scratch / "log", {**EMBEDDED, **LOG_SETTINGS}) as running:
         yield running
 
 
@@ -447,9 +455,8 @@ def home(scratch: Path) -> Iterator[Path]:
     shutil.rmtree(folder.parent)
 
 
-@pytest.fixture
-def two_sales(installation: Installation) -> Installation:
-    """A warehouse with two sales in pounds."""
+def _with_two_sales(installation: Installation) -> Installation:
+    """Add two sales in pounds to the source; return the installation."""
     installation.add_orders(2).change(
         "UPDATE currency SET currency_code = 'GBP' WHERE currency_id = 1;"
         "UPDATE currency SET currency_code = 'USD' WHERE currency_id = 2;"
@@ -459,8 +466,22 @@ def two_sales(installation: Installation) -> Installation:
         "UPDATE design SET design_name = '<script>alert(1)</script>' WHERE design_id = 1;"
         "UPDATE sales_order SET design_id = 1"
     )
-    installation.run()
     return installation
+
+
+@pytest.fixture
+def two_sales(installation: Installation) -> Installation:
+    """A warehouse with two sales in pounds."""
+    _with_two_sales(installation).run()
+    return installation
+
+
+@pytest.fixture
+def rated(installation: Installation) -> Installation:
+    """A warehouse with two sales in pounds, and exchange rates."""
+    rated = _with_two_sales(installation).with_rates()
+    rated.run()
+    return rated
 
 
 @pytest.fixture
@@ -471,7 +492,7 @@ def cluster(scratch: Path) -> Iterator[ClusterFactory]:
         def start(*, standby_of: EmbeddedServer | None = None, **settings: str) -> EmbeddedServer:
             folder = Path(tempfile.mkdtemp(dir=scratch))
             stack.callback(shutil.rmtree, folder)
-            inherited = standby_of._settings if standby_of else THROW_AWAY
+            inherited = standby_of._settings if standby_of else EMBEDDED
             new = EmbeddedServer(folder, {**inherited, **settings})
             if standby_of is not None:
                 _copy(standby_of, new)

@@ -21,6 +21,7 @@ KINDS: tuple[type[errors.TotesError], ...] = (
     errors.ModelError,
     errors.DeliveryError,
     errors.IcebergError,
+    errors.SparkError,
 )
 
 

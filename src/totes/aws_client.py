@@ -3,6 +3,8 @@
 Credentials come from boto3's standard chain, as those of the AWS CLI do: the variables `AWS_…`, the
 profiles in ~/.aws (keys, single sign-on, `credential_process`), or the role of the container,
 function or machine.
+
+This module is not in aws/, which imports the stages; lake and secrets need these clients, too.
 """
 
 import os
@@ -19,7 +21,10 @@ AWS_ERRORS = (aws.BotoCoreError, aws.ClientError)
 """The classes of AwsError, for `except`."""
 
 SHORT_TIMEOUTS = Config(connect_timeout=2, read_timeout=4, retries={"total_max_attempts": 3})
-"""A Lambda function that waits costs money: six seconds per attempt at most."""
+"""A Lambda function that waits costs money: six seconds per attempt at most.
+
+For all services but S3, whose options are `_CONFIG` in lake/s3.py.
+"""
 
 
 def aws_client(service: str, name_or_arn: str = "", config: Config = SHORT_TIMEOUTS) -> Any:

@@ -12,8 +12,9 @@ from installation import Installation
 from s3_service import Fault, S3Service, forget_clients
 
 from conftest import EmptyWarehouse
+from totes.config.dsn import Dsn
 from totes.config.resources import Resources
-from totes.config.settings import Dsn, list_settings, load_settings
+from totes.config.settings import list_settings, load_settings
 from totes.config.sign_in import sign_in
 from totes.errors import (
     SourceError,

@@ -46,8 +46,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from totes.dashboard import charts, text
-from totes.dashboard.drill import last_day
-from totes.dashboard.view import PAGES
+from totes.dashboard.components.drill import last_day
+from totes.dashboard.navigation.view import PAGES
 from totes.demo.simulator import Simulator
 from totes.embedded.servers import EmbeddedServer
 

@@ -7,8 +7,8 @@ from depth import sample
 from faults import run_concurrently
 from installation import Installation
 
-from totes.lake.log import find_newest_number
 from totes.lake.manifest import manifest_path
+from totes.lake.manifests import find_newest_number
 from totes.lake.store import Store
 
 ROUNDS = (
@@ -76,7 +76,7 @@ def count_orphaned_files(store: Store) -> int:
         file.path
         for batch in lake_reader.batches(store)
         for table in batch.tables
-        for file in (*table.files, *table.keys, *filter(None, [table.repeats]))
+        for file in (*table.files, *table.keys, *filter(None, [table.overlap]))
     }
     assert find_newest_number(store, manifest_path)
     stored = {key for key in store.list("") if not key.startswith(("batches/", "heartbeats/"))}

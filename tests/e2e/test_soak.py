@@ -20,7 +20,7 @@ from soak_plan import AFTER_QUIET_MINUTES, FAULTS, NOT_IN_SOAK, STAGES, Round, r
 from source_audit import Finding, SourceAudit
 
 from conftest import EmptyWarehouse, Totesys
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 
 SEEDS = (1, 2, 43)
 """Together they have concurrent runs of each stage, and both kinds of replay."""

@@ -18,7 +18,7 @@ from totes.errors import SourceError
 from totes.source import changes
 from totes.source.changes import Horizon
 
-pytestmark = pytest.mark.few(10)
+pytestmark = pytest.mark.few(6)
 
 
 def test_the_first_batch_has_all_rows_of_all_tables(scratch_source: ScratchSource) -> None:
@@ -203,7 +203,7 @@ def test_without_open_transactions_no_overlap_is_stored(scratch_source: ScratchS
     scratch_source.add_items().run("UPDATE item SET name = 'new'")
     assert len(scratch_source.changes()) == 3
     assert all(
-        table.repeats is None for table in lake_reader.batches(scratch_source.store)[-1].tables
+        table.overlap is None for table in lake_reader.batches(scratch_source.store)[-1].tables
     )
 
 
@@ -439,9 +439,9 @@ def test_a_large_table_is_captured_completely_in_many_pieces(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Including deletions and changes in every piece."""
-    monkeypatch.setattr("totes.source.scan._CHUNK_BYTES", 16 << 10)
-    monkeypatch.setattr("totes.source.scan._SPARSE_CHUNK_BYTES", 16 << 10)
-    monkeypatch.setattr("totes.source.pieces._PART_BYTES", 64 << 10)
+    monkeypatch.setattr("totes.source.splitting._RANGE_BYTES", 16 << 10)
+    monkeypatch.setattr("totes.source.splitting._SPARSE_RANGE_BYTES", 16 << 10)
+    monkeypatch.setattr("totes.source.pieces._FILE_BYTES", 64 << 10)
     scratch_source.add_items(20_000)
     assert len(lake_reader.batches(scratch_source.store)[0].tables[0].files) > 5
     assert scratch_source.lake_equals_source()

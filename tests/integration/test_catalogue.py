@@ -222,8 +222,8 @@ def test_partitions_and_inheriting_tables_need_no_privilege(scratch_source: Scra
         "CREATE TABLE item (id int PRIMARY KEY) PARTITION BY RANGE (id);"
         "CREATE TABLE part PARTITION OF item DEFAULT; INSERT INTO item VALUES (1);"
         "CREATE TABLE parent (id int PRIMARY KEY); CREATE SCHEMA IF NOT EXISTS hidden;"
-        "CREATE TABLE hidden.heir () INHERITS (parent);"
-        "REVOKE ALL ON part, hidden.heir FROM totes_ingest"
+        "CREATE TABLE hidden.child () INHERITS (parent);"
+        "REVOKE ALL ON part, hidden.child FROM totes_ingest"
     )
     assert scratch_source.changes() == {("upsert", 1)}
 

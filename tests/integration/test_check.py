@@ -19,6 +19,8 @@ from totes.operations.check import check
 from totes.operations.finding import Finding
 from totes.source.snapshot import REQUIRED_FUNCTIONS
 
+pytestmark = pytest.mark.few(6)
+
 
 def run_check(installation: Installation, **settings: object) -> list[Finding]:
     values = {
@@ -99,7 +101,7 @@ def test_tables_that_are_not_captured_or_without_a_key_are_listed_and_no_failure
     assert not failures(found)
     texts = {finding.found for finding in found}
     assert "staff_view: it is a view, and only tables are captured" in texts
-    assert "loose: captured whole whenever they change" in texts
+    assert "loose: captured in full whenever they change" in texts
 
 
 def test_a_revoked_function_is_reported_with_its_grant(

@@ -15,11 +15,12 @@ from installation import Installation
 
 from conftest import ClusterFactory
 from totes.cli import main
-from totes.config.settings import Dsn, Settings
+from totes.config.dsn import Dsn
+from totes.config.settings import Settings
 from totes.embedded.servers import prepare_source
 from totes.stages.runner import run_stage
 
-pytestmark = pytest.mark.usefixtures("no_pauses")
+pytestmark = [pytest.mark.usefixtures("no_pauses"), pytest.mark.few(6)]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +223,7 @@ def test_a_damaged_or_missing_file_is_named_and_nothing_of_its_batch_is_loaded(
     [path] = [
         path
         for path in (installation.folder / store).rglob(f"*design/totes_date=*/{2:012d}-*")
-        if "keys" not in path.parts and "repeats" not in path.parts
+        if "keys" not in path.parts and "overlap" not in path.parts
     ]
     harm(path)
     expect_error(installation, 4, path.name, stage)

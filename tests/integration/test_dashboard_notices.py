@@ -19,16 +19,17 @@ from sample_business import (
 )
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
-from totes.dashboard import badge, text
-from totes.dashboard.backends import Backends, set_backends
-from totes.dashboard.badge import DEADLINE_SECONDS, EVERY
+from totes.config.dsn import Dsn
+from totes.dashboard import text
+from totes.dashboard.components import badge
+from totes.dashboard.components.badge import DEADLINE_SECONDS, EVERY
 from totes.dashboard.metrics import purchases
+from totes.dashboard.navigation.view import PAGES
 from totes.dashboard.replica import open_replica
 from totes.dashboard.replica.refresh import _Copy
 from totes.dashboard.replica.tables import ReplicaTable
-from totes.dashboard.server import free_port
-from totes.dashboard.view import PAGES
+from totes.dashboard.server.backends import Backends, set_backends
+from totes.dashboard.server.web_server import free_port
 from totes.errors import WarehouseError
 from totes.warehouse.schema import migrate
 

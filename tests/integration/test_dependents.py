@@ -11,10 +11,11 @@ from installation import Installation
 from processed_lake import ALL, ProcessedLake, read_versions, sale
 
 from conftest import ClusterFactory, EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import prepare_source, prepare_warehouse
 from totes.errors import WarehouseError
 from totes.operations.verify import verify
+from totes.sql_text import read_sql
 from totes.stages.load import load, rebuild
 from totes.stages.replay import replay
 from totes.warehouse import merge, schema
@@ -279,13 +280,13 @@ def test_a_migration_names_objects_that_depend_on_dropped_ones(
     warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     execute(warehouse.dsn, "CREATE VIEW mine AS SELECT * FROM fact_purchase_orders")
-    read_sql = schema._read_sql
     migrations = schema._list_migrations()
     monkeypatch.setattr(schema, "_list_migrations", lambda: [*migrations, "9999_drop.sql"])
     monkeypatch.setattr(
-        schema,
-        "_read_sql",
-        lambda path: b"DROP VIEW fact_purchase_orders" if "9999" in path else read_sql(path),
+        "totes.warehouse.schema.read_sql",
+        lambda package, path: (
+            "DROP VIEW fact_purchase_orders" if "9999" in path else read_sql(package, path)
+        ),
     )
     with pytest.raises(
         WarehouseError, match=r"9999_drop\.sql.*view mine depends on view fact_purchase_orders"

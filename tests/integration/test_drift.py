@@ -252,7 +252,7 @@ def test_a_dimension_is_backfilled_from_every_table_it_joins(
 
 
 def test_a_change_without_a_joined_row_is_backfilled(installation: Installation) -> None:
-    """The changed row has no row in the table that is captured whole after the restore."""
+    """The changed row has no row in the table that is captured in full after the restore."""
     installation.add_orders(5).change(
         "ALTER TABLE counterparty DROP CONSTRAINT counterparty_legal_address_id_fkey"
     )

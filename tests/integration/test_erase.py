@@ -13,6 +13,8 @@ from totes.embedded.servers import EmbeddedServer, prepare_warehouse
 from totes.lake.folder import FolderStore
 from totes.lake.manifest import ERASURES_PREFIX, Manifest, manifest_path
 
+pytestmark = pytest.mark.few(2)
+
 COLUMNS = "first_name,last_name,email_address"
 
 

@@ -9,7 +9,7 @@ import pytest
 from database import execute, fetch_rows
 
 from conftest import ClusterFactory, EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import WarehouseError
 from totes.star.folder import TOTESYS, Star, load_star
 from totes.warehouse import connection as warehouse_connection

@@ -20,13 +20,13 @@ from totes.star.folder import TOTESYS
 from totes.star.models import Models
 from totes.warehouse import dependents
 
-ROUNDS, HISTORY_STEPS = drawn(1, 20), 6
+ROUNDS, HISTORY_STEPS = drawn(1, 20), drawn(4, 6)
 
 
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tables with few rows have several files, partitions and slices."""
-    monkeypatch.setattr(files, "FILE_ROWS", 3)
+    monkeypatch.setattr(files, "MAX_FILE_ROWS", 3)
     monkeypatch.setattr(merge, "BLOCK_ROWS", 2048)
 
 

@@ -69,7 +69,7 @@ def test_compaction_merges_small_files_and_keeps_rows_and_earlier_batches(
     assert publish(lakehouse, lake) == [4]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("changed", [sale(1, units_sold=5), sale(4)], ids=["same", "other"])
 @pytest.mark.parametrize(
     ("first", "second"), [("publish", "compact"), ("compact", "publish")], ids=str

@@ -14,11 +14,12 @@ from scratch_source import ScratchSource, once
 
 from totes import failpoint
 from totes.errors import LakeError, SourceError
-from totes.lake.log import find_last_heartbeat
 from totes.lake.manifest import Heartbeat, Manifest, manifest_path, sha256_hex
-from totes.source import changes, pieces, reading, scan, session
+from totes.lake.manifests import find_last_heartbeat
+from totes.source import changes, pieces, reading, session, splitting
 from totes.source.catalogue import SourceTable
-from totes.source.changes import Chunk, Horizon, RowRange
+from totes.source.changes import Chunk, Horizon
+from totes.source.ranges import RowRange, range_condition, split_blocks
 from totes.stages.ingest import HEARTBEAT_INTERVAL, AcceptOptions, ingest
 
 
@@ -252,8 +253,8 @@ def test_a_lost_connection_is_one_error(
 ) -> None:
     """On any of the connections."""
     scratch_source.add_items(1000)
-    monkeypatch.setattr(scan, "_CHUNK_BYTES", 8192)
-    monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 1)
+    monkeypatch.setattr(splitting, "_RANGE_BYTES", 8192)
+    monkeypatch.setattr(splitting, "_RANGES_PER_PIECE", 1)
     scratch_source.run(
         "UPDATE item SET name = 'new'; ALTER TABLE item ADD COLUMN extra int DEFAULT 1"
     )
@@ -277,8 +278,8 @@ def test_a_lost_connection_is_one_error(
 def test_after_an_error_no_further_range_is_read(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "_CHUNK_BYTES", 8192)
-    monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 1)
+    monkeypatch.setattr(splitting, "_RANGE_BYTES", 8192)
+    monkeypatch.setattr(splitting, "_RANGES_PER_PIECE", 1)
     scratch_source.add_items(20_000).run("ALTER TABLE item ADD COLUMN v int")
     row_ranges: list[RowRange] = []
     read = reading.read_changes
@@ -303,8 +304,8 @@ def test_after_an_error_no_further_range_is_read(
 def test_the_last_range_of_a_table_has_no_end(scratch_source: ScratchSource) -> None:
     with scratch_source.open() as connection:
         conditions = [
-            changes._row_range_condition(row_range).as_string(connection)
-            for row_range in changes.split_blocks(range(0, 5, 2), last=True)
+            range_condition(row_range).as_string(connection)
+            for row_range in split_blocks(range(0, 5, 2), last=True)
         ]
     assert [text.count("<") for text in conditions] == [1, 1, 0]
     assert "(4,0)" in conditions[1]

@@ -147,7 +147,7 @@ def test_a_table_whose_rows_do_not_match_its_keys_is_captured_whole(
     batch = scratch_source.capture()
     assert batch is not None
     assert batch.tables[0].whole
-    assert "captured whole" in caplog.text
+    assert "captured in full" in caplog.text
     assert scratch_source.lake_equals_source()
 
 

@@ -16,6 +16,8 @@ from totes.errors import LakeError, WarehouseError
 from totes.lake.manifest import ProcessedManifest, generation_path
 from totes.stages.load import load, rebuild, record_checked
 
+pytestmark = pytest.mark.few(6)
+
 
 def test_every_value_is_loaded_unchanged(lake: ProcessedLake, warehouse: EmptyWarehouse) -> None:
     lake.publish(ALL)

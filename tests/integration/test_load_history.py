@@ -37,6 +37,8 @@ from conftest import EmptyWarehouse
 from totes.star.folder import TOTESYS
 from totes.warehouse import dependents, merge
 
+pytestmark = pytest.mark.few(5)
+
 
 def quarantine(dsn: Any, *columns: str) -> list[tuple[Any, ...]]:
     return fetch_rows(

@@ -10,7 +10,7 @@ from processed_lake import read_star_tables
 from random_history import Order, Version, transform_random_batches
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.lake.folder import FolderStore
 from totes.stages.load import load
 from totes.stages.transform import write_generation

@@ -26,7 +26,7 @@ from processed_lake import (
 )
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import LakeError
 from totes.stages.load import load
 from totes.star.folder import TOTESYS

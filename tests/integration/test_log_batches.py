@@ -13,8 +13,8 @@ from transform_lake import ALL, Lake, edit
 from conftest import EmptyWarehouse
 from totes.lake.folder import FolderStore
 from totes.lake.line import order_in_log
-from totes.lake.log import read_manifest
 from totes.lake.manifest import FORMAT, LogState, manifest_path
+from totes.lake.manifests import read_manifest
 from totes.operations.erase import Erasure, erase
 from totes.operations.gc import find_orphaned_files
 from totes.operations.release import release

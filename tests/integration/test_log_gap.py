@@ -10,10 +10,10 @@ from replicas import replica_of
 from streamlit.testing.v1 import AppTest
 
 from conftest import EmptyWarehouse
-from totes.dashboard.backends import Backends
+from totes.dashboard.server.backends import Backends
 from totes.lake.folder import FolderStore
-from totes.lake.log import read_manifest
 from totes.lake.manifest import LogState, manifest_path
+from totes.lake.manifests import read_manifest
 from totes.operations.status import read_status
 from totes.stages.replay import replay
 

@@ -24,7 +24,7 @@ from totes.lake.lsn import parse_lsn
 from totes.source.log import pgoutput
 from totes.source.log import reader as reader_module
 
-pytestmark = pytest.mark.few(5)
+pytestmark = pytest.mark.few(3)
 
 
 def position(source: LogSource) -> int:
@@ -100,14 +100,14 @@ def test_a_stream_that_ends_during_a_batch_loses_and_doubles_nothing(
 HOLD = """
 import sys, time
 from pathlib import Path
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.source.log.reader import LogReader
 from totes.lake.folder import FolderStore
 from totes.stages.ingest import read_newest_manifest
 dsn, slot, lake = sys.argv[1:]
 reader = LogReader(Dsn(dsn), slot, "totes")
 store = FolderStore(Path(lake))
-reader.take_turn()
+reader.wait_for_slot()
 reader.start(read_newest_manifest(store)[0], store)
 print("reads", flush=True)
 time.sleep(1000)
@@ -161,7 +161,7 @@ def test_two_readers_take_turns(any_log_source: LogSource) -> None:
             one.wait(0.1, stop)
     finally:
         stop.set()
-        one.close()  # the other may wait for its turn
+        one.close()  # the other may wait for the slot
         thread.join()
     other.close()
     assert errors == []

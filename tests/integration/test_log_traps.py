@@ -114,7 +114,7 @@ def test_versions_after_the_first_batch_are_in_the_log_whatever_is_open_then(
 def test_a_new_slot_waits_for_commits_that_are_not_visible_yet(
     log_source: LogSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A commit may be in the log and wait for a synchronous standby: nobody sees it meanwhile."""
+    """A commit may be in the log and wait for a standby: no session sees it meanwhile."""
     source = log_source
     source.run("CREATE TABLE item (id int PRIMARY KEY, n int); INSERT INTO item VALUES (1, 0)")
     source.publish("item")

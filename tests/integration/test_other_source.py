@@ -8,7 +8,7 @@ import pytest
 from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource, create_scratch_source
 
 from conftest import ClusterFactory
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import EmbeddedServer
 from totes.errors import SourceError
 from totes.lake.manifest import Manifest, manifest_path

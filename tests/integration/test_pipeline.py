@@ -308,7 +308,7 @@ def test_an_alert_lists_quarantined_rows_by_table(
         on_result=lambda result: stop.set() if result.stage == "load" else None,
     )
     [message] = read_alerts(mailbox)
-    assert message["refused"] == {"fact_sales_order": 1}
+    assert message["quarantined"] == {"fact_sales_order": 1}
     assert message["batch"] == 2
 
 

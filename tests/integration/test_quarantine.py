@@ -17,13 +17,15 @@ from lake_writer import ROWS, LakeWriter, row
 from processed_lake import read_star_tables
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.lake.folder import FolderStore
 from totes.stages.load import load
 from totes.stages.transform import write_generation
 from totes.star.folder import TOTESYS
 from totes.star.models import Models
 from totes.warehouse import dependents
+
+pytestmark = pytest.mark.few(1)
 
 BAD_DATE, BAD_CODE = "2022/11/10", "gbp"
 """Values that the packaged models reject and the corrected models accept."""
@@ -63,12 +65,12 @@ def test_rejected_rows_are_counted_logged_alerted_and_listed(
     )
     messages = [json.loads(line) for line in alerts.read_text().splitlines()]
     assert [(m["stage"], m["batch"]) for m in messages] == [("transform", 1), ("load", 1)]
-    assert messages[0]["refused"] == {"dim_currency": 1, "fact_sales_order": 2}
+    assert messages[0]["quarantined"] == {"dim_currency": 1, "fact_sales_order": 2}
     [(waiting,)] = installation.query(
         "SELECT count(*) FROM totes.quarantine"
         " WHERE star_table = 'fact_sales_order' AND waits_for = 'dim_currency'"
     )
-    assert messages[1]["refused"]["fact_sales_order"] == waiting > 0
+    assert messages[1]["quarantined"]["fact_sales_order"] == waiting > 0
     status = json.loads(installation.totes("status", "--json").stdout)
     counted = {(one["table"], one["column"]): one["rows"] for one in status["quarantine"]}
     assert counted["fact_sales_order", "agreed_delivery_date"] == 2

@@ -38,7 +38,7 @@ from totes.source.catalogue import CaptureScope
 from totes.stages.ingest import AcceptOptions, ingest
 from totes.stages.runner import run_once
 
-pytestmark = pytest.mark.few(4)
+pytestmark = pytest.mark.few(2)
 
 EURO = (Decimal(1), DEFINITION, False)
 

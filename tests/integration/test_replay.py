@@ -12,11 +12,11 @@ from installation import Installation, at
 from scratch_source import once
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.demo.simulator import HOSTILE, Simulator
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.errors import LakeError, UsageError, WarehouseError
-from totes.lake.log import find_current_generation
+from totes.lake.manifests import find_current_generation
 from totes.operations.release import release
 from totes.operations.verify import verify
 from totes.rates import RateFeed
@@ -29,7 +29,7 @@ from totes.star.folder import TOTESYS
 from totes.star.models import LINEAGE_FILE, Models, load_models
 from totes.warehouse.schema import migrate
 
-pytestmark = pytest.mark.few(8)
+pytestmark = pytest.mark.few(4)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,9 @@ from lake_reader import file_contents
 from typer.main import get_command
 
 from totes.cli import app
-from totes.config.settings import Dsn, load_settings, parse_dsn
+from totes.config.dsn import Dsn
+from totes.config.settings import load_settings
+from totes.config.values import parse_dsn
 from totes.embedded.servers import program_path
 from totes.errors import UsageError
 
@@ -210,7 +212,7 @@ SECRETS = {
 }
 
 ARGUMENTS = {
-    "totes erase": ["staff", "1", "--columns", "email_address", "--into", "anew"],
+    "totes erase": ["staff", "1", "--columns", "email_address", "--into", "erased"],
     "totes run": ["--once"],
     "totes quarantine release": ["1"],
 }

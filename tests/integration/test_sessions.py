@@ -18,7 +18,7 @@ from psycopg import sql
 from replicas import open_reading
 
 from conftest import EmptyWarehouse, Fresh, Totesys
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard import metrics
 from totes.dashboard.bookkeeping import refuse_writers
 from totes.embedded.servers import EmbeddedServer

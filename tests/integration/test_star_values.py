@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import psycopg
+import pytest
 import random_values
 from depth import seeded_random
 from installation import Installation
@@ -17,6 +18,8 @@ from star_texts import EDGE_CASES, ORACLES, Oracle, time_value
 from totes.operations.verify import verify
 from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, TIME, VARCHAR, Type
 from totes.star.folder import TOTESYS
+
+pytestmark = pytest.mark.few(1)
 
 COLUMN_TYPES: Mapping[tuple[str, str], Type] = {
     ("sales_order", "units_sold"): INTEGER,

@@ -16,7 +16,7 @@ from psycopg import sql
 from scratch_source import GRANTS, ScratchSource
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.schema import totesys_sql
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source
 from totes.errors import SourceError
@@ -374,7 +374,7 @@ def test_unreadable_values_are_reported_and_loaded_after_their_repair(
     run = installation.totes("run", "--once")
     assert run.exit_code == 0
     staff, *_ = installation.query("SELECT count(*) FROM dim_staff")[0]
-    assert f"Batch 1: rows quarantined: 1 of design, {staff} of staff." in run.stderr
+    assert f"Batch 1: rows with unreadable values: 1 of design, {staff} of staff." in run.stderr
     [row] = installation.query(
         "SELECT key, column_name, value, reason, row->>'file_name' FROM totes.quarantine"
         " WHERE star_table = 'dim_design'"

@@ -24,7 +24,6 @@ from processed_lake import ProcessedLake
 import totes
 from totes.errors import LakeError
 from totes.lake.folder import FolderStore
-from totes.lake.log import find_last_heartbeat
 from totes.lake.manifest import (
     LOG_FORMAT,
     File,
@@ -34,6 +33,7 @@ from totes.lake.manifest import (
     manifest_path,
     sha256_hex,
 )
+from totes.lake.manifests import find_last_heartbeat
 from totes.stages.ingest import ingest
 from totes.stages.load import load
 from totes.stages.transform import transform
@@ -336,6 +336,16 @@ INVALID_FILES: Mapping[str, tuple[str, dict[str, Json], str]] = {
     "the future": (PAYMENT_TYPES.format("1", NOW.replace("20", "21", 1)), {}, "its rows are not 1"),
     "another operation": (
         PAYMENT_TYPES.format("1", NOW).replace("upsert", "truncate"),
+        {},
+        "its rows are not 1",
+    ),
+    "no operation": (
+        PAYMENT_TYPES.format("1", NOW).replace("'upsert'", "null::varchar"),
+        {},
+        "its rows are not 1",
+    ),
+    "no time": (
+        PAYMENT_TYPES.format("1", "null::timestamptz as valid_from"),
         {},
         "its rows are not 1",
     ),

@@ -13,7 +13,7 @@ import pytest
 from installation import Installation
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.demo.simulator import HOSTILE, Simulator
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.lake.manifest import generation_path
@@ -34,7 +34,7 @@ from totes.star.contract import (
 from totes.star.folder import TOTESYS
 from totes.star.models import LINEAGE_FILE, load_models
 
-pytestmark = pytest.mark.few(10)
+pytestmark = pytest.mark.few(5)
 
 CHANGES: Mapping[str, str] = {
     INTEGER.loaded: "coalesce({0}, 0) + 1000000",

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from depth import drawn
 from installation import Installation, at
 from scratch_source import once
 
@@ -13,6 +14,8 @@ from totes.operations.verify import ATTEMPTS, TableResult, VerifyResult, verify
 from totes.progress import NoProgress
 
 pytestmark = pytest.mark.few(2)
+
+COMPARISONS = drawn(2, 4)
 
 
 def test_a_source_that_changes_is_compared_in_one_snapshot(installation: Installation) -> None:
@@ -28,12 +31,12 @@ def test_a_source_that_changes_is_compared_in_one_snapshot(installation: Install
     worker = threading.Thread(target=change_source)
     worker.start()
     try:
-        results = [verify(installation.pipeline) for _ in range(4)]
+        results = [verify(installation.pipeline) for _ in range(COMPARISONS)]
     finally:
         stop.set()
         worker.join()
-    assert [differing_tables(result) for result in results] == [[]] * 4
-    assert len({result.batch for result in results}) == 4, (
+    assert [differing_tables(result) for result in results] == [[]] * COMPARISONS
+    assert len({result.batch for result in results}) == COMPARISONS, (
         "the source changed before each comparison"
     )
 

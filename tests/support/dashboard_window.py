@@ -25,8 +25,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from totes.dashboard import metrics, text
 from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import purchases, sales
-from totes.dashboard.server import free_port, url
-from totes.dashboard.view import PAGES
+from totes.dashboard.navigation.view import PAGES
+from totes.dashboard.server.web_server import free_port, url
 
 METRIC = '[data-testid="stMetricValue"]'
 DELTA = '[data-testid="stMetricDelta"]'
@@ -75,7 +75,7 @@ CLICK_AGAIN_SECONDS = 20.0
 
 
 @contextmanager
-def served(business: SampleBusiness, log: Path) -> Iterator[str]:
+def running_dashboard(business: SampleBusiness, log: Path) -> Iterator[str]:
     """Serve a business with `totes dashboard`; yield its address."""
     port = free_port(wanted=0)
     command = [sys.executable, "-m", "totes", "dashboard", "--port", str(port)]

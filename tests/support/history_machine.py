@@ -460,7 +460,9 @@ class History(RuleBasedStateMachine):
                 found = [row[1:] for row in rows("SELECT * FROM {}", fact)]
                 assert set(found) == self.oracle.history(fact)
                 assert len(found) == len(set(found))
-                current = rows("SELECT * FROM {}", fact.replace("fact", "current"))
+                current_view = TOTESYS.tables[fact].current_view
+                assert current_view is not None
+                current = rows("SELECT * FROM {}", current_view.name)
                 assert {row[1]: row[1:] for row in current} == source[fact]
             for dimension in DIMENSIONS:
                 found = rows("SELECT * FROM {}", dimension)

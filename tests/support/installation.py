@@ -14,8 +14,9 @@ from typer.testing import CliRunner, Result
 
 from totes import failpoint
 from totes.cli import app
+from totes.config.dsn import Dsn
 from totes.config.resources import Resources
-from totes.config.settings import Dsn, Settings
+from totes.config.settings import Settings
 from totes.lake.folder import FolderStore
 from totes.rates import RateFeed
 from totes.source.catalogue import CaptureScope

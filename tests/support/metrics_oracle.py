@@ -9,14 +9,15 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+from warehouse_oracle import KEYS
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.filters import Filter
 
 Row = dict[str, Any]
 Facts = Mapping[str, list[Row]]
 
-FACTS = ("fact_sales_order", "fact_purchase_order", "fact_payment")
+FACTS = (*KEYS,)
 EXACT = Context(prec=120)
 SIGNS = {
     "SALES_RECEIPT": ("in", 1),
@@ -81,10 +82,10 @@ def facts_at(warehouse: Dsn, moment: datetime) -> Facts:
 def last_facts(warehouse: Dsn) -> Facts:
     """Return the newest version of each row, also of deleted ones."""
     with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
-        newest = "SELECT DISTINCT ON ({0}_id) * FROM fact_{0} ORDER BY {0}_id, valid_from DESC"
+        newest = "SELECT DISTINCT ON ({key}) * FROM {fact} ORDER BY {key}, valid_from DESC"
         return {
-            fact: connection.execute(newest.format(fact.removeprefix("fact_")).encode()).fetchall()
-            for fact in FACTS
+            fact: connection.execute(newest.format(key=key, fact=fact).encode()).fetchall()
+            for fact, key in KEYS.items()
         }
 
 
@@ -118,13 +119,13 @@ class MetricsOracle:
                 self.rates[reporting] = {
                     (row["rate_date"], row["currency_code"]): row["rate"] for row in found
                 }
-            refused = connection.execute(
+            rejected = connection.execute(
                 "SELECT * FROM totes.quarantine"
                 " WHERE released_at IS NULL AND star_table = ANY(%s) ORDER BY valid_from",
                 [list(FACTS)],
             ).fetchall()
         last: dict[tuple[str, str], Row] = {}
-        for row in refused:
+        for row in rejected:
             superseded_at = row["superseded_at"]
             if moment is None:
                 waits = superseded_at is None
@@ -251,7 +252,7 @@ class MetricsOracle:
         difference is unknown.
         """
         values: list[Decimal | None] = []
-        unsure = 0
+        uncertain = 0
         differences: list[Decimal | None] = []
         for entry in self.quarantine:
             row = self._rejected_row(entry["star_table"], entry["row"], criteria)
@@ -281,7 +282,7 @@ class MetricsOracle:
                 with localcontext(EXACT):
                     differences.append(less(new, old))
             elif belongs is None:
-                unsure += 1
+                uncertain += 1
             elif belongs:
                 values.append(row["worth"])
         with localcontext(EXACT):
@@ -290,7 +291,7 @@ class MetricsOracle:
                 for of in (values, differences)
             )
         return (
-            *(len(values), value, values.count(None), unsure),
+            *(len(values), value, values.count(None), uncertain),
             *(len(differences), difference, differences.count(None)),
         )
 

@@ -11,8 +11,8 @@ from installation import Installation
 from psycopg import sql
 from replicas import replica_of
 
-from totes.config.settings import Dsn
-from totes.dashboard.backends import Backends
+from totes.config.dsn import Dsn
+from totes.dashboard.server.backends import Backends
 from totes.demo.simulator import bulk
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore

@@ -11,7 +11,7 @@ import psycopg
 from lake_reader import Line
 from psycopg import sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import EmbeddedServer, prepare_source
 from totes.lake.folder import FolderStore
 from totes.lake.manifest import Manifest

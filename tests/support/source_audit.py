@@ -17,7 +17,7 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
-from warehouse_oracle import DIMENSIONS, FACTS, Oracle, Row, read_source
+from warehouse_oracle import DIMENSIONS, FACTS, KEYS, Oracle, Row, read_source
 
 TABLES = (
     "address",
@@ -197,7 +197,7 @@ class SourceAudit:
                     found = connection.execute(
                         sql.SQL(_UNRECORDED_VERSIONS).format(
                             fact=sql.Identifier(fact),
-                            key=sql.Identifier(f"{fact.removeprefix('fact_')}_id"),
+                            key=sql.Identifier(KEYS[fact]),
                         )
                     ).fetchall()
                     for key, since in found:

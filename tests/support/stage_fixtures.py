@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from totes import failpoint
-from totes.source import scan
+from totes.source import splitting
 from totes.star.models import Models
 
 if TYPE_CHECKING:
@@ -64,5 +64,5 @@ def at_failpoint(monkeypatch: pytest.MonkeyPatch) -> AtFailpoint:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a capture read two blocks with a statement, and four in a piece."""
-    monkeypatch.setattr(scan, "_CHUNK_BYTES", 16 << 10)
-    monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 2)
+    monkeypatch.setattr(splitting, "_RANGE_BYTES", 16 << 10)
+    monkeypatch.setattr(splitting, "_RANGES_PER_PIECE", 2)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from lake_writer import ROWS, LakeWriter, row
 
 from totes.lake.folder import FolderStore
-from totes.lake.log import read_processed_manifest
 from totes.lake.manifest import (
     ProcessedManifest,
     StarFile,
 )
+from totes.lake.manifests import read_processed_manifest
 from totes.stages.transform import transform, write_generation
 from totes.star.folder import TOTESYS
 from totes.star.models import Models, load_models
@@ -57,7 +57,7 @@ class Lake:
         return [r for file in made.files if file.table == table for r in self.read(file)]
 
     def rejected_rows(self, made: ProcessedManifest) -> list[Row]:
-        return [row for file in made.refused for row in self.read(file)]
+        return [row for file in made.rejected for row in self.read(file)]
 
     def read(self, file: StarFile) -> list[Row]:
         path = Path(self.processed.url) / file.path

@@ -36,6 +36,13 @@ FACTS: dict[str, LiteralString] = {
         FROM payment""",
 }
 
+KEYS = {
+    "fact_sales_order": "sales_order_id",
+    "fact_purchase_order": "purchase_order_id",
+    "fact_payment": "payment_id",
+}
+"""The natural keys of the facts."""
+
 DIMENSIONS: dict[str, LiteralString] = {
     "dim_staff": """
         SELECT staff_id, first_name, last_name, department_name, location, email_address

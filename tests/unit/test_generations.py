@@ -18,8 +18,9 @@ from totes.lake.manifest import (
     StarFile,
     processed_manifest_path,
 )
+from totes.sql_text import literal
 from totes.stages.transform import write_generation
-from totes.star.contract import literal, parquet
+from totes.star.contract import parquet
 from totes.star.folder import TOTESYS
 
 
@@ -81,13 +82,13 @@ def replace_file(generation: Generation, batch: int, table: str, sql: str, **cou
     """Replace a file of a batch with the rows of a query on it; its manifest agrees with it."""
     manifest = generation.manifests()[batch - 1]
     rejected = table.startswith("rejected ")
-    files = manifest.refused if rejected else manifest.files
+    files = manifest.rejected if rejected else manifest.files
     name = table.removeprefix("rejected ")
     changed = tuple(
         rewrite(generation, file, sql, **counts) if file.table == name else file for file in files
     )
     assert changed != files
-    replace_manifest(generation, batch, **{"refused" if rejected else "files": changed})
+    replace_manifest(generation, batch, **{"rejected" if rejected else "files": changed})
 
 
 CASES: Mapping[str, tuple[str, str, dict[str, int], str]] = {

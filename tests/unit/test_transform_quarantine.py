@@ -182,7 +182,7 @@ def test_released_rows_are_transformed_as_of_their_batch(lake: Lake, models: Pat
     assert released["agreed_delivery_date"] == date(2030, 2, 3)
     assert released["valid_from"] == lake.writer.batches[0].captured_at
     assert {2029, 2030, 2031} <= {day["year"] for day in lake.rows(made, "dim_date")}
-    assert made.refused == ()
+    assert made.rejected == ()
     assert released["units_sold"] == 84754
 
 
@@ -190,7 +190,7 @@ def test_rows_of_several_quarantine_files_are_released(lake: Lake, models: Path)
     """A cluster writes several."""
     designs = [row("design", design_id=n, design_name=None) for n in (1, 2)]
     made = lake.add({"design": designs})
-    [whole] = made.refused
+    [whole] = made.rejected
     folder, parts = Path(lake.processed.url), []
     for key in ("1", "2"):
         path = f"{whole.path}.{key}.parquet"
@@ -202,12 +202,12 @@ def test_rows_of_several_quarantine_files_are_released(lake: Lake, models: Path)
         parts.append(whole.model_copy(update=update))
     manifest = folder / processed_manifest_path(1, 1)
     manifest.unlink()
-    manifest.write_bytes(made.model_copy(update={"refused": tuple(parts)}).to_json())
+    manifest.write_bytes(made.model_copy(update={"rejected": tuple(parts)}).to_json())
     corrected = edit(models, "dim_design", "design_name,", "'?' as design_name,")
     lake.writer.add(released=(1,))
     [made] = lake.transform(corrected)
     assert keys(lake.rows(made, "dim_design")) == [1, 2]
-    assert made.refused == ()
+    assert made.rejected == ()
 
 
 def test_releasing_a_batch_without_rejected_rows_does_nothing(lake: Lake) -> None:

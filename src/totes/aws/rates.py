@@ -47,7 +47,7 @@ def _read(settings: Settings, today: date) -> tuple[date, bytes]:
     if day is None:
         raise ValueError(f"the file has no day after {READ_AFTER}")
     if day > today:
-        # It would remain the newest file for ever: nobody can replace or remove it.
+        # It would remain the newest file for ever: no role can replace or remove it.
         raise ValueError(f"the file has rates of {day}, which is in the future")
     return day, content
 
@@ -56,7 +56,7 @@ def _store(settings: Settings, day: date, content: bytes) -> None:
     """Create the day's file, unless there is one: the first remains."""
     try:
         open_store(settings.ingestion).create(f"{RATES_PREFIX}/{day}.zip", content)
-    except LakeUnavailable as error:  # this function may not read, so it can't tell the two apart
+    except LakeUnavailable as error:  # this function may not read, so both look the same
         logger.info(
             "The file of %s exists, or could not be stored: %s The next call tries again.",
             day,

@@ -15,8 +15,8 @@ from botocore.config import Config
 from totes.aws_client import AWS_ERRORS, aws_client, describe
 from totes.config.settings import Settings
 from totes.errors import UsageError
-from totes.lake.log import find_current_generation, read_manifest
 from totes.lake.manifest import processed_manifest_path
+from totes.lake.manifests import find_current_generation, read_manifest
 from totes.lake.store import Store
 
 log = logging.getLogger("totes.aws")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from botocore.exceptions import ClientError, ParamValidationError
 
 from totes.aws_client import AWS_ERRORS, UNREACHABLE, aws_client, describe, error_code, explain
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import TotesError, UsageError
 
 MAX_AGE_SECONDS = 300

@@ -13,8 +13,6 @@ _MIN_COOKIE_SECRET = 32
 _FIELDS = ("client_id", "client_secret", "cookie_secret")
 """Fields of the secret in AWS Secrets Manager."""
 
-METADATA_PATH = "/.well-known/openid-configuration"
-
 
 class Role(StrEnum):
     """What a user may see: a viewer all pages but those about the pipeline, an operator all."""

@@ -20,7 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from totes.config.settings import CurrencyCode, read_toml
+from totes.config.settings import read_toml
+from totes.config.values import CurrencyCode
 from totes.dashboard.filters import FIELDS, PRESETS
 from totes.dashboard.metrics.changes import SILENT_CHANGES
 from totes.dashboard.metrics.definitions import METRICS, Metric

@@ -20,8 +20,9 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from totes.alert import AlertTargets
+from totes.config.dsn import Dsn
 from totes.config.resources import Resources
-from totes.config.settings import PREFIX, Dsn, Settings
+from totes.config.settings import PREFIX, Settings
 from totes.demo import simulator
 from totes.demo.answers import Answers, query_answers
 from totes.demo.simulator import Kind

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import duckdb
 from psycopg.conninfo import conninfo_to_dict
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import IcebergBusy, IcebergError, UsageError
 
 if TYPE_CHECKING:

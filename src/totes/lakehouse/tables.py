@@ -34,7 +34,7 @@ from totes.lakehouse.files import Replacement
 from totes.star.batch_files import column_types
 from totes.star.contract import StarTable
 
-RANGE = 1_000_000
+PARTITION_WIDTH = 1_000_000
 """How many keys a partition has, if the key is an integer."""
 
 QUARANTINE_FOLDER = "totes-quarantine"
@@ -188,7 +188,7 @@ def _partition_spec(star: StarTable, schema: Schema) -> PartitionSpec:
     field = PartitionField(
         source_id=schema.find_field(name).field_id,
         field_id=PARTITION_FIELD_ID_START,
-        transform=TruncateTransform(RANGE),
+        transform=TruncateTransform(PARTITION_WIDTH),
         name=f"{name}_range",
     )
     return PartitionSpec(field)

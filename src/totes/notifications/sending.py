@@ -12,7 +12,8 @@ import duckdb
 from psycopg import Connection
 
 from totes.alert import AlertTargets
-from totes.config.settings import Dsn, Settings
+from totes.config.dsn import Dsn
+from totes.config.settings import Settings
 from totes.dashboard.config_file import AlertRule, ConfigFile, Schedule, load_config
 from totes.dashboard.reading import Reading, open_reading
 from totes.dashboard.replica import open_replica, replica_folder

@@ -14,7 +14,7 @@ from datetime import datetime
 import psycopg
 from psycopg import errors, sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import SourceError, SourceUnavailable
 from totes.failpoint import reach
 from totes.lake.manifest import Identity

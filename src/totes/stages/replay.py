@@ -9,16 +9,20 @@ completes the work.
 import json
 from collections.abc import Iterator
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.duckdb_engine import scratch_folder
 from totes.errors import LakeError, UsageError, WarehouseError
 from totes.failpoint import reach
 from totes.lake.folder import FolderStore
-from totes.lake.log import find_current_generation, find_newest_number, read_processed_manifest
 from totes.lake.manifest import (
     generation_path,
     manifest_path,
     processed_manifest_path,
+)
+from totes.lake.manifests import (
+    find_current_generation,
+    find_newest_number,
+    read_processed_manifest,
 )
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress

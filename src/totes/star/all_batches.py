@@ -64,7 +64,7 @@ def add_batch(tree: exp.Expr, batched: Collection[str]) -> None:
 class _Query:
     """What a query returns, without BATCH: the names of its columns, None if they are not known.
 
-    `is_batched` tells whether it also returns BATCH; in a SELECT, that is the expression `batch`.
+    `is_batched`: whether it also returns BATCH; in a SELECT, that is the expression `batch`.
     """
 
     names: list[str] | None

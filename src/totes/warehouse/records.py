@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from totes.star.contract import literal, quote
+from totes.sql_text import literal, quote
 
 _BLOCK_BYTES = 8 << 20
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from importlib.resources import files
 from pathlib import Path
 from shutil import rmtree
 from threading import BoundedSemaphore, Lock
@@ -28,6 +27,7 @@ from totes.dashboard import text
 from totes.dashboard.explore import worker
 from totes.dashboard.reading import frame, session_scripts
 from totes.dashboard.replica import Replica, State
+from totes.sql_text import read_sql
 
 LOG = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ def request_of(
 ) -> dict[str, object]:
     """Return the request to a worker for a statement."""
     views, selection = session_scripts()
-    names = (files("totes.dashboard.explore") / "warehouse.sql").read_text(encoding="utf-8")
+    names = read_sql(__package__, "warehouse.sql")
     return {
         "statement": statement,
         "views": views + names,
@@ -207,10 +207,10 @@ def _unique(names: list[str]) -> list[str]:
     """Return the names, with a number after those that occur before."""
     unique: list[str] = []
     for name in names:
-        found, number = name, 2
-        while found in unique:
-            found, number = f"{name}_{number}", number + 1
-        unique.append(found)
+        candidate, number = name, 2
+        while candidate in unique:
+            candidate, number = f"{name}_{number}", number + 1
+        unique.append(candidate)
     return unique
 
 

@@ -66,13 +66,13 @@ def versions(reading: Reading, kind: str, key: int) -> History:
     if kind not in KINDS:
         raise ValueError(f"unknown kind: {kind}")
     rows = reading.run(f"versions_of_{kind}", key=key)
-    found = tuple(with_changes(rows.to_dict("records")))
+    all_versions = tuple(with_changes(rows.to_dict("records")))
     quarantined = reading.rows("quarantined_versions", fact=f"fact_{kind}", key=key)
     return History(
         kind=kind,
         key=key,
-        versions=found,
-        deleted_at=found[-1].valid_to if found else None,
+        versions=all_versions,
+        deleted_at=all_versions[-1].valid_to if all_versions else None,
         quarantined=tuple(QuarantinedVersion(*row) for row in quarantined),
     )
 

@@ -42,10 +42,10 @@ class Record:
 
 def last_version(reading: Reading, kind: str, key: int, reporting: str) -> Record | None:
     """Return the last version of a record; None if none was ever accepted."""
-    found = reading.rows(
+    versions = reading.rows(
         "record", Filter(*ALL_DAYS, reporting=reporting), record_kind=kind, record_key=key
     )
-    return Record(*found[0]) if found else None
+    return Record(*versions[0]) if versions else None
 
 
 def linked(reading: Reading, kind: str, key: int) -> pd.DataFrame:

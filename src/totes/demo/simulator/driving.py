@@ -15,8 +15,8 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from totes.config.settings import Dsn
-from totes.demo.simulator.actions import ACTIONS, Writer, brief, script
+from totes.config.dsn import Dsn
+from totes.demo.simulator.actions import ACTIONS, Writer, brief
 from totes.demo.simulator.business import (
     SALE,
     USUAL,
@@ -27,7 +27,7 @@ from totes.demo.simulator.business import (
     is_weekday,
     plan_events,
 )
-from totes.demo.simulator.filling import connect, seed_reference
+from totes.demo.simulator.filling import connect, script, seed_reference
 from totes.demo.simulator.reference import FIRST_ROW_AT
 from totes.errors import UsageError
 
