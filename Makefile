@@ -131,7 +131,8 @@ security: setup ## search the code for vulnerabilities, with bandit
 
 .PHONY: audit
 audit: setup ## search the dependencies for known vulnerabilities (AUDIT_REQUIRED=1: fail if the database can't be reached)
-	@$(BIN)/python tools/audit.py requirements-dev.txt requirements-checkov.txt requirements-site.txt
+	@$(BIN)/python tools/audit.py requirements-dev.txt requirements-checkov.txt requirements-site.txt \
+		requirements-peers.txt
 
 .PHONY: rules
 rules: setup ## test the project's own rules, such as imports and current documentation

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from terraform_plan import Planned
     from xdist.remote import Producer
 
-pytest_plugins = ("dashboard_browser", "skipped_tests")
+pytest_plugins = ("aws_fixtures", "dashboard_browser", "skipped_tests", "stage_fixtures")
 
 hypothesis.settings.register_profile(
     "totes",
@@ -457,7 +457,7 @@ def home(scratch: Path) -> Iterator[Path]:
 
 def _with_two_sales(installation: Installation) -> Installation:
     """Add two sales in pounds to the source; return the installation."""
-    installation.with_orders(2).change(
+    installation.add_orders(2).change(
         "UPDATE currency SET currency_code = 'GBP' WHERE currency_id = 1;"
         "UPDATE currency SET currency_code = 'USD' WHERE currency_id = 2;"
         "UPDATE currency SET currency_code = 'EUR' WHERE currency_id = 3;"

@@ -1,7 +1,6 @@
 """The tool that runs a command as a task on Fargate and shows its log."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import batched
 from typing import Any
@@ -12,18 +11,13 @@ from botocore.stub import Stubber
 from followed_log import INTERRUPTED, RunFailed
 from moto_server import REGION, Moto
 from run_task import CREATE_WAREHOUSE, Deployment, Log, Task, exit_code, find_ending, run
-from s3_service import forget_clients
 
 PAGE = 10_000
 """The most lines that CloudWatch returns and takes at once."""
 
 GROUP = "/aws/ecs/totes-dev-task"
 
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
-    with Moto(tmp_path_factory.mktemp("moto")) as moto:
-        yield moto
+pytestmark = pytest.mark.usefixtures("as_operator")
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +37,6 @@ def deployment(moto: Moto) -> Deployment:
     subnet = ec2.describe_subnets()["Subnets"][0]
     group = ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]
     return Deployment(cluster, definition, None, [subnet["SubnetId"]], group, GROUP, "totes")
-
-
-@pytest.fixture(autouse=True)
-def use(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tool uses moto as its operator."""
-    for name, value in moto.environment().items():
-        monkeypatch.setenv(name, value)
-    forget_clients()
 
 
 class Fargate:

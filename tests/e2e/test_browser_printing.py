@@ -35,7 +35,7 @@ def print_page(window: Browser) -> PdfReader:
 
 def test_the_report_is_complete_on_paper(window: Browser, address: str) -> None:
     window.open(f"{address}/report?period=all")
-    window.one("h2", "Payables today")
+    window.wait_for("h2", "Payables today")
     wait_for_charts(window, 1)
     shown = window.driver.execute_script(NUMBERS)
     cells = [cell.text for cell in window.all(".totes-table td")]

@@ -70,7 +70,7 @@ def dashboard(
     source = prepare_source(server.dsn, "sign_in_source", str(template.owner.parts["dbname"]))
     warehouse = prepare_warehouse(server.dsn, "sign_in_warehouse")
     installation = Installation(source.owner, source.reader, warehouse.loader, folder)
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     port = free_port(wanted=0)
     address, log = url("127.0.0.1", port), folder / "log"
     with oidc_provider() as provider, log.open("wb") as output:
@@ -101,25 +101,25 @@ def dashboard(
 def test_users_sign_in_see_the_pages_of_their_role_and_sign_out(dashboard: Dashboard) -> None:
     window, address = dashboard.window, dashboard.address
     dashboard.sign_in(VIEWER, "/dictionary?period=all&in=EUR")
-    window.one("h1", "Data dictionary")  # the page and filter of the link
+    window.wait_for("h1", "Data dictionary")  # the page and filter of the link
     assert read_query(window) == {"period": ["all"], "in": ["EUR"]}
-    window.says(VIEWER)
+    window.wait_for_text(VIEWER)
     assert "Widgets *Ltd*" in window.text
     assert not any("Pipeline" in one.text for one in window.all(NAVIGATION))
     window.open(f"{address}/pipeline")
-    window.says("Only operators see this page")
+    window.wait_for_text("Only operators see this page")
     assert "Batches" not in window.text
     window.click(SIGN_IN, "Sign out")
-    window.says("Sign in to see the dashboard")
+    window.wait_for_text("Sign in to see the dashboard")
     assert dashboard.provider.signed_out == 1
     dashboard.sign_in(OPERATOR, "/pipeline")
-    window.says("Batches")
+    window.wait_for_text("Batches")
     dashboard.sign_in(STRANGER)
-    window.says(f"You are signed in as {STRANGER}")
-    window.says("This address has no access")
+    window.wait_for_text(f"You are signed in as {STRANGER}")
+    window.wait_for_text("This address has no access")
     assert "Revenue" not in window.text
     window.click(SIGN_IN, "Sign out")
-    window.says("Sign in to see the dashboard")
+    window.wait_for_text("Sign in to see the dashboard")
 
 
 def test_a_forged_token_does_not_sign_in(dashboard: Dashboard) -> None:
@@ -132,7 +132,7 @@ def test_a_forged_token_does_not_sign_in(dashboard: Dashboard) -> None:
     ]
     for provider.signing_key, provider.changes in sample(2, cases, "forged"):
         dashboard.sign_in(OPERATOR)
-        window.says("Sign in to see the dashboard")
+        window.wait_for_text("Sign in to see the dashboard")
         assert "Revenue" not in window.text
     provider.signing_key, provider.changes = provider.published_key, {}
 
@@ -146,10 +146,10 @@ def test_an_embedded_page_has_no_sidebar_and_no_message_has_a_secret(
     try:
         dashboard.sign_in(OPERATOR)
         window.open(f"{dashboard.address}/?embed=true&period=all")
-        window.one("h1", "Overview")
+        window.wait_for("h1", "Overview")
         assert not window.all('[data-testid="stSidebar"]')
         window.click('[data-testid="stPageLink"] a', "Sales by country")
-        window.one("h1", "Sales")
+        window.wait_for("h1", "Sales")
         window.click('[data-testid="stTab"]', "Counterparty")
         window.until(lambda _: read_query(window).get("tab") == ["Counterparty"])
         assert read_query(window)["embed"] == ["true"]

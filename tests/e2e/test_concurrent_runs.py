@@ -25,7 +25,7 @@ REPLAY_ROUNDS = (["replay", "run", "run"], ["replay", "replay"], ["replay", "loa
 
 
 def test_concurrent_stages_publish_each_batch_once(installation: Installation) -> None:
-    journey = CheckedInstallation(installation.with_orders(6), installation.pipeline)
+    journey = CheckedInstallation(installation.add_orders(6), installation.pipeline)
     rounds = sample(3, ROUNDS * 2, "concurrent stages")
     for commands in rounds:
         assert run_concurrently(installation.pipeline, commands) == [0] * len(commands)
@@ -41,7 +41,7 @@ def test_concurrent_stages_publish_each_batch_once(installation: Installation) -
 def test_concurrent_replays_and_runs_end_with_the_newest_generation(
     installation: Installation,
 ) -> None:
-    journey = CheckedInstallation(installation.with_orders(6), installation.pipeline)
+    journey = CheckedInstallation(installation.add_orders(6), installation.pipeline)
     installation.run()
     journey.record_batches()
     for commands in sample(2, REPLAY_ROUNDS, "concurrent replays"):
@@ -56,7 +56,7 @@ def test_concurrent_replays_and_runs_end_with_the_newest_generation(
 
 def test_orphaned_files_of_concurrent_runs_are_never_read(installation: Installation) -> None:
     """Attempts that lost against a concurrent run leave files, which no reader counts."""
-    journey = CheckedInstallation(installation.with_orders(6), installation.pipeline)
+    journey = CheckedInstallation(installation.add_orders(6), installation.pipeline)
     orphaned_files = 0
     for _ in range(8):
         assert run_concurrently(installation.pipeline, ["ingest"] * 3) == [0] * 3

@@ -237,7 +237,7 @@ def test_a_run_killed_at_any_failpoint_is_continued_without_loss(
     """Each process is killed at the first failpoint that has not killed one in this round."""
     pipeline = request.getfixturevalue("bucket") if place == "s3" else installation.pipeline
     names = drawn_failpoints(place, nth)
-    journey = CheckedInstallation(installation.with_orders(6), pipeline)
+    journey = CheckedInstallation(installation.add_orders(6), pipeline)
     killed: list[str] = []
     for change, command in ROUNDS:
         installation.change(change)

@@ -56,7 +56,7 @@ pytestmark = [
 @pytest.fixture
 def journey(installation: Installation) -> CheckedInstallation:
     """An installation with one loaded batch."""
-    loaded = CheckedInstallation(installation.with_orders(5), installation.pipeline)
+    loaded = CheckedInstallation(installation.add_orders(5), installation.pipeline)
     installation.run()
     loaded.record_batches()
     return loaded
@@ -264,9 +264,9 @@ def test_a_server_restart_at_any_step_is_retried(
 ) -> None:
     server = cluster(synchronous_commit="on")  # without it a crash may lose committed transactions
     source, warehouse = prepare_source(server.dsn), prepare_warehouse(server.dsn)
-    installation = Installation(
-        source.owner, source.reader, warehouse.loader, tmp_path
-    ).with_orders(5)
+    installation = Installation(source.owner, source.reader, warehouse.loader, tmp_path).add_orders(
+        5
+    )
     journey = CheckedInstallation(installation, installation.pipeline)
 
     installation.run()
@@ -309,7 +309,7 @@ def test_a_full_disk_of_the_lake_is_one_error_and_the_next_run_continues(
     installation: Installation, small_disk: Path, tmp_path: Path, which: str
 ) -> None:
     pipeline = with_store(installation.pipeline, which, FolderStore(small_disk / "lake"))
-    journey = CheckedInstallation(installation.with_orders(5), pipeline)
+    journey = CheckedInstallation(installation.add_orders(5), pipeline)
     list(run_once(pipeline))
     journey.record_batches()
     journey.change()

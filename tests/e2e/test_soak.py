@@ -67,7 +67,7 @@ def watched(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) -> Inst
     """An installation with three batches, whose source has the journal from the beginning."""
     installation = Installation(totesys.owner, totesys.dsn, warehouse.dsn, tmp_path)
     SourceAudit(totesys.admin.reveal(), installation.ingestion).install()
-    installation.with_orders(12).run()
+    installation.add_orders(12).run()
     installation.change(
         "UPDATE payment SET paid = NOT paid WHERE payment_id = 3;"
         "INSERT INTO design (design_name, file_location, file_name, last_updated)"

@@ -65,7 +65,7 @@ class Office:
 @pytest.fixture
 def office(business: SampleBusiness, tmp_path: Path) -> Iterator[Office]:
     yield Office(business.installation, tmp_path)
-    business.installation.query("DELETE FROM totes.alerts")
+    business.installation.change_warehouse("DELETE FROM totes.alerts")
 
 
 def test_a_rule_sends_one_message_when_it_begins_and_one_when_it_ends(office: Office) -> None:
@@ -124,7 +124,7 @@ def test_a_limit_is_exceeded_only_beyond_it(office: Office) -> None:
 
 
 def test_a_comparison_is_of_whole_days(installation: Installation, tmp_path: Path) -> None:
-    installation.with_orders_of_twenty_days().run()
+    installation.add_orders_of_twenty_days().run()
     [(units, before)] = installation.query(
         "SELECT"
         " sum(units_sold) FILTER (WHERE created_date BETWEEN '2022-11-01' AND '2022-11-07'),"
@@ -256,7 +256,7 @@ def test_run_checks_the_rules_and_goes_on_without_them(office: Office) -> None:
 def test_a_running_pipeline_checks_after_each_batch(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installation.with_orders(40).run()
+    installation.add_orders(40).run()
     office = Office(installation, tmp_path)
     office.rule("above = 0", metric="units", period="all")
     units = int(office.listed()[1][0]["value"].replace(",", ""))

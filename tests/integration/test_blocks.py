@@ -119,7 +119,7 @@ def test_only_blocks_with_deletions_are_read(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not those with updated rows, or those that rows were inserted into."""
-    scratch_source.with_items(5000)
+    scratch_source.add_items(5000)
     blocks = actual_blocks(scratch_source)
     scratch_source.run(
         "UPDATE item SET price = 0 WHERE id % 100 = 7; DELETE FROM item WHERE id IN (1, 2, 3000);"
@@ -140,7 +140,7 @@ def test_rows_moved_by_a_rewrite_are_not_deleted(
     scratch_source: ScratchSource, rewrite: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a rewrite most blocks have as many rows as before, but other ones."""
-    scratch_source.with_items(5000).run("DELETE FROM item WHERE id = 1")
+    scratch_source.add_items(5000).run("DELETE FROM item WHERE id = 1")
     scratch_source.run(rewrite)
     assert scratch_source.changes() == {("delete", 1)}
     assert live_blocks(scratch_source) == actual_blocks(scratch_source)
@@ -153,7 +153,7 @@ def test_rows_moved_by_a_rewrite_are_not_deleted(
 @pytest.mark.usefixtures("sections_of_one_block")
 def test_a_rewrite_is_noticed_by_a_later_capture(scratch_source: ScratchSource) -> None:
     """Captures without a deletion record blocks of the new file, but the others are of the old."""
-    scratch_source.with_items(5000)
+    scratch_source.add_items(5000)
     scratch_source.run("UPDATE item SET price = 0 WHERE id < 300")
     scratch_source.capture()
     scratch_source.run("VACUUM FULL item")
@@ -168,7 +168,7 @@ def test_a_rewrite_is_noticed_by_a_later_capture(scratch_source: ScratchSource) 
 def test_blocks_are_recorded_again_when_a_rewritten_table_is_captured_whole(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items(5000).run("DELETE FROM item WHERE id < 300")
+    scratch_source.add_items(5000).run("DELETE FROM item WHERE id < 300")
     scratch_source.capture()
     scratch_source.run("ALTER TABLE item ALTER price TYPE text")
     batch = scratch_source.capture()
@@ -195,7 +195,7 @@ def test_blocks_are_not_trusted_if_rows_may_move_in_a_table(
 
 
 def test_moved_rows_are_recorded_without_writing_all_keys(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items(2000)
+    scratch_source.add_items(2000)
     (base,) = newest_table(scratch_source).keys
     for number in range(2 * key_files._MAX_CHANGE_FILES + 1):
         scratch_source.run(f"UPDATE item SET price = {number} WHERE id = {number + 1}")

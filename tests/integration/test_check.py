@@ -45,7 +45,7 @@ def test_check_succeeds_before_and_after_the_first_run(installation: Installatio
     assert ("warehouse tables", "none yet: the first `totes run` creates them") in {
         (finding.what, finding.found) for finding in found
     }
-    installation.with_orders().run()
+    installation.add_orders().run()
     found = run_check(installation)
     assert not failures(found)
     assert ("warehouse tables", "as declared") in {
@@ -56,14 +56,14 @@ def test_check_succeeds_before_and_after_the_first_run(installation: Installatio
 def test_a_source_that_differs_from_the_lakes_is_reported(
     installation: Installation, cluster: ClusterFactory
 ) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     other = prepare_source(cluster().dsn).reader.reveal()
     [(what, _)] = failures(run_check(installation, source_dsn=other))
     assert what == "source identity"
 
 
 def test_the_source_as_warehouse_is_reported(installation: Installation) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     found = failures(run_check(installation, warehouse_dsn=installation.owner))
     assert ("warehouse", "name another database in TOTES_WAREHOUSE_DSN.") in found
 
@@ -206,8 +206,8 @@ def test_a_read_only_bucket_fails_although_it_has_the_probe(
 
 
 def test_an_altered_warehouse_fails(installation: Installation) -> None:
-    installation.with_orders().run()
-    installation.query("ALTER TABLE dim_staff ALTER COLUMN location SET NOT NULL")
+    installation.add_orders().run()
+    installation.change_warehouse("ALTER TABLE dim_staff ALTER COLUMN location SET NOT NULL")
     assert [what for what, _ in failures(run_check(installation))] == ["warehouse"]
 
 
@@ -253,7 +253,7 @@ def test_missing_privileges_of_the_loader_are_reported(
 def test_a_read_only_role_of_the_warehouse_fails(
     installation: Installation, warehouse: EmptyWarehouse
 ) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     dashboard = warehouse.dsn.replace(user="totes_dashboard")
     name = warehouse.dsn.parts["dbname"]
     assert failures(run_check(installation, warehouse_dsn=dashboard)) == [

@@ -223,7 +223,7 @@ def test_the_demos_view_shows_a_change_that_was_changed_back_if_there_is_room(
 
 def test_the_demo_finds_the_change_that_was_changed_back(installation: Installation) -> None:
     """The log makes such versions; here they are inserted."""
-    installation.with_orders().run()
+    installation.add_orders().run()
     warehouse = installation.warehouse
     assert query_answers(warehouse).brief == ()
     insert_brief_change(installation, 7, "1 hour", "500 milliseconds")
@@ -240,7 +240,7 @@ def test_the_demo_finds_the_change_that_was_changed_back(installation: Installat
 
 def insert_brief_change(installation: Installation, order: int, after: str, lasting: str) -> None:
     """Insert two versions of a sale: one with another design, and the present one again."""
-    installation.query(
+    installation.change_warehouse(
         f"UPDATE fact_sales_order SET valid_to = valid_from + interval '{after}'"
         f" WHERE sales_order_id = {order}"
     )
@@ -259,12 +259,12 @@ def insert_brief_change(installation: Installation, order: int, after: str, last
     }
     for change in (changes, {**changes, "design_id": "f.design_id", "valid_to": "NULL"}):
         values = ", ".join(change.get(column, column) for column in columns)
-        installation.query(
+        installation.change_warehouse(
             f"INSERT INTO fact_sales_order ({', '.join(columns)}) SELECT {values}"
             f" FROM fact_sales_order AS f WHERE sales_order_id = {order}"
             " ORDER BY valid_from DESC LIMIT 1"
         )
-    installation.query(
+    installation.change_warehouse(
         "UPDATE fact_sales_order AS f SET design_id = (SELECT design_id FROM fact_sales_order AS o"
         f" WHERE o.sales_order_id = {order} ORDER BY valid_from LIMIT 1)"
         f" WHERE sales_order_id = {order} AND valid_to IS NULL"

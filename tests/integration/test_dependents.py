@@ -81,11 +81,6 @@ def read_user_data(warehouse: Dsn) -> list[list[tuple[Any, ...]]]:
     ]
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
-
-
 @pytest.mark.few(1)
 @pytest.mark.parametrize("bulk_rows", [1, 10_000])
 def test_no_load_replay_or_migration_alters_users_objects(
@@ -96,7 +91,7 @@ def test_no_load_replay_or_migration_alters_users_objects(
     bulk_rows: int,
 ) -> None:
     monkeypatch.setattr(merge, "BULK_ROWS", bulk_rows)
-    installation.with_orders(30)
+    installation.add_orders(30)
     create_user_objects(warehouse.admin)
     before = read_user_objects(warehouse.admin)
     another = copied(warehouse.dsn)
@@ -325,9 +320,9 @@ def test_a_publication_for_all_tables_blocks_nothing(
         fetch_rows(
             warehouse.superuser, "SELECT pg_create_logical_replication_slot('all', 'pgoutput')"
         )
-    installation = Installation(
-        source.owner, source.reader, warehouse.loader, tmp_path
-    ).with_orders(10)
+    installation = Installation(source.owner, source.reader, warehouse.loader, tmp_path).add_orders(
+        10
+    )
     installation.run()
     installation.change("UPDATE sales_order SET units_sold = 3; DELETE FROM payment")
     installation.run()

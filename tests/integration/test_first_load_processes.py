@@ -15,7 +15,7 @@ import lake_reader
 import psutil
 import pytest
 from depth import seeded_random
-from resumed_capture import capture_killed, use_small_pieces
+from resumed_capture import capture_killed
 from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 
 from totes import failpoint
@@ -27,8 +27,7 @@ pytestmark = pytest.mark.few(2)
 
 
 @pytest.fixture(autouse=True)
-def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_small_pieces(monkeypatch)
+def several_workers(small_pieces: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     monkeypatch.setattr(scan, "_WORKER_BYTES", 1)
 
 
@@ -41,7 +40,7 @@ def with_connections(source: ScratchSource, connections: int) -> ScratchSource:
     )
 
 
-def with_items(source: ScratchSource, connections: int, rows: int = 4000) -> ScratchSource:
+def add_items(source: ScratchSource, connections: int, rows: int = 4000) -> ScratchSource:
     """The same with a table of so many items, which is not captured yet."""
     source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(rows)}")
     return with_connections(source, connections)
@@ -135,7 +134,7 @@ def test_a_small_batch_starts_no_process(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if the table is large: the server finds what has changed."""
-    source = with_items(scratch_source, 4)
+    source = add_items(scratch_source, 4)
     monkeypatch.setattr(scan, "_WORKER_BYTES", 128 << 20)
 
     def fail(*_: object) -> None:
@@ -152,7 +151,7 @@ def test_a_small_batch_starts_no_process(
 def test_a_process_that_is_killed_is_one_error_and_the_capture_can_be_continued(
     scratch_source: ScratchSource, ending: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = with_items(scratch_source, 3)
+    source = add_items(scratch_source, 3)
 
     def end_worker() -> None:
         for process in workers():
@@ -171,7 +170,7 @@ def test_an_error_in_a_process_is_the_errors_one_line(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here every process is given a snapshot that does not exist."""
-    source = with_items(scratch_source, 3)
+    source = add_items(scratch_source, 3)
     start = worker.Worker.__init__
     monkeypatch.setattr(
         worker.Worker,
@@ -237,7 +236,7 @@ def test_no_process_outlives_its_parent(
 def test_messages_of_a_process_are_in_the_parents_log(
     scratch_source: ScratchSource, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = with_items(scratch_source, 2, rows=6000)
+    source = add_items(scratch_source, 2, rows=6000)
     assert capture_killed(source, "ingest.captured", 1)
     for path in (source.lake / "keys").rglob("*.parquet"):
         path.unlink()

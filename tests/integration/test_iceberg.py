@@ -42,11 +42,6 @@ from totes.star.folder import TOTESYS, Star
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
-
-
-@pytest.fixture
 def lakehouse(tmp_path: Path) -> Lakehouse:
     return new_lakehouse(tmp_path)
 

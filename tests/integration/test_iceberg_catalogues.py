@@ -18,11 +18,6 @@ from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.maintenance import compact
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
-
-
 def in_postgresql(request: pytest.FixtureRequest) -> Lakehouse:
     dsn: Dsn = request.getfixturevalue("warehouse").dsn
     return Lakehouse(dsn, str(request.getfixturevalue("tmp_path") / "files"))

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -39,11 +38,6 @@ from totes.star.folder import TOTESYS
 from totes.warehouse import dependents, merge
 
 pytestmark = pytest.mark.few(5)
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
 
 
 def quarantine(dsn: Any, *columns: str) -> list[tuple[Any, ...]]:

@@ -120,11 +120,6 @@ def test_many_moments_are_merged_as_if_one_after_another(
             assert results(warehouse.dsn) == results(expected_at)
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
-
-
 def test_a_batch_may_have_several_versions_of_a_row(
     lake: ProcessedLake, warehouse: EmptyWarehouse
 ) -> None:

@@ -2,9 +2,7 @@
 
 import gzip
 import json
-import shutil
 from datetime import datetime, timedelta
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import pytest
@@ -28,12 +26,6 @@ BAD_DATE = "2022/11/10"
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path)
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    with as_file(files("totes.star") / "totesys" / "models") as packaged:
-        return shutil.copytree(packaged, tmp_path / "models")
 
 
 def moments(writer: LakeWriter, count: int) -> list[datetime]:

@@ -156,7 +156,7 @@ def test_the_previous_period_is_complete_and_as_long_as_the_part_until_today(
         )
     )
     rated.run()
-    rated.query("DELETE FROM fact_exchange_rate")
+    rated.change_warehouse("DELETE FROM fact_exchange_rate")
     with open_reading(warehouse.reader) as reading:
         summary = sales.summary(reading, third)
         assert (summary.orders_before, summary.average_price_before) == (2, None)
@@ -279,14 +279,14 @@ def test_the_past_is_converted_at_the_rates_known_then(
         "SELECT clock_timestamp(), rate FROM current_exchange_rate"
         " WHERE rate_date = '2022-11-07' AND currency_code = 'GBP'"
     )
-    rated.query(
+    rated.change_warehouse(
         "WITH old AS (UPDATE fact_exchange_rate SET valid_to = clock_timestamp()"
         " WHERE rate_date = '2022-11-07' AND currency_code = 'GBP' RETURNING *)"
         " INSERT INTO fact_exchange_rate (rate_id, rate_date, currency_code, rate, source,"
         " carried_forward, valid_from) SELECT rate_id, rate_date, currency_code, rate / 2, 'x',"
         " false, valid_to FROM old"
     )
-    rated.query(
+    rated.change_warehouse(
         "UPDATE fact_exchange_rate SET source = 'x', carried_forward = false"
         f" WHERE rate_date = '{NOW}' AND currency_code = 'GBP'"
     )
@@ -300,7 +300,7 @@ def test_the_past_is_converted_at_the_rates_known_then(
         [(first,)] = rated.query("SELECT min(captured_at) FROM totes.batches")
         before_rates = replace(november, as_of=first)  # the first known rates apply
         assert sales.total(reading, before_rates).value == then
-    rated.query("DELETE FROM fact_exchange_rate")
+    rated.change_warehouse("DELETE FROM fact_exchange_rate")
     with open_reading(warehouse.reader) as reading:
         assert pipeline.rates_age(reading, moment) == pipeline.RatesAge(None, None, None)
 
@@ -345,7 +345,7 @@ def test_the_pipeline_page_has_verification_and_quarantine(
         assert reading.state.batch == 1
         assert pipeline.quarantine(reading).empty
     assert verify(two_sales.pipeline).equal
-    two_sales.query("UPDATE fact_sales_order SET units_sold = 7")
+    two_sales.change_warehouse("UPDATE fact_sales_order SET units_sold = 7")
     with open_bookkeeping(warehouse.reader) as bookkeeping:
         fresh = pipeline.freshness(bookkeeping)
         assert fresh.verified is not None
@@ -420,7 +420,7 @@ def test_without_rates_only_the_reporting_currency_is_summed(
 ) -> None:
     rated.change("UPDATE sales_order SET currency_id = 2 WHERE sales_order_id = 2")
     rated.run()
-    rated.query("DELETE FROM fact_exchange_rate")
+    rated.change_warehouse("DELETE FROM fact_exchange_rate")
     november = Filter(date(2022, 11, 1), date(2022, 11, 30))
     with open_reading(warehouse.reader) as reading:
         revenue = sales.total(reading, november)

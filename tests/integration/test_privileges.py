@@ -90,7 +90,7 @@ def allowed(dsn: Dsn, statements: Sequence[str]) -> list[str]:
 
 @pytest.fixture
 def running_platform(installation: Installation) -> Installation:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     return installation
 
 

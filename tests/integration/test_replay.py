@@ -51,7 +51,7 @@ def shared_installation(
         folder,
         rates=RateFeed(bundled_file=folder / "rates.csv"),
     )
-    installation.with_orders(15).run()
+    installation.add_orders(15).run()
     installation.change(
         "UPDATE payment SET payment_date = 'soon' WHERE payment_id IN (3, 4);"
         "UPDATE currency SET currency_code = '???' WHERE currency_id = 2;"
@@ -88,7 +88,7 @@ def four_batches(
 @pytest.fixture
 def one_batch(installation: Installation) -> Installation:
     """An installation with one batch, whose source can be changed."""
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     return installation
 
 

@@ -58,11 +58,6 @@ def replica(warehouse: EmptyWarehouse, tmp_path: Path) -> Iterator[Replica]:
         yield made
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
-
-
 def assert_equal(replica: Replica, reader: Dsn) -> None:
     """Every row and column of every table."""
     for name in TABLES:

@@ -7,15 +7,13 @@ from dataclasses import replace
 import pytest
 from depth import drawn, seeded_random
 from random_table import CREATE, RandomTable
-from resumed_capture import ACCEPT_DELETES, FAILPOINTS, capture_killed, use_small_pieces
+from resumed_capture import ACCEPT_DELETES, FAILPOINTS, capture_killed
 from scratch_source import ScratchSource
 
 KINDS = {**CREATE, "no key": "CREATE TABLE item (id int, n int, note text)"}
 
 
-@pytest.fixture(autouse=True)
-def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_small_pieces(monkeypatch)
+pytestmark = pytest.mark.usefixtures("small_pieces")
 
 
 def random_change(table: RandomTable) -> str:

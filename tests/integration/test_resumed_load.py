@@ -12,7 +12,6 @@ from resumed_capture import (
     FAILPOINTS,
     Killed,
     capture_killed,
-    use_small_pieces,
 )
 from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 
@@ -26,12 +25,7 @@ from totes.source.ranges import RowRange
 from totes.source.snapshot import read_label_digest
 from totes.stages.runner import Pipeline, run_stage
 
-pytestmark = pytest.mark.few(5)
-
-
-@pytest.fixture(autouse=True)
-def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_small_pieces(monkeypatch)
+pytestmark = [pytest.mark.few(5), pytest.mark.usefixtures("small_pieces")]
 
 
 @pytest.fixture
@@ -241,7 +235,7 @@ def test_a_table_that_is_captured_whole_again_is_continued_too(
     scratch_source: ScratchSource, read_whole: list[range]
 ) -> None:
     """With deletions since the batch before, which only a comparison of all keys finds."""
-    scratch_source.with_items(3000)
+    scratch_source.add_items(3000)
     scratch_source.run("ALTER TABLE item ADD COLUMN extra int DEFAULT 1")
     scratch_source.run("DELETE FROM item WHERE id % 100 = 0")
     assert capture_killed(scratch_source, "unfinished.piece-stored", 4)

@@ -50,7 +50,7 @@ def test_every_number_is_the_sum_over_the_rows_that_are_true(
     installation: Installation, warehouse: EmptyWarehouse
 ) -> None:
     chance = seeded_random()
-    installation = installation.with_orders(40).with_rates()
+    installation = installation.add_orders(40).with_rates()
     installation.change(KENYA)
     business = RandomBusiness(installation, chance)
     moments = []

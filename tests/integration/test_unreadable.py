@@ -101,7 +101,7 @@ def test_bytes_that_are_not_utf8_are_stored_as_hex_and_other_values_are_captured
 def test_the_key_of_an_unreadable_row_is_live_until_it_is_deleted(
     raw_source: ScratchSource,
 ) -> None:
-    raw_source.with_items(200)
+    raw_source.add_items(200)
     raw_source.run(r"UPDATE item SET name = E'\351' WHERE id IN (7, 8, 9)")
     assert raw_source.changes() == {("upsert", 7), ("upsert", 8), ("upsert", 9)}
     raw_source.run("DELETE FROM item WHERE id IN (1, 9)")
@@ -118,7 +118,7 @@ def test_the_key_of_an_unreadable_row_is_live_until_it_is_deleted(
 def test_an_unreadable_row_is_captured_once_while_a_long_transaction_is_open(
     raw_source: ScratchSource,
 ) -> None:
-    raw_source.with_items()
+    raw_source.add_items()
     with raw_source.open() as long:
         long.execute("INSERT INTO item VALUES (10)")
         raw_source.run(r"UPDATE item SET name = E'\351' WHERE id = 1")
@@ -333,7 +333,7 @@ def test_a_temporary_error_replaces_no_value(
             raise psycopg.errors.OutOfMemory("out of memory")
         return read_range(*arguments, **further)
 
-    scratch_source.with_items()
+    scratch_source.add_items()
     scratch_source.run("UPDATE item SET price = 0")
     with monkeypatch.context() as patch:
         patch.setattr(changes, "read_range", out_of_memory)
@@ -361,7 +361,7 @@ def raw_installation(
         source = prepare_source(server.dsn, name)
         with psycopg.connect(source.owner.reveal()) as connection:
             connection.execute(totesys_sql())
-        yield Installation(source.owner, source.reader, warehouse.dsn, tmp_path).with_orders(10)
+        yield Installation(source.owner, source.reader, warehouse.dsn, tmp_path).add_orders(10)
 
 
 def test_unreadable_values_are_reported_and_loaded_after_their_repair(
@@ -439,7 +439,7 @@ def test_check_warns_of_encoding_sql_ascii(
     installation: Installation, raw_source: ScratchSource
 ) -> None:
     said = installation.with_settings(
-        source_dsn=raw_source.with_items().dsn.reveal(), source_schema="scratch"
+        source_dsn=raw_source.add_items().dsn.reveal(), source_schema="scratch"
     ).totes("check")
     assert "source encoding: SQL_ASCII" in said.stdout
 
@@ -465,7 +465,7 @@ def test_unreadable_bytes_are_erased_with_their_row(raw_installation: Installati
 
 def test_a_reason_that_quotes_a_long_value_is_truncated(installation: Installation) -> None:
     """PostgreSQL quotes the whole value, which would make the line too long."""
-    installation.with_orders(3)
+    installation.add_orders(3)
     installation.change(
         "ALTER TABLE design ADD note text, ADD size int GENERATED ALWAYS AS (note::int);"
         "UPDATE design SET note = repeat('x', 2000000) WHERE design_id = 2"

@@ -384,7 +384,7 @@ def test_parquet_that_differs_from_the_contract_is_rejected(installation: Instal
 
 
 def test_a_key_file_with_wrong_columns_is_rejected(installation: Installation) -> None:
-    installation.with_orders(5)
+    installation.add_orders(5)
     pipeline = installation.pipeline
     ingest(installation.source, pipeline.ingestion, pipeline.scope)
     data = parquet(installation, "select 'x' as elsewhere")

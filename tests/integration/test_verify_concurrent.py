@@ -46,7 +46,7 @@ def differing_tables(result: VerifyResult) -> list[TableResult]:
 
 
 def test_a_change_committed_during_the_comparison_is_not_seen(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
     with at(
         "load.before-commit",
@@ -60,7 +60,7 @@ def test_a_change_committed_during_the_comparison_is_not_seen(installation: Inst
 def test_verify_starts_again_if_another_run_loads_a_newer_batch(
     installation: Installation,
 ) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
 
     def run_meanwhile() -> None:
@@ -73,7 +73,7 @@ def test_verify_starts_again_if_another_run_loads_a_newer_batch(
 
 
 def test_verify_starts_again_if_another_ingest_publishes_first(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
 
     def run_meanwhile() -> None:
@@ -85,7 +85,7 @@ def test_verify_starts_again_if_another_ingest_publishes_first(installation: Ins
 
 
 def test_verify_fails_if_another_run_always_loads_a_newer_batch(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     snapshots: list[str] = []
 
     def run_meanwhile() -> None:
@@ -120,7 +120,7 @@ class ActionBefore(NoProgress):
 
 
 def test_a_batch_loaded_during_the_comparison_is_not_seen(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
 
     def run_meanwhile() -> None:
         installation.change("UPDATE payment SET paid = NOT paid")

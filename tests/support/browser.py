@@ -76,7 +76,7 @@ class Browser:
         ignored = [StaleElementReferenceException]
         return WebDriverWait(self.driver, PATIENCE_SECONDS, 0.1, ignored).until(what)
 
-    def says(self, text: str) -> None:
+    def wait_for_text(self, text: str) -> None:
         """Wait for a text of the page."""
         self.until(lambda _: text in self.text)
 
@@ -88,14 +88,14 @@ class Browser:
     def all(self, css: str) -> list[WebElement]:
         return self.driver.find_elements(By.CSS_SELECTOR, css)
 
-    def one(self, css: str, text: str = "") -> WebElement:
+    def wait_for(self, css: str, text: str = "") -> WebElement:
         """Wait for the first element with a text, and return it."""
         found = self.until(lambda driver: driver.execute_script(_FIRST_WITH_TEXT, css, text))
         assert isinstance(found, WebElement)
         return found
 
     def click(self, css: str, text: str = "") -> None:
-        element = self.one(css, text)
+        element = self.wait_for(css, text)
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
         ActionChains(self.driver).move_to_element(element).click().perform()
         self.settle()
@@ -103,7 +103,7 @@ class Browser:
     def download(self, css: str, text: str) -> Path:
         """Return the file that a click downloads."""
         before = set(self._downloads.iterdir())
-        self.one(css, text)
+        self.wait_for(css, text)
         self.click(css, text)
 
         def completed_file(_: Any) -> Path | None:

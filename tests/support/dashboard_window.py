@@ -171,7 +171,7 @@ def _named(widget: str, label: str, words: str) -> Callable[[Browser], None]:
 
     def choose(window: Browser) -> None:
         window.settle()
-        field = window.one(f'[data-testid="stSidebar"] [data-testid="{widget}"]', label)
+        field = window.wait_for(f'[data-testid="stSidebar"] [data-testid="{widget}"]', label)
         field.find_element(*INPUT).click()
         window.driver.switch_to.active_element.send_keys(f"{words}\n")
 
@@ -184,9 +184,9 @@ def _dates(since: date, until: date) -> Callable[[Browser], None]:
     def choose(window: Browser) -> None:
         for label, day in (("From", since), ("To", until)):
             window.settle()
-            window.one(f'[aria-label^="year, {label}"]').click()
+            window.wait_for(f'[aria-label^="year, {label}"]').click()
             ActionChains(window.driver).send_keys(f"{day:%Y%m%d}").perform()
-            window.one("h1").click()  # the calendar may cover the sidebar
+            window.wait_for("h1").click()  # the calendar may cover the sidebar
 
     return choose
 
@@ -195,7 +195,7 @@ def _remove(label: str) -> Callable[[Browser], None]:
     """Return a function that clicks on the cross of the selected option."""
 
     def undo(window: Browser) -> None:
-        picker = window.one('[data-testid="stMultiSelect"]', label)
+        picker = window.wait_for('[data-testid="stMultiSelect"]', label)
         crosses = picker.find_elements("css selector", "button[aria-label^=Remove]")
         next(cross for cross in crosses if cross.is_displayed()).click()
 
@@ -265,7 +265,7 @@ def expected_numbers(
 def wait_for_expected_numbers(
     window: Browser, business: SampleBusiness, page: str, query: Any
 ) -> None:
-    window.one("h1", PAGES[page])
+    window.wait_for("h1", PAGES[page])
     window.until(lambda _: read_query(window) == query)
     expected = expected_numbers(business, page, query)
     window.until(lambda driver: expected.items() <= driver.execute_script(NUMBERS).items())
@@ -299,5 +299,5 @@ def click_mark(
 
 
 def period_start(window: Browser) -> str:
-    found = window.one('[data-testid="stDateInput"]', "From")
+    found = window.wait_for('[data-testid="stDateInput"]', "From")
     return str(found.get_attribute("textContent")).removeprefix("From")

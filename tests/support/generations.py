@@ -73,12 +73,11 @@ def compare(expected: Generation, found: Generation) -> Comparison:
     return Comparison(rows, tuple(differences))
 
 
-def assert_equal(expected: Generation, found: Generation) -> int:
-    """Assert that two generations are equal; return the number of their rows, at least one."""
+def assert_equal(expected: Generation, found: Generation) -> None:
+    """Assert that two generations are equal and have rows."""
     comparison = compare(expected, found)
     assert not comparison.differences, f"\n{comparison}"
     assert comparison.rows
-    return comparison.rows
 
 
 def _differences_of_manifests(

@@ -83,7 +83,8 @@ def backdate_captures(installation: Installation, moments: list[datetime]) -> li
             *("fact_sales_order.valid_to", "totes.batches.captured_at"),
         ):
             table, _, name = column.rpartition(".")
-            installation.query(f"UPDATE {table} SET {name} = '{instead}' WHERE {name} = '{moment}'")
+            change = f"UPDATE {table} SET {name} = '{instead}' WHERE {name} = '{moment}'"
+            installation.change_warehouse(change)
     return days
 
 

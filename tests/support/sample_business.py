@@ -115,7 +115,7 @@ def sample_business(
     bulk(installation.owner, orders=orders, last_day=last_day)
     installation.change(_NAMES)
     made.catch_up()
-    installation.query(f"UPDATE fact_exchange_rate SET source = '{MARKDOWN}'")
+    installation.change_warehouse(f"UPDATE fact_exchange_rate SET source = '{MARKDOWN}'")
     installation.change(_HISTORY)
     made.catch_up()
     installation.change(_DELETION)

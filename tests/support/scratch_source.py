@@ -55,8 +55,8 @@ class ScratchSource:
             connection.autocommit = bool(autocommit)
             connection.execute(script.encode())
 
-    def with_items(self, rows: int = 3) -> "ScratchSource":
-        """Create a table `item` with so many rows, and capture it."""
+    def add_items(self, rows: int = 3) -> "ScratchSource":
+        """Create a table `item` with so many rows, and capture it; return self."""
         self.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(rows)}")
         assert self.capture() is not None
         return self

@@ -1,7 +1,9 @@
 """A lake whose batches the tests of the transform stage write and read."""
 
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,14 @@ class Lake:
         return rows
 
 
+def copy_models(folder: Path) -> Path:
+    """Copy the packaged models to a new folder below `folder`, which is returned."""
+    with as_file(files("totes.star") / "totesys" / "models") as packaged:
+        return shutil.copytree(packaged, folder / "models")
+
+
 def edit(models: Path, star: str, old: str, new: str) -> Models:
+    """Replace a part of a model, and return all models of the folder."""
     path = models / f"{star}.sql"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))

@@ -1,10 +1,8 @@
 """The transform stage: which rows, days and files each batch has."""
 
-import shutil
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import duckdb
@@ -35,13 +33,6 @@ TIMESTAMPS = {
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path)
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    """A copy of the models, which a test can change."""
-    with as_file(files("totes.star") / "totesys" / "models") as packaged:
-        return shutil.copytree(packaged, tmp_path / "models")
 
 
 EXPECTED: dict[str, Row] = {

@@ -1,9 +1,7 @@
 """The transform stage and rows that break the contract: quarantine, long texts, release."""
 
 import json
-import shutil
 from datetime import date
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import pytest
@@ -18,13 +16,6 @@ from totes.star.folder import TOTESYS
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path)
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    """A copy of the models, which a test can change."""
-    with as_file(files("totes.star") / "totesys" / "models") as packaged:
-        return shutil.copytree(packaged, tmp_path / "models")
 
 
 def test_staff_without_a_department_are_quarantined(lake: Lake) -> None:

@@ -123,7 +123,7 @@ def prepare(cloud: Handlers) -> None:
         cloud.patch.setenv(f"TOTES_SPARK_{name}", "any")
     cloud.patch.setenv("TOTES_SPARK_PROGRAM", "s3://artefacts/spark/any")
     cloud.publish_rates(datetime.now(UTC).date() - OLD_RATES_DAYS * DAY)
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     cloud.call_all()
     administer(cloud, "INSERT INTO totes.verifications (batch, equal) VALUES (1, true)")
 
