@@ -13,17 +13,6 @@ from totes.config.settings import PREFIX, Settings, describe_setting
 
 DOCS = Path(__file__).parent.parent / "docs"
 COLUMNS = 90
-KINDS: tuple[type[errors.TotesError], ...] = (
-    errors.UsageError,
-    errors.SourceError,
-    errors.LakeError,
-    errors.WarehouseError,
-    errors.ModelError,
-    errors.DeliveryError,
-    errors.IcebergError,
-    errors.SparkError,
-)
-
 
 ABOUT_COMMANDS = """\
 # Commands
@@ -62,7 +51,7 @@ def commands() -> str:
 def _codes() -> Iterator[tuple[int, str]]:
     yield 0, "done"
     yield 1, "`verify` found a difference, `check` something missing, or a rule of `alerts` holds"
-    for kind in KINDS:
+    for kind in sorted(errors.TotesError.__subclasses__(), key=lambda kind: kind.exit_code):
         yield kind.exit_code, (kind.__doc__ or "").splitlines()[0].rstrip(".")
     yield errors.UNEXPECTED_ERROR_EXIT_CODE, "unexpected error; run with `--debug`"
     yield INTERRUPTED, "interrupted by Ctrl-C; `run` by the second Ctrl-C"

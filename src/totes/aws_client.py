@@ -9,6 +9,7 @@ This module is not in aws/, which imports the stages; lake and secrets need thes
 
 import os
 from functools import cache
+from threading import Lock
 from typing import Any, NamedTuple
 
 from boto3.session import Session
@@ -38,10 +39,21 @@ def aws_client(service: str, name_or_arn: str = "", config: Config = SHORT_TIMEO
     return _client(service, region or os.environ.get("AWS_REGION") or None, config)
 
 
+_CREATION = Lock()
+"""boto3 can't create two clients of a session at once."""
+
+
+@cache
+def _session() -> Session:
+    """Return the session of all clients, as it takes long to read what AWS's regions are."""
+    return Session()
+
+
 @cache
 def _client(service: str, region: str | None, config: Config) -> Any:
     try:
-        return Session().client(service, region_name=region, config=config)
+        with _CREATION:
+            return _session().client(service, region_name=region, config=config)
     except ValueError as error:  # raised by boto3 for a malformed endpoint
         raise aws.InvalidConfigError(error_msg=str(error)) from error
 

@@ -30,7 +30,7 @@ from totes.star.folder import TOTESYS
 MODULE = Path(__file__).parents[2] / "terraform" / "modules" / "catalogue"
 STAR_TABLES = json.loads((MODULE / "star_tables.json").read_text())
 SOURCE_TABLES = json.loads((MODULE / "source_tables.json").read_text())
-FACTS = ["fact_sales_order", "fact_purchase_order", "fact_payment", "fact_exchange_rate"]
+FACTS = [table.name for table in TOTESYS.tables.values() if table.is_fact]
 TRINO = {"varchar": "string", "integer": "int", "timestamp(3)": "timestamp"}
 MARCH = datetime(2026, 3, 7, 1, 2, tzinfo=UTC)
 

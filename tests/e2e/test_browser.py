@@ -340,17 +340,17 @@ def test_new_orders_appear_automatically_and_keep_the_scroll_position(
         window.open(f"{address}/sales?period=all&in=EUR")
         window.click('[data-testid="stExpander"] summary', "As a table")
         window.driver.execute_script(f"{MAIN}.scrollTo(0, 300)")
-        before = [element.text for element in window.all(METRIC)]
+        before = window.texts(METRIC)
         with Simulator(business.installation.owner, seed=3) as simulated:
             for _ in zip(range(40), simulated.run(rate=None), strict=False):
                 pass
         business.move_to_next_day()
         window.driver.execute_script(_COUNT_TICKS)
         [(orders,)] = business.installation.query("SELECT count(*) FROM current_sales_order")
-        window.until(lambda _: f"{orders:,}" in [element.text for element in window.all(METRIC)])
+        window.until(lambda _: f"{orders:,}" in window.texts(METRIC))
         # the first query after the load, and the text of the page drawn again
         assert window.driver.execute_script("return window.ticks") <= 2
-        assert [element.text for element in window.all(METRIC)] != before
+        assert window.texts(METRIC) != before
         assert read_query(window) == {"period": ["all"], "in": ["EUR"]}
         window.settle()
         assert window.wait_for('[data-testid="stExpander"] details', "As a table").get_attribute(
@@ -450,11 +450,11 @@ def test_the_time_machine_shows_the_past_and_returns_to_current_data(
     try:
         window.open(f"{address}/sales?period=all&as_of={moment}")
         window.wait_for_text("Data and exchange rates as of")
-        assert f"{then:,}" in [element.text for element in window.all(METRIC)]
+        assert f"{then:,}" in window.texts(METRIC)
         bar = window.wait_for(f"{CHART} .mark-rect path")
         assert bar.get_attribute("fill") == charts.accent(dark=True)
         window.click('[data-testid="stButton"] button', "Show current data")
-        window.until(lambda _: f"{now:,}" in [element.text for element in window.all(METRIC)])
+        window.until(lambda _: f"{now:,}" in window.texts(METRIC))
     finally:
         window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert read_query(window) == {"period": ["all"]}

@@ -105,7 +105,7 @@ def test_users_sign_in_see_the_pages_of_their_role_and_sign_out(dashboard: Dashb
     assert read_query(window) == {"period": ["all"], "in": ["EUR"]}
     window.wait_for_text(VIEWER)
     assert "Widgets *Ltd*" in window.text
-    assert not any("Pipeline" in one.text for one in window.all(NAVIGATION))
+    assert not any("Pipeline" in one for one in window.texts(NAVIGATION))
     window.open(f"{address}/pipeline")
     window.wait_for_text("Only operators see this page")
     assert "Batches" not in window.text

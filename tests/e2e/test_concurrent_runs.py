@@ -26,7 +26,7 @@ REPLAY_ROUNDS = (["replay", "run", "run"], ["replay", "replay"], ["replay", "loa
 
 def test_concurrent_stages_publish_each_batch_once(installation: Installation) -> None:
     journey = CheckedInstallation(installation.add_orders(6), installation.pipeline)
-    rounds = sample(3, ROUNDS * 2, "concurrent stages")
+    rounds = sample(2, ROUNDS * 2, "concurrent stages")
     for commands in rounds:
         assert run_concurrently(installation.pipeline, commands) == [0] * len(commands)
         journey.record_batches()
@@ -44,7 +44,7 @@ def test_concurrent_replays_and_runs_end_with_the_newest_generation(
     journey = CheckedInstallation(installation.add_orders(6), installation.pipeline)
     installation.run()
     journey.record_batches()
-    for commands in sample(2, REPLAY_ROUNDS, "concurrent replays"):
+    for commands in sample(1, REPLAY_ROUNDS, "concurrent replays"):
         journey.change()
         run_concurrently(installation.pipeline, commands)
         journey.record_batches()

@@ -263,6 +263,7 @@ def put_large(pipeline: Pipeline) -> None:
 LARGE = bytes(range(256)) * ((PART_BYTES + 256) // 256)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", sorted(MULTIPART))
 def test_a_killed_multipart_upload_leaves_a_complete_file_or_none(
     bucket: Pipeline, name: str

@@ -14,6 +14,8 @@ from statements import answer, open_engine
 
 from totes.dashboard.explore import sandbox, worker
 from totes.dashboard.explore.sandbox import COUNTED_ROWS, SHOWN_ROWS, Sandbox, StatementError
+from totes.star.folder import TOTESYS
+from totes.warehouse.ddl import warehouse_columns
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,27 @@ def engine(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     with open_engine(business.backends.replica, tmp_path_factory.mktemp("worker")) as opened:
         yield opened
+
+
+def test_the_declared_views_and_functions_have_the_rows_of_the_warehouse(
+    business: SampleBusiness, engine: duckdb.DuckDBPyConnection
+) -> None:
+    for star in TOTESYS.tables.values():
+        named = filter(None, [star.current_view, star.all_view, star.as_of_function])
+        for relation in (view.name for view in named):
+            calls = [relation]
+            if star.as_of_function and relation == star.as_of_function.name:
+                calls = [f"{relation}('{moment}')" for moment in ("2000-01-01", "2100-01-01")]
+            for call in calls:
+                count = f"SELECT count(*) FROM {call}"
+                expected = [list(row) for row in business.installation.query(count)]
+                assert answer(engine, count)["rows"] == expected, call
+                described = answer(engine, f"SELECT * FROM {call} LIMIT 0")["columns"]
+                assert [name for name, _ in described] == [
+                    column.name
+                    for column in warehouse_columns(star)
+                    if column.name not in {"valid_from", "valid_to"}
+                ]
 
 
 REJECTED = (

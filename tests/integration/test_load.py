@@ -15,6 +15,7 @@ from conftest import EmptyWarehouse
 from totes.errors import LakeError, WarehouseError
 from totes.lake.manifest import ProcessedManifest, generation_path
 from totes.stages.load import load, rebuild, record_checked
+from totes.star.folder import TOTESYS
 
 pytestmark = pytest.mark.few(6)
 
@@ -24,8 +25,10 @@ def test_every_value_is_loaded_unchanged(lake: ProcessedLake, warehouse: EmptyWa
     assert load_all(lake, warehouse) == [1]
     found = read_star_tables(warehouse.dsn)
     for table, rows in ALL.items():
-        times = (moment(1), None) if table.startswith("fact") else ()
-        assert found[table] == sorted([(*row.values(), *times) for row in rows], key=repr), table
+        star = TOTESYS.tables[table]
+        times = (moment(1), None) if star.is_fact else ()
+        expected = [(*(row.get(column.name) for column in star.columns), *times) for row in rows]
+        assert found[table] == sorted(expected, key=repr), table
 
 
 def test_a_batch_is_loaded_once(lake: ProcessedLake, warehouse: EmptyWarehouse) -> None:

@@ -220,7 +220,7 @@ def test_unreadable_rows_in_several_partitions_are_distinguished(
 ) -> None:
     """Rows of several partitions have the same ctid."""
     monkeypatch.setattr(reading, "MAX_LINE_BYTES", 100_000)
-    monkeypatch.setattr(reading, "_STEP_BYTES", 50_000)
+    monkeypatch.setattr(reading, "_WIDE_RANGE_BYTES", 50_000)
     scratch_source.run(
         "CREATE TABLE item (id int PRIMARY KEY, b int, note text,"
         " c int GENERATED ALWAYS AS (id / b)) PARTITION BY LIST (id);"
@@ -290,7 +290,7 @@ def test_wide_rows_are_read_a_few_at_a_time(
         return chunk
 
     monkeypatch.setattr(changes, "read_range", watched)
-    monkeypatch.setattr(reading, "_STEP_BYTES", 50_000)
+    monkeypatch.setattr(reading, "_WIDE_RANGE_BYTES", 50_000)
     scratch_source.run(
         "CREATE TABLE item (id int PRIMARY KEY, note text, data bytea);"
         "ALTER TABLE item ALTER note SET STORAGE EXTERNAL;"

@@ -333,7 +333,7 @@ def test_many_differences_are_counted_and_some_are_listed(altered: Altered) -> N
 def test_the_result_is_json(altered: Altered) -> None:
     altered.alter_warehouse("UPDATE dim_currency SET currency_name = 'Quid' WHERE currency_id = 1")
     result = json.loads(json.dumps(verify(altered.installation.pipeline).to_json()))
-    assert (result["equal"], len(result["tables"])) == (False, 11)
+    assert (result["equal"], len(result["tables"])) == (False, len(COMPARED))
     [table] = [table for table in result["tables"] if not table["equal"]]
     assert table["differing"] == [{"key": "1", "kind": "different", "columns": ["currency_name"]}]
 

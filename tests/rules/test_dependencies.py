@@ -93,7 +93,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dashboard.preferences": {"errors", "config.settings", "config.sign_in"},
     "dashboard.text": {"escape", "dashboard.preferences"},
     "dashboard.world": set(),
-    "dashboard.filters": {"dashboard.preferences", "dashboard.world"},
+    "dashboard.filters": {"star", "dashboard.preferences", "dashboard.world"},
     "dashboard.replica": VALUES | {"star", "warehouse"},
     "dashboard.reading": {"errors", "sql_text", "dashboard.filters", "dashboard.replica"},
     "dashboard.bookkeeping": VALUES | {"warehouse"} | READING,
@@ -102,7 +102,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"errors", "config.settings", "config.values", "dashboard.metrics"},
     "dashboard.goals": METRICS,
     "dashboard.charts": READING,
-    "dashboard.explore": READING | {"escape", "sql_text", "dashboard.metrics"},
+    "dashboard.explore": READING | {"escape", "sql_text", "star", "dashboard.metrics"},
     "dashboard.server": METRICS
     | {"errors", "lake", "config.dsn", "config.sign_in"}
     | {"dashboard.charts", "dashboard.explore"},

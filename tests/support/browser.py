@@ -42,6 +42,9 @@ const [css, text] = arguments;
 return [...document.querySelectorAll(css)].find(one => !text
     || one.checkVisibility({visibilityProperty: true}) && one.innerText?.includes(text));
 """
+_TEXTS = """
+return [...document.querySelectorAll(arguments[0])].map(one => one.innerText);
+"""
 _OTHER_HOSTS = """
 return performance.getEntriesByType('resource').map(entry => entry.name)
     .filter(name => new URL(name).origin !== location.origin && !/^(blob|data):/.test(name));
@@ -84,6 +87,10 @@ class Browser:
     def text(self) -> str:
         """The page's text; that of a WebElement takes a second of the processor."""
         return str(self.driver.execute_script("return document.body.innerText"))
+
+    def texts(self, css: str) -> list[str]:
+        """The texts of elements, as quickly."""
+        return list(self.driver.execute_script(_TEXTS, css))
 
     def all(self, css: str) -> list[WebElement]:
         return self.driver.find_elements(By.CSS_SELECTOR, css)

@@ -114,7 +114,7 @@ def click_into(window: Browser, mark: str, title: str) -> None:
     click_until(
         window,
         lambda: window.click(mark),
-        lambda: any(found.text.startswith(title) for found in window.all("h2")),
+        lambda: any(found.startswith(title) for found in window.texts("h2")),
     )
 
 

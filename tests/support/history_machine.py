@@ -7,14 +7,22 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
-from typing import ClassVar, LiteralString
+from typing import ClassVar
 
 import psycopg
 from history_rows import CHANGEABLE_KEYS, CHANGES, REFERENCE, TABLES, TEXTS
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from psycopg import errors, sql
-from warehouse_oracle import DIMENSIONS, FACTS, Oracle, Row, SourceRows, read_source
+from psycopg import errors
+from warehouse_oracle import (
+    DIMENSIONS,
+    FACTS,
+    Oracle,
+    SourceRows,
+    read_rows,
+    read_source,
+    read_versions,
+)
 
 from conftest import EmptyWarehouse, Totesys
 from totes import failpoint
@@ -451,21 +459,17 @@ class History(RuleBasedStateMachine):
         with psycopg.connect(
             self.environment.warehouse.reveal(), options="-cTimeZone=UTC"
         ) as warehouse:
-
-            def rows(query: LiteralString, relation: str) -> list[Row]:
-                return list(warehouse.execute(sql.SQL(query).format(sql.Identifier(relation))))
-
             source = read_source(self.environment.observer)
             for fact in FACTS:
-                found = [row[1:] for row in rows("SELECT * FROM {}", fact)]
+                found = read_versions(warehouse, fact)
                 assert set(found) == self.oracle.history(fact)
                 assert len(found) == len(set(found))
-                current_view = TOTESYS.tables[fact].current_view
-                assert current_view is not None
-                current = rows("SELECT * FROM {}", current_view.name)
-                assert {row[1]: row[1:] for row in current} == source[fact]
+                view = TOTESYS.tables[fact].current_view
+                assert view is not None
+                current = read_rows(warehouse, fact, view.name)
+                assert {row[0]: row for row in current} == source[fact]
             for dimension in DIMENSIONS:
-                found = rows("SELECT * FROM {}", dimension)
+                found = read_rows(warehouse, dimension)
                 assert {row[0]: row for row in found} == self.oracle.latest[dimension]
                 deleted = warehouse.execute(
                     "SELECT key FROM totes.deleted_dimension_rows WHERE table_name = %s",

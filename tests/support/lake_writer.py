@@ -51,7 +51,7 @@ ROWS: Mapping[str, Line] = {
         "department_id": 1,
         "department_name": "Sales",
         "location": "Manchester",
-        "manager": None,
+        "manager": "Richard Roma",
     },
     "design": {
         "design_id": 1,

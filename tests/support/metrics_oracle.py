@@ -9,7 +9,8 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
-from warehouse_oracle import KEYS
+from warehouse_oracle import COLUMNS
+from warehouse_oracle import FACTS as FACT_QUERIES
 
 from totes.config.dsn import Dsn
 from totes.dashboard.filters import Filter
@@ -17,7 +18,8 @@ from totes.dashboard.filters import Filter
 Row = dict[str, Any]
 Facts = Mapping[str, list[Row]]
 
-FACTS = (*KEYS,)
+FACTS = {fact: COLUMNS[fact][0] for fact in FACT_QUERIES}
+"""The natural keys of the facts."""
 EXACT = Context(prec=120)
 SIGNS = {
     "SALES_RECEIPT": ("in", 1),
@@ -82,10 +84,10 @@ def facts_at(warehouse: Dsn, moment: datetime) -> Facts:
 def last_facts(warehouse: Dsn) -> Facts:
     """Return the newest version of each row, also of deleted ones."""
     with psycopg.connect(warehouse.reveal(), row_factory=dict_row) as connection:
-        newest = "SELECT DISTINCT ON ({key}) * FROM {fact} ORDER BY {key}, valid_from DESC"
+        newest = "SELECT DISTINCT ON ({1}) * FROM {0} ORDER BY {1}, valid_from DESC"
         return {
-            fact: connection.execute(newest.format(key=key, fact=fact).encode()).fetchall()
-            for fact, key in KEYS.items()
+            fact: connection.execute(newest.format(fact, key).encode()).fetchall()
+            for fact, key in FACTS.items()
         }
 
 

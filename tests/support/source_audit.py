@@ -17,7 +17,16 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
-from warehouse_oracle import DIMENSIONS, FACTS, KEYS, Oracle, Row, read_source
+from warehouse_oracle import (
+    COLUMNS,
+    DIMENSIONS,
+    FACTS,
+    Oracle,
+    Row,
+    read_rows,
+    read_source,
+    read_versions,
+)
 
 TABLES = (
     "address",
@@ -197,7 +206,7 @@ class SourceAudit:
                     found = connection.execute(
                         sql.SQL(_UNRECORDED_VERSIONS).format(
                             fact=sql.Identifier(fact),
-                            key=sql.Identifier(KEYS[fact]),
+                            key=sql.Identifier(COLUMNS[fact][0]),
                         )
                     ).fetchall()
                     for key, since in found:
@@ -207,14 +216,13 @@ class SourceAudit:
     def _compare_fact(self, connection: psycopg.Connection, fact: str) -> Iterator[Finding]:
         """Versions are compared by key and valid_from; valid_to is the last value."""
         found = defaultdict[tuple[Any, datetime], list[Row]](list)
-        columns, rows = _all(connection, fact)
-        for _, *values, since, until in rows:
+        for *values, since, until in read_versions(connection, fact):
             found[values[0], since].append((*values, until))
         if self.has_log:
             yield from self._compare_states(fact, found)
             return
         yield from self._differences(
-            fact, self.oracle.versions[fact], found, [*columns[1:-2], columns[-1]]
+            fact, self.oracle.versions[fact], found, (*COLUMNS[fact], "valid_to")
         )
 
     def _compare_states(
@@ -237,12 +245,11 @@ class SourceAudit:
         self, connection: psycopg.Connection, dimension: str
     ) -> Iterator[Finding]:
         found = defaultdict[tuple[Any, None], list[Row]](list)
-        columns, rows = _all(connection, dimension)
-        for row in rows:
+        for row in read_rows(connection, dimension):
             if not self.has_log or row[0] in self.oracle.latest[dimension]:
                 found[row[0], None].append(row)
         latest = {(key, None): row for key, row in self.oracle.latest[dimension].items()}
-        yield from self._differences(dimension, latest, found, columns)
+        yield from self._differences(dimension, latest, found, COLUMNS[dimension])
         recorded = connection.execute(
             "SELECT key FROM totes.deleted_dimension_rows WHERE table_name = %s", [dimension]
         )
@@ -257,7 +264,7 @@ class SourceAudit:
             yield Finding("altered", dimension, key, None, "a deletion that did not happen")
 
     def _differences(
-        self, table: str, expected: Any, found: Any, columns: list[str]
+        self, table: str, expected: Any, found: Any, columns: tuple[str, ...]
     ) -> Iterator[Finding]:
         """Compare rows by key and valid_from; `found` has a list of rows for each."""
         batch_at = {at: batch for batch, at in self.batches.items()}
@@ -326,9 +333,3 @@ def _compose(table: str, statement: LiteralString, **values: object) -> sql.Comp
 def _count_entries(connection: psycopg.Connection, table: str) -> int:
     found = connection.execute(_compose(table, "SELECT count(*) FROM journal.{entries}"))
     return sum(rows for (rows,) in found)
-
-
-def _all(connection: psycopg.Connection, table: str) -> tuple[list[str], list[Row]]:
-    """Return the columns and rows of a table."""
-    cursor = connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(table)))
-    return [column.name for column in cursor.description or ()], cursor.fetchall()

@@ -18,7 +18,7 @@ from totes.lake.manifest import (
 )
 from totes.lake.manifests import read_processed_manifest
 from totes.stages.transform import transform, write_generation
-from totes.star.folder import TOTESYS
+from totes.star.folder import TOTESYS, Star
 from totes.star.models import Models, load_models
 
 Row = dict[str, Any]
@@ -34,6 +34,7 @@ class Lake:
     """An ingestion and a processed store, with functions to read the processed one."""
 
     folder: Path
+    star: Star = TOTESYS
 
     def __post_init__(self) -> None:
         self.writer = LakeWriter(self.folder / "ingestion")
@@ -41,7 +42,7 @@ class Lake:
 
     def transform(self, models: Models | None = None) -> list[ProcessedManifest]:
         if models is None:
-            return list(transform(self.writer.store, self.processed))
+            return list(transform(self.writer.store, self.processed, self.star))
         return list(write_generation(self.writer.store, self.processed, 1, models))
 
     def add(self, *args: Any, **kwargs: Any) -> ProcessedManifest:

@@ -4,7 +4,7 @@ This module imports nothing from totes, and its queries are independent of model
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, LiteralString
@@ -36,13 +36,6 @@ FACTS: dict[str, LiteralString] = {
         FROM payment""",
 }
 
-KEYS = {
-    "fact_sales_order": "sales_order_id",
-    "fact_purchase_order": "purchase_order_id",
-    "fact_payment": "payment_id",
-}
-"""The natural keys of the facts."""
-
 DIMENSIONS: dict[str, LiteralString] = {
     "dim_staff": """
         SELECT staff_id, first_name, last_name, department_name, location, email_address
@@ -69,6 +62,41 @@ DIMENSIONS: dict[str, LiteralString] = {
             WHEN 'ZAR' THEN 'Rand' WHEN 'CLF' THEN 'Unidad de Fomento' END
         FROM currency""",
 }
+
+
+_WRITTEN = "created_date created_time last_updated_date last_updated_time"
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    table: tuple(columns.split())
+    for table, columns in {
+        "fact_sales_order": f"""
+            sales_order_id {_WRITTEN} sales_staff_id counterparty_id units_sold unit_price
+            currency_id design_id agreed_payment_date agreed_delivery_date
+            agreed_delivery_location_id""",
+        "fact_purchase_order": f"""
+            purchase_order_id {_WRITTEN} staff_id counterparty_id item_code item_quantity
+            item_unit_price currency_id agreed_delivery_date agreed_payment_date
+            agreed_delivery_location_id""",
+        "fact_payment": f"""
+            payment_id {_WRITTEN} transaction_id counterparty_id payment_amount currency_id
+            payment_type_id paid payment_date""",
+        "dim_staff": "staff_id first_name last_name department_name location email_address",
+        "dim_counterparty": """
+            counterparty_id counterparty_legal_name counterparty_legal_address_line_1
+            counterparty_legal_address_line_2 counterparty_legal_district counterparty_legal_city
+            counterparty_legal_postal_code counterparty_legal_country
+            counterparty_legal_phone_number""",
+        "dim_location": """
+            location_id address_line_1 address_line_2 district city postal_code country phone""",
+        "dim_design": "design_id design_name file_location file_name",
+        "dim_payment_type": "payment_type_id payment_type_name",
+        "dim_transaction": "transaction_id transaction_type sales_order_id purchase_order_id",
+        "dim_currency": "currency_id currency_code currency_name",
+    }.items()
+}
+"""The columns that are compared, in the order of the queries; the first is the natural key.
+
+The warehouse may have further columns and tables."""
 
 
 def read_source(source: psycopg.Connection) -> SourceRows:
@@ -153,19 +181,28 @@ class Differences:
         return bool(self.missing or self.duplicated or self.unexpected)
 
 
+def read_rows(warehouse: psycopg.Connection, table: str, relation: str | None = None) -> list[Row]:
+    """Return the compared columns of a star table, or of another relation that has them."""
+    return _select(warehouse, relation or table, COLUMNS[table])
+
+
+def read_versions(warehouse: psycopg.Connection, fact: str) -> list[Row]:
+    """Return all versions of a fact: the compared columns, valid_from, valid_to."""
+    return _select(warehouse, fact, (*COLUMNS[fact], "valid_from", "valid_to"))
+
+
 def find_differences(oracle: Oracle, warehouse: psycopg.Connection) -> Differences:
     """Compare all versions of facts and all dimensions with the oracle; the session is in UTC."""
     missing, duplicated, unexpected = list[str](), list[str](), list[str]()
     for name in FACTS | DIMENSIONS:
         if name in FACTS:
-            rows = [row[1:] for row in _rows(warehouse, name)]
-            found = [((row[0], row[-2]), row) for row in rows]
+            found = [((row[0], row[-2]), row) for row in read_versions(warehouse, name)]
             expected: dict[Any, Row] = {
                 (key, at): (*row[:-1], at, row[-1])
                 for (key, at), row in oracle.versions[name].items()
             }
         else:
-            found = [(row[0], row) for row in _rows(warehouse, name)]
+            found = [(row[0], row) for row in read_rows(warehouse, name)]
             expected = dict(oracle.latest[name])
         counted = Counter(key for key, _ in found)
         missing += [f"{name} {key}" for key in expected.keys() - counted.keys()]
@@ -174,5 +211,7 @@ def find_differences(oracle: Oracle, warehouse: psycopg.Connection) -> Differenc
     return Differences(tuple(sorted(missing)), tuple(sorted(duplicated)), tuple(sorted(unexpected)))
 
 
-def _rows(warehouse: psycopg.Connection, table: str) -> list[Row]:
-    return list(warehouse.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(table))))
+def _select(warehouse: psycopg.Connection, relation: str, columns: Iterable[str]) -> list[Row]:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    query = sql.SQL("SELECT {} FROM {}").format(names, sql.Identifier(relation))
+    return list(warehouse.execute(query))

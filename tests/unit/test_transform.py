@@ -1,5 +1,6 @@
 """The transform stage: which rows, days and files each batch has."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -122,13 +123,26 @@ EXPECTED: dict[str, Row] = {
 }
 
 
+def changed_tables(made: ProcessedManifest) -> set[str]:
+    """Return the star tables with changes in a batch."""
+    return {file.table for file in made.files}
+
+
+def tables_reading(*sources: str) -> set[str]:
+    """Return the star tables whose models read one of these source tables; more may be added."""
+    models = TOTESYS.models.all
+    return {model.name for model in models if {*sources} & {*model.lineage.sources}}
+
+
 def test_every_star_table_gets_its_rows(lake: Lake) -> None:
     made = lake.add(ALL)
     since = {"valid_from": lake.writer.batches[0].captured_at, "_op": "upsert"}
     for star, expected in EXPECTED.items():
-        assert lake.rows(made, star) == [expected | since]
-        assert [list(found) for found in lake.rows(made, star)] == [
-            [*(column.name for column in TOTESYS.tables[star].columns), "valid_from", "_op"]
+        [found] = lake.rows(made, star)
+        assert found == found | expected | since, "a column may have been added"
+        assert [*found] == [
+            *(column.name for column in TOTESYS.tables[star].columns),
+            *("valid_from", "_op"),
         ]
 
 
@@ -193,8 +207,8 @@ def test_days_are_those_of_the_years_in_use_and_one_before_and_after(lake: Lake)
 def test_a_batch_has_only_days_that_no_earlier_batch_has(lake: Lake) -> None:
     lake.add({"sales_order": [row("sales_order")]})
     same_days = lake.add({"sales_order": [row("sales_order", sales_order_id=2)]})
-    assert [file.table for file in same_days.files] == ["fact_sales_order"]
-    assert same_days.rows == 1
+    assert changed_tables(same_days) == tables_reading("sales_order") >= {"fact_sales_order"}
+    assert len(lake.rows(same_days, "fact_sales_order")) == 1
     further = lake.add({"payment": [row("payment", payment_date="2025-01-01")]})
     assert {day["year"] for day in lake.rows(further, "dim_date")} == {2024, 2025, 2026}
     again = lake.add({"payment": [row("payment", payment_id=2, payment_date="2026-01-01")]})
@@ -227,7 +241,7 @@ def test_every_batch_is_transformed_once_and_in_order(lake: Lake) -> None:
 def test_only_changed_tables_have_files(lake: Lake) -> None:
     lake.add(ALL)
     made = lake.add({"design": [row("design", file_location="/tmp")]})  # noqa: S108  a value
-    assert [file.table for file in made.files] == ["dim_design"]
+    assert changed_tables(made) == tables_reading("design") >= {"dim_design"}
 
 
 def test_a_change_of_a_department_changes_its_staff_only(lake: Lake) -> None:
@@ -235,7 +249,7 @@ def test_a_change_of_a_department_changes_its_staff_only(lake: Lake) -> None:
     departments = [row("department"), row("department", department_id=2)]
     lake.add({"staff": people, "department": departments})
     made = lake.add({"department": [row("department", department_id=2, location=None)]})
-    assert [file.table for file in made.files] == ["dim_staff"]
+    assert changed_tables(made) == tables_reading("department") >= {"dim_staff"}
     found = lake.rows(made, "dim_staff")
     assert keys(found) == [1, 3]
     assert {one["location"] for one in found} == {None}
@@ -244,17 +258,16 @@ def test_a_change_of_a_department_changes_its_staff_only(lake: Lake) -> None:
 def test_a_change_of_an_address_changes_its_counterparties_only(lake: Lake) -> None:
     lake.add(ALL)
     made = lake.add({"address": [row("address", phone="0044")]})
-    assert {file.table for file in made.files} == {"dim_counterparty", "dim_location"}
+    assert changed_tables(made) == tables_reading("address") >= {"dim_counterparty", "dim_location"}
     [found] = lake.rows(made, "dim_counterparty")
     assert found["counterparty_legal_phone_number"] == "0044"
 
 
 def test_a_delete_has_only_the_key(lake: Lake) -> None:
     lake.add(ALL)
-    deletes = {table: [1] for table in ROWS if table != "department"}
-    made = lake.add(deletes=deletes)
+    made = lake.add(deletes={table: [1] for table in ROWS})
     at = lake.writer.batches[1].captured_at
-    assert {file.table for file in made.files} == EXPECTED.keys()
+    assert changed_tables(made) == tables_reading(*ROWS) >= EXPECTED.keys()
     for table in EXPECTED:
         [found] = lake.rows(made, table)
         present = {name: value for name, value in found.items() if value is not None}
@@ -282,7 +295,8 @@ def test_a_table_captured_whole_may_have_other_columns(lake: Lake) -> None:
     assert keys(lake.rows(made, "dim_staff")) == [1, 2]
 
 
-def test_a_table_without_a_key_is_replaced_by_each_whole_capture(lake: Lake) -> None:
+def test_a_table_without_a_key_is_replaced_by_each_whole_capture(tmp_path: Path) -> None:
+    lake = Lake(tmp_path, replace(TOTESYS, tables={"dim_staff": TOTESYS.tables["dim_staff"]}))
     lake.writer.keys["department"] = ()
     lake.add({"staff": [row("staff")], "department": [row("department")]}, whole={"department"})
     made = lake.add({"department": [row("department", location="Leeds")]}, whole={"department"})

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple, Self
 
 from totes.dashboard import world
 from totes.dashboard.preferences import preferences
-
-FIRST_YEAR, LAST_YEAR = 1900, 2200
-"""The range of dates that the star accepts."""
+from totes.star.contract import FIRST_YEAR, LAST_YEAR
 
 ALL_DAYS = (date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31))
+"""The first and the last day that the star accepts."""
 
 MAX_VALUE_LENGTH = 200
 """Longer names of countries are not looked up."""
@@ -420,8 +419,8 @@ class _QueryReader:
         return values[-1] if (values := self._values(name)) else None
 
     def _values(self, name: str) -> list[str]:
-        given = self._query.get(name, ())
-        values = [given] if isinstance(given, str) else list(given)
+        texts = self._query.get(name, ())
+        values = [texts] if isinstance(texts, str) else list(texts)
         if len(values) > MAX_VALUES:
             self._ignore(name, f"only the first {MAX_VALUES} values are used")
         return [value for value in values[:MAX_VALUES] if value]

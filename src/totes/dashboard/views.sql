@@ -56,6 +56,20 @@ END;
 CREATE OR REPLACE TEMP MACRO selects(variable, value) AS
 getvariable(variable) IS NULL OR list_contains(getvariable(variable), value);
 
+-- The value of a field of a rejected row, NULL if the contract does not accept it.
+CREATE OR REPLACE TEMP MACRO accepted_integer(field) AS
+CASE WHEN try_cast(field AS integer)::varchar = field THEN try_cast(field AS integer) END;
+
+CREATE OR REPLACE TEMP MACRO accepted_bigint(field) AS
+CASE WHEN try_cast(field AS bigint)::varchar = field THEN try_cast(field AS bigint) END;
+
+CREATE OR REPLACE TEMP MACRO accepted_date(field) AS
+CASE
+    WHEN try_cast(field AS date)::varchar = field
+        AND try_cast(field AS date) BETWEEN date '1900-01-01' AND date '2200-12-31'
+        THEN try_cast(field AS date)
+END;
+
 -- A converted amount has two parts, high + low / 10^24, because a decimal has at most 38 digits and
 -- a rate has 24 decimals. Their sum, truncated after 14 decimals: round() then gives the same
 -- result as for the exact sum.

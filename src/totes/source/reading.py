@@ -26,7 +26,7 @@ from totes.source.unreadable import BYTES_KEPT, reason, replacement
 _WIDE_BYTES = 1 << 13
 """A row with more bytes than this is a wide row."""
 
-_STEP_BYTES = 16 << 20
+_WIDE_RANGE_BYTES = 16 << 20
 """The most bytes of wide rows that one statement reads, unless a single row has more."""
 
 _ADVICE = "repair the table, or exclude it (TOTES_EXCLUDE_TABLES)"
@@ -44,11 +44,11 @@ def read_changes(
     Raises SourceError if a row's key or a whole block can't be read.
     """
     reader = _RangeReader(connection, table, xmax, horizon)
-    for step, is_too_long in reader.split_by_size(row_range):
+    for smaller_range, is_too_long in reader.split_by_size(row_range):
         if is_too_long:  # converting the whole row to JSON would take minutes and fail
-            yield reader.read_row(step)
+            yield reader.read_row(smaller_range)
         else:
-            yield from reader.read_chunks(step)
+            yield from reader.read_chunks(smaller_range)
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,17 @@ class _RangeReader:
     horizon: Horizon | None
 
     def split_by_size(self, row_range: RowRange) -> Iterator[tuple[RowRange, bool]]:
-        """Yield ranges of about _STEP_BYTES, each with whether it is one row that is too long."""
+        """Yield smaller ranges, each with whether it is one row that is too long."""
         total = 0
         for position, count, size_bytes in (
             self._find_wide_rows(row_range) if row_range.has_toast else ()
         ):
-            if total + size_bytes > _STEP_BYTES:
-                step, row_range = row_range.split(position)
-                if step.start < step.end:
-                    yield step, False
+            if total + size_bytes > _WIDE_RANGE_BYTES:
+                before, row_range = row_range.split(position)
+                if before.start < before.end:
+                    yield before, False
                 total = 0
-            if size_bytes > _STEP_BYTES:
+            if size_bytes > _WIDE_RANGE_BYTES:
                 row, row_range = row_range.split(position + 1)
                 yield row, count == 1 and size_bytes > MAX_LINE_BYTES
             else:

@@ -143,10 +143,10 @@ def _check_nothing_removed(connection: Connection[Any], star: Star) -> None:
     """
     query = connection.execute(read_sql(__package__, "removed.sql"), _declared_columns(star))
     for table, column, is_table_declared in query:
-        what = f"column {table}.{column}" if is_table_declared else f"table {table}"
+        description = f"column {table}.{column}" if is_table_declared else f"table {table}"
         raise WarehouseError(
-            f"The warehouse has {what}, which is no longer declared: no data would reach it. "
-            "Declare it again, or migrate an empty database and run `totes replay`."
+            f"The warehouse has {description}, which is no longer declared: no data would reach it."
+            " Declare it again, or migrate an empty database and run `totes replay`."
         )
 
 

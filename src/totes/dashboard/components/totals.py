@@ -85,7 +85,7 @@ def periods(page: View) -> str:
 
 def total(  # noqa: PLR0913  the parts of a card
     page: View,
-    what: Total,
+    figure: Total,
     *,
     versus: Versus | None = None,
     spark: Sequence[Decimal | None] = (),
@@ -96,21 +96,23 @@ def total(  # noqa: PLR0913  the parts of a card
 
     The help has the metric's definition and the exact amount.
     """
-    metric, currency = METRICS[what.metric], page.currency
-    delta, arrow = change(what) if versus else (None, "off")
+    metric, currency = METRICS[figure.metric], page.currency
+    delta, arrow = change(figure) if versus else (None, "off")
     exact = (
         "No row of this total can be converted."
-        if what.value is None
-        else f"Exact amount: {text.money(what.value, currency, exact=True)}."
+        if figure.value is None
+        else f"Exact amount: {text.money(figure.value, currency, exact=True)}."
     )
     with st.container(border=True, height="stretch", gap="xsmall"):  # captions are in the card
         st.metric(
             label or metric.label,
-            text.money(what.value, currency),
+            text.money(figure.value, currency),
             delta,
             delta_arrow=arrow,
             delta_color=_colour(arrow, metric.better),
-            delta_description=_versus(versus, text.money(what.before, currency)) if delta else None,
+            delta_description=_versus(versus, text.money(figure.before, currency))
+            if delta
+            else None,
             help=text.markdown(
                 f"{metric.help} {exact}{COLOURS if delta else ''}{TREND if spark else ''}"
             ),
@@ -119,7 +121,7 @@ def total(  # noqa: PLR0913  the parts of a card
         )
         if note:
             st.caption(note)
-        for line in exclusions(what, currency):
+        for line in exclusions(figure, currency):
             st.caption(text.markdown(f":material/hourglass_top: {line}"))
 
 
@@ -162,22 +164,22 @@ def number(
     )
 
 
-def change(what: Total) -> tuple[str | None, Arrow]:
+def change(figure: Total) -> tuple[str | None, Arrow]:
     """Return the change of a total such as `+12.0 %`, and its arrow."""
-    if what.before is None or what.value is None:
+    if figure.before is None or figure.value is None:
         return None, "off"
-    arrow: Arrow = what.direction if what.direction in ("up", "down") else "off"
-    if what.change is not None:
-        return text.change(what.change), arrow
+    arrow: Arrow = figure.direction if figure.direction in ("up", "down") else "off"
+    if figure.change is not None:
+        return text.change(figure.change), arrow
     return ("no change" if arrow == "off" else f"{arrow} from 0"), arrow
 
 
-def exclusions(what: Total, currency: str) -> list[str]:
+def exclusions(figure: Total, currency: str) -> list[str]:
     """Return a line for each kind of rows that a total excludes, or has in an earlier version."""
     lines = []
-    quarantined = what.quarantined
-    if what.unconverted:
-        rows = text.count(what.unconverted, "row")
+    quarantined = figure.quarantined
+    if figure.unconverted:
+        rows = text.count(figure.unconverted, "row")
         lines.append(text.unconverted(rows))
     if quarantined.rows:
         rows = text.count(quarantined.rows, "row")

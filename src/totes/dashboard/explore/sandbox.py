@@ -25,9 +25,9 @@ import pandas as pd
 
 from totes.dashboard import text
 from totes.dashboard.explore import worker
+from totes.dashboard.explore.warehouse import warehouse_views
 from totes.dashboard.reading import frame, session_scripts
 from totes.dashboard.replica import Replica, State
-from totes.sql_text import read_sql
 
 LOG = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Sandbox:
         while_waiting: Callable[[], None],
     ) -> dict[str, Any]:
         request = request_of(statement, variables, self._replica.memory_mb // STATEMENTS)
-        given: bytes | None = json.dumps(request, default=str).encode()
+        pending_input: bytes | None = json.dumps(request, default=str).encode()
         deadline = time.monotonic() + SECONDS
         process = subprocess.Popen(  # noqa: S603  fixed arguments
             [sys.executable, "-P", str(_WORKER)],
@@ -151,14 +151,14 @@ class Sandbox:
             try:
                 while True:
                     try:
-                        output, _ = process.communicate(given, timeout=_POLL_SECONDS)
+                        output, _ = process.communicate(pending_input, timeout=_POLL_SECONDS)
                         break
                     except subprocess.TimeoutExpired:
                         if time.monotonic() > deadline:
                             raise StatementError(
                                 f"The statement was stopped after {SECONDS} s."
                             ) from None
-                        given = None  # it is being sent
+                        pending_input = None  # it is being sent
                         while_waiting()
             finally:
                 process.kill()
@@ -176,10 +176,9 @@ def request_of(
 ) -> dict[str, object]:
     """Return the request to a worker for a statement."""
     views, selection = session_scripts()
-    names = read_sql(__package__, "warehouse.sql")
     return {
         "statement": statement,
-        "views": views + names,
+        "views": views + warehouse_views(),
         "variables": dict(variables),
         "selection": selection,
         "memory_mb": memory_mb,

@@ -2,14 +2,21 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import date, datetime, time
+from datetime import datetime, time
 from functools import partial
 from typing import Any
 
 import streamlit as st
 
 from totes.dashboard import text
-from totes.dashboard.filters import COMPARISONS, PRESET_LABELS, Choices, Filter, offered_periods
+from totes.dashboard.filters import (
+    ALL_DAYS,
+    COMPARISONS,
+    PRESET_LABELS,
+    Choices,
+    Filter,
+    offered_periods,
+)
 from totes.dashboard.navigation.view import (
     PAGES,
     Query,
@@ -51,7 +58,7 @@ FILTER_HELP = {
 }
 """What a filter compares with, where that differs between the numbers of a page."""
 
-FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2200, 12, 31)
+FIRST_DAY, LAST_DAY = ALL_DAYS
 
 
 def navigation(query: Query) -> None:
@@ -213,7 +220,8 @@ def _as_of(criteria: Filter, choices: Choices) -> None:
         key=key,
         format="YYYY-MM-DD",
         step=60,
-        min_value=datetime(1900, 1, 1),  # noqa: DTZ001  in the zone that the label names
+        # in the zone that the label names
+        min_value=datetime.combine(FIRST_DAY, time.min),
         max_value=datetime.combine(last or LAST_DAY, time.max),
         on_change=_on_change(
             lambda now, at: replace(now, as_of=at and at.replace(tzinfo=preferences().time_zone)),

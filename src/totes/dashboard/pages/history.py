@@ -53,11 +53,11 @@ def show(page: View) -> None:
     """Draw the search, and the order or payment that the URL names."""
     st.title("Records")
     kind, key = _requested_key()
-    if what := _search_field(page):
-        _matches(page, what)
+    if search_text := _search_field(page):
+        _matches(page, search_text)
     if key is not None:
         _record(page, kind, key)
-    elif not what:
+    elif not search_text:
         st.text("Search for the id of an order or payment, or for the name of a counterparty.")
         link("changes", "Latest changes", page.criteria, ":material/difference:")
 
@@ -79,8 +79,8 @@ def _requested_key() -> tuple[str, int | None]:
 
 def _search_field(page: View) -> str:
     """Return the text that is searched for: the parameter `q` of the URL."""
-    what = str(url_query().get("q", ""))
-    key = widget_key("search", what)
+    search_text = str(url_query().get("q", ""))
+    key = widget_key("search", search_text)
 
     def on_change() -> None:
         changed, value = changed_value("search", key)
@@ -95,15 +95,15 @@ def _search_field(page: View) -> str:
         placeholder="Id or name, for example 1234",
         icon=":material/search:",
     )
-    return what.strip()
+    return search_text.strip()
 
 
-def _matches(page: View, what: str) -> None:
+def _matches(page: View, search_text: str) -> None:
     """Show a link to each record that the search finds."""
-    matches = records.search(page.reading, what)
+    matches = records.search(page.reading, search_text)
     with st.container(border=True):
         if matches.empty:
-            st.text(f"Nothing was found for {quoted(what)}.")
+            st.text(f"Nothing was found for {quoted(search_text)}.")
         for row in matches.to_dict("records"):
             details = [row["counterparty"], row["details"]]
             if not text.is_missing(row["amount"]):

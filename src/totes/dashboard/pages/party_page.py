@@ -95,7 +95,7 @@ def _totals(page: View, criteria: Filter) -> None:
     paid = payments.summary(page.reading, criteria)
     previous, start = totals.versus_previous(page), totals.versus_start(page)
     with totals.cards("party", across=4):
-        for what, versus in (
+        for figure, versus in (
             (sales.total(page.reading, criteria), previous),
             (purchases.total(page.reading, criteria), previous),
             (paid.cash_in, previous),
@@ -105,7 +105,7 @@ def _totals(page: View, criteria: Filter) -> None:
             (paid.payable, start),
             (paid.overdue_payable, start),
         ):
-            totals.total(page, what, versus=versus)
+            totals.total(page, figure, versus=versus)
     days = payments.days_to_pay(page.reading, criteria)
     with totals.cards("party-days", across=2):
         for way, label in (("in", "Days until we were paid"), ("out", "Days until we paid")):

@@ -132,7 +132,7 @@ def _totals(page: View) -> payments.PaymentsSummary:
     summary = payments.summary(page.reading, page.criteria)
     previous, start = totals.versus_previous(page), totals.versus_start(page)
     with totals.cards("payments"):
-        for what, versus in (
+        for figure, versus in (
             (summary.cash_in, previous),
             (summary.receivable, start),
             (summary.overdue_receivable, start),
@@ -140,7 +140,7 @@ def _totals(page: View) -> payments.PaymentsSummary:
             (summary.payable, start),
             (summary.overdue_payable, start),
         ):
-            totals.total(page, what, versus=versus)
+            totals.total(page, figure, versus=versus)
     note = f"Receivables and payables are as of {page.today}."
     if totals.lacks_debts_before(page, summary.receivable, summary.payable):
         note = f"{note} {totals.NO_DEBT_COMPARISON}"

@@ -1,5 +1,5 @@
--- Changed values, the newest first: a row for each column of a change, and for a deletion. The first
--- row of a change has its value_change. Names are looked up only for the rows shown.
+-- Changed values, the newest first: a row for each column of a change, and for a deletion. The
+-- first row of a change has its value_change. Names are looked up only for the rows shown.
 WITH changed_value AS (
     SELECT *, unnest(changes) AS value, generate_subscripts(changes, 1) AS place FROM change
 ),

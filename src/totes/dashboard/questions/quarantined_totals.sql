@@ -29,32 +29,12 @@ field AS (
             ELSE row ->> 'created_date'
         END AS day,
         row ->> 'created_date' AS created_date,
-        CASE
-            WHEN regexp_full_match(row ->> 'currency_id', '[0-9]{1,9}')
-                THEN (row ->> 'currency_id')::integer
-        END AS currency_id,
-        CASE
-            WHEN regexp_full_match(row ->> 'counterparty_id', '[0-9]{1,9}')
-                THEN (row ->> 'counterparty_id')::integer
-        END AS counterparty_id,
-        CASE
-            WHEN regexp_full_match(row ->> 'agreed_delivery_location_id', '[0-9]{1,9}')
-                THEN (row ->> 'agreed_delivery_location_id')::integer
-        END AS location_id,
-        CASE
-            WHEN regexp_full_match(
-                    coalesce(row ->> 'sales_staff_id', row ->> 'staff_id'), '[0-9]{1,9}'
-                )
-                THEN coalesce(row ->> 'sales_staff_id', row ->> 'staff_id')::integer
-        END AS staff_id,
-        CASE
-            WHEN regexp_full_match(row ->> 'transaction_id', '[0-9]{1,9}')
-                THEN (row ->> 'transaction_id')::bigint
-        END AS transaction_id,
-        CASE
-            WHEN regexp_full_match(row ->> 'payment_type_id', '[0-9]{1,9}')
-                THEN (row ->> 'payment_type_id')::integer
-        END AS payment_type_id,
+        accepted_integer(row ->> 'currency_id') AS currency_id,
+        accepted_integer(row ->> 'counterparty_id') AS counterparty_id,
+        accepted_integer(row ->> 'agreed_delivery_location_id') AS location_id,
+        accepted_integer(coalesce(row ->> 'sales_staff_id', row ->> 'staff_id')) AS staff_id,
+        accepted_bigint(row ->> 'transaction_id') AS transaction_id,
+        accepted_integer(row ->> 'payment_type_id') AS payment_type_id,
         CASE row ->> 'paid' WHEN 'true' THEN true WHEN 'false' THEN false END AS paid,
         CASE getvariable('fact')
             WHEN 'fact_sales_order' THEN row ->> 'units_sold'
@@ -72,16 +52,8 @@ field AS (
 rejected AS (
     SELECT
         field.* REPLACE (
-            CASE
-                WHEN regexp_full_match(day, '(19[0-9]{2}|2[01][0-9]{2}|2200)-[0-9]{2}-[0-9]{2}')
-                    THEN try_cast(day AS date)
-            END AS day,
-            CASE
-                WHEN regexp_full_match(
-                        created_date, '(19[0-9]{2}|2[01][0-9]{2}|2200)-[0-9]{2}-[0-9]{2}'
-                    )
-                    THEN try_cast(created_date AS date)
-            END AS created_date
+            accepted_date(day) AS day,
+            accepted_date(created_date) AS created_date
         ),
         CASE
             WHEN regexp_full_match(price, '-?[0-9]{1,16}(\.[0-9]{1,9})?')
