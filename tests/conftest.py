@@ -4,7 +4,7 @@ import gc
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -21,6 +21,7 @@ from installation import Installation
 from log_source import LOG_SETTINGS, LogSource, open_log_source
 from psycopg import sql
 from scratch_source import GRANTS, ScratchSource, create_scratch_source
+from temporary_servers import copy_to_standby, older_server
 
 from totes import error_policy
 from totes.config.dsn import Dsn
@@ -168,23 +169,10 @@ def server(scratch: Path) -> Iterator[EmbeddedServer]:
         yield running
 
 
-class SystemServer(EmbeddedServer):
-    """A server of the PostgreSQL in the folder `binaries`, which the machine has installed."""
-
-    binaries: Path
-
-    def run(self, program: str, *arguments: str) -> str:
-        return super().run(str(self.binaries / program), *arguments)
-
-    def _initialize(self) -> None:
-        options = ("--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-        self.run("initdb", f"--pgdata={self.data}", "--username=postgres", *options)
-
-
 @pytest.fixture(scope="session")
 def older(scratch: Path) -> Iterator[EmbeddedServer]:
     """A server older than the embedded ones: PostgreSQL 15 on Debian 12."""
-    with _system_server(scratch / "older", THROW_AWAY) as running:
+    with older_server(scratch / "older", THROW_AWAY) as running:
         yield running
 
 
@@ -198,7 +186,7 @@ def log_server(scratch: Path) -> Iterator[EmbeddedServer]:
 @pytest.fixture(scope="session")
 def older_log_server(scratch: Path) -> Iterator[EmbeddedServer]:
     """A server as `older` whose write-ahead log can be read."""
-    with _system_server(scratch / "older-log", {**THROW_AWAY, **LOG_SETTINGS}) as running:
+    with older_server(scratch / "older-log", {**THROW_AWAY, **LOG_SETTINGS}) as running:
         yield running
 
 
@@ -495,27 +483,8 @@ def cluster(scratch: Path) -> Iterator[ClusterFactory]:
             inherited = standby_of._settings if standby_of else EMBEDDED
             new = EmbeddedServer(folder, {**inherited, **settings})
             if standby_of is not None:
-                _copy(standby_of, new)
+                copy_to_standby(standby_of, new)
             stack.callback(new.stop)
             return new.start()
 
         yield start
-
-
-def _system_server(folder: Path, settings: Mapping[str, str]) -> SystemServer:
-    installed = sorted(Path("/usr/lib/postgresql").glob("1[4-7]/bin/initdb"))
-    if not installed:
-        pytest.skip("no older PostgreSQL is installed in /usr/lib/postgresql")
-    SystemServer.binaries = installed[0].parent
-    return SystemServer(folder, settings)
-
-
-def _copy(primary: EmbeddedServer, standby: EmbeddedServer) -> None:
-    standby._make_folders()
-    primary.run(
-        "pg_basebackup",
-        f"--dbname={primary.dsn.reveal()}",
-        f"--pgdata={standby.data}",
-        "--checkpoint=fast",
-        "--write-recovery-conf",
-    )

@@ -174,30 +174,30 @@ def test_a_rule_whose_value_becomes_unknown_still_holds(office: Office) -> None:
 
 
 def test_rules_on_the_pipeline(office: Office) -> None:
-    query = office.installation.query
-    query("DELETE FROM totes.verifications")
+    change = office.installation.change_warehouse
+    change("DELETE FROM totes.verifications")
     rules = {"data_age_minutes": "above = 60", "quarantined_rows": "above = 0"}
     rules["failed_verifications"] = "above = 0"
     office.configure(
         "\n".join(f"[[alert]]\nname = '{m}'\nmetric = '{m}'\n{limit}" for m, limit in rules.items())
     )
     assert [one["state"] for one in office.listed()[1]] == ["ok", "alert", "ok"]
-    query("UPDATE totes.batches SET captured_at = captured_at + interval '2 hours'")
+    change("UPDATE totes.batches SET captured_at = captured_at + interval '2 hours'")
     try:
         assert office.listed()[1][0]["value"] == "unknown", "the clock of totesys is ahead"
     finally:
-        query("UPDATE totes.batches SET captured_at = captured_at - interval '2 hours'")
-    query("INSERT INTO totes.verifications (batch, verified_at, equal) VALUES (1, now(), false)")
-    query("CREATE TABLE totes.aside AS SELECT * FROM totes.checks")
-    query("UPDATE totes.batches SET captured_at = captured_at - interval '2 hours'")
-    query("DELETE FROM totes.checks")
+        change("UPDATE totes.batches SET captured_at = captured_at - interval '2 hours'")
+    change("INSERT INTO totes.verifications (batch, verified_at, equal) VALUES (1, now(), false)")
+    change("CREATE TABLE totes.aside AS SELECT * FROM totes.checks")
+    change("UPDATE totes.batches SET captured_at = captured_at - interval '2 hours'")
+    change("DELETE FROM totes.checks")
     try:
         age, rejected, failed = office.listed()[1]
     finally:
-        query("DELETE FROM totes.verifications")
-        query("UPDATE totes.batches SET captured_at = captured_at + interval '2 hours'")
-        query("INSERT INTO totes.checks SELECT * FROM totes.aside")
-        query("DROP TABLE totes.aside")
+        change("DELETE FROM totes.verifications")
+        change("UPDATE totes.batches SET captured_at = captured_at + interval '2 hours'")
+        change("INSERT INTO totes.checks SELECT * FROM totes.aside")
+        change("DROP TABLE totes.aside")
     assert [age["state"], rejected["state"], failed["state"]] == ["alert"] * 3
     assert age["condition"] == "Age of the data above 60 minutes"
     assert (failed["condition"], failed["value"]) == ("Failed verifications above 0", "1 failure")

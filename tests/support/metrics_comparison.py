@@ -393,8 +393,7 @@ def compare_payments(reading: Reading, criteria: Filter, oracle: MetricsOracle) 
                 part = [line for line in then[name] if line.direction == direction]
                 assert row[f"{name}_{direction}"] == oracle.sum(part, criteria).value
             assert row["net"] == less(row["cash_in"], row["cash_out"])
-            every = list(chain(*then.values()))
-            assert row["unconverted"] == oracle.sum(every, criteria).unconverted
+            assert row["unconverted"] == oracle.sum([*chain(*then.values())], criteria).unconverted
     ages = payments.ages(reading, criteria)
     by_age = oracle.by(
         open_payments, criteria, lambda line: (line.direction, age_of(line, oracle.today))
