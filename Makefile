@@ -52,7 +52,7 @@ demo: setup ## run a simulated business, the pipeline and the dashboard (CAPTURE
 
 .PHONY: aws-demo
 aws-demo: setup ## deploy to a simulated AWS, show data flowing there, and destroy it (needs Terraform)
-	@PYTHONPATH=tests/support $(PYTEST) -s -p narration tests/aws/deployment
+	@DEEP=1 PYTHONPATH=tests/support $(PYTEST) -s -p narration tests/aws/deployment
 
 .PHONY: spark-demo
 spark-demo: setup ## replay a lake on a local Spark cluster, and compare it with DuckDB's rows (ORDERS=…; needs Java)
@@ -333,7 +333,7 @@ confirmed: ## check that CONFIRM equals ENV; part of destroy
 
 .PHONY: terraform-check
 terraform-check: setup ## check Terraform's code and run its own tests, without an AWS account
-	$(BIN)/pytest -q tests/aws/test_terraform.py
+	DEEP=1 $(BIN)/pytest -q tests/aws/test_terraform.py
 
 .PHONY: build
 build: setup ## build the wheel in dist/
