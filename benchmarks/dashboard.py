@@ -13,13 +13,14 @@ from itertools import combinations
 from pathlib import Path
 
 from measurement import Measurement, processor_seconds
-from totes.config.settings import DEFAULT_DASHBOARD_MEMORY_MB, Dsn
+from totes.config.dsn import Dsn
+from totes.config.settings import DEFAULT_DASHBOARD_MEMORY_MB
 from totes.dashboard import metrics
+from totes.dashboard.components.rows import LIMITS, RANKED_LIMIT
 from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import debts, overview, payments, purchases, sales
 from totes.dashboard.reading import Reading, open_reading
 from totes.dashboard.replica import Replica, open_replica
-from totes.dashboard.rows import LIMITS, RANKED_LIMIT
 
 REPEATS = 3
 
@@ -64,7 +65,7 @@ def refresh(folder: Path, reader: Dsn) -> Iterator[Measurement]:
 
 def _refresh(folder: Path, reader: Dsn, name: str, target: float | None = None) -> Measurement:
     with open_replica(folder, reader, memory_mb=DEFAULT_DASHBOARD_MEMORY_MB) as replica:
-        _PEAK[0].write_text("5")  # the peak begins anew
+        _PEAK[0].write_text("5")  # the peak begins again
         cost = Cost.of(replica.refresh)
     size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
     return Measurement(

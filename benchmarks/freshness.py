@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from measurement import Measurement, server_seconds, tree_seconds
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import Source, Warehouse
 
 SECONDS = 60

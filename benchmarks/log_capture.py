@@ -9,7 +9,7 @@ import psycopg
 
 from freshness import Freshness, freshness
 from measurement import Measurement
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import Warehouse
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 
 SAMPLE_SECONDS = 0.02
 

@@ -25,7 +25,7 @@ from urllib.parse import quote
 import psycopg
 
 from measurement import CopyMeasurement, Measurement, measure_commands
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import Source, Warehouse
 
 CHANGED_TABLES = ("sales_order", "purchase_order", "transaction", "payment")

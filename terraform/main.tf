@@ -134,13 +134,13 @@ module "lake" {
     { for made in module.rates : "rates" => made.role },
     { for made in module.task : "task" => made.roles.task },
   )
-  executor_roles         = [for made in module.spark : made.role]
-  attempts               = local.attempts
-  infrequent_after_days  = var.infrequent_after_days
-  archive_after_days     = var.archive_after_days
-  object_lock            = var.object_lock
-  break_glass_principals = var.break_glass_principals
-  force_destroy          = var.force_destroy
+  executor_roles        = [for made in module.spark : made.role]
+  attempts              = local.attempts
+  infrequent_after_days = var.infrequent_after_days
+  archive_after_days    = var.archive_after_days
+  object_lock           = var.object_lock
+  removal_principals    = var.removal_principals
+  force_destroy         = var.force_destroy
 }
 
 module "trail" {

@@ -28,9 +28,9 @@ output "roles" {
   value       = { for stage, made in module.stage : stage => made.role }
 }
 
-output "break_glass_role" {
+output "removal_role" {
   description = "ARN of the role that may remove objects of the lake, for totes gc --remove and after totes erase."
-  value       = module.lake.break_glass_role
+  value       = module.lake.removal_role
 }
 
 output "alert_topic" {

@@ -637,7 +637,7 @@ variable "cloudtrail_enabled" {
 }
 
 variable "object_lock" {
-  description = "Days for which S3 itself keeps each version of an object of the two stores; in mode GOVERNANCE the break-glass role can delete it before, in mode COMPLIANCE nobody can; null for none."
+  description = "Days for which S3 itself keeps each version of an object of the two stores; in mode GOVERNANCE the removal role can delete it before, in mode COMPLIANCE no user can; null for none."
   type        = object({ mode = optional(string, "GOVERNANCE"), days = number })
   default     = null
 
@@ -647,7 +647,7 @@ variable "object_lock" {
   }
 }
 
-variable "break_glass_principals" {
+variable "removal_principals" {
   description = "ARNs of principals that may assume the role that removes objects of the lake, with a second factor; if empty, the account's own policies decide."
   type        = list(string)
   default     = []

@@ -4,7 +4,7 @@ import gc
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import depth
-import drawn_tests
 import hypothesis
+import longest_tests
 import psycopg
 import pytest
 from database import copy_database, drop_database
@@ -21,9 +21,10 @@ from installation import Installation
 from log_source import LOG_SETTINGS, LogSource, open_log_source
 from psycopg import sql
 from scratch_source import GRANTS, ScratchSource, create_scratch_source
+from temporary_servers import copy_to_standby, older_server
 
 from totes import error_policy
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.preferences import Preferences, set_preferences
 from totes.embedded.servers import (
     EmbeddedServer,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from terraform_plan import Planned
     from xdist.remote import Producer
 
-pytest_plugins = ("dashboard_browser",)
+pytest_plugins = ("aws_fixtures", "dashboard_browser", "skipped_tests", "stage_fixtures")
 
 hypothesis.settings.register_profile(
     "totes",
@@ -54,8 +55,16 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("totes")
 
-THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+THROW_AWAY = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+}
 """Settings of servers whose data need not survive a crash."""
+
+EMBEDDED = {**THROW_AWAY, "io_method": "sync"}
+"""The same for PostgreSQL 18: other processes that read for a backend take more processor time."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +117,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Draw the cases of tests marked `few`; spread the longest tests over the workers."""
-    if left_out := drawn_tests.draw(items):
+    if left_out := depth.draw_marked(items):
         config.hook.pytest_deselected(items=left_out)
-    drawn_tests.spread_longest(items)
+    longest_tests.spread_longest(items)
     for item in items:
         if "tests/spark/" in item.nodeid:  # pyspark leaves sockets to the garbage collector
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
@@ -156,41 +165,28 @@ def scratch() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def server(scratch: Path) -> Iterator[EmbeddedServer]:
     """One PostgreSQL for the test session; `server.dsn` is the superuser's."""
-    with EmbeddedServer(scratch / "server", THROW_AWAY) as running:
+    with EmbeddedServer(scratch / "server", EMBEDDED) as running:
         yield running
-
-
-class SystemServer(EmbeddedServer):
-    """A server of the PostgreSQL in the folder `binaries`, which the machine has installed."""
-
-    binaries: Path
-
-    def run(self, program: str, *arguments: str) -> str:
-        return super().run(str(self.binaries / program), *arguments)
-
-    def _initialize(self) -> None:
-        options = ("--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-        self.run("initdb", f"--pgdata={self.data}", "--username=postgres", *options)
 
 
 @pytest.fixture(scope="session")
 def older(scratch: Path) -> Iterator[EmbeddedServer]:
     """A server older than the embedded ones: PostgreSQL 15 on Debian 12."""
-    with _system_server(scratch / "older", THROW_AWAY) as running:
+    with older_server(scratch / "older", THROW_AWAY) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def log_server(scratch: Path) -> Iterator[EmbeddedServer]:
     """A server whose write-ahead log can be read."""
-    with EmbeddedServer(scratch / "log", {**THROW_AWAY, **LOG_SETTINGS}) as running:
+    with EmbeddedServer(scratch / "log", {**EMBEDDED, **LOG_SETTINGS}) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def older_log_server(scratch: Path) -> Iterator[EmbeddedServer]:
     """A server as `older` whose write-ahead log can be read."""
-    with _system_server(scratch / "older-log", {**THROW_AWAY, **LOG_SETTINGS}) as running:
+    with older_server(scratch / "older-log", {**THROW_AWAY, **LOG_SETTINGS}) as running:
         yield running
 
 
@@ -447,10 +443,9 @@ def home(scratch: Path) -> Iterator[Path]:
     shutil.rmtree(folder.parent)
 
 
-@pytest.fixture
-def two_sales(installation: Installation) -> Installation:
-    """A warehouse with two sales in pounds."""
-    installation.with_orders(2).change(
+def _with_two_sales(installation: Installation) -> Installation:
+    """Add two sales in pounds to the source; return the installation."""
+    installation.add_orders(2).change(
         "UPDATE currency SET currency_code = 'GBP' WHERE currency_id = 1;"
         "UPDATE currency SET currency_code = 'USD' WHERE currency_id = 2;"
         "UPDATE currency SET currency_code = 'EUR' WHERE currency_id = 3;"
@@ -459,8 +454,22 @@ def two_sales(installation: Installation) -> Installation:
         "UPDATE design SET design_name = '<script>alert(1)</script>' WHERE design_id = 1;"
         "UPDATE sales_order SET design_id = 1"
     )
-    installation.run()
     return installation
+
+
+@pytest.fixture
+def two_sales(installation: Installation) -> Installation:
+    """A warehouse with two sales in pounds."""
+    _with_two_sales(installation).run()
+    return installation
+
+
+@pytest.fixture
+def rated(installation: Installation) -> Installation:
+    """A warehouse with two sales in pounds, and exchange rates."""
+    rated = _with_two_sales(installation).with_rates()
+    rated.run()
+    return rated
 
 
 @pytest.fixture
@@ -471,30 +480,11 @@ def cluster(scratch: Path) -> Iterator[ClusterFactory]:
         def start(*, standby_of: EmbeddedServer | None = None, **settings: str) -> EmbeddedServer:
             folder = Path(tempfile.mkdtemp(dir=scratch))
             stack.callback(shutil.rmtree, folder)
-            inherited = standby_of._settings if standby_of else THROW_AWAY
+            inherited = standby_of._settings if standby_of else EMBEDDED
             new = EmbeddedServer(folder, {**inherited, **settings})
             if standby_of is not None:
-                _copy(standby_of, new)
+                copy_to_standby(standby_of, new)
             stack.callback(new.stop)
             return new.start()
 
         yield start
-
-
-def _system_server(folder: Path, settings: Mapping[str, str]) -> SystemServer:
-    installed = sorted(Path("/usr/lib/postgresql").glob("1[4-7]/bin/initdb"))
-    if not installed:
-        pytest.skip("no older PostgreSQL is installed in /usr/lib/postgresql")
-    SystemServer.binaries = installed[0].parent
-    return SystemServer(folder, settings)
-
-
-def _copy(primary: EmbeddedServer, standby: EmbeddedServer) -> None:
-    standby._make_folders()
-    primary.run(
-        "pg_basebackup",
-        f"--dbname={primary.dsn.reveal()}",
-        f"--pgdata={standby.data}",
-        "--checkpoint=fast",
-        "--write-recovery-conf",
-    )

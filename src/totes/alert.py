@@ -1,4 +1,7 @@
-"""Alerts: a JSON message to the operator's command, to an SNS topic, or to both."""
+"""Alerts: a JSON message to the operator's command, to an SNS topic, or to both.
+
+This module is not in notifications/, which imports the stages' runner: the runner sends alerts.
+"""
 
 import json
 import logging

@@ -3,10 +3,13 @@
 Credentials come from boto3's standard chain, as those of the AWS CLI do: the variables `AWS_…`, the
 profiles in ~/.aws (keys, single sign-on, `credential_process`), or the role of the container,
 function or machine.
+
+This module is not in aws/, which imports the stages; lake and secrets need these clients, too.
 """
 
 import os
 from functools import cache
+from threading import Lock
 from typing import Any, NamedTuple
 
 from boto3.session import Session
@@ -19,7 +22,10 @@ AWS_ERRORS = (aws.BotoCoreError, aws.ClientError)
 """The classes of AwsError, for `except`."""
 
 SHORT_TIMEOUTS = Config(connect_timeout=2, read_timeout=4, retries={"total_max_attempts": 3})
-"""A Lambda function that waits costs money: six seconds per attempt at most."""
+"""A Lambda function that waits costs money: six seconds per attempt at most.
+
+For all services but S3, whose options are `_CONFIG` in lake/s3.py.
+"""
 
 
 def aws_client(service: str, name_or_arn: str = "", config: Config = SHORT_TIMEOUTS) -> Any:
@@ -33,10 +39,21 @@ def aws_client(service: str, name_or_arn: str = "", config: Config = SHORT_TIMEO
     return _client(service, region or os.environ.get("AWS_REGION") or None, config)
 
 
+_CREATION = Lock()
+"""boto3 can't create two clients of a session at once."""
+
+
+@cache
+def _session() -> Session:
+    """Return the session of all clients, as it takes long to read what AWS's regions are."""
+    return Session()
+
+
 @cache
 def _client(service: str, region: str | None, config: Config) -> Any:
     try:
-        return Session().client(service, region_name=region, config=config)
+        with _CREATION:
+            return _session().client(service, region_name=region, config=config)
     except ValueError as error:  # raised by boto3 for a malformed endpoint
         raise aws.InvalidConfigError(error_msg=str(error)) from error
 

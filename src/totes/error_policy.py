@@ -21,6 +21,7 @@ from totes.errors import (
     OutOfMemory,
     SourceError,
     SourceUnavailable,
+    SparkError,
     TotesError,
     UsageError,
     WarehouseError,
@@ -96,6 +97,11 @@ POLICIES: Mapping[type[Exception], Policy] = MappingProxyType(
             can_retry=True, alert_after=3, advice="check that the catalogue's server runs"
         ),
         IcebergError: Policy(can_retry=False, alert_after=1, advice="follow the message"),
+        SparkError: Policy(
+            can_retry=False,  # Spark has already repeated each task
+            alert_after=1,
+            advice="follow the message; Spark's log says more",
+        ),
         Exception: Policy(can_retry=False, alert_after=1, advice="run with --debug and report it"),
     }
 )

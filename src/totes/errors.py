@@ -16,8 +16,9 @@ TotesError
  ├─ ModelError      6  a star model or the contract
  │   └─ OutOfMemory     a batch needs more memory than TOTES_MEMORY allows
  ├─ DeliveryError   7  a mail server or SNS topic does not accept a report
- └─ IcebergError    8  the Iceberg tables: not usable, or not those of this lake and star
-     └─ IcebergBusy     changed by another process, or the catalogue is temporarily unreachable
+ ├─ IcebergError    8  the Iceberg tables: not usable, or not those of this lake and star
+ │   └─ IcebergBusy     changed by another process, or the catalogue is temporarily unreachable
+ └─ SparkError      9  Spark: lost executors, a full disk, too little memory
 
 `totes.error_policy` defines for each class whether a command retries, and when an alert is sent.
 
@@ -114,3 +115,9 @@ class IcebergError(TotesError):
 
 class IcebergBusy(IcebergError):
     """Another process has changed a table, or the catalogue is temporarily unreachable."""
+
+
+class SparkError(TotesError):
+    """Spark has failed: it lost executors, a disk is full, it has too little memory."""
+
+    exit_code = 9

@@ -2,7 +2,13 @@
 # what moto can't do or what the provider waits long for, each with its reason.
 
 terraform {
-  backend "local" {} # the state is deleted with the scratch folder
+  backend "s3" { # in moto; in a file, Terraform would write the whole state after each resource
+    bucket                      = "terraform-state"
+    key                         = "platform"
+    use_lockfile                = true
+    use_path_style              = true
+    skip_credentials_validation = true
+  }
 }
 
 provider "aws" {

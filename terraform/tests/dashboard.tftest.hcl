@@ -129,7 +129,7 @@ run "cognito" {
         TOTES_DASHBOARD_URL     = "https://totes.example"
       }
     ])
-    error_message = "Users are not known to the program, so nobody must see what operators see."
+    error_message = "Users are not known to the program, so no user must see what operators see."
   }
 
   assert {

@@ -134,9 +134,9 @@ run "the_stores" {
       statement.Effect == "Deny" && try(statement.Principal == "*", false) &&
       toset(flatten([statement.Action])) == toset(["s3:DeleteObject", "s3:DeleteObjectVersion"]) &&
       keys(try(statement.Condition, {})) == ["ArnNotEquals"] &&
-      try(statement.Condition.ArnNotEquals["aws:PrincipalArn"], []) == [output.break_glass_role]
+      try(statement.Condition.ArnNotEquals["aws:PrincipalArn"], []) == [output.removal_role]
     ])])
-    error_message = "Only the break-glass role must be allowed to delete."
+    error_message = "Only the removal role must be allowed to delete."
   }
 
   assert {
@@ -144,7 +144,7 @@ run "the_stores" {
       statement.Effect == "Deny" && try(statement.Principal == "*", false) && try(statement.Action == "s3:PutObject", false) &&
       try(statement.Condition.Null["s3:if-none-match"], "") == "true" &&
       try(statement.Condition.Bool["s3:ObjectCreationOperation"], "") == "true" &&
-      try(statement.Condition.ArnNotEquals["aws:PrincipalArn"], []) == [output.break_glass_role]
+      try(statement.Condition.ArnNotEquals["aws:PrincipalArn"], []) == [output.removal_role]
     ])])
     error_message = "Replacing an object must be denied."
   }
@@ -160,8 +160,8 @@ run "the_stores" {
   }
 
   assert {
-    condition     = jsondecode(aws_iam_role.break_glass.assume_role_policy).Statement[0].Condition.Bool["aws:MultiFactorAuthPresent"] == "true"
-    error_message = "The break-glass role must require a second factor."
+    condition     = jsondecode(aws_iam_role.removal.assume_role_policy).Statement[0].Condition.Bool["aws:MultiFactorAuthPresent"] == "true"
+    error_message = "The removal role must require a second factor."
   }
 }
 
@@ -189,10 +189,10 @@ run "locked_stores" {
   }
 
   assert {
-    condition = anytrue([for statement in jsondecode(aws_iam_role_policy.break_glass.policy).Statement :
+    condition = anytrue([for statement in jsondecode(aws_iam_role_policy.removal.policy).Statement :
       contains(statement.Action, "s3:BypassGovernanceRetention") && statement.Resource == [for store in values(module.store) : "${store.arn}/*"]
     ])
-    error_message = "The break-glass role must be able to delete locked versions."
+    error_message = "The removal role must be able to delete locked versions."
   }
 }
 

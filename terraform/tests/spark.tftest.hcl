@@ -97,7 +97,7 @@ run "application" {
 }
 
 run "the_exception_of_attempts" {
-  command = apply # the role that may break glass has an ARN only then
+  command = apply # the removal role has an ARN only then
 
   providers = {
     aws = aws.applied

@@ -48,7 +48,7 @@ def units(cloud: Handlers) -> int:
 def test_a_change_arrives_in_the_warehouse_and_every_stage_writes_metrics(
     cloud: Handlers,
 ) -> None:
-    cloud.installation.with_orders(8)
+    cloud.installation.add_orders(8)
     cloud.call_all()
     before = units(cloud)
     cloud.metrics()
@@ -86,7 +86,7 @@ def test_a_change_arrives_in_the_warehouse_and_every_stage_writes_metrics(
 
 def test_load_records_the_time_of_a_check_without_changes(cloud: Handlers) -> None:
     """Load takes it from the heartbeat, and records it in totes.freshness."""
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     cloud.call_all()
     [(captured_at,)] = cloud.installation.query("SELECT checked_at FROM totes.freshness")
     cloud.patch.setattr("totes.stages.ingest.HEARTBEAT_INTERVAL", timedelta())
@@ -125,7 +125,7 @@ def test_a_machine_and_the_functions_can_replace_each_other(cloud: Handlers) -> 
         warehouse_secret="",
         alert_topic="",
     )
-    machine.with_orders(8)
+    machine.add_orders(8)
     for round_ in range(2):
         assert machine.totes("run", "--once").exit_code == 0
         assert [answer["batches"] for answer in cloud.call_all()] == [[], [], []]
@@ -146,7 +146,7 @@ def test_a_machine_and_the_functions_can_replace_each_other(cloud: Handlers) -> 
 def test_a_call_short_of_time_stops_between_batches_and_the_next_continues(
     cloud: Handlers,
 ) -> None:
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     for _ in range(3):
         cloud.call("ingest")
         cloud.installation.change(CHANGE)
@@ -161,7 +161,7 @@ def test_a_call_short_of_time_stops_between_batches_and_the_next_continues(
 
 
 def test_the_reserve_grows_with_the_batches(cloud: Handlers) -> None:
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     for _ in range(2):
         cloud.call("ingest")
         cloud.installation.change(CHANGE)
@@ -170,7 +170,7 @@ def test_the_reserve_grows_with_the_batches(cloud: Handlers) -> None:
 
 
 def test_concurrent_calls_process_each_batch_once(cloud: Handlers) -> None:
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     for _ in range(3):
         cloud.call("ingest")
         cloud.installation.change(CHANGE)
@@ -183,7 +183,7 @@ def test_concurrent_calls_process_each_batch_once(cloud: Handlers) -> None:
 
 def test_a_stage_that_needs_a_person_fails_with_its_message_in_the_log(cloud: Handlers) -> None:
     """The alarm on failed calls sends the mail, so that the handler sends none."""
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     cloud.call("ingest")
     cloud.metrics()
 
@@ -201,7 +201,7 @@ def test_a_stage_that_needs_a_person_fails_with_its_message_in_the_log(cloud: Ha
 
 
 def test_a_database_that_is_unavailable_fails_no_call_and_loses_nothing(cloud: Handlers) -> None:
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     cloud.call_all()
     cloud.installation.change(CHANGE)
     cloud.patch.setattr("totes.error_policy.MAX_ATTEMPTS", 1)
@@ -246,7 +246,7 @@ def test_a_secret_service_that_is_unavailable_is_the_database_unavailable(cloud:
 
 
 def test_a_gap_sends_one_message_for_all_batches_in_a_row_that_have_it(cloud: Handlers) -> None:
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     for gap in ("lost slot", "lost slot", None, "lost slot", "no publication"):
         log = LogState(slot="totes", position="0/1", gap=gap)
         cloud.patch.setattr("totes.stages.ingest._log_state", lambda *_, log=log: log)
@@ -296,7 +296,7 @@ def test_a_call_removes_what_a_killed_call_has_left_in_tmp_and_nothing_else(
 
 
 def test_a_transient_error_is_retried_within_a_call(cloud: Handlers) -> None:
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     left = [SourceUnavailable("The source is not available.")] * 2
 
     def fail() -> None:
@@ -315,7 +315,7 @@ def test_quarantined_rows_are_logged_once_and_counted_until_they_are_repaired(
     cloud: Handlers,
 ) -> None:
     """The alarm on the count sends the mail."""
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     cloud.call_all()
     cloud.metrics()
     cloud.installation.change(BROKEN_DATE)
@@ -335,7 +335,7 @@ def test_quarantined_rows_are_logged_once_and_counted_until_they_are_repaired(
 
 
 def test_a_value_that_no_model_needs_and_that_can_not_be_read_is_counted(cloud: Handlers) -> None:
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     cloud.installation.change(
         "ALTER TABLE design ADD virtual integer GENERATED ALWAYS AS (1 / (design_id - 1))"
     )
@@ -347,7 +347,7 @@ def test_a_value_that_no_model_needs_and_that_can_not_be_read_is_counted(cloud: 
 
 
 def test_load_reports_the_last_verify_and_how_long_ago_it_was(cloud: Handlers) -> None:
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     cloud.call_all()
     loader = cloud.installation.warehouse
     for verify, hours, differs in (
@@ -368,7 +368,7 @@ def test_load_reports_the_last_verify_and_how_long_ago_it_was(cloud: Handlers) -
 
 
 def test_load_reports_the_days_of_which_the_warehouse_has_no_rates(cloud: Handlers) -> None:
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     cloud.call_all()
     assert "RatesMissingDays" not in cloud.metrics()[-1], "it has none at all"
     newest = datetime.now(UTC).date() - 8 * DAY
@@ -388,14 +388,14 @@ def test_a_missing_alert_topic_stops_no_stage(cloud: Handlers) -> None:
     cloud.patch.setenv("TOTES_ALERT_TOPIC", "arn:aws:sns:us-east-1:123456789012:nowhere")
     gap = LogState(slot="totes", position="0/1", gap="lost slot")
     cloud.patch.setattr("totes.stages.ingest._log_state", lambda *_: gap)
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     assert [answer["batches"] for answer in cloud.call_all()] == [[1], [1], [1]]
     assert "The alert topic failed: " in cloud.logs.getvalue()
 
 
 def test_each_function_needs_only_its_own_settings(cloud: Handlers) -> None:
     """So its role needs no other permissions."""
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("TOTES_WAREHOUSE_SECRET")
         patch.delenv("TOTES_PROCESSED_URL")
@@ -410,7 +410,7 @@ def test_each_function_needs_only_its_own_settings(cloud: Handlers) -> None:
 
 
 def test_no_failure_logs_a_secret(cloud: Handlers) -> None:
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     cloud.call_all()
     source, warehouse = (os.environ[f"TOTES_{place}_SECRET"] for place in ("SOURCE", "WAREHOUSE"))
     cloud.patch.setattr("totes.error_policy.MAX_ATTEMPTS", 1)
@@ -457,7 +457,7 @@ for stage in ("ingest", "transform", "load"):
 
 def test_files_are_written_to_the_temporary_folder_only(cloud: Handlers, tmp_path: Path) -> None:
     """On Lambda all other folders are read-only, and there is no home directory."""
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     task, scratch = tmp_path / "task", tmp_path / "scratch"
     scratch.mkdir()
     task.mkdir(mode=0o555)

@@ -91,7 +91,7 @@ def test_each_day_has_one_file_and_the_first_remains(
 def test_a_file_that_ingest_could_not_use_is_not_stored(
     store: Store, rates_server: RatesServer, content: bytes
 ) -> None:
-    """A day in the future would remain the newest file, which nobody can remove."""
+    """A day in the future would remain the newest file, which no role can remove."""
     rates_server.respond = respond_with(content)
     assert handler({}, None) == {"day": None}
     assert list(store.list("")) == []

@@ -12,6 +12,7 @@ import bundle
 
 pytestmark = [
     pytest.mark.skipif(sys.version_info[:2] != bundle.PYTHON, reason="needs Lambda's Python"),
+    pytest.mark.few(2),
 ]
 
 
@@ -107,7 +108,7 @@ print("from elsewhere:", [file for file in files if file and not file.startswith
 def test_the_functions_run_without_other_packages(
     archive: zipfile.ZipFile, installation: Installation, tmp_path: Path
 ) -> None:
-    installation.with_orders(3)
+    installation.add_orders(3)
     task = tmp_path / "task"
     archive.extractall(task)
     done = subprocess.run(

@@ -27,6 +27,8 @@ from totes.stages.replay import replay
 from totes.star.contract import TIME
 from totes.star.folder import TOTESYS
 
+pytestmark = pytest.mark.few(4)
+
 MODULE = Path(__file__).parents[2] / "terraform" / "modules" / "catalogue"
 STAR_TABLES = json.loads((MODULE / "star_tables.json").read_text())
 SOURCE_TABLES = json.loads((MODULE / "source_tables.json").read_text())
@@ -176,7 +178,7 @@ def test_a_query_has_a_cost_limit_and_its_result_is_encrypted(catalogue: Catalog
 @pytest.fixture
 def with_orphans(installation: Installation) -> Installation:
     """An installation with orphaned files of a second batch in both stores."""
-    installation = installation.with_orders(8).with_rates()
+    installation = installation.add_orders(8).with_rates()
     installation.run()
     installation.change(
         "UPDATE sales_order SET units_sold = units_sold + 1 WHERE sales_order_id <= 3;"
@@ -282,7 +284,7 @@ def test_the_history_of_one_row_has_each_version_and_its_end(
 def test_processed_views_follow_the_current_generation(
     catalogue: Catalogue, installation: Installation
 ) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     list(replay(installation.pipeline))
     installation.change("UPDATE sales_order SET units_sold = 7 WHERE sales_order_id = 1")
     installation.run()
@@ -297,7 +299,7 @@ def test_processed_views_follow_the_current_generation(
 def test_a_generation_beyond_the_projected_ones_is_an_error(
     catalogue: Catalogue, installation: Installation
 ) -> None:
-    installation.with_orders(1).run()
+    installation.add_orders(1).run()
     store = FolderStore(installation.processed)
     for number in (2, 3, 4):
         store.create(f"generations/{number:06d}.json", json.dumps({"generation": number}).encode())
@@ -310,7 +312,7 @@ def test_a_view_has_the_columns_of_its_description(
     catalogue: Catalogue, installation: Installation
 ) -> None:
     """Athena rejects a view as stale if they differ."""
-    installation.with_orders(1).run()
+    installation.add_orders(1).run()
     tables = (catalogue.ingestion, catalogue.processed)
     for athena, described in zip(catalogue.over(installation), tables, strict=True):
         for table in filter(is_view, described):

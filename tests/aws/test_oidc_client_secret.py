@@ -1,23 +1,18 @@
 """The tool that gives the dashboard's load balancer the client secret of its provider."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import oidc_client_secret
 import pytest
 from moto_server import Moto
-from s3_service import forget_clients
 
 PLACEHOLDER = "set by make oidc-client-secret"
 
 FROM_PROVIDER = "from the provider"
 
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
-    with Moto(tmp_path_factory.mktemp("moto")) as moto:
-        yield moto
+pytestmark = pytest.mark.usefixtures("as_operator")
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +52,7 @@ def deployed(moto: Moto) -> Mapping[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def use(moto: Moto, deployed: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tool uses moto as its operator."""
-    for name, value in moto.environment().items():
-        monkeypatch.setenv(name, value)
-    forget_clients()
+def deployed_here(deployed: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oidc_client_secret, "output", lambda _: deployed)
 
 

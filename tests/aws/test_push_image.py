@@ -3,28 +3,14 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import push_image
 import pytest
 from moto_server import Moto
 from push_image import NotPushed, push
-from s3_service import forget_clients
 
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
-    with Moto(tmp_path_factory.mktemp("moto")) as moto:
-        yield moto
-
-
-@pytest.fixture(autouse=True)
-def use(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tool uses moto as its operator."""
-    for name, value in moto.environment().items():
-        monkeypatch.setenv(name, value)
-    forget_clients()
+pytestmark = pytest.mark.usefixtures("as_operator")
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import boto3
 import pytest
 import run_spark_job
+from followed_log import INTERRUPTED, RunFailed
 from moto.emrserverless.models import JobRun, emrserverless_backends
-from run_spark_job import Job, JobFailed, Log, application, run
-from run_task import INTERRUPTED
+from run_spark_job import Job, Log, application, run
 from s3_service import S3Service, forget_clients
 
 from totes.aws.spark_jobs import SparkApplication
@@ -95,7 +95,7 @@ def test_a_job_that_does_not_succeed_is_an_error_with_its_reason(where: SparkApp
         newest(where).state = "FAILED"
         newest(where).state_details = "Job failed, please check complete logs"
 
-    with pytest.raises(JobFailed, match=r"totes verify ended: FAILED\. Job failed, please check"):
+    with pytest.raises(RunFailed, match=r"totes verify ended: FAILED\. Job failed, please check"):
         run(where, ["verify"], fail)
 
 
@@ -129,5 +129,5 @@ def test_lines_that_arrive_late_are_shown(where: SparkApplication) -> None:
 
 def test_without_spark_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_spark_job, "output", lambda _: None)
-    with pytest.raises(JobFailed, match="spark_enabled is false"):
+    with pytest.raises(RunFailed, match="spark_enabled is false"):
         application()

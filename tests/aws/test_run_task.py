@@ -1,7 +1,6 @@
 """The tool that runs a command as a task on Fargate and shows its log."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import batched
 from typing import Any
@@ -9,30 +8,16 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
+from followed_log import INTERRUPTED, RunFailed
 from moto_server import REGION, Moto
-from run_task import (
-    CREATE_WAREHOUSE,
-    INTERRUPTED,
-    Deployment,
-    Log,
-    Task,
-    TaskFailed,
-    exit_code,
-    follow,
-    run,
-)
-from s3_service import forget_clients
+from run_task import CREATE_WAREHOUSE, Deployment, Log, Task, exit_code, find_ending, run
 
 PAGE = 10_000
 """The most lines that CloudWatch returns and takes at once."""
 
 GROUP = "/aws/ecs/totes-dev-task"
 
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
-    with Moto(tmp_path_factory.mktemp("moto")) as moto:
-        yield moto
+pytestmark = pytest.mark.usefixtures("as_operator")
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +37,6 @@ def deployment(moto: Moto) -> Deployment:
     subnet = ec2.describe_subnets()["Subnets"][0]
     group = ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]
     return Deployment(cluster, definition, None, [subnet["SubnetId"]], group, GROUP, "totes")
-
-
-@pytest.fixture(autouse=True)
-def use(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tool uses moto as its operator."""
-    for name, value in moto.environment().items():
-        monkeypatch.setenv(name, value)
-    forget_clients()
 
 
 class Fargate:
@@ -126,7 +103,7 @@ def test_ctrl_c_leaves_the_task_running_and_says_how_to_stop_it(
 
 
 def test_a_log_that_may_not_be_read_is_asked_for_once(moto: Moto, deployment: Deployment) -> None:
-    """As in a deployment, whose role may read no data: the exit code tells."""
+    """As in a deployment, whose role may read no data: the exit code is enough."""
     log = Log(moto.client("logs"), Task(deployment, "task", f"{deployment.cluster}/1"))
     with Stubber(log.client) as stubber:  # moto refuses in another way than AWS
         stubber.add_client_error("get_log_events", "AccessDeniedException", http_status_code=400)
@@ -140,18 +117,19 @@ def test_a_task_that_is_no_longer_described_is_not_waited_for(
 ) -> None:
     """As after a night in which this machine slept; one that was never described may be new."""
     task, ecs = Task(deployment, "task", f"{deployment.cluster}/1"), moto.client("ecs")
-    log = Log(moto.client("logs"), task)
     missing = {"tasks": [], "failures": [{"arn": task.arn, "reason": "MISSING"}]}
     with Stubber(ecs) as stubber:
         for answer in (missing, {"tasks": [{"lastStatus": "RUNNING"}]}, missing):
             stubber.add_response("describe_tasks", answer)
-        with pytest.raises(TaskFailed, match="no longer describes"):
-            follow(ecs, log, task, print, lambda _: None)
+        endings = find_ending(ecs, task)
+        assert [next(endings), next(endings)] == [None, None]
+        with pytest.raises(RunFailed, match="no longer describes"):
+            next(endings)
         stubber.assert_no_pending_responses()
 
 
 def test_a_task_that_aws_can_not_start_is_one_line(deployment: Deployment) -> None:
-    with pytest.raises(TaskFailed, match="warehouse_enabled is false"):
+    with pytest.raises(RunFailed, match="warehouse_enabled is false"):
         run(deployment, [*CREATE_WAREHOUSE])
     with pytest.raises(ClientError, match="Cluster not found"):
         run(replace(deployment, cluster=f"{deployment.cluster}-2"), ["verify"])
@@ -184,5 +162,5 @@ def test_the_programs_exit_code_is_the_tools(code: int) -> None:
     ],
 )
 def test_a_task_that_did_not_end_by_itself_says_why(stopped: dict[str, Any], message: str) -> None:
-    with pytest.raises(TaskFailed, match=message):
+    with pytest.raises(RunFailed, match=message):
         exit_code(stopped)

@@ -12,8 +12,9 @@ from installation import Installation
 from s3_service import Fault, S3Service, forget_clients
 
 from conftest import EmptyWarehouse
+from totes.config.dsn import Dsn
 from totes.config.resources import Resources
-from totes.config.settings import Dsn, list_settings, load_settings
+from totes.config.settings import list_settings, load_settings
 from totes.config.sign_in import sign_in
 from totes.errors import (
     SourceError,
@@ -242,7 +243,7 @@ def test_the_dashboard_reads_the_warehouse_with_the_login_of_its_own_secret(
 
 
 def test_commands_read_secrets(vault: Vault, installation: Installation) -> None:
-    installation.with_orders(3)
+    installation.add_orders(3)
     vault.put(as_secret(installation.source))
     configured = installation.with_settings(source_dsn="", source_secret=vault.name)
     assert configured.totes("run", "--once").exit_code == 0

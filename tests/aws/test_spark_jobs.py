@@ -64,7 +64,7 @@ def spark(cloud: Handlers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spark]:
     configured = SparkApplication.from_settings(load_settings())
     assert configured is not None
     configured.start("by hand", "by-hand", ["transform"])
-    cloud.installation.with_orders(ORDERS)
+    cloud.installation.add_orders(ORDERS)
     cloud.call("ingest")
     yield Spark(emrserverless_backends["123456789012"]["us-east-1"], application)
     emrserverless_backends["123456789012"]["us-east-1"].reset()

@@ -25,8 +25,9 @@ from typer.testing import CliRunner, Result
 from conftest import THROW_AWAY
 from totes.cli import app
 from totes.config import secrets
+from totes.config.dsn import Dsn
 from totes.config.resources import Resources
-from totes.config.settings import Dsn, load_settings
+from totes.config.settings import load_settings
 from totes.dashboard.bookkeeping import open_bookkeeping, refuse_writers
 from totes.embedded.servers import EmbeddedServer
 from totes.errors import TotesError, UsageError, WarehouseError, WarehouseUnavailable

@@ -46,8 +46,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from totes.dashboard import charts, text
-from totes.dashboard.drill import last_day
-from totes.dashboard.view import PAGES
+from totes.dashboard.components.drill import last_day
+from totes.dashboard.navigation.view import PAGES
 from totes.demo.simulator import Simulator
 from totes.embedded.servers import EmbeddedServer
 
@@ -103,13 +103,13 @@ def test_navigation_keeps_the_filter_and_loads_nothing_from_other_hosts(
     window: Browser, address: str
 ) -> None:
     window.open(f"{address}/overview?period=all&in=EUR")
-    window.one("h1", "Overview")  # redirected to the root
+    window.wait_for("h1", "Overview")  # redirected to the root
     for page, title in sample(2, PAGES.items(), "tour"):
         window.click(NAVIGATION, title)
-        window.one("h1", title)
+        window.wait_for("h1", title)
         assert read_query(window) == {"period": ["all"], "in": ["EUR"]}, page
-        window.says("Data as of ")
-        window.says("checked ")
+        window.wait_for_text("Data as of ")
+        window.wait_for_text("checked ")
         assert not window.all('[data-testid="stException"]'), page
         wait_for_charts(window, DRAWN.get(page, 0))
         assert all(chart_labels(window)), page
@@ -137,7 +137,7 @@ def test_the_keyboard_reaches_the_filters_in_order_and_keeps_the_focus(
     ]
     places = [next(i for i, one in enumerate(met) if name in one) for name in wanted]
     assert places == sorted(places)
-    picker = window.one('[data-testid="stMultiSelect"]', "Currency")
+    picker = window.wait_for('[data-testid="stMultiSelect"]', "Currency")
     window.driver.execute_script("arguments[0].focus()", picker.find_element(*INPUT))
     window.driver.switch_to.active_element.send_keys("USD\n")
     window.until(lambda _: read_query(window).get("currency") == ["USD"])
@@ -145,10 +145,10 @@ def test_the_keyboard_reaches_the_filters_in_order_and_keeps_the_focus(
     assert window.driver.switch_to.active_element.get_attribute("aria-label") == "Currency"
     [(day,)] = business.installation.query("SELECT max(created_date) FROM current_sales_order")
     window.open(f"{address}/sales?from={day.year}-01-01&to={day.year}-12-31")
-    picker = window.one('[data-testid="stMain"] [data-testid="stSelectbox"]')
+    picker = window.wait_for('[data-testid="stMain"] [data-testid="stSelectbox"]')
     window.driver.execute_script("arguments[0].focus()", picker.find_element(*INPUT))
     window.driver.switch_to.active_element.send_keys(f"{day:%b %Y}\n")
-    window.one("h2", f"Revenue, {text.day(day.replace(day=1))} to ")
+    window.wait_for("h2", f"Revenue, {text.day(day.replace(day=1))} to ")
     window.settle()
     focused = window.driver.switch_to.active_element  # on the same selection, now of days
     assert focused.get_attribute("aria-label") == "Drill into a day"
@@ -167,7 +167,7 @@ def test_every_filter_changes_the_numbers_is_kept_and_can_be_removed(
             assert expected_numbers(business, page, one.query) != whole[page], one.query
         one.choose(window)
         wait_for_expected_numbers(window, business, here, one.query)
-        window.one(NAVIGATION, PAGES[there]).click()
+        window.wait_for(NAVIGATION, PAGES[there]).click()
         wait_for_expected_numbers(window, business, there, one.query)
         one.undo(window)
         wait_for_expected_numbers(window, business, there, every)
@@ -187,7 +187,7 @@ def test_a_click_on_a_bar_drills_into_its_month_and_a_day_lists_its_orders(
     click_into(window, f"{CHART} .mark-rect path", f"Revenue, {month}")
     assert read_query(window)["from"] == [str(start)]
     window.open(f"{address}/sales?from={day}&to={day}")
-    window.says("Select a row for links")
+    window.wait_for_text("Select a row for links")
     window.click('[data-testid="stButton"] button', f"{day:%B %Y}")
     window.until(lambda _: read_query(window)["from"] == [str(day.replace(day=1))])
 
@@ -233,7 +233,7 @@ def test_a_click_on_a_bar_or_a_country_filters_and_another_one_removes_the_filte
         f"SELECT counterparty_legal_name FROM dim_counterparty WHERE counterparty_id = {criteria}"
     )
     assert shown == f"name: {name}"
-    window.says(f"Country: Turkey; Counterparty: {name}; Currency: {code}")
+    window.wait_for_text(f"Country: Turkey; Counterparty: {name}; Currency: {code}")
     window.until(lambda _: len(window.all(bar)) < before)
     click_mark(window, bar, f"name: {name}", until=lambda query: "counterparty" not in query)
     assert not window.script_errors()
@@ -241,7 +241,7 @@ def test_a_click_on_a_bar_or_a_country_filters_and_another_one_removes_the_filte
 
 def test_downloads_have_the_rows_that_are_shown(window: Browser, address: str) -> None:
     window.open(f"{address}/payments?period=all")
-    window.one("h2", "Owed to us")
+    window.wait_for("h2", "Owed to us")
     section = "[class*='st-key-payments-receivable-CSV'] button"
     path = window.download(section, "CSV")
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -266,8 +266,8 @@ def test_downloads_have_the_rows_that_are_shown(window: Browser, address: str) -
 
 def test_tables_have_no_download_besides_their_own(window: Browser, address: str) -> None:
     window.open(f"{address}/payments?period=all")
-    window.one("h2", "Open payments")
-    table = window.one(f"[class*='st-key-wide-rows-open'] {TABLE}")
+    window.wait_for("h2", "Open payments")
+    table = window.wait_for(f"[class*='st-key-wide-rows-open'] {TABLE}")
     window.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", table)
     ActionChains(window.driver).move_to_element(table).perform()
     buttons = f"[class*='st-key-wide-rows-open'] {TOOLBAR}"
@@ -281,9 +281,9 @@ def test_tables_have_no_download_besides_their_own(window: Browser, address: str
 
 def test_a_shared_link_opens_the_same_tab_and_limit(window: Browser, address: str) -> None:
     window.open(f"{address}/sales?period=all&tab=Currency&rows-sales_order-shown=True")
-    tab = window.one('[data-testid="stTab"][aria-selected="true"]')
+    tab = window.wait_for('[data-testid="stTab"][aria-selected="true"]')
     assert tab.text == "Currency"
-    window.one('[class*="st-key-rows-sales_order-CSV"] button', "CSV")
+    window.wait_for('[class*="st-key-rows-sales_order-CSV"] button', "CSV")
     assert read_query(window)["tab"] == ["Currency"]
 
 
@@ -292,7 +292,7 @@ def test_a_printed_page_has_no_sidebar_and_dates_are_not_cut(window: Browser, ad
     assert window.driver.execute_script(_CUT_DATES) == [0, 0]
     window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
-        assert not window.one('[data-testid="stSidebar"]').is_displayed()
+        assert not window.wait_for('[data-testid="stSidebar"]').is_displayed()
         wide, seen = window.driver.execute_script(
             f"const page = {MAIN}; return [page.scrollWidth, page.clientWidth]"
         )
@@ -304,10 +304,10 @@ def test_a_printed_page_has_no_sidebar_and_dates_are_not_cut(window: Browser, ad
 
 def test_a_link_opens_the_same_page_for_another_user(window: Browser, address: str) -> None:
     window.open(f"{address}/history?kind=sales_order&key={CHANGED}&period=this-year")
-    window.one("h2", f"Sales order {CHANGED}")
-    window.says("2 versions")
+    window.wait_for("h2", f"Sales order {CHANGED}")
+    window.wait_for_text("2 versions")
     window.click(NAVIGATION, "Sales")
-    window.one("h1", "Sales")
+    window.wait_for("h1", "Sales")
     assert read_query(window)["period"] == ["this-year"]
 
 
@@ -319,10 +319,10 @@ def test_a_search_leads_to_an_order_its_payment_and_its_customer(
         f" JOIN dim_transaction USING (transaction_id) WHERE sales_order_id = {CHANGED}"
     )
     window.open(f"{address}/history?period=all")
-    window.one('[data-testid="stTextInput"] input').send_keys(f"{CHANGED}\n")
+    window.wait_for('[data-testid="stTextInput"] input').send_keys(f"{CHANGED}\n")
     for record in (f"Sales order {CHANGED}", f"Payment {payment}"):
         window.click('[data-testid="stPageLink"] a', record)
-        window.one("h2", record)
+        window.wait_for("h2", record)
     window.click('[data-testid="stPageLink"] a', f"Counterparty {customer}")
     wait_for_charts(window, 1)
     assert read_query(window) == {"period": ["all"], "id": [str(customer)]}
@@ -340,20 +340,22 @@ def test_new_orders_appear_automatically_and_keep_the_scroll_position(
         window.open(f"{address}/sales?period=all&in=EUR")
         window.click('[data-testid="stExpander"] summary', "As a table")
         window.driver.execute_script(f"{MAIN}.scrollTo(0, 300)")
-        before = [element.text for element in window.all(METRIC)]
+        before = window.texts(METRIC)
         with Simulator(business.installation.owner, seed=3) as simulated:
             for _ in zip(range(40), simulated.run(rate=None), strict=False):
                 pass
         business.move_to_next_day()
         window.driver.execute_script(_COUNT_TICKS)
         [(orders,)] = business.installation.query("SELECT count(*) FROM current_sales_order")
-        window.until(lambda _: f"{orders:,}" in [element.text for element in window.all(METRIC)])
+        window.until(lambda _: f"{orders:,}" in window.texts(METRIC))
         # the first query after the load, and the text of the page drawn again
         assert window.driver.execute_script("return window.ticks") <= 2
-        assert [element.text for element in window.all(METRIC)] != before
+        assert window.texts(METRIC) != before
         assert read_query(window) == {"period": ["all"], "in": ["EUR"]}
         window.settle()
-        assert window.one('[data-testid="stExpander"] details', "As a table").get_attribute("open")
+        assert window.wait_for('[data-testid="stExpander"] details', "As a table").get_attribute(
+            "open"
+        )
         assert window.driver.execute_script(f"return {MAIN}.scrollTop") > 0
         assert not window.script_errors()
         window.driver.close()
@@ -362,7 +364,7 @@ def test_new_orders_appear_automatically_and_keep_the_scroll_position(
     window.until(lambda _: period_start(window) > since)  # today is a later day in this window
     window.settle()
     assert read_query(window) == {}
-    period = window.one('[data-testid="stSelectbox"]', "Period").find_element(*INPUT)
+    period = window.wait_for('[data-testid="stSelectbox"]', "Period").find_element(*INPUT)
     assert period.get_attribute("value") == "Last 30 days"
     business.move_to_next_day()
     later = period_start(window)
@@ -379,9 +381,9 @@ def test_a_locked_warehouse_is_reported_and_pages_show_the_last_state(
     with psycopg.connect(business.installation.warehouse.reveal()) as connection:
         connection.execute("LOCK TABLE totes.batches IN ACCESS EXCLUSIVE MODE")
         window.driver.get(f"{address}/sales?period=all&in=EUR")
-        window.one(ALERT, "The warehouse is locked. The data below is that of batch")
+        window.wait_for(ALERT, "The warehouse is locked. The data below is that of batch")
         window.until(lambda driver: driver.execute_script(NUMBERS) == before)
-    window.one(BADGE, "Data as of ")
+    window.wait_for(BADGE, "Data as of ")
     window.until(lambda _: not window.all(ALERT))
     assert read_query(window) == {"period": ["all"], "in": ["EUR"]}
 
@@ -395,20 +397,20 @@ def test_a_stopped_warehouse_is_reported_and_pages_show_the_last_state(
     first = window.driver.current_window_handle
     server.stop()
     try:
-        alert = window.one(
+        alert = window.wait_for(
             ALERT, "The warehouse can't be reached. The data below is that of batch"
         ).text
         assert "totes check" in alert
         assert window.driver.execute_script(NUMBERS) == before
         window.driver.switch_to.new_window("tab")
         window.driver.get(f"{address}/purchases?period=all&in=EUR")
-        window.one(ALERT, "The warehouse can't be reached. The data below is that of batch")
+        window.wait_for(ALERT, "The warehouse can't be reached. The data below is that of batch")
         window.until(lambda driver: driver.execute_script(NUMBERS) == before)
     finally:
         server.start()
     window.driver.close()
     window.driver.switch_to.window(first)
-    window.one(BADGE, "Data as of ")
+    window.wait_for(BADGE, "Data as of ")
     window.until(lambda _: not window.all(ALERT))
     assert read_query(window) == {"period": ["all"], "in": ["EUR"]}
     assert window.driver.execute_script(NUMBERS) == before
@@ -420,19 +422,19 @@ def test_the_pipelines_cards_are_refreshed_with_the_badge(
 ) -> None:
     captured = "UPDATE totes.batches SET captured_at = captured_at {} interval '2 hours'"
     checked = "UPDATE totes.checks SET checked_at = now() - interval '{}'"
-    business.installation.query(captured.format("-"))
-    business.installation.query(checked.format("0 s"))
+    business.installation.change_warehouse(captured.format("-"))
+    business.installation.change_warehouse(checked.format("0 s"))
     try:
         window.driver.get(
             f"{address}/pipeline"
         )  # not open(): on a slow machine the page never settles
-        window.one(DELTA, "up to date")
-        business.installation.query(checked.format("1 hour"))  # the data stays the same
-        window.says("Out of date: totesys was last checked")
-        window.one(DELTA, "out of date")
+        window.wait_for(DELTA, "up to date")
+        business.installation.change_warehouse(checked.format("1 hour"))  # the data stays the same
+        window.wait_for_text("Out of date: totesys was last checked")
+        window.wait_for(DELTA, "out of date")
     finally:
-        business.installation.query(captured.format("+"))
-        business.installation.query(checked.format("0 s"))
+        business.installation.change_warehouse(captured.format("+"))
+        business.installation.change_warehouse(checked.format("0 s"))
 
 
 def test_the_time_machine_shows_the_past_and_returns_to_current_data(
@@ -447,12 +449,12 @@ def test_the_time_machine_shows_the_past_and_returns_to_current_data(
     window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
     try:
         window.open(f"{address}/sales?period=all&as_of={moment}")
-        window.says("Data and exchange rates as of")
-        assert f"{then:,}" in [element.text for element in window.all(METRIC)]
-        bar = window.one(f"{CHART} .mark-rect path")
+        window.wait_for_text("Data and exchange rates as of")
+        assert f"{then:,}" in window.texts(METRIC)
+        bar = window.wait_for(f"{CHART} .mark-rect path")
         assert bar.get_attribute("fill") == charts.accent(dark=True)
         window.click('[data-testid="stButton"] button', "Show current data")
-        window.until(lambda _: f"{now:,}" in [element.text for element in window.all(METRIC)])
+        window.until(lambda _: f"{now:,}" in window.texts(METRIC))
     finally:
         window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert read_query(window) == {"period": ["all"]}
@@ -466,7 +468,7 @@ def test_pages_fit_the_width_of_a_phone(address: str, window: Browser) -> None:
     try:
         for page in sample(2, PAGES, "phone"):
             window.open(f"{address}/{page}?period=all")
-            window.one("h1", PAGES[page])
+            window.wait_for("h1", PAGES[page])
             wide, seen = window.driver.execute_script(
                 f"const page = {MAIN}; return [page.scrollWidth, page.clientWidth]"
             )

@@ -35,10 +35,10 @@ def print_page(window: Browser) -> PdfReader:
 
 def test_the_report_is_complete_on_paper(window: Browser, address: str) -> None:
     window.open(f"{address}/report?period=all")
-    window.one("h2", "Payables today")
+    window.wait_for("h2", "Payables today")
     wait_for_charts(window, 1)
     shown = window.driver.execute_script(NUMBERS)
-    cells = [cell.text for cell in window.all(".totes-table td")]
+    cells = window.texts(".totes-table td")
     pdf = print_page(window)
     words = " ".join(" ".join(page.extract_text() for page in pdf.pages).split())
     assert len(pdf.pages) <= 4

@@ -153,7 +153,7 @@ def test_a_column_and_a_table_are_added_to_the_packaged_star(
         return result.stdout
 
     checked = CheckedInstallation(installation, installation.pipeline)
-    installation.with_orders()
+    installation.add_orders()
     totes("run", "--once")
     checked.record_batches()
     sales = installation.query(f"SELECT {SALES}")

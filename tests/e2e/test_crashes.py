@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from checked_installation import CheckedInstallation
 from depth import DEEP, sample
-from faults import killed_among, killed_at
+from faults import killed_at, killed_at_any
 from installation import Installation
 from s3_service import S3Service
 
@@ -47,7 +47,7 @@ NOT_DURABLE = {
     "source/resuming.py": {"self.connection.transaction"},  # the source is only read
     "source/changes.py": {"connection.transaction"},  # the source is only read
     "source/snapshot.py": {"connection.transaction"},
-    "source/capture.py": {"connection.transaction"},
+    "source/deletions.py": {"connection.transaction"},
     "source/reading.py": {"self.connection.transaction"},
     "source/log/slot_creation.py": {"connection.transaction"},  # a slot: in the lake before
     "postgres/session.py": {"other.transaction"},  # nothing is written in it
@@ -237,12 +237,12 @@ def test_a_run_killed_at_any_failpoint_is_continued_without_loss(
     """Each process is killed at the first failpoint that has not killed one in this round."""
     pipeline = request.getfixturevalue("bucket") if place == "s3" else installation.pipeline
     names = drawn_failpoints(place, nth)
-    journey = CheckedInstallation(installation.with_orders(6), pipeline)
+    journey = CheckedInstallation(installation.add_orders(6), pipeline)
     killed: list[str] = []
     for change, command in ROUNDS:
         installation.change(change)
         armed = dict.fromkeys(names, nth)
-        while name := killed_among(pipeline, command, armed):
+        while name := killed_at_any(pipeline, command, armed):
             killed.append(name)
             print(command, "killed at", name)  # noqa: T201  pytest shows it when it fails
             del armed[name]
@@ -263,6 +263,7 @@ def put_large(pipeline: Pipeline) -> None:
 LARGE = bytes(range(256)) * ((PART_BYTES + 256) // 256)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", sorted(MULTIPART))
 def test_a_killed_multipart_upload_leaves_a_complete_file_or_none(
     bucket: Pipeline, name: str

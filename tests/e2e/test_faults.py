@@ -36,13 +36,13 @@ from totes.errors import (
 )
 from totes.lake import Store
 from totes.lake.folder import FolderStore
-from totes.lake.log import (
+from totes.lake.manifest import manifest_path, processed_manifest_path
+from totes.lake.manifests import (
     fetch_verified,
     find_newest_number,
     read_manifest,
     read_processed_manifest,
 )
-from totes.lake.manifest import manifest_path, processed_manifest_path
 from totes.source import snapshot
 from totes.stages.runner import STAGES, Pipeline, run_once, run_stage
 
@@ -56,7 +56,7 @@ pytestmark = [
 @pytest.fixture
 def journey(installation: Installation) -> CheckedInstallation:
     """An installation with one loaded batch."""
-    loaded = CheckedInstallation(installation.with_orders(5), installation.pipeline)
+    loaded = CheckedInstallation(installation.add_orders(5), installation.pipeline)
     installation.run()
     loaded.record_batches()
     return loaded
@@ -73,7 +73,7 @@ def assert_batches_are_complete(pipeline: Pipeline, folder: Path) -> None:
         1, find_newest_number(pipeline.processed, lambda n: processed_manifest_path(1, n)) + 1
     ):
         processed, _ = read_processed_manifest(pipeline.processed, 1, batch)
-        for star_file in (*processed.files, *processed.refused):
+        for star_file in (*processed.files, *processed.rejected):
             fetch_verified(pipeline.processed, star_file, folder / "file")
 
 
@@ -170,7 +170,7 @@ def test_a_lost_connection_to_the_source_is_retried(
     with Proxy(server.dsn) as proxy:
         cuttable = replace(journey.pipeline, source=proxy.through(journey.pipeline.source))
         journey.installation.change("UPDATE payment SET company_ac_number = company_ac_number + 1")
-        journey.installation.change("ALTER TABLE address ADD note text")  # is captured whole
+        journey.installation.change("ALTER TABLE address ADD note text")  # is captured in full
         proxy.cut = Cut(received_bytes=received_bytes)
         with pytest.raises(SourceUnavailable) as failed:
             list(run_stage(cuttable, "ingest"))
@@ -264,9 +264,9 @@ def test_a_server_restart_at_any_step_is_retried(
 ) -> None:
     server = cluster(synchronous_commit="on")  # without it a crash may lose committed transactions
     source, warehouse = prepare_source(server.dsn), prepare_warehouse(server.dsn)
-    installation = Installation(
-        source.owner, source.reader, warehouse.loader, tmp_path
-    ).with_orders(5)
+    installation = Installation(source.owner, source.reader, warehouse.loader, tmp_path).add_orders(
+        5
+    )
     journey = CheckedInstallation(installation, installation.pipeline)
 
     installation.run()
@@ -309,7 +309,7 @@ def test_a_full_disk_of_the_lake_is_one_error_and_the_next_run_continues(
     installation: Installation, small_disk: Path, tmp_path: Path, which: str
 ) -> None:
     pipeline = with_store(installation.pipeline, which, FolderStore(small_disk / "lake"))
-    journey = CheckedInstallation(installation.with_orders(5), pipeline)
+    journey = CheckedInstallation(installation.add_orders(5), pipeline)
     list(run_once(pipeline))
     journey.record_batches()
     journey.change()

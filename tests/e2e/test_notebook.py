@@ -38,7 +38,7 @@ def run_notebook(cell: str = "") -> Any:
 @pytest.fixture
 def lake(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Installation:
     """An installation with changes, deletions, orphaned files and a second generation."""
-    installation = installation.with_orders(40).with_rates()
+    installation = installation.add_orders(40).with_rates()
     installation.run()
     installation.change(
         "UPDATE sales_order SET design_id = design_id % 20 + 1 WHERE sales_order_id <= 3"

@@ -89,8 +89,8 @@ def test_changes_deletes_and_rejections_of_rows_with_composite_keys_are_loaded(
 
 def test_a_difference_is_found_with_its_composite_key(harbour: Installation) -> None:
     succeed(harbour, "run", "--once")
-    harbour.query("UPDATE fact_port_call SET cargo_tonnes = 1 WHERE sequence = 2 RETURNING 1")
-    harbour.query("UPDATE dim_berth SET depth_metres = 1 WHERE quay = 'Oil \"B\"' RETURNING 1")
+    harbour.change_warehouse("UPDATE fact_port_call SET cargo_tonnes = 1 WHERE sequence = 2")
+    harbour.change_warehouse("UPDATE dim_berth SET depth_metres = 1 WHERE quay = 'Oil \"B\"'")
     result = harbour.totes("verify", "--json")
     assert result.exit_code == 1
     found = {

@@ -20,7 +20,7 @@ from soak_plan import AFTER_QUIET_MINUTES, FAULTS, NOT_IN_SOAK, STAGES, Round, r
 from source_audit import Finding, SourceAudit
 
 from conftest import EmptyWarehouse, Totesys
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 
 SEEDS = (1, 2, 43)
 """Together they have concurrent runs of each stage, and both kinds of replay."""
@@ -67,7 +67,7 @@ def watched(totesys: Totesys, warehouse: EmptyWarehouse, tmp_path: Path) -> Inst
     """An installation with three batches, whose source has the journal from the beginning."""
     installation = Installation(totesys.owner, totesys.dsn, warehouse.dsn, tmp_path)
     SourceAudit(totesys.admin.reveal(), installation.ingestion).install()
-    installation.with_orders(12).run()
+    installation.add_orders(12).run()
     installation.change(
         "UPDATE payment SET paid = NOT paid WHERE payment_id = 3;"
         "INSERT INTO design (design_name, file_location, file_name, last_updated)"
@@ -130,33 +130,30 @@ WRONG: Mapping[str, tuple[str, str, str, int | None]] = {
 """Damage to the warehouse, and the finding that the source audit must report."""
 
 
-def test_the_source_audit_finds_lost_doubled_and_altered_rows(
+def test_the_source_audit_finds_every_kind_of_damage(
     totesys: Totesys, warehouse: EmptyWarehouse, watched: Installation, copied: Callable[[Dsn], Dsn]
 ) -> None:
-    assert findings(totesys, watched) == []
-    for wrong, found in WRONG.items():
+    """Lost, doubled and altered rows, a partial load, and a batch without changes."""
+
+    def harm(statement: bytes) -> Installation:
+        """Return an installation with a copy of the warehouse, damaged by a statement."""
         harmed = copied(watched.warehouse)
         admin = warehouse.admin.replace(dbname=str(harmed.parts["dbname"]))
         with psycopg.connect(admin.reveal()) as connection:
             connection.execute(UNPROTECTED)
-            connection.execute(wrong.encode())
-        assert findings(totesys, replace(watched, warehouse=harmed)) == [found], wrong
+            connection.execute(statement)
+        return replace(watched, warehouse=harmed)
 
-
-def test_the_source_audit_finds_a_partial_load(
-    totesys: Totesys, warehouse: EmptyWarehouse, watched: Installation
-) -> None:
     source_audit = SourceAudit(totesys.admin.reveal(), watched.ingestion)
+    assert findings(totesys, watched) == []
     assert list(source_audit.find_partial_loads(watched.warehouse.reveal())) == []
-    with psycopg.connect(warehouse.admin.reveal()) as connection:
-        connection.execute("DELETE FROM totes.batches WHERE batch = 3")
-    [found] = source_audit.find_partial_loads(watched.warehouse.reveal())
-    assert (found.kind, found.table, found.key) == ("altered", "fact_payment", "1000")
+    for wrong, found in WRONG.items():
+        assert findings(totesys, harm(wrong.encode())) == [found], wrong
 
+    unrecorded = harm(b"DELETE FROM totes.batches WHERE batch = 3")
+    [partial] = source_audit.find_partial_loads(unrecorded.warehouse.reveal())
+    assert (partial.kind, partial.table, partial.key) == ("altered", "fact_payment", "1000")
 
-def test_the_source_audit_finds_a_batch_without_changes(
-    totesys: Totesys, watched: Installation
-) -> None:
     with psycopg.connect(totesys.admin.reveal()) as connection:
         connection.execute(
             "DELETE FROM journal.payment WHERE key IN (4, 1000);"

@@ -16,7 +16,7 @@ from psycopg import sql
 from conftest import EmptyWarehouse
 from totes.duckdb_engine import open_engine
 from totes.progress import NO_PROGRESS
-from totes.star.contract import literal
+from totes.sql_text import literal
 from totes.warehouse import records
 from totes.warehouse.binary import copy_in, read_blocks
 

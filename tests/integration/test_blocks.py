@@ -2,37 +2,32 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from random import Random
 
 import psycopg
 import pytest
 from depth import drawn, seeded_random
 from hypothesis import given
 from hypothesis import strategies as st
+from random_table import CREATE, RandomTable
 from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 from test_keys import actual_blocks, live_blocks, newest_table
 
 from conftest import Totesys
-from totes.source import changes, key_files, keys, scan
+from totes.source import changes, key_files, keys, ranges, splitting
 from totes.source.catalogue import SourceTable, read_catalogue
-from totes.source.changes import Horizon, RowRange, choose_section_blocks
+from totes.source.changes import Horizon
+from totes.source.ranges import RowRange, choose_section_blocks
 from totes.stages.ingest import AcceptOptions
+
+pytestmark = pytest.mark.few(3)
 
 ACCEPT_DELETES = AcceptOptions(deletes=True)
 
 BLOCK = 1 << 16
 """The positions of a block in a RowRange."""
 
-CREATE = {
-    "int": "CREATE TABLE item (id int PRIMARY KEY, n int, note text)",
-    "uuid": "CREATE TABLE item (id uuid PRIMARY KEY, n int, note text)",
-    "two columns": """
-        CREATE TABLE item (id int, part text, n int, note text, PRIMARY KEY (part, id))""",
-    "partitions": """
-        CREATE TABLE item (id int, n int, note text, PRIMARY KEY (id, n)) PARTITION BY LIST (n);
-        CREATE TABLE item_0 PARTITION OF item FOR VALUES IN (0);
-        CREATE TABLE item_1 PARTITION OF item FOR VALUES IN (1);
-        CREATE TABLE item_2 PARTITION OF item DEFAULT""",
+KINDS = {
+    **CREATE,
     "children": """
         CREATE TABLE item (id int PRIMARY KEY, n int, note text);
         CREATE TABLE item_0 (PRIMARY KEY (id)) INHERITS (item);
@@ -43,72 +38,31 @@ RELOAD = """
 CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM item WHERE n <> 1;
 TRUNCATE item; INSERT INTO item SELECT * FROM kept"""
 
-KEYS = {"uuid": "md5(i::text)::uuid", "two columns": "i, 'part ' || i % 3"}
 
-
-class RandomHistory:
-    """Random changes of a table of about 1,000 rows in 30 blocks, some of them not committed."""
-
-    def __init__(self, source: ScratchSource, kind: str, chance: Random) -> None:
-        self.source = source
-        self.chance = chance
-        self.kind = kind
-        self.next_id = 1
-        source.run(f"{CREATE[kind]}; CREATE INDEX ON item (note)")
-        source.run(self.insert(1000))
-
-    def insert(self, rows: int) -> str:
-        first, self.next_id = self.next_id, self.next_id + rows
-        note = f"repeat('x', {self.chance.choice([10, 200])})"
-        return (
-            f"INSERT INTO item SELECT {KEYS.get(self.kind, 'i')}, i % 3, {note}"
-            f" FROM generate_series({first}, {self.next_id - 1}) i"
-        )
-
-    def some_rows(self) -> str:
-        """Return a condition: one row, scattered rows, or all rows of some blocks."""
-        return self.chance.choice(
-            [
-                "ctid = (SELECT max(ctid) FROM item)",
-                f"hashtext(id::text) % {self.chance.randint(5, 100)} = 0",
-                f"(ctid::text::point)[0] BETWEEN {self.chance.randint(0, 30)} AND 12",
-            ]
-        )
-
-    def step(self) -> str:
-        """Return a statement, or statements, that change or rewrite the table."""
-        table = "item_0" if self.kind == "partitions" else "item"
-        return self.chance.choice(
-            [
-                self.insert(self.chance.choice([1, 30])),
-                f"DELETE FROM item WHERE {self.some_rows()}",
-                f"DELETE FROM item WHERE {self.some_rows()}",
-                f"UPDATE item SET n = n WHERE {self.some_rows()}",
-                f"UPDATE item SET note = note || 'y' WHERE {self.some_rows()}",
-                "UPDATE item SET n = (n + 1) % 3 WHERE hashtext(note || id) % 9 = 0",
-                f"UPDATE item SET id = {self.other_id()} WHERE {self.some_rows()}",
-                "VACUUM (FREEZE) item",
-                f"VACUUM FULL {table}",
-                f"CLUSTER {table} USING {table}_pkey",
-                f"TRUNCATE item; {self.insert(self.chance.choice([400, 1000]))}",
-                RELOAD,
-                f"SAVEPOINT s; {self.insert(40)}; DELETE FROM item; ROLLBACK TO s",
-            ]
-        )
-
-    def other_id(self) -> str:
-        return "md5(id::text)::uuid" if self.kind == "uuid" else "id + 100000"
-
-    def open_change(self, stack: ExitStack) -> psycopg.Connection:
-        """Delete and insert in a transaction that is left open."""
-        connection = stack.enter_context(self.source.open())
-        connection.execute(f"DELETE FROM item WHERE {self.some_rows()}".encode())
-        connection.execute(self.insert(5).encode())
-        return connection
+def random_change(table: RandomTable) -> str:
+    """Return a statement, or statements, that change or rewrite the table."""
+    rewritten = "item_0" if table.kind == "partitions" else "item"
+    return table.chance.choice(
+        [
+            table.insert(table.chance.choice([1, 30])),
+            f"DELETE FROM item WHERE {table.some_rows()}",
+            f"DELETE FROM item WHERE {table.some_rows()}",
+            f"UPDATE item SET n = n WHERE {table.some_rows()}",
+            f"UPDATE item SET note = note || 'y' WHERE {table.some_rows()}",
+            "UPDATE item SET n = (n + 1) % 3 WHERE hashtext(note || id) % 9 = 0",
+            f"UPDATE item SET id = {table.other_id()} WHERE {table.some_rows()}",
+            "VACUUM (FREEZE) item",
+            f"VACUUM FULL {rewritten}",
+            f"CLUSTER {rewritten} USING {rewritten}_pkey",
+            f"TRUNCATE item; {table.insert(table.chance.choice([400, 1000]))}",
+            RELOAD,
+            f"SAVEPOINT s; {table.insert(40)}; DELETE FROM item; ROLLBACK TO s",
+        ]
+    )
 
 
 @pytest.mark.few(3)
-@pytest.mark.parametrize("kind", CREATE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_lake_equals_source_after_any_history(
     scratch_source: ScratchSource, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,19 +71,22 @@ def test_lake_equals_source_after_any_history(
     No history makes a capture read all rows.
     """
     chance = seeded_random()
-    monkeypatch.setattr(changes, "_SECTIONS_PER_STATEMENT", chance.choice([1, 4, 1 << 20]))
-    monkeypatch.setattr(scan, "_SPARSE_CHUNK_BYTES", chance.choice([1 << 14, 1 << 16, 1 << 23]))
+    monkeypatch.setattr(ranges, "_SECTIONS_PER_STATEMENT", chance.choice([1, 4, 1 << 20]))
+    monkeypatch.setattr(
+        splitting, "_SPARSE_RANGE_BYTES", chance.choice([1 << 14, 1 << 16, 1 << 23])
+    )
     monkeypatch.setattr(key_files, "_MAX_CHANGE_FILES", 3)
-    history = RandomHistory(scratch_source, kind, chance)
+    create = f"{KINDS[kind]}; CREATE INDEX ON item (note)"
+    table = RandomTable(scratch_source, chance, kind, create, rows=1000, note_lengths=(10, 200))
     scratch_source.capture(ACCEPT_DELETES)
     done: list[str] = []
     for _ in range(drawn(6, 60)):
         with ExitStack() as stack:
             for _ in range(chance.randint(1, 3)):
-                done.append(history.step())
+                done.append(random_change(table))
                 scratch_source.run(done[-1])
             if chance.random() < 0.3:
-                history.open_change(stack)
+                table.leave_open(stack, 5)
             batch = scratch_source.capture(ACCEPT_DELETES)
             assert batch is None or not batch.tables[0].whole, done
             assert scratch_source.lake_equals_source(), done
@@ -139,7 +96,7 @@ def test_lake_equals_source_after_any_history(
 
 @pytest.fixture
 def sections_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "_SECTIONS_PER_STATEMENT", 1 << 20)
+    monkeypatch.setattr(ranges, "_SECTIONS_PER_STATEMENT", 1 << 20)
 
 
 def watch_reads(monkeypatch: pytest.MonkeyPatch) -> list[RowRange]:
@@ -162,7 +119,7 @@ def test_only_blocks_with_deletions_are_read(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not those with updated rows, or those that rows were inserted into."""
-    scratch_source.with_items(5000)
+    scratch_source.add_items(5000)
     blocks = actual_blocks(scratch_source)
     scratch_source.run(
         "UPDATE item SET price = 0 WHERE id % 100 = 7; DELETE FROM item WHERE id IN (1, 2, 3000);"
@@ -183,7 +140,7 @@ def test_rows_moved_by_a_rewrite_are_not_deleted(
     scratch_source: ScratchSource, rewrite: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a rewrite most blocks have as many rows as before, but other ones."""
-    scratch_source.with_items(5000).run("DELETE FROM item WHERE id = 1")
+    scratch_source.add_items(5000).run("DELETE FROM item WHERE id = 1")
     scratch_source.run(rewrite)
     assert scratch_source.changes() == {("delete", 1)}
     assert live_blocks(scratch_source) == actual_blocks(scratch_source)
@@ -196,7 +153,7 @@ def test_rows_moved_by_a_rewrite_are_not_deleted(
 @pytest.mark.usefixtures("sections_of_one_block")
 def test_a_rewrite_is_noticed_by_a_later_capture(scratch_source: ScratchSource) -> None:
     """Captures without a deletion record blocks of the new file, but the others are of the old."""
-    scratch_source.with_items(5000)
+    scratch_source.add_items(5000)
     scratch_source.run("UPDATE item SET price = 0 WHERE id < 300")
     scratch_source.capture()
     scratch_source.run("VACUUM FULL item")
@@ -211,7 +168,7 @@ def test_a_rewrite_is_noticed_by_a_later_capture(scratch_source: ScratchSource) 
 def test_blocks_are_recorded_again_when_a_rewritten_table_is_captured_whole(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items(5000).run("DELETE FROM item WHERE id < 300")
+    scratch_source.add_items(5000).run("DELETE FROM item WHERE id < 300")
     scratch_source.capture()
     scratch_source.run("ALTER TABLE item ALTER price TYPE text")
     batch = scratch_source.capture()
@@ -238,7 +195,7 @@ def test_blocks_are_not_trusted_if_rows_may_move_in_a_table(
 
 
 def test_moved_rows_are_recorded_without_writing_all_keys(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items(2000)
+    scratch_source.add_items(2000)
     (base,) = newest_table(scratch_source).keys
     for number in range(2 * key_files._MAX_CHANGE_FILES + 1):
         scratch_source.run(f"UPDATE item SET price = {number} WHERE id = {number + 1}")
@@ -277,11 +234,11 @@ positions = st.integers(0, 40 * BLOCK)
 @given(positions, positions, st.integers(1, 50))
 def test_sections_of_a_range_are_all_of_its_rows(one: int, other: int, section_blocks: int) -> None:
     whole = RowRange(min(one, other), max(one, other) + 1, last=True, section_blocks=section_blocks)
-    spans = whole.section_spans()
-    assert [start for start, _ in spans] == [whole.start, *(end for _, end in spans[:-1])]
-    assert spans[-1][1] == (1 << 48) - 1
+    bounds = whole.section_bounds()
+    assert [start for start, _ in bounds] == [whole.start, *(end for _, end in bounds[:-1])]
+    assert bounds[-1][1] == (1 << 48) - 1
     length = section_blocks * BLOCK
-    for section, (start, end) in enumerate(spans, whole.first_section):
+    for section, (start, end) in enumerate(bounds, whole.first_section):
         assert section * length <= start < min(end, whole.end) <= (section + 1) * length
 
 
@@ -289,5 +246,5 @@ def test_sections_of_a_range_are_all_of_its_rows(one: int, other: int, section_b
 def test_the_number_of_sections_is_limited(blocks: int, step: int, members: int) -> None:
     """In memory, and those that one statement counts in all partitions."""
     section_blocks = choose_section_blocks(blocks, step, members)
-    assert blocks // section_blocks <= 2 * changes._MAX_SECTIONS
-    assert step * (1 + members) // section_blocks <= 2 * changes._SECTIONS_PER_STATEMENT
+    assert blocks // section_blocks <= 2 * ranges._MAX_SECTIONS
+    assert step * (1 + members) // section_blocks <= 2 * ranges._SECTIONS_PER_STATEMENT

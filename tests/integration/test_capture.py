@@ -18,7 +18,7 @@ from totes.errors import SourceError
 from totes.source import changes
 from totes.source.changes import Horizon
 
-pytestmark = pytest.mark.few(10)
+pytestmark = pytest.mark.few(6)
 
 
 def test_the_first_batch_has_all_rows_of_all_tables(scratch_source: ScratchSource) -> None:
@@ -35,7 +35,7 @@ def test_the_first_batch_has_all_rows_of_all_tables(scratch_source: ScratchSourc
 
 
 def test_an_update_without_last_updated_is_captured(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items().run("UPDATE item SET price = price * 2 WHERE id = 2")
+    scratch_source.add_items().run("UPDATE item SET price = price * 2 WHERE id = 2")
     assert scratch_source.changes() == {("upsert", 2)}
     assert scratch_source.lake_equals_source()
 
@@ -43,7 +43,7 @@ def test_an_update_without_last_updated_is_captured(scratch_source: ScratchSourc
 def test_an_insert_an_update_and_a_delete_are_captured_together(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items().run(
+    scratch_source.add_items().run(
         "INSERT INTO item VALUES (4); UPDATE item SET name = 'new' WHERE id = 1;"
         "DELETE FROM item WHERE id = 2"
     )
@@ -52,27 +52,27 @@ def test_an_insert_an_update_and_a_delete_are_captured_together(
 
 
 def test_a_changed_key_is_a_delete_and_an_insert(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items().run("UPDATE item SET id = 30 WHERE id = 3")
+    scratch_source.add_items().run("UPDATE item SET id = 30 WHERE id = 3")
     assert scratch_source.changes() == {("upsert", 30), ("delete", 3)}
 
 
 def test_a_delete_is_found_although_an_insert_keeps_the_row_count(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items(1000).run(
+    scratch_source.add_items(1000).run(
         "DELETE FROM item WHERE id = 500; INSERT INTO item VALUES (5000)"
     )
     assert scratch_source.changes() == {("upsert", 5000), ("delete", 500)}
 
 
 def test_a_key_deleted_and_inserted_again_is_one_change(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items().run("DELETE FROM item WHERE id = 2")
+    scratch_source.add_items().run("DELETE FROM item WHERE id = 2")
     scratch_source.run("INSERT INTO item VALUES (2, 'again')")
     assert scratch_source.changes() == {("upsert", 2)}
 
 
 def test_two_rows_that_swap_their_keys_are_both_captured(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items().run(
+    scratch_source.add_items().run(
         "UPDATE item SET id = -1 WHERE id = 1; UPDATE item SET id = 1 WHERE id = 2;"
         "UPDATE item SET id = 2 WHERE id = -1"
     )
@@ -81,7 +81,7 @@ def test_two_rows_that_swap_their_keys_are_both_captured(scratch_source: Scratch
 
 
 def test_rolled_back_changes_are_not_captured(scratch_source: ScratchSource) -> None:
-    with scratch_source.with_items().open() as connection:
+    with scratch_source.add_items().open() as connection:
         connection.execute("UPDATE item SET name = 'never'; DELETE FROM item WHERE id = 1")
         connection.rollback()
     assert scratch_source.capture() is None
@@ -93,7 +93,7 @@ def test_rolled_back_changes_are_not_captured(scratch_source: ScratchSource) -> 
 def test_a_transaction_that_commits_after_later_ones_is_captured(
     scratch_source: ScratchSource,
 ) -> None:
-    with scratch_source.with_items().open() as late:
+    with scratch_source.add_items().open() as late:
         late.execute("UPDATE item SET name = 'late' WHERE id = 1")
         scratch_source.run("UPDATE item SET name = 'early' WHERE id = 2")
         assert scratch_source.changes() == {("upsert", 2)}
@@ -105,7 +105,7 @@ def test_a_transaction_that_commits_after_later_ones_is_captured(
 
 
 def test_a_late_delete_is_captured(scratch_source: ScratchSource) -> None:
-    with scratch_source.with_items().open() as late:
+    with scratch_source.add_items().open() as late:
         late.execute("DELETE FROM item WHERE id = 1")
         scratch_source.run("INSERT INTO item VALUES (4)")
         assert scratch_source.changes() == {("upsert", 4)}
@@ -128,7 +128,7 @@ def test_released_subtransactions_are_captured_and_rolled_back_ones_are_not(
     scratch_source: ScratchSource,
 ) -> None:
     """A subtransaction's id is below the snapshot's xmax, and not in its list of running ids."""
-    with scratch_source.with_items(6).open() as late:
+    with scratch_source.add_items(6).open() as late:
         late.execute("UPDATE item SET name = 'top' WHERE id = 1")
         for number, end in ((2, "RELEASE"), (3, "ROLLBACK TO"), (4, "RELEASE")):
             late.execute("SAVEPOINT inner_work")
@@ -144,7 +144,7 @@ def test_released_subtransactions_are_captured_and_rolled_back_ones_are_not(
 def test_more_subtransactions_than_the_servers_cache_holds_are_captured(
     scratch_source: ScratchSource,
 ) -> None:
-    with scratch_source.with_items(300).open() as late:
+    with scratch_source.add_items(300).open() as late:
         for number in range(1, 101):
             late.execute("SAVEPOINT inner_work")
             late.execute("UPDATE item SET name = 'inner' WHERE id = %s", [number])
@@ -158,7 +158,7 @@ def test_more_subtransactions_than_the_servers_cache_holds_are_captured(
 def test_each_change_is_captured_once_while_a_long_transaction_is_open(
     scratch_source: ScratchSource,
 ) -> None:
-    with scratch_source.with_items(10).open() as late:
+    with scratch_source.add_items(10).open() as late:
         late.execute("UPDATE item SET name = 'late' WHERE id = 10")
         for number in range(1, 6):
             scratch_source.run(f"UPDATE item SET name = 'early' WHERE id = {number}")
@@ -173,7 +173,7 @@ def test_each_change_is_captured_once_while_a_long_transaction_is_open(
 
 def test_the_overlap_continues_after_batches_of_other_tables(scratch_source: ScratchSource) -> None:
     scratch_source.run("CREATE TABLE other (id int PRIMARY KEY)")
-    with scratch_source.with_items().open() as late:
+    with scratch_source.add_items().open() as late:
         late.execute("UPDATE item SET name = 'late' WHERE id = 3")
         scratch_source.run("UPDATE item SET name = 'early' WHERE id = 1")
         assert scratch_source.changes() == {("upsert", 1)}
@@ -185,7 +185,7 @@ def test_the_overlap_continues_after_batches_of_other_tables(scratch_source: Scr
 
 
 def test_a_deletion_in_the_overlap_is_captured_once(scratch_source: ScratchSource) -> None:
-    with scratch_source.with_items().open() as late:
+    with scratch_source.add_items().open() as late:
         late.execute("UPDATE item SET name = 'late' WHERE id = 3")
         scratch_source.run("UPDATE item SET name = 'early' WHERE id IN (1, 2)")
         assert scratch_source.changes() == {("upsert", 1), ("upsert", 2)}
@@ -200,10 +200,10 @@ def test_a_deletion_in_the_overlap_is_captured_once(scratch_source: ScratchSourc
 
 
 def test_without_open_transactions_no_overlap_is_stored(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items().run("UPDATE item SET name = 'new'")
+    scratch_source.add_items().run("UPDATE item SET name = 'new'")
     assert len(scratch_source.changes()) == 3
     assert all(
-        table.repeats is None for table in lake_reader.batches(scratch_source.store)[-1].tables
+        table.overlap is None for table in lake_reader.batches(scratch_source.store)[-1].tables
     )
 
 
@@ -212,7 +212,7 @@ def test_a_prepared_transaction_is_captured_when_it_commits(
 ) -> None:
     scratch_source = create_scratch_source(
         cluster(max_prepared_transactions="2"), tmp_path
-    ).with_items()
+    ).add_items()
     scratch_source.run("UPDATE item SET name = 'kept' WHERE id = 1; PREPARE TRANSACTION 'kept'")
     scratch_source.run("UPDATE item SET name = 'lost' WHERE id = 2; PREPARE TRANSACTION 'lost'")
     scratch_source.run("UPDATE item SET name = 'early' WHERE id = 3")
@@ -238,7 +238,7 @@ def test_a_prepared_transaction_is_captured_when_it_commits(
 def test_a_rewrite_that_changes_no_row_is_not_captured(
     scratch_source: ScratchSource, rewrite: str
 ) -> None:
-    scratch_source.with_items(50).run("UPDATE item SET name = 'new' WHERE id % 2 = 0")
+    scratch_source.add_items(50).run("UPDATE item SET name = 'new' WHERE id % 2 = 0")
     assert len(scratch_source.changes()) == 25
     scratch_source.run(rewrite)
     assert scratch_source.capture() is None
@@ -248,7 +248,7 @@ def test_a_rewrite_that_changes_no_row_is_not_captured(
 
 
 def test_truncate_deletes_every_row(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items().run("TRUNCATE item")
+    scratch_source.add_items().run("TRUNCATE item")
     assert scratch_source.changes() == {("delete", 1), ("delete", 2), ("delete", 3)}
     assert scratch_source.lake_equals_source()
     assert scratch_source.capture() is None
@@ -257,7 +257,7 @@ def test_truncate_deletes_every_row(scratch_source: ScratchSource) -> None:
 def test_truncate_and_reload_captures_the_rows_and_deletes_only_missing_keys(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items(200).run(
+    scratch_source.add_items(200).run(
         f"TRUNCATE item; {INSERT_ITEMS.format(199)}; INSERT INTO item VALUES (300)"
     )
     changed = scratch_source.changes()
@@ -267,7 +267,7 @@ def test_truncate_and_reload_captures_the_rows_and_deletes_only_missing_keys(
 
 
 def test_rows_copied_with_freeze_are_captured(scratch_source: ScratchSource) -> None:
-    with scratch_source.with_items().open() as connection:
+    with scratch_source.add_items().open() as connection:
         connection.execute("TRUNCATE item")
         with connection.cursor().copy("COPY item FROM STDIN (FREEZE)") as copy:
             copy.write("7\tfrozen\t1\n")
@@ -275,7 +275,7 @@ def test_rows_copied_with_freeze_are_captured(scratch_source: ScratchSource) -> 
 
 
 def test_a_row_of_forty_megabytes_is_captured(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items().run("INSERT INTO item VALUES (4, repeat('wide \"row\" ', 4000000))")
+    scratch_source.add_items().run("INSERT INTO item VALUES (4, repeat('wide \"row\" ', 4000000))")
     (line,) = scratch_source.captured_lines()
     assert line["name"] == 'wide "row" ' * 4_000_000
     assert scratch_source.changes() == set()
@@ -414,7 +414,7 @@ def test_hostile_text_is_captured_exactly_as_value_and_as_key(
 
 
 def test_a_column_with_a_reserved_name_is_rejected(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items().run("ALTER TABLE item ADD COLUMN _op text")
+    scratch_source.add_items().run("ALTER TABLE item ADD COLUMN _op text")
     with pytest.raises(SourceError, match=r"item.*_op.*TOTES_EXCLUDE_TABLES"):
         scratch_source.capture()
 
@@ -439,10 +439,10 @@ def test_a_large_table_is_captured_completely_in_many_pieces(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Including deletions and changes in every piece."""
-    monkeypatch.setattr("totes.source.scan._CHUNK_BYTES", 16 << 10)
-    monkeypatch.setattr("totes.source.scan._SPARSE_CHUNK_BYTES", 16 << 10)
-    monkeypatch.setattr("totes.source.pieces._PART_BYTES", 64 << 10)
-    scratch_source.with_items(20_000)
+    monkeypatch.setattr("totes.source.splitting._RANGE_BYTES", 16 << 10)
+    monkeypatch.setattr("totes.source.splitting._SPARSE_RANGE_BYTES", 16 << 10)
+    monkeypatch.setattr("totes.source.pieces._FILE_BYTES", 64 << 10)
+    scratch_source.add_items(20_000)
     assert len(lake_reader.batches(scratch_source.store)[0].tables[0].files) > 5
     assert scratch_source.lake_equals_source()
     scratch_source.run(
@@ -463,7 +463,7 @@ UPDATE item SET id = id + {} WHERE id = {} AND NOT EXISTS (SELECT FROM item WHER
 def test_random_changes_are_captured_exactly(scratch_source: ScratchSource) -> None:
     """Random inserts, deletes, updates and key changes; lake and source are compared."""
     chance = seeded_random()
-    scratch_source.with_items(300)
+    scratch_source.add_items(300)
     for _ in range(8):
         for _ in range(chance.randrange(4)):
             low, high = sorted(chance.choices(range(400), k=2))
@@ -486,7 +486,7 @@ def test_random_changes_are_captured_exactly(scratch_source: ScratchSource) -> N
 
 
 def test_age_is_not_used_for_distances_at_which_it_wraps(scratch_source: ScratchSource) -> None:
-    with scratch_source.with_items().open() as connection:
+    with scratch_source.add_items().open() as connection:
         for distance, cheap in ((5, True), ((1 << 30) - 1, True), (1 << 30, False)):
             text = changes._changed_condition(Horizon(1 << 40, (1 << 40) + distance)).as_string(
                 connection
@@ -496,5 +496,5 @@ def test_age_is_not_used_for_distances_at_which_it_wraps(scratch_source: Scratch
 
 def test_the_capture_time_is_the_sources_clock(scratch_source: ScratchSource) -> None:
     before = datetime.now(UTC)
-    (batch,) = lake_reader.batches(scratch_source.with_items().store)
+    (batch,) = lake_reader.batches(scratch_source.add_items().store)
     assert before <= batch.captured_at <= datetime.now(UTC)

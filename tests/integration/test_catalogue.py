@@ -38,7 +38,7 @@ def test_only_tables_are_ingested_and_other_relations_are_reported(
 
 
 def test_another_schema_is_not_ingested(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items().run("INSERT INTO public.currency VALUES (1, 'GBP', now(), now())")
+    scratch_source.add_items().run("INSERT INTO public.currency VALUES (1, 'GBP', now(), now())")
     assert scratch_source.capture() is None
 
 
@@ -93,7 +93,7 @@ def test_a_catalogue_change_that_may_alter_rows_captures_the_table_whole(
 def test_a_column_with_an_unvalidated_not_null_may_contain_null(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items().run(
+    scratch_source.add_items().run(
         "ALTER TABLE item ADD at date, ADD shelf int;"
         "ALTER TABLE item ADD NOT NULL at NOT VALID, ADD NOT NULL shelf NOT VALID"
     )
@@ -156,7 +156,7 @@ def test_a_key_that_changes_its_type_keeps_its_rows_and_finds_deletions(
 def test_a_new_table_is_captured_and_a_dropped_one_is_not_in_the_manifest(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items().run(
+    scratch_source.add_items().run(
         "CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1)"
     )
     assert scratch_source.changes("other") == {("upsert", 1)}
@@ -172,7 +172,7 @@ def test_a_new_table_is_captured_and_a_dropped_one_is_not_in_the_manifest(
 
 def test_row_level_security_is_an_error_with_advice(scratch_source: ScratchSource) -> None:
     """Rows must not be omitted silently."""
-    scratch_source.with_items().run("ALTER TABLE item ENABLE ROW LEVEL SECURITY")
+    scratch_source.add_items().run("ALTER TABLE item ENABLE ROW LEVEL SECURITY")
     with pytest.raises(SourceError, match=r'"item".*BYPASSRLS.*TOTES_EXCLUDE_TABLES'):
         scratch_source.capture()
     scratch_source.run("CREATE POLICY hiding ON item TO totes_ingest USING (id > 1)")
@@ -181,7 +181,7 @@ def test_row_level_security_is_an_error_with_advice(scratch_source: ScratchSourc
 
 
 def test_a_missing_privilege_names_the_table_and_the_grant(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items().run(
+    scratch_source.add_items().run(
         'CREATE TABLE "It\'s" (id int); REVOKE ALL ON item, "It\'s" FROM totes_ingest'
     )
     with pytest.raises(SourceError) as refused:
@@ -196,7 +196,7 @@ def test_a_missing_privilege_names_the_table_and_the_grant(scratch_source: Scrat
 def test_a_missing_privilege_on_the_schema_is_an_error_with_advice(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items().run("REVOKE ALL ON SCHEMA scratch FROM totes_ingest")
+    scratch_source.add_items().run("REVOKE ALL ON SCHEMA scratch FROM totes_ingest")
     with pytest.raises(SourceError, match=r"GRANT USAGE ON SCHEMA"):
         scratch_source.capture()
 
@@ -208,7 +208,7 @@ def test_a_missing_privilege_on_a_function_is_an_error_with_advice(
         connection.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
         connection.execute("REVOKE EXECUTE ON FUNCTION pg_export_snapshot() FROM PUBLIC")
     with pytest.raises(SourceError) as refused:
-        scratch_source.with_items()
+        scratch_source.add_items()
     assert str(refused.value) == (
         "Role 'totes_ingest' may not execute functions in the source that a capture needs. A "
         "superuser can run: "
@@ -222,8 +222,8 @@ def test_partitions_and_inheriting_tables_need_no_privilege(scratch_source: Scra
         "CREATE TABLE item (id int PRIMARY KEY) PARTITION BY RANGE (id);"
         "CREATE TABLE part PARTITION OF item DEFAULT; INSERT INTO item VALUES (1);"
         "CREATE TABLE parent (id int PRIMARY KEY); CREATE SCHEMA IF NOT EXISTS hidden;"
-        "CREATE TABLE hidden.heir () INHERITS (parent);"
-        "REVOKE ALL ON part, hidden.heir FROM totes_ingest"
+        "CREATE TABLE hidden.child () INHERITS (parent);"
+        "REVOKE ALL ON part, hidden.child FROM totes_ingest"
     )
     assert scratch_source.changes() == {("upsert", 1)}
 

@@ -79,7 +79,7 @@ class Change:
         moment = ("last_updated_date", "last_updated_time")
         return self.new is not None and all(self.old[name] == self.new[name] for name in moment)
 
-    def worth(self) -> tuple[bool, Decimal | None]:
+    def value_change(self) -> tuple[bool, Decimal | None]:
         """Whether the amount changed, and by how much: None without a rate."""
         before, after = self._amount(self.old), self._amount(self.new) if self.new else None
         if self.new and (before, self.old["currency_id"]) == (after, self.new["currency_id"]):
@@ -165,7 +165,7 @@ def test_changes_are_those_between_the_versions(engine: duckdb.DuckDBPyConnectio
         change
         for kind in COLUMNS
         for key in range(20)
-        for change in life(engine, chance, kind, key)
+        for change in insert_versions(engine, chance, kind, key)
     ]
     state = State("", "", 1, CAPTURES[-1], CAPTURES[-1], CAPTURES[0], CAPTURES[-1], {}, 0)
     reading = Reading(engine, state)
@@ -174,7 +174,7 @@ def test_changes_are_those_between_the_versions(engine: duckdb.DuckDBPyConnectio
         compare(reading, expected, random_filter(chance), random_selection(chance))
 
 
-def life(
+def insert_versions(
     engine: duckdb.DuckDBPyConnection, chance: Random, kind: str, key: int
 ) -> Iterator[Change]:
     """Insert the versions of a record; yield its changes."""
@@ -267,17 +267,19 @@ def compare(reading: Reading, every: list[Change], criteria: Filter, selection: 
     affects = selection.column is None or selection.column in AMOUNT_COLUMNS
     for name, got in changes.summary(reading, criteria, selection).items():
         own = [one for one in found if one.kind == name]
-        worth = [one.worth() for one in own if affects and one.worth()[0]]
+        value_change = [one.value_change() for one in own if affects and one.value_change()[0]]
         assert (got.changes, got.silent, got.records, got.deleted, got.unconverted) == (
             len(own),
             sum(one.silent for one in own),
             len({one.key for one in own}),
             sum(one.new is None for one in own),
-            sum(amount is None for _, amount in worth),
+            sum(amount is None for _, amount in value_change),
         )
-        assert got.worth == total([amount for _, amount in worth])
-        silent = [one.worth() for one in own if affects and one.silent and one.worth()[0]]
-        assert got.silent_worth == total([amount for _, amount in silent])
+        assert got.value_change == total([amount for _, amount in value_change])
+        silent = [
+            one.value_change() for one in own if affects and one.silent and one.value_change()[0]
+        ]
+        assert got.silent_value_change == total([amount for _, amount in silent])
     rows = changes.rows(reading, criteria, selection)
     columns = ["kind", "key", "captured_at", "column_name", "before", "after", "silent"]
     assert sorted(rows[columns].itertuples(index=False)) == [
@@ -291,8 +293,8 @@ def compare(reading: Reading, every: list[Change], criteria: Filter, selection: 
     assert list(rows["captured_at"]) == sorted(rows["captured_at"], reverse=True)
     limited = changes.rows(reading, criteria, selection, limit=7)
     assert limited.to_numpy().tolist() == rows.head(7).to_numpy().tolist()
-    shown = [worth for worth in rows["worth"] if worth is not None]
-    assert len(shown) == sum(affects and one.worth()[1] is not None for one in found)
+    shown = [value_change for value_change in rows["value_change"] if value_change is not None]
+    assert len(shown) == sum(affects and one.value_change()[1] is not None for one in found)
 
 
 def total(amounts: list[Decimal | None]) -> Decimal | None:

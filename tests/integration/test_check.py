@@ -19,6 +19,8 @@ from totes.operations.check import check
 from totes.operations.finding import Finding
 from totes.source.snapshot import REQUIRED_FUNCTIONS
 
+pytestmark = pytest.mark.few(6)
+
 
 def run_check(installation: Installation, **settings: object) -> list[Finding]:
     values = {
@@ -43,7 +45,7 @@ def test_check_succeeds_before_and_after_the_first_run(installation: Installatio
     assert ("warehouse tables", "none yet: the first `totes run` creates them") in {
         (finding.what, finding.found) for finding in found
     }
-    installation.with_orders().run()
+    installation.add_orders().run()
     found = run_check(installation)
     assert not failures(found)
     assert ("warehouse tables", "as declared") in {
@@ -54,14 +56,14 @@ def test_check_succeeds_before_and_after_the_first_run(installation: Installatio
 def test_a_source_that_differs_from_the_lakes_is_reported(
     installation: Installation, cluster: ClusterFactory
 ) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     other = prepare_source(cluster().dsn).reader.reveal()
     [(what, _)] = failures(run_check(installation, source_dsn=other))
     assert what == "source identity"
 
 
 def test_the_source_as_warehouse_is_reported(installation: Installation) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     found = failures(run_check(installation, warehouse_dsn=installation.owner))
     assert ("warehouse", "name another database in TOTES_WAREHOUSE_DSN.") in found
 
@@ -99,7 +101,7 @@ def test_tables_that_are_not_captured_or_without_a_key_are_listed_and_no_failure
     assert not failures(found)
     texts = {finding.found for finding in found}
     assert "staff_view: it is a view, and only tables are captured" in texts
-    assert "loose: captured whole whenever they change" in texts
+    assert "loose: captured in full whenever they change" in texts
 
 
 def test_a_revoked_function_is_reported_with_its_grant(
@@ -204,8 +206,8 @@ def test_a_read_only_bucket_fails_although_it_has_the_probe(
 
 
 def test_an_altered_warehouse_fails(installation: Installation) -> None:
-    installation.with_orders().run()
-    installation.query("ALTER TABLE dim_staff ALTER COLUMN location SET NOT NULL")
+    installation.add_orders().run()
+    installation.change_warehouse("ALTER TABLE dim_staff ALTER COLUMN location SET NOT NULL")
     assert [what for what, _ in failures(run_check(installation))] == ["warehouse"]
 
 
@@ -251,7 +253,7 @@ def test_missing_privileges_of_the_loader_are_reported(
 def test_a_read_only_role_of_the_warehouse_fails(
     installation: Installation, warehouse: EmptyWarehouse
 ) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     dashboard = warehouse.dsn.replace(user="totes_dashboard")
     name = warehouse.dsn.parts["dbname"]
     assert failures(run_check(installation, warehouse_dsn=dashboard)) == [

@@ -64,7 +64,7 @@ def test_a_server_is_ready_after_all_the_advice_was_followed(
         "wal_level of the source is replica",
         "totes_ingest may not read the log",
         (
-            "max_slot_wal_keep_size of the source is -1: a replication slot that nobody reads "
+            "max_slot_wal_keep_size of the source is -1: a replication slot that no process reads "
             "would fill its disk"
         ),
         "there is no publication totes",

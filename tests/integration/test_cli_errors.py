@@ -15,11 +15,12 @@ from installation import Installation
 
 from conftest import ClusterFactory
 from totes.cli import main
-from totes.config.settings import Dsn, Settings
+from totes.config.dsn import Dsn
+from totes.config.settings import Settings
 from totes.embedded.servers import prepare_source
 from totes.stages.runner import run_stage
 
-pytestmark = pytest.mark.usefixtures("no_pauses")
+pytestmark = [pytest.mark.usefixtures("no_pauses"), pytest.mark.few(6)]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_a_missing_database_is_named(installation: Installation) -> None:
     expect_error(
         installation.with_settings(source_dsn=nowhere), 3, 'database "nowhere" does not exist'
     )
-    installation.with_orders().totes("ingest")
+    installation.add_orders().totes("ingest")
     expect_error(
         installation.with_settings(warehouse_dsn=nowhere),
         5,
@@ -113,7 +114,7 @@ def test_a_missing_privilege_is_reported_with_its_grant(installation: Installati
 
 
 def test_a_changed_source_is_rejected(installation: Installation, cluster: ClusterFactory) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     other = prepare_source(cluster().dsn).reader.reveal()
     expect_error(installation.with_settings(source_dsn=other), 3, "--accept-new-source")
 
@@ -121,7 +122,7 @@ def test_a_changed_source_is_rejected(installation: Installation, cluster: Clust
 def test_the_source_is_not_written_to_if_it_is_configured_as_the_warehouse(
     installation: Installation,
 ) -> None:
-    mistaken = installation.with_orders().with_settings(warehouse_dsn=installation.owner.reveal())
+    mistaken = installation.add_orders().with_settings(warehouse_dsn=installation.owner.reveal())
     assert mistaken.totes("run", "--once").exit_code == 5
     expect_error(mistaken, 5, "only read")
     expect_error(mistaken, 5, "only read", "warehouse", "migrate")
@@ -147,7 +148,7 @@ def is_warehouse(dsn: Dsn) -> bool:
 
 @pytest.mark.bare
 def test_verify_captures_nothing_before_the_warehouse_exists(installation: Installation) -> None:
-    installation.with_orders()
+    installation.add_orders()
     expect_error(installation, 5, "totes run --once", "verify")
     assert not installation.ingestion.exists()
 
@@ -157,7 +158,7 @@ def test_a_lake_that_cannot_be_written_is_rejected(
 ) -> None:
     (tmp_path / "file").write_text("")
     expect_error(
-        installation.with_orders().with_settings(ingestion_url=str(tmp_path / "file" / "lake")),
+        installation.add_orders().with_settings(ingestion_url=str(tmp_path / "file" / "lake")),
         4,
         "can't be",
     )
@@ -170,7 +171,7 @@ def test_without_a_temporary_folder_the_error_names_the_setting(
     monkeypatch.setattr(tempfile, "tempdir", None)
     nowhere = [str(installation.folder / "missing")]
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: nowhere)
-    expect_error(installation.with_orders(), 4, "set TMPDIR to a folder", *command)
+    expect_error(installation.add_orders(), 4, "set TMPDIR to a folder", *command)
     assert installation.totes("status").exit_code == 0
 
 
@@ -197,7 +198,7 @@ def test_a_folder_that_cannot_be_found_is_named(
 
 
 def test_a_manifest_of_a_newer_format_is_rejected(installation: Installation) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     path = installation.ingestion / "batches" / f"{2:012d}.json"
     path.write_text('{"format": 99}')
     expect_error(installation, 4, "upgrade terrific-totes", "transform")
@@ -214,7 +215,7 @@ def damage(path: Path) -> None:
 def test_a_damaged_or_missing_file_is_named_and_nothing_of_its_batch_is_loaded(
     installation: Installation, harm: Callable[[Path], None], stage: str, store: str
 ) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     installation.change("UPDATE design SET file_name = 'new' WHERE design_id = 1")
     installation.totes("ingest")
     if stage == "load":
@@ -222,15 +223,15 @@ def test_a_damaged_or_missing_file_is_named_and_nothing_of_its_batch_is_loaded(
     [path] = [
         path
         for path in (installation.folder / store).rglob(f"*design/totes_date=*/{2:012d}-*")
-        if "keys" not in path.parts and "repeats" not in path.parts
+        if "keys" not in path.parts and "overlap" not in path.parts
     ]
     harm(path)
     expect_error(installation, 4, path.name, stage)
 
 
 def test_a_warehouse_that_was_altered_is_rejected(installation: Installation) -> None:
-    installation.with_orders().run()
-    installation.query("ALTER TABLE dim_staff ALTER COLUMN location SET NOT NULL")
+    installation.add_orders().run()
+    installation.change_warehouse("ALTER TABLE dim_staff ALTER COLUMN location SET NOT NULL")
     expect_error(installation, 5, "Table dim_staff of the warehouse has location", "load")
 
 

@@ -42,7 +42,7 @@ def wait_for_load(connection: psycopg.Connection[Any]) -> None:
 def test_run_finishes_the_current_batch_and_stops(
     installation: Installation, number: signal.Signals
 ) -> None:
-    installation.with_orders()
+    installation.add_orders()
     with start(installation, "run", "--every", "100ms") as running:
         with lock_loading(installation) as held:
             wait_for_load(held)
@@ -54,7 +54,7 @@ def test_run_finishes_the_current_batch_and_stops(
 
 
 def test_a_second_ctrl_c_stops_at_once(installation: Installation) -> None:
-    installation.with_orders()
+    installation.add_orders()
     with start(installation, "run") as running, lock_loading(installation) as held:
         wait_for_load(held)
         running.send_signal(signal.SIGINT)
@@ -68,7 +68,7 @@ def test_a_second_ctrl_c_stops_at_once(installation: Installation) -> None:
 
 
 def test_sigterm_ends_other_commands_with_143(installation: Installation) -> None:
-    installation.with_orders()
+    installation.add_orders()
     with start(installation, "run", "--once") as running, lock_loading(installation) as held:
         wait_for_load(held)
         running.terminate()

@@ -54,7 +54,7 @@ def test_a_terminal_shows_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_terminal_shows_lines_above_the_bar_which_is_removed(
     installation: Installation, command: list[str]
 ) -> None:
-    installation.with_orders()
+    installation.add_orders()
     if command == ["replay"]:
         installation.run()
     shown = screen.run([*COMMAND, *command], os.environ | installation.environment, columns=100)
@@ -70,7 +70,7 @@ def test_a_terminal_shows_lines_above_the_bar_which_is_removed(
 
 def test_a_terminal_shows_json_lines_above_the_bar(installation: Installation) -> None:
     command = [*COMMAND, "run", "--once", "--json"]
-    shown = screen.run(command, os.environ | installation.with_orders().environment, columns=100)
+    shown = screen.run(command, os.environ | installation.add_orders().environment, columns=100)
     assert "\x1b[2K" in shown.written, "a bar was drawn"
     assert len([line for line in shown.lines if line.startswith('{"stage": ')]) == 3
 
@@ -78,7 +78,7 @@ def test_a_terminal_shows_json_lines_above_the_bar(installation: Installation) -
 def test_piped_output_does_not_appear_on_the_terminal_with_the_bar(
     installation: Installation,
 ) -> None:
-    installation.with_orders()
+    installation.add_orders()
     command = f"{shlex.join(COMMAND)} run --once --json >{installation.folder}/piped"
     shown = screen.run(["sh", "-c", command], os.environ | installation.environment)
     assert "batch 1" in shown.written, "a bar was drawn"

@@ -16,8 +16,9 @@ from sample_business import (
     SampleBusiness,
 )
 
-from totes.dashboard import charts, tables, text, totals
-from totes.dashboard.view import PAGES
+from totes.dashboard import charts, text
+from totes.dashboard.components import tables, totals
+from totes.dashboard.navigation.view import PAGES
 
 pytestmark = pytest.mark.few(7)
 
@@ -124,7 +125,7 @@ def test_a_tab_is_queried_when_it_is_opened(
 def test_the_top_items_are_shown_and_the_others_are_summed(
     business: SampleBusiness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("totes.dashboard.order_page.RANKED_LIMIT", 9)
+    monkeypatch.setattr("totes.dashboard.pages.order_page.RANKED_LIMIT", 9)
     drawn = []
     ranked = charts.ranked
 
@@ -164,7 +165,7 @@ def test_deliveries_show_the_delivery_country_and_the_suppliers(
         shown = table[["city", "delivery_country", "country"]].to_numpy().tolist()
         assert shown == [expected[key] for key in table["purchase_order_id"]]
     assert "Showing the first" not in words(looked)
-    monkeypatch.setattr("totes.dashboard.rows.LIMITS", (2, 1000))
+    monkeypatch.setattr("totes.dashboard.components.rows.LIMITS", (2, 1000))
     few = open_page(business.backends, "purchases", period="all")
     assert "Showing the first 2 rows; for others, raise the limit or narrow the filter." in words(
         few

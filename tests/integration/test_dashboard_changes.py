@@ -37,7 +37,7 @@ def test_the_changes_page_marks_silent_changes_and_says_what_they_are_worth(
     )
     looked = open_page(business.backends, "changes", kind="sales_order", **{"in": currency})
     [table] = tables_of(looked)
-    assert [*table["worth"].dropna()][-1] == after - before
+    assert [*table["value_change"].dropna()][-1] == after - before
     looked = open_page(business.backends, "changes", silent="True")
     assert not looked.exception
     assert set(tables_of(looked)[0]["mark"]) == {"silent"}

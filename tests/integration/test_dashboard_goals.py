@@ -15,12 +15,13 @@ from replicas import open_reading, replica_of
 from sample_business import SampleBusiness
 
 from conftest import EmptyWarehouse
-from totes.dashboard import annotations, metrics, text
-from totes.dashboard.backends import Backends, set_backends
+from totes.dashboard import goals, metrics, text
+from totes.dashboard.components import annotations
 from totes.dashboard.config_file import Goal
 from totes.dashboard.filters import Filter
-from totes.dashboard.metrics import goals, sales
+from totes.dashboard.metrics import sales
 from totes.dashboard.metrics.definitions import METRICS
+from totes.dashboard.server.backends import Backends, set_backends
 from totes.lake.folder import FolderStore
 from totes.stages.replay import replay
 

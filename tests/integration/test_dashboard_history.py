@@ -11,7 +11,7 @@ from sample_business import (
     SampleBusiness,
 )
 
-from totes.dashboard.view import PAGES
+from totes.dashboard.navigation.view import PAGES
 
 pytestmark = pytest.mark.few(2)
 

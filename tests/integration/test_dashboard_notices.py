@@ -19,16 +19,17 @@ from sample_business import (
 )
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
-from totes.dashboard import badge, text
-from totes.dashboard.backends import Backends, set_backends
-from totes.dashboard.badge import DEADLINE_SECONDS, EVERY
+from totes.config.dsn import Dsn
+from totes.dashboard import text
+from totes.dashboard.components import badge
+from totes.dashboard.components.badge import DEADLINE_SECONDS, EVERY
 from totes.dashboard.metrics import purchases
+from totes.dashboard.navigation.view import PAGES
 from totes.dashboard.replica import open_replica
 from totes.dashboard.replica.refresh import _Copy
 from totes.dashboard.replica.tables import ReplicaTable
-from totes.dashboard.server import free_port
-from totes.dashboard.view import PAGES
+from totes.dashboard.server.backends import Backends, set_backends
+from totes.dashboard.server.web_server import free_port
 from totes.errors import WarehouseError
 from totes.warehouse.schema import migrate
 
@@ -40,8 +41,10 @@ SECONDS = 60
 
 def test_amounts_without_a_rate_are_not_zero(business: SampleBusiness) -> None:
     installation = business.installation
-    installation.query("CREATE TABLE totes.rates_aside AS SELECT * FROM fact_exchange_rate")
-    installation.query("DELETE FROM fact_exchange_rate WHERE currency_code = 'USD'")
+    installation.change_warehouse(
+        "CREATE TABLE totes.rates_aside AS SELECT * FROM fact_exchange_rate"
+    )
+    installation.change_warehouse("DELETE FROM fact_exchange_rate WHERE currency_code = 'USD'")
     try:
         [(orders,)] = installation.query(
             "SELECT count(*) FROM current_sales_order JOIN dim_currency USING (currency_id)"
@@ -61,9 +64,11 @@ def test_amounts_without_a_rate_are_not_zero(business: SampleBusiness) -> None:
             assert not also.exception
             assert "not converted" in words(also)
     finally:
-        installation.query("DELETE FROM fact_exchange_rate")
-        installation.query("INSERT INTO fact_exchange_rate SELECT * FROM totes.rates_aside")
-        installation.query("DROP TABLE totes.rates_aside")
+        installation.change_warehouse("DELETE FROM fact_exchange_rate")
+        installation.change_warehouse(
+            "INSERT INTO fact_exchange_rate SELECT * FROM totes.rates_aside"
+        )
+        installation.change_warehouse("DROP TABLE totes.rates_aside")
 
 
 def test_payments_not_covered_by_payment_runs_are_summed_and_listed(
@@ -88,7 +93,7 @@ def test_payments_not_covered_by_payment_runs_are_summed_and_listed(
 @pytest.mark.parametrize("page", ["overview", "payments"])
 def test_unclassified_payment_types_are_shown(business: SampleBusiness, page: str) -> None:
     kinds = "UPDATE dim_payment_type SET payment_type_name = '{}' WHERE payment_type_name = '{}'"
-    business.installation.query(kinds.format(MARKDOWN, "PURCHASE_PAYMENT"))
+    business.installation.change_warehouse(kinds.format(MARKDOWN, "PURCHASE_PAYMENT"))
     try:
         looked = open_page(business.backends, page, period="all")
         [(count,)] = business.installation.query(
@@ -96,7 +101,7 @@ def test_unclassified_payment_types_are_shown(business: SampleBusiness, page: st
             f" WHERE payment_type_name = '{MARKDOWN}'"
         )
     finally:
-        business.installation.query(kinds.format("PURCHASE_PAYMENT", MARKDOWN))
+        business.installation.change_warehouse(kinds.format("PURCHASE_PAYMENT", MARKDOWN))
     assert not looked.exception
     [note] = [one.value for one in looked.text if "excluded from totals" in one.value]
     assert f"{MARKDOWN} ({count:,})" in note
@@ -195,11 +200,11 @@ def test_an_unreachable_warehouse_shows_what_to_do() -> None:
 def test_without_the_warehouse_a_page_shows_the_last_state(business: SampleBusiness) -> None:
     before = metric(open_page(business.backends, "sales", period="all"), "Revenue").value
     [(batch,)] = business.installation.query("SELECT max(batch) FROM totes.batches")
-    business.installation.query("ALTER TABLE totes.batches RENAME TO aside")
+    business.installation.change_warehouse("ALTER TABLE totes.batches RENAME TO aside")
     try:
         looked = open_page(business.backends, "sales", period="all")
     finally:
-        business.installation.query("ALTER TABLE totes.aside RENAME TO batches")
+        business.installation.change_warehouse("ALTER TABLE totes.aside RENAME TO batches")
     assert not looked.exception
     [error] = looked.error
     assert "The warehouse can't be read" in error.value
@@ -290,17 +295,17 @@ def test_the_first_copy_shows_its_progress_and_no_number(
 
 def test_old_data_shows_what_to_do(business: SampleBusiness) -> None:
     old = "UPDATE totes.checks SET checked_at = checked_at - interval '{} hours'"
-    business.installation.query(
+    business.installation.change_warehouse(
         "UPDATE totes.batches SET captured_at = captured_at - interval '2 hours'"
     )
-    business.installation.query(old.format(2))
+    business.installation.change_warehouse(old.format(2))
     try:
         looked = open_page(business.backends)
         assert re.search(r"checked 2\.\d h ago", words(looked))
         assert "Is `totes run` running?" in words(looked)
     finally:
-        business.installation.query(old.format(-2))
-        business.installation.query(
+        business.installation.change_warehouse(old.format(-2))
+        business.installation.change_warehouse(
             "UPDATE totes.batches SET captured_at = captured_at + interval '2 hours'"
         )
 

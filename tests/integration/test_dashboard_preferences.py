@@ -16,12 +16,13 @@ from sample_business import REJECTED, SampleBusiness
 from streamlit.testing.v1 import AppTest
 
 from totes.config.sign_in import SignIn
-from totes.dashboard import sign_in, text
-from totes.dashboard.backends import set_backends
+from totes.dashboard import text
 from totes.dashboard.explore.saved import SavedView, SavedViews
 from totes.dashboard.filters import Choices, Filter
 from totes.dashboard.preferences import Preferences, set_preferences
-from totes.dashboard.server import APP
+from totes.dashboard.server import sign_in
+from totes.dashboard.server.backends import set_backends
+from totes.dashboard.server.web_server import APP
 
 pytestmark = pytest.mark.few(5)
 

@@ -18,8 +18,8 @@ from sample_business import (
     SampleBusiness,
 )
 
-from totes.dashboard import server
-from totes.dashboard.server import OPTIONS, free_port, url
+from totes.dashboard.server import web_server
+from totes.dashboard.server.web_server import OPTIONS, free_port, url
 
 
 def test_the_dashboard_has_no_telemetry() -> None:
@@ -57,11 +57,11 @@ def test_the_url_can_be_opened_by_a_browser() -> None:
 def test_views_are_saved_only_where_somebody_may_delete_them(
     business: SampleBusiness, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    served: list[Any] = []
-    monkeypatch.setattr(server, "run", lambda backends, *_: served.append(backends))
+    started: list[Any] = []
+    monkeypatch.setattr(web_server, "run", lambda backends, *_: started.append(backends))
     settings = business.installation.with_settings(dashboard_dsn=business.reader.reveal())
     assert settings.totes("dashboard", "--port", str(free_port(wanted=0)), option).exit_code == 0
-    assert [one.saved_views is None for one in served] == [option == "--viewers-only"]
+    assert [one.saved_views is None for one in started] == [option == "--viewers-only"]
 
 
 WEBSOCKET = {

@@ -9,7 +9,7 @@ from psycopg import errors
 from replicas import open_reading
 
 from conftest import ClusterFactory, EmptyWarehouse, Totesys
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.bookkeeping import open_bookkeeping, refuse_writers
 from totes.embedded.servers import prepare_warehouse
 from totes.errors import SourceError, UsageError, WarehouseError
@@ -65,6 +65,10 @@ ALTERED = {
         "ALTER TABLE totes.batches DROP COLUMN rows CASCADE",
         "does not exist: the object was altered",
     ),
+    "a column of the platform's own trigger renamed": (
+        "ALTER TABLE totes.changes RENAME COLUMN key TO name",
+        'column "key" of relation "changes" does not exist: the object was altered',
+    ),
     "another owner": (
         "REVOKE ALL ON dim_design FROM totes_loader;;ALTER TABLE dim_design OWNER TO postgres",
         "permission denied for table dim_design",
@@ -108,7 +112,7 @@ def test_verify_and_load_name_the_warehouse_in_its_errors(
     statements: str,
     message: str,
 ) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     execute(totesys.admin, "UPDATE design SET design_name = 'other'")
     execute(totesys.admin, "UPDATE sales_order SET units_sold = units_sold + 1")
     execute(warehouse.admin, statements)
@@ -123,7 +127,7 @@ def test_verify_names_the_source_in_its_errors(
     installation: Installation, totesys: Totesys
 ) -> None:
     """Also while a session of the warehouse is open."""
-    installation.with_orders().run()
+    installation.add_orders().run()
     execute(totesys.admin, "ALTER TABLE currency RENAME currency_code TO code")
     result = installation.totes("verify")
     assert result.exit_code in {3, 6}, result.output
@@ -172,7 +176,7 @@ def test_check_reports_a_name_conflict(
     installation: Installation, warehouse: EmptyWarehouse, kind: str
 ) -> None:
     execute(warehouse.admin, f"CREATE {kind}")
-    checked = installation.with_orders().totes("check")
+    checked = installation.add_orders().totes("check")
     assert "schema public already has dim_date" in checked.stdout
     result = installation.totes("run", "--once")
     assert result.exit_code == 5
@@ -185,7 +189,7 @@ def test_check_reports_a_name_conflict_in_schema_totes(
     installation: Installation, warehouse: EmptyWarehouse
 ) -> None:
     execute(warehouse.dsn, "CREATE SCHEMA totes; CREATE TABLE totes.batches (id int)")
-    checked = installation.with_orders().totes("check")
+    checked = installation.add_orders().totes("check")
     assert checked.exit_code == 1
     assert "schema totes already has batches" in checked.stdout
     assert installation.totes("run", "--once").exit_code == 5
@@ -196,7 +200,7 @@ def test_check_reports_a_schema_totes_of_another_owner(
     installation: Installation, warehouse: EmptyWarehouse
 ) -> None:
     execute(warehouse.admin, "CREATE SCHEMA totes")
-    checked = installation.with_orders().totes("check")
+    checked = installation.add_orders().totes("check")
     assert checked.exit_code == 1
     assert "GRANT postgres TO" in checked.stdout
     assert installation.totes("run", "--once").exit_code == 5
@@ -212,7 +216,7 @@ def test_the_star_is_in_the_default_schema_of_the_dsn(
         installation.warehouse.replace(options='-c search_path="DWH"'),
         installation.folder,
     )
-    assert 'search_path is "DWH"' in other_schema.with_orders().totes("check").stdout
+    assert 'search_path is "DWH"' in other_schema.add_orders().totes("check").stdout
     result = other_schema.totes("run", "--once")
     assert result.exit_code == 5
     assert 'search_path, which is "DWH"' in result.stderr
@@ -243,7 +247,7 @@ def test_a_dsn_without_a_default_schema_is_rejected(installation: Installation, 
         installation.source,
         installation.warehouse.replace(options=f"-c search_path={path}"),
         installation.folder,
-    ).with_orders()
+    ).add_orders()
     assert without_schema.totes("check").exit_code == 1
     for command in (("run", "--once"), ("warehouse", "migrate"), ("verify",)):
         result = without_schema.totes(*command)
@@ -268,7 +272,7 @@ def test_a_warehouse_with_another_encoding_than_utf8_is_rejected(
             installation.source,
             warehouse.dsn.replace(dbname=name),
             installation.folder,
-        ).with_orders()
+        ).add_orders()
         assert narrow.totes("check").exit_code == 1
         for command in (("warehouse", "migrate"), ("run", "--once")):
             result = narrow.totes(*command)
@@ -286,7 +290,7 @@ def test_a_standby_is_read_but_not_loaded(
     warehouse = prepare_warehouse(primary.dsn)
     on_primary = Installation(
         installation.owner, installation.source, warehouse.loader, installation.folder
-    ).with_orders()
+    ).add_orders()
     on_primary.run()
     standby = cluster(standby_of=primary)
     loader = warehouse.loader.replace(host=str(standby.dsn.parts["host"]))
@@ -321,7 +325,7 @@ def test_a_schema_in_which_every_role_may_create_is_rejected(
 def test_load_creates_the_tables_of_an_empty_warehouse(installation: Installation) -> None:
     for stage in ("ingest", "transform", "load"):
         result = (
-            installation.with_orders().totes(stage)
+            installation.add_orders().totes(stage)
             if stage == "ingest"
             else installation.totes(stage)
         )

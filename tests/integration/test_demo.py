@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from statistics import mean
 from threading import Event as Flag
+from time import sleep
 
 import pytest
 import screen
@@ -25,14 +26,15 @@ from typer.testing import CliRunner
 from conftest import Totesys
 from totes.cli import app
 from totes.cli.verify import show_result
+from totes.config.dsn import Dsn
 from totes.config.resources import Resources
-from totes.config.settings import Dsn, Settings
+from totes.config.settings import Settings
 from totes.dashboard.bookkeeping import open_bookkeeping
 from totes.dashboard.config_file import load_config
 from totes.dashboard.metrics.pipeline import freshness
 from totes.demo.answers import Answers, Country, Version, query_answers
 from totes.demo.dashboard import dashboard
-from totes.demo.run import _run_business, _View, fill_until
+from totes.demo.run import MIX, _run_business, _View, fill_until
 from totes.demo.run import run as show
 from totes.demo.simulator import Event, Kind, bulk, wall_clock
 from totes.demo.view import DemoState, render
@@ -59,7 +61,10 @@ def test_the_demo_does_not_use_a_configured_lake(
 
 
 @pytest.mark.usefixtures("short_history")
-def test_the_demo_shows_the_business_its_batches_and_the_verification(home: Path) -> None:
+def test_the_demo_shows_the_business_its_batches_and_the_verification(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the dashboard; and without its packages, how to install them."""
     settings = Settings(home=home)
     screen = Console(file=StringIO(), force_terminal=True, width=300, record=True)
     seen = Flag()
@@ -75,7 +80,9 @@ def test_the_demo_shows_the_business_its_batches_and_the_verification(home: Path
             Resources(settings) as resources,
             open_bookkeeping(resources.warehouse_reader) as books,
         ):
-            assert freshness(books).verified_equal
+            verified = freshness(books).verified
+            assert verified is not None
+            assert verified.equal
         yield "here"
 
     stop = Flag()
@@ -106,6 +113,11 @@ def test_the_demo_shows_the_business_its_batches_and_the_verification(home: Path
     message = lines.export_text()
     assert "equals the source" in message
     assert "The dashboard: http://127.0.0.1:" in message
+    monkeypatch.setattr("totes.dashboard.server.packages.find_spec", lambda _: None)
+    environment = {"TOTES_HOME": str(home)}
+    result = CliRunner().invoke(app, ["demo", "--for", "200ms"], env=environment)
+    assert result.exit_code == 0, result.output
+    assert "requirements-dashboard.txt" in result.stdout
 
 
 TODAY = date(2026, 11, 29)
@@ -124,11 +136,15 @@ SALES_BY_DAY = """
 """
 
 
-def test_the_demos_history_ends_yesterday_and_is_even(totesys: Totesys) -> None:
-    """At first, and if it continues weeks later; no day is missing, weekends have no orders."""
-    for today in (TODAY, TODAY + timedelta(weeks=3, days=2)):
+def test_the_demos_history_ends_yesterday_and_is_even(
+    totesys: Totesys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At first, and if it continues days later; no day is missing, weekends have no orders."""
+    monkeypatch.setattr("totes.demo.run.WEEKDAYS", 100)  # a third of them
+    monkeypatch.setattr("totes.demo.run.ORDERS", 100 * MIX[Kind.SALE])
+    for today in (TODAY, TODAY + timedelta(days=10)):
         deque(fill_until(totesys.owner, today), maxlen=0)
-        days = [today - timedelta(days=before) for before in range(1, 396)]
+        days = [today - timedelta(days=before) for before in range(1, 131)]
         weekdays = [day for day in days if day.isoweekday() < 6]
         ((latest,),) = fetch_rows(totesys.dsn, LATEST)
         assert datetime.combine(weekdays[0], time(18, 30)) < latest
@@ -207,7 +223,7 @@ def test_the_demos_view_shows_a_change_that_was_changed_back_if_there_is_room(
 
 def test_the_demo_finds_the_change_that_was_changed_back(installation: Installation) -> None:
     """The log makes such versions; here they are inserted."""
-    installation.with_orders().run()
+    installation.add_orders().run()
     warehouse = installation.warehouse
     assert query_answers(warehouse).brief == ()
     insert_brief_change(installation, 7, "1 hour", "500 milliseconds")
@@ -224,7 +240,7 @@ def test_the_demo_finds_the_change_that_was_changed_back(installation: Installat
 
 def insert_brief_change(installation: Installation, order: int, after: str, lasting: str) -> None:
     """Insert two versions of a sale: one with another design, and the present one again."""
-    installation.query(
+    installation.change_warehouse(
         f"UPDATE fact_sales_order SET valid_to = valid_from + interval '{after}'"
         f" WHERE sales_order_id = {order}"
     )
@@ -243,12 +259,12 @@ def insert_brief_change(installation: Installation, order: int, after: str, last
     }
     for change in (changes, {**changes, "design_id": "f.design_id", "valid_to": "NULL"}):
         values = ", ".join(change.get(column, column) for column in columns)
-        installation.query(
+        installation.change_warehouse(
             f"INSERT INTO fact_sales_order ({', '.join(columns)}) SELECT {values}"
             f" FROM fact_sales_order AS f WHERE sales_order_id = {order}"
             " ORDER BY valid_from DESC LIMIT 1"
         )
-    installation.query(
+    installation.change_warehouse(
         "UPDATE fact_sales_order AS f SET design_id = (SELECT design_id FROM fact_sales_order AS o"
         f" WHERE o.sales_order_id = {order} ORDER BY valid_from LIMIT 1)"
         f" WHERE sales_order_id = {order} AND valid_to IS NULL"
@@ -284,17 +300,6 @@ def drawn(columns: int, rows: int, versions: int, brief: int = 0) -> list[str]:
     return re.sub(r"\x1b\[[\d;]*m", "", captured.get()).splitlines()
 
 
-@pytest.mark.usefixtures("short_history")
-def test_the_demo_reports_missing_packages_of_the_dashboard_and_how_to_install_them(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("totes.dashboard.packages.find_spec", lambda _: None)
-    environment = {"TOTES_HOME": str(home)}
-    result = CliRunner().invoke(app, ["demo", "--for", "200ms"], env=environment)
-    assert result.exit_code == 0, result.output
-    assert "requirements-dashboard.txt" in result.stdout
-
-
 @pytest.mark.few(1)
 @pytest.mark.parametrize("keys", [b"\x03", b"\x03\x03"], ids=["once", "twice"])
 @pytest.mark.parametrize("moment", START_FILES)
@@ -303,7 +308,7 @@ def test_ctrl_c_while_the_demo_starts_ends_it_quietly_and_leaves_no_process(
 ) -> None:
     def interrupt(type_: Callable[[bytes], object]) -> None:
         while not (home / moment).exists():
-            pass
+            sleep(0.01)
         for key in keys:
             type_(bytes([key]))
 

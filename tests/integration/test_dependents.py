@@ -11,10 +11,11 @@ from installation import Installation
 from processed_lake import ALL, ProcessedLake, read_versions, sale
 
 from conftest import ClusterFactory, EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import prepare_source, prepare_warehouse
 from totes.errors import WarehouseError
 from totes.operations.verify import verify
+from totes.sql_text import read_sql
 from totes.stages.load import load, rebuild
 from totes.stages.replay import replay
 from totes.warehouse import merge, schema
@@ -80,11 +81,6 @@ def read_user_data(warehouse: Dsn) -> list[list[tuple[Any, ...]]]:
     ]
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
-
-
 @pytest.mark.few(1)
 @pytest.mark.parametrize("bulk_rows", [1, 10_000])
 def test_no_load_replay_or_migration_alters_users_objects(
@@ -95,7 +91,7 @@ def test_no_load_replay_or_migration_alters_users_objects(
     bulk_rows: int,
 ) -> None:
     monkeypatch.setattr(merge, "BULK_ROWS", bulk_rows)
-    installation.with_orders(30)
+    installation.add_orders(30)
     create_user_objects(warehouse.admin)
     before = read_user_objects(warehouse.admin)
     another = copied(warehouse.dsn)
@@ -284,13 +280,13 @@ def test_a_migration_names_objects_that_depend_on_dropped_ones(
     warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     execute(warehouse.dsn, "CREATE VIEW mine AS SELECT * FROM fact_purchase_orders")
-    read_sql = schema._read_sql
     migrations = schema._list_migrations()
     monkeypatch.setattr(schema, "_list_migrations", lambda: [*migrations, "9999_drop.sql"])
     monkeypatch.setattr(
-        schema,
-        "_read_sql",
-        lambda path: b"DROP VIEW fact_purchase_orders" if "9999" in path else read_sql(path),
+        "totes.warehouse.schema.read_sql",
+        lambda package, path: (
+            "DROP VIEW fact_purchase_orders" if "9999" in path else read_sql(package, path)
+        ),
     )
     with pytest.raises(
         WarehouseError, match=r"9999_drop\.sql.*view mine depends on view fact_purchase_orders"
@@ -324,9 +320,9 @@ def test_a_publication_for_all_tables_blocks_nothing(
         fetch_rows(
             warehouse.superuser, "SELECT pg_create_logical_replication_slot('all', 'pgoutput')"
         )
-    installation = Installation(
-        source.owner, source.reader, warehouse.loader, tmp_path
-    ).with_orders(10)
+    installation = Installation(source.owner, source.reader, warehouse.loader, tmp_path).add_orders(
+        10
+    )
     installation.run()
     installation.change("UPDATE sales_order SET units_sold = 3; DELETE FROM payment")
     installation.run()

@@ -144,7 +144,7 @@ def test_changes_that_no_model_reads_are_captured_and_reported(
     installation: Installation, drift: str
 ) -> None:
     change, description = HARMLESS_CHANGES[drift]
-    installation.with_orders(5).change(
+    installation.add_orders(5).change(
         "ALTER TABLE payment ADD unread int; CREATE TYPE mood AS ENUM ('sad');"
         "CREATE TABLE spare (id int PRIMARY KEY, code int NOT NULL, mood mood);"
         "INSERT INTO spare VALUES (1, 10, 'sad'); CREATE TABLE loose (id int)"
@@ -159,7 +159,7 @@ def test_changes_that_no_model_reads_are_captured_and_reported(
 
 
 def test_a_new_column_is_in_the_lake_from_the_next_batch(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("ALTER TABLE payment ADD COLUMN note text DEFAULT 'none'")
     before = read_versions(installation)
     installation.run()
@@ -177,7 +177,7 @@ def test_transform_stops_at_a_batch_without_a_needed_column_and_continues_once_i
     installation: Installation, drift: str
 ) -> None:
     break_sql, restore_sql, message = BREAKING_CHANGES[drift]
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     before = read_versions(installation)
     installation.change(f"{PAYMENT.format(4)}; {break_sql}")
     for _ in range(2):  # the next run fails, too
@@ -210,7 +210,7 @@ def test_transform_stops_at_a_batch_without_a_needed_column_and_continues_once_i
 
 def test_changes_while_a_column_is_missing_are_backfilled(installation: Installation) -> None:
     """A deletion has the time of its capture; several changes of a row are one version."""
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("ALTER TABLE payment RENAME payment_date TO day")
     ingest(installation)
     installation.change(f"DELETE FROM payment WHERE payment_id = 1; {PAYMENT.format(2)}")
@@ -231,7 +231,7 @@ def test_changes_while_a_column_is_missing_are_backfilled(installation: Installa
 def test_a_dimension_is_backfilled_from_every_table_it_joins(
     installation: Installation,
 ) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("ALTER TABLE address RENAME city TO town")
     ingest(installation)
     installation.change(
@@ -252,8 +252,8 @@ def test_a_dimension_is_backfilled_from_every_table_it_joins(
 
 
 def test_a_change_without_a_joined_row_is_backfilled(installation: Installation) -> None:
-    """The changed row has no row in the table that is captured whole after the restore."""
-    installation.with_orders(5).change(
+    """The changed row has no row in the table that is captured in full after the restore."""
+    installation.add_orders(5).change(
         "ALTER TABLE counterparty DROP CONSTRAINT counterparty_legal_address_id_fkey"
     )
     installation.run()
@@ -268,7 +268,7 @@ def test_a_change_without_a_joined_row_is_backfilled(installation: Installation)
 
 
 def test_transform_stops_again_if_a_column_is_missing_again(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     for again in range(2):
         installation.change("ALTER TABLE payment RENAME payment_date TO day")
         ingest(installation)
@@ -286,7 +286,7 @@ def test_transform_stops_again_if_a_column_is_missing_again(installation: Instal
 def test_rows_are_quarantined_while_a_columns_type_does_not_fit(
     installation: Installation,
 ) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     before = read_versions(installation)
     installation.change(
         "ALTER TABLE payment ALTER payment_date TYPE text USING payment_date || '?'"
@@ -306,7 +306,7 @@ def test_rows_are_quarantined_while_a_columns_type_does_not_fit(
 
 
 def test_a_stopped_batch_is_alerted_and_counted_as_pending(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("ALTER TABLE payment RENAME payment_date TO day")
     assert installation.totes("run", "--once").exit_code == 6
     result = json.loads(installation.totes("status", "--json").stdout)
@@ -386,7 +386,7 @@ def test_deletions_while_a_table_was_missing_are_captured_once_it_is_restored(
 ) -> None:
     remove, restore, reason = WAYS_TO_REMOVE[how]
     scratch_source.run("CREATE TABLE other (id int PRIMARY KEY)")
-    scratch_source.with_items(5)
+    scratch_source.add_items(5)
     remove(scratch_source)
     scratch_source.capture()
     assert former_key(scratch_source, "id") == (2, reason)
@@ -409,7 +409,7 @@ def test_a_table_restored_with_few_rows_needs_accept_deletes(
     scratch_source: ScratchSource,
 ) -> None:
     scratch_source.run("CREATE TABLE other (id int PRIMARY KEY)")
-    scratch_source.with_items(101).run("DROP TABLE item")
+    scratch_source.add_items(101).run("DROP TABLE item")
     scratch_source.capture()
     scratch_source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(10)}")
     with pytest.raises(SourceError, match=r"item lost 91 of its 101 rows.*--accept-deletes"):
@@ -421,7 +421,7 @@ def test_a_table_with_former_keys_finds_deletions_by_each(
     scratch_source: ScratchSource,
 ) -> None:
     scratch_source.run("CREATE TABLE other (id int PRIMARY KEY)")
-    scratch_source.with_items(4).run(
+    scratch_source.add_items(4).run(
         "ALTER TABLE item DROP CONSTRAINT item_pkey, ADD PRIMARY KEY (name)"
     )
     scratch_source.capture()
@@ -445,7 +445,7 @@ def test_deletions_are_found_after_a_change_of_the_source(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch_source.run("CREATE TABLE other (id int PRIMARY KEY)")
-    scratch_source.with_items(3).run("ALTER TABLE item RENAME TO renamed")
+    scratch_source.add_items(3).run("ALTER TABLE item RENAME TO renamed")
     scratch_source.capture()
     scratch_source.run("DELETE FROM renamed WHERE id = 1; ALTER TABLE renamed RENAME TO item")
     monkeypatch.setattr("totes.stages.ingest.is_different_source", lambda *_: True)
@@ -458,7 +458,7 @@ def test_deletions_are_found_after_a_change_of_the_source(
 def test_a_replay_to_a_batch_with_a_missing_column_and_further_gives_the_same(
     installation: Installation,
 ) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change(
         "ALTER TABLE payment RENAME payment_date TO day; DELETE FROM payment WHERE payment_id = 1"
     )

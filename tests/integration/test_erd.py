@@ -12,8 +12,9 @@ import pytest
 from database import execute, fetch_rows
 
 from conftest import ClusterFactory, EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import WarehouseError, WarehouseOutdated
+from totes.sql_text import read_sql
 from totes.star.folder import TOTESYS, Star, load_star
 from totes.warehouse import connection as warehouse_connection
 from totes.warehouse import schema
@@ -225,10 +226,14 @@ def test_a_later_migration_is_required_and_applied_once(
         "INSERT INTO totes.batches (batch, generation, ingested, captured_at, rows)"
         " VALUES (1, 1, '', now(), 0)",
     )
-    later, sql = "0002_later.sql", b"ALTER TABLE totes.batches ADD note text DEFAULT 'later'"
-    migrations, read_sql = schema._list_migrations(), schema._read_sql
+    later, sql = "0002_later.sql", "ALTER TABLE totes.batches ADD note text DEFAULT 'later'"
+    migrations = schema._list_migrations()
+
+    def read_later_sql(package: str, path: str) -> str:
+        return sql if later in path else read_sql(package, path)
+
     monkeypatch.setattr(schema, "_list_migrations", lambda: [*migrations, later])
-    monkeypatch.setattr(schema, "_read_sql", lambda path: sql if later in path else read_sql(path))
+    monkeypatch.setattr(schema, "read_sql", read_later_sql)
     with (
         pytest.raises(WarehouseOutdated, match=r"0002_later\.sql.*totes warehouse migrate"),
         connect(warehouse.dsn) as connection,

@@ -1,4 +1,4 @@
-"""Large tables that are captured whole are read by several processes, over one snapshot."""
+"""Large tables that are captured in full are read by several processes, over one snapshot."""
 
 import logging
 import os
@@ -15,6 +15,7 @@ import lake_reader
 import psutil
 import pytest
 from depth import seeded_random
+from resumed_capture import capture_killed
 from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 
 from totes import failpoint
@@ -26,9 +27,7 @@ pytestmark = pytest.mark.few(2)
 
 
 @pytest.fixture(autouse=True)
-def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "_CHUNK_BYTES", 16 << 10)
-    monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 2)
+def several_workers(small_pieces: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     monkeypatch.setattr(scan, "_WORKER_BYTES", 1)
 
 
@@ -39,6 +38,12 @@ def with_connections(source: ScratchSource, connections: int) -> ScratchSource:
         lake=source.lake.with_name(f"lake-{connections}"),
         scope=replace(source.scope, connections=connections),
     )
+
+
+def add_items(source: ScratchSource, connections: int, rows: int = 4000) -> ScratchSource:
+    """The same with a table of so many items, which is not captured yet."""
+    source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(rows)}")
+    return with_connections(source, connections)
 
 
 def workers() -> list[psutil.Process]:
@@ -109,7 +114,7 @@ def test_the_lake_is_equal_however_many_processes_read_while_rows_are_written(
         assert source.lake_equals_source("log")
         assert not [t for t in lake_reader.batches(source.store)[1].tables if t.whole]
     contents = {lake_reader.batches(source.store)[0].table("log") for source in sources}
-    assert len({entry.content for entry in contents if entry}) == 1, "the hash of its rows"
+    assert len({entry.content_digest for entry in contents if entry}) == 1, "the hash of its rows"
 
 
 def test_values_that_cannot_be_read_and_strange_keys_pass_through_processes(
@@ -129,8 +134,7 @@ def test_a_small_batch_starts_no_process(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if the table is large: the server finds what has changed."""
-    source = with_connections(scratch_source, 4)
-    source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(4000)}")
+    source = add_items(scratch_source, 4)
     monkeypatch.setattr(scan, "_WORKER_BYTES", 128 << 20)
 
     def fail(*_: object) -> None:
@@ -147,8 +151,7 @@ def test_a_small_batch_starts_no_process(
 def test_a_process_that_is_killed_is_one_error_and_the_capture_can_be_continued(
     scratch_source: ScratchSource, ending: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = with_connections(scratch_source, 3)
-    source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(4000)}")
+    source = add_items(scratch_source, 3)
 
     def end_worker() -> None:
         for process in workers():
@@ -167,8 +170,7 @@ def test_an_error_in_a_process_is_the_errors_one_line(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here every process is given a snapshot that does not exist."""
-    source = with_connections(scratch_source, 3)
-    source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(4000)}")
+    source = add_items(scratch_source, 3)
     start = worker.Worker.__init__
     monkeypatch.setattr(
         worker.Worker,
@@ -185,13 +187,13 @@ CAPTURE = """
 import sys
 from pathlib import Path
 from totes import failpoint
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.lake.folder import FolderStore
-from totes.source import scan
+from totes.source import scan, splitting
 from totes.source.catalogue import CaptureScope
 from totes.stages.ingest import ingest
 
-scan._CHUNK_BYTES, scan._CHUNKS_PER_PIECE, scan._WORKER_BYTES = 16 << 10, 2, 1
+splitting._RANGE_BYTES, splitting._RANGES_PER_PIECE, scan._WORKER_BYTES = 16 << 10, 2, 1
 
 def tell():
     print("reading", flush=True)
@@ -234,21 +236,8 @@ def test_no_process_outlives_its_parent(
 def test_messages_of_a_process_are_in_the_parents_log(
     scratch_source: ScratchSource, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = with_connections(scratch_source, 2)
-    source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(6000)}")
-
-    class Killed(BaseException):
-        pass
-
-    def kill() -> None:
-        raise Killed
-
-    failpoint.actions["ingest.captured"] = kill
-    try:
-        with pytest.raises(Killed):
-            source.capture()
-    finally:
-        del failpoint.actions["ingest.captured"]
+    source = add_items(scratch_source, 2, rows=6000)
+    assert capture_killed(source, "ingest.captured", 1)
     for path in (source.lake / "keys").rglob("*.parquet"):
         path.unlink()
     caplog.set_level(logging.WARNING)

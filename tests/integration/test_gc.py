@@ -47,7 +47,7 @@ def make_older(installation: Installation, by: timedelta) -> None:
 @pytest.fixture
 def with_orphaned_files(installation: Installation) -> Installation:
     """An installation with files of ingests and a transform that were killed in batch 2."""
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("UPDATE sales_order SET units_sold = units_sold + 1")
     for command, name in (
         ("ingest", "ingest.before-manifest"),
@@ -114,7 +114,7 @@ def test_only_old_files_are_deleted_and_only_on_request(with_orphaned_files: Ins
 
 def test_files_that_a_manifest_names_are_never_deleted(installation: Installation) -> None:
     """With two generations, state and live keys of several batches, quarantine, and a heartbeat."""
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("UPDATE payment SET payment_date = 'soon' WHERE payment_id = 1")
     installation.run()
     list(replay(installation.pipeline))
@@ -130,7 +130,7 @@ def test_files_that_a_manifest_names_are_never_deleted(installation: Installatio
 def test_files_of_a_store_inside_another_are_not_orphaned(installation: Installation) -> None:
     """`s3://bucket` and `s3://bucket/processed`, or the new store of an erasure in the old one."""
     inner = {name: str(installation.ingestion / name) for name in ("processed", "erased")}
-    installation.with_orders(5).with_settings(processed_url=inner["processed"]).totes(
+    installation.add_orders(5).with_settings(processed_url=inner["processed"]).totes(
         "run", "--once"
     )
     erase = ["erase", "staff", "1", "--columns", "first_name", "--into", inner["erased"]]
@@ -141,7 +141,7 @@ def test_files_of_a_store_inside_another_are_not_orphaned(installation: Installa
 
 def test_files_of_a_running_attempt_are_never_deleted(installation: Installation) -> None:
     """Not even if it has been running for weeks, or a wrong clock makes it look so."""
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("UPDATE sales_order SET units_sold = units_sold + 1")
     deleted: list[OrphanedFile] = []
 
@@ -162,7 +162,7 @@ def test_files_of_a_running_attempt_are_never_deleted(installation: Installation
 
 
 def test_files_younger_than_an_hour_are_not_deleted(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     (installation.ingestion / INCOMPLETE / "1-abc").write_bytes(b"half")
     store = FolderStore(installation.ingestion)
     [found] = find_orphaned_files(store)
@@ -176,7 +176,7 @@ def test_files_younger_than_an_hour_are_not_deleted(installation: Installation) 
 
 
 def test_nothing_is_deleted_if_a_manifest_can_not_be_read(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     (installation.ingestion / INCOMPLETE / "1-abc").write_bytes(b"half")
     make_older(installation, 2 * DAY)
     manifest = installation.ingestion / "batches" / f"{1:012d}.json"
@@ -216,7 +216,7 @@ def test_orphaned_files_are_found_and_deleted_in_every_store(
     installation: Installation, lake: Lake
 ) -> None:
     pipeline = replace(
-        installation.with_orders(5).pipeline, ingestion=lake.ingestion, processed=lake.processed
+        installation.add_orders(5).pipeline, ingestion=lake.ingestion, processed=lake.processed
     )
     list(run_once(pipeline))
 

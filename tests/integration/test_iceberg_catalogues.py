@@ -1,65 +1,59 @@
 """Iceberg tables are the same in every catalogue and place, and errors are one plain line."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
 import duckdb
-import psycopg
 import pytest
 from iceberg_tables import load_table, new_lakehouse, publish, read_tables
 from processed_lake import ALL, ProcessedLake, sale
 from s3_service import S3Service
 from small_star import FACT, SMALL
 
-from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import IcebergBusy, IcebergError, UsageError
 from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.maintenance import compact
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
+def in_postgresql(request: pytest.FixtureRequest) -> Lakehouse:
+    dsn: Dsn = request.getfixturevalue("warehouse").dsn
+    return Lakehouse(dsn, str(request.getfixturevalue("tmp_path") / "files"))
 
 
-def assert_works(lakehouse: Lakehouse, lake: ProcessedLake, folder: Path) -> None:
+def in_s3(request: pytest.FixtureRequest) -> Lakehouse:
+    service: S3Service = request.getfixturevalue("service")
+    service.environment(request.getfixturevalue("monkeypatch"))
+    catalogue = f"sqlite:///{request.getfixturevalue('tmp_path')}/catalogue.db"
+    return Lakehouse(catalogue, f"s3://{service.new_bucket()}/iceberg")
+
+
+def in_s3_and_glue(request: pytest.FixtureRequest) -> Lakehouse:
+    return replace(in_s3(request), catalogue="glue:totes_star")
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize("place", [in_postgresql, in_s3, in_s3_and_glue])
+def test_the_tables_are_the_same_in_every_catalogue_and_place(
+    request: pytest.FixtureRequest,
+    lake: ProcessedLake,
+    tmp_path: Path,
+    place: Callable[[pytest.FixtureRequest], Lakehouse],
+) -> None:
     """Publish twice and compact; the tables equal those in SQLite and a folder."""
+    lakehouse = place(request)
     lake.publish({**ALL, FACT: [sale(1), sale(2, design_id=9)]})
     assert publish(lakehouse, lake) == [1]
     lake.publish({FACT: [sale(3)]})
     assert publish(lakehouse, lake) == [2]
     list(compact(lakehouse, SMALL))
     assert publish(lakehouse, lake) == []
-    usual = new_lakehouse(folder, "usual")
+    usual = new_lakehouse(tmp_path, "usual")
     publish(usual, lake)
     assert read_tables(lakehouse, SMALL) == read_tables(usual, SMALL)
-
-
-def test_a_catalogue_in_postgresql(
-    lake: ProcessedLake, warehouse: EmptyWarehouse, tmp_path: Path
-) -> None:
-    assert_works(Lakehouse(warehouse.dsn, str(tmp_path / "files")), lake, tmp_path)
-    with psycopg.connect(warehouse.dsn.reveal()) as connection:
-        names = connection.execute("SELECT table_name FROM iceberg_tables ORDER BY 1").fetchall()
-    assert names == [(name,) for name in SMALL.tables]
-
-
-@pytest.mark.few(1)
-@pytest.mark.parametrize("catalogue", ["sqlite", "glue:totes_star"])
-def test_files_in_s3_and_a_catalogue_in_glue(
-    lake: ProcessedLake,
-    service: S3Service,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    catalogue: str,
-) -> None:
-    service.environment(monkeypatch)
-    if catalogue == "sqlite":
-        catalogue = f"sqlite:///{tmp_path}/catalogue.db"
-    lakehouse = Lakehouse(catalogue, f"s3://{service.new_bucket()}/iceberg")
-    assert_works(lakehouse, lake, tmp_path)
-    assert load_table(lakehouse).location() == f"{lakehouse.url}/{FACT}"
+    assert load_table(lakehouse).location() == f"{lakehouse.location}/{FACT}"
 
 
 def test_a_publisher_in_glue_needs_no_right_to_create_a_database_that_exists(

@@ -13,7 +13,7 @@ def test_run_publishes_after_the_load_and_status_shows_it(installation: Installa
     published = installation.with_settings(
         iceberg_catalog=f"sqlite:///{installation.folder}/iceberg.db",
         iceberg_url=str(installation.folder / "iceberg"),
-    ).with_orders(5)
+    ).add_orders(5)
     result = published.totes("run", "--once", "--json")
     assert result.exit_code == 0, result.output
     steps = [json.loads(line) for line in result.stdout.splitlines()]

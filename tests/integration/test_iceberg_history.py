@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from iceberg_tables import new_lakehouse, read_tables
 from loading import load_all
 from processed_lake import DIMENSIONS, ProcessedLake, read_star_tables
-from random_history import correct_models, transform_random_batches
+from random_history import transform_random_batches
 from random_releases import RELEASES, STEPS, Event, Orders
 
 from conftest import EmptyWarehouse
@@ -20,18 +20,13 @@ from totes.star.folder import TOTESYS
 from totes.star.models import Models
 from totes.warehouse import dependents
 
-ROUNDS, HISTORY_STEPS = drawn(1, 20), 6
-
-
-@pytest.fixture(scope="module")
-def corrected_models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    return correct_models(tmp_path_factory.mktemp("corrected"))
+ROUNDS, HISTORY_STEPS = drawn(1, 20), drawn(4, 6)
 
 
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tables with few rows have several files, partitions and slices."""
-    monkeypatch.setattr(files, "FILE_ROWS", 3)
+    monkeypatch.setattr(files, "MAX_FILE_ROWS", 3)
     monkeypatch.setattr(merge, "BLOCK_ROWS", 2048)
 
 

@@ -15,9 +15,10 @@ from iceberg_tables import (
     read_tables,
 )
 from processed_lake import ALL, ProcessedLake, sale
+from scratch_source import once
 from small_star import FACT, SMALL
+from stage_fixtures import AtFailpoint
 
-from totes import failpoint
 from totes.error_policy import retry
 from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.maintenance import compact, expire
@@ -25,11 +26,6 @@ from totes.lakehouse.publish import Publisher
 from totes.stages.runner import Pipeline
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
 
 
 @pytest.fixture
@@ -42,20 +38,6 @@ def lakehouse(tmp_path: Path, lake: ProcessedLake) -> Lakehouse:
     lake.publish({FACT: [sale(1, units_sold=1)]})
     publish(made, lake)
     return made
-
-
-@pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], object]], None]:
-    """A function that lets something happen at a failpoint, the first time."""
-
-    def arm(name: str, action: Callable[[], object]) -> None:
-        def once() -> None:
-            failpoint.actions.pop(name)
-            action()
-
-        monkeypatch.setitem(failpoint.actions, name, once)
-
-    return arm
 
 
 def count_files(lakehouse: Lakehouse) -> int:
@@ -87,7 +69,7 @@ def test_compaction_merges_small_files_and_keeps_rows_and_earlier_batches(
     assert publish(lakehouse, lake) == [4]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("changed", [sale(1, units_sold=5), sale(4)], ids=["same", "other"])
 @pytest.mark.parametrize(
     ("first", "second"), [("publish", "compact"), ("compact", "publish")], ids=str
@@ -96,23 +78,29 @@ def test_compaction_and_publication_at_once_lose_nothing(  # noqa: PLR0913, PLR0
     lake: ProcessedLake,
     lakehouse: Lakehouse,
     tmp_path: Path,
-    at: Callable[[str, Callable[[], object]], None],
+    at_failpoint: AtFailpoint,
     first: str,
     second: str,
     changed: dict[str, object],
 ) -> None:
     """The first begins, the second is complete before it commits; files are the same or others."""
     lake.publish({FACT: [changed]})
-    actions = {
+    overtaken: list[str] = []
+    actions: dict[str, Callable[[], object]] = {
         "publish": lambda: list(Publisher(lakehouse, SMALL).publish(lake.store)),
         "compact": lambda: list(compact(lakehouse, SMALL)),
     }
-    at(
+
+    def overtake() -> None:
+        actions[second]()
+        overtaken.append(second)
+
+    at_failpoint(
         {"publish": "iceberg.before-commit", "compact": "iceberg.before-compaction"}[first],
-        actions[second],
+        once(overtake),
     )
     retry(actions[first])
-    assert first not in failpoint.actions
+    assert overtaken
     assert count_files(lakehouse) < 3
     again = new_lakehouse(tmp_path, "again")
     publish(again, lake)

@@ -14,11 +14,12 @@ from scratch_source import ScratchSource, once
 
 from totes import failpoint
 from totes.errors import LakeError, SourceError
-from totes.lake.log import find_last_heartbeat
 from totes.lake.manifest import Heartbeat, Manifest, manifest_path, sha256_hex
-from totes.source import changes, pieces, reading, scan, session
+from totes.lake.manifests import find_last_heartbeat
+from totes.source import changes, pieces, reading, session, splitting
 from totes.source.catalogue import SourceTable
-from totes.source.changes import Chunk, Horizon, RowRange
+from totes.source.changes import Chunk, Horizon
+from totes.source.ranges import RowRange, range_condition, split_blocks
 from totes.stages.ingest import HEARTBEAT_INTERVAL, AcceptOptions, ingest
 
 
@@ -33,7 +34,7 @@ def restamp(scratch_source: ScratchSource, captured_at: datetime) -> Manifest:
 
 
 def test_manifests_are_a_chain_without_gaps(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items()
+    scratch_source.add_items()
     for number in range(3):
         scratch_source.run(f"INSERT INTO item VALUES ({10 + number})")
         scratch_source.capture()
@@ -46,7 +47,7 @@ def test_manifests_are_a_chain_without_gaps(scratch_source: ScratchSource) -> No
 
 
 def test_files_match_their_manifest(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items(1000).run(
+    scratch_source.add_items(1000).run(
         "DELETE FROM item WHERE id = 5; UPDATE item SET name = 'b' WHERE id = 6"
     )
     scratch_source.capture()
@@ -60,7 +61,7 @@ def test_files_match_their_manifest(scratch_source: ScratchSource) -> None:
 def test_capture_times_increase_if_the_clock_of_the_source_is_set_back(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items()
+    scratch_source.add_items()
     future = datetime.now(UTC) + timedelta(days=400)
     restamp(scratch_source, future)
     scratch_source.run("INSERT INTO item VALUES (4)")
@@ -72,7 +73,7 @@ def test_capture_times_increase_if_the_clock_of_the_source_is_set_back(
 def test_an_unchanged_source_is_not_scanned(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch_source.with_items()
+    scratch_source.add_items()
     reached: list[str] = []
     monkeypatch.setitem(failpoint.actions, "ingest.captured", lambda: reached.append("scan"))
     while True:  # until autovacuum runs no transaction between two captures
@@ -88,7 +89,7 @@ def test_an_unchanged_source_is_not_scanned(
 
 
 def test_transactions_without_changes_create_no_batch(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items().run("CREATE TEMP TABLE t AS SELECT 1; SELECT pg_current_xact_id()")
+    scratch_source.add_items().run("CREATE TEMP TABLE t AS SELECT 1; SELECT pg_current_xact_id()")
     assert scratch_source.capture() is None
     assert len(lake_reader.batches(scratch_source.store)) == 1
 
@@ -105,7 +106,7 @@ def current_snapshot(scratch_source: ScratchSource) -> str:
 def test_a_snapshot_without_changes_is_scanned_once(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch_source.with_items()
+    scratch_source.add_items()
     reached: list[str] = []
     monkeypatch.setitem(failpoint.actions, "ingest.captured", lambda: reached.append("scan"))
     before, now = "", "other"
@@ -123,7 +124,7 @@ def test_a_snapshot_without_changes_is_scanned_once(
 def test_a_source_without_changes_gets_a_heartbeat_at_intervals(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items()
+    scratch_source.add_items()
     now = datetime.now(UTC)
     assert scratch_source.capture() is None
     assert find_last_heartbeat(scratch_source.store, now) is None, "the batch is recent"
@@ -136,7 +137,7 @@ def test_a_source_without_changes_gets_a_heartbeat_at_intervals(
 
 def test_a_heartbeat_of_the_day_before_is_found(scratch_source: ScratchSource) -> None:
     now = datetime.now(UTC)
-    scratch_source.with_items()
+    scratch_source.add_items()
     restamp(scratch_source, now - timedelta(hours=25))
     scratch_source.capture()
     assert find_last_heartbeat(scratch_source.store, now + timedelta(days=1)) is not None
@@ -146,7 +147,7 @@ def test_a_heartbeat_of_the_day_before_is_found(scratch_source: ScratchSource) -
 def test_a_source_with_unrelated_transactions_gets_a_heartbeat(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items()
+    scratch_source.add_items()
     restamp(scratch_source, datetime.now(UTC) - HEARTBEAT_INTERVAL)
     scratch_source.run("SELECT pg_current_xact_id()")
     assert scratch_source.capture() is None
@@ -159,7 +160,7 @@ def test_a_source_with_unrelated_transactions_gets_a_heartbeat(
 def test_of_two_concurrent_ingests_one_publishes_the_batch(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch_source.with_items().run("INSERT INTO item VALUES (4)")
+    scratch_source.add_items().run("INSERT INTO item VALUES (4)")
     both = threading.Barrier(2)
     turns = [both.wait, both.wait]
     monkeypatch.setitem(failpoint.actions, "ingest.captured", lambda: turns and turns.pop()())
@@ -173,7 +174,7 @@ def test_of_two_concurrent_ingests_one_publishes_the_batch(
 def test_an_ingest_continues_after_a_concurrent_batch(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch_source.with_items().run("INSERT INTO item VALUES (4)")
+    scratch_source.add_items().run("INSERT INTO item VALUES (4)")
 
     def other_ingest() -> None:
         assert scratch_source.capture() is not None
@@ -207,7 +208,7 @@ def test_concurrent_first_captures_publish_one_batch(
 def test_the_number_of_a_lost_manifest_is_not_reused(
     scratch_source: ScratchSource, lost: set[int]
 ) -> None:
-    scratch_source.with_items()
+    scratch_source.add_items()
     for number in range(10, 18):
         scratch_source.run(f"INSERT INTO item VALUES ({number})")
         scratch_source.capture()
@@ -222,7 +223,7 @@ def test_the_number_of_a_lost_manifest_is_not_reused(
 def test_a_killed_ingest_publishes_nothing_and_the_next_one_is_complete(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch_source.with_items().run("INSERT INTO item VALUES (4)")
+    scratch_source.add_items().run("INSERT INTO item VALUES (4)")
 
     def kill() -> None:
         raise KeyboardInterrupt
@@ -237,7 +238,7 @@ def test_a_killed_ingest_publishes_nothing_and_the_next_one_is_complete(
 def test_a_damaged_key_file_is_rejected_and_named(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items().run("INSERT INTO item VALUES (4)")
+    scratch_source.add_items().run("INSERT INTO item VALUES (4)")
     (key_file,) = lake_reader.batches(scratch_source.store)[0].tables[0].keys
     path = scratch_source.lake / key_file.path
     path.chmod(0o644)
@@ -251,9 +252,9 @@ def test_a_lost_connection_is_one_error(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On any of the connections."""
-    scratch_source.with_items(1000)
-    monkeypatch.setattr(scan, "_CHUNK_BYTES", 8192)
-    monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 1)
+    scratch_source.add_items(1000)
+    monkeypatch.setattr(splitting, "_RANGE_BYTES", 8192)
+    monkeypatch.setattr(splitting, "_RANGES_PER_PIECE", 1)
     scratch_source.run(
         "UPDATE item SET name = 'new'; ALTER TABLE item ADD COLUMN extra int DEFAULT 1"
     )
@@ -277,9 +278,9 @@ def test_a_lost_connection_is_one_error(
 def test_after_an_error_no_further_range_is_read(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "_CHUNK_BYTES", 8192)
-    monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 1)
-    scratch_source.with_items(20_000).run("ALTER TABLE item ADD COLUMN v int")
+    monkeypatch.setattr(splitting, "_RANGE_BYTES", 8192)
+    monkeypatch.setattr(splitting, "_RANGES_PER_PIECE", 1)
+    scratch_source.add_items(20_000).run("ALTER TABLE item ADD COLUMN v int")
     row_ranges: list[RowRange] = []
     read = reading.read_changes
 
@@ -303,8 +304,8 @@ def test_after_an_error_no_further_range_is_read(
 def test_the_last_range_of_a_table_has_no_end(scratch_source: ScratchSource) -> None:
     with scratch_source.open() as connection:
         conditions = [
-            changes._row_range_condition(row_range).as_string(connection)
-            for row_range in changes.split_blocks(range(0, 5, 2), last=True)
+            range_condition(row_range).as_string(connection)
+            for row_range in split_blocks(range(0, 5, 2), last=True)
         ]
     assert [text.count("<") for text in conditions] == [1, 1, 0]
     assert "(4,0)" in conditions[1]
@@ -317,7 +318,7 @@ def test_the_scratch_folder_can_have_special_characters(
     folder = tmp_path / 'it\'s 100% "mine" [x] *'
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
-    with scratch_source.with_items().open() as connection:
+    with scratch_source.add_items().open() as connection:
         connection.execute("SELECT pg_current_xact_id()")
         for number in range(4, 7):
             scratch_source.run(
@@ -330,7 +331,7 @@ def test_the_scratch_folder_can_have_special_characters(
 def test_a_too_long_aggregate_is_read_in_halves(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch_source.with_items(100)
+    scratch_source.add_items(100)
     read, rejected = changes._fetch_bytes, []
 
     def at_most_sixteen(cursor: psycopg.Cursor) -> list[bytes]:
@@ -352,7 +353,7 @@ def test_an_unsupported_server_version_is_rejected(
 ) -> None:
     monkeypatch.setattr(session, "OLDEST_VERSION", 990000)
     with pytest.raises(SourceError, match="older than PostgreSQL 14"):
-        scratch_source.with_items()
+        scratch_source.add_items()
 
 
 def test_a_row_that_is_too_long_for_postgresql_is_one_error(
@@ -361,7 +362,7 @@ def test_a_row_that_is_too_long_for_postgresql_is_one_error(
     def too_long(_: psycopg.Cursor) -> list[bytes]:
         raise psycopg.errors.ProgramLimitExceeded("string buffer exceeds maximum length")
 
-    scratch_source.with_items().run("INSERT INTO item VALUES (4)")
+    scratch_source.add_items().run("INSERT INTO item VALUES (4)")
     monkeypatch.setattr(changes, "_fetch_bytes", too_long)
     with pytest.raises(SourceError, match="exceeds maximum length"):
         scratch_source.capture(AcceptOptions())

@@ -82,7 +82,7 @@ def test_live_keys_are_exact_after_random_changes(
 def test_many_changes_write_a_base_file_and_few_a_change_file(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items(1000).run("INSERT INTO item VALUES (2000)")
+    scratch_source.add_items(1000).run("INSERT INTO item VALUES (2000)")
     scratch_source.capture()
     assert [file.kind for file in newest_table(scratch_source).keys] == ["base", "change"]
     scratch_source.run("DELETE FROM item WHERE id < 200")
@@ -91,7 +91,7 @@ def test_many_changes_write_a_base_file_and_few_a_change_file(
 
 
 def test_updates_write_no_key_file(scratch_source: ScratchSource) -> None:
-    before = newest_table(scratch_source.with_items()).keys
+    before = newest_table(scratch_source.add_items()).keys
     scratch_source.run("UPDATE item SET name = 'new'")
     scratch_source.capture()
     assert newest_table(scratch_source).keys == before
@@ -104,14 +104,14 @@ def test_keys_are_read_only_if_one_was_deleted(
         raise AssertionError
 
     monkeypatch.setattr(TableKeys, "read_keys", fail)
-    scratch_source.with_items(500).run(
+    scratch_source.add_items(500).run(
         "INSERT INTO item VALUES (1000); UPDATE item SET name = '' WHERE id = 4"
     )
     assert scratch_source.changes() == {("upsert", 1000), ("upsert", 4)}
 
 
 def test_deleting_more_than_half_of_a_table_needs_an_option(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items(101).run("DELETE FROM item WHERE id > 50")
+    scratch_source.add_items(101).run("DELETE FROM item WHERE id > 50")
     with pytest.raises(SourceError, match=r"item lost 51 of its 101 rows.*--accept-deletes"):
         scratch_source.capture()
     assert len(batches(scratch_source.store)) == 1
@@ -127,7 +127,7 @@ def test_deleting_more_than_half_of_a_table_needs_an_option(scratch_source: Scra
 def test_deleting_half_of_a_table_or_all_of_a_small_one_needs_no_option(
     scratch_source: ScratchSource, rows: int, remaining: int
 ) -> None:
-    scratch_source.with_items(rows).run(f"DELETE FROM item WHERE id > {remaining}")
+    scratch_source.add_items(rows).run(f"DELETE FROM item WHERE id > {remaining}")
     assert len(scratch_source.changes()) == rows - remaining
 
 
@@ -136,7 +136,7 @@ def test_a_table_whose_rows_do_not_match_its_keys_is_captured_whole(
     scratch_source: ScratchSource, rows: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Rows may appear without having been written, for example by pg_surgery."""
-    scratch_source.with_items(300)
+    scratch_source.add_items(300)
     path = scratch_source.lake / "batches/000000000001.json"
     manifest = batches(scratch_source.store)[0]
     (table,) = manifest.tables
@@ -147,7 +147,7 @@ def test_a_table_whose_rows_do_not_match_its_keys_is_captured_whole(
     batch = scratch_source.capture()
     assert batch is not None
     assert batch.tables[0].whole
-    assert "captured whole" in caplog.text
+    assert "captured in full" in caplog.text
     assert scratch_source.lake_equals_source()
 
 
@@ -155,7 +155,7 @@ def test_deletions_are_found_when_keys_are_read_in_pieces(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("totes.source.keys._KEY_BLOCKS", 1)
-    scratch_source.with_items(2000).run("DELETE FROM item WHERE id % 100 = 0")
+    scratch_source.add_items(2000).run("DELETE FROM item WHERE id % 100 = 0")
     assert scratch_source.changes() == {("delete", number) for number in range(100, 2001, 100)}
 
 

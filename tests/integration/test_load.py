@@ -1,7 +1,6 @@
 """The load stage: each batch once and in order, also after failures and beside other runs."""
 
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -9,24 +8,16 @@ import pytest
 from database import execute, fetch_rows
 from loading import load_all
 from processed_lake import ALL, ProcessedLake, moment, read_star_tables, read_versions, sale
+from scratch_source import once
+from stage_fixtures import AtFailpoint
 
 from conftest import EmptyWarehouse
-from totes import failpoint
 from totes.errors import LakeError, WarehouseError
 from totes.lake.manifest import ProcessedManifest, generation_path
 from totes.stages.load import load, rebuild, record_checked
 from totes.star.folder import TOTESYS
 
-
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
-
-
-@pytest.fixture
-def at_failpoint() -> Iterator[dict[str, Callable[[], None]]]:
-    yield failpoint.actions
-    failpoint.actions.clear()
+pytestmark = pytest.mark.few(6)
 
 
 def test_every_value_is_loaded_unchanged(lake: ProcessedLake, warehouse: EmptyWarehouse) -> None:
@@ -64,37 +55,35 @@ def test_an_empty_batch_is_recorded(lake: ProcessedLake, warehouse: EmptyWarehou
 
 
 def test_a_load_that_is_killed_before_its_commit_changes_nothing(
-    lake: ProcessedLake, warehouse: EmptyWarehouse, at_failpoint: dict[str, Callable[[], None]]
+    lake: ProcessedLake, warehouse: EmptyWarehouse, at_failpoint: AtFailpoint
 ) -> None:
     lake.publish(ALL)
 
     def kill() -> None:
         raise KeyboardInterrupt
 
-    at_failpoint["load.before-commit"] = kill
+    at_failpoint("load.before-commit", once(kill))
     with pytest.raises(KeyboardInterrupt):
         load_all(lake, warehouse)
     assert not any(read_star_tables(warehouse.dsn).values())
-    at_failpoint.clear()
     assert load_all(lake, warehouse) == [1]
 
 
 def test_a_batch_that_another_loader_has_loaded_is_skipped(
-    lake: ProcessedLake, warehouse: EmptyWarehouse, at_failpoint: dict[str, Callable[[], None]]
+    lake: ProcessedLake, warehouse: EmptyWarehouse, at_failpoint: AtFailpoint
 ) -> None:
     lake.publish(ALL)
 
     def load_meanwhile() -> None:
-        at_failpoint.clear()
         assert load_all(lake, warehouse) == [1]
 
-    at_failpoint["load.fetched"] = load_meanwhile
+    at_failpoint("load.fetched", once(load_meanwhile))
     assert load_all(lake, warehouse) == []
     assert len(read_versions(warehouse.dsn, "fact_sales_order")) == 1
 
 
 def test_of_two_concurrent_loaders_one_waits_and_skips(
-    lake: ProcessedLake, warehouse: EmptyWarehouse, at_failpoint: dict[str, Callable[[], None]]
+    lake: ProcessedLake, warehouse: EmptyWarehouse, at_failpoint: AtFailpoint
 ) -> None:
     lake.publish(ALL)
     loaded_by_second: list[int] = []
@@ -103,13 +92,12 @@ def test_of_two_concurrent_loaders_one_waits_and_skips(
     )
 
     def start_second_loader() -> None:
-        at_failpoint.clear()
         second_loader.start()
         waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         while not fetch_rows(warehouse.dsn, waiting):
             assert second_loader.is_alive()
 
-    at_failpoint["load.before-commit"] = start_second_loader
+    at_failpoint("load.before-commit", once(start_second_loader))
     assert load_all(lake, warehouse) == [1]
     second_loader.join()
     assert loaded_by_second == []

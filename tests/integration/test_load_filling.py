@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,11 +23,6 @@ from conftest import EmptyWarehouse
 from totes.errors import LakeError
 from totes.stages.load import rebuild
 from totes.warehouse import merge
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
 
 
 @pytest.mark.few(1)

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -38,10 +37,7 @@ from conftest import EmptyWarehouse
 from totes.star.folder import TOTESYS
 from totes.warehouse import dependents, merge
 
-
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
+pytestmark = pytest.mark.few(5)
 
 
 def quarantine(dsn: Any, *columns: str) -> list[tuple[Any, ...]]:

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
-import pytest
 from database import fetch_rows
 from depth import drawn, seeded_random
 from processed_lake import read_star_tables
-from random_history import Order, Version, correct_models, transform_random_batches
+from random_history import Order, Version, transform_random_batches
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.lake.folder import FolderStore
 from totes.stages.load import load
 from totes.stages.transform import write_generation
@@ -20,11 +19,6 @@ from totes.star.models import Models
 from totes.warehouse import dependents
 
 ROUNDS, STEPS = drawn(1, 20), 9
-
-
-@pytest.fixture(scope="module")
-def corrected_models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    return correct_models(tmp_path_factory.mktemp("corrected"))
 
 
 def read_versions(warehouse: Dsn) -> list[Version]:

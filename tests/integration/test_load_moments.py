@@ -26,7 +26,7 @@ from processed_lake import (
 )
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import LakeError
 from totes.stages.load import load
 from totes.star.folder import TOTESYS
@@ -118,11 +118,6 @@ def test_many_moments_are_merged_as_if_one_after_another(
                 patched.setattr(merge, "_BatchLoad", MomentByMoment)
                 list(load(history.lake.store, expected_at))
             assert results(warehouse.dsn) == results(expected_at)
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> ProcessedLake:
-    return ProcessedLake(tmp_path)
 
 
 def test_a_batch_may_have_several_versions_of_a_row(

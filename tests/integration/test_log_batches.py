@@ -2,9 +2,7 @@
 
 import gzip
 import json
-import shutil
 from datetime import datetime, timedelta
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,8 @@ from transform_lake import ALL, Lake, edit
 from conftest import EmptyWarehouse
 from totes.lake.folder import FolderStore
 from totes.lake.line import order_in_log
-from totes.lake.log import read_manifest
 from totes.lake.manifest import FORMAT, LogState, manifest_path
+from totes.lake.manifests import read_manifest
 from totes.operations.erase import Erasure, erase
 from totes.operations.gc import find_orphaned_files
 from totes.operations.release import release
@@ -28,12 +26,6 @@ BAD_DATE = "2022/11/10"
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path)
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    with as_file(files("totes.star") / "totesys" / "models") as packaged:
-        return shutil.copytree(packaged, tmp_path / "models")
 
 
 def moments(writer: LakeWriter, count: int) -> list[datetime]:

@@ -10,10 +10,10 @@ from replicas import replica_of
 from streamlit.testing.v1 import AppTest
 
 from conftest import EmptyWarehouse
-from totes.dashboard.backends import Backends
+from totes.dashboard.server.backends import Backends
 from totes.lake.folder import FolderStore
-from totes.lake.log import read_manifest
 from totes.lake.manifest import LogState, manifest_path
+from totes.lake.manifests import read_manifest
 from totes.operations.status import read_status
 from totes.stages.replay import replay
 
@@ -28,7 +28,7 @@ def _open_pipeline(installation: Installation, warehouse: EmptyWarehouse) -> App
 @pytest.fixture
 def with_gap(installation: Installation) -> Installation:
     """A warehouse with two batches, of which the second has a gap, and a third without one."""
-    installation.with_orders().run()
+    installation.add_orders().run()
     store = FolderStore(installation.ingestion)
     for batch, gap in ((2, REASON), (3, None)):
         last, digest = read_manifest(store, batch - 1)
@@ -73,7 +73,7 @@ def test_status_shows_the_newest_gap(with_gap: Installation) -> None:
 def test_without_a_gap_nothing_is_shown(
     installation: Installation, warehouse: EmptyWarehouse
 ) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     assert "missing" not in installation.totes("status").stdout
     assert json.loads(installation.totes("status", "--json").stdout)["gap"] is None
     page = _open_pipeline(installation, warehouse)

@@ -17,7 +17,7 @@ from log_source import ACCEPT_DELETES, LakeVersion, LogSource, versions
 
 from totes import failpoint
 from totes.errors import SourceUnavailable
-from totes.source.log.reader import PATIENT_SECONDS
+from totes.source.log.reader import LOG_TIMEOUT_SECONDS
 from totes.source.snapshot import VisibleTransactions
 
 FAILPOINTS = (
@@ -90,7 +90,7 @@ class Driver:
             self._make_gap()
 
     def _renew_reader(self) -> None:
-        self.source.new_reader(self.chance.choice((0, 0.003, PATIENT_SECONDS)))
+        self.source.new_reader(self.chance.choice((0, 0.003, LOG_TIMEOUT_SECONDS)))
 
     def _make_gap(self) -> None:
         self.source.reader.close()
@@ -131,7 +131,7 @@ def test_the_lake_has_each_version_once_and_in_order(
     create_audited_tables(source)
     writers = Writers(source, seed, writers=5, transactions=drawn(60, 250))
     driver = Driver(source, chance, mode)
-    source.new_reader(chance.choice((0, 0.003, 0.05, PATIENT_SECONDS)))
+    source.new_reader(chance.choice((0, 0.003, 0.05, LOG_TIMEOUT_SECONDS)))
     with writers.running():
         driver.step()
         while not lake_reader.batches(source.store):

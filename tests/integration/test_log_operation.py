@@ -24,7 +24,7 @@ from totes.lake.lsn import parse_lsn
 from totes.source.log import pgoutput
 from totes.source.log import reader as reader_module
 
-pytestmark = pytest.mark.few(5)
+pytestmark = pytest.mark.few(3)
 
 
 def position(source: LogSource) -> int:
@@ -100,14 +100,14 @@ def test_a_stream_that_ends_during_a_batch_loses_and_doubles_nothing(
 HOLD = """
 import sys, time
 from pathlib import Path
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.source.log.reader import LogReader
 from totes.lake.folder import FolderStore
 from totes.stages.ingest import read_newest_manifest
 dsn, slot, lake = sys.argv[1:]
 reader = LogReader(Dsn(dsn), slot, "totes")
 store = FolderStore(Path(lake))
-reader.take_turn()
+reader.wait_for_slot()
 reader.start(read_newest_manifest(store)[0], store)
 print("reads", flush=True)
 time.sleep(1000)
@@ -161,7 +161,7 @@ def test_two_readers_take_turns(any_log_source: LogSource) -> None:
             one.wait(0.1, stop)
     finally:
         stop.set()
-        one.close()  # the other may wait for its turn
+        one.close()  # the other may wait for the slot
         thread.join()
     other.close()
     assert errors == []
@@ -311,14 +311,14 @@ def test_tables_are_scanned_while_open_transactions_block_the_slot(
         "SELECT pg_create_logical_replication_slot(%s, 'test_decoding')",
     ],
 )
-def test_the_slot_of_another_program_is_refused(log_source: LogSource, make: str) -> None:
-    source = log_source
+def test_the_slot_of_another_program_is_refused(any_log_source: LogSource, make: str) -> None:
+    source = any_log_source
     source.run("CREATE TABLE item (id int PRIMARY KEY)")
     source.publish("item")
     try:
         source.ask(make, source.slot)
     except psycopg.errors.UndefinedFile:
-        pytest.skip("this PostgreSQL has no other output plug-in")
+        pytest.skip("the server has no plug-in test_decoding")
     try:
         with pytest.raises(SourceError, match="another program uses it"):
             source.read_log()

@@ -40,7 +40,7 @@ def logged(
     execute(source.superuser, "ALTER ROLE totes_ingest REPLICATION", PUBLISH)
     installation = Installation(source.owner, source.reader, warehouse.dsn, tmp_path)
     try:
-        yield installation.with_settings(capture="log", log_slot=f"s_{name}").with_orders()
+        yield installation.with_settings(capture="log", log_slot=f"s_{name}").add_orders()
     finally:
         drop_logged_database(log_server.dsn, source.superuser, name)
 

@@ -58,7 +58,7 @@ def test_a_position_is_found_however_long_ago_it_was_confirmed(
     source = any_log_source.begin_item()
     confirm_without_changes(source)
     # Heartbeats are found by their day.
-    monkeypatch.setattr("totes.lake.log.heartbeat_prefix", lambda _: "heartbeats/year=1999/")
+    monkeypatch.setattr("totes.lake.manifests.heartbeat_prefix", lambda _: "heartbeats/year=1999/")
     check_continues(source)
 
 

@@ -8,7 +8,7 @@ from database import execute
 from psycopg import sql
 from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.source import session
 from totes.source.catalogue import read_catalogue
 from totes.source.log.publication import (

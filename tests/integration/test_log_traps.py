@@ -1,7 +1,7 @@
 """Traps of reading the write-ahead log: no row is wrong or missing, whatever happens."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from threading import Event
@@ -12,26 +12,14 @@ import psycopg
 import pytest
 from log_source import WAIT_SECONDS, LogSource, entry
 from scratch_source import once
+from stage_fixtures import AtFailpoint
 
-from totes import failpoint
 from totes.errors import SourceError
 from totes.lake.manifest import manifest_path
 from totes.source.log import slot_creation
 from totes.stages.ingest import AcceptOptions, ingest
 
 pytestmark = pytest.mark.few(4)
-
-At = Callable[[str, Callable[[], None]], None]
-
-
-@pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> At:
-    """A function that sets the action of a failpoint."""
-
-    def act(fail_point: str, action: Callable[[], None]) -> None:
-        monkeypatch.setitem(failpoint.actions, fail_point, action)
-
-    return act
 
 
 @pytest.mark.few(1)
@@ -71,13 +59,13 @@ def test_a_reader_that_never_waits_makes_progress(log_source: LogSource) -> None
 
 
 def test_a_transaction_after_the_first_scan_of_a_table_is_in_the_next_batch(
-    log_source: LogSource, at: At
+    log_source: LogSource, at_failpoint: AtFailpoint
 ) -> None:
     """The log is read while the table is still scanned; the transaction is not visible yet."""
     source = log_source.begin_item()
     source.run("CREATE TABLE other (id int PRIMARY KEY)")
     source.publish("other")
-    at("source.snapshot-taken", once(lambda: source.run("INSERT INTO other VALUES (1)")))
+    at_failpoint("source.snapshot-taken", once(lambda: source.run("INSERT INTO other VALUES (1)")))
     assert not entry(source.read_batch(), "other").of_log
     source.run("INSERT INTO other VALUES (2)")
     assert [line["id"] for line in source.lines_in_log("other")] == [1, 2]
@@ -109,14 +97,14 @@ def take_id(connection: psycopg.Connection) -> None:
 
 
 def test_versions_after_the_first_batch_are_in_the_log_whatever_is_open_then(
-    log_source: LogSource, at: At
+    log_source: LogSource, at_failpoint: AtFailpoint
 ) -> None:
     source = log_source
     source.run("CREATE TABLE item (id int PRIMARY KEY, n int); INSERT INTO item VALUES (1, 0)")
     source.publish("item")
     with source.open() as other:
         other.execute("SELECT 1")
-        at("source.catalogue-read", once(lambda: take_id(other)))
+        at_failpoint("source.catalogue-read", once(lambda: take_id(other)))
         source.read_batch()
         source.run("UPDATE item SET n = 1")
         source.run("UPDATE item SET n = 2")
@@ -126,7 +114,7 @@ def test_versions_after_the_first_batch_are_in_the_log_whatever_is_open_then(
 def test_a_new_slot_waits_for_commits_that_are_not_visible_yet(
     log_source: LogSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A commit may be in the log and wait for a synchronous standby: nobody sees it meanwhile."""
+    """A commit may be in the log and wait for a standby: no session sees it meanwhile."""
     source = log_source
     source.run("CREATE TABLE item (id int PRIMARY KEY, n int); INSERT INTO item VALUES (1, 0)")
     source.publish("item")
@@ -193,14 +181,14 @@ def test_a_commit_that_is_not_visible_yet_is_in_a_later_batch(any_log_source: Lo
 
 @pytest.mark.few(1)
 def test_the_log_is_read_to_its_end_where_that_is_the_end_of_a_page(
-    any_log_source: LogSource, at: At
+    any_log_source: LogSource, at_failpoint: AtFailpoint
 ) -> None:
     """The insert position is then after the header of the next page, and no record ends there."""
     source = any_log_source.begin_item()
     source.reader.quiet_seconds = 1.0
     source.run("UPDATE item SET price = 1 WHERE id = 1")
     with psycopg.connect(source.admin.reveal(), autocommit=True) as connection:
-        at("source.snapshot-taken", once(lambda: fill_page(connection)))
+        at_failpoint("source.snapshot-taken", once(lambda: fill_page(connection)))
         batch = source.read_batch()
     assert batch.log is not None
     assert batch.log.ahead == ()

@@ -21,26 +21,18 @@ from totes.dashboard.metrics import (
     changes,
     debts,
     dictionary,
-    history,
     overview,
     payments,
     pipeline,
     purchases,
     sales,
+    versions,
 )
 from totes.dashboard.reading import frame
 from totes.operations.verify import verify
 from totes.star.folder import TOTESYS
 
 pytestmark = pytest.mark.few(4)
-
-
-@pytest.fixture
-def rated(two_sales: Installation) -> Installation:
-    """The same warehouse with exchange rates."""
-    installation = two_sales.with_rates()
-    installation.run()
-    return installation
 
 
 def test_metrics_follow_changes_of_orders(rated: Installation, warehouse: EmptyWarehouse) -> None:
@@ -69,7 +61,7 @@ def test_metrics_follow_changes_of_orders(rated: Installation, warehouse: EmptyW
     rated.run()
     with open_reading(warehouse.reader) as reading:
         assert sales.total(reading, november) == Total("revenue", Decimal(0), before=None)
-        found = history.versions(reading, "sales_order", 1)
+        found = versions.history(reading, "sales_order", 1)
     first, second = found.versions
     assert not first.changed
     assert second.changed == {"units_sold"}
@@ -164,7 +156,7 @@ def test_the_previous_period_is_complete_and_as_long_as_the_part_until_today(
         )
     )
     rated.run()
-    rated.query("DELETE FROM fact_exchange_rate")
+    rated.change_warehouse("DELETE FROM fact_exchange_rate")
     with open_reading(warehouse.reader) as reading:
         summary = sales.summary(reading, third)
         assert (summary.orders_before, summary.average_price_before) == (2, None)
@@ -201,7 +193,7 @@ def test_totals_count_the_rows_in_quarantine_that_they_exclude(
     with open_reading(warehouse.reader) as reading:
         found = payments.summary(reading, november)
         assert found.receivable.quarantined == Quarantined(count, worth)
-        assert found.overdue_receivable.quarantined == Quarantined(unsure=count)
+        assert found.overdue_receivable.quarantined == Quarantined(uncertain=count)
         assert found.cash_in.quarantined == Quarantined()
         [(moment,)] = rated.query("SELECT min(valid_from) FROM totes.quarantine")
         past = payments.summary(reading, replace(november, as_of=moment))
@@ -215,7 +207,7 @@ def test_totals_count_the_rows_in_quarantine_that_they_exclude(
     [(moment,)] = rated.query("SELECT data_to FROM totes.freshness")
     with open_reading(warehouse.reader) as reading:
         revenue = sales.total(reading, november)
-        assert revenue.quarantined == Quarantined(outdated=1, undetermined=1)
+        assert revenue.quarantined == Quarantined(outdated=1, unknown_differences=1)
         assert (revenue.value, revenue.count) == (Decimal(500), 2)  # as it was before
     rated.change(
         "UPDATE currency SET currency_code = 'CHF' WHERE currency_id = 5;"
@@ -287,14 +279,14 @@ def test_the_past_is_converted_at_the_rates_known_then(
         "SELECT clock_timestamp(), rate FROM current_exchange_rate"
         " WHERE rate_date = '2022-11-07' AND currency_code = 'GBP'"
     )
-    rated.query(
+    rated.change_warehouse(
         "WITH old AS (UPDATE fact_exchange_rate SET valid_to = clock_timestamp()"
         " WHERE rate_date = '2022-11-07' AND currency_code = 'GBP' RETURNING *)"
         " INSERT INTO fact_exchange_rate (rate_id, rate_date, currency_code, rate, source,"
         " carried_forward, valid_from) SELECT rate_id, rate_date, currency_code, rate / 2, 'x',"
         " false, valid_to FROM old"
     )
-    rated.query(
+    rated.change_warehouse(
         "UPDATE fact_exchange_rate SET source = 'x', carried_forward = false"
         f" WHERE rate_date = '{NOW}' AND currency_code = 'GBP'"
     )
@@ -308,7 +300,7 @@ def test_the_past_is_converted_at_the_rates_known_then(
         [(first,)] = rated.query("SELECT min(captured_at) FROM totes.batches")
         before_rates = replace(november, as_of=first)  # the first known rates apply
         assert sales.total(reading, before_rates).value == then
-    rated.query("DELETE FROM fact_exchange_rate")
+    rated.change_warehouse("DELETE FROM fact_exchange_rate")
     with open_reading(warehouse.reader) as reading:
         assert pipeline.rates_age(reading, moment) == pipeline.RatesAge(None, None, None)
 
@@ -318,7 +310,7 @@ def test_the_latest_changes_have_a_row_for_each_value(
 ) -> None:
     with open_reading(warehouse.reader) as reading:
         assert changes.rows(reading, Filter(*ALL_DAYS), limit=10).empty
-        nothing_there = history.versions(reading, "payment", 999)
+        nothing_there = versions.history(reading, "payment", 999)
         assert (nothing_there.versions, nothing_there.deleted_at) == ((), None)
     two_sales.change("UPDATE payment SET paid = NOT paid WHERE payment_id = 2")
     two_sales.run()
@@ -333,8 +325,8 @@ def test_the_latest_changes_have_a_row_for_each_value(
             ["payment", 1, "row", "deleted", False],
             ["payment", 2, "paid", "yes", True],
         ]
-        assert history.begins(reading) is not None
-        [quarantined] = history.versions(reading, "sales_order", 2).quarantined
+        assert versions.begins(reading) is not None
+        [quarantined] = versions.history(reading, "sales_order", 2).quarantined
     assert (quarantined.column, quarantined.value) == ("agreed_delivery_date", "soon")
     assert "In quarantine: version captured at" in str(quarantined)
 
@@ -348,17 +340,18 @@ def test_the_pipeline_page_has_verification_and_quarantine(
     ):
         fresh = pipeline.freshness(bookkeeping)
         assert fresh.lag_seconds is not None
-        assert (fresh.verified_at, fresh.verified_equal, fresh.quarantined) == (None, None, 0)
+        assert (fresh.verified, fresh.quarantined) == (None, 0)
         assert list(pipeline.batches(bookkeeping)["batch"]) == [1]
         assert reading.state.batch == 1
         assert pipeline.quarantine(reading).empty
     assert verify(two_sales.pipeline).equal
-    two_sales.query("UPDATE fact_sales_order SET units_sold = 7")
+    two_sales.change_warehouse("UPDATE fact_sales_order SET units_sold = 7")
     with open_bookkeeping(warehouse.reader) as bookkeeping:
         fresh = pipeline.freshness(bookkeeping)
-        assert fresh.verified_equal
-        assert fresh.verified_at is not None
-        assert fresh.verified_at <= fresh.now
+        assert fresh.verified is not None
+        assert fresh.verified.equal
+        assert fresh.verified.batch == 1
+        assert fresh.verified.verified_at <= fresh.now
     assert not verify(two_sales.pipeline).equal
     two_sales.change("UPDATE sales_order SET agreed_delivery_date = 'soon'")
     two_sales.run()
@@ -367,7 +360,8 @@ def test_the_pipeline_page_has_verification_and_quarantine(
         open_reading(warehouse.reader) as reading,
     ):
         fresh = pipeline.freshness(bookkeeping)
-        assert (fresh.verified_equal, fresh.quarantined) == (False, 2)
+        assert fresh.verified is not None
+        assert (fresh.verified.equal, fresh.quarantined) == (False, 2)
         [quarantined] = pipeline.quarantine(reading).to_dict("records")
         assert (quarantined["star_table"], quarantined["column_name"], quarantined["rows"]) == (
             "fact_sales_order",
@@ -416,7 +410,7 @@ def test_an_empty_warehouse_has_zeros(warehouse: EmptyWarehouse) -> None:
         assert purchases.rows(reading, criteria).empty
         assert payments.owed(reading, criteria).empty
         assert len(payments.ages(reading, criteria)) == 10
-        assert history.begins(reading) is None
+        assert versions.begins(reading) is None
     with open_bookkeeping(warehouse.reader) as bookkeeping:
         assert pipeline.freshness(bookkeeping).lag_seconds is None
 
@@ -426,7 +420,7 @@ def test_without_rates_only_the_reporting_currency_is_summed(
 ) -> None:
     rated.change("UPDATE sales_order SET currency_id = 2 WHERE sales_order_id = 2")
     rated.run()
-    rated.query("DELETE FROM fact_exchange_rate")
+    rated.change_warehouse("DELETE FROM fact_exchange_rate")
     november = Filter(date(2022, 11, 1), date(2022, 11, 30))
     with open_reading(warehouse.reader) as reading:
         revenue = sales.total(reading, november)

@@ -204,5 +204,11 @@ PARAMETERS = {
     *("which", "moments", "fact", "key", "at_least"),
     *("staff_members", "record_kind", "record_key", "changed_column", "only_silent"),
     *("captured_from", "captured_after", "search"),
-    *("currency_ids", "location_ids", "home_ids", "staff_ids", "reporting_ids"),
+    *(
+        "currency_ids",
+        "location_ids",
+        "counterparty_country_ids",
+        "staff_ids",
+        "reporting_currency_ids",
+    ),
 }

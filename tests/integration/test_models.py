@@ -16,7 +16,7 @@ from sqlglot import transpile
 
 from conftest import EmptyWarehouse
 from totes.errors import ModelError
-from totes.star.contract import literal, quote
+from totes.sql_text import literal, quote
 from totes.star.folder import TOTESYS
 from totes.star.lineage import SUPPLIED, RowIdentity, find_lineage
 from totes.star.models import LINEAGE_FILE, Models, dump_lineages, load_models

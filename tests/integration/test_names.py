@@ -120,7 +120,7 @@ def test_schemas_types_and_labels_with_hostile_names_are_captured(
 
 def test_columns_that_no_model_reads_change_no_result(installation: Installation) -> None:
     """Including names that differ only in case, or equal the platform's own names."""
-    installation.with_orders(10)
+    installation.add_orders(10)
     other = ("staff_ID", "Address_Id", "CITY", "First_Name", "COUNTERPARTY_ID", "_LIVE")
     for table in ("staff", "department", "address", "counterparty", "sales_order", "design"):
         added = (f"ADD {quoted(name)} text DEFAULT 'not ''this'''" for name in (*NAMES, *other))
@@ -136,7 +136,7 @@ def test_columns_that_no_model_reads_change_no_result(installation: Installation
 
 
 def test_status_shows_each_hostile_name_on_one_line(installation: Installation) -> None:
-    installation.with_orders(2)
+    installation.add_orders(2)
     for name in NAMES:
         installation.change(f"CREATE TABLE {quoted(name)} AS SELECT 1 AS id")
     installation.run()
@@ -156,7 +156,7 @@ def test_status_shows_each_hostile_name_on_one_line(installation: Installation) 
 
 def test_hostile_strings_are_loaded_unchanged_or_quarantined(installation: Installation) -> None:
     """Loaded into every text column of a dimension; a date column of a fact rejects them."""
-    installation.with_orders(len(STRINGS))
+    installation.add_orders(len(STRINGS))
     with psycopg.connect(installation.owner.reveal()) as connection:
         for number, string in enumerate(STRINGS, start=1):
             connection.execute(
@@ -214,7 +214,7 @@ def test_control_characters_are_escaped_for_the_terminal(text: str, shown: str) 
 
 
 def test_errors_and_log_lines_are_one_line_each(installation: Installation) -> None:
-    installation.with_orders(1).run()
+    installation.add_orders(1).run()
     installation.change('CREATE TABLE "a\nb\x1b[2J" (id int PRIMARY KEY, _op text)')
     result = installation.totes("ingest")
     assert result.exit_code == 3

@@ -8,7 +8,7 @@ import pytest
 from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource, create_scratch_source
 
 from conftest import ClusterFactory
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import EmbeddedServer
 from totes.errors import SourceError
 from totes.lake.manifest import Manifest, manifest_path
@@ -46,7 +46,7 @@ def accept_source(scratch_source: ScratchSource) -> Manifest:
 
 
 def test_a_different_server_is_rejected_until_accepted(scratch_source: ScratchSource) -> None:
-    change_identity(scratch_source.with_items(), system_identifier="12345")
+    change_identity(scratch_source.add_items(), system_identifier="12345")
     assert_rejected(scratch_source, "its server is .*batch 1 came from 12345")
     scratch_source.run("DELETE FROM item WHERE id = 2")
     batch = accept_source(scratch_source)
@@ -60,7 +60,7 @@ def test_a_different_server_is_rejected_until_accepted(scratch_source: ScratchSo
 def test_a_different_database_of_a_server_is_rejected_until_accepted(
     scratch_source: ScratchSource, server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    scratch_source.with_items()
+    scratch_source.add_items()
     other = create_scratch_source(server, tmp_path, "other_totesys")
     try:
         other.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(2)}")
@@ -73,12 +73,12 @@ def test_a_different_database_of_a_server_is_rejected_until_accepted(
 
 
 def test_a_renamed_database_is_the_same_source(scratch_source: ScratchSource) -> None:
-    change_identity(scratch_source.with_items(), database="former_name")
+    change_identity(scratch_source.add_items(), database="former_name")
     assert scratch_source.capture() is None
 
 
 def test_a_different_timeline_is_rejected_until_accepted(scratch_source: ScratchSource) -> None:
-    change_identity(scratch_source.with_items(), timeline=7)
+    change_identity(scratch_source.add_items(), timeline=7)
     assert_rejected(scratch_source, "its timeline is 1, batch 1 came from 7")
     accept_source(scratch_source)
 
@@ -87,7 +87,7 @@ def test_an_older_transaction_counter_is_rejected_until_accepted(
     scratch_source: ScratchSource,
 ) -> None:
     """A restored file-level backup has the same identity."""
-    scratch_source.with_items()
+    scratch_source.add_items()
     newest = lake_reader.batches(scratch_source.store)[-1]
     path = scratch_source.lake / manifest_path(1)
     path.unlink()
@@ -97,7 +97,7 @@ def test_an_older_transaction_counter_is_rejected_until_accepted(
 
 
 def test_an_emptied_source_is_rejected(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items(200).run("DELETE FROM item")
+    scratch_source.add_items(200).run("DELETE FROM item")
     with pytest.raises(SourceError, match="--accept-deletes"):
         scratch_source.capture()
     scratch_source.run("DROP TABLE item")
@@ -109,7 +109,7 @@ def test_an_emptied_source_is_rejected(scratch_source: ScratchSource) -> None:
 def test_accepting_a_new_source_does_not_accept_deletes(
     scratch_source: ScratchSource,
 ) -> None:
-    change_identity(scratch_source.with_items(200), timeline=7)
+    change_identity(scratch_source.add_items(200), timeline=7)
     scratch_source.run("DELETE FROM item")
     with pytest.raises(SourceError, match="--accept-deletes"):
         scratch_source.capture(ACCEPT_NEW_SOURCE)
@@ -118,7 +118,7 @@ def test_accepting_a_new_source_does_not_accept_deletes(
 
 
 def test_accept_options_that_are_not_needed_change_nothing(scratch_source: ScratchSource) -> None:
-    scratch_source.with_items()
+    scratch_source.add_items()
     assert scratch_source.capture(AcceptOptions(new_source=True, deletes=True)) is None
 
 
@@ -126,7 +126,7 @@ def test_a_restored_backup_is_rejected_until_accepted(
     cluster: ClusterFactory, tmp_path: Path
 ) -> None:
     primary = cluster(synchronous_commit="on")
-    scratch_source = create_scratch_source(primary, tmp_path).with_items()
+    scratch_source = create_scratch_source(primary, tmp_path).add_items()
     restored = cluster(standby_of=primary)
     scratch_source.run("INSERT INTO item VALUES (4)")
     assert scratch_source.changes() == {("upsert", 4)}

@@ -60,7 +60,7 @@ def stop_after(calls: int, stop: Event) -> Iterator[None]:
 
 
 def test_run_once_fills_an_empty_warehouse(installation: Installation) -> None:
-    results = installation.with_orders().run()
+    results = installation.add_orders().run()
     assert [(result.stage, result.batch) for result in results] == [(stage, 1) for stage in STAGES]
     assert installation.query("SELECT count(*) FROM current_sales_order") == [(40,)]
     [second] = installation.run()
@@ -83,14 +83,14 @@ def test_run_stops_between_batches(installation: Installation) -> None:
         if result.stage == "transform":
             stop.set()
 
-    run(installation.with_orders().pipeline, NO_PAUSE, stop, on_result=record)
+    run(installation.add_orders().pipeline, NO_PAUSE, stop, on_result=record)
     assert [result.stage for result in results] == ["ingest", "transform"]
     assert [result.stage for result in installation.run()] == ["ingest", "load"]
 
 
 def test_run_repeats_all_stages(installation: Installation) -> None:
     stop, results = Event(), list[StepResult]()
-    installation.with_orders()
+    installation.add_orders()
 
     def record(result: StepResult) -> None:
         results.append(result)
@@ -109,7 +109,7 @@ def test_run_repeats_all_stages(installation: Installation) -> None:
 def test_a_failing_stage_is_retried_while_the_others_continue(
     installation: Installation, alert_command: str, mailbox: Path
 ) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     stop = Event()
     failing = iter([WarehouseError("The warehouse is down."), WarehouseError("It is down."), None])
 
@@ -203,7 +203,7 @@ def test_an_unexpected_error_is_retried_and_alerted(
 
     with at("ingest.captured", fail):
         run(
-            installation.with_orders().pipeline,
+            installation.add_orders().pipeline,
             NO_PAUSE,
             stop,
             alert_targets=AlertTargets(alert_command),
@@ -232,7 +232,7 @@ def test_pauses_double_until_the_stage_works_again(
 
     monkeypatch.setattr(stop, "wait", tick)
     with at("source.locked", fail), caplog.at_level("INFO", "totes"):
-        run(installation.with_orders().pipeline, NO_PAUSE, stop, on_result=lambda _: stop.set())
+        run(installation.add_orders().pipeline, NO_PAUSE, stop, on_result=lambda _: stop.set())
     pauses = [later - earlier for earlier, later in pairwise(attempts)]
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60, 60]
 
@@ -265,7 +265,7 @@ def test_captures_take_at_most_their_share_of_the_time(
         at("ingest.captured", lambda: spend(capture_seconds)),
         at("load.committed", lambda: spend(load_seconds)),
     ):
-        run(installation.with_orders(5).pipeline, timedelta(seconds=2), stop, source_share=25)
+        run(installation.add_orders(5).pipeline, timedelta(seconds=2), stop, source_share=25)
     assert pauses == [pytest.approx(pause_seconds)]
 
 
@@ -279,7 +279,7 @@ def test_a_usage_error_ends_the_run(installation: Installation) -> None:
 
 @pytest.mark.usefixtures("no_pauses")
 def test_the_check_time_is_recorded_only_if_all_stages_succeed(installation: Installation) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     [(before,)] = installation.query("SELECT checked_at FROM totes.freshness")
     stop = Event()
     calls = stop_after(3, stop)
@@ -297,7 +297,7 @@ def test_the_check_time_is_recorded_only_if_all_stages_succeed(installation: Ins
 def test_an_alert_lists_quarantined_rows_by_table(
     installation: Installation, alert_command: str, mailbox: Path
 ) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     installation.change(BROKEN_DATE)
     stop = Event()
     run(
@@ -308,7 +308,7 @@ def test_an_alert_lists_quarantined_rows_by_table(
         on_result=lambda result: stop.set() if result.stage == "load" else None,
     )
     [message] = read_alerts(mailbox)
-    assert message["refused"] == {"fact_sales_order": 1}
+    assert message["quarantined"] == {"fact_sales_order": 1}
     assert message["batch"] == 2
 
 
@@ -316,7 +316,7 @@ def test_an_alert_lists_quarantined_rows_by_table(
 def test_accept_options_apply_to_one_capture(
     installation: Installation, alert_command: str, mailbox: Path
 ) -> None:
-    installation.with_orders(200).run()
+    installation.add_orders(200).run()
     stop = Event()
     captures = stop_after(3, stop)
 

@@ -8,7 +8,7 @@ from installation import Installation
 from psycopg import errors
 
 from conftest import EmptyWarehouse, Totesys
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import SourceError, WarehouseError
 from totes.source import session
 from totes.warehouse.connection import connect
@@ -90,7 +90,7 @@ def allowed(dsn: Dsn, statements: Sequence[str]) -> list[str]:
 
 @pytest.fixture
 def running_platform(installation: Installation) -> Installation:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     return installation
 
 

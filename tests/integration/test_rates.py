@@ -38,7 +38,7 @@ from totes.source.catalogue import CaptureScope
 from totes.stages.ingest import AcceptOptions, ingest
 from totes.stages.runner import run_once
 
-pytestmark = pytest.mark.few(4)
+pytestmark = pytest.mark.few(2)
 
 EURO = (Decimal(1), DEFINITION, False)
 
@@ -56,7 +56,7 @@ def days(installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     move(0)
     days = Days(
-        replace(installation, rates=RateFeed()).with_orders(40), tmp_path / "url.csv", move, first
+        replace(installation, rates=RateFeed()).add_orders(40), tmp_path / "url.csv", move, first
     )
     days.publish({})
     return days
@@ -142,7 +142,7 @@ def test_a_lake_and_a_warehouse_without_rates_get_them(days: Days) -> None:
     """As after an upgrade."""
     off = replace(days, installation=replace(days.installation, rates=None))
     off.run()
-    days.installation.query("DROP TABLE fact_exchange_rate CASCADE")
+    days.installation.change_warehouse("DROP TABLE fact_exchange_rate CASCADE")
     with pytest.raises(WarehouseError, match=r"has no table fact_exchange_rate.*migrate`"):
         days.run()
     assert days.installation.totes("warehouse", "migrate").exit_code == 0
@@ -340,7 +340,7 @@ def test_a_rate_has_its_source_and_whether_it_was_carried_forward(days: Days) ->
 
 def test_settings_switch_rates_on_and_name_the_url(installation: Installation) -> None:
     assert (
-        installation.with_orders(3).with_settings(rates="on").totes("run", "--once").exit_code == 0
+        installation.add_orders(3).with_settings(rates="on").totes("run", "--once").exit_code == 0
     )
     [(newest,)] = installation.query("SELECT max(rate_date) FROM current_exchange_rate")
     [(today,)] = installation.query(

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 from installation import Installation
 from scratch_source import CREATE_ITEM, ScratchSource, once
-from test_schema_races import At, at, deletes  # noqa: F401  a fixture
+from stage_fixtures import AtFailpoint
+from test_schema_races import deletes
 
 from conftest import Totesys
 from totes.errors import ModelError, SourceError, SourceUnavailable
@@ -37,7 +38,7 @@ def exclusions(scratch_source: ScratchSource) -> dict[str, str]:
 @pytest.mark.few(1)
 def test_rows_of_children_are_captured_with_their_parent(any_scratch_source: ScratchSource) -> None:
     scratch_source = any_scratch_source
-    scratch_source.with_items(200).run(
+    scratch_source.add_items(200).run(
         f"{CHILD}; INSERT INTO item_2025 VALUES (201, 'in the child')"
     )
     assert captured(scratch_source) == {"item": 201}
@@ -66,7 +67,7 @@ def test_rows_of_children_of_children_and_of_several_parents_are_captured(
     any_scratch_source: ScratchSource,
 ) -> None:
     scratch_source = any_scratch_source
-    scratch_source.with_items().run(
+    scratch_source.add_items().run(
         f"{CHILD}; CREATE TABLE item_dec () INHERITS (item_2025);"
         "CREATE TABLE stamped (id int, at date); CREATE SCHEMA IF NOT EXISTS other;"
         "CREATE TABLE both_of (size int) INHERITS (item, stamped);"
@@ -104,7 +105,7 @@ def test_a_table_that_starts_or_stops_inheriting_is_captured_correctly(
     any_scratch_source: ScratchSource,
 ) -> None:
     scratch_source = any_scratch_source
-    scratch_source.with_items().run(
+    scratch_source.add_items().run(
         "CREATE TABLE more (LIKE item INCLUDING ALL); INSERT INTO more VALUES (9)"
     )
     assert captured(scratch_source) == {"item": 3, "more": 1}
@@ -132,7 +133,7 @@ def test_a_key_in_both_parent_and_child_is_rejected_and_named(
 ) -> None:
     """Even if a deletion keeps the row count unchanged."""
     scratch_source = any_scratch_source
-    scratch_source.with_items(rows).run(CHILD)
+    scratch_source.add_items(rows).run(CHILD)
     scratch_source.capture()
     scratch_source.run(change)
     with pytest.raises(SourceError, match=r'item have the key {"id":2}, in .*item_2025'):
@@ -145,7 +146,7 @@ def test_a_key_in_both_parent_and_child_is_rejected_and_named(
 def test_a_key_that_is_null_in_a_child_is_rejected(any_scratch_source: ScratchSource) -> None:
     """Before PostgreSQL 18, a child may drop its parent's NOT NULL."""
     scratch_source = any_scratch_source
-    scratch_source.with_items().run("CREATE TABLE item_2025 () INHERITS (item)")
+    scratch_source.add_items().run("CREATE TABLE item_2025 () INHERITS (item)")
     try:
         scratch_source.run("ALTER TABLE item_2025 ALTER id DROP NOT NULL")
     except psycopg.errors.InvalidTableDefinition:
@@ -159,7 +160,7 @@ def test_rows_of_temporary_children_of_other_sessions_are_not_captured(
     any_scratch_source: ScratchSource,
 ) -> None:
     scratch_source = any_scratch_source
-    scratch_source.with_items()
+    scratch_source.add_items()
     with scratch_source.open() as application:
         application.execute("CREATE TEMP TABLE mine () INHERITS (item)")
         application.execute("INSERT INTO mine VALUES (9)")
@@ -171,10 +172,10 @@ def test_rows_of_temporary_children_of_other_sessions_are_not_captured(
 
 def test_no_row_is_captured_of_a_table_that_inherits_only_during_the_capture(
     scratch_source: ScratchSource,
-    at: At,  # noqa: F811
+    at_failpoint: AtFailpoint,
 ) -> None:
     """The capture locks what it reads, so such a table can't be dropped before it is detected."""
-    scratch_source.with_items().run(
+    scratch_source.add_items().run(
         f"{CHILD}; CREATE TABLE more (LIKE item); INSERT INTO more VALUES (9)"
     )
     scratch_source.scope = CaptureScope("scratch", ("more",))
@@ -185,8 +186,8 @@ def test_no_row_is_captured_of_a_table_that_inherits_only_during_the_capture(
         with contextlib.suppress(psycopg.errors.LockNotAvailable):
             scratch_source.run(f"SET lock_timeout = '20ms'; {statement}")
 
-    at("source.snapshot-taken", once(lambda: act("ALTER TABLE more INHERIT item")))
-    at("ingest.captured", once(lambda: act("ALTER TABLE more NO INHERIT item")))
+    at_failpoint("source.snapshot-taken", once(lambda: act("ALTER TABLE more INHERIT item")))
+    at_failpoint("ingest.captured", once(lambda: act("ALTER TABLE more NO INHERIT item")))
     with contextlib.suppress(SourceUnavailable):
         scratch_source.capture()
     act("ALTER TABLE more NO INHERIT item")
@@ -196,7 +197,7 @@ def test_no_row_is_captured_of_a_table_that_inherits_only_during_the_capture(
 
 
 def test_rows_in_a_child_reach_the_star(installation: Installation) -> None:
-    installation.with_orders(20).run()
+    installation.add_orders(20).run()
     installation.change(
         "CREATE TABLE sales_order_2025 (PRIMARY KEY (sales_order_id)) INHERITS (sales_order);"
         "INSERT INTO sales_order_2025 SELECT (jsonb_populate_record(s, '{\"sales_order_id\": 900}')"
@@ -216,7 +217,7 @@ def test_rows_in_a_child_reach_the_star(installation: Installation) -> None:
 def test_relations_that_are_not_tables_of_this_server_are_excluded_with_a_reason(
     scratch_source: ScratchSource, totesys: Totesys
 ) -> None:
-    scratch_source.with_items().run(
+    scratch_source.add_items().run(
         "CREATE TABLE parted (id int) PARTITION BY RANGE (id);"
         "CREATE TABLE parent (id int PRIMARY KEY); CREATE VIEW seen AS TABLE item;"
         "CREATE MATERIALIZED VIEW kept AS TABLE item"
@@ -291,7 +292,7 @@ REPLACED = {
 def test_a_model_names_the_relation_that_replaced_its_table(
     installation: Installation, kind: str
 ) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change(REPLACED[kind])
     with pytest.raises(
         ModelError, match=rf"batch 2: source table payment is not captured: it is {kind},"

@@ -12,11 +12,11 @@ from installation import Installation, at
 from scratch_source import once
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.demo.simulator import HOSTILE, Simulator
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.errors import LakeError, UsageError, WarehouseError
-from totes.lake.log import find_current_generation
+from totes.lake.manifests import find_current_generation
 from totes.operations.release import release
 from totes.operations.verify import verify
 from totes.rates import RateFeed
@@ -29,7 +29,7 @@ from totes.star.folder import TOTESYS
 from totes.star.models import LINEAGE_FILE, Models, load_models
 from totes.warehouse.schema import migrate
 
-pytestmark = pytest.mark.few(8)
+pytestmark = pytest.mark.few(4)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def shared_installation(
         folder,
         rates=RateFeed(bundled_file=folder / "rates.csv"),
     )
-    installation.with_orders(15).run()
+    installation.add_orders(15).run()
     installation.change(
         "UPDATE payment SET payment_date = 'soon' WHERE payment_id IN (3, 4);"
         "UPDATE currency SET currency_code = '???' WHERE currency_id = 2;"
@@ -88,7 +88,7 @@ def four_batches(
 @pytest.fixture
 def one_batch(installation: Installation) -> Installation:
     """An installation with one batch, whose source can be changed."""
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     return installation
 
 

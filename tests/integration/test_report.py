@@ -64,18 +64,20 @@ def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def office(business: SampleBusiness, trusted: Path) -> Iterator[Installation]:
     """The sample business with a daily report."""
     yield configure(business.installation, trusted, *RECIPIENTS)
-    business.installation.query("DELETE FROM totes.sent_reports")
+    business.installation.change_warehouse("DELETE FROM totes.sent_reports")
 
 
 def expire(installation: Installation) -> None:
     """Let the last report be of the day before."""
-    installation.query("UPDATE totes.sent_reports SET due_at = due_at - interval '1 day'")
+    installation.change_warehouse(
+        "UPDATE totes.sent_reports SET due_at = due_at - interval '1 day'"
+    )
 
 
 def test_a_report_has_the_numbers_of_its_period_and_of_the_previous_one(
     installation: Installation, tmp_path: Path
 ) -> None:
-    installation.with_orders_of_twenty_days().run()
+    installation.add_orders_of_twenty_days().run()
     [(units, before)] = installation.query(
         "SELECT"
         " sum(units_sold) FILTER (WHERE created_date BETWEEN '2022-10-31' AND '2022-11-06'),"

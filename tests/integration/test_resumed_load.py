@@ -12,25 +12,20 @@ from resumed_capture import (
     FAILPOINTS,
     Killed,
     capture_killed,
-    use_small_pieces,
 )
 from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource
 
 from totes import failpoint
 from totes.lake import open_deletable_store
-from totes.lake.unfinished import Attempt, Unfinished
+from totes.lake.unfinished import Attempt, UnfinishedBatch
 from totes.operations.gc import find_orphaned_files
-from totes.source import changes, keys, scan
+from totes.source import changes, keys, splitting
 from totes.source.catalogue import SourceTable
+from totes.source.ranges import RowRange
 from totes.source.snapshot import read_label_digest
 from totes.stages.runner import Pipeline, run_stage
 
-pytestmark = pytest.mark.few(5)
-
-
-@pytest.fixture(autouse=True)
-def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_small_pieces(monkeypatch)
+pytestmark = [pytest.mark.few(5), pytest.mark.usefixtures("small_pieces")]
 
 
 @pytest.fixture
@@ -43,7 +38,7 @@ def read_whole(monkeypatch: pytest.MonkeyPatch) -> list[range]:
         _, table, _, horizon, row_range = arguments
         assert isinstance(table, SourceTable)
         if horizon is None and table.name == "item":
-            assert isinstance(row_range, changes.RowRange)
+            assert isinstance(row_range, RowRange)
             blocks.append(range(row_range.block, row_range.block + row_range.blocks))
         return read(*arguments, **options)  # type: ignore[arg-type]
 
@@ -52,7 +47,7 @@ def read_whole(monkeypatch: pytest.MonkeyPatch) -> list[range]:
 
 
 def stored_blocks(source: ScratchSource, batch: int = 1) -> set[int]:
-    unfinished = Unfinished(source.store, batch)
+    unfinished = UnfinishedBatch(source.store, batch)
     return {
         block
         for name, _ in unfinished.attempts()
@@ -97,7 +92,7 @@ def test_unchanged_pieces_keep_their_files(
 ) -> None:
     """Rows that only moved out of a piece, or were changed in it, need no other row's key."""
     killed_half_way(scratch_source)
-    unfinished = Unfinished(scratch_source.store, 1)
+    unfinished = UnfinishedBatch(scratch_source.store, 1)
     [(attempt, _)] = unfinished.attempts()
     before = {piece.lines.path for piece in unfinished.pieces(attempt, "item") if piece.lines}
 
@@ -207,10 +202,10 @@ def test_pieces_of_another_source_or_of_a_later_state_are_not_used(
     read_whole: list[range],
 ) -> None:
     """For example after a backup was restored, or from a standby that lags."""
-    add_attempt = Unfinished.add_attempt
+    add_attempt = UnfinishedBatch.add_attempt
     with monkeypatch.context() as patch:
         patch.setattr(
-            Unfinished,
+            UnfinishedBatch,
             "add_attempt",
             lambda self, attempt: add_attempt(self, attempt.model_copy(update=other(attempt))),
         )
@@ -240,7 +235,7 @@ def test_a_table_that_is_captured_whole_again_is_continued_too(
     scratch_source: ScratchSource, read_whole: list[range]
 ) -> None:
     """With deletions since the batch before, which only a comparison of all keys finds."""
-    scratch_source.with_items(3000)
+    scratch_source.add_items(3000)
     scratch_source.run("ALTER TABLE item ADD COLUMN extra int DEFAULT 1")
     scratch_source.run("DELETE FROM item WHERE id % 100 = 0")
     assert capture_killed(scratch_source, "unfinished.piece-stored", 4)
@@ -275,9 +270,9 @@ def test_gc_keeps_what_an_unfinished_capture_needs_and_deletes_it_afterwards(
 
 
 def test_progress_of_an_unfinished_capture_is_measured(scratch_source: ScratchSource) -> None:
-    assert Unfinished(scratch_source.store, 1).measure() is None
+    assert UnfinishedBatch(scratch_source.store, 1).measure() is None
     blocks = killed_half_way(scratch_source)
-    stored = Unfinished(scratch_source.store, 1).measure()
+    stored = UnfinishedBatch(scratch_source.store, 1).measure()
     assert stored is not None
     with scratch_source.open() as connection:
         [(rows, total)] = connection.execute(
@@ -329,7 +324,7 @@ def test_another_capture_at_the_same_time_uses_what_is_stored_and_one_publishes(
 
 
 def ingest_in_small_pieces(pipeline: Pipeline) -> None:
-    scan._CHUNK_BYTES, scan._CHUNKS_PER_PIECE = 16 << 10, 2
+    splitting._RANGE_BYTES, splitting._RANGES_PER_PIECE = 16 << 10, 2
     list(run_stage(pipeline, "ingest", ACCEPT_DELETES))
 
 
@@ -375,7 +370,7 @@ def test_files_are_as_many_as_pieces_and_a_table_has_a_limited_number(
     scratch_source: ScratchSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However large the table is: pieces grow with it."""
-    monkeypatch.setattr(scan, "_MAX_PIECES", 5)
+    monkeypatch.setattr(splitting, "_MAX_PIECES", 5)
     scratch_source.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(5000)}")
     batch = scratch_source.capture()
     assert batch is not None

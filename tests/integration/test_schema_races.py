@@ -3,15 +3,14 @@
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable
 
 import lake_reader
 import psycopg
 import pytest
 from psycopg import errors, sql
 from scratch_source import CREATE_ITEM, INSERT_ITEMS, ScratchSource, once
+from stage_fixtures import AtFailpoint
 
-from totes import failpoint
 from totes.errors import SourceError, SourceUnavailable
 from totes.source import session, snapshot
 from totes.source.catalogue import read_catalogue
@@ -45,17 +44,6 @@ def deletes(scratch_source: ScratchSource) -> int:
     )
 
 
-@pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], None]], None]:
-    def act(fail_point: str, action: Callable[[], None]) -> None:
-        monkeypatch.setitem(failpoint.actions, fail_point, action)
-
-    return act
-
-
-At = Callable[[str, Callable[[], None]], None]
-
-
 @pytest.fixture(autouse=True)
 def short_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(session.SETTINGS, "lock_timeout", "50ms")
@@ -65,7 +53,7 @@ def short_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("fail_point", FAIL_POINTS)
 def test_a_schema_change_at_any_point_is_captured_completely_or_in_the_next_batch(
-    scratch_source: ScratchSource, at: At, fail_point: str, change: str
+    scratch_source: ScratchSource, at_failpoint: AtFailpoint, fail_point: str, change: str
 ) -> None:
     scratch_source.run(
         f"{CREATE_ITEM}; {INSERT_ITEMS.format(50)}; CREATE TABLE other (LIKE item INCLUDING ALL);"
@@ -90,7 +78,7 @@ def test_a_schema_change_at_any_point_is_captured_completely_or_in_the_next_batc
                 blocked.append(change)
 
     blocked: list[str] = []
-    at(fail_point, once(act))
+    at_failpoint(fail_point, once(act))
     message = "The next run captures it."
     try:
         scratch_source.capture()
@@ -112,9 +100,11 @@ def test_a_schema_change_at_any_point_is_captured_completely_or_in_the_next_batc
     assert change in DELETING or not deletes(scratch_source), "a table was seen as empty"
 
 
-def test_a_rewrite_never_shows_a_table_as_empty(scratch_source: ScratchSource, at: At) -> None:
+def test_a_rewrite_never_shows_a_table_as_empty(
+    scratch_source: ScratchSource, at_failpoint: AtFailpoint
+) -> None:
     """The lock blocks statements after which the older snapshot would see no rows."""
-    scratch_source.with_items(50)
+    scratch_source.add_items(50)
     for fail_point in FAIL_POINTS[1:]:
         done = threading.Event()
 
@@ -122,7 +112,7 @@ def test_a_rewrite_never_shows_a_table_as_empty(scratch_source: ScratchSource, a
             scratch_source.run(f"TRUNCATE item; {INSERT_ITEMS.format(50)}")
             done.set()
 
-        at(fail_point, once(threading.Thread(target=reload).start))
+        at_failpoint(fail_point, once(threading.Thread(target=reload).start))
         scratch_source.run("UPDATE item SET name = 'new' WHERE id = 1")
         scratch_source.capture()
         assert done.wait(10), "the application waits only until the end of the capture"
@@ -132,7 +122,7 @@ def test_a_rewrite_never_shows_a_table_as_empty(scratch_source: ScratchSource, a
 
 
 def test_a_table_that_stays_locked_is_one_error_message(scratch_source: ScratchSource) -> None:
-    with scratch_source.with_items().open() as application:
+    with scratch_source.add_items().open() as application:
         application.execute("LOCK TABLE item")
         with pytest.raises(SourceError, match="stayed locked") as error:
             scratch_source.capture()
@@ -145,7 +135,7 @@ def test_a_capture_never_causes_a_schema_change_to_be_cancelled(
 ) -> None:
     """The application locks the second table, and then the first, which ingest has locked."""
     monkeypatch.undo()
-    scratch_source.with_items().run("CREATE TABLE zone (id int PRIMARY KEY)")
+    scratch_source.add_items().run("CREATE TABLE zone (id int PRIMARY KEY)")
     failures: list[Exception] = []
     with scratch_source.open() as application, scratch_source.open() as observer:
         application.execute("LOCK TABLE zone")
@@ -173,11 +163,11 @@ def _expect_locked(scratch_source: ScratchSource) -> None:
 
 
 def test_a_table_that_changes_at_every_attempt_ends_the_capture(
-    scratch_source: ScratchSource, at: At
+    scratch_source: ScratchSource, at_failpoint: AtFailpoint
 ) -> None:
-    scratch_source.with_items()
+    scratch_source.add_items()
     names = iter(range(100))
-    at(
+    at_failpoint(
         "source.catalogue-read",
         lambda: scratch_source.run(f"ALTER TABLE item ADD c_{next(names)} int"),
     )
@@ -208,19 +198,19 @@ def change_other_tables(scratch_source: ScratchSource, number: int) -> None:
 
 
 def test_creating_and_dropping_other_tables_does_not_end_a_capture(
-    scratch_source: ScratchSource, at: At
+    scratch_source: ScratchSource, at_failpoint: AtFailpoint
 ) -> None:
-    scratch_source.with_items().run(
+    scratch_source.add_items().run(
         "CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.parted (LIKE item) PARTITION BY RANGE (id)"
     )
     numbers = itertools.count()
     for fail_point in FAIL_POINTS:
-        at(fail_point, lambda: change_other_tables(scratch_source, next(numbers)))
+        at_failpoint(fail_point, lambda: change_other_tables(scratch_source, next(numbers)))
     for key in (11, 12, 13):
         scratch_source.run(f"INSERT INTO item VALUES ({key})")
         assert ("upsert", key) in scratch_source.changes()
     for fail_point in FAIL_POINTS:
-        at(fail_point, lambda: None)
+        at_failpoint(fail_point, lambda: None)
     scratch_source.capture()
     with scratch_source.open() as connection:
         kept = connection.execute(
@@ -235,7 +225,7 @@ def test_a_table_that_is_dropped_while_the_catalogue_is_read_is_ignored(
     scratch_source: ScratchSource,
 ) -> None:
     """It is visible in the statement's snapshot, and dropped before its privileges are checked."""
-    scratch_source.with_items()
+    scratch_source.add_items()
     with (
         scratch_source.open() as application,
         scratch_source.open() as other,
@@ -256,7 +246,7 @@ def test_a_table_that_is_dropped_while_the_catalogue_is_read_is_ignored(
 def test_a_capture_does_not_wait_for_locks_on_excluded_tables(
     scratch_source: ScratchSource,
 ) -> None:
-    scratch_source.with_items().run(
+    scratch_source.add_items().run(
         "CREATE TABLE _prisma_migrations (id int DEFAULT 1 + 1) PARTITION BY RANGE (id);"
         "CREATE TABLE part PARTITION OF _prisma_migrations DEFAULT"
     )
@@ -267,25 +257,27 @@ def test_a_capture_does_not_wait_for_locks_on_excluded_tables(
 
 @pytest.mark.parametrize("change", ["DROP TABLE other", "ALTER TABLE other RENAME TO another"])
 def test_a_table_that_is_dropped_before_it_is_locked_is_not_captured(
-    scratch_source: ScratchSource, at: At, change: str
+    scratch_source: ScratchSource, at_failpoint: AtFailpoint, change: str
 ) -> None:
     scratch_source.run("CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1)")
-    scratch_source.with_items().run("INSERT INTO item VALUES (9)")
-    at("source.catalogue-read", once(lambda: scratch_source.run(change)))
+    scratch_source.add_items().run("INSERT INTO item VALUES (9)")
+    at_failpoint("source.catalogue-read", once(lambda: scratch_source.run(change)))
     assert scratch_source.changes() == {("upsert", 9)}
     assert [former.reason for former in lake_reader.batches(scratch_source.store)[-1].former] == [
         "absent"
     ]
 
 
-def test_a_change_during_the_scan_publishes_nothing(scratch_source: ScratchSource, at: At) -> None:
+def test_a_change_during_the_scan_publishes_nothing(
+    scratch_source: ScratchSource, at_failpoint: AtFailpoint
+) -> None:
     scratch_source.run(
         "CREATE TYPE size AS ENUM ('small'); CREATE TABLE item (id int PRIMARY KEY, s size)"
     )
     scratch_source.run("INSERT INTO item VALUES (1, 'small')")
     scratch_source.capture()
     scratch_source.run("INSERT INTO item VALUES (2, 'small')")
-    at(
+    at_failpoint(
         "ingest.captured",
         once(lambda: scratch_source.run("ALTER TYPE size RENAME VALUE 'small' TO 'tiny'")),
     )

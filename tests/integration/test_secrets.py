@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import gzip
 import json
 import logging
 import pickle
@@ -18,10 +17,13 @@ from typing import Any
 import pytest
 from depth import sample
 from installation import Installation
+from lake_reader import file_contents
 from typer.main import get_command
 
 from totes.cli import app
-from totes.config.settings import Dsn, load_settings, parse_dsn
+from totes.config.dsn import Dsn
+from totes.config.settings import load_settings
+from totes.config.values import parse_dsn
 from totes.embedded.servers import program_path
 from totes.errors import UsageError
 
@@ -210,7 +212,7 @@ SECRETS = {
 }
 
 ARGUMENTS = {
-    "totes erase": ["staff", "1", "--columns", "email_address", "--into", "anew"],
+    "totes erase": ["staff", "1", "--columns", "email_address", "--into", "erased"],
     "totes run": ["--once"],
     "totes quarantine release": ["1"],
 }
@@ -223,16 +225,6 @@ def commands(command: Any = None, name: str = "totes") -> Iterator[str]:
         yield name
     for part, subcommand in (subcommands or {}).items():
         yield from commands(subcommand, f"{name} {part}")
-
-
-def file_contents(folder: Path) -> Iterator[str]:
-    """The content of all files, uncompressed."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            data = path.read_bytes()
-            yield (gzip.decompress(data) if path.suffix == ".gz" else data).decode(
-                "utf-8", "replace"
-            )
 
 
 @pytest.fixture
@@ -263,7 +255,7 @@ def test_no_command_shows_a_secret(
     installation_with_secrets: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # a command writes to a relative path
-    installation_with_secrets.with_orders(5)
+    installation_with_secrets.add_orders(5)
     outputs: list[str] = []
 
     def run_all(installation: Installation, *expected: int) -> None:

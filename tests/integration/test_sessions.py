@@ -18,7 +18,7 @@ from psycopg import sql
 from replicas import open_reading
 
 from conftest import EmptyWarehouse, Fresh, Totesys
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard import metrics
 from totes.dashboard.bookkeeping import refuse_writers
 from totes.embedded.servers import EmbeddedServer
@@ -316,7 +316,7 @@ def test_a_pooler_in_session_mode_works_and_one_in_transaction_mode_is_rejected(
     loader, reader = pool.pooled(installation.warehouse), pool.pooled(warehouse.reader)
     source = pool.pooled(installation.source)
     if mode == "session":
-        pooled = replace(installation.with_orders(), source=source, warehouse=loader)
+        pooled = replace(installation.add_orders(), source=source, warehouse=loader)
         retry(lambda: _connect_once(loader))
         for arguments in (("run", "--once"), ("verify",), ("check",), ("status",)):
             result = pooled.totes(*arguments)
@@ -376,20 +376,20 @@ def test_a_kept_session_has_nothing_of_its_last_use(warehouse: EmptyWarehouse) -
 def test_a_session_that_ended_or_failed_is_replaced(
     warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def use(statement: str = "SELECT 1") -> int:
+    def execute_and_find_backend(statement: str = "SELECT 1") -> int:
         with connect(warehouse.dsn) as connection:
             connection.execute(statement.encode())
             return backend_of(connection)
 
     with keep_sessions():
-        first = use()
+        first = execute_and_find_backend()
         with psycopg.connect(warehouse.admin.reveal(), autocommit=True) as admin:
             admin.execute("SELECT pg_terminate_backend(%s, 10000)", [first])
-        second = use()
+        second = execute_and_find_backend()
         assert second != first
         with pytest.raises(WarehouseError):
-            use("SELECT * FROM nowhere")
-        third = use()
+            execute_and_find_backend("SELECT * FROM nowhere")
+        third = execute_and_find_backend()
         assert third != second
         monkeypatch.setattr(session, "_MAX_AGE_SECONDS", 0.0)
-        assert use() != third
+        assert execute_and_find_backend() != third

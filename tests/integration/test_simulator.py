@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from simulated_business import DEAL, dump, empty, steps
 
 from conftest import Fresh, Totesys
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.demo.simulator import (
     HOSTILE,
     USUAL,

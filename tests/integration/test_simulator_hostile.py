@@ -13,7 +13,7 @@ from simulated_business import DEAL, Tables, dump, steps
 from source_audit import TABLES
 
 from conftest import Fresh, Totesys
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.demo.simulator import (
     HOSTILE,
     Event,

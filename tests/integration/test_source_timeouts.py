@@ -31,4 +31,4 @@ def test_timeouts_of_the_role_are_overridden(any_scratch_source: ScratchSource) 
             for name in names
         }
     assert [name for name, value in values.items() if value == ("59s",)] == []
-    scratch_source.with_items()
+    scratch_source.add_items()

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import psycopg
+import pytest
 import random_values
 from depth import seeded_random
 from installation import Installation
@@ -18,6 +19,8 @@ from totes.operations.verify import verify
 from totes.star.contract import AMOUNT, BOOLEAN, DATE, INTEGER, MONEY, TIME, VARCHAR, Type
 from totes.star.folder import TOTESYS
 from totes.star.lineage import column_sources
+
+pytestmark = pytest.mark.few(1)
 
 COLUMN_TYPES: Mapping[tuple[str, str], Type] = {
     ("sales_order", "units_sold"): INTEGER,
@@ -164,7 +167,7 @@ def expected_result(one: Case) -> object:
 def test_any_text_is_loaded_unchanged_or_quarantined(installation: Installation) -> None:
     """With random texts in the columns of facts."""
     chance = seeded_random()
-    installation.with_orders(150)
+    installation.add_orders(150)
     cases = []
     for table in ("sales_order", "purchase_order", "payment"):
         columns = [name for source, name in (*COLUMN_TYPES, *TIMESTAMP_COLUMNS) if source == table]
@@ -243,7 +246,7 @@ NATIVE: Mapping[tuple[str, str, str], Mapping[str, Any]] = {
 def test_values_at_the_limits_of_types_are_loaded_unchanged_or_quarantined(
     installation: Installation,
 ) -> None:
-    installation.with_orders(60)
+    installation.add_orders(60)
     next_key = dict.fromkeys(("sales_order", "purchase_order", "payment"), 1)
     expected = {}
     for (table, column, type_), values in NATIVE.items():
@@ -279,7 +282,7 @@ def test_values_at_the_limits_of_types_are_loaded_unchanged_or_quarantined(
 def test_labels_of_enums_are_loaded_unchanged_and_after_a_rename(
     installation: Installation,
 ) -> None:
-    installation.with_orders(3)
+    installation.add_orders(3)
     installation.change("""ALTER TYPE "PaymentTypeName" ADD VALUE 'it''s "new", \\ {é}'""")
     installation.change(
         "INSERT INTO payment_type (payment_type_name, last_updated)"
@@ -299,7 +302,7 @@ def test_characters_of_every_unicode_plane_are_loaded_into_every_text_column(
     installation: Installation,
 ) -> None:
     """With all characters of the first two blocks of 256, and one or more of each other block."""
-    installation.with_orders(5)
+    installation.add_orders(5)
     codes = [*range(1, 512), *range(512, 0x110000, 256), *range(0xFF, 0x110000, 0x1000)]
     text = "".join(chr(code) for code in codes if not 0xD800 <= code < 0xE000)
     without_texts = {"dim_date", "dim_currency", "dim_payment_type", "dim_transaction"}

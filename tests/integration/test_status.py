@@ -43,7 +43,7 @@ def test_status_is_empty_before_the_first_batch(installation: Installation) -> N
 
 
 def test_status_has_the_last_batch_of_each_stage(installation: Installation) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     installation.change("UPDATE design SET file_name = 'new' WHERE design_id = 1")
     list(run_stage(installation.pipeline, "ingest"))
     assert stages(status_of(installation)) == [
@@ -61,7 +61,7 @@ def test_status_has_the_last_batch_of_each_stage(installation: Installation) -> 
 
 
 def test_the_lag_is_the_time_since_the_last_check(installation: Installation) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     [(data_to,)] = installation.query("SELECT captured_at FROM totes.batches")
     [second_run] = installation.run()
     result = status_of(installation)
@@ -75,7 +75,7 @@ def test_the_lag_is_the_time_since_the_last_check(installation: Installation) ->
 def test_a_heartbeat_counts_when_the_warehouse_has_all_before_it(
     installation: Installation, batch: int, *, counts: bool
 ) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     heartbeat = Heartbeat(
         batch=batch, checked_at=status_of(installation).now + timedelta(microseconds=1)
     )
@@ -86,7 +86,7 @@ def test_a_heartbeat_counts_when_the_warehouse_has_all_before_it(
 
 
 def test_there_is_no_lag_if_the_last_check_is_in_the_future(installation: Installation) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     now = status_of(installation).now
     end_of_day = now.astimezone(UTC).replace(hour=23, minute=59, second=59)
     # Heartbeats are found by their day.
@@ -102,7 +102,7 @@ def test_there_is_no_lag_if_the_last_check_is_in_the_future(installation: Instal
 
 
 def test_quarantined_rows_are_counted_by_table_and_reason(installation: Installation) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     installation.change(
         "UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id < 4"
     )
@@ -116,7 +116,7 @@ def test_quarantined_rows_are_counted_by_table_and_reason(installation: Installa
 
 
 def test_status_can_be_printed_as_json(installation: Installation) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     printed = json.loads(json.dumps(status_of(installation).to_json(), default=str))
     assert printed["stages"][2]["batch"] == 1
     assert printed["lag_seconds"] >= 0
@@ -125,7 +125,7 @@ def test_status_can_be_printed_as_json(installation: Installation) -> None:
 def test_a_change_of_the_sources_schema_is_reported_with_its_batch(
     installation: Installation,
 ) -> None:
-    installation.with_orders().run()
+    installation.add_orders().run()
     installation.change("ALTER TABLE staff ADD COLUMN badge text DEFAULT 'none'")
     installation.run()
     [change] = status_of(installation).schema_changes

@@ -16,6 +16,8 @@ from totes.errors import LakeError, ObjectMissing
 from totes.lake import open_deletable_store, open_store
 from totes.lake.s3 import MAX_ATTEMPTS
 
+pytestmark = pytest.mark.few(6)
+
 
 @pytest.fixture
 def bucket(service: S3Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:

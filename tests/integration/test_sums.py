@@ -1,15 +1,15 @@
 """The dashboard's numbers are the sums over valid rows, in one currency.
 
 A small business has random inserts, updates, deletes, refunds, rejected and released rows. After
-each batch, each metric is compared with `metrics_oracle.py` for random filters, now and as of each
-earlier capture.
+each batch, each metric is compared with `metrics_oracle.py` for random filters, now and as of a
+drawn capture (as of each one when DEEP).
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pytest
-from depth import drawn, seeded_random
+from depth import drawn, sample, seeded_random
 from installation import Installation
 from metrics_comparison import (
     compare,
@@ -50,7 +50,7 @@ def test_every_number_is_the_sum_over_the_rows_that_are_true(
     installation: Installation, warehouse: EmptyWarehouse
 ) -> None:
     chance = seeded_random()
-    installation = installation.with_orders(40).with_rates()
+    installation = installation.add_orders(40).with_rates()
     installation.change(KENYA)
     business = RandomBusiness(installation, chance)
     moments = []
@@ -76,6 +76,7 @@ def test_every_number_is_the_sum_over_the_rows_that_are_true(
             compare_payments(
                 reading, replace(business.filter(choices), departments=departments), oracle
             )
+    compared = sample(1, moments, "as of")
     with open_reading(warehouse.reader) as reading:
         for moment in moments:
             facts = facts_at(installation.warehouse, moment.captured_at)
@@ -90,7 +91,7 @@ def test_every_number_is_the_sum_over_the_rows_that_are_true(
                 oracle.today,
                 moments[0].captured_at,
             )
-            for _ in range(FILTERS):
+            for _ in range(FILTERS if moment in compared else 0):
                 criteria = replace(business.filter(choices), as_of=moment.captured_at)
                 compare(reading, criteria, oracle)
     with open_reading(warehouse.reader) as reading, pytest.MonkeyPatch.context() as patched:

@@ -40,7 +40,7 @@ def test_the_pipeline_runs_with_verified_tls(
     tls_installation: Callable[..., Installation], tmp_path: Path
 ) -> None:
     root = str(tmp_path / "root.pem")
-    installation = tls_installation(host=NAME, sslmode="verify-full", sslrootcert=root).with_orders(
+    installation = tls_installation(host=NAME, sslmode="verify-full", sslrootcert=root).add_orders(
         3
     )
     result = installation.totes("run", "--once")

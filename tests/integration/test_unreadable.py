@@ -16,7 +16,7 @@ from psycopg import sql
 from scratch_source import GRANTS, ScratchSource
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.schema import totesys_sql
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source
 from totes.errors import SourceError
@@ -101,7 +101,7 @@ def test_bytes_that_are_not_utf8_are_stored_as_hex_and_other_values_are_captured
 def test_the_key_of_an_unreadable_row_is_live_until_it_is_deleted(
     raw_source: ScratchSource,
 ) -> None:
-    raw_source.with_items(200)
+    raw_source.add_items(200)
     raw_source.run(r"UPDATE item SET name = E'\351' WHERE id IN (7, 8, 9)")
     assert raw_source.changes() == {("upsert", 7), ("upsert", 8), ("upsert", 9)}
     raw_source.run("DELETE FROM item WHERE id IN (1, 9)")
@@ -118,7 +118,7 @@ def test_the_key_of_an_unreadable_row_is_live_until_it_is_deleted(
 def test_an_unreadable_row_is_captured_once_while_a_long_transaction_is_open(
     raw_source: ScratchSource,
 ) -> None:
-    raw_source.with_items()
+    raw_source.add_items()
     with raw_source.open() as long:
         long.execute("INSERT INTO item VALUES (10)")
         raw_source.run(r"UPDATE item SET name = E'\351' WHERE id = 1")
@@ -220,7 +220,7 @@ def test_unreadable_rows_in_several_partitions_are_distinguished(
 ) -> None:
     """Rows of several partitions have the same ctid."""
     monkeypatch.setattr(reading, "MAX_LINE_BYTES", 100_000)
-    monkeypatch.setattr(reading, "_STEP_BYTES", 50_000)
+    monkeypatch.setattr(reading, "_WIDE_RANGE_BYTES", 50_000)
     scratch_source.run(
         "CREATE TABLE item (id int PRIMARY KEY, b int, note text,"
         " c int GENERATED ALWAYS AS (id / b)) PARTITION BY LIST (id);"
@@ -290,7 +290,7 @@ def test_wide_rows_are_read_a_few_at_a_time(
         return chunk
 
     monkeypatch.setattr(changes, "read_range", watched)
-    monkeypatch.setattr(reading, "_STEP_BYTES", 50_000)
+    monkeypatch.setattr(reading, "_WIDE_RANGE_BYTES", 50_000)
     scratch_source.run(
         "CREATE TABLE item (id int PRIMARY KEY, note text, data bytea);"
         "ALTER TABLE item ALTER note SET STORAGE EXTERNAL;"
@@ -333,7 +333,7 @@ def test_a_temporary_error_replaces_no_value(
             raise psycopg.errors.OutOfMemory("out of memory")
         return read_range(*arguments, **further)
 
-    scratch_source.with_items()
+    scratch_source.add_items()
     scratch_source.run("UPDATE item SET price = 0")
     with monkeypatch.context() as patch:
         patch.setattr(changes, "read_range", out_of_memory)
@@ -361,7 +361,7 @@ def raw_installation(
         source = prepare_source(server.dsn, name)
         with psycopg.connect(source.owner.reveal()) as connection:
             connection.execute(totesys_sql())
-        yield Installation(source.owner, source.reader, warehouse.dsn, tmp_path).with_orders(10)
+        yield Installation(source.owner, source.reader, warehouse.dsn, tmp_path).add_orders(10)
 
 
 def test_unreadable_values_are_reported_and_loaded_after_their_repair(
@@ -374,7 +374,7 @@ def test_unreadable_values_are_reported_and_loaded_after_their_repair(
     run = installation.totes("run", "--once")
     assert run.exit_code == 0
     staff, *_ = installation.query("SELECT count(*) FROM dim_staff")[0]
-    assert f"Batch 1: rows quarantined: 1 of design, {staff} of staff." in run.stderr
+    assert f"Batch 1: rows with unreadable values: 1 of design, {staff} of staff." in run.stderr
     [row] = installation.query(
         "SELECT key, column_name, value, reason, row->>'file_name' FROM totes.quarantine"
         " WHERE star_table = 'dim_design'"
@@ -439,7 +439,7 @@ def test_check_warns_of_encoding_sql_ascii(
     installation: Installation, raw_source: ScratchSource
 ) -> None:
     said = installation.with_settings(
-        source_dsn=raw_source.with_items().dsn.reveal(), source_schema="scratch"
+        source_dsn=raw_source.add_items().dsn.reveal(), source_schema="scratch"
     ).totes("check")
     assert "source encoding: SQL_ASCII" in said.stdout
 
@@ -465,7 +465,7 @@ def test_unreadable_bytes_are_erased_with_their_row(raw_installation: Installati
 
 def test_a_reason_that_quotes_a_long_value_is_truncated(installation: Installation) -> None:
     """PostgreSQL quotes the whole value, which would make the line too long."""
-    installation.with_orders(3)
+    installation.add_orders(3)
     installation.change(
         "ALTER TABLE design ADD note text, ADD size int GENERATED ALWAYS AS (note::int);"
         "UPDATE design SET note = repeat('x', 2000000) WHERE design_id = 2"

@@ -24,7 +24,6 @@ from processed_lake import ProcessedLake
 import totes
 from totes.errors import LakeError
 from totes.lake.folder import FolderStore
-from totes.lake.log import find_last_heartbeat
 from totes.lake.manifest import (
     LOG_FORMAT,
     File,
@@ -34,6 +33,7 @@ from totes.lake.manifest import (
     manifest_path,
     sha256_hex,
 )
+from totes.lake.manifests import find_last_heartbeat
 from totes.stages.ingest import ingest
 from totes.stages.load import load
 from totes.stages.transform import transform
@@ -339,6 +339,16 @@ INVALID_FILES: Mapping[str, tuple[str, dict[str, Json], str]] = {
         {},
         "its rows are not 1",
     ),
+    "no operation": (
+        PAYMENT_TYPES.format("1", NOW).replace("'upsert'", "null::varchar"),
+        {},
+        "its rows are not 1",
+    ),
+    "no time": (
+        PAYMENT_TYPES.format("1", "null::timestamptz as valid_from"),
+        {},
+        "its rows are not 1",
+    ),
     "an unknown table": (PAYMENT_TYPES.format("1", NOW), {"table": "pg_class"}, "no star table"),
 }
 
@@ -374,7 +384,7 @@ def test_parquet_that_differs_from_the_contract_is_rejected(installation: Instal
 
 
 def test_a_key_file_with_wrong_columns_is_rejected(installation: Installation) -> None:
-    installation.with_orders(5)
+    installation.add_orders(5)
     pipeline = installation.pipeline
     ingest(installation.source, pipeline.ingestion, pipeline.scope)
     data = parquet(installation, "select 'x' as elsewhere")

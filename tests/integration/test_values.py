@@ -23,7 +23,7 @@ from source_types import (
 )
 
 from conftest import Totesys
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source
 
 TYPES = (*MATRIX, *(f"{name}[]" for name in MATRIX))

@@ -13,7 +13,7 @@ import pytest
 from installation import Installation
 
 from conftest import EmptyWarehouse
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.demo.simulator import HOSTILE, Simulator
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.lake.manifest import generation_path
@@ -34,7 +34,7 @@ from totes.star.contract import (
 from totes.star.folder import TOTESYS
 from totes.star.models import LINEAGE_FILE, load_models
 
-pytestmark = pytest.mark.few(10)
+pytestmark = pytest.mark.few(5)
 
 CHANGES: Mapping[str, str] = {
     INTEGER.loaded: "coalesce({0}, 0) + 1000000",
@@ -67,7 +67,7 @@ def shared(
     installation = Installation(
         source.owner, source.reader, warehouse.loader, tmp_path_factory.mktemp("shared")
     )
-    installation.with_orders(30).run()
+    installation.add_orders(30).run()
     with Simulator(installation.owner, seed=7, mix=HOSTILE) as simulator:
         for _ in range(40):
             simulator.step()
@@ -153,7 +153,7 @@ def test_an_empty_source_equals_an_empty_warehouse(installation: Installation) -
 
 
 def test_changes_are_captured_and_loaded_before_the_comparison(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("UPDATE sales_order SET units_sold = 5 WHERE sales_order_id = 2")
     result = verify(installation.pipeline)
     assert (result.batch, result.equal) == (2, True)
@@ -217,7 +217,7 @@ def test_a_missing_year_of_the_calendar_is_reported(altered: Altered) -> None:
 def test_the_calendar_has_the_years_of_every_date_in_the_source(
     installation: Installation,
 ) -> None:
-    installation.with_orders(10)
+    installation.add_orders(10)
     of_orders = ("created_at", "last_updated", "agreed_delivery_date", "agreed_payment_date")
     dates = [
         *(("sales_order", column) for column in of_orders),
@@ -272,7 +272,7 @@ def test_an_old_version_without_valid_to_is_surplus(altered: Altered) -> None:
 
 def test_rows_that_exchanged_values_are_reported(installation: Installation) -> None:
     """Both are in the same bucket, of which there are 1024."""
-    installation.with_orders(5)
+    installation.add_orders(5)
     installation.change(
         "INSERT INTO design (design_id, design_name, file_location, file_name, last_updated)"
         " SELECT 1025, 'Another', file_location, file_name, last_updated FROM design"
@@ -358,7 +358,7 @@ def test_a_recorded_deletion_that_did_not_happen_is_reported(altered: Altered) -
 @pytest.mark.parametrize("text", ["2024-02-30", "31/12/2024", "2024-1-5", "soon", "2201-01-01", ""])
 def test_a_quarantined_row_is_listed_separately(installation: Installation, text: str) -> None:
     """The calendar then does not need the years of its other dates."""
-    installation.with_orders(10)
+    installation.add_orders(10)
     installation.change(
         f"UPDATE sales_order SET agreed_delivery_date = '{text}',"
         " agreed_payment_date = '2150-12-31' WHERE sales_order_id = 4"
@@ -378,7 +378,7 @@ def test_a_quarantined_row_is_listed_separately(installation: Installation, text
 def test_a_rejected_change_keeps_the_old_version_and_is_listed_separately(
     installation: Installation,
 ) -> None:
-    installation.with_orders(10).run()
+    installation.add_orders(10).run()
     installation.change("UPDATE payment SET payment_date = 'tomorrow' WHERE payment_id = 7")
     result = verify(installation.pipeline)
     assert result.equal
@@ -391,7 +391,7 @@ def test_a_rejected_change_keeps_the_old_version_and_is_listed_separately(
 def test_a_fact_that_waits_for_a_rejected_dimension_row_is_listed_separately(
     installation: Installation,
 ) -> None:
-    installation.with_orders(10)
+    installation.add_orders(10)
     installation.change("UPDATE currency SET currency_code = '???' WHERE currency_id = 1")
     installation.run()
     result = verify(installation.pipeline)
@@ -401,7 +401,7 @@ def test_a_fact_that_waits_for_a_rejected_dimension_row_is_listed_separately(
 
 
 def test_years_of_deleted_rows_stay_in_the_calendar(installation: Installation) -> None:
-    installation.with_orders(10)
+    installation.add_orders(10)
     installation.change("UPDATE payment SET payment_date = '1999-12-31' WHERE payment_id = 1")
     installation.run()
     installation.change("UPDATE payment SET payment_date = '2023-01-02' WHERE payment_id = 1")
@@ -409,7 +409,7 @@ def test_years_of_deleted_rows_stay_in_the_calendar(installation: Installation) 
 
 
 def test_equal_values_of_different_types_are_equal(installation: Installation) -> None:
-    installation.with_orders(10)
+    installation.add_orders(10)
     installation.change(
         """
         ALTER TABLE sales_order ALTER unit_price TYPE numeric, ALTER sales_order_id TYPE bigint,
@@ -447,7 +447,7 @@ def test_a_source_in_a_different_encoding_is_compared_by_characters(
         )
     source = prepare_source(server.dsn, name)
     application = source.superuser.replace(client_encoding="UTF8")
-    installation = Installation(application, source.reader, warehouse.dsn, tmp_path).with_orders(5)
+    installation = Installation(application, source.reader, warehouse.dsn, tmp_path).add_orders(5)
     installation.change("UPDATE address SET city = 'Zürich'")
     installation.run()
     assert installation.query("SELECT DISTINCT city FROM dim_location") == [("Zürich",)]
@@ -462,7 +462,7 @@ def test_a_source_in_a_different_encoding_is_compared_by_characters(
 
 
 def test_a_wrong_model_is_reported(installation: Installation, tmp_path: Path) -> None:
-    installation.with_orders(5)
+    installation.add_orders(5)
     installation.change("UPDATE staff SET first_name = 'Ann', last_name = 'Bee'")
     installation.run()
     models = tmp_path / "models"

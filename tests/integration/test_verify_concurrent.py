@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from depth import drawn
 from installation import Installation, at
 from scratch_source import once
 
@@ -13,6 +14,8 @@ from totes.operations.verify import ATTEMPTS, TableResult, VerifyResult, verify
 from totes.progress import NoProgress
 
 pytestmark = pytest.mark.few(2)
+
+COMPARISONS = drawn(2, 4)
 
 
 def test_a_source_that_changes_is_compared_in_one_snapshot(installation: Installation) -> None:
@@ -28,12 +31,12 @@ def test_a_source_that_changes_is_compared_in_one_snapshot(installation: Install
     worker = threading.Thread(target=change_source)
     worker.start()
     try:
-        results = [verify(installation.pipeline) for _ in range(4)]
+        results = [verify(installation.pipeline) for _ in range(COMPARISONS)]
     finally:
         stop.set()
         worker.join()
-    assert [differing_tables(result) for result in results] == [[]] * 4
-    assert len({result.batch for result in results}) == 4, (
+    assert [differing_tables(result) for result in results] == [[]] * COMPARISONS
+    assert len({result.batch for result in results}) == COMPARISONS, (
         "the source changed before each comparison"
     )
 
@@ -43,7 +46,7 @@ def differing_tables(result: VerifyResult) -> list[TableResult]:
 
 
 def test_a_change_committed_during_the_comparison_is_not_seen(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
     with at(
         "load.before-commit",
@@ -57,7 +60,7 @@ def test_a_change_committed_during_the_comparison_is_not_seen(installation: Inst
 def test_verify_starts_again_if_another_run_loads_a_newer_batch(
     installation: Installation,
 ) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
 
     def run_meanwhile() -> None:
@@ -70,7 +73,7 @@ def test_verify_starts_again_if_another_run_loads_a_newer_batch(
 
 
 def test_verify_starts_again_if_another_ingest_publishes_first(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     installation.change("UPDATE staff SET first_name = 'Ann' WHERE staff_id = 1")
 
     def run_meanwhile() -> None:
@@ -82,7 +85,7 @@ def test_verify_starts_again_if_another_ingest_publishes_first(installation: Ins
 
 
 def test_verify_fails_if_another_run_always_loads_a_newer_batch(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
     snapshots: list[str] = []
 
     def run_meanwhile() -> None:
@@ -117,7 +120,7 @@ class ActionBefore(NoProgress):
 
 
 def test_a_batch_loaded_during_the_comparison_is_not_seen(installation: Installation) -> None:
-    installation.with_orders(5).run()
+    installation.add_orders(5).run()
 
     def run_meanwhile() -> None:
         installation.change("UPDATE payment SET paid = NOT paid")

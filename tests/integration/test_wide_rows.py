@@ -56,7 +56,7 @@ def test_wide_columns_that_no_model_reads_are_captured_and_removed_in_transform(
     installation: Installation,
 ) -> None:
     """Ten values of 3 MB, one of 1.5 MB in the next batch, then NULL."""
-    installation.with_orders()
+    installation.add_orders()
     installation.run()
     installation.change("ALTER TABLE staff ADD photo bytea")
     photo = "decode(repeat(md5(staff_id::text), {}), 'hex')"
@@ -79,7 +79,7 @@ def test_wide_columns_that_no_model_reads_are_captured_and_removed_in_transform(
 def test_a_too_long_text_is_quarantined_shown_released_and_replaced(
     installation: Installation,
 ) -> None:
-    installation.with_orders()
+    installation.add_orders()
     installation.run()
     long = f"repeat('tote ', {MAX_TEXT_BYTES // 5 + 1})"
     installation.change(f"UPDATE design SET design_name = {long} WHERE design_id = 1")

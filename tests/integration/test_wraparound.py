@@ -94,7 +94,7 @@ def test_no_change_is_missed_after_two_billion_transactions(
     cluster: ClusterFactory, tmp_path: Path
 ) -> None:
     server = cluster(autovacuum="off")
-    scratch_source = create_scratch_source(server, tmp_path).with_items(10)
+    scratch_source = create_scratch_source(server, tmp_path).add_items(10)
     scratch_source.run("UPDATE item SET name = 'long ago' WHERE id = 1")
     advance_transaction_id(server, (1 << 31) + 5000)
     scratch_source.run("UPDATE item SET name = 'now' WHERE id = 2; DELETE FROM item WHERE id = 3")

@@ -10,15 +10,17 @@ from pathlib import Path
 import totes
 
 PACKAGE = Path(totes.__file__).parent
-ROOMS_OF_PARTS = {"config", "stages", "operations"}
+ROOMS_OF_PARTS = {"config", "stages", "operations", "dashboard"}
 """Packages whose modules are separate parts; any other package is one part."""
 
 VALUES = {
+    "sql_text",
     "errors",
     "progress",
     "failpoint",
     "error_policy",
     "duckdb_engine",
+    "config.dsn",
     "config.settings",
     "postgres",
     "lake",
@@ -26,38 +28,55 @@ VALUES = {
 PARTS = VALUES | {"source", "star", "warehouse"}
 STAGES = {"stages.ingest", "stages.transform", "stages.load"}
 
+READING = {
+    "dashboard.preferences",
+    "dashboard.text",
+    "dashboard.world",
+    "dashboard.filters",
+    "dashboard.replica",
+    "dashboard.reading",
+}
+"""How the dashboard reads its replica for a filter."""
+
+METRICS = READING | {"dashboard.bookkeeping", "dashboard.metrics", "dashboard.config_file"}
+
 MAY_IMPORT: dict[str, set[str]] = {
     # values and rules, without I/O of their own
     "errors": set(),
     "progress": set(),
     "failpoint": set(),
     "escape": set(),
+    "sql_text": set(),
     "error_policy": {"errors"},
     "aws_client": set(),
-    "config.settings": {"errors"},
-    "config.secrets": {"errors", "aws_client", "config.settings"},
+    "config.dsn": set(),
+    "config.values": {"errors", "config.dsn"},
+    "config.settings": {"errors", "config.dsn", "config.values"},
+    "config.secrets": {"errors", "aws_client", "config.dsn"},
     "config.sign_in": {"errors", "config.settings", "config.secrets"},
     "duckdb_engine": {"errors", "config.settings"},
-    "postgres": {"errors", "config.settings"},
+    "postgres": {"errors", "config.dsn"},
     "alert": {"aws_client"},
     # the components of the stages, which import only the lake and the star's contract
     "lake": {"errors", "aws_client", "failpoint"},
     "rates": {"errors", "lake"},
-    "star": {"errors", "lake", "duckdb_engine"},
+    "star": {"errors", "sql_text", "lake", "duckdb_engine"},
     "source": VALUES,
     "warehouse": VALUES | {"star"},
-    "lakehouse": VALUES | {"star", "aws_client"},
+    "lakehouse": VALUES | {"star", "aws_client", "stages.publish"},
     # the stages, which depend on each other only through manifests
     "stages.ingest": VALUES | {"rates", "source"},
     "stages.transform": VALUES | {"star"},
     "stages.load": VALUES | {"star", "warehouse"},
+    "stages.publish": {"lake", "progress"},
     "spark": VALUES | {"star", "stages.transform"},
-    "stages.runner": PARTS | STAGES | {"alert", "rates"},
+    "stages.runner": PARTS | STAGES | {"alert", "rates", "stages.publish"},
     "stages.replay": PARTS | STAGES | {"stages.runner"},
     # the databases and stores of the settings
-    "embedded": {"errors", "progress", "config.settings", "postgres"},
+    "embedded": {"errors", "sql_text", "progress", "config.dsn", "postgres"},
     "config.resources": PARTS
-    | {"alert", "config.secrets", "embedded", "lakehouse", "rates", "stages.runner"},
+    | {"alert", "config.secrets", "embedded", "lakehouse", "rates"}
+    | {"stages.publish", "stages.runner"},
     # the operator's other commands
     "operations.finding": set(),
     "operations.check_log": PARTS | {"operations.finding"},
@@ -70,14 +89,39 @@ MAY_IMPORT: dict[str, set[str]] = {
     "operations.unreadable": {"duckdb_engine", "lake"},
     "operations.warehouse_creation": PARTS | {"config.secrets"},
     "operations.verify": PARTS | STAGES | {"stages.runner"},
+    # the dashboard: reading, metrics, the server, and pages
+    "dashboard.preferences": {"errors", "config.settings", "config.sign_in"},
+    "dashboard.text": {"escape", "dashboard.preferences"},
+    "dashboard.world": set(),
+    "dashboard.filters": {"star", "dashboard.preferences", "dashboard.world"},
+    "dashboard.replica": VALUES | {"star", "warehouse"},
+    "dashboard.reading": {"errors", "sql_text", "dashboard.filters", "dashboard.replica"},
+    "dashboard.bookkeeping": VALUES | {"warehouse"} | READING,
+    "dashboard.metrics": READING | {"star", "operations.status", "dashboard.bookkeeping"},
+    "dashboard.config_file": READING
+    | {"errors", "config.settings", "config.values", "dashboard.metrics"},
+    "dashboard.goals": METRICS,
+    "dashboard.charts": READING,
+    "dashboard.explore": READING | {"escape", "sql_text", "star", "dashboard.metrics"},
+    "dashboard.server": METRICS
+    | {"errors", "lake", "config.dsn", "config.sign_in"}
+    | {"dashboard.charts", "dashboard.explore"},
+    "dashboard.navigation": READING | {"dashboard.charts", "dashboard.server"},
+    "dashboard.components": METRICS
+    | {"errors", "lake", "operations.status"}
+    | {"dashboard.charts", "dashboard.navigation", "dashboard.server"},
+    "dashboard.pages": METRICS
+    | {"errors", "lake", "operations.status", "dashboard.charts", "dashboard.components"}
+    | {"dashboard.explore", "dashboard.goals", "dashboard.navigation", "dashboard.server"},
     # the entry points
-    "dashboard": PARTS | {"escape", "config.sign_in", "operations.status"},
-    "notifications": PARTS | {"alert", "config.secrets", "dashboard", "stages.runner"},
+    "notifications": PARTS
+    | METRICS
+    | {"alert", "config.secrets", "dashboard.server", "stages.runner"},
     "aws": PARTS
     | STAGES
     | {"aws_client", "config.resources", "operations.status", "rates", "stages.runner"},
     "demo": PARTS
-    | {"alert", "config.resources", "dashboard", "embedded", "notifications"}
+    | {"alert", "config.resources", "dashboard.server", "embedded", "notifications"}
     | {"operations.verify", "stages.runner"},
 }
 TOP = {"cli", "__main__"}

@@ -107,6 +107,17 @@ def test_every_quoted_message_of_running_occurs_in_the_source() -> None:
     assert len(quoted) > 15
 
 
+def test_architecture_describes_every_folder_and_module_beside_them() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    [section] = re.findall(r"^## Folders of `src/totes`$(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    package = ROOT / "src" / "totes"
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert set(re.findall(r"^\| `(\w+/)` \| \S", section, re.MULTILINE)) == folders
+    [modules] = re.findall(r"^Beside the folders .*?\.$", section, re.MULTILINE | re.DOTALL)
+    public = {path.stem for path in package.glob("*.py") if not path.stem.startswith("__")}
+    assert set(re.findall(r"`(\w+)`", modules)) == public
+
+
 def test_the_readme_links_every_decision_and_picture() -> None:
     readme = (ROOT / "README.md").read_text()
     assert "](docs/decisions)" in readme

@@ -2,11 +2,16 @@
 
 import json
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
+from totes.aws.spark_jobs import MAX_ATTEMPTS, PYTHON, TIMEOUT_MINUTES
 from totes.config import secrets as secret
+from totes.config.settings import Settings
+from totes.spark.attempt import new_attempt_name
+from totes.spark.session import VERSION
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -88,3 +93,30 @@ def test_each_product_in_the_costs_is_correct(factors: str, price: str) -> None:
         units *= float(factor)
     prices = (0.0000166667, 0.005 / 1000, 0.0004 / 1000, 0.023, 0.01)
     assert any(f"{units * each:.2f}" == price for each in prices)
+
+
+def test_what_terraform_and_the_docs_say_of_spark_is_what_the_program_does() -> None:
+    variables = (TERRAFORM / "variables.tf").read_text()
+    release = (TERRAFORM / "modules" / "spark" / "variables.tf").read_text()
+    mails = (TERRAFORM / "modules" / "watch" / "mails.tf").read_text()
+    [attempts] = re.findall(r'attempts = "(.+)"', (TERRAFORM / "main.tf").read_text())
+    key = f"generation=1/fact_payment/{new_attempt_name()}/totes_batch=1/part-0.parquet"
+    assert fnmatch(key, attempts)
+    assert not fnmatch("generation=1/fact_payment/totes_date=2026-11-22/1.parquet", attempts)
+
+    [hours] = re.findall(r"spark.slow_hours < (\d+)", variables)
+    assert int(hours) * 60 == TIMEOUT_MINUTES
+    assert MAX_ATTEMPTS == 1 + 2
+    assert "A failed job is started again twice" in mails
+    assert "is started again, at most twice" in PAGE
+    assert "After a new release it is started up to three times again" in PAGE
+    [size] = re.findall(r'min_size = optional\(string, "(\d+)GB"\)', variables)
+    assert int(size) * 1000 == Settings.model_fields["spark_min_size"].default
+    assert f'min_size = "{size}GB"' in PAGE
+
+    [(label, parts)] = re.findall(r'default +=  *"(emr-spark-[\d.]+)" # (.+?);', release)
+    assert f"`{label}` ({parts})" in PAGE
+    spark, _, python = (part.split()[1] for part in parts.split(", "))
+    assert f"pyspark=={spark}" in (ROOT / "pyproject.toml").read_text()
+    assert spark.startswith(VERSION)
+    assert f"python{python}" == PYTHON

@@ -49,6 +49,21 @@ def test_requirements_are_pinned_and_hashed_without_addresses(name: str) -> None
     assert not any("/" in line for line in lines)
 
 
+def test_every_pinned_package_is_audited() -> None:
+    pin = re.compile(r"^([a-z0-9-]+)(?:\[.*\])?==(\S+)", re.MULTILINE)
+    pins = {path.name: {*pin.findall(path.read_text())} for path in ROOT.glob("requirements*.txt")}
+    audit = _run("make", "--dry-run", "audit")
+    audited = set().union(*(of_file for name, of_file in pins.items() if name in audit))
+    assert not set().union(*pins.values()) - audited
+
+
+def test_every_path_with_an_owner_exists() -> None:
+    lines = (ROOT / ".github" / "CODEOWNERS").read_text().splitlines()
+    paths = [line.split()[0] for line in lines if line.startswith("/")]
+    assert len(paths) > 3
+    assert [path for path in paths if not (ROOT / path[1:]).exists()] == []
+
+
 def test_the_manifests_schema_is_current() -> None:
     assert (ROOT / "docs" / "manifest.schema.json").read_text() == manifest_schema(), "make schema"
 

@@ -14,6 +14,7 @@ from smoke import SmokeFailed, smoke
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = {path.stem: path for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))}
+TOOLS = ROOT / ".github" / "actions" / "tools" / "action.yml"
 TARGETS = re.findall(r"^\.PHONY: ([\w-]+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
@@ -35,7 +36,7 @@ def steps(name: str) -> list[dict[str, Any]]:
 
 def test_every_action_is_pinned_to_the_same_commit_everywhere() -> None:
     used: dict[str, set[str]] = {}
-    for path in WORKFLOWS.values():
+    for path in (*WORKFLOWS.values(), TOOLS):
         for line in re.findall(r"uses: (\S+@.+)", path.read_text()):
             found = re.fullmatch(r"([\w/-]+)@([0-9a-f]{40} # v\d+\.\d+\.\d+)", line)
             assert found, f"{path.name}: {line}"
@@ -110,6 +111,14 @@ def test_each_test_file_runs_in_exactly_one_shard() -> None:
     checked = ROOT / "tests" / "rules"  # run by `make check`
     every = [path for path in (ROOT / "tests").rglob("test_*.py") if checked not in path.parents]
     assert sorted(run) == sorted(every)
+
+
+@pytest.mark.parametrize("job", ["ci.test", "nightly.deep"])
+def test_jobs_with_all_tests_have_their_tools_and_fail_if_a_test_is_skipped(job: str) -> None:
+    body = dict(jobs())[job]
+    assert body["env"]["SKIPS_FAIL"] == "1"
+    assert "TOTES_TERRAFORM_PLUGINS" in body["env"]
+    assert "./.github/actions/tools" in [step.get("uses") for step in body["steps"]]
 
 
 def test_ci_fails_if_the_audit_is_not_possible() -> None:

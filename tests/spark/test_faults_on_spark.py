@@ -92,6 +92,10 @@ def _transform(lake: Path, processed: Path, _: Pipeline) -> None:
 # --- damage ---------------------------------------------------------------------------------------
 
 
+def removed(_: bytes) -> None:
+    """Return no content: there is no file."""
+
+
 def flipped(data: bytes) -> bytes:
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
@@ -106,7 +110,8 @@ def in_last_line(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
     return repacked(lambda lines: new.join(lines.rsplit(old, 1)))
 
 
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
+    "it is missing": removed,
     "a bit is different": flipped,
     "the end is missing": lambda data: data[:-9],
     "bytes follow": lambda data: data + b"\0",
@@ -117,7 +122,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "a line is there twice": repacked(lambda lines: lines + lines.partition(b"\n")[0] + b"\n"),
 }
 
-WITH_DIGEST: dict[str, Callable[[bytes], bytes]] = {
+WITH_DIGEST: dict[str, Callable[[bytes], bytes | None]] = {
     "a line is missing": DAMAGE["a line is missing"],
     "a line is there twice": DAMAGE["a line is there twice"],
     "a line is no JSON": repacked(lambda lines: lines.replace(b'"_op"', b'"_op', 1)),
@@ -154,7 +159,7 @@ WITH_DIGEST: dict[str, Callable[[bytes], bytes]] = {
 """Damage that the file's digest does not show: it was made before the manifest."""
 
 
-def damage(lake: Path, change: Callable[[bytes], bytes], *, as_in_manifest: bool) -> str:
+def damage(lake: Path, change: Callable[[bytes], bytes | None], *, as_in_manifest: bool) -> str:
     """Change a file of designs in batch 1; with `as_in_manifest` its manifest agrees."""
     [first, *_] = batches(FolderStore(lake))
     table = first.table("design")
@@ -163,6 +168,8 @@ def damage(lake: Path, change: Callable[[bytes], bytes], *, as_in_manifest: bool
     path = lake / file.path
     content = change(path.read_bytes())
     path.unlink()
+    if content is None:
+        return file.path
     path.write_bytes(content)
     if as_in_manifest:
         unpacked = len(gzip.decompress(content)) if content[:2] == b"\x1f\x8b" else None

@@ -14,8 +14,9 @@ from second_business import write_files
 from star_texts import EDGE_CASES
 from two_engines import TwoEngines
 
+from totes.sql_text import literal
 from totes.star import quarantine
-from totes.star.contract import DATE, UNREADABLE_MARK, StarTable, literal
+from totes.star.contract import DATE, UNREADABLE_MARK, StarTable
 from totes.star.folder import TOTESYS, Star, load_star
 from totes.star.models import Model
 from totes.star.supplied import define_supplied
@@ -147,7 +148,7 @@ def compare(star: Star, engines: TwoEngines, chance: Random, models: Iterable[Mo
 
 
 def test_the_packaged_models_give_the_same_rows(spark: SparkSession, tmp_path: Path) -> None:
-    models = sample(3, TOTESYS.models.all, "models on Spark")
+    models = sample(2, TOTESYS.models.all, "models on Spark")
     compare(TOTESYS, TwoEngines(duckdb.connect(), spark, tmp_path), seeded_random(), models)
 
 

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from totes.errors import LakeError, UsageError
 from totes.lake.folder import FolderStore
 from totes.operations.gc import find_orphaned_files
-from totes.spark import cluster
+from totes.spark import build
 from totes.spark.cluster import SparkCluster
 from totes.spark.session import PINNED, check_readable, open_session
 from totes.stages.transform import write_generation
@@ -131,6 +131,6 @@ def test_the_lines_of_a_key_are_in_order_in_however_many_buckets(
     lines = [writer.upsert("payment_type", moment, n, payment_type_id=n % 50) for n in range(100)]
     writer.add(log={"payment_type": [*lines, writer.delete("payment_type", moment, 100, 7)]})
     expected = transform(tmp_path / "ingestion", tmp_path / "duckdb", "duckdb")
-    monkeypatch.setattr(cluster, "FILE_BYTES", 300)
-    monkeypatch.setattr(cluster, "MAX_FILES", 3)
+    monkeypatch.setattr(build, "FILE_BYTES", 300)
+    monkeypatch.setattr(build, "MAX_FILES", 3)
     assert_equal(expected, transform(tmp_path / "ingestion", tmp_path / "spark", "spark"))

@@ -18,7 +18,7 @@ import duckdb
 import sqlglot
 from sqlglot import exp
 
-from totes.star.contract import literal, quote
+from totes.sql_text import literal, quote
 
 Table = Mapping[str, Any]
 """The attributes of an aws_glue_catalog_table in Terraform."""

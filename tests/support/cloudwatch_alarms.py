@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 _STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {
@@ -27,7 +28,9 @@ class Series(NamedTuple):
     dimensions: frozenset[tuple[str, str]]
 
 
-class _Point(NamedTuple):
+class Point(NamedTuple):
+    """A value of a metric at a minute, and when CloudWatch has it."""
+
     at: float
     seen_at: float
     value: float
@@ -37,22 +40,15 @@ class Metrics:
     """Values of metrics, in minutes since some moment."""
 
     def __init__(self) -> None:
-        self._points: defaultdict[Series, list[_Point]] = defaultdict(list)
+        self._points: defaultdict[Series, list[Point]] = defaultdict(list)
 
     def add(self, series: Series, at: float, value: float, seen_at: float | None = None) -> None:
         """Add a value of the minute `at`, which CloudWatch has from `seen_at` on."""
-        self._points[series].append(_Point(at, at + 1 if seen_at is None else seen_at, value))
+        self._points[series].append(Point(at, at + 1 if seen_at is None else seen_at, value))
 
-    def sort(self) -> None:
-        """Bring the values in order, after the last `add`."""
-        for points in self._points.values():
-            points.sort()
-
-    def values(self, series: Series, since: float, until: float, now: float) -> list[float]:
-        """Return the values from `since` to before `until` that CloudWatch has by now."""
-        points = self._points.get(series, [])
-        first, last = bisect_left(points, (since,)), bisect_left(points, (until,))
-        return [point.value for point in points[first:last] if point.seen_at <= now]
+    def points(self, series: Series) -> tuple[Point, ...]:
+        """Return the values of a metric in their order."""
+        return tuple(sorted(self._points.get(series, ())))
 
 
 @dataclass(frozen=True)
@@ -86,10 +82,10 @@ class MetricAlarm:
             values["treat_missing_data"],
         )
 
-    def evaluate(self, metrics: Metrics, now: float, state: str, extra_periods: int) -> str:
-        """Return the state at `now`, after `state`."""
+    def evaluate(self, points: Sequence[Point], now: float, state: str, extra_periods: int) -> str:
+        """Return the state at `now`, after `state`; `points` are those of the alarm's metric."""
         breaching = [
-            self._is_breaching(metrics.values(self.series, end - self.minutes, end, now))
+            self._is_breaching(_values(points, end - self.minutes, end, now))
             for end in (
                 now - number * self.minutes for number in range(self.periods + extra_periods)
             )
@@ -106,6 +102,23 @@ class MetricAlarm:
             case "LessThanThreshold":
                 return value < self.threshold
         raise ValueError(self.comparison)
+
+
+def _values(points: Sequence[Point], since: float, until: float, now: float) -> list[float]:
+    """Return the values from `since` to before `until` that CloudWatch has by now."""
+    first, last = bisect_left(points, (since,)), bisect_left(points, (until,))
+    return [point.value for point in points[first:last] if point.seen_at <= now]
+
+
+@cache  # few alarms see other values in one incident than in the next
+def _states(
+    alarm: MetricAlarm, points: tuple[Point, ...], minutes: range, extra_periods: int
+) -> list[str]:
+    """Return the state of an alarm at each of the minutes."""
+    states = ["INSUFFICIENT_DATA"]
+    for now in minutes:
+        states.append(alarm.evaluate(points, now, states[-1], extra_periods))
+    return states[1:]
 
 
 def next_state(
@@ -195,7 +208,7 @@ def _term(tokens: list[str], states: Mapping[str, str]) -> tuple[bool, list[str]
 def mails(
     planned: Iterable[tuple[str, Mapping[str, Any]]],
     metrics: Metrics,
-    minutes: Iterable[float],
+    minutes: range,
     *,
     extra_periods: int = 2,
 ) -> list[Mail]:
@@ -210,15 +223,16 @@ def mails(
             metric_alarms[values["alarm_name"]] = MetricAlarm.planned(values)
         elif kind == "aws_cloudwatch_composite_alarm":
             composites.append(CompositeAlarm(values["alarm_name"], values["alarm_rule"]))
-    metrics.sort()
-    states = dict.fromkeys(metric_alarms, "INSUFFICIENT_DATA")
+    histories = [
+        _states(alarm, metrics.points(alarm.series), minutes, extra_periods)
+        for alarm in metric_alarms.values()
+    ]
     sent: list[Mail] = []
-    before: Mapping[str, str] = {}
-    for now in minutes:
-        for name, alarm in metric_alarms.items():
-            states[name] = alarm.evaluate(metrics, now, states[name], extra_periods)
-        if states != before:  # a composite alarm depends on nothing else
-            before = dict(states)
+    before: list[str] = []
+    for now, *found in zip(minutes, *histories, strict=True):
+        if found != before:  # a composite alarm depends on nothing else
+            before = found
+            states = dict(zip(metric_alarms, found, strict=True))
             for composite in composites:
                 sent += composite.evaluate(states, now)
     return sent

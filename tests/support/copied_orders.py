@@ -8,7 +8,7 @@ from datetime import date
 
 from psycopg import sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.demo.simulator import bulk
 from totes.demo.simulator.filling import connect
 

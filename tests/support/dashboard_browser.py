@@ -31,9 +31,9 @@ def address(
     served_business: "SampleBusiness", tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """Where `totes dashboard` serves it."""
-    from dashboard_window import served  # noqa: PLC0415
+    from dashboard_window import running_dashboard  # noqa: PLC0415
 
-    with served(served_business, tmp_path_factory.mktemp("server") / "log") as found:
+    with running_dashboard(served_business, tmp_path_factory.mktemp("server") / "log") as found:
         yield found
 
 
@@ -47,8 +47,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Browser"]:
 
 
 @pytest.fixture(scope="module")
-def window(opened: "Browser", address: str) -> Iterator["Browser"]:
-    """The window with the dashboard; between modules it has no page, which would use the server."""
-    opened.open(address)
+def window(opened: "Browser", address: str) -> Iterator["Browser"]:  # noqa: ARG001  is served
+    """The browser's window; between modules it has no page, which would use the server."""
     yield opened
     opened.driver.get("about:blank")

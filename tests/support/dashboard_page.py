@@ -12,9 +12,9 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.scriptrunner.script_cache import ScriptCache
 from streamlit.testing.v1 import AppTest, local_script_runner
 
-from totes.dashboard import badge
-from totes.dashboard.backends import Backends, set_backends
-from totes.dashboard.server import APP, OPTIONS
+from totes.dashboard.components import badge
+from totes.dashboard.server.backends import Backends, set_backends
+from totes.dashboard.server.web_server import APP, OPTIONS
 
 SECONDS = 300
 """Timeout of a page on a busy machine."""
@@ -51,10 +51,9 @@ def open_page(backends: Backends, page: str = "overview", **query: str | list[st
     looked = AppTest.from_file(str(APP), default_timeout=SECONDS)
     for name, value in query.items():
         looked.query_params[name] = value
-    looked.run()
     if page != "overview":
-        looked.switch_page(f"{page}.py").run()
-    return looked
+        looked.switch_page(f"{page}.py")
+    return looked.run()
 
 
 def words(looked: AppTest) -> str:

@@ -25,8 +25,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from totes.dashboard import metrics, text
 from totes.dashboard.filters import Filter
 from totes.dashboard.metrics import purchases, sales
-from totes.dashboard.server import free_port, url
-from totes.dashboard.view import PAGES
+from totes.dashboard.navigation.view import PAGES
+from totes.dashboard.server.web_server import free_port, url
 
 METRIC = '[data-testid="stMetricValue"]'
 DELTA = '[data-testid="stMetricDelta"]'
@@ -75,7 +75,7 @@ CLICK_AGAIN_SECONDS = 20.0
 
 
 @contextmanager
-def served(business: SampleBusiness, log: Path) -> Iterator[str]:
+def running_dashboard(business: SampleBusiness, log: Path) -> Iterator[str]:
     """Serve a business with `totes dashboard`; yield its address."""
     port = free_port(wanted=0)
     command = [sys.executable, "-m", "totes", "dashboard", "--port", str(port)]
@@ -114,7 +114,7 @@ def click_into(window: Browser, mark: str, title: str) -> None:
     click_until(
         window,
         lambda: window.click(mark),
-        lambda: any(found.text.startswith(title) for found in window.all("h2")),
+        lambda: any(found.startswith(title) for found in window.texts("h2")),
     )
 
 
@@ -171,7 +171,7 @@ def _named(widget: str, label: str, words: str) -> Callable[[Browser], None]:
 
     def choose(window: Browser) -> None:
         window.settle()
-        field = window.one(f'[data-testid="stSidebar"] [data-testid="{widget}"]', label)
+        field = window.wait_for(f'[data-testid="stSidebar"] [data-testid="{widget}"]', label)
         field.find_element(*INPUT).click()
         window.driver.switch_to.active_element.send_keys(f"{words}\n")
 
@@ -184,9 +184,9 @@ def _dates(since: date, until: date) -> Callable[[Browser], None]:
     def choose(window: Browser) -> None:
         for label, day in (("From", since), ("To", until)):
             window.settle()
-            window.one(f'[aria-label^="year, {label}"]').click()
+            window.wait_for(f'[aria-label^="year, {label}"]').click()
             ActionChains(window.driver).send_keys(f"{day:%Y%m%d}").perform()
-            window.one("h1").click()  # the calendar may cover the sidebar
+            window.wait_for("h1").click()  # the calendar may cover the sidebar
 
     return choose
 
@@ -195,7 +195,7 @@ def _remove(label: str) -> Callable[[Browser], None]:
     """Return a function that clicks on the cross of the selected option."""
 
     def undo(window: Browser) -> None:
-        picker = window.one('[data-testid="stMultiSelect"]', label)
+        picker = window.wait_for('[data-testid="stMultiSelect"]', label)
         crosses = picker.find_elements("css selector", "button[aria-label^=Remove]")
         next(cross for cross in crosses if cross.is_displayed()).click()
 
@@ -265,7 +265,7 @@ def expected_numbers(
 def wait_for_expected_numbers(
     window: Browser, business: SampleBusiness, page: str, query: Any
 ) -> None:
-    window.one("h1", PAGES[page])
+    window.wait_for("h1", PAGES[page])
     window.until(lambda _: read_query(window) == query)
     expected = expected_numbers(business, page, query)
     window.until(lambda driver: expected.items() <= driver.execute_script(NUMBERS).items())
@@ -299,5 +299,5 @@ def click_mark(
 
 
 def period_start(window: Browser) -> str:
-    found = window.one('[data-testid="stDateInput"]', "From")
+    found = window.wait_for('[data-testid="stDateInput"]', "From")
     return str(found.get_attribute("textContent")).removeprefix("From")

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 
 
 def fetch_rows(dsn: Dsn, query: str | sql.Composed, *values: object) -> list[tuple[Any, ...]]:

@@ -1,11 +1,18 @@
-"""How much the tests with many cases run: a random part in `make test`, all in `make test-deep`.
+"""How many cases tests run: a few that are drawn at random in `make test`, all in `make test-deep`.
 
-A test run has one seed, which is printed; TEST_SEED=… repeats its choices, and all random input.
+A test draws fewer cases with `drawn`, `sample` or the marker `few(n)`. A test run has one seed,
+which is printed; TEST_SEED=… repeats its choices, and all random input.
 """
 
 import os
+import re
 from collections.abc import Iterable
+from pathlib import Path
 from random import Random, SystemRandom
+
+import pytest
+
+GUARANTEES = Path(__file__).parents[2] / "docs" / "guarantees.md"
 
 DEEP = bool(os.environ.get("DEEP"))
 
@@ -39,3 +46,26 @@ def sample_seed(name: str) -> int:
 def seeded_random() -> Random:
     """Return the random numbers of the current test, which the run's seed determines."""
     return Random(f"{SEED} {os.environ['PYTEST_CURRENT_TEST']}")  # noqa: S311  not for secrets
+
+
+def draw_marked(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Of a test or module marked `few(n)`, keep n cases that the run's seed draws; all when DEEP.
+
+    The cases of a module are drawn from those that were drawn of its tests, without the tests that
+    docs/guarantees.md names, which always run. Removes the others from `items`, and returns them.
+    """
+    named = set(re.findall(r"test_\w+\.py::(test_\w+)", GUARANTEES.read_text()))
+    left_out: set[pytest.Item] = set()
+    for of_module in (False, True):
+        cases_of: dict[tuple[str, int], list[pytest.Item]] = {}
+        for item in items:
+            if item in left_out or (of_module and item.name.partition("[")[0] in named):
+                continue
+            for node, marker in item.iter_markers_with_node("few"):
+                if isinstance(node, pytest.Module) is of_module:
+                    name = node.nodeid.partition("[")[0]
+                    cases_of.setdefault((name, marker.args[0]), []).append(item)
+        for (name, few), cases in cases_of.items():
+            left_out |= {*cases} - {*sample(min(few, len(cases)), cases, name)}
+    items[:] = [item for item in items if item not in left_out]
+    return list(left_out)

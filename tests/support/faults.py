@@ -29,7 +29,7 @@ from typing import Any, Protocol, Self
 import psycopg
 
 from totes import failpoint
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import EmbeddedServer
 from totes.errors import LakeError, ObjectMissing, TotesError
 from totes.lake.s3 import S3Store
@@ -248,10 +248,10 @@ def killed_at(pipeline: Pipeline, command: Command, name: str, nth: int = 1) -> 
 
     Return whether it was killed; False means that it completed.
     """
-    return killed_among(pipeline, command, {name: nth}) is not None
+    return killed_at_any(pipeline, command, {name: nth}) is not None
 
 
-def killed_among(pipeline: Pipeline, command: Command, armed: Mapping[str, int]) -> str | None:
+def killed_at_any(pipeline: Pipeline, command: Command, armed: Mapping[str, int]) -> str | None:
     """Run `command` with several failpoints, each with its n; return the first one reached."""
     reading, writing = _PROCESSES.Pipe(duplex=False)
     child = _start(pipeline, command, armed=armed, reached=writing)

@@ -9,9 +9,9 @@ from pathlib import Path
 import duckdb
 
 from totes.lake.folder import FolderStore
-from totes.lake.log import find_newest_number, read_processed_manifest
 from totes.lake.manifest import File, ProcessedManifest, processed_manifest_path
-from totes.star.contract import literal, quote
+from totes.lake.manifests import find_newest_number, read_processed_manifest
+from totes.sql_text import literal, quote
 
 SHOWN_ROWS = 3
 
@@ -69,16 +69,15 @@ def compare(expected: Generation, found: Generation) -> Comparison:
             differences += _differences_of_rows(
                 engine, kind, [_files(*side, kind) for side in sides]
             )
-    rows = sum(file.rows for one in manifests[0] for file in (*one.files, *one.refused))
+    rows = sum(file.rows for one in manifests[0] for file in (*one.files, *one.rejected))
     return Comparison(rows, tuple(differences))
 
 
-def assert_equal(expected: Generation, found: Generation) -> int:
-    """Assert that two generations are equal; return the number of their rows, at least one."""
+def assert_equal(expected: Generation, found: Generation) -> None:
+    """Assert that two generations are equal and have rows."""
     comparison = compare(expected, found)
     assert not comparison.differences, f"\n{comparison}"
     assert comparison.rows
-    return comparison.rows
 
 
 def _differences_of_manifests(
@@ -111,7 +110,7 @@ def _files(generation: Generation, manifests: Sequence[ProcessedManifest], kind:
             before = manifest.state
             named = [(table, file) for table, of_table in changed.items() for file in of_table]
         else:
-            star_files = manifest.files if kind == "accepted" else manifest.refused
+            star_files = manifest.files if kind == "accepted" else manifest.rejected
             named = [(file.table, file) for file in star_files]
         for table, file in named:
             files.setdefault(table, []).append((manifest.batch, generation.local(file)))
@@ -125,7 +124,7 @@ def _differences_of_files(
 ) -> Iterator[str]:
     """Yield how the files of a generation differ from its manifests."""
     where = f"generation {generation.number}"
-    star_files = [file for one in manifests for file in (*one.files, *one.refused)]
+    star_files = [file for one in manifests for file in (*one.files, *one.rejected)]
     for name, times in Counter(file.path for file in star_files).items():
         if times > 1:
             yield f"{where}: {name} is named {times} times"

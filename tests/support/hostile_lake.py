@@ -1,8 +1,8 @@
 """A small ingestion store in which a batch has everything that an engine can get wrong.
 
 Values that the contract rejects or that a JSON reader changes, long texts, unreadable values, rows
-written several times in a batch, changed keys, deletions, tables of the log, tables captured whole,
-altered, absent and restored, models that wait, and rows that are released.
+written several times in a batch, changed keys, deletions, tables of the log, tables captured in
+full, altered, absent and restored, models that wait, and rows that are released.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -430,7 +430,7 @@ class HostileLake:
         )
 
     def restored_tables(self) -> None:
-        """All models can run again: the tables are captured whole, and models are backfilled."""
+        """All models can run again: the tables are captured in full, and models are backfilled."""
         self.writer.columns["design"].append("file_name")
         self.writer.columns["sales_order"].insert(0, "units_sold")
         self.writer.columns["staff"].append("email_address")

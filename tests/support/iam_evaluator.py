@@ -82,7 +82,7 @@ def decide(
 
 
 def _needs_resource_policy(call: Call) -> bool:
-    """Keys and roles are used by nobody whom their policies do not name, be it by the account."""
+    """Keys and roles are used only by those whom their policies name, be it by the account."""
     return ":key/" in call.resource or call.action.startswith("sts:AssumeRole")
 
 

@@ -1,22 +1,20 @@
-"""Publishes the star as Iceberg tables, and reads them through pyiceberg and DuckDB."""
+"""Publishes the star as Iceberg tables, and reads them through pyiceberg."""
 
 from collections.abc import Mapping
 from datetime import time
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from processed_lake import ProcessedLake
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 from small_star import FACT, SMALL
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.publish import Publisher
 from totes.source.catalogue import CaptureScope
 from totes.stages.runner import PUBLISH, Pipeline, run_stage
-from totes.star.contract import quote
 from totes.star.folder import TOTESYS, Star
 
 Row = tuple[Any, ...]
@@ -65,17 +63,20 @@ def read_tables(
     `snapshots` are the ids of earlier snapshots to read, by table.
     """
     tables = {}
-    for name, table in star.tables.items():
-        columns = {column.name: column.type.loaded for column in table.columns}
-        columns |= dict.fromkeys(("valid_from", "valid_to"), "TIMESTAMPTZ") if table.is_fact else {}
-        scan = load_table(lakehouse, name).scan(snapshot_id=(snapshots or {}).get(name))
-        with duckdb.connect() as engine:
-            engine.execute("SET TimeZone = 'UTC'")
-            engine.register("rows", scan.to_arrow())
-            rows = engine.execute(f"select {', '.join(map(quote, columns))} from rows").fetchall()
-        tables[name] = sorted(
-            (tuple(map(_loaded, row, columns.values())) for row in rows), key=repr
-        )
+    with lakehouse.open() as catalogue:
+        for name, table in star.tables.items():
+            columns = {column.name: column.type.loaded for column in table.columns}
+            if table.is_fact:
+                columns |= dict.fromkeys(("valid_from", "valid_to"), "TIMESTAMPTZ")
+            content = (
+                catalogue.load_table((lakehouse.namespace, name))
+                .scan(snapshot_id=(snapshots or {}).get(name))
+                .to_arrow()
+            )
+            rows = zip(*(content[column].to_pylist() for column in columns), strict=True)
+            tables[name] = sorted(
+                (tuple(map(_loaded, row, columns.values())) for row in rows), key=repr
+            )
     return tables
 
 

@@ -20,7 +20,7 @@ from rates_files import NEW_YEAR, csv
 from s3_service import S3Service, forget_clients
 
 from totes.aws import handlers
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.stages.runner import STAGES
 
 PASSWORD = "open-sesame-of-the-vault"

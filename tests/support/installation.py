@@ -14,15 +14,16 @@ from typer.testing import CliRunner, Result
 
 from totes import failpoint
 from totes.cli import app
+from totes.config.dsn import Dsn
 from totes.config.resources import Resources
-from totes.config.settings import Dsn, Settings
+from totes.config.settings import Settings
 from totes.lake.folder import FolderStore
 from totes.rates import RateFeed
 from totes.source.catalogue import CaptureScope
 from totes.stages.runner import Pipeline, StepResult, run_once
 
 LAST_DAY = date(2022, 11, 8)
-"""A Tuesday, the day of the last orders of `with_orders`."""
+"""A Tuesday, the day of the last orders of `add_orders`."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,15 @@ class Installation:
         variables = {f"TOTES_{name.upper()}": value for name, value in settings.items()}
         return replace(self, settings=self.settings | variables)
 
-    def with_orders(self, orders: int = 40) -> "Installation":
+    def add_orders(self, orders: int = 40) -> "Installation":
         """Add sales orders, and what they refer to, to the source; return self."""
         fill(self.owner, orders=orders, last_day=LAST_DAY)
         return self
 
-    def with_orders_of_twenty_days(self) -> "Installation":
+    def add_orders_of_twenty_days(self) -> "Installation":
         """Add 40 sales orders, two on each of the days up to 8 November 2022; return self."""
         last = "timestamp '2022-11-08 09:00'"
-        self.with_orders(40).change(
+        self.add_orders(40).change(
             f"UPDATE purchase_order SET created_at = {last} - interval '30 days';"
             f"UPDATE sales_order SET created_at = {last} - (sales_order_id % 20) * interval '1 day'"
         )
@@ -123,10 +124,15 @@ class Installation:
             connection.execute(statement.encode())
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """Execute a statement in the warehouse, commit, and return its rows."""
+        """Return the rows of a query of the warehouse, which can't change it."""
         with psycopg.connect(self.warehouse.reveal()) as connection:
-            cursor = connection.execute(statement.encode())
-            return cursor.fetchall() if cursor.description else []
+            connection.read_only = True
+            return connection.execute(statement.encode()).fetchall()
+
+    def change_warehouse(self, statement: str) -> None:
+        """Execute a statement in the warehouse."""
+        with psycopg.connect(self.warehouse.reveal()) as connection:
+            connection.execute(statement.encode())
 
     def state(self) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
         """Return the digests of all files in the lake, and the batches in the warehouse."""

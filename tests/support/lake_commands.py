@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from totes.cli import app
 from totes.lake.folder import FolderStore
 from totes.lake.manifest import manifest_path
-from totes.star.contract import literal
+from totes.sql_text import literal
 
 
 class CommandError(Exception):

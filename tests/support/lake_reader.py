@@ -2,6 +2,8 @@
 
 import gzip
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from totes.lake.line import AT, OPERATION, RESERVED_NAMES, SEQUENCE, XID
@@ -9,6 +11,15 @@ from totes.lake.manifest import Manifest, manifest_path
 from totes.lake.store import Store
 
 Line = dict[str, Any]
+
+
+def file_contents(folder: Path) -> Iterator[str]:
+    """Yield the content of all files below a folder, uncompressed."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            text = gzip.decompress(data) if path.suffix == ".gz" else data
+            yield text.decode("utf-8", "replace")
 
 
 def batches(store: Store) -> list[Manifest]:

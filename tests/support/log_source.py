@@ -17,11 +17,11 @@ from lake_reader import Line
 from psycopg import errors, sql
 from scratch_source import GRANTS, ScratchSource
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import EmbeddedServer, prepare_source
 from totes.lake.manifest import Manifest, Table
 from totes.lake.store import Store
-from totes.source.log.reader import PATIENT_SECONDS, LogReader
+from totes.source.log.reader import LOG_TIMEOUT_SECONDS, LogReader
 from totes.stages.ingest import AcceptOptions, IngestResult, ingest
 
 LOG_SETTINGS = {
@@ -60,10 +60,10 @@ class LogSource(ScratchSource):
     slot: str = field(kw_only=True)
     readers: list[LogReader] = field(default_factory=list)
 
-    def new_reader(self, quiet_seconds: float = PATIENT_SECONDS) -> LogReader:
+    def new_reader(self, quiet_seconds: float = LOG_TIMEOUT_SECONDS) -> LogReader:
         """Return a reader as a new process would have it, and close the last one.
 
-        It would wait for the last one's turn to end.
+        It would wait until the last one releases the slot.
         """
         if self.readers:
             self.readers[-1].close()
@@ -165,7 +165,7 @@ class LogSource(ScratchSource):
         self.wait_for("SELECT NOT active FROM pg_replication_slots WHERE slot_name = %s", self.slot)
 
     def drop_slot(self) -> None:
-        """Drop the slot, once nobody reads it."""
+        """Drop the slot, once no process reads it."""
         self.wait_until_slot_is_free()
         self.ask("SELECT pg_drop_replication_slot(%s)", self.slot)
 

@@ -13,7 +13,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from certificates import certificate, private_key
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from totes.dashboard.server import free_port
+from totes.dashboard.server.web_server import free_port
 
 USER, PASSWORD = "reporter", "open sesame"
 

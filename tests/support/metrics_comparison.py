@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import pandas as pd
 import pytest
+from depth import sample
 from installation import Installation
 from metric_definitions import compare_definitions, compare_explored
 from metrics_oracle import (
@@ -50,7 +51,7 @@ def compare_history(
     installation, chance = business.installation, business.chance
     days = backdate_captures(installation, moments)
     with open_reading(warehouse.reader) as reading:
-        for began in days:
+        for began in sample(1, days, "history"):
             choices = metrics.choices(reading)
             compare_with_then(reading, business.filter(choices), began, installation)
             departments = tuple(chance.sample(choices.departments, 4))
@@ -82,7 +83,8 @@ def backdate_captures(installation: Installation, moments: list[datetime]) -> li
             *("fact_sales_order.valid_to", "totes.batches.captured_at"),
         ):
             table, _, name = column.rpartition(".")
-            installation.query(f"UPDATE {table} SET {name} = '{instead}' WHERE {name} = '{moment}'")
+            change = f"UPDATE {table} SET {name} = '{instead}' WHERE {name} = '{moment}'"
+            installation.change_warehouse(change)
     return days
 
 
@@ -157,12 +159,12 @@ def compare_debts(
 
 def without_rejected(facts: Facts, installation: Installation) -> set[tuple[Any, ...]]:
     """Return the rows without quarantined keys, whose history a release may change."""
-    refused = set(installation.query("SELECT star_table, key FROM totes.quarantine"))
+    quarantined = set(installation.query("SELECT star_table, key FROM totes.quarantine"))
     return {
         (fact, *[value for name, value in row.items() if name != "valid_to"])
         for fact, rows in facts.items()
         for row in rows
-        if (fact, str(list(row.values())[1])) not in refused
+        if (fact, str(list(row.values())[1])) not in quarantined
     }
 
 
@@ -349,7 +351,7 @@ def compare_payments(reading: Reading, criteria: Filter, oracle: MetricsOracle) 
     uncovered = [line for line in skipped if line in overdue]
     found = payments.summary(reading, criteria)
     ended = payments.uncovered(reading, criteria)
-    for result, among, direction in (
+    for result, included, direction in (
         (found.cash_in, paid, "in"),
         (found.cash_out, paid, "out"),
         (found.receivable, open_payments, "in"),
@@ -359,7 +361,7 @@ def compare_payments(reading: Reading, criteria: Filter, oracle: MetricsOracle) 
         (ended.receivable, uncovered, "in"),
         (ended.payable, uncovered, "out"),
     ):
-        expected = oracle.sum([line for line in among if line.direction == direction], criteria)
+        expected = oracle.sum([line for line in included if line.direction == direction], criteria)
         assert total(result) == (expected.value, expected.rows, expected.unconverted), result.metric
     previous_period = metrics.previous_period(reading, criteria)
     if any(line.day > oracle.today for line in paid):
@@ -391,8 +393,7 @@ def compare_payments(reading: Reading, criteria: Filter, oracle: MetricsOracle) 
                 part = [line for line in then[name] if line.direction == direction]
                 assert row[f"{name}_{direction}"] == oracle.sum(part, criteria).value
             assert row["net"] == less(row["cash_in"], row["cash_out"])
-            every = list(chain(*then.values()))
-            assert row["unconverted"] == oracle.sum(every, criteria).unconverted
+            assert row["unconverted"] == oracle.sum([*chain(*then.values())], criteria).unconverted
     ages = payments.ages(reading, criteria)
     by_age = oracle.by(
         open_payments, criteria, lambda line: (line.direction, age_of(line, oracle.today))
@@ -405,7 +406,7 @@ def compare_payments(reading: Reading, criteria: Filter, oracle: MetricsOracle) 
     owed = payments.owed(reading, criteria)
     assert sorted(owed["counterparty_id"]) == sorted({line.counterparty for line in open_payments})
     for row in owed.to_dict("records"):
-        for name, among, direction in (
+        for name, included, direction in (
             ("receivable", open_payments, "in"),
             ("payable", open_payments, "out"),
             ("overdue_receivable", overdue, "in"),
@@ -413,18 +414,18 @@ def compare_payments(reading: Reading, criteria: Filter, oracle: MetricsOracle) 
         ):
             theirs = [
                 line
-                for line in among
+                for line in included
                 if line.direction == direction and line.counterparty == row["counterparty_id"]
             ]
             assert row[name] == oracle.sum(theirs, criteria).value
-    for frame, among in (
+    for frame, included in (
         (payments.rows(reading, criteria, limit=None), paid),
         (payments.open_rows(reading, criteria, limit=None), open_payments),
         (payments.open_rows(reading, criteria, only="overdue", limit=None), overdue),
         (payments.open_rows(reading, criteria, only="uncovered", limit=None), uncovered),
     ):
         assert values_by_key(frame, "payment_id") == {
-            line.key: rounded_or_none(oracle.converted(line, criteria)) for line in among
+            line.key: rounded_or_none(oracle.converted(line, criteria)) for line in included
         }
 
 
@@ -460,11 +461,11 @@ def compare_overview(reading: Reading, criteria: Filter) -> None:
     assert found.margin.quarantined == Quarantined(
         waits.rows + wait.rows,
         waits.value - wait.value,
-        waits.unvalued + wait.unvalued,
-        waits.unsure + wait.unsure,
+        waits.unknown_values + wait.unknown_values,
+        waits.uncertain + wait.uncertain,
         waits.outdated + wait.outdated,
         waits.difference - wait.difference,
-        waits.undetermined + wait.undetermined,
+        waits.unknown_differences + wait.unknown_differences,
     )
     sold = sales.over_time(reading, criteria, "month")
     bought = purchases.over_time(reading, criteria, "month")

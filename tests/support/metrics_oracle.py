@@ -9,18 +9,16 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+from warehouse_oracle import COLUMNS
+from warehouse_oracle import FACTS as FACT_QUERIES
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.filters import Filter
 
 Row = dict[str, Any]
 Facts = Mapping[str, list[Row]]
 
-FACTS = {
-    "fact_sales_order": "sales_order_id",
-    "fact_purchase_order": "purchase_order_id",
-    "fact_payment": "payment_id",
-}
+FACTS = {fact: COLUMNS[fact][0] for fact in FACT_QUERIES}
 """The natural keys of the facts."""
 EXACT = Context(prec=120)
 SIGNS = {
@@ -123,13 +121,13 @@ class MetricsOracle:
                 self.rates[reporting] = {
                     (row["rate_date"], row["currency_code"]): row["rate"] for row in found
                 }
-            refused = connection.execute(
+            rejected = connection.execute(
                 "SELECT * FROM totes.quarantine"
                 " WHERE released_at IS NULL AND star_table = ANY(%s) ORDER BY valid_from",
                 [list(FACTS)],
             ).fetchall()
         last: dict[tuple[str, str], Row] = {}
-        for row in refused:
+        for row in rejected:
             superseded_at = row["superseded_at"]
             if moment is None:
                 waits = superseded_at is None
@@ -256,7 +254,7 @@ class MetricsOracle:
         difference is unknown.
         """
         values: list[Decimal | None] = []
-        unsure = 0
+        uncertain = 0
         differences: list[Decimal | None] = []
         for entry in self.quarantine:
             row = self._rejected_row(entry["star_table"], entry["row"], criteria)
@@ -286,7 +284,7 @@ class MetricsOracle:
                 with localcontext(EXACT):
                     differences.append(less(new, old))
             elif belongs is None:
-                unsure += 1
+                uncertain += 1
             elif belongs:
                 values.append(row["worth"])
         with localcontext(EXACT):
@@ -295,7 +293,7 @@ class MetricsOracle:
                 for of in (values, differences)
             )
         return (
-            *(len(values), value, values.count(None), unsure),
+            *(len(values), value, values.count(None), uncertain),
             *(len(differences), difference, differences.count(None)),
         )
 

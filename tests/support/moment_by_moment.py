@@ -11,7 +11,9 @@ from typing import LiteralString
 from psycopg import sql
 
 from totes.star.contract import StarTable
+from totes.star.history import history_parts, qualified, same_key
 from totes.warehouse import merge
+from totes.warehouse.ddl import key_text
 
 STATEMENTS: Mapping[str, LiteralString] = MappingProxyType(
     {
@@ -172,19 +174,18 @@ class MomentByMoment(merge._BatchLoad):
 def _parts(star: StarTable) -> dict[str, object]:
     columns = [column.name for column in star.columns]
     return {
-        "name": star.name,
-        "key": merge._join_names(star.key_names),
-        "key_text": merge._key_text(star, "s"),
-        "fact_key_text": merge._key_text(star, "f"),
-        "same_as_fact": merge._same_key(star, "f", "s"),
-        "same_as_earlier": merge._same_key(star, "f", "earlier"),
-        "same_as_merged": merge._same_key(star, "f", "merged"),
-        "same_as_dimension": merge._same_key(star, "d", "s"),
-        "same_as_inserted": merge._same_key(star, "i", "s"),
-        "merged_key": merge._qualified("f", star.key_names),
-        "of_fact": merge._qualified("f", columns),
-        "of_earlier": merge._qualified("earlier", columns),
-        "of_staged": merge._qualified("s", columns),
-        "current": merge._qualified("d", columns),
-        "excluded": merge._qualified("excluded", columns),
+        **history_parts(star),
+        "key_text": key_text(star.key_names, "s"),
+        "fact_key_text": key_text(star.key_names, "f"),
+        "same_as_fact": same_key(star, "f", "s"),
+        "same_as_earlier": same_key(star, "f", "earlier"),
+        "same_as_merged": same_key(star, "f", "merged"),
+        "same_as_dimension": same_key(star, "d", "s"),
+        "same_as_inserted": same_key(star, "i", "s"),
+        "merged_key": qualified("f", star.key_names),
+        "of_fact": qualified("f", columns),
+        "of_earlier": qualified("earlier", columns),
+        "of_staged": qualified("s", columns),
+        "current": qualified("d", columns),
+        "excluded": qualified("excluded", columns),
     }

@@ -16,7 +16,7 @@ GROUPS = (
     "tests/aws/plan/",
     "tests/aws/test_catalogue_queries.py",
     "tests/e2e/test_browser",
-    "tests/e2e/test_sign_in.py",
+    "tests/integration/test_dashboard",
     "tests/integration/test_replay.py",
     "tests/spark/",
 )

@@ -11,11 +11,11 @@ from typing import Any
 from database import fetch_rows
 from psycopg import sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.duckdb_engine import open_engine
 from totes.lake.folder import FolderStore
 from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_path, sha256_hex
-from totes.star.contract import literal
+from totes.sql_text import literal
 from totes.star.folder import TOTESYS, Star
 
 Row = Mapping[str, Any]
@@ -244,7 +244,7 @@ class ProcessedLake:
             generation=self.generation,
             ingested=f"{ingested} {self.batches}",
             files=tuple(files),
-            refused=self._quarantine_files(rejected, at),
+            rejected=self._quarantine_files(rejected, at),
             models="",
         )
         path = processed_manifest_path(self.generation, self.batches)

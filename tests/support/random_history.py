@@ -3,11 +3,9 @@
 The expected star is computed from the list of all states, one row after another.
 """
 
-import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from importlib.resources import as_file, files
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -18,7 +16,7 @@ from lake_writer import ROWS, LakeWriter, row
 from totes.lake.folder import FolderStore
 from totes.stages.transform import write_generation
 from totes.star.folder import TOTESYS
-from totes.star.models import Models, load_models
+from totes.star.models import Models
 
 BAD_DATE = "2022/11/10"
 """A value that the packaged models reject and corrected ones accept."""
@@ -246,18 +244,6 @@ class RandomHistory:
 
     def _by_time(self) -> list[tuple[Key, int, datetime, State]]:
         return sorted(self.seen, key=lambda event: event[2])
-
-
-def correct_models(folder: Path) -> Models:
-    """Return models that accept dates with slashes, copied to a new folder below `folder`."""
-    with as_file(files("totes.star") / "totesys" / "models") as packaged:
-        copy = shutil.copytree(packaged, folder / "models")
-    model = copy / "fact_sales_order.sql"
-    date = "    agreed_delivery_date,"
-    corrected = "    replace(agreed_delivery_date, '/', '-') as agreed_delivery_date,"
-    assert date in model.read_text()
-    model.write_text(model.read_text().replace(date, corrected))
-    return load_models(copy, TOTESYS.tables)
 
 
 class Transformed(NamedTuple):

@@ -1,4 +1,4 @@
-"""Random batches of all tables of totesys: scanned, captured whole, or read from the log.
+"""Random batches of all tables of totesys: scanned, captured in full, or read from the log.
 
 Rows have hostile values, tables lose columns and disappear for a while, and rejected rows are
 released.
@@ -15,7 +15,7 @@ from lake_reader import Line
 from lake_writer import ROWS
 from star_texts import EDGE_CASES
 
-from totes.lake.manifest import RATES
+from totes.lake.manifest import RATES, Manifest
 from totes.star.contract import MAX_TEXT_BYTES
 
 KEYS = range(1, 7)
@@ -51,10 +51,11 @@ class RandomLake(HostileLake):
         self.dropped: set[tuple[str, str]] = set()
         self.absent: set[str] = set()
 
-    def write_random(self, batches: int) -> None:
+    def write(self, batches: int = 6) -> list[Manifest]:
         """Publish so many batches; after the last one, tables are complete again."""
         for number in range(1, batches + 1):
             self.publish(number, is_last=number == batches)
+        return self.writer.batches
 
     def publish(self, number: int, *, is_last: bool) -> None:
         whole = {*self.tables} if number == 1 else self.alter(is_last=is_last)
@@ -85,7 +86,7 @@ class RandomLake(HostileLake):
         )
 
     def alter(self, *, is_last: bool) -> set[str]:
-        """Drop and restore columns and tables; return the tables that are captured whole."""
+        """Drop and restore columns and tables; return the tables that are captured in full."""
         whole = {table for table in self.tables if self.chance.random() < 0.04}
         for column in sorted(self.dropped):
             if is_last or self.chance.random() < 0.4:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard import reading
 from totes.dashboard.reading import Reading
 from totes.dashboard.replica import Replica, open_replica

@@ -1,11 +1,9 @@
-"""Captures of large tables that are killed at a failpoint, in very small pieces."""
+"""Captures of large tables that are killed at a failpoint."""
 
-import pytest
 from faults import on_nth_call
 from scratch_source import ScratchSource
 
 from totes import failpoint
-from totes.source import scan
 from totes.stages.ingest import AcceptOptions
 
 ACCEPT_DELETES = AcceptOptions(deletes=True)
@@ -19,12 +17,6 @@ FAILPOINTS = (
 
 class Killed(BaseException):
     """The process is killed at a failpoint."""
-
-
-def use_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read two blocks with a statement, and four in a piece."""
-    monkeypatch.setattr(scan, "_CHUNK_BYTES", 16 << 10)
-    monkeypatch.setattr(scan, "_CHUNKS_PER_PIECE", 2)
 
 
 def capture_killed(

@@ -1,5 +1,6 @@
 """S3 and other AWS services for tests: moto, with simulated failures."""
 
+import functools
 import itertools
 import os
 import socket
@@ -10,9 +11,10 @@ from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Self
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+import botocore.session
 from botocore.retries import standard
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
+from serial_moto import Dispatcher
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from totes import aws_client
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     import pytest
 
 SECRET = "a-secret-access-key"
+
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+"""The sessions of all tests share what they read of the descriptions of AWS's services."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ NO_PAUSES = ("non_throttling_base_scale", 0.0)
 def forget_clients() -> None:
     """Discard cached clients and secrets, after a change of the AWS configuration."""
     aws_client._client.cache_clear()
+    aws_client._session.cache_clear()
     secrets._fetched.clear()
 
 
@@ -62,7 +68,7 @@ class S3Service:
     """A server for the test session; each test uses its own bucket."""
 
     def __init__(self) -> None:
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = Dispatcher()
         self._server = make_server(
             "127.0.0.1", 0, self._respond, threaded=True, request_handler=_Silent
         )

@@ -11,8 +11,8 @@ from installation import Installation
 from psycopg import sql
 from replicas import replica_of
 
-from totes.config.settings import Dsn
-from totes.dashboard.backends import Backends
+from totes.config.dsn import Dsn
+from totes.dashboard.server.backends import Backends
 from totes.demo.simulator import bulk
 from totes.embedded.servers import EmbeddedServer, Source, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore
@@ -115,7 +115,7 @@ def sample_business(
     bulk(installation.owner, orders=orders, last_day=last_day)
     installation.change(_NAMES)
     made.catch_up()
-    installation.query(f"UPDATE fact_exchange_rate SET source = '{MARKDOWN}'")
+    installation.change_warehouse(f"UPDATE fact_exchange_rate SET source = '{MARKDOWN}'")
     installation.change(_HISTORY)
     made.catch_up()
     installation.change(_DELETION)

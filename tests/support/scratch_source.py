@@ -11,7 +11,7 @@ import psycopg
 from lake_reader import Line
 from psycopg import sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import EmbeddedServer, prepare_source
 from totes.lake.folder import FolderStore
 from totes.lake.manifest import Manifest
@@ -55,8 +55,8 @@ class ScratchSource:
             connection.autocommit = bool(autocommit)
             connection.execute(script.encode())
 
-    def with_items(self, rows: int = 3) -> "ScratchSource":
-        """Create a table `item` with so many rows, and capture it."""
+    def add_items(self, rows: int = 3) -> "ScratchSource":
+        """Create a table `item` with so many rows, and capture it; return self."""
         self.run(f"{CREATE_ITEM}; {INSERT_ITEMS.format(rows)}")
         assert self.capture() is not None
         return self

@@ -9,6 +9,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import cache
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from moto.moto_server.werkzeug_app import (
@@ -22,6 +23,14 @@ KEPT_RESPONSES = 1_000
 """A client repeats its request within a second."""
 
 Response = tuple[str, list[tuple[str, str]], bytes]
+
+
+class Dispatcher(DomainDispatcherApplication):  # type: ignore[misc]  # mypy does not read moto
+    """moto's application, which finds the service of a host name once, not for each request."""
+
+    def __init__(self) -> None:
+        super().__init__(create_backend_app)
+        self.get_backend_for_host = cache(super().get_backend_for_host)
 
 
 class SerialApplication:
@@ -70,7 +79,7 @@ class _Handler(MotoRequestHandler):  # type: ignore[misc]  # mypy does not read 
 
 def serve() -> None:
     """Print the address, and serve until the process is killed."""
-    application = SerialApplication(DomainDispatcherApplication(create_backend_app))
+    application = SerialApplication(Dispatcher())
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Handler)
     os.environ["MOTO_PORT"] = str(server.server_port)
     print(f"http://127.0.0.1:{server.server_port}", flush=True)  # noqa: T201  its parent reads it

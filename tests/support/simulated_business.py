@@ -7,7 +7,7 @@ from database import fetch_rows
 from source_audit import TABLES
 
 from conftest import Totesys
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.demo.simulator import (
     Event,
     Simulator,

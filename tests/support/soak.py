@@ -35,7 +35,7 @@ from soak_plan import FAULTS, STAGES, Round, Step, rounds
 from source_audit import TABLES, Finding, SourceAudit
 
 import totes
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.servers import EmbeddedServer, prepare_source, prepare_warehouse
 from totes.lake.folder import FolderStore
 from totes.source.catalogue import CaptureScope

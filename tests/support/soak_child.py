@@ -20,7 +20,7 @@ from faults import COMMIT, Cut, Fault, FaultyStore, Given, Proxy, on_nth_call
 from soak_plan import Step
 
 from totes import failpoint
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import TotesError
 from totes.lake.folder import FolderStore
 from totes.lake.manifest import sha256_hex

@@ -19,7 +19,7 @@ import psycopg
 from generations import Comparison, Generation, compare
 from spark_cluster import LOOPBACK, NoJavaError, standalone_cluster
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.demo.simulator import bulk
 from totes.embedded.servers import (
     prepare_source,
@@ -28,7 +28,7 @@ from totes.embedded.servers import (
     warehouse_server,
 )
 from totes.lake.folder import FolderStore
-from totes.lake.log import find_current_generation
+from totes.lake.manifests import find_current_generation
 
 CHANGES = (
     """

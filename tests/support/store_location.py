@@ -1,4 +1,4 @@
-"""Places where the tests of stores keep objects: a folder and a bucket."""
+"""Where the tests of stores keep objects: a folder and a bucket."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -11,7 +11,7 @@ from typing import Self
 from certificates import certificate, private_key
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 
 NAME = "databases.example"
 """The host name in the server's certificate."""

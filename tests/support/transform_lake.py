@@ -1,7 +1,9 @@
 """A lake whose batches the tests of the transform stage write and read."""
 
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,11 @@ from hypothesis import strategies as st
 from lake_writer import ROWS, LakeWriter, row
 
 from totes.lake.folder import FolderStore
-from totes.lake.log import read_processed_manifest
 from totes.lake.manifest import (
     ProcessedManifest,
     StarFile,
 )
+from totes.lake.manifests import read_processed_manifest
 from totes.stages.transform import transform, write_generation
 from totes.star.folder import TOTESYS, Star
 from totes.star.models import Models, load_models
@@ -56,7 +58,7 @@ class Lake:
         return [r for file in made.files if file.table == table for r in self.read(file)]
 
     def rejected_rows(self, made: ProcessedManifest) -> list[Row]:
-        return [row for file in made.refused for row in self.read(file)]
+        return [row for file in made.rejected for row in self.read(file)]
 
     def read(self, file: StarFile) -> list[Row]:
         path = Path(self.processed.url) / file.path
@@ -74,7 +76,14 @@ class Lake:
         return rows
 
 
+def copy_models(folder: Path) -> Path:
+    """Copy the packaged models to a new folder below `folder`, which is returned."""
+    with as_file(files("totes.star") / "totesys" / "models") as packaged:
+        return shutil.copytree(packaged, folder / "models")
+
+
 def edit(models: Path, star: str, old: str, new: str) -> Models:
+    """Replace a part of a model, and return all models of the folder."""
     path = models / f"{star}.sql"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 from pyspark.sql import DataFrame, SparkSession
 
-from totes.star.contract import literal, quote
+from totes.sql_text import literal, quote
 from totes.star.dialect import BATCH, to_spark
 
 Rows = Counter[tuple[Any, ...]]

@@ -9,7 +9,7 @@ from httpx import ASGITransport, AsyncClient
 from starlette.responses import PlainTextResponse
 from streamlit.file_util import get_static_dir
 
-from totes.dashboard.compression import CompressedFiles
+from totes.dashboard.server.compression import CompressedFiles
 
 SCRIPT = next(Path(get_static_dir()).glob("static/js/index.*.js"))
 

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from totes.cli import app
 from totes.config.settings import list_settings, load_settings
 from totes.config.sign_in import Role, SignIn, sign_in
-from totes.dashboard import middleware
 from totes.dashboard.preferences import MAX_LOGO_BYTES, check_logo
+from totes.dashboard.server import middleware
 
 SECRET = "a secret of the provider"
 COOKIE_SECRET = "0123456789abcdef0123456789abcdef"
@@ -240,7 +240,7 @@ class Client:
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Client:
-    """A client whose limits begin anew."""
+    """A client whose limits begin again."""
     monkeypatch.setattr(middleware, "_limiter", FixedWindowRateLimiter(MemoryStorage()))
     return Client()
 

@@ -18,8 +18,9 @@ from totes.lake.manifest import (
     StarFile,
     processed_manifest_path,
 )
+from totes.sql_text import literal
 from totes.stages.transform import write_generation
-from totes.star.contract import literal, parquet
+from totes.star.contract import parquet
 from totes.star.folder import TOTESYS
 
 
@@ -47,7 +48,7 @@ def test_a_replay_by_the_same_engine_is_equal(generations: tuple[Generation, Gen
     comparison = compare(*generations)
     assert comparison.differences == ()
     manifests = generations[0].manifests()
-    files = [file for made in manifests for file in (*made.files, *made.refused)]
+    files = [file for made in manifests for file in (*made.files, *made.rejected)]
     assert {"dim_date", "dim_staff", "dim_design", "fact_payment"} <= {file.table for file in files}
     assert comparison.rows == sum(file.rows for file in files) > 365
 
@@ -83,13 +84,13 @@ def replace_file(generation: Generation, batch: int, table: str, sql: str, **cou
     """Replace a file of a batch with the rows of a query on it; its manifest agrees with it."""
     manifest = generation.manifests()[batch - 1]
     rejected = table.startswith("rejected ")
-    files = manifest.refused if rejected else manifest.files
+    files = manifest.rejected if rejected else manifest.files
     name = table.removeprefix("rejected ")
     changed = tuple(
         rewrite(generation, file, sql, **counts) if file.table == name else file for file in files
     )
     assert changed != files
-    replace_manifest(generation, batch, **{"refused" if rejected else "files": changed})
+    replace_manifest(generation, batch, **{"rejected" if rejected else "files": changed})
 
 
 CASES: Mapping[str, tuple[str, str, dict[str, int], str]] = {

@@ -10,17 +10,15 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from totes.config.dsn import Dsn
 from totes.config.settings import (
     _SERVICE_VARIABLE,
-    Dsn,
     Settings,
     describe_setting,
     list_settings,
     load_settings,
-    parse_dsn,
-    parse_duration,
-    parse_path_or_url,
 )
+from totes.config.values import parse_dsn, parse_duration, parse_path_or_url
 from totes.errors import UsageError
 
 SECRET = "open sesame"

@@ -18,9 +18,10 @@ import pytest
 from sample_business import SCRIPT
 
 import outlines
-from totes.dashboard import charts, drill, tables, text, world
+from totes.dashboard import charts, text, world
+from totes.dashboard.components import drill, tables
 from totes.dashboard.filters import Choices, Filter
-from totes.dashboard.view import View
+from totes.dashboard.navigation.view import View
 
 
 def test_files_hold_exactly_the_rows_that_are_shown(
@@ -38,9 +39,9 @@ def test_files_hold_exactly_the_rows_that_are_shown(
     def button(label: str, *, data: Callable[[], bytes], **_: object) -> None:
         given[label] = data()
 
-    monkeypatch.setattr("totes.dashboard.tables.st.download_button", button)
-    monkeypatch.setattr("totes.dashboard.tables.st.html", lambda _: None)
-    monkeypatch.setattr("totes.dashboard.tables.in_url", lambda *_, **__: {})
+    monkeypatch.setattr("totes.dashboard.components.tables.st.download_button", button)
+    monkeypatch.setattr("totes.dashboard.components.tables.st.html", lambda _: None)
+    monkeypatch.setattr("totes.dashboard.components.tables.in_url", lambda *_, **__: {})
     headings = {"name": "Design", "value": "Revenue, GBP", "day": "Day"}
     tables.table(frame, headings, key="x", file_name="x", alt="x")
     rows = list(csv_module.reader(io.StringIO(given["CSV"].decode("utf-8-sig"), newline="")))

@@ -14,7 +14,7 @@ from totes.cli import app
 from totes.errors import UsageError
 from totes.spark import build, cluster, session
 from totes.spark.cluster import SparkCluster
-from totes.spark.lines import Location
+from totes.spark.files import Location
 from totes.stages.transform import write_generation
 from totes.star.folder import TOTESYS
 from totes.star.lineage import returns_each_row

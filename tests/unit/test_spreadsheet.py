@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from totes.dashboard.spreadsheet import csv
+from totes.dashboard.components.spreadsheet import csv
 
 FORMULAS = (
     '=HYPERLINK("http://localhost/?"&A1)',

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from totes.dashboard import totals
+from totes.dashboard.components import totals
 from totes.dashboard.metrics import Quarantined, Total
 
 
@@ -38,8 +38,8 @@ def test_a_total_lists_the_rows_that_it_excludes() -> None:
     assert totals.exclusions(unknown, "GBP") == [
         "In quarantine, not included: 1 row (amount unknown)"
     ]
-    unsure = Total("x", Decimal(1), quarantined=Quarantined(unsure=2))
-    assert totals.exclusions(unsure, "GBP") == [
+    uncertain = Total("x", Decimal(1), quarantined=Quarantined(uncertain=2))
+    assert totals.exclusions(uncertain, "GBP") == [
         "In quarantine, possibly part of this total: 2 rows"
     ]
 
@@ -50,9 +50,9 @@ def test_a_total_lists_the_rows_that_it_excludes() -> None:
         (Quarantined(outdated=2), "no effect on the total"),
         (Quarantined(outdated=2, difference=Decimal(7)), "would change the total by +£7.00"),
         (Quarantined(outdated=2, difference=Decimal(-7)), "would change the total by -£7.00"),
-        (Quarantined(outdated=2, undetermined=2), "effect on the total unknown"),
+        (Quarantined(outdated=2, unknown_differences=2), "effect on the total unknown"),
         (
-            Quarantined(outdated=2, difference=Decimal(7), undetermined=1),
+            Quarantined(outdated=2, difference=Decimal(7), unknown_differences=1),
             "would change the total by +£7.00, unknown for 1 of them",
         ),
     ],

@@ -1,10 +1,8 @@
 """The transform stage: which rows, days and files each batch has."""
 
-import shutil
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import duckdb
@@ -35,13 +33,6 @@ TIMESTAMPS = {
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path)
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    """A copy of the models, which a test can change."""
-    with as_file(files("totes.star") / "totesys" / "models") as packaged:
-        return shutil.copytree(packaged, tmp_path / "models")
 
 
 EXPECTED: dict[str, Row] = {
@@ -187,7 +178,7 @@ def test_paths_of_files_have_generation_and_day(lake: Lake) -> None:
     made = lake.add({"design": [row("design"), row("design", design_id=2, file_name=None)]})
     day = "totes_date=2026-11-22/000000000001-"
     assert made.files[0].path.startswith(f"generation=1/dim_design/{day}")
-    assert made.refused[0].path.startswith(f"generation=1/quarantine/dim_design/{day}")
+    assert made.rejected[0].path.startswith(f"generation=1/quarantine/dim_design/{day}")
     made = lake.add({"staff": [row("staff")]})
     assert made.state["staff"][0].path.startswith("generation=1/state/staff/totes_date=2026-11-22/")
 
@@ -234,7 +225,7 @@ def test_a_batch_has_only_days_that_no_earlier_batch_has(lake: Lake) -> None:
 def test_a_batch_without_changes_has_no_files(lake: Lake) -> None:
     lake.add(ALL)
     made = lake.add()
-    assert (made.batch, made.files, made.refused) == (2, (), ())
+    assert (made.batch, made.files, made.rejected) == (2, (), ())
 
 
 def test_every_batch_is_transformed_once_and_in_order(lake: Lake) -> None:
@@ -368,7 +359,7 @@ def test_stored_current_rows_equal_the_newest_versions_of_the_history(
     history: list[tuple[dict[int, int | None], dict[int, str | None], str]],
     calls: list[bool],
 ) -> None:
-    """Staff and departments change; None deletes; some tables are captured whole."""
+    """Staff and departments change; None deletes; some tables are captured in full."""
     lake = Lake(tmp_path_factory.mktemp("lake"))
     staff: dict[int, int] = {}
     locations: dict[int, str] = {}

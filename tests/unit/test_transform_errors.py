@@ -1,16 +1,13 @@
 """The transform stage and its errors, crashes and concurrent runs: nothing is published by half."""
 
-import shutil
-from collections.abc import Iterator
-from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 import pytest
 from lake_writer import LakeWriter, row
+from scratch_source import once
+from stage_fixtures import AtFailpoint
 from transform_lake import ALL, Lake, edit, keys
 
-from totes import failpoint
 from totes.errors import LakeError, ModelError
 from totes.lake.manifest import (
     Manifest,
@@ -23,13 +20,6 @@ from totes.stages.transform import transform
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path)
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    """A copy of the models, which a test can change."""
-    with as_file(files("totes.star") / "totesys" / "models") as packaged:
-        return shutil.copytree(packaged, tmp_path / "models")
 
 
 def test_transform_stops_at_a_missing_column_and_continues_once_it_is_restored(
@@ -75,14 +65,8 @@ def test_an_error_names_a_failing_model_and_nothing_is_published(
     assert [made.batch for made in lake.transform()] == [1]
 
 
-@pytest.fixture
-def at_failpoint() -> Iterator[dict[str, Any]]:
-    yield failpoint.actions
-    failpoint.actions.clear()
-
-
 def test_a_crash_before_the_manifest_publishes_nothing(
-    lake: Lake, at_failpoint: dict[str, Any]
+    lake: Lake, at_failpoint: AtFailpoint
 ) -> None:
     class Killed(Exception):
         pass
@@ -91,27 +75,25 @@ def test_a_crash_before_the_manifest_publishes_nothing(
         raise Killed
 
     lake.writer.add(ALL)
-    at_failpoint["transform.before-manifest"] = interrupt
+    at_failpoint("transform.before-manifest", once(interrupt))
     with pytest.raises(Killed):
         lake.transform()
     assert not list(lake.processed.list("generation=1/batches/"))
-    at_failpoint.clear()
     [made] = lake.transform()
     assert keys(lake.rows(made, "dim_staff")) == [1]
 
 
 def test_of_two_concurrent_transforms_one_publishes_and_the_other_continues(
-    lake: Lake, at_failpoint: dict[str, Any]
+    lake: Lake, at_failpoint: AtFailpoint
 ) -> None:
     lake.writer.add(ALL)
     lake.writer.add({"department": [row("department", location="Leeds")]})
     overtaking: list[ProcessedManifest] = []
 
     def publish_first() -> None:
-        at_failpoint.clear()
         overtaking.append(next(transform(lake.writer.store, lake.processed)))
 
-    at_failpoint["transform.before-manifest"] = publish_first
+    at_failpoint("transform.before-manifest", once(publish_first))
     [second] = lake.transform()
     assert [overtaking[0].batch, second.batch] == [1, 2]
     assert [found["location"] for found in lake.rows(second, "dim_staff")] == ["Leeds"]

@@ -1,9 +1,7 @@
 """The transform stage and rows that break the contract: quarantine, long texts, release."""
 
 import json
-import shutil
 from datetime import date
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import pytest
@@ -18,13 +16,6 @@ from totes.star.folder import TOTESYS
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path)
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    """A copy of the models, which a test can change."""
-    with as_file(files("totes.star") / "totesys" / "models") as packaged:
-        return shutil.copytree(packaged, tmp_path / "models")
 
 
 def test_staff_without_a_department_are_quarantined(lake: Lake) -> None:
@@ -193,7 +184,7 @@ def test_released_rows_are_transformed_as_of_their_batch(lake: Lake, models: Pat
     assert released["agreed_delivery_date"] == date(2030, 2, 3)
     assert released["valid_from"] == lake.writer.batches[0].captured_at
     assert {2029, 2030, 2031} <= {day["year"] for day in lake.rows(made, "dim_date")}
-    assert made.refused == ()
+    assert made.rejected == ()
     assert released["units_sold"] == 84754
 
 
@@ -201,8 +192,8 @@ def test_rows_of_several_quarantine_files_are_released(lake: Lake, models: Path)
     """A cluster writes several."""
     designs = [row("design", design_id=n, design_name=None) for n in (1, 2)]
     made = lake.add({"design": designs})
-    [whole] = [file for file in made.refused if file.table == "dim_design"]
-    others = [file for file in made.refused if file != whole]
+    [whole] = [file for file in made.rejected if file.table == "dim_design"]
+    others = [file for file in made.rejected if file != whole]
     folder, parts = Path(lake.processed.url), []
     for key in ("1", "2"):
         path = f"{whole.path}.{key}.parquet"
@@ -214,12 +205,12 @@ def test_rows_of_several_quarantine_files_are_released(lake: Lake, models: Path)
         parts.append(whole.model_copy(update=update))
     manifest = folder / processed_manifest_path(1, 1)
     manifest.unlink()
-    manifest.write_bytes(made.model_copy(update={"refused": (*parts, *others)}).to_json())
+    manifest.write_bytes(made.model_copy(update={"rejected": (*parts, *others)}).to_json())
     corrected = edit(models, "dim_design", "design_name,", "'?' as design_name,")
     lake.writer.add(released=(1,))
     [made] = lake.transform(corrected)
     assert keys(lake.rows(made, "dim_design")) == [1, 2]
-    assert "dim_design" not in {file.table for file in made.refused}
+    assert "dim_design" not in {file.table for file in made.rejected}
 
 
 def test_releasing_a_batch_without_rejected_rows_does_nothing(lake: Lake) -> None:

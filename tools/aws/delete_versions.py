@@ -1,6 +1,6 @@
 """Delete objects of a bucket of the lake for ever: all their versions and delete markers.
 
-Only the break-glass role may do it. A run that was interrupted can be repeated.
+Only the removal role may do it. A run that was interrupted can be repeated.
 """
 
 import argparse

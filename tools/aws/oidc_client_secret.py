@@ -1,6 +1,6 @@
 """Give the dashboard's load balancer the client secret of its provider, from Secrets Manager.
 
-Terraform would keep the secret in its state, so it sets a placeholder, with which nobody can sign
+Terraform would keep the secret in its state, so it sets a placeholder, with which no user can sign
 in. Run this after the dashboard's first deployment, for a new client secret, and whenever Terraform
 has changed the sign-in. Users who are signed in stay so.
 """

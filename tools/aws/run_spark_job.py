@@ -10,23 +10,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from run_task import CLIENT_CONFIG, INTERRUPTED, NOT_STARTED, print_notice
+from followed_log import (
+    CLIENT_CONFIG,
+    INTERRUPTED,
+    RunFailed,
+    follow,
+    print_notice,
+    run_program,
+)
 from terraform_outputs import output
 
 from totes.aws.spark_jobs import ENDED, SparkApplication
-from totes.aws_client import AWS_ERRORS, aws_client, describe
-from totes.errors import UsageError
+from totes.aws_client import aws_client
 
 POLL_SECONDS = 5.0
 
 LATE_MS = 60_000
 """Lines may reach CloudWatch by this much later than others that are newer."""
-
-
-class JobFailed(Exception):
-    """A job that could not start, or did not succeed."""
 
 
 @dataclass(frozen=True)
@@ -78,28 +81,13 @@ class Log:
 
 
 def application() -> SparkApplication:
-    """Return the Spark application of this folder's environment; JobFailed if it has none."""
+    """Return the Spark application of this folder's environment; RunFailed if it has none."""
     values = output("spark")
     if values is None:
-        raise JobFailed("spark_enabled is false: there is no Spark application")
+        raise RunFailed("spark_enabled is false: there is no Spark application")
     return SparkApplication(
         values["application"], values["role"], values["program"], values["settings"], values["arn"]
     )
-
-
-def follow(
-    job: Job, log: Log, show: Callable[[str], object], pause: Callable[[float], object]
-) -> Mapping[str, Any]:
-    """Show the log of a job until it has ended, and return its last description."""
-    while True:
-        described = job.application.describe(job.identifier)
-        for line in log.new_lines():
-            show(line)
-        pause(POLL_SECONDS)
-        if described["state"] in ENDED:
-            for line in log.new_lines():  # the last ones arrive late
-                show(line)
-            return described
 
 
 def run(
@@ -113,32 +101,22 @@ def run(
     what = f"{where.role.rpartition('/')[2]}: {shlex.join(['totes', *command])}"
     print_notice(f"{what} is job {job.identifier}; Ctrl-C ends this log, not the job.")
     log = Log(aws_client("logs", where.region, CLIENT_CONFIG), job)
-    try:
-        ended = follow(job, log, lambda line: print(line, flush=True), pause)
-    except KeyboardInterrupt:
-        print_notice(job.commands_to_continue)
+
+    def find_ending() -> Mapping[str, Any] | None:
+        described = where.describe(job.identifier)
+        return described if described["state"] in ENDED else None
+
+    ended = follow(
+        find_ending, log.new_lines, partial(pause, POLL_SECONDS), job.commands_to_continue
+    )
+    if ended is None:
         return INTERRUPTED
-    except AWS_ERRORS as error:
-        raise JobFailed(f"{describe(error)}\n{job.commands_to_continue}") from None
     if ended["state"] != "SUCCESS":
-        raise JobFailed(f"{what} ended: {ended['state']}. {ended.get('stateDetails') or ''}")
+        raise RunFailed(f"{what} ended: {ended['state']}. {ended.get('stateDetails') or ''}")
     print_notice(f"{what} succeeded.")
     return 0
 
 
-def main() -> int:
-    command = sys.argv[1:]
-    if not command:
-        print_notice("spark-job: give a command of totes, such as `transform --engine spark`")
-        return NOT_STARTED
-    try:
-        return run(application(), command)
-    except (JobFailed, UsageError) as failed:
-        print_notice(f"spark-job: {failed}")
-    except AWS_ERRORS as error:
-        print_notice(f"spark-job: {describe(error)}")
-    return NOT_STARTED
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    example = "transform --engine spark"
+    sys.exit(run_program("spark-job", example, lambda command: run(application(), command)))

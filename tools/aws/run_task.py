@@ -10,28 +10,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
-from botocore.config import Config
 from botocore.exceptions import ClientError
+from followed_log import (
+    CLIENT_CONFIG,
+    INTERRUPTED,
+    RunFailed,
+    follow,
+    print_notice,
+    run_program,
+)
 from terraform_outputs import output
 
-from totes.aws_client import AWS_ERRORS, aws_client, describe
+from totes.aws_client import aws_client
 
 POLL_SECONDS = 3.0
 
-CLIENT_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 10})
-"""A task may take hours, in which the network fails for a while."""
-
 CREATE_WAREHOUSE = ["warehouse", "create"]
 """The command that needs a task definition of its own, with the secret of the server's master."""
-
-NOT_STARTED = 1
-INTERRUPTED = 130
-
-
-class TaskFailed(Exception):
-    """A task that could not start, or was stopped before its program ended."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +50,18 @@ class Deployment:
 
     @classmethod
     def read(cls) -> Self:
-        """Return the deployment of this folder's environment; TaskFailed if it has no tasks."""
+        """Return the deployment of this folder's environment; RunFailed if it has no tasks."""
         values = output("task")
         if values is None:
-            raise TaskFailed("task_enabled is false: nothing runs on Fargate")
+            raise RunFailed("task_enabled is false: nothing runs on Fargate")
         return cls(**values)
 
     def definition_for(self, command: Sequence[str]) -> tuple[str, str]:
-        """Return the name and ARN of the task definition for a command; TaskFailed for none."""
+        """Return the name and ARN of the task definition for a command; RunFailed for none."""
         if list(command[:2]) != CREATE_WAREHOUSE:
             return "task", self.definition
         if self.create_definition is None:
-            raise TaskFailed("warehouse_enabled is false: create the roles on your own server")
+            raise RunFailed("warehouse_enabled is false: create the roles on your own server")
         return "warehouse-creation", self.create_definition
 
 
@@ -112,7 +110,7 @@ def start(ecs: Any, deployment: Deployment, command: Sequence[str]) -> Task:
         },
     )
     for failure in answer["failures"]:
-        raise TaskFailed(f"AWS started no task: {failure['reason']} {failure.get('detail', '')}")
+        raise RunFailed(f"AWS started no task: {failure['reason']} {failure.get('detail', '')}")
     [started] = answer["tasks"]
     return Task(deployment, name, started["taskArn"])
 
@@ -152,40 +150,32 @@ class Log:
             self._position = position
 
 
-def follow(
-    ecs: Any, log: Log, task: Task, show: Callable[[str], object], pause: Callable[[float], object]
-) -> Mapping[str, Any]:
-    """Show the log of a task until it has stopped, and return its last description.
+def find_ending(ecs: Any, task: Task) -> Iterator[Mapping[str, Any] | None]:
+    """Yield ECS's description of a task each time it is asked for, once it has stopped.
 
-    TaskFailed if it is no longer described, as ECS forgets a stopped task after some time.
+    RunFailed if it is no longer described, as ECS forgets a stopped task after some time.
     """
-    cluster = task.deployment.cluster
     is_known = False  # one that has just started may not be described yet
     while True:
-        described = ecs.describe_tasks(cluster=cluster, tasks=[task.arn])["tasks"]
-        for line in log.new_lines():
-            show(line)
-        pause(POLL_SECONDS)
-        if described and described[0]["lastStatus"] == "STOPPED":
-            for line in log.new_lines():  # the last ones arrive late
-                show(line)
-            return dict(described[0])
-        if is_known and not described:
-            raise TaskFailed("ECS no longer describes the task, so its exit code is not known.")
-        is_known = bool(described)
+        answer = ecs.describe_tasks(cluster=task.deployment.cluster, tasks=[task.arn])
+        if is_known and not answer["tasks"]:
+            raise RunFailed("ECS no longer describes the task, so its exit code is not known.")
+        is_known = bool(answer["tasks"])
+        has_stopped = is_known and answer["tasks"][0]["lastStatus"] == "STOPPED"
+        yield dict(answer["tasks"][0]) if has_stopped else None
 
 
 def exit_code(stopped: Mapping[str, Any]) -> int:
-    """Return the exit code of a stopped task's program; TaskFailed with AWS's reason for none."""
+    """Return the exit code of a stopped task's program; RunFailed with AWS's reason for none."""
     [container] = stopped["containers"]
     code: int | None = container.get("exitCode")
     reasons = (stopped.get("stoppedReason", ""), container.get("reason", ""))
     reason = "; ".join(filter(None, reasons)) or "AWS gives no reason"
     if code is None:
         hint = ": push the image with `make image-push`" if "CannotPull" in reason else ""
-        raise TaskFailed(f"the task ended before its program started: {reason}{hint}")
+        raise RunFailed(f"the task ended before its program started: {reason}{hint}")
     if container.get("reason"):  # as when it was out of memory
-        raise TaskFailed(f"the program ended with exit code {code}: {reason}")
+        raise RunFailed(f"the program ended with exit code {code}: {reason}")
     return code
 
 
@@ -200,13 +190,14 @@ def run(
     log = Log(aws_client("logs", deployment.cluster, CLIENT_CONFIG), task)
     what = f"{deployment.cluster.split('/')[-1]}: {shlex.join(['totes', *command])}"
     print_notice(f"{what} is task {task.arn.split('/')[-1]}; Ctrl-C ends this log, not the task.")
-    try:
-        stopped = follow(ecs, log, task, lambda line: print(line, flush=True), pause)
-    except KeyboardInterrupt:
-        print_notice(task.commands_to_continue)
+    stopped = follow(
+        partial(next, find_ending(ecs, task)),
+        log.new_lines,
+        partial(pause, POLL_SECONDS),
+        task.commands_to_continue,
+    )
+    if stopped is None:
         return INTERRUPTED
-    except AWS_ERRORS as error:
-        raise TaskFailed(f"{describe(error)}\n{task.commands_to_continue}") from None
     if log.is_denied:
         print_notice(
             f"These credentials may not read its log: {deployment.log_group}, {task.stream}"
@@ -216,24 +207,5 @@ def run(
     return code
 
 
-def print_notice(line: str) -> None:
-    """Print a line that is not of the log."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def main() -> int:
-    command = sys.argv[1:]
-    if not command:
-        print_notice("task: give a command of totes, such as `verify`")
-        return NOT_STARTED
-    try:
-        return run(Deployment.read(), command)
-    except TaskFailed as failed:
-        print_notice(f"task: {failed}")
-    except AWS_ERRORS as error:
-        print_notice(f"task: {describe(error)}")
-    return NOT_STARTED
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program("task", "verify", lambda command: run(Deployment.read(), command)))

@@ -3,10 +3,9 @@
 The handlers ignore their event: it is only a hint that there may be work. So an event that is lost,
 or delivered twice, has no effect on the data.
 
-A call fails only if a person must act, and AWS counts failed calls. A problem that passes by itself
-is reported as a metric, and the next call tries again. The alarms on both send mails
-(terraform/modules/watch): one when an incident begins and one when it ends, however many calls it
-affects.
+A call fails only if a person must act. After a problem that passes by itself, the call reports a
+metric, and the next call tries again. AWS counts failed calls. Alarms on this count and on the
+metrics (terraform/modules/watch) send one mail when an incident begins and one when it ends.
 """
 
 import logging
@@ -30,9 +29,9 @@ from totes.config.settings import load_settings
 from totes.duckdb_engine import remove_dead_scratch_folders
 from totes.error_policy import retry, retry_iterator
 from totes.errors import LakeUnavailable, SourceUnavailable, TotesError, WarehouseUnavailable
-from totes.lake.log import read_manifest
 from totes.lake.manifest import manifest_path
-from totes.operations.status import Freshness, read_freshness
+from totes.lake.manifests import read_manifest
+from totes.operations.status import WarehouseHealth, read_warehouse_health
 from totes.stages.load import record_checked
 from totes.stages.runner import (
     StepResult,
@@ -72,7 +71,8 @@ an error of S3 that remains after boto3's retries is mostly a missing permission
 DATABASES: Mapping[str, str] = MappingProxyType({"ingest": "source", "load": "warehouse"})
 """The database of a stage: a metric reports whether that is unavailable, for its alarm.
 
-If the lake is unavailable for long, the warehouse becomes late, for which there is an alarm, too.
+If the lake is unavailable for a long time, the warehouse becomes late, for which there is an
+alarm, too.
 """
 
 
@@ -95,7 +95,7 @@ def transform(event: object, context: Context) -> dict[str, Any]:  # noqa: ARG00
 
 
 def load(event: object, context: Context) -> dict[str, Any]:  # noqa: ARG001
-    """Load pending batches into the warehouse, and record its freshness."""
+    """Load pending batches into the warehouse, and record its health."""
     return _run_call("load", context)
 
 
@@ -111,7 +111,7 @@ class _CallProgress:
     stopped_early: bool = False
     unavailable: str | None = None
     lag_seconds: float | None = None
-    freshness: Freshness | None = None
+    health: WarehouseHealth | None = None
     """What a load has found out about the warehouse."""
     large: LargeBatches | None = None
     """In transform, the batches that are too large for a function."""
@@ -126,7 +126,8 @@ class _CallProgress:
             self.batches.append(result.batch)
             self.rows += result.rows
             self.size_bytes += result.size_bytes
-            self.quarantined += sum(result.refused.values())
+            for rows in (result.quarantined, result.unreadable):
+                self.quarantined += sum(rows.values())
 
     @property
     def response(self) -> dict[str, Any]:
@@ -237,13 +238,15 @@ def _measure_freshness(call: _CallProgress, resources: Resources) -> None:
                 manifest, _ = read_manifest(resources.ingestion, next_batch)
                 call.lag_seconds = _seconds_since(manifest.captured_at)
     if call.stage == "load":
-        fresh: Freshness = retry(partial(read_freshness, resources.ingestion, resources.warehouse))
-        if fresh.checked_at is not None:
-            retry(partial(record_checked, resources.warehouse, fresh.checked_at))
-        call.freshness = fresh
-        call.lag_seconds = fresh.lag.total_seconds() if fresh.lag is not None else None
-        call.quarantined = sum(count.rows for count in fresh.quarantine)
-        call.quarantined += sum(count.values for count in fresh.unreadable)
+        health: WarehouseHealth = retry(
+            partial(read_warehouse_health, resources.ingestion, resources.warehouse)
+        )
+        if health.checked_at is not None:
+            retry(partial(record_checked, resources.warehouse, health.checked_at))
+        call.health = health
+        call.lag_seconds = health.lag_seconds
+        call.quarantined = sum(count.rows for count in health.quarantine)
+        call.quarantined += sum(count.values for count in health.unreadable)
 
 
 def _seconds_since(moment: datetime) -> float:
@@ -294,23 +297,23 @@ def _log_metrics(call: _CallProgress) -> Iterator[None]:
             work = call.spark or SparkWork(0, None, 0, 0.0)
             metrics.add_metric("SparkFailures", MetricUnit.Count, work.failures)
             metrics.add_metric("SparkMinutes", MetricUnit.NoUnit, work.minutes)
-        if call.freshness is not None:
+        if call.health is not None:
             metrics.add_metric("QuarantinedRows", MetricUnit.Count, call.quarantined)
-            _add_verify_and_rates(metrics, call.freshness)
+            _add_verify_and_rates(metrics, call.health)
         metrics.flush_metrics()
 
 
-def _add_verify_and_rates(metrics: EphemeralMetrics, freshness: Freshness) -> None:
+def _add_verify_and_rates(metrics: EphemeralMetrics, health: WarehouseHealth) -> None:
     """Add result and age of the last verify, or the warehouse's age, and the days without rates."""
-    verified_at = freshness.first_loaded_at
-    if freshness.verified is not None:
-        verified_at = freshness.verified.verified_at
-        metrics.add_metric("VerifyDiffers", MetricUnit.Count, int(not freshness.verified.equal))
+    verified_at = health.first_loaded_at
+    if health.verified is not None:
+        verified_at = health.verified.verified_at
+        metrics.add_metric("VerifyDiffers", MetricUnit.Count, int(not health.verified.equal))
     if verified_at is not None:
-        hours = (freshness.now - verified_at) / timedelta(hours=1)
+        hours = (health.now - verified_at) / timedelta(hours=1)
         metrics.add_metric("HoursSinceVerify", MetricUnit.NoUnit, hours)
-    if freshness.rates_day is not None:
+    if health.rates_day is not None:
         from totes.rates.ecb import missing_days  # noqa: PLC0415  most runs have no rates
 
-        days = missing_days(freshness.rates_day, freshness.now)
+        days = missing_days(health.rates_day, health.now)
         metrics.add_metric("RatesMissingDays", MetricUnit.Count, days)

@@ -23,7 +23,8 @@ def handler(event: object, context: object) -> dict[str, Any]:  # noqa: ARG001  
     """Store the file as `rates/YYYY-MM-DD.zip`, its newest day, unless there is one.
 
     If the ECB is unavailable or its file damaged, the next call tries again. Load reports how many
-    days have no rates in the warehouse, for an alarm.
+    days have no rates in the warehouse, for an alarm. Raises UsageError if TOTES_RATES_URL is
+    not set.
     """
     settings = load_settings()
     today = datetime.now(UTC).date()
@@ -46,7 +47,7 @@ def _read(settings: Settings, today: date) -> tuple[date, bytes]:
     if day is None:
         raise ValueError(f"the file has no day after {READ_AFTER}")
     if day > today:
-        # It would remain the newest file for ever: nobody can replace or remove it.
+        # It would remain the newest file for ever: no role can replace or remove it.
         raise ValueError(f"the file has rates of {day}, which is in the future")
     return day, content
 
@@ -55,7 +56,7 @@ def _store(settings: Settings, day: date, content: bytes) -> None:
     """Create the day's file, unless there is one: the first remains."""
     try:
         open_store(settings.ingestion).create(f"{RATES_PREFIX}/{day}.zip", content)
-    except LakeUnavailable as error:  # this function may not read, so it can't tell the two apart
+    except LakeUnavailable as error:  # this function may not read, so both look the same
         logger.info(
             "The file of %s exists, or could not be stored: %s The next call tries again.",
             day,

@@ -15,8 +15,8 @@ from botocore.config import Config
 from totes.aws_client import AWS_ERRORS, aws_client, describe
 from totes.config.settings import Settings
 from totes.errors import UsageError
-from totes.lake.log import find_current_generation, read_manifest
 from totes.lake.manifest import processed_manifest_path
+from totes.lake.manifests import find_current_generation, read_manifest
 from totes.lake.store import Store
 
 log = logging.getLogger("totes.aws")
@@ -80,7 +80,10 @@ class SparkApplication:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self | None:
-        """Return the application for this function's stores; None if there is none."""
+        """Return the application for this function's stores; None if there is none.
+
+        Raises UsageError if settings are missing, or a store is not on S3.
+        """
         if settings.spark_application is None:
             return None
         if settings.spark_role is None or settings.spark_program is None:

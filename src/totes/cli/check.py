@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,15 +31,15 @@ def check(*, as_json: Json = False) -> None:
     from totes.config.settings import load_settings
     from totes.operations.check import check as run_checks
 
-    found = []
+    findings = []
     with Resources(load_settings()) as resources:
         for finding in chain(run_checks(resources), check_config(resources.settings)):
-            found.append(finding)
+            findings.append(finding)
             if not as_json:
                 _show_finding(out(), finding)
-    ok = all(finding.ok for finding in found)
+    ok = all(finding.ok for finding in findings)
     if as_json:
-        report({"ok": ok, "findings": found})
+        print_json({"ok": ok, "findings": findings})
     raise typer.Exit(0 if ok else FAILED)
 
 

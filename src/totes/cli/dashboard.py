@@ -47,34 +47,36 @@ def dashboard(
     from totes.config.resources import Resources
     from totes.config.settings import load_settings
     from totes.config.sign_in import sign_in
-    from totes.dashboard.packages import require_packages
+    from totes.dashboard.server.packages import require_packages
 
     require_packages()
-    from totes.dashboard import server
-    from totes.dashboard.backends import Backends
     from totes.dashboard.bookkeeping import refuse_writers
     from totes.dashboard.config_file import load_config
     from totes.dashboard.explore.saved import SavedViews
     from totes.dashboard.preferences import Preferences, check_logo
     from totes.dashboard.replica import open_replica, replica_folder
+    from totes.dashboard.server import web_server
+    from totes.dashboard.server.backends import Backends
 
     settings = load_settings()
     is_open = without_sign_in or viewers_only
     configured = None if is_open else sign_in(settings)
     if configured is None and not is_open:
-        server.refuse_without_sign_in(host)
+        web_server.refuse_without_sign_in(host)
     if settings.dashboard_logo is not None:
         check_logo(settings.dashboard_logo)
     preferences = Preferences.of(settings, configured, viewers_only=viewers_only)
     goals = load_config(settings.dashboard_file).goal
     with Resources(settings, create=False) as resources:
         refuse_writers(resources.dashboard)
-        server.check_address(host, port)
+        web_server.check_address(host, port)
         folder = replica_folder(settings.home, resources.dashboard)
         memory_mb = settings.dashboard_memory
         with open_replica(folder, resources.dashboard, memory_mb=memory_mb) as replica:
-            out().print(f"The dashboard is at {server.url(host, port)} until Ctrl-C.", markup=False)
+            out().print(
+                f"The dashboard is at {web_server.url(host, port)} until Ctrl-C.", markup=False
+            )
             # With --viewers-only users are anonymous, so none of them may save or delete views.
             views = None if viewers_only else SavedViews(settings.home / "views")
             backends = Backends(replica, resources.ingestion, views, goals)
-            server.run(backends, preferences, host, port)
+            web_server.run(backends, preferences, host, port)

@@ -41,8 +41,9 @@ def demo(
 
     from totes.cli.terminal import log, out, stop_on_signals
     from totes.cli.verify import show_result
-    from totes.config.settings import load_settings, parse_duration
-    from totes.dashboard.packages import NOT_INSTALLED, is_installed
+    from totes.config.settings import load_settings
+    from totes.config.values import parse_duration
+    from totes.dashboard.server.packages import NOT_INSTALLED, is_installed
     from totes.demo.dashboard import dashboard
     from totes.demo.run import run
 
@@ -105,7 +106,8 @@ def simulate(  # noqa: PLR0913  one parameter for each option
 
     from totes.cli.terminal import out, stop_on_signals
     from totes.config.resources import Resources
-    from totes.config.settings import load_settings, parse_dsn, parse_duration
+    from totes.config.settings import load_settings
+    from totes.config.values import parse_dsn, parse_duration
     from totes.demo import simulator
 
     seconds = parse_duration(length, "--for").total_seconds() if length else None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 
 def erase(
@@ -31,7 +31,8 @@ def erase(
     """
     from totes.cli.terminal import out, show_progress
     from totes.config.resources import Resources
-    from totes.config.settings import load_settings, parse_path_or_url
+    from totes.config.settings import load_settings
+    from totes.config.values import parse_path_or_url
     from totes.lake import open_store
     from totes.operations.erase import Erasure
     from totes.operations.erase import erase as rewrite
@@ -41,6 +42,6 @@ def erase(
     with Resources(load_settings(), create=False) as resources, show_progress() as progress:
         result = rewrite(resources.ingestion, open_store(target), erasure, progress)
     if as_json:
-        report(result)
+        print_json(result)
         return
     out().print(f"{result.batches} batches written, {result.versions} versions altered.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,8 @@ def gc(
     """
     from datetime import UTC, datetime
 
-    from totes.config.settings import load_settings, parse_duration
+    from totes.config.settings import load_settings
+    from totes.config.values import parse_duration
     from totes.errors import UsageError
     from totes.lake import open_deletable_store
     from totes.operations.gc import MIN_AGE, delete_orphaned_files, find_orphaned_files
@@ -54,7 +55,7 @@ def gc(
         if remove:
             removed.update(delete_orphaned_files(store, in_store, age, now))
     if as_json:
-        report(_to_json(orphaned_files, removed, now))
+        print_json(_to_json(orphaned_files, removed, now))
     else:
         _show(orphaned_files, removed, now, older_than)
 

@@ -4,7 +4,7 @@
 
 import typer
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 app = typer.Typer(name="log", no_args_is_help=True)
 
@@ -32,6 +32,6 @@ def drop(*, as_json: Json = False) -> None:
     with Resources(settings, create=False) as resources, connect(resources.source) as connection:
         drop_slot(connection, settings.log_slot)
     if as_json:
-        report({"dropped": settings.log_slot})
+        print_json({"dropped": settings.log_slot})
         return
     out().print(f"Slot {settings.log_slot} is dropped.", markup=False)

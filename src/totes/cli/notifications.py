@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from totes.cli.report import Json
+from totes.cli.output import Json
 from totes.errors import TotesError, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def alerts(
     Exits with 1 if the condition of a rule holds. `totes run` checks them after each batch; where
     it does not run, schedule `totes alerts --send`.
     """
-    from totes.cli.report import report as print_json
+    from totes.cli.output import print_json
     from totes.cli.terminal import cell, format_time, out, table
     from totes.config.resources import Resources
     from totes.config.settings import load_settings
@@ -75,7 +75,7 @@ def report(
     `totes run` sends it when it is due. The table [report] of TOTES_DASHBOARD_CONFIG has the
     schedule and the recipients.
     """
-    from totes.cli.report import report as print_json
+    from totes.cli.output import print_json
     from totes.cli.terminal import out
     from totes.config.resources import Resources
     from totes.config.settings import load_settings

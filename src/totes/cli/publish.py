@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from totes.cli.report import Json, JsonLines, report
+from totes.cli.output import Json, JsonLines, print_json
 
 if TYPE_CHECKING:
     from totes.config.resources import Resources
@@ -51,7 +51,7 @@ def compact(*, as_json: Json = False) -> None:
     with Resources(load_settings()) as resources:
         compacted = list(compact_tables(_lakehouse(resources), resources.star))
     if as_json:
-        report(compacted)
+        print_json(compacted)
         return
     changed = [table for table in compacted if table.files_after < table.files_before]
     for table in changed:
@@ -78,7 +78,8 @@ def expire(
 
     from totes.cli.terminal import out
     from totes.config.resources import Resources
-    from totes.config.settings import load_settings, parse_duration
+    from totes.config.settings import load_settings
+    from totes.config.values import parse_duration
     from totes.errors import UsageError
     from totes.lakehouse.maintenance import expire as expire_snapshots
 
@@ -89,7 +90,7 @@ def expire(
         before = datetime.now(UTC) - age
         expired = list(expire_snapshots(_lakehouse(resources), resources.star, before))
     if as_json:
-        report(expired)
+        print_json(expired)
         return
     changed = [table for table in expired if table.snapshots or table.files]
     for table in changed:

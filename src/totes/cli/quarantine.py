@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from totes.operations.unreadable import UnreadableValue
@@ -33,18 +33,18 @@ def list_(*, as_json: Json = False) -> None:
     from totes.warehouse.quarantine import QuarantineCount, count_quarantined_rows
 
     with Resources(load_settings(), create=False) as resources:
-        found = count_quarantined_rows(resources.warehouse)
+        counts = count_quarantined_rows(resources.warehouse)
         values = list_unreadable_values(resources.ingestion)
     by_reason = Counter((_in_source(one), one.column, one.reason) for one in values)
-    found += [QuarantineCount(rows, *group) for group, rows in sorted(by_reason.items())]
+    counts += [QuarantineCount(rows, *group) for group, rows in sorted(by_reason.items())]
     if as_json:
-        report(found)
+        print_json(counts)
         return
-    if not found:
+    if not counts:
         out().print("Quarantine is empty.")
         return
     rows = table(">rows", "table", "column", "reason")
-    for one in found:
+    for one in counts:
         cells = (f"{one.rows:,}", one.table, one.column or "", one.reason)
         rows.add_row(*map(cell, cells))
     out().print(rows)
@@ -74,23 +74,23 @@ def show(
         if star_table is not None and star_table not in resources.star.tables:
             tables = ", ".join(resources.star.tables)
             raise UsageError(f"There is no star table {star_table}. The star tables are {tables}.")
-        found = list_quarantined_rows(resources.warehouse, star_table, limit)
+        quarantined = list_quarantined_rows(resources.warehouse, star_table, limit)
         values = [] if star_table else list_unreadable_values(resources.ingestion)
-    found += [
+    quarantined += [
         QuarantinedRow(None, _in_source(one), one.key, one.column, None, one.reason)
         for one in values
     ]
-    del found[limit:]
+    del quarantined[limit:]
     if as_json:
-        report(found)
+        print_json(quarantined)
         return
-    if not found:
+    if not quarantined:
         out().print(
             f"No row of {star_table} is in quarantine." if star_table else "Quarantine is empty."
         )
         return
     rows = table("table", "key", "column", "value", ">batch", "reason")
-    for row in found:
+    for row in quarantined:
         value = "NULL" if row.value is None else repr(row.value)
         batch = "" if row.batch is None else str(row.batch)
         cells = (row.table, row.key, row.column or "", value, batch, row.reason)
@@ -131,7 +131,7 @@ def release(
             rejected_again = tried.intersection(find_rejected_batches(resources.warehouse))
             current = tried.intersection(find_rejected_batches(resources.warehouse, history=False))
     if as_json:
-        report({"batch": batch, "tried": to_try, "refused": sorted(current)})
+        print_json({"batch": batch, "tried": to_try, "still_rejected": sorted(current)})
         return
     if batch is None:
         out().print("Quarantine is empty: there is nothing to release.")

@@ -2,7 +2,7 @@
 
 # ruff: noqa: PLC0415  imports inside commands keep `totes --help` quick
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 
 def settings(*, as_json: Json = False) -> None:
@@ -15,7 +15,7 @@ def settings(*, as_json: Json = False) -> None:
 
     listed = list(list_settings(load_settings()))
     if as_json:
-        report(listed)
+        print_json(listed)
         return
     console, width = out(), max(len(setting.name) for setting in listed)
     for setting in listed:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from totes.cli.report import JsonLines, report_line
+from totes.cli.output import JsonLines, print_json_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -116,7 +116,8 @@ def run(
     """
     from totes.cli.terminal import show_progress, stop_on_signals
     from totes.config.resources import Resources
-    from totes.config.settings import load_settings, parse_duration
+    from totes.config.settings import load_settings
+    from totes.config.values import parse_duration
     from totes.errors import UsageError
     from totes.notifications.background import Checker, checks_in_background
     from totes.stages.ingest import AcceptOptions
@@ -184,7 +185,8 @@ def replay(
     """
     from totes.cli.terminal import show_progress
     from totes.config.resources import Resources
-    from totes.config.settings import load_settings, parse_dsn
+    from totes.config.settings import load_settings
+    from totes.config.values import parse_dsn
     from totes.errors import UsageError
     from totes.stages.replay import build_generation
     from totes.stages.replay import replay as run_replay
@@ -249,7 +251,8 @@ def _show(result: "StepResult", *, as_json: bool) -> None:
     from totes.cli.terminal import format_time, out
 
     if as_json:
-        report_line({**vars(result), "refused": dict(result.refused)})
+        counts = {"quarantined": dict(result.quarantined), "unreadable": dict(result.unreadable)}
+        print_json_line({**vars(result), **counts})
     elif result.batch is None:
         out().print(f"{result.stage:<10} nothing new at {format_time(result.at)}")
     else:

@@ -4,7 +4,7 @@
 
 from typing import TYPE_CHECKING
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,15 +30,15 @@ def status(*, as_json: Json = False) -> None:
         if resources.lakehouse is not None:
             from totes.lakehouse.publish import find_published
 
-            found = find_published(resources.lakehouse, resources.star)
-            position = (found.generation, found.batch) if found else None
+            published = find_published(resources.lakehouse, resources.star)
+            position = (published.generation, published.batch) if published else None
             stage = publication_stage(resources.processed, position)
             current = replace(current, stages=(*current.stages, stage))
         capture = CaptureState(settings.capture)
         if settings.capture == "log":
             capture = read_capture(resources.source, settings.log_slot)
     if as_json:
-        report(current.to_json() | {"capture": capture})
+        print_json(current.to_json() | {"capture": capture})
     else:
         _show_status(out(), current, capture)
 

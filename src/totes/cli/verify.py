@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +34,7 @@ def verify(*, as_json: Json = False) -> None:
     with Resources(load_settings(), create=False) as resources, show_progress() as progress:
         result = retry(lambda: compare(resources.pipeline, progress=progress))
     if as_json:
-        report(result.to_json())
+        print_json(result.to_json())
     else:
         show_result(out(), result)
     raise typer.Exit(0 if result.equal else DIFFERS)

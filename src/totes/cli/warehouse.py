@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from totes.cli.report import Json, report
+from totes.cli.output import Json, print_json
 
 app = typer.Typer(name="warehouse", no_args_is_help=True)
 
@@ -44,7 +44,7 @@ def create(
     settings = load_settings()
     created = retry(lambda: create_warehouse(settings, replace=replace))
     if as_json:
-        report({"created": created})
+        print_json({"created": created})
         return
     for what in created:
         out().print(f"created {what}")
@@ -66,7 +66,7 @@ def migrate(*, as_json: Json = False) -> None:
         retry(lambda: check_is_not_source(resources.ingestion, resources.warehouse))
         applied = retry(lambda: migrate_warehouse(resources.warehouse, resources.star))
     if as_json:
-        report({"applied": list(applied)})
+        print_json({"applied": list(applied)})
         return
     for name in applied:
         out().print(f"added {name}")

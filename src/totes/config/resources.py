@@ -6,7 +6,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from totes.alert import AlertTargets
-from totes.config.settings import PREFIX, Dsn, Settings, warn_without_tls
+from totes.config.dsn import Dsn, warn_without_tls
+from totes.config.settings import PREFIX, Settings
 from totes.duckdb_engine import set_memory_limit
 from totes.errors import (
     SourceError,
@@ -21,7 +22,8 @@ from totes.lake.manifest import RATES
 from totes.rates import RateFeed, rate_feed
 from totes.source.catalogue import CaptureScope
 from totes.source.log.reader import LogReader
-from totes.stages.runner import BatchPublisher, Pipeline
+from totes.stages.publish import BatchPublisher
+from totes.stages.runner import Pipeline
 from totes.star.folder import TOTESYS, Star, load_star
 
 if TYPE_CHECKING:
@@ -134,7 +136,10 @@ class Resources:
 
     @cached_property
     def lakehouse(self) -> "Lakehouse | None":
-        """Where the Iceberg tables are; None if they are not published."""
+        """Where the Iceberg tables are; None if they are not published.
+
+        Raises UsageError if pyiceberg is not installed.
+        """
         if self.settings.iceberg_catalog is None:
             return None
         try:

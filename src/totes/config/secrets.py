@@ -9,7 +9,7 @@ from typing import NamedTuple
 from botocore.exceptions import ClientError, ParamValidationError
 
 from totes.aws_client import AWS_ERRORS, UNREACHABLE, aws_client, describe, error_code, explain
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import TotesError, UsageError
 
 MAX_AGE_SECONDS = 300
@@ -147,9 +147,9 @@ _fetched: dict[str, _Fetched] = {}
 
 def _fetch(name: str, label: str, unavailable: type[TotesError], *, force: bool) -> str | None:
     """Return the text of a secret, from the cache unless `force`; None if it has no value yet."""
-    known = _fetched.get(name)
-    if known and not force and time.monotonic() - known.at < MAX_AGE_SECONDS:
-        return known.text
+    cached = _fetched.get(name)
+    if cached and not force and time.monotonic() - cached.at < MAX_AGE_SECONDS:
+        return cached.text
     with _convert_errors(label, "read", unavailable):
         try:
             response = aws_client("secretsmanager", name).get_secret_value(SecretId=name)

@@ -13,8 +13,6 @@ _MIN_COOKIE_SECRET = 32
 _FIELDS = ("client_id", "client_secret", "cookie_secret")
 """Fields of the secret in AWS Secrets Manager."""
 
-METADATA_PATH = "/.well-known/openid-configuration"
-
 
 class Role(StrEnum):
     """What a user may see: a viewer all pages but those about the pipeline, an operator all."""
@@ -55,25 +53,25 @@ def sign_in(settings: Settings) -> SignIn | None:
 
     Raises UsageError if settings of it are missing.
     """
-    given = {
+    fields = {
         "client_id": settings.dashboard_oidc_client_id,
         "client_secret": _revealed(settings, "dashboard_oidc_client_secret"),
         "cookie_secret": _revealed(settings, "dashboard_cookie_secret"),
     }
     users = (*settings.dashboard_viewers, *settings.dashboard_operators)
     provider = (settings.dashboard_oidc_url, settings.dashboard_oidc_secret)
-    if not any((*given.values(), *provider, *users)):
+    if not any((*fields.values(), *provider, *users)):
         return None
     if name := settings.dashboard_oidc_secret:
         from totes.config.secrets import read_secret_fields  # noqa: PLC0415  AWS is optional
 
-        given |= read_secret_fields(name, f"{PREFIX}DASHBOARD_OIDC_SECRET", _FIELDS)
+        fields |= read_secret_fields(name, f"{PREFIX}DASHBOARD_OIDC_SECRET", _FIELDS)
     missing = [
         f"{PREFIX}DASHBOARD_{name}"
         for name, value in {
             "OIDC_URL": settings.dashboard_oidc_url,
-            "OIDC_CLIENT_ID": given["client_id"],
-            "OIDC_CLIENT_SECRET": given["client_secret"],
+            "OIDC_CLIENT_ID": fields["client_id"],
+            "OIDC_CLIENT_SECRET": fields["client_secret"],
             "URL": settings.dashboard_url,
             "VIEWERS or TOTES_DASHBOARD_OPERATORS": users,
         }.items()
@@ -81,7 +79,7 @@ def sign_in(settings: Settings) -> SignIn | None:
     ]
     if missing:
         raise UsageError(f"Sign-in to the dashboard lacks {', '.join(missing)}.")
-    cookie_secret = given["cookie_secret"] or secrets.token_urlsafe(_MIN_COOKIE_SECRET)
+    cookie_secret = fields["cookie_secret"] or secrets.token_urlsafe(_MIN_COOKIE_SECRET)
     if len(cookie_secret) < _MIN_COOKIE_SECRET:
         raise UsageError(
             f"The cookie secret of the dashboard is shorter than {_MIN_COOKIE_SECRET} characters: "
@@ -94,8 +92,8 @@ def sign_in(settings: Settings) -> SignIn | None:
         provider={
             "redirect_uri": f"{settings.dashboard_url}/oauth2callback",
             "cookie_secret": cookie_secret,
-            "client_id": str(given["client_id"]),
-            "client_secret": str(given["client_secret"]),
+            "client_id": str(fields["client_id"]),
+            "client_secret": str(fields["client_secret"]),
             "server_metadata_url": str(settings.dashboard_oidc_url),
         },
     )

@@ -20,7 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from totes.config.settings import CurrencyCode, read_toml
+from totes.config.settings import read_toml
+from totes.config.values import CurrencyCode
 from totes.dashboard.filters import FIELDS, PRESETS
 from totes.dashboard.metrics.changes import SILENT_CHANGES
 from totes.dashboard.metrics.definitions import METRICS, Metric
@@ -122,15 +123,15 @@ class AlertRule(Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        given = [name for name in LIMITS if getattr(self, name) is not None]
-        if len(given) != 1:
+        limits = [name for name in LIMITS if getattr(self, name) is not None]
+        if len(limits) != 1:
             raise ValueError(f"must have one of {', '.join(LIMITS)}")
         metric = ALERT_METRICS.get(self.metric)
-        if metric is None and (self.filter or self.period or self.reporting or "_" in given[0]):
+        if metric is None and (self.filter or self.period or self.reporting or "_" in limits[0]):
             raise ValueError(
                 f"{self.metric} has no period, currency or filter: use only above or below"
             )
-        if metric and not metric.of_period and (self.period or "_" in given[0]):
+        if metric and not metric.of_period and (self.period or "_" in limits[0]):
             raise ValueError(f"{self.metric} has no period: it includes all days until now")
         return self
 

@@ -157,10 +157,10 @@ class Choices:
     @property
     def each_country(self) -> Mapping[str, tuple[str, ...]]:
         """All names of each country, by the first of them."""
-        found: dict[str, list[str]] = {}
+        names_by_country: dict[str, list[str]] = {}
         for name in self.countries:
-            found.setdefault(_country(name), []).append(name)
-        return {names[0]: tuple(names) for names in found.values()}
+            names_by_country.setdefault(_country(name), []).append(name)
+        return {names[0]: tuple(names) for names in names_by_country.values()}
 
 
 @dataclass(frozen=True)
@@ -205,16 +205,16 @@ class Filter:
     def from_query(cls, query: Query, choices: Choices) -> tuple["Filter", tuple[str, ...]]:
         """Return the filter of a URL's query, and a notice for each value that is ignored."""
         reader = _QueryReader(query, choices)
-        found = reader.period(cls.of(choices))
+        criteria = reader.period(cls.of(choices))
         return (
             replace(
-                found,
+                criteria,
                 currencies=reader.some_of("currency", choices.currencies),
                 countries=reader.countries(),
                 departments=reader.some_of("department", choices.departments),
                 counterparties=reader.ids("counterparty", choices.counterparties),
                 as_of=reader.moment("as_of"),
-                reporting=reader.one_of("in", choices.reporting) or found.reporting,
+                reporting=reader.one_of("in", choices.reporting) or criteria.reporting,
                 compare=reader.one_of("compare", tuple(COMPARISONS)) or "",
             ),
             tuple(reader.notices),
@@ -247,10 +247,10 @@ class Filter:
     @property
     def each_country(self) -> tuple[str, ...]:
         """One name of each of the countries; it implies their other names."""
-        found: dict[str, str] = {}
+        names_by_country: dict[str, str] = {}
         for name in self.countries:
-            found.setdefault(_country(name), name)
-        return tuple(found.values())
+            names_by_country.setdefault(_country(name), name)
+        return tuple(names_by_country.values())
 
     @property
     def days(self) -> int:
@@ -362,23 +362,23 @@ class _QueryReader:
 
     def countries(self) -> tuple[str, ...]:
         """Return all names of the countries of the query, which may have any of their names."""
-        found: dict[str, None] = {}
+        names_in_order: dict[str, None] = {}
         for value in self._values("country"):
             names = self._choices.names_of(value) if len(value) <= MAX_VALUE_LENGTH else ()
             if not names:
                 self._ignore_unknown("country", value)
-            found |= dict.fromkeys(names)
-        return tuple(found)
+            names_in_order |= dict.fromkeys(names)
+        return tuple(names_in_order)
 
     def ids(self, name: str, options: Mapping[int, str]) -> tuple[int, ...]:
-        found: dict[int, None] = {}
+        numbers: dict[int, None] = {}
         for value in self._values(name):
             number = int(value) if _ID.fullmatch(value) else _MAX_ID + 1
             if number <= _MAX_ID and number in options:
-                found[number] = None
+                numbers[number] = None
             else:
                 self._ignore_unknown(name, value)
-        return tuple(found)
+        return tuple(numbers)
 
     def moment(self, name: str) -> datetime | None:
         value = self._single(name)
@@ -419,8 +419,8 @@ class _QueryReader:
         return values[-1] if (values := self._values(name)) else None
 
     def _values(self, name: str) -> list[str]:
-        given = self._query.get(name, ())
-        values = [given] if isinstance(given, str) else list(given)
+        texts = self._query.get(name, ())
+        values = [texts] if isinstance(texts, str) else list(texts)
         if len(values) > MAX_VALUES:
             self._ignore(name, f"only the first {MAX_VALUES} values are used")
         return [value for value in values[:MAX_VALUES] if value]

@@ -7,8 +7,6 @@ are DuckDB variables, so the same file can be run in DuckDB's shell.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,6 +16,7 @@ import pandas as pd
 from totes.dashboard.filters import ALL_DAYS, Filter
 from totes.dashboard.replica import Replica, State, stored_state
 from totes.errors import WarehouseError
+from totes.sql_text import read_sql
 
 _NO_FILTER = Filter(*ALL_DAYS)
 
@@ -26,10 +25,10 @@ class _Session:
     """A connection in which the views and variables exist; readings use it one after the other."""
 
     def __init__(self, engine: duckdb.DuckDBPyConnection) -> None:
-        engine.execute(_read("views.sql"))
-        found = engine.execute("SELECT name, type FROM duckdb_variables()").fetchall()
+        engine.execute(read_sql(__package__, "views.sql"))
+        variables = engine.execute("SELECT name, type FROM duckdb_variables()").fetchall()
         # Those of keys are set by selection/keys.sql.
-        self.types = {name: kind for name, kind in found if not name.endswith("_ids")}
+        self.types = {name: kind for name, kind in variables if not name.endswith("_ids")}
         self.bound: dict[str, object] = {}
         self.selected: dict[str, object] = {}
         """By each file of `selection/`, what it was run for."""
@@ -90,7 +89,7 @@ class Reading:
     def _query(
         self, question: str, criteria: Filter | None, values: dict[str, object]
     ) -> tuple[list[Any], list[str]]:
-        return self._run(_read(f"questions/{question}.sql"), criteria, values)
+        return self._run(read_sql(__package__, f"questions/{question}.sql"), criteria, values)
 
     def _run(
         self, sql: str, criteria: Filter | None, values: dict[str, object]
@@ -99,8 +98,8 @@ class Reading:
         self._set(variables | values)
         if criteria:
             self._select(variables)
-        found = self._engine.execute(sql)
-        return found.fetchall(), [column[0] for column in found.description or ()]
+        result = self._engine.execute(sql)
+        return result.fetchall(), [column[0] for column in result.description or ()]
 
     def _set(self, values: dict[str, object]) -> None:
         bound = self._session.bound
@@ -115,13 +114,15 @@ class Reading:
         for name, variables in _SELECTION.items():
             used = [self.state, *(values[one] for one in variables)]
             if self._session.selected.get(name) != used:
-                self._engine.execute(_read(f"selection/{name}.sql"))
+                self._engine.execute(read_sql(__package__, f"selection/{name}.sql"))
                 self._session.selected[name] = used
 
 
 def session_scripts() -> tuple[str, str]:
     """Return the SQL of the views and variables, and the SQL to run when the variables are set."""
-    return _read("views.sql"), "".join(_read(f"selection/{name}.sql") for name in _SELECTION)
+    return read_sql(__package__, "views.sql"), "".join(
+        read_sql(__package__, f"selection/{name}.sql") for name in _SELECTION
+    )
 
 
 def parameters(criteria: Filter) -> dict[str, object]:
@@ -162,8 +163,3 @@ def open_reading(replica: Replica) -> Iterator[Reading]:
             yield Reading(engine, state)
         except duckdb.Error as error:
             raise WarehouseError(f"The dashboard's replica can't be read: {error}") from error
-
-
-@cache
-def _read(name: str) -> str:
-    return (files("totes.dashboard") / name).read_text(encoding="utf-8")

@@ -19,9 +19,9 @@ SET VARIABLE reporting = 'GBP';
 -- The keys that the filter selects, set by selection/keys.sql. NULL selects all.
 SET VARIABLE currency_ids = NULL::integer[];
 SET VARIABLE location_ids = NULL::integer[];
-SET VARIABLE home_ids = NULL::integer[];
+SET VARIABLE counterparty_country_ids = NULL::integer[];
 SET VARIABLE staff_ids = NULL::integer[];
-SET VARIABLE reporting_ids = NULL::integer[];
+SET VARIABLE reporting_currency_ids = NULL::integer[];
 
 -- Parameters of single questions.
 SET VARIABLE kind = 'sales'; -- or purchases
@@ -81,7 +81,7 @@ high + 0.00000000000001::decimal(14, 14) * CASE
 END;
 
 CREATE OR REPLACE TEMP MACRO is_reporting(currency_id) AS
-list_contains(getvariable('reporting_ids'), currency_id);
+list_contains(getvariable('reporting_currency_ids'), currency_id);
 
 -- An amount times a part of its rate, which is below a million. It is NULL if the amount or the
 -- converted amount is 10^18 or more: the sum of a million of them can have more digits than a
@@ -119,7 +119,7 @@ CREATE OR REPLACE TEMP MACRO rate_of(rate_high, rate_low) AS
 rate_high::decimal(38, 24) + rate_low * 0.000000000000000000000001::decimal(24, 24);
 
 -- Whether no payment run covers a payment: it is due on a weekend, or on the day it was created.
-CREATE OR REPLACE TEMP MACRO is_in_no_run(payment_date, created_date) AS
+CREATE OR REPLACE TEMP MACRO lacks_payment_run(payment_date, created_date) AS
 isodow(payment_date) > 5 OR payment_date = created_date;
 
 -- The name of a counterparty, design or member of staff, with its key if the name is not unique.
@@ -238,7 +238,7 @@ SELECT
     selects('counterparties', counterparty_id)
     AND selects('currency_ids', currency_id)
     AND selects('staff_ids', staff_id)
-    AND selects('home_ids', counterparty_id) AS selected
+    AND selects('counterparty_country_ids', counterparty_id) AS selected
 FROM fact_purchase_order;
 
 CREATE OR REPLACE TEMP VIEW current_order AS
@@ -260,7 +260,7 @@ LEFT JOIN rate ON rate.day = line.day AND rate.currency_id = line.currency_id;
 
 -- The direction of each type of payment; refunds are subtracted.
 CREATE OR REPLACE TEMP VIEW payment_direction AS
-SELECT type.payment_type_id, type.payment_type_name, known.direction, known.sign
+SELECT type.payment_type_id, type.payment_type_name, way.direction, way.sign
 FROM dim_payment_type AS type
 JOIN (
     VALUES
@@ -268,8 +268,8 @@ JOIN (
     ('SALES_REFUND', 'in', -1),
     ('PURCHASE_PAYMENT', 'out', 1),
     ('PURCHASE_REFUND', 'out', -1)
-) AS known (payment_type_name, direction, sign)
-    ON known.payment_type_name = type.payment_type_name;
+) AS way (payment_type_name, direction, sign)
+    ON way.payment_type_name = type.payment_type_name;
 
 -- The transactions of the selected staff, for debts that have ended since the first of the
 -- moments: by the last version of the order, as the order may have been deleted.
@@ -319,7 +319,7 @@ SELECT
     payment.payment_date AS day,
     payment.paid,
     payment.payment_amount AS amount,
-    is_in_no_run(payment.payment_date, payment.created_date) AS in_no_run,
+    lacks_payment_run(payment.payment_date, payment.created_date) AS lacks_payment_run,
     payment.valid_from,
     payment.valid_to,
     CASE
@@ -328,7 +328,7 @@ SELECT
     is_current(payment.valid_from, payment.valid_to) AS current,
     selects('counterparties', payment.counterparty_id)
     AND selects('currency_ids', payment.currency_id)
-    AND selects('home_ids', payment.counterparty_id) AS selected
+    AND selects('counterparty_country_ids', payment.counterparty_id) AS selected
 FROM fact_payment AS payment
 WHERE payment.valid_from <= coalesce(getvariable('as_of'), 'infinity');
 

@@ -70,8 +70,8 @@ def name_of(code: str) -> str:
     """Return a country's usual name; its code if it is unknown."""
     if code == "XK":  # not in ISO 3166
         return "Kosovo"
-    found = pycountry.countries.get(alpha_2=code)
-    return getattr(found, "common_name", found.name) if found else code
+    country = pycountry.countries.get(alpha_2=code)
+    return getattr(country, "common_name", country.name) if country else code
 
 
 def code_on_map(name: str) -> str | None:

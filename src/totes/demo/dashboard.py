@@ -11,7 +11,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from totes.config.settings import PREFIX, Settings
-from totes.dashboard.server import HOST, PORT, free_port, url
+from totes.dashboard.server.web_server import HOST, PORT, free_port, url
 
 STOP_SECONDS = 10
 

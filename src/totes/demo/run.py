@@ -20,8 +20,9 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from totes.alert import AlertTargets
+from totes.config.dsn import Dsn
 from totes.config.resources import Resources
-from totes.config.settings import PREFIX, Dsn, Settings
+from totes.config.settings import PREFIX, Settings
 from totes.demo import simulator
 from totes.demo.answers import Answers, query_answers
 from totes.demo.simulator import Kind
@@ -86,7 +87,8 @@ def run(  # noqa: PLR0913  the options of the demo
 ) -> None:
     """Run the demo for `seconds`, or until `stop`; then verify, and print commands to try.
 
-    `serve_dashboard` serves the dashboard meanwhile and yields its address.
+    `serve_dashboard` serves the dashboard meanwhile and yields its address. Raises UsageError if
+    the settings name databases or stores.
     """
     names = [name for name in _RESOURCE_SETTINGS if getattr(settings, name)]
     if names:

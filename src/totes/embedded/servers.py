@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -29,7 +28,7 @@ from typing import Any, Self
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.embedded.schema import totesys_sql
 from totes.errors import SourceError, TotesError, UsageError, WarehouseError
 from totes.postgres.session import (
@@ -40,6 +39,7 @@ from totes.postgres.session import (
     convert_database_errors,
     open_session,
 )
+from totes.sql_text import read_sql
 
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -474,8 +474,7 @@ def _create_database(
 
 
 def _script(name: str, database: str) -> sql.Composed:
-    text = (files("totes.embedded") / f"{name}.sql").read_text(encoding="utf-8")
-    return sql.SQL(text).format(database=sql.Identifier(database))
+    return sql.SQL(read_sql(__package__, f"{name}.sql")).format(database=sql.Identifier(database))
 
 
 @contextmanager

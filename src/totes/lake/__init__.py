@@ -18,7 +18,10 @@ def open_store(url: str) -> Store:
 
 
 def open_deletable_store(url: str) -> DeletableStore:
-    """Return the same store with the methods that list and delete all objects."""
+    """Return the same store with the methods that list and delete all objects.
+
+    Raises UsageError if the URL is neither that of a bucket or prefix on S3 nor a folder.
+    """
     parts = urlsplit(url)
     has_no_options = not (parts.query or parts.fragment or "@" in parts.netloc)
     match parts.scheme:

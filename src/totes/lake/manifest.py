@@ -6,10 +6,10 @@ added, the meaning of a field never changes, and a reader ignores unknown fields
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Protocol, Self
 from urllib.parse import quote
 
 from pydantic import (
@@ -48,7 +48,7 @@ UNFINISHED_PREFIX = "unfinished"
 """Prefix of the records of files that are stored before their batch is published."""
 
 RESERVED_PREFIXES = frozenset(
-    {"batches", "generations", "heartbeats", "keys", "repeats", "unreadable"}
+    {"batches", "generations", "heartbeats", "keys", "overlap", "unreadable"}
     | {ERASURES_PREFIX, RATES_PREFIX, UNFINISHED_PREFIX}
 )
 """Top-level prefixes of the ingestion store that are not table folders."""
@@ -83,11 +83,27 @@ def _check_year(moment: datetime) -> datetime:
 Moment = Annotated[AwareDatetime, AfterValidator(_check_year)]
 
 
-class _FrozenModel(BaseModel):
+class Record(BaseModel):
+    """A value that is stored as JSON."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    def to_json(self) -> bytes:
+        """Return the value as it is stored."""
+        return self.model_dump_json(indent=1).encode()
 
-class File(_FrozenModel):
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+def find_named[N: _Named](values: Iterable[N], name: str) -> N | None:
+    """Return the first value with this name; None if there is none."""
+    return next((value for value in values if value.name == name), None)
+
+
+class File(Record):
     """One immutable object of a store, and its expected content."""
 
     path: str
@@ -124,7 +140,7 @@ class KeyFile(File):
     kind: Literal["base", "change"]
 
 
-class Column(_FrozenModel):
+class Column(Record):
     """A source column: `type` is its name in PostgreSQL, `kind` its representation in JSON."""
 
     name: str
@@ -133,7 +149,7 @@ class Column(_FrozenModel):
     nullable: bool
 
 
-class Identity(_FrozenModel):
+class Identity(Record):
     """The server and database that a batch came from."""
 
     system_identifier: str
@@ -146,7 +162,7 @@ class Identity(_FrozenModel):
         return self.model_copy(update={"database": other.database}) == other
 
 
-class Quote(_FrozenModel):
+class Quote(Record):
     """The last published rate of a currency: its units per euro, with the publisher's digits."""
 
     currency: str = Field(pattern="^[A-Z]{3}$")
@@ -156,7 +172,7 @@ class Quote(_FrozenModel):
     missed: Count = Field(default=0, description="days published since `day` without the currency")
 
 
-class RatesState(_FrozenModel):
+class RatesState(Record):
     """The exchange rates stored so far; the next batch continues from here."""
 
     through: date = Field(description="the last day with rates")
@@ -179,7 +195,7 @@ LSN_PATTERN = "^[0-9A-F]{1,8}/[0-9A-F]{1,8}$"
 """A position in the write-ahead log, as PostgreSQL prints it."""
 
 
-class LogState(_FrozenModel):
+class LogState(Record):
     """How far the source's write-ahead log has been read.
 
     All changes that the batches lack come from transactions that end after `position`.
@@ -199,7 +215,7 @@ class LogState(_FrozenModel):
     )
 
 
-class LogCoverage(_FrozenModel):
+class LogCoverage(Record):
     """Since when the write-ahead log has all changes of a table."""
 
     since: Count = Field(
@@ -214,7 +230,7 @@ class LogCoverage(_FrozenModel):
     )
 
 
-class Table(_FrozenModel):
+class Table(Record):
     """One source table in one batch: columns, key, changes, and the live keys after it."""
 
     name: str
@@ -233,7 +249,7 @@ class Table(_FrozenModel):
         "the blocks in `keys` were recorded: if they differ now, rows may have moved; empty if "
         "unknown",
     )
-    repeats: File | None = Field(
+    overlap: File | None = Field(
         default=None,
         description="Parquet of key and _xid: rows that the next capture will read again",
     )
@@ -242,7 +258,7 @@ class Table(_FrozenModel):
         description="Parquet of all unreadable values of the source as of this batch: key columns "
         "as in `keys`, then `column` and `reason`",
     )
-    content: str | None = Field(
+    content_digest: str | None = Field(
         default=None, description="digest of the rows of a table without a key"
     )
     of_log: bool = Field(
@@ -272,12 +288,12 @@ class Table(_FrozenModel):
 
 
 UNCHANGED: Mapping[str, object] = MappingProxyType(
-    {"files": (), "whole": False, "repeats": None, "of_log": False}
+    {"files": (), "whole": False, "overlap": None, "of_log": False}
 )
 """Fields of a table's entry in a batch that has no changes of the table."""
 
 
-class FormerTable(_FrozenModel):
+class FormerTable(Record):
     """A table that the source no longer has with this primary key, and its last live keys.
 
     It is kept until a table of that name has that key again, to find rows deleted in between.
@@ -290,7 +306,7 @@ class FormerTable(_FrozenModel):
     )
 
 
-class _BaseManifest(_FrozenModel):
+class _BaseManifest(Record):
     format: int = FORMAT
     batch: Batch
     previous: str | None = Field(description="SHA-256 of the previous manifest's bytes")
@@ -298,10 +314,6 @@ class _BaseManifest(_FrozenModel):
     program: str = Field(
         default_factory=lambda: __version__, description="version of terrific-totes that wrote it"
     )
-
-    def to_json(self) -> bytes:
-        """Return the manifest as it is stored."""
-        return self.model_dump_json(indent=1).encode()
 
     @classmethod
     def from_json(cls, data: bytes, path: str) -> Self:
@@ -323,7 +335,7 @@ class _BaseManifest(_FrozenModel):
             raise LakeError(f"{path} is damaged: {_first_detail(error)}. {_RESTORE}") from error
 
 
-class _FormatVersion(_FrozenModel):
+class _FormatVersion(Record):
     format: int
 
 
@@ -373,7 +385,7 @@ class Manifest(_BaseManifest):
 
     def table(self, name: str) -> Table | None:
         """Return the table with this name; None if the batch does not have it."""
-        return next((table for table in self.tables if table.name == name), None)
+        return find_named(self.tables, name)
 
     def last_table(self, name: str, key: tuple[str, ...]) -> Table | None:
         """Return the last state of a table with this primary key, else with the current key."""
@@ -401,7 +413,7 @@ class ProcessedManifest(_BaseManifest):
     generation: Batch
     ingested: str = Field(description="SHA-256 of the ingestion manifest that it was made from")
     files: tuple[StarFile, ...]
-    refused: tuple[StarFile, ...] = Field(
+    rejected: tuple[StarFile, ...] = Field(
         default=(), description="quarantined rows, which break the contract"
     )
     state: dict[str, tuple[File, ...]] = Field(
@@ -429,7 +441,7 @@ class ProcessedManifest(_BaseManifest):
         return sum(file.rows for file in self.files)
 
 
-class Heartbeat(_FrozenModel):
+class Heartbeat(Record):
     """Records that the source was checked and had no changes since `batch`."""
 
     batch: Batch

@@ -71,7 +71,7 @@ class S3Store:
             return b"".join(self._read_chunks(key))
 
     def fetch(self, key: str, path: Path) -> None:
-        """Copy the object to the local file `path`, in constant memory; ObjectMissing."""
+        """Copy the object to a local file, in constant memory; ObjectMissing if there is none."""
         with self._convert_errors(f"{key} can't be copied to {path} from", key):
             content = self._read_chunks(key)
             first = next(content, b"")  # the object may be missing: do not create the file then
@@ -79,7 +79,10 @@ class S3Store:
                 file.writelines(chain([first], content))
 
     def put(self, key: str, path: Path) -> None:
-        """Store a local file under a key that no other process uses, in constant memory."""
+        """Store a local file under a key that no other process uses, in constant memory.
+
+        LakeError if the key has another content.
+        """
         with self._convert_errors(f"{key} can't be written to"):
             is_large = path.stat().st_size > PART_BYTES
             data = b"" if is_large else path.read_bytes()

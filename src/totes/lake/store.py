@@ -28,11 +28,14 @@ class Store(Protocol):
         ...
 
     def fetch(self, key: str, path: Path) -> None:
-        """Copy the object to the local file `path`, in constant memory; ObjectMissing."""
+        """Copy the object to a local file, in constant memory; ObjectMissing if there is none."""
         ...
 
     def put(self, key: str, path: Path) -> None:
-        """Store a local file under a key that no other process uses, in constant memory."""
+        """Store a local file under a key that no other process uses, in constant memory.
+
+        LakeError if the key has another content.
+        """
         ...
 
     def create(self, key: str, data: bytes) -> bool:

@@ -18,11 +18,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from totes.errors import ObjectMissing
 from totes.failpoint import reach
-from totes.lake.manifest import UNFINISHED_PREFIX, File, Identity, sha256_hex, table_folder
+from totes.lake.manifest import (
+    UNFINISHED_PREFIX,
+    File,
+    Identity,
+    Record,
+    find_named,
+    sha256_hex,
+    table_folder,
+)
 from totes.lake.store import Store
 
 log = logging.getLogger(__name__)
@@ -33,15 +41,11 @@ FORMAT = 1
 _PIECE = re.compile(r"(?P<first>\d+)-(?P<end>\d+)-(?P<rows>\d+)-(?P<sha256>[0-9a-f]{64})")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def to_json(self) -> bytes:
-        """Return the record as it is stored."""
-        return self.model_dump_json(indent=1).encode()
+class _StrictRecord(Record):
+    model_config = ConfigDict(extra="forbid")
 
 
-class LargeTable(_Record):
+class LargeTable(_StrictRecord):
     """A large table as an attempt's snapshot sees it; the fields are those of Table."""
 
     name: str
@@ -51,7 +55,7 @@ class LargeTable(_Record):
     size_bytes: int
 
 
-class Attempt(_Record):
+class Attempt(_StrictRecord):
     """One attempt at a batch. `token` is in the names of its files, and different for each attempt.
 
     `labels` is a digest of the catalogue's rows of all enum labels. A label may be renamed without
@@ -67,10 +71,10 @@ class Attempt(_Record):
 
     def table(self, name: str) -> LargeTable | None:
         """Return the large table with this name; None if there is none."""
-        return next((table for table in self.tables if table.name == name), None)
+        return find_named(self.tables, name)
 
 
-class StoredPiece(_Record):
+class StoredPiece(_StrictRecord):
     """The files with all rows that a snapshot sees in some blocks of a table.
 
     `lines` is None if there are none. `keys` is a Parquet file with key, `_block` and `_xid` of
@@ -96,7 +100,7 @@ class StoredCapture:
     share: float
 
 
-class Unfinished:
+class UnfinishedBatch:
     """The records of one batch."""
 
     def __init__(self, store: Store, batch: int) -> None:
@@ -159,7 +163,7 @@ class Unfinished:
         total_bytes = sum(table.size_bytes for table in sizes.values())
         return StoredCapture(self._batch, rows, stored_bytes / total_bytes) if attempts else None
 
-    def _read[R: _Record](self, key: str, kind: type[R], sha256: str) -> R | None:
+    def _read[R: _StrictRecord](self, key: str, kind: type[R], sha256: str) -> R | None:
         """Return a record; None if it is damaged, of another version, or was just deleted."""
         try:
             data = self._store.get(key)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import duckdb
 from psycopg.conninfo import conninfo_to_dict
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import IcebergBusy, IcebergError, UsageError
 
 if TYPE_CHECKING:
@@ -122,7 +122,10 @@ def _s3_properties() -> dict[str, str]:
 
 @contextmanager
 def converted_errors(lakehouse: Lakehouse) -> Iterator[None]:
-    """Raise the errors of pyiceberg, SQLAlchemy, pyarrow, DuckDB and boto3 as IcebergError."""
+    """Raise the errors of pyiceberg, SQLAlchemy, pyarrow, DuckDB and boto3 as IcebergError.
+
+    IcebergBusy if a later attempt can succeed.
+    """
     from pyiceberg.exceptions import (
         CommitFailedException,
         CommitStateUnknownException,

@@ -23,15 +23,15 @@ from pyiceberg.typedef import Record
 from pyiceberg.types import DateType, PrimitiveType
 from pyiceberg.utils.datetime import days_to_date
 
-FILE_ROWS = 250_000
+MAX_FILE_ROWS = 250_000
 """How many rows a file has at most: a change of one row rewrites its file."""
 
-FILE_BYTES = 128 << 20
+MAX_FILE_BYTES = 128 << 20
 """How large a file may be in memory: of very wide rows it has fewer."""
 
 _ROW_GROUP_BYTES = 32 << 20
 
-PARTITION, RANGE = "_partition", "_range"
+PARTITION, FILE_RANGE = "_partition", "_range"
 """Columns of rows to write: where one of them changes, a new file begins."""
 
 
@@ -135,13 +135,16 @@ class TableFiles:
     def write(self, rows: pa.RecordBatchReader) -> None:
         """Write rows, in the order of their keys, to new files.
 
-        The rows have the table's columns, PARTITION and RANGE.
+        The rows have the table's columns, PARTITION and FILE_RANGE.
         """
         schema = schema_to_pyarrow(self.table.schema())
         file: _NewFile | None = None
         for batch in rows:
             limits = np.column_stack(
-                [batch.column(name).to_numpy(zero_copy_only=False) for name in (PARTITION, RANGE)]
+                [
+                    batch.column(name).to_numpy(zero_copy_only=False)
+                    for name in (PARTITION, FILE_RANGE)
+                ]
             )
             changes = 1 + np.flatnonzero((limits[1:] != limits[:-1]).any(axis=1))
             content = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
@@ -176,7 +179,7 @@ class _NewFile:
 
     @property
     def is_full(self) -> bool:
-        return self._rows >= FILE_ROWS or self._bytes >= FILE_BYTES
+        return self._rows >= MAX_FILE_ROWS or self._bytes >= MAX_FILE_BYTES
 
     def write(self, rows: pa.Table) -> None:
         self._waiting.append(rows)

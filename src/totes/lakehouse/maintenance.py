@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import duckdb
 import pyarrow.fs
+from psycopg import sql
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io.pyarrow import PyArrowFileIO
@@ -21,7 +22,7 @@ from totes.duckdb_engine import convert_memory_errors, open_engine, scratch_fold
 from totes.error_policy import retry
 from totes.failpoint import reach
 from totes.lakehouse.catalogue import Lakehouse
-from totes.lakehouse.files import FILE_ROWS, TableFiles
+from totes.lakehouse.files import MAX_FILE_ROWS, TableFiles
 from totes.lakehouse.merge import BLOCK_ROWS, rows_in_order
 from totes.lakehouse.tables import QUARANTINE_FOLDER, commit_compaction, read_position
 from totes.star.contract import StarTable
@@ -84,7 +85,8 @@ def _small_files(tasks: list[FileScanTask]) -> list[list[FileScanTask]]:
     groups: defaultdict[Record, list[FileScanTask]] = defaultdict(list)
     for task in tasks:
         is_small = (
-            task.file.record_count <= FILE_ROWS // 2 and task.file.file_size_in_bytes <= SMALL_BYTES
+            task.file.record_count <= MAX_FILE_ROWS // 2
+            and task.file.file_size_in_bytes <= SMALL_BYTES
         )
         if is_small or task.delete_files:  # rows that another program has deleted
             groups[task.file.partition].append(task)
@@ -95,14 +97,15 @@ def _rewrite(
     engine: duckdb.DuckDBPyConnection, star: StarTable, files: TableFiles, group: list[FileScanTask]
 ) -> None:
     with convert_memory_errors(f"Compacting {star.name}"):
-        engine.execute("drop table if exists old")
+        engine.execute("DROP TABLE IF EXISTS small_files")
         for number, task in enumerate(group):
-            engine.register("incoming", files.read(task))
-            into = "insert into old" if number else "create temp table old as"
-            engine.execute(f"{into} select * from incoming")
-        rows = rows_in_order(star, files.table, "old", "0")
-        files.write(engine.sql(rows).to_arrow_reader(BLOCK_ROWS))
-        engine.execute("drop table old")
+            engine.register("file_content", files.read(task))
+            into = "INSERT INTO small_files" if number else "CREATE TEMP TABLE small_files AS"
+            engine.execute(f"{into} FROM file_content")
+        rows = sql.SQL("SELECT *, 0 AS _range FROM small_files")
+        query = rows_in_order(star, files.table, rows)
+        files.write(engine.sql(query).to_arrow_reader(BLOCK_ROWS))
+        engine.execute("DROP TABLE small_files")
     for task in group:
         files.remove(task)
 

@@ -7,19 +7,23 @@ is visible before the commit.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
+from psycopg import sql
 from pyiceberg.table import FileScanTask, Table
 
 from totes.duckdb_engine import convert_memory_errors
 from totes.errors import LakeError
-from totes.lakehouse.files import PARTITION, RANGE, TableFiles
+from totes.lakehouse.files import TableFiles
 from totes.lakehouse.history import History
 from totes.lakehouse.tables import VALID_FROM, engine_types, has_ranges, partition_width
-from totes.star.contract import StarTable, literal, quote
+from totes.star.batch_files import QUARANTINE_COLUMNS, VERSION_COLUMNS, column_types
+from totes.star.contract import StarTable
+from totes.star.history import qualified
+from totes.star.statement import statement
 
 SLICE_ROWS = 1_000_000
 SLICE_PARTITIONS = 8
@@ -34,6 +38,7 @@ class FetchedBatch:
     """The local files of one batch: rows of the table, and what the contract rejected of it."""
 
     batch: int
+    captured_at: datetime
     rows: Sequence[Path]
     rejected: Sequence[Path]
 
@@ -55,15 +60,14 @@ class TableMerge:
         self._star = star
         self._files = files
         self._dimensions = dimensions
-        self._history = History(star)
-        self._first_key = quote(star.key_names[0])
-        self._execute(self._history.create_quarantine())
+        self._history = History(engine, star)
+        self._is_quarantine_read = False
+        self._history.execute("create_tables")
 
     def read_quarantine(self, file: Path) -> None:
-        """Begin with the quarantined versions in a file; new columns are NULL in an older file."""
-        rows = f"select * from read_parquet({literal(str(file))}, hive_partitioning = false)"
-        self._engine.execute(f"insert into quarantine by name {rows}")
-        self._engine.execute("create or replace temp table before as from quarantine")
+        """Begin with the quarantined versions in a file."""
+        self._history.execute("read_quarantine", path=str(file))
+        self._is_quarantine_read = True
 
     def write_quarantine(self, file: Path) -> bool | None:
         """Write the quarantined versions to a file, sorted.
@@ -71,291 +75,218 @@ class TableMerge:
         Returns None, and writes nothing, if they are the same as in the file that was read, and
         False if there are none.
         """
-        if not self._query("select count(*) from quarantine"):
+        if not self._history.exists("quarantine"):
             return False
-        is_known = self._query(
-            "select count(*) from duckdb_tables() where temporary and table_name = 'before'"
-        )
-        if is_known and not self._query(
-            "select count(*) from ((from before except from quarantine)"
-            " union all (from quarantine except from before))"
-        ):
+        if self._is_quarantine_read and not self._history.execute("find_quarantine_changes"):
             return None
-        self._engine.execute(
-            "copy (from quarantine order by _key, _at, _batch)"
-            f" to {literal(str(file))} (format parquet)"
-        )
+        rows = sql.SQL("FROM quarantine ORDER BY key, valid_from, batch")
+        self._history.query(sql.SQL("COPY ({}) TO {} (FORMAT parquet)").format(rows, str(file)))
         return True
 
     @property
     def has_waiting(self) -> bool:
         """Whether versions wait for a dimension row."""
-        return bool(self._query("select count(*) from quarantine where _waits and not _released"))
+        return self._history.exists("quarantine WHERE version IS NOT NULL AND released_at IS NULL")
 
     def merge(self, batches: Sequence[FetchedBatch]) -> None:
-        """Merge batches."""
+        """Merge batches.
+
+        Keys that are, or come into, quarantine are merged batch by batch, all others at once.
+        """
         with convert_memory_errors(f"Publishing {self._star.name}"):
             self._define_rows(batches)
-            waits = self._find_waiting()
-            self._define_quarantined(waits)
-            staged = (
-                "create or replace temp table staged as"
-                f" select {self._history.columns}, {VALID_FROM},"
-                f" _op, _batch, cast(null as timestamptz) as valid_to, {waits} as _waits"
-                " from batch_rows as r where "
-            )
-            if self._query("select count(*) from quarantined"):
-                self._engine.execute(staged + self._is_quarantined)
-                self._stage_released(batches[-1].batch, waits)
-                self._merge_staged(self._quarantined_batches())
-            for between in self._slices():
-                self._engine.execute(f"{staged} not {self._is_quarantined} and {between}")
-                self._merge_staged([None])
-
-    @property
-    def _is_quarantined(self) -> str:
-        return f"({self._history.key_text('r')} in (select _key from quarantined))"
+            missing = self._find_missing_keys()
+            waits = _refers_to_missing(sql.Identifier("s"), missing)
+            self._history.execute("find_quarantined_keys", waits=waits)
+            if self._history.exists("quarantined"):
+                self._history.execute("create_quarantined_slice", waits=waits)
+                waits_still = _refers_to_missing(sql.Identifier("q", "version"), missing)
+                self._history.execute("stage_waiting", batch=batches[-1].batch, waits=waits_still)
+                self._merge_slice(self._batches_of_slice(batches))
+            for first, last in self._key_ranges():
+                self._history.execute("create_slice", first=first, last=last)
+                self._merge_slice(None)
 
     def _define_rows(self, batches: Sequence[FetchedBatch]) -> None:
         """Define the views `batch_rows` and `rejected` of the batches' files."""
-        empty = (
-            f"{self._star.empty_query[: -len(' where false')]},"
-            " cast(null as timestamptz) as valid_from, cast(null as varchar) as _op where false"
-        )
-        rows = ((batch.batch, batch.rows) for batch in batches)
-        self._define("batch_rows", rows, empty)
-        none = (
-            "select cast(null as varchar) as star_table, cast(null as varchar) as key,"
-            " cast(null as timestamptz) as valid_from where false"
-        )
-        self._define("all_rejected", ((batch.batch, batch.rejected) for batch in batches), none)
-        name = literal(self._star.name)
-        if self._query(f"select count(*) from all_rejected where star_table <> {name}"):
+        rows = [(path, batch.batch) for batch in batches for path in batch.rows]
+        self._define("batch_rows", rows, column_types(self._star) | {**VERSION_COLUMNS})
+        rejected = [(path, batch.batch) for batch in batches for path in batch.rejected]
+        self._define("rejected", rejected, QUARANTINE_COLUMNS)
+        if self._history.exists("rejected WHERE star_table <> {name}"):
             raise LakeError(
                 f"A file of rejected rows of {self._star.name} in the batches"
                 f" {batches[0].batch} to {batches[-1].batch} has rows of another table: restore it "
                 "from a backup, or run totes replay."
             )
-        self._engine.execute(
-            "create or replace temp view rejected as"
-            " select key as _key, valid_from as _at, _batch from all_rejected"
-        )
 
-    def _define(self, view: str, batches: Iterable[tuple[int, Sequence[Path]]], empty: str) -> None:
-        numbers = {str(path): batch for batch, paths in batches for path in paths}
-        if not numbers:
-            source = f"select *, cast(null as bigint) as _batch from ({empty})"
+    def _define(
+        self, view: str, files: Sequence[tuple[Path, int]], columns: Mapping[str, str]
+    ) -> None:
+        if not files:
+            nulls = (
+                sql.SQL("NULL::{} AS {}").format(sql.SQL(kind), sql.Identifier(name))
+                for name, kind in {**columns, "_batch": "BIGINT"}.items()
+            )
+            query = sql.SQL("SELECT {} WHERE false").format(sql.SQL(", ").join(nulls))
         else:
-            paths = ", ".join(map(literal, numbers))
-            values = ", ".join(f"({literal(path)}, {batch})" for path, batch in numbers.items())
-            source = (
-                f"select r.* exclude (_path), cast(b.batch as bigint) as _batch"
-                f" from read_parquet([{paths}], hive_partitioning = false, filename = '_path') as r"
-                f" join (values {values}) as b (path, batch) on r._path = b.path"
+            query = self._history.compose(
+                "batch_files",
+                paths=sql.SQL(", ").join(sql.Literal(str(path)) for path, _ in files),
+                batches=sql.SQL(", ").join(
+                    sql.SQL("({}, {})").format(str(path), batch) for path, batch in files
+                ),
             )
-        self._engine.execute(f"create or replace temp view {view} as {source}")
+        create = sql.SQL("CREATE OR REPLACE TEMPORARY VIEW {} AS {}")
+        self._history.query(create.format(sql.Identifier(view), query))
 
-    def _find_waiting(self) -> str:
-        """Return SQL that is true for a row that refers to a missing dimension row.
+    def _find_missing_keys(self) -> list[tuple[str, sql.Identifier]]:
+        """Find the keys without a row in their dimension, among those that versions refer to.
 
-        Missing keys of each dimension are found first: those that rows of the batches, or waiting
-        versions, refer to.
+        Returns each column that refers to such keys, and the table that has them.
         """
-        conditions = []
+        missing = []
         for number, (name, dimension) in enumerate(self._dimensions.items()):
-            columns = [c.quoted for c in self._star.columns if c.references == name]
-            upserts = "from batch_rows where _op = 'upsert'"
-            waiting = "from quarantine where _waits and not _released"
-            values = " union ".join(
-                f"select {column} as value {rows}"
+            columns = [column.name for column in self._star.columns if column.references == name]
+            keys = sql.Identifier(f"missing_keys_{number}")
+            referenced = sql.SQL(" UNION ").join(
+                self._history.compose("referenced_keys", column=sql.Identifier(column))
                 for column in columns
-                for rows in (upserts, waiting)
             )
-            missing = f"missing_{number}"
-            self._engine.execute(
-                f"create or replace temp table {missing} as"
-                f" select value from ({values}) where value is not null"
-            )
-            self._remove_existing(missing, dimension)
-            if self._query(f"select count(*) from {missing}"):
-                conditions += [
-                    f"coalesce({column} in (select value from {missing}), false)"
-                    for column in columns
-                ]
-        return f"(_op = 'upsert' and ({' or '.join(conditions)}))" if conditions else "false"
+            create = sql.SQL("CREATE OR REPLACE TEMPORARY TABLE {} AS {}")
+            self._history.query(create.format(keys, referenced))
+            for task in self._find_files(dimension, keys, "value"):
+                self._register(dimension.read(task, [dimension.key]))
+                dimension_key = sql.Identifier(dimension.key)
+                self._history.execute(
+                    "delete_existing_keys", keys=keys, dimension_key=dimension_key
+                )
+            if self._history.exists("{keys}", keys=keys):
+                missing += [(column, keys) for column in columns]
+        return missing
 
-    def _remove_existing(self, missing: str, dimension: TableFiles) -> None:
-        """Delete from a table of keys those that a dimension has."""
-        for task in self._find_files(dimension, missing, "value"):
-            self._register(dimension.read(task, [dimension.key]))
-            existing = f"select {quote(dimension.key)} from incoming"
-            self._engine.execute(f"delete from {missing} where value in ({existing})")
+    def _batches_of_slice(self, batches: Iterable[FetchedBatch]) -> list[FetchedBatch]:
+        numbers = {number for (number,) in self._history.execute("find_batches")}
+        return [batch for batch in batches if batch.batch in numbers]
 
-    def _define_quarantined(self, waits: str) -> None:
-        """Define the keys that are, or come into, quarantine: their order of batches matters."""
-        key = self._history.key_text("r")
-        self._engine.execute(
-            "create or replace temp table quarantined as"
-            " select _key from quarantine union select _key from rejected"
-            f" union select {key} from batch_rows as r where {waits}"
-        )
-
-    def _stage_released(self, batch: int, waits: str) -> None:
-        """Stage the waiting versions whose dimension rows exist now, with the last batch."""
-        columns, key = self._history.columns, self._history.key_text("s")
-        self._engine.execute(
-            f"insert into staged by name select distinct on (_key, _at) {columns},"
-            f" _at as {VALID_FROM}, 'upsert' as _op, {batch} as _batch, false as _waits"
-            f" from (select *, 'upsert' as _op from quarantine) as q"
-            f" where _waits and not _released and not {waits} and not exists ("
-            f" select 1 from staged as s where {key} = q._key and s.{VALID_FROM} = q._at)"
-            " order by _key, _at, q._batch desc"
-        )
-
-    def _quarantined_batches(self) -> list[int | None]:
-        rows = self._engine.execute(
-            "select _batch from staged union select _batch from rejected order by 1"
-        ).fetchall()
-        return [batch for (batch,) in rows]
-
-    def _slices(self) -> Iterator[str]:
-        """Yield conditions for ranges of keys that are merged one after the other."""
-        key = self._first_key
-        part = "true"
+    def _key_ranges(self) -> Iterator[tuple[Any, Any]]:
+        """Yield the first and the last key of the slices that are merged one after the other."""
+        partition: sql.Composable = sql.SQL("true")
         if has_ranges(self._star):
-            part = f"{key} // {partition_width(self._files.table)}"
-        groups = self._engine.execute(
-            f"select min({key}), max({key}), count(*) from batch_rows as r"
-            f" where not {self._is_quarantined} group by {part} order by 1"
-        ).fetchall()
+            partition = sql.SQL("s.{} // {}").format(
+                sql.Identifier(self._star.key_names[0]), partition_width(self._files.table)
+            )
+        groups = self._history.execute("find_key_groups", partition=partition)
         while groups:
             first, last, rows = groups.pop(0)
             parts = 1
             while groups and parts < SLICE_PARTITIONS and rows + groups[0][2] <= SLICE_ROWS:
                 _, last, more = groups.pop(0)
                 rows, parts = rows + more, parts + 1
-            self._engine.execute(
-                "create or replace temp table slice as select $first as lower, $last as upper",
-                {"first": first, "last": last},
-            )
-            yield f"{key} between (select lower from slice) and (select upper from slice)"
+            yield first, last
 
-    def _merge_staged(self, batches: Iterable[int | None]) -> None:
-        """Place the staged rows, and write what changes into new files."""
+    def _merge_slice(self, batches: Iterable[FetchedBatch] | None) -> None:
+        """Place the rows of the slice, and write what changes into new files."""
         self._check_unique()
-        tasks = self._read_old()
-        for batch in batches:
-            self._execute(self._history.place(batch))
-        dirty = self._engine.execute("select distinct _file from dirty").fetchall()
-        is_changed = dirty or self._query("select count(*) from old where _file is null")
-        if is_changed:
-            reader = self._engine.sql(self._changed_rows()).to_arrow_reader(BLOCK_ROWS)
-            self._files.write(reader)
-        for (number,) in dirty:
+        tasks = self._read_files()
+        if batches is None:
+            self._history.place()
+        else:
+            for batch in batches:
+                self._history.place_batch(batch.batch, batch.captured_at)
+        rows = self._history.compose("changed_rows")
+        ordered = rows_in_order(self._star, self._files.table, rows)
+        self._files.write(self._engine.sql(ordered).to_arrow_reader(BLOCK_ROWS))
+        for (number,) in self._history.query(sql.SQL("SELECT DISTINCT _file FROM replaced_files")):
             self._files.remove(tasks[number])
-        self._engine.execute("drop table old")
+        self._history.query(sql.SQL("DROP TABLE file_rows"))
 
     def _check_unique(self) -> None:
-        key = self._history.key
-        twice = self._engine.execute(
-            f"select cast(({key}) as varchar), _batch from staged where _op = 'upsert'"
-            f" group by {key}, {VALID_FROM}, _batch having count(*) > 1 limit 1"
-        ).fetchall()
-        for value, batch in twice:
+        for key, batch in self._history.execute("find_duplicate_version"):
             raise LakeError(
                 f"Batch {batch} has two versions of one row of {self._star.name} with the same "
-                f"valid_from: {', '.join(self._star.key_names)} {value}. If its model can return "
+                f"valid_from: {', '.join(self._star.key_names)} {key}. If its model can return "
                 "a row twice, correct the model and run totes replay."
             )
 
-    def _read_old(self) -> list[FileScanTask]:
-        """Fill `old` with the rows of all files that have a staged key; return these files."""
-        self._execute(self._history.create_old())
+    def _read_files(self) -> list[FileScanTask]:
+        """Fill `file_rows` with the files that have a key of the slice; return these files."""
+        self._history.execute("create_file_rows")
         tasks = [
             task
-            for task in self._find_files(self._files, "staged", self._first_key)
-            if self._has_staged_key(task)
+            for task in self._find_files(
+                self._files, sql.Identifier("slice"), self._star.key_names[0]
+            )
+            if self._has_key_of_slice(task)
         ]
-        self._engine.execute(
-            "create or replace temp table ranges as"
-            f" select 0 as _file, {self._first_key} as lower, {self._first_key} as upper"
-            " from staged where false"
-        )
         for number, task in enumerate(tasks):
             self._register(self._files.read(task))
-            self._engine.execute(
-                f"insert into old by name select {number} as _file, * from incoming"
-            )
-            self._engine.execute(
-                f"insert into ranges select {number}, min({self._first_key}),"
-                f" max({self._first_key}) from old where _file = {number}"
-            )
+            self._history.execute("insert_file", file=number)
+        self._history.execute("find_file_ranges")
         return tasks
 
-    def _find_files(self, files: TableFiles, relation: str, column: str) -> list[FileScanTask]:
+    def _find_files(
+        self, files: TableFiles, relation: sql.Identifier, column: str
+    ) -> list[FileScanTask]:
         """Return the files whose range of keys has a value of a relation's column."""
-        limits = f"select min({column}), max({column}) from {relation}"
-        [(first, last)] = self._engine.execute(limits).fetchall()
+        parts = {"relation": relation, "column": sql.Identifier(column)}
+        limits = sql.SQL("SELECT min({column}), max({column}) FROM {relation}")
+        [(first, last)] = self._history.query(limits.format(**parts))
         if first is None:
             return []
-        between = (
-            f"select count(*) from (select 1 from {relation}"
-            f" where {column} >= $first and {column} <= $last limit 1)"
-        )
         found = []
         for task in files.find_overlapping(first, last):
             lower, upper = files.bounds(task.file)
-            limit = {
-                "first": first if lower is None else lower,
-                "last": last if upper is None else upper,
-            }
-            if self._query(between, limit):
+            if self._history.exists(
+                "{relation} WHERE {column} >= {lower} AND {column} <= {upper}",
+                lower=first if lower is None else lower,
+                upper=last if upper is None else upper,
+                **parts,
+            ):
                 found.append(task)
         return found
 
-    def _has_staged_key(self, task: FileScanTask) -> bool:
+    def _has_key_of_slice(self, task: FileScanTask) -> bool:
         self._register(self._files.read(task, self._star.key_names))
-        key = self._history.key
-        return bool(
-            self._query(
-                f"select count(*) from (select 1 from incoming where ({key}) in"
-                f" (select ({key}) from staged) limit 1)"
-            )
+        return self._history.exists("file_content WHERE ({key}) IN (SELECT ({key}) FROM slice)")
+
+    def _register(self, rows: Any) -> None:
+        """Let statements read rows as `file_content`."""
+        self._engine.register("file_content", rows)
+
+
+def _refers_to_missing(
+    row: sql.Composable, missing: Iterable[tuple[str, sql.Identifier]]
+) -> sql.Composed | sql.SQL:
+    """Return SQL that is true if a row refers to a missing dimension row.
+
+    `missing` are columns, each with the table of the keys that have no dimension row.
+    """
+    conditions = [
+        sql.SQL("coalesce({}.{} IN (SELECT value FROM {}), false)").format(
+            row, sql.Identifier(column), keys
         )
+        for column, keys in missing
+    ]
+    if not conditions:
+        return sql.SQL("false")
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(conditions))
 
-    def _changed_rows(self) -> str:
-        """Return SQL for the rows of the files that are replaced, and for new rows.
 
-        A new row goes into the file that replaces one with its range of keys, if there is one.
-        """
-        home = (
-            "coalesce(o._file, (select min(r._file) from ranges as r semi join dirty using (_file)"
-            f" where o.{self._first_key} between r.lower and r.upper), -1)"
+def rows_in_order(star: StarTable, table: Table, rows: sql.Composable) -> str:
+    """Return SQL for rows as `TableFiles.write` expects them; `rows` is a query with `_range`."""
+    key = sql.Identifier("o", star.key_names[0])
+    partition: sql.Composable = sql.SQL("0")
+    if has_ranges(star):
+        partition = sql.SQL("{key} - ({key} % {width} + {width}) % {width}").format(
+            key=key, width=partition_width(table)
         )
-        changed = "(from old where _file is null or _file in (from dirty))"
-        return rows_in_order(self._star, self._files.table, changed, home)
-
-    def _register(self, rows: pa.Table) -> None:
-        self._engine.register("incoming", rows)
-
-    def _execute(self, statements: Iterable[str]) -> None:
-        for statement in statements:
-            self._engine.execute(statement)
-
-    def _query(self, query: str, parameters: Mapping[str, Any] | None = None) -> int:
-        [(number,)] = self._engine.execute(query, parameters or {}).fetchall()
-        return int(number)
-
-
-def rows_in_order(star: StarTable, table: Table, rows: str, range_of: str) -> str:
-    """Return SQL for rows as `TableFiles.write` expects them; `range_of` is SQL for RANGE."""
-    columns = ", ".join(f"o.{quote(name)}" for name in engine_types(star))
-    key = f"o.{quote(star.key_names[0])}"
-    width = partition_width(table) if has_ranges(star) else None
-    partition = f"{key} - ({key} % {width} + {width}) % {width}" if width else "0"
     order = [*star.key_names, *([VALID_FROM] if star.is_fact else [])]
-    return (
-        f"select {columns}, cast({partition} as bigint) as {PARTITION},"
-        f" cast({range_of} as bigint) as {RANGE} from {rows} as o"
-        f" order by {PARTITION}, {RANGE}, {', '.join(f'o.{quote(name)}' for name in order)}"
-    )
+    return statement(
+        __package__,
+        "rows_in_order",
+        columns=qualified("o", engine_types(star)),
+        partition=partition,
+        rows=rows,
+        order=qualified("o", order),
+    ).as_string()

@@ -11,7 +11,7 @@ others may lack.
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain, islice
@@ -25,13 +25,13 @@ from pyiceberg.table import Table
 from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import IcebergError, ObjectMissing
 from totes.failpoint import reach
-from totes.lake.log import (
+from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_path
+from totes.lake.manifests import (
     find_current_generation,
     find_newest_number,
     read_processed_manifest,
     read_processed_manifests,
 )
-from totes.lake.manifest import ProcessedManifest, StarFile, processed_manifest_path
 from totes.lake.store import Store
 from totes.lakehouse.catalogue import Lakehouse
 from totes.lakehouse.files import Replacement, TableFiles
@@ -44,6 +44,7 @@ from totes.lakehouse.tables import (
     read_position,
 )
 from totes.progress import NO_PROGRESS, Progress
+from totes.stages.publish import Publication
 from totes.star.batch_files import fetched_files
 from totes.star.contract import StarTable
 from totes.star.folder import Star
@@ -53,15 +54,6 @@ SINGLE_BATCHES = 100
 
 CHUNK_BYTES, CHUNK_FILES = 256 << 20, 500
 """The files of several batches that are fetched and merged together."""
-
-
-@dataclass(frozen=True)
-class Publication:
-    """Batches that were published together, usually one; `batch` and `captured_at` of the last."""
-
-    batch: int
-    rows: int
-    captured_at: datetime
 
 
 def find_published(lakehouse: Lakehouse, star: Star) -> Position | None:
@@ -223,27 +215,23 @@ class _Run:
             return None
         table = self._open(star)
         before = read_position(table.metadata)
-        is_whole = before is None or before.generation != step.generation
-        if before is not None and not is_whole and before.batch >= step.last:
+        # Where it continues; without, what the table has is replaced.
+        base = before if before and before.generation == step.generation else None
+        if base and base.batch >= step.last:
             return 0  # before an interruption, or by another process
-        first = 1 if before is None or is_whole else max(step.first, before.batch + 1)
-        files = TableFiles(table, star.key_names[0], is_replaced=is_whole)
+        first = max(step.first, base.batch + 1) if base else 1
+        files = TableFiles(table, star.key_names[0], is_replaced=base is None)
         merge = TableMerge(self.engine, star, files, self._dimensions(star))
-        if before is not None and before.quarantine and not is_whole:
-            merge.read_quarantine(self._fetch(table, before.quarantine))
-        is_concerned, rows = is_certain or is_whole or merge.has_waiting, 0
+        if base and base.quarantine:
+            merge.read_quarantine(self._fetch_quarantine(table, base.quarantine))
+        is_concerned, rows = is_certain or base is None or merge.has_waiting, 0
         for batch_rows in self._merge_batches(merge, star, self._read_relevant(star, step, first)):
             is_concerned, rows = is_concerned or batch_rows > 0, rows + batch_rows
         if not is_concerned:
             return None
         last, _ = read_processed_manifest(self.processed, step.generation, step.last)
-        after = Position(
-            step.generation,
-            step.first,
-            step.last,
-            last.ingested,
-            self._store_quarantine(merge, table, None if is_whole else before),
-        )
+        quarantine = self._store_quarantine(merge, table, base)
+        after = Position(step.generation, step.first, step.last, last.ingested, quarantine)
         commit(table, before, after, last.captured_at, files.replacement)
         self._behind.discard(star.name)
         return rows
@@ -263,7 +251,7 @@ class _Run:
         relevant = {star.name, *(column.references for column in star.columns)}
         manifests = read_processed_manifests(self.processed, step.generation, first)
         for manifest in islice(manifests, step.last - first + 1):
-            if relevant & {file.table for file in (*manifest.files, *manifest.refused)}:
+            if relevant & {file.table for file in (*manifest.files, *manifest.rejected)}:
                 yield manifest
 
     def _merge_batches(
@@ -271,36 +259,27 @@ class _Run:
     ) -> Iterator[int]:
         """Merge batches, some at a time; yield how many rows of the table were merged."""
         for chunk in _chunks(star, manifests):
-            with ExitStack() as fetched:
-                batches = []
-                for manifest in chunk:
-                    rows, rejected = _files(star, manifest.files), _files(star, manifest.refused)
-                    paths = fetched.enter_context(
-                        fetched_files(
-                            self.processed,
-                            self.engine,
-                            self.star,
-                            manifest,
-                            (*rows, *rejected),
-                            self.scratch,
-                        )
-                    )
-                    batches.append(
-                        FetchedBatch(
-                            manifest.batch,
-                            [paths[file.path] for file in rows],
-                            [paths[file.path] for file in rejected],
-                        )
-                    )
+            with ExitStack() as stack:
+                batches = [stack.enter_context(self._fetched(star, one)) for one in chunk]
                 reach("iceberg.fetched")
                 merge.merge(batches)
-            count = sum(
-                file.rows
-                for manifest in chunk
-                for file in (*_files(star, manifest.files), *_files(star, manifest.refused))
-            )
+            count = sum(file.rows for manifest in chunk for file in _files(star, manifest))
             self.progress.advance(count)
             yield count
+
+    @contextmanager
+    def _fetched(self, star: StarTable, manifest: ProcessedManifest) -> Iterator[FetchedBatch]:
+        """Fetch the files of a table in a batch, until the end of the block."""
+        files = _files(star, manifest)
+        with fetched_files(
+            self.processed, self.engine, self.star, manifest, files, self.scratch
+        ) as paths:
+            yield FetchedBatch(
+                manifest.batch,
+                manifest.captured_at,
+                [paths[file.path] for file in files if file in manifest.files],
+                [paths[file.path] for file in files if file in manifest.rejected],
+            )
 
     def _store_quarantine(
         self, merge: TableMerge, table: Table, before: Position | None
@@ -323,7 +302,7 @@ class _Run:
         reach("iceberg.quarantine-stored")
         return url
 
-    def _fetch(self, table: Table, url: str) -> Path:
+    def _fetch_quarantine(self, table: Table, url: str) -> Path:
         path = self.scratch / "quarantine.parquet"
         with table.io.new_input(url).open() as content, path.open("wb") as copy:
             shutil.copyfileobj(content, copy)
@@ -346,8 +325,9 @@ class _Run:
         return self._tables[star.name]
 
 
-def _files(star: StarTable, files: Iterable[StarFile]) -> list[StarFile]:
-    return [file for file in files if file.table == star.name]
+def _files(star: StarTable, manifest: ProcessedManifest) -> list[StarFile]:
+    """Return the files of a table in a batch, also those of rejected rows."""
+    return [file for file in (*manifest.files, *manifest.rejected) if file.table == star.name]
 
 
 def _chunks(
@@ -357,7 +337,7 @@ def _chunks(
     chunk: list[ProcessedManifest] = []
     size_bytes = count = 0
     for manifest in manifests:
-        files = _files(star, (*manifest.files, *manifest.refused))
+        files = _files(star, manifest)
         more_bytes = sum(file.bytes for file in files)
         if chunk and (size_bytes + more_bytes > CHUNK_BYTES or count + len(files) > CHUNK_FILES):
             yield chunk

@@ -34,7 +34,7 @@ from totes.lakehouse.files import Replacement
 from totes.star.batch_files import column_types
 from totes.star.contract import StarTable
 
-RANGE = 1_000_000
+PARTITION_WIDTH = 1_000_000
 """How many keys a partition has, if the key is an integer."""
 
 QUARANTINE_FOLDER = "totes-quarantine"
@@ -105,7 +105,10 @@ class Position:
 
 
 def read_position(metadata: TableMetadata) -> Position | None:
-    """Return the position of a table; None if nothing was published."""
+    """Return the position of a table; None if nothing was published.
+
+    Raises IcebergError if the properties of the table that have it were changed.
+    """
     found = metadata.properties
     if _BATCH not in found:
         return None
@@ -185,7 +188,7 @@ def _partition_spec(star: StarTable, schema: Schema) -> PartitionSpec:
     field = PartitionField(
         source_id=schema.find_field(name).field_id,
         field_id=PARTITION_FIELD_ID_START,
-        transform=TruncateTransform(RANGE),
+        transform=TruncateTransform(PARTITION_WIDTH),
         name=f"{name}_range",
     )
     return PartitionSpec(field)
@@ -198,7 +201,10 @@ def partition_width(table: Table) -> int:
 
 
 def open_table(catalogue: Catalog, namespace: str, location: str, star: StarTable) -> Table:
-    """Return the Iceberg table of a star table, which is created or extended if necessary."""
+    """Return the Iceberg table of a star table, which is created or extended if necessary.
+
+    Raises IcebergError if columns of the table have other types.
+    """
     identifier = (namespace, star.name)
     try:
         table = catalogue.load_table(identifier)

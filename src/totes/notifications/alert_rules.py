@@ -88,7 +88,7 @@ def _check_health(rule: AlertRule, number: Decimal | int | None) -> Result:
     return Result(
         rule=rule.name,
         metric=rule.metric,
-        condition=f"{metric.label} {name} {words(limit)}",
+        condition=f"{metric.label} {name} {_plain(limit) if metric.is_count else words(limit)}",
         state=state,
         value="unknown" if number is None else words(number),
         path="pipeline",
@@ -157,14 +157,14 @@ def _described(rule: AlertRule, metric: Metric, period: str) -> str:
 
 
 def _value(reading: Reading, criteria: Filter, metric: Metric) -> Decimal:
-    found = (
+    number = (
         changes.count_silent(reading, criteria)
         if metric is SILENT_CHANGES
         else value(reading, criteria, metric)
     )
-    if found is None:
+    if number is None:
         raise _Unknown("No row has an exchange rate.")
-    return Decimal(found)
+    return Decimal(number)
 
 
 def _exceeds[N: (Decimal, Fraction)](side: str, number: N, limit: N) -> bool:

@@ -9,8 +9,9 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from totes.alert import AlertTargets
-from totes.config.settings import Dsn, Settings
-from totes.dashboard.packages import require_packages
+from totes.config.dsn import Dsn
+from totes.config.settings import Settings
+from totes.dashboard.server.packages import require_packages
 from totes.stages.runner import StageHealth
 
 if TYPE_CHECKING:

@@ -62,16 +62,16 @@ def senders(schedule: Schedule, settings: Settings) -> dict[str, Callable[[Repor
     They raise DeliveryError, or UsageError if settings of the mail server are missing or invalid.
     Raises UsageError if neither is set.
     """
-    found: dict[str, Callable[[Report], None]] = {}
+    by_way: dict[str, Callable[[Report], None]] = {}
     if schedule.recipients:
-        found["mail"] = partial(_mail, schedule.recipients, settings)
+        by_way["mail"] = partial(_mail, schedule.recipients, settings)
     if settings.report_topic:
-        found["topic"] = partial(_publish, settings.report_topic)
-    if not found:
+        by_way["topic"] = partial(_publish, settings.report_topic)
+    if not by_way:
         raise UsageError(
             "The report has neither recipients nor TOTES_REPORT_TOPIC: set one of the two."
         )
-    return found
+    return by_way
 
 
 def check_delivery(schedule: Schedule, settings: Settings) -> None:

@@ -12,7 +12,8 @@ import duckdb
 from psycopg import Connection
 
 from totes.alert import AlertTargets
-from totes.config.settings import Dsn, Settings
+from totes.config.dsn import Dsn
+from totes.config.settings import Settings
 from totes.dashboard.config_file import AlertRule, ConfigFile, Schedule, load_config
 from totes.dashboard.reading import Reading, open_reading
 from totes.dashboard.replica import open_replica, replica_folder
@@ -41,7 +42,10 @@ class Notifications:
         return load_config(self.settings.dashboard_file)
 
     def evaluate(self) -> list[Result]:
-        """Return the result of each rule now, with the time since when its state is recorded."""
+        """Return the result of each rule now, with the time since when its state is recorded.
+
+        Raises WarehouseError if the warehouse or its replica can't be used.
+        """
         with self._connect() as connection:
             results = self._check(self.config.alert, connection)
             before = {(one.rule, one.state): one.since for one in recorded(connection)}
@@ -68,7 +72,10 @@ class Notifications:
                 self._send_if_due(config.report, connection)
 
     def compose_report(self, schedule: Schedule) -> Report:
-        """Return the report of the last due time."""
+        """Return the report of the last due time.
+
+        Raises WarehouseError if the warehouse or its replica can't be used.
+        """
         with self._connect() as connection:
             return self._compose(schedule, connection, self._due(schedule))
 

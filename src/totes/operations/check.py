@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from typing import Any
 
 from psycopg import Connection, sql
@@ -20,6 +19,7 @@ from totes.rates.ecb import READ_ERRORS, NoFileYet
 from totes.source import session
 from totes.source.catalogue import CaptureScope, Catalogue, read_catalogue
 from totes.source.snapshot import find_missing_grants, open_snapshot
+from totes.sql_text import read_sql
 from totes.stages.ingest import different_source_message, is_different_source, read_newest_manifest
 from totes.star.folder import Star
 from totes.warehouse import connection as warehouse_session
@@ -93,7 +93,7 @@ def _check_source(resources: Resources, clocks: dict[str, timedelta]) -> Iterato
             yield failed("source identity", different_source_message(last[0], snapshot))
     yield from missing_tables
     if keyless:
-        text = f"{', '.join(keyless)}: captured whole whenever they change"
+        text = f"{', '.join(keyless)}: captured in full whenever they change"
         yield Finding("source tables without a primary key", text)
 
 
@@ -113,7 +113,9 @@ def _find_missing_tables(
     """Yield the tables that models read and the schema does not have."""
     present = {table.name for table in catalogue.tables} | {name for name, _ in catalogue.excluded}
     for name in sorted(star.models.tables - present - {RATES}):
-        others = connection.execute(_read_query("other_schemas"), {"name": name}).fetchall()
+        others = connection.execute(
+            read_sql(__package__, "queries/other_schemas.sql"), {"name": name}
+        ).fetchall()
         found = f"schema {scope.schema} has no table {name}, which a model reads"
         advice = "restore it, or correct TOTES_SOURCE_SCHEMA."
         if others:
@@ -252,7 +254,9 @@ def _check_new_warehouse(connection: Connection[Any], star: Star) -> Iterator[Fi
     role = sql.Identifier(user).as_string(connection)
     with connection.cursor(row_factory=class_row(_NewWarehouse)) as cursor:
         parameters = {"reader": READER, "stars": list(star.tables)}
-        [warehouse] = cursor.execute(_read_query("new_warehouse"), parameters).fetchall()
+        [warehouse] = cursor.execute(
+            read_sql(__package__, "queries/new_warehouse.sql"), parameters
+        ).fetchall()
     if warehouse.schema is None:
         path = warehouse.search_path or "empty"
         found = f"no schema of search_path exists; search_path is {path}"
@@ -298,7 +302,7 @@ def _check_loader_privileges(connection: Connection[Any], star: Star) -> Iterato
     user = connection.info.user
     role = sql.Identifier(user).as_string(connection)
     [(database, can_create_temporary_tables, other_owners)] = connection.execute(
-        _read_query("loader_privileges"), {"stars": list(star.tables)}
+        read_sql(__package__, "queries/loader_privileges.sql"), {"stars": list(star.tables)}
     ).fetchall()
     for owner in other_owners:
         yield failed("warehouse privileges", *_not_owner(connection, "tables belong", owner))
@@ -362,11 +366,6 @@ def _measure_clock_difference(connection: Connection[Any]) -> timedelta:
     [(server_time,)] = connection.execute("SELECT clock_timestamp()").fetchall()
     difference: timedelta = server_time - (before + (datetime.now(UTC) - before) / 2)
     return difference
-
-
-def _read_query(name: str) -> bytes:
-    """Return the text of `queries/{name}.sql`."""
-    return (files("totes.operations") / "queries" / f"{name}.sql").read_bytes()
 
 
 def _server_version(connection: Connection[Any]) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import psycopg
@@ -10,7 +9,8 @@ from psycopg import Connection, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import class_row
 
-from totes.config.settings import Dsn, Settings
+from totes.config.dsn import Dsn
+from totes.config.settings import Settings
 from totes.operations.finding import Finding, failed
 from totes.postgres.sqlstate import message
 from totes.source.catalogue import Catalogue, SourceTable
@@ -26,6 +26,7 @@ from totes.source.log.slot import (
     read_slot,
     retention_problem,
 )
+from totes.sql_text import read_sql
 
 _MEGABYTE = 1_000_000
 
@@ -51,7 +52,7 @@ def check_log(
     connection: Connection[Any], dsn: Dsn, settings: Settings, catalogue: Catalogue
 ) -> Iterator[Finding]:
     """Yield what was found; `connection` is a session of the source, `dsn` its DSN."""
-    query = (files("totes.operations") / "queries" / "log_capture.sql").read_bytes()
+    query = read_sql(__package__, "queries/log_capture.sql")
     with connection.cursor(row_factory=class_row(_Server)) as cursor:
         [server] = cursor.execute(query).fetchall()
     if server.is_standby:

@@ -18,11 +18,11 @@ from isal import igzip
 from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import UsageError
 from totes.lake.line import is_upsert, order_in_log
-from totes.lake.log import fetch_verified, find_newest_number, read_manifest
 from totes.lake.manifest import ERASURES_PREFIX, File, Manifest, Table, manifest_path
+from totes.lake.manifests import fetch_verified, find_newest_number, read_manifest
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress
-from totes.star.contract import literal
+from totes.sql_text import literal
 from totes.star.relation import unpack
 
 log = logging.getLogger(__name__)
@@ -105,8 +105,8 @@ class _Rewriter:
         for batch in range(last, 0, -1):
             table = self._read_table(batch)
             lines = self._read_lines(table) if table else iter(())
-            found = filter(None, (_parse_if_row(key, self.erasure.key, line) for line in lines))
-            if row := max(found, key=order_in_log, default=None):
+            rows = filter(None, (_parse_if_row(key, self.erasure.key, line) for line in lines))
+            if row := max(rows, key=order_in_log, default=None):
                 values = row if table_exists and is_upsert(row) else {}
                 return key, {name: values.get(name, ERASED) for name in self.erasure.columns}
         raise UsageError(
@@ -165,7 +165,7 @@ class _Rewriter:
                 table.model_copy(update={"files": tuple(files), "unreadable": unreadable})
             )
         for table in (*tables, *(former.table for former in manifest.former)):
-            for file in (*table.keys, *filter(None, [table.repeats, table.unreadable])):
+            for file in (*table.keys, *filter(None, [table.overlap, table.unreadable])):
                 self._copy(file)
         return altered, manifest.model_copy(update={"tables": tuple(tables)})
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 from totes.lake.folder import INCOMPLETE
-from totes.lake.log import find_newest_number, read_manifest, read_processed_manifest
 from totes.lake.manifest import (
     PARTITION,
     UNFINISHED_PREFIX,
@@ -22,13 +21,14 @@ from totes.lake.manifest import (
     manifest_path,
     processed_manifest_path,
 )
+from totes.lake.manifests import find_newest_number, read_manifest, read_processed_manifest
 from totes.lake.store import DeletableStore, ObjectInfo
 
 MIN_AGE = timedelta(hours=1)
 """Files that are younger are never deleted."""
 
 _ATTEMPT = re.compile(
-    r"(?:(?:keys|repeats|unreadable)/[^/]+"
+    r"(?:(?:keys|overlap|unreadable)/[^/]+"
     r"|(?:generation=(?P<generation>[1-9]\d{0,8})/(?:(?:state|quarantine)/)?)?"
     rf"[^/]+/{PARTITION}=\d{{4}}-\d\d-\d\d)"
     r"/(?P<batch>\d{12})-[0-9a-f]{8}-\d+\.(?:jsonl\.gz|parquet)"
@@ -121,11 +121,11 @@ def _files(manifest: Manifest) -> Iterator[File]:
     for table in chain(manifest.tables, (former.table for former in manifest.former)):
         yield from table.files
         yield from table.keys
-        yield from filter(None, [table.repeats, table.unreadable])
+        yield from filter(None, [table.overlap, table.unreadable])
 
 
 def _files_of_processed(manifest: ProcessedManifest) -> Iterator[File]:
-    return chain(manifest.files, manifest.refused, *manifest.state.values())
+    return chain(manifest.files, manifest.rejected, *manifest.state.values())
 
 
 def _orphaned_file(store: DeletableStore, item: ObjectInfo) -> OrphanedFile:

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from totes.errors import UsageError
 from totes.failpoint import reach
-from totes.lake.log import check_number_unused
 from totes.lake.manifest import Manifest, manifest_path
+from totes.lake.manifests import check_number_unused
 from totes.lake.store import Store
 from totes.stages.ingest import read_newest_manifest
 

@@ -6,18 +6,18 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import SourceError
-from totes.lake.log import (
+from totes.lake.manifest import FormerTable, Manifest, Table, manifest_path, processed_manifest_path
+from totes.lake.manifests import (
     find_current_generation,
     find_last_heartbeat,
     find_newest_number,
     read_manifest,
     read_processed_manifest,
 )
-from totes.lake.manifest import FormerTable, Manifest, Table, manifest_path, processed_manifest_path
 from totes.lake.store import Store
-from totes.lake.unfinished import StoredCapture, Unfinished
+from totes.lake.unfinished import StoredCapture, UnfinishedBatch
 from totes.source import session
 from totes.source.log.slot import read_slot
 from totes.warehouse.connection import connect
@@ -108,18 +108,12 @@ class Freshness:
     """The freshness of the warehouse at `now`, by its clock.
 
     It has the data of the source as of `data_to`; at `checked_at`, the source had no newer data.
-    `first_loaded_at` is when the warehouse got its first batch. `quarantine` and `unreadable` are
-    what `totes quarantine show` lists. `rates_day` is the last day with published exchange rates.
     """
 
     now: datetime
     data_to: datetime | None
     checked_at: datetime | None
-    first_loaded_at: datetime | None
     verified: Verification | None
-    quarantine: tuple[QuarantineCount, ...]
-    unreadable: tuple[UnreadableCount, ...]
-    rates_day: date | None
 
     @property
     def lag(self) -> timedelta | None:
@@ -129,6 +123,11 @@ class Freshness:
         return max(self.now - self.checked_at, timedelta())
 
     @property
+    def lag_seconds(self) -> float | None:
+        """The lag in seconds."""
+        return self.lag.total_seconds() if self.lag is not None else None
+
+    @property
     def ahead(self) -> timedelta | None:
         """By how much `checked_at` is in the future, if more than MAX_CLOCK_DIFFERENCE."""
         ahead = self.checked_at - self.now if self.checked_at else timedelta()
@@ -136,7 +135,21 @@ class Freshness:
 
 
 @dataclass(frozen=True)
-class Status(Freshness):
+class WarehouseHealth(Freshness):
+    """The freshness of the warehouse, and what it lacks.
+
+    `first_loaded_at` is when the warehouse got its first batch. `quarantine` and `unreadable` are
+    what `totes quarantine show` lists. `rates_day` is the last day with published exchange rates.
+    """
+
+    first_loaded_at: datetime | None
+    quarantine: tuple[QuarantineCount, ...]
+    unreadable: tuple[UnreadableCount, ...]
+    rates_day: date | None
+
+
+@dataclass(frozen=True)
+class Status(WarehouseHealth):
     """The status of all stages, with quarantine and changes of the source's schema.
 
     `unfinished` is what is stored of the large tables of the next batch, if that has any.
@@ -152,7 +165,7 @@ class Status(Freshness):
     def to_json(self) -> dict[str, Any]:
         """Return the fields as `totes status --json` prints them; times are `datetime`."""
         return asdict(self) | {
-            "lag_seconds": self.lag and self.lag.total_seconds(),
+            "lag_seconds": self.lag_seconds,
             "ahead_seconds": self.ahead and self.ahead.total_seconds(),
         }
 
@@ -173,11 +186,11 @@ class _WarehouseState:
     gap: Gap | None = None
 
 
-def read_freshness(ingestion: Store, warehouse: Dsn) -> Freshness:
-    """Return the freshness, from the warehouse and the last heartbeat in the lake."""
+def read_warehouse_health(ingestion: Store, warehouse: Dsn) -> WarehouseHealth:
+    """Return the health, from the warehouse and the last heartbeat in the lake."""
     state = _read_warehouse(warehouse)
     manifest = read_manifest(ingestion, state.batch)[0] if state.batch else None
-    return Freshness(
+    return WarehouseHealth(
         now=state.now,
         data_to=state.captured_at,
         checked_at=_checked_at(ingestion, state),
@@ -231,7 +244,7 @@ def read_status(ingestion: Store, processed: Store, warehouse: Dsn) -> Status:
         loaded_at=state.loaded_at,
         gap=state.gap,
         captured=tuple(_captured_rows(manifest)) if manifest else (),
-        unfinished=Unfinished(ingestion, ingested + 1).measure(),
+        unfinished=UnfinishedBatch(ingestion, ingested + 1).measure(),
         unreadable=_unreadable_counts(manifest),
         rates_day=_rates_day(manifest),
         quarantine=state.quarantine,

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from totes.duckdb_engine import open_engine, scratch_folder
-from totes.lake.log import fetch_verified, find_newest_number, read_manifest
 from totes.lake.manifest import Table, manifest_path
+from totes.lake.manifests import fetch_verified, find_newest_number, read_manifest
 from totes.lake.store import Store
 
 

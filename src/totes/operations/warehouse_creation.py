@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from totes.config.dsn import Dsn
 from totes.config.secrets import (
     read_secret_dsn,
     read_secret_fields,
     read_secret_uncached,
     write_secret,
 )
-from totes.config.settings import PREFIX, Dsn, Settings
+from totes.config.settings import PREFIX, Settings
 from totes.errors import UsageError, WarehouseError, WarehouseUnavailable
 from totes.postgres.session import WAREHOUSE, Session, convert_database_errors, open_session
 from totes.warehouse.connection import connect
@@ -76,10 +77,10 @@ def create_warehouse(settings: Settings, *, replace: bool = False) -> list[str]:
         # Read before anything is changed: a secret may be that of another database.
         passwords = {login: None if replace else _find_password(login, host) for login in logins}
         created = [*_create_roles(session), *_create_database(session)]
-        for login, found in passwords.items():
-            if found is None:
+        for login, password_in_secret in passwords.items():
+            if password_in_secret is None:
                 created.append(f"a password of {login.role}, in secret {login.secret}")
-            password = found or _write_password(login, host)
+            password = password_in_secret or _write_password(login, host)
             _set_password(session, login.role, password)
         port = str(session.info.port)
     for login in logins:
@@ -116,10 +117,10 @@ def _find_password(login: _Login, host: str) -> str | None:
     needed = {"host": host, "port": str(PORT), "dbname": DATABASE, "user": login.role}
     parts = read_secret_uncached(login.secret, login.setting, WarehouseUnavailable) or {}
     if others := [name for name, value in needed.items() if parts.get(name, value) != value]:
-        found = ", ".join(f"{name} {parts[name]}" for name in others)
+        differences = ", ".join(f"{name} {parts[name]}" for name in others)
         raise UsageError(
-            f"The secret {login.secret} ({login.setting}) has a login of another database: {found}."
-            " Correct the setting, or replace it with --replace."
+            f"The secret {login.secret} ({login.setting}) has a login of another database:"
+            f" {differences}. Correct the setting, or replace it with --replace."
         )
     return parts.get("password") if needed.keys() <= parts.keys() else None
 

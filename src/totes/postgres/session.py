@@ -18,7 +18,7 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import (
     SourceError,
     SourceUnavailable,

@@ -87,8 +87,8 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
 )
 """By SQLSTATE, or by its class: the first two characters."""
 
-_FUNCTION = re.compile(r"^PL/\w+ function .*", re.MULTILINE)
-"""How an error's context names a function in a procedural language, which is usually a user's."""
+_FUNCTION = re.compile(r"^PL/\w+ function (?!totes\.record_changes\().*", re.MULTILINE)
+"""How an error's context names a function in a procedural language, other than the platform's."""
 
 _ROW_SECURITY = Meaning("rows would be hidden from the platform: give its role BYPASSRLS")
 

@@ -1,7 +1,7 @@
 """Capture: writes what changed in each table since the last batch into the ingestion store.
 
-Each table is scanned once, in pieces. Deletions and live keys are computed after all pieces of the
-table have been read.
+Each table is scanned once, in pieces. Deletions (deletions.py) and live keys are computed after all
+pieces of the table have been read.
 """
 
 import logging
@@ -10,26 +10,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import duckdb
-import psycopg
 
 from totes.duckdb_engine import first_line
-from totes.errors import LakeError, SourceError
+from totes.errors import LakeError
 from totes.lake.manifest import UNCHANGED, File, Manifest, Table
-from totes.postgres.sqlstate import is_caused_by_value
 from totes.progress import Progress
 from totes.source.catalogue import SourceTable
 from totes.source.changes import Horizon
+from totes.source.deletions import check_share, find_deleted, store_deleted
 from totes.source.files import BatchFiles
 from totes.source.key_files import store_live_keys
 from totes.source.keys import TableKeys
-from totes.source.pieces import Plan, StoredLines
+from totes.source.pieces import Plan, StoredFile
 from totes.source.scan import Scan, ScannedTable
 from totes.source.snapshot import Snapshot, snapshot_xmin
 
 log = logging.getLogger(__name__)
-
-_SMALL_TABLE_ROWS = 100
-"""A table with more rows may lose more than half of them only with `--accept-deletes`."""
 
 
 class Capture:
@@ -53,7 +49,8 @@ class Capture:
     ) -> tuple[Table, ...]:
         """Return the tables, with the files of what changed since the batch `last`.
 
-        With `everything`, all rows are captured.
+        With `everything`, all rows are captured. Raises SourceError if more than half of a table
+        was deleted and that is not accepted, and LakeError if its live keys can't be read.
         """
         plans = [self._plan_table(table, last, everything=everything) for table in tables_to_scan]
         with ExitStack() as stack:
@@ -75,9 +72,11 @@ class Capture:
             # Keys of an earlier batch that are missing now were deleted, however long ago.
             return Plan(table, last.last_table(table.name, table.key), horizon=None)
         if previous.fingerprint != table.fingerprint:
-            log.info("Table %s was altered since batch %d: captured whole.", table.name, last.batch)
+            log.info(
+                "Table %s was altered since batch %d: captured in full.", table.name, last.batch
+            )
             return Plan(table, previous, horizon=None)
-        overlap = self._files.fetch(previous.repeats) if previous.repeats else None
+        overlap = self._files.fetch(previous.overlap) if previous.overlap else None
         horizon = Horizon(snapshot_xmin(last.snapshot), self._snapshot.xmax)
         return Plan(table, previous, horizon, overlap)
 
@@ -94,43 +93,45 @@ class Capture:
             ScannedTable(table_ranges, [future.result() for future in table_futures])
             for table_ranges, table_futures in zip(ranges, futures, strict=True)
         ]
-        return pool.map(lambda *found: self._finish_table(scan, *found), plans, scanned)
+        return pool.map(lambda *of_table: self._finish_table(scan, *of_table), plans, scanned)
 
     def _finish_table(self, scan: Scan, plan: Plan, scanned: ScannedTable) -> Table | None:
         """Return the table's manifest entry; None if all of its rows must be read again."""
         pieces, rows = scanned.pieces, scanned.rows.total()
         changed = sum(piece.changed for piece in pieces)
-        content = None
+        content_digest = None
         if plan.horizon is None and not plan.table.key:
-            content = str(sum(piece.content_hash for piece in pieces))
-        if plan.previous is not None and _is_unchanged(plan, plan.previous, rows, changed, content):
+            content_digest = str(sum(piece.content_hash for piece in pieces))
+        if plan.previous is not None and _is_unchanged(
+            plan, plan.previous, rows, changed, content_digest
+        ):
             return plan.previous.model_copy(update=UNCHANGED)
         if not plan.table.key and plan.horizon is not None:
             return None
         with scan.failing_together(), self._key_errors(plan):
-            parts = [part for piece in pieces for part in piece.parts]
+            stored_files = [stored for piece in pieces for stored in piece.stored_files]
             remainder = scan.new_rows()
             for piece in pieces:
                 if piece.remainder.count:
                     remainder.move_from(piece.remainder)
             if remainder.count:
-                parts.append(scan.store_rows(plan, remainder))
+                stored_files.append(scan.store_rows(plan, remainder))
             table = Table(
                 name=plan.table.name,
                 columns=tuple(column.to_manifest() for column in plan.table.columns),
                 key=plan.table.key,
                 fingerprint=plan.table.fingerprint,
                 whole=plan.horizon is None,
-                files=tuple(part.file for part in parts if part.file),
+                files=tuple(stored.file for stored in stored_files if stored.file),
                 rows=rows,
-                content=content,
+                content_digest=content_digest,
             )
             with scan.engine() as engine:
                 keys = TableKeys(engine, plan.table)
-                keys.define_captured([part.keys for part in parts if part.keys])
+                keys.define_captured([stored.keys for stored in stored_files if stored.keys])
                 if plan.table.key:
-                    return self._add_keys(scan, keys, plan, scanned, table, parts)
-                unreadable = self._write_unreadable(table, keys, parts)
+                    return self._add_keys(scan, keys, plan, scanned, table, stored_files)
+                unreadable = self._write_unreadable(table, keys, stored_files)
                 return table.model_copy(update={"unreadable": unreadable})
 
     @contextmanager
@@ -155,7 +156,7 @@ class Capture:
         previous = plan.previous
         if previous is None:
             return []
-        side_files = filter(None, [previous.repeats, previous.unreadable])
+        side_files = filter(None, [previous.overlap, previous.unreadable])
         return [file.path for file in (*previous.keys, *side_files)]
 
     def _add_keys(  # noqa: PLR0913, PLR0917  what was planned, scanned and stored
@@ -165,7 +166,7 @@ class Capture:
         plan: Plan,
         scanned: ScannedTable,
         table: Table,
-        parts: list[StoredLines],
+        stored_files: list[StoredFile],
     ) -> Table | None:
         """Add deletions and the key files for the next capture; None as in `_finish_table`."""
         previous = plan.previous if plan.previous and plan.previous.key == table.key else None
@@ -178,21 +179,15 @@ class Capture:
         if plan.table.has_children:
             with scan.connection() as connection:
                 keys.check_unique(connection, live_rows, whole=table.whole)
-        changed = 0
-        if table.whole:
-            deleted = keys.find_deleted(same_types=_key_types(previous) == _key_types(table))
-        else:
-            changed = keys.find_added_or_moved()
-            found = self._find_deleted(scan, keys, table, scanned, previous)
-            if found is None:
-                return None
-            deleted = found
+        changed = 0 if table.whole else keys.find_added_or_moved()
+        deleted = find_deleted(scan, self._files, keys, table, scanned, previous)
+        if deleted is None:
+            return None
         files = table.files
         if deleted:
-            self._check_deletes(table.name, deleted, live_rows)
-            lines = self._files.new_path("jsonl")
-            keys.write_deletes(lines)
-            files += (self._files.put_lines(table.name, lines, rows=deleted, deletes=deleted),)
+            if not self._accept_deletes:
+                check_share(table.name, deleted, live_rows)
+            files += (store_deleted(self._files, table.name, keys, deleted),)
         return table.model_copy(
             update={
                 "files": files,
@@ -200,78 +195,30 @@ class Capture:
                     self._files, table.name, keys, key_files, changed + deleted
                 ),
                 "relfilenodes": (
-                    scanned.ranges if keys.has_read_all else previous or table
+                    scanned.split if keys.has_read_all else previous or table
                 ).relfilenodes,
-                "repeats": self._write_overlap(table, keys),
-                "unreadable": self._write_unreadable(table, keys, parts, previous),
+                "overlap": self._write_overlap(table, keys),
+                "unreadable": self._write_unreadable(table, keys, stored_files, previous),
             }
         )
 
-    def _find_deleted(
-        self,
-        scan: Scan,
-        keys: TableKeys,
-        table: Table,
-        scanned: ScannedTable,
-        previous: Table | None,
-    ) -> int | None:
-        """Return the number of deleted keys; None if the table's rows don't match its keys.
-
-        Nothing was deleted if the table has as many rows as there are live and captured keys
-        together. Then no key is read.
-        """
-        live_rows, recorded = (previous.rows, previous.relfilenodes) if previous else (0, "")
-        expected = live_rows + keys.count_added()
-        if expected == table.rows:
-            keys.set_none_deleted()
-            return 0
-        if expected > table.rows:
-            ranges = scanned.ranges
-            try:
-                with scan.connection() as connection, connection.transaction():
-                    if recorded and recorded == ranges.relfilenodes:
-                        deleted = keys.find_deleted_in_sections(
-                            connection, scanned.rows, ranges.section_blocks, self._files
-                        )
-                    else:  # rows may have moved
-                        deleted = keys.find_deleted_anywhere(
-                            connection, ranges.all_ranges(), self._files
-                        )
-            except psycopg.Error as error:
-                if not is_caused_by_value(error):
-                    raise
-                return None  # a key can't be read: all rows are captured without that value
-            if deleted == expected - table.rows:
-                return deleted
-        log.warning(
-            "Table %s has %d rows, but %d were expected from its live keys and its changes: "
-            "captured whole.",
-            table.name,
-            table.rows,
-            expected,
-        )
-        return None
-
-    def _check_deletes(self, table: str, deleted: int, rows: int) -> None:
-        if rows > _SMALL_TABLE_ROWS and deleted > rows / 2 and not self._accept_deletes:
-            raise SourceError(
-                f"Table {table} lost {deleted} of its {rows} rows since the last batch: nothing "
-                "was captured. If this is expected, run `totes ingest --accept-deletes`."
-            )
-
     def _write_unreadable(
-        self, table: Table, keys: TableKeys, parts: list[StoredLines], previous: Table | None = None
+        self,
+        table: Table,
+        keys: TableKeys,
+        stored_files: list[StoredFile],
+        previous: Table | None = None,
     ) -> File | None:
         """Store the table's unreadable values, including those of rows not captured now."""
         last_file = previous.unreadable if previous and not table.whole else None
-        new = [part.unreadable for part in parts if part.unreadable]
+        new = [stored.unreadable for stored in stored_files if stored.unreadable]
         if not (last_file or new):
             return None
         lines, path = self._files.new_path("jsonl"), self._files.new_path("parquet")
         with lines.open("wb") as file:
-            for part_lines in new:
-                file.write(part_lines.read_bytes())
-                part_lines.unlink()
+            for values in new:
+                file.write(values.read_bytes())
+                values.unlink()
         fetched = self._files.fetch(last_file) if last_file else None
         rows = keys.write_unreadable(lines, fetched, path)
         return self._files.put_parquet(table.name, "unreadable", path, rows) if rows else None
@@ -281,7 +228,7 @@ class Capture:
             return None  # no transaction is running: the next capture reads no row again
         path = self._files.new_path("parquet")
         rows = keys.write_overlap(self._snapshot.xmin, path)
-        return self._files.put_parquet(table.name, "repeats", path, rows) if rows else None
+        return self._files.put_parquet(table.name, "overlap", path, rows) if rows else None
 
 
 @contextmanager
@@ -295,13 +242,13 @@ def _open_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _is_unchanged(
-    plan: Plan, previous: Table, rows: int, changed: int, content: str | None
+    plan: Plan, previous: Table, rows: int, changed: int, content_digest: str | None
 ) -> bool:
     """Whether the table has not changed since the last batch."""
     if previous.rows != rows or previous.fingerprint != plan.table.fingerprint:
         return False
-    return changed == 0 if plan.horizon else content is not None and content == previous.content
-
-
-def _key_types(table: Table | None) -> list[str]:
-    return [table.column(name).type for name in table.key] if table else []
+    return (
+        changed == 0
+        if plan.horizon
+        else content_digest is not None and content_digest == previous.content_digest
+    )

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Literal
 
 import psycopg
@@ -13,8 +12,9 @@ from totes.config.settings import DEFAULT_CONNECTIONS
 from totes.errors import SourceError
 from totes.lake.line import RESERVED_NAMES
 from totes.lake.manifest import Column
+from totes.sql_text import quote, read_sql
 
-_QUERY = files(__package__).joinpath("catalogue.sql").read_text()
+_QUERY = read_sql(__package__, "catalogue.sql")
 
 _UNLOGGED = (
     "unlogged, and would be empty after a crash of the server: run ALTER TABLE … SET LOGGED to "
@@ -149,15 +149,11 @@ def require_tables(catalogue: Catalogue, scope: CaptureScope, user: str) -> None
 
 def grant_statements(schema: str, tables: list[str], user: str) -> str:
     """Return the GRANT statements that let `user` read `tables`."""
-    names = ", ".join(f"{_quote(schema)}.{_quote(name)}" for name in tables)
+    names = ", ".join(f"{quote(schema)}.{quote(name)}" for name in tables)
     return (
-        f"GRANT USAGE ON SCHEMA {_quote(schema)} TO {_quote(user)}; "
-        f"GRANT SELECT ON {names} TO {_quote(user)};"
+        f"GRANT USAGE ON SCHEMA {quote(schema)} TO {quote(user)}; "
+        f"GRANT SELECT ON {names} TO {quote(user)};"
     )
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _exclusion_reason(relation: dict[str, Any], scope: CaptureScope) -> str | None:

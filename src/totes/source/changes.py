@@ -9,21 +9,26 @@ Values are composed as literals, not bound: a name in the source may contain a `
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from types import MappingProxyType
-from typing import LiteralString, NamedTuple, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import LiteralString, Self
 
 import psycopg
 from psycopg import sql
 
-from totes.lake.line import UPSERT, XID
-from totes.source.catalogue import INTEGER_TYPES, SourceColumn, SourceTable
+from totes.source.catalogue import INTEGER_TYPES, SourceTable
+from totes.source.json_sql import (
+    NO_COLUMNS,
+    content_hash_sql,
+    json_object_sql,
+    json_parts,
+    key_line_sql,
+    key_names,
+    line_sql,
+    stored_bytes_sql,
+)
+from totes.source.ranges import RowRange, ctid_of, position_of, range_condition
 from totes.source.unreadable import is_utf8, replace_unreadable
-
-_ConcatArgument = str | sql.Composable
-"""An argument of concat(): literal text, or an expression."""
 
 _WRAP = 1 << 32
 
@@ -31,38 +36,10 @@ _MAX_TRUSTED_AGE = 1 << 30
 """The largest distance, in transactions, for which age() is used: age() counts from now, not from
 the snapshot, and is negative beyond 2^31."""
 
-_BLOCK_STRIDE = 1 << 16
-"""The positions reserved for each block: more than the rows a block can have."""
-
-_LAST_POSITION = (1 << 48) - 1
-"""The greatest position: a ctid has 32 bits for the block and 16 for the row."""
-
-_SECTIONS_PER_STATEMENT = 256
-
-_MAX_SECTIONS = 1 << 16
-"""The most sections of a table: the number of rows of each is kept in memory."""
-
 DISTANCE_SQL = "(({xmax} - {xmin}) & 4294967295)"
 """SQL, for PostgreSQL and DuckDB: how many transactions before `xmax` a row was written."""
 
 _BUCKET_BITS = 6
-
-_MAX_ARGUMENTS = 96
-"""The most arguments for one call of concat() (PostgreSQL's limit is 100)."""
-
-_UNESCAPED_TYPES = frozenset(
-    {"int8", "numeric", "float4", "float8", "timestamp", "timestamptz", "date", "time", "timetz"}
-    | {"uuid", "oid"}
-)
-"""Types whose text never contains a character that JSON escapes."""
-
-_STRING_TYPES = frozenset({"text", "varchar", "bpchar"})
-"""Types that to_json() prints unchanged; a cast to text would trim bpchar's blanks."""
-
-_SHORT_TYPES = _UNESCAPED_TYPES | INTEGER_TYPES | {"bool"}
-"""Types whose values are always short."""
-
-NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -79,58 +56,6 @@ class Horizon:
     def distance(self) -> int:
         """The number of transactions from `oldest_xid` to `xmax`."""
         return self.xmax - self.oldest_xid
-
-
-@dataclass(frozen=True)
-class RowRange:
-    """A range of row positions in a table: block * 2^16 + row number in the block.
-
-    `end` is exclusive. The `last` range of a table has no upper bound, because another table access
-    method may number rows differently. `has_toast`: rows may be longer than a block. `table_oid`
-    is the only partition or child table to read; None means all of them, whose rows may have the
-    same positions. Rows are counted by section, of `section_blocks` blocks.
-    """
-
-    start: int
-    end: int
-    last: bool = False
-    has_toast: bool = False
-    table_oid: int | None = None
-    section_blocks: int = 1
-
-    @property
-    def block(self) -> int:
-        """The first block."""
-        return self.start // _BLOCK_STRIDE
-
-    @property
-    def blocks(self) -> int:
-        """The number of blocks; the last one may be incomplete."""
-        return (self.end - 1) // _BLOCK_STRIDE - self.block + 1
-
-    def halves(self) -> tuple["RowRange", "RowRange"]:
-        """Return two ranges with half of the blocks each."""
-        return self.split((self.block + self.blocks // 2) * _BLOCK_STRIDE)
-
-    def split(self, position: int) -> tuple["RowRange", "RowRange"]:
-        """Return the range up to `position`, and the range from there."""
-        return replace(self, end=position, last=False), replace(self, start=position)
-
-    @property
-    def first_section(self) -> int:
-        """The number of the section of its first row."""
-        return self.block // self.section_blocks
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """Its start and end; the end of the last range is the greatest position."""
-        return self.start, _LAST_POSITION if self.last else self.end
-
-    def section_spans(self) -> list[tuple[int, int]]:
-        """Return start and end of the part of the range in each section, in their order."""
-        length = self.section_blocks * _BLOCK_STRIDE
-        starts = range((self.first_section + 1) * length, self.end, length)
-        return list(pairwise([self.start, *starts, self.span[1]]))
 
 
 @dataclass(frozen=True)
@@ -152,75 +77,6 @@ class Chunk:
 
     unreadable: bytes = b""
     """A JSON line for each value that could not be read: key columns, `column` and `reason`."""
-
-
-class TableSize(NamedTuple):
-    """A table's size: blocks of its largest partition, total bytes, and whether it has TOAST.
-
-    `relfilenodes` has the OID and relfilenode of the table, and of each partition or child. A
-    rewrite of a table changes them: as long as they are equal, no row has moved to another block
-    unless it was updated. It is empty if one of them has another access method than heap, in which
-    rows may move.
-    """
-
-    blocks: int
-    size_bytes: int
-    has_toast: bool
-    relfilenodes: str
-
-
-def read_table_size(connection: psycopg.Connection, table: SourceTable) -> TableSize:
-    """Return the present size of a table."""
-    ((blocks, size_bytes, toast_bytes, relfilenodes),) = connection.execute(
-        """
-        SELECT coalesce(max(pg_relation_size(relid)), 0)
-                   / current_setting('block_size')::bigint,
-               coalesce(sum(pg_table_size(relid)), 0)::bigint,
-               coalesce(sum(pg_relation_size(reltoastrelid)), 0),
-               CASE WHEN bool_and(amname = 'heap') FILTER (WHERE relkind = 'r')
-                    THEN string_agg(pg_class.oid || ':' || relfilenode, ' ' ORDER BY pg_class.oid)
-                    ELSE '' END
-        FROM unnest(%s::oid[]) AS part(relid)
-        JOIN pg_class ON pg_class.oid = relid
-        LEFT JOIN pg_am ON pg_am.oid = relam
-        """,
-        [[table.oid, *table.members]],
-    ).fetchall()
-    return TableSize(blocks, size_bytes, toast_bytes > 0, relfilenodes)
-
-
-def choose_section_blocks(blocks: int, step: int, members: int) -> int:
-    """Return the number of blocks in a section: few, as a deletion causes all its keys to be read.
-
-    The table has `blocks` blocks, and `members` partitions or children, each of which is searched
-    for each section. A statement reads `step` blocks.
-    """
-    return max(step * (1 + members) // _SECTIONS_PER_STATEMENT, blocks // _MAX_SECTIONS, 1)
-
-
-def split_blocks(
-    blocks: range, *, last: bool, has_toast: bool = False, section_blocks: int = 1
-) -> Iterator[RowRange]:
-    """Yield ranges that cover some blocks, each from one element of `blocks` to the next.
-
-    `last`: they are the last blocks of the table.
-    """
-    for start in blocks:
-        end = min(start + blocks.step, blocks.stop)
-        yield RowRange(
-            start * _BLOCK_STRIDE,
-            end * _BLOCK_STRIDE,
-            last=last and end == blocks.stop,
-            has_toast=has_toast,
-            section_blocks=section_blocks,
-        )
-
-
-def section_ranges(sections: Sequence[int], section_blocks: int) -> Iterator[RowRange]:
-    """Yield the ranges of rows of some sections."""
-    length = section_blocks * _BLOCK_STRIDE
-    for section in sections:
-        yield RowRange(section * length, (section + 1) * length)
 
 
 def read_range(  # noqa: PLR0913  one parameter for each part of the statement
@@ -280,13 +136,13 @@ def _query(  # noqa: PLR0913  the parameters of read_range
     *,
     raw: bool,
 ) -> sql.Composed:
-    names = {"table": from_item(table), "within": _row_range_condition(row_range)}
+    names = {"table": from_item(table), "within": range_condition(row_range)}
     rows: sql.Composable = sql.SQL("count(*)")
     where = sql.SQL("{within}")
     if horizon:
         # Counted separately: a FILTER on each aggregate would test each row again.
-        rows = _per_span_sql(
-            table, row_range.section_spans(), sql.SQL("count(*)::text"), ",", row_range.table_oid
+        rows = _per_range_sql(
+            table, row_range.section_bounds(), sql.SQL("count(*)::text"), ",", row_range.table_oid
         )
         where = sql.SQL("{within} AND {changed}")
         names["changed"] = _changed_condition(horizon)
@@ -301,35 +157,35 @@ def _query(  # noqa: PLR0913  the parameters of read_range
         " {content} AS content FROM {table} AS t WHERE {where}"
     ).format(
         rows=rows,
-        lines=aggregate.format(_line_sql(table, xmax, unreadable)),
-        keys=aggregate.format(_key_sql(table, unreadable)) if table.key else null,
-        content=null if table.key else _content_hash_sql(table, unreadable),
+        lines=aggregate.format(line_sql(table, _xid_sql(xmax), unreadable)),
+        keys=aggregate.format(key_line_sql(table, unreadable)) if table.key else null,
+        content=null if table.key else content_hash_sql(table, unreadable),
         table=names["table"],
         where=where.format(**names),
     )
 
 
-def _per_span_sql(
+def _per_range_sql(
     table: SourceTable,
-    spans: Sequence[tuple[int, int]],
+    bounds: Sequence[tuple[int, int]],
     value: sql.Composable,
     separator: str,
     table_oid: int | None = None,
 ) -> sql.Composable:
-    """Return SQL for an aggregate over the rows of each span, with all results in one text."""
-    within: sql.Composable = sql.SQL("t.ctid >= span.start AND t.ctid < span.stop")
+    """Return SQL for an aggregate over the rows of each range, with all results in one text."""
+    within: sql.Composable = sql.SQL("t.ctid >= bounds.start AND t.ctid < bounds.stop")
     if table_oid is not None:
         within = sql.SQL("t.tableoid = {}::oid AND {}").format(table_oid, within)
     return sql.SQL(
         "(SELECT string_agg((SELECT {value} FROM {table} AS t WHERE {within}), {separator})"
-        " FROM unnest({starts}::tid[], {stops}::tid[]) AS span (start, stop))"
+        " FROM unnest({starts}::tid[], {stops}::tid[]) AS bounds (start, stop))"
     ).format(
         value=value,
         table=from_item(table),
         within=within,
         separator=sql.Literal(separator),
-        starts=sql.Literal([_address(start) for start, _ in spans]),
-        stops=sql.Literal([_address(stop) for _, stop in spans]),
+        starts=sql.Literal([ctid_of(start) for start, _ in bounds]),
+        stops=sql.Literal([ctid_of(stop) for _, stop in bounds]),
     )
 
 
@@ -344,7 +200,7 @@ def find_wide_rows(
 
     No value is fetched. Rows of several partitions may have the same position.
     """
-    where = [_row_range_condition(row_range), *([_changed_condition(horizon)] if horizon else [])]
+    where = [range_condition(row_range), *([_changed_condition(horizon)] if horizon else [])]
     rows = connection.execute(
         sql.SQL(
             "SELECT stored.ctid::text, count(*), sum(width)::bigint"
@@ -357,7 +213,7 @@ def find_wide_rows(
             least=min_bytes,
         )
     ).fetchall()
-    return [(_position(address), count, width) for address, count, width in rows]
+    return [(position_of(ctid), count, width) for ctid, count, width in rows]
 
 
 def find_row_positions(
@@ -365,10 +221,8 @@ def find_row_positions(
 ) -> list[tuple[int, int]]:
     """Return the OID of the table or partition, and the position, of each row in a range."""
     query = sql.SQL("SELECT t.tableoid::bigint, t.ctid::text FROM {} AS t WHERE {}")
-    rows = connection.execute(
-        query.format(from_item(table), _row_range_condition(row_range))
-    ).fetchall()
-    return sorted((table_oid, _position(address)) for table_oid, address in rows)
+    rows = connection.execute(query.format(from_item(table), range_condition(row_range))).fetchall()
+    return sorted((table_oid, position_of(ctid)) for table_oid, ctid in rows)
 
 
 def evaluate_for_row(
@@ -379,39 +233,10 @@ def evaluate_for_row(
 ) -> object:
     """Return the value of an expression for the only row of a range."""
     query = sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(
-        expression, from_item(table), _row_range_condition(row_range)
+        expression, from_item(table), range_condition(row_range)
     )
     [(value,)] = connection.execute(query).fetchall()
     return value
-
-
-def stored_bytes_sql(column: SourceColumn) -> sql.Composable:
-    """Return SQL for a lower bound of a value's bytes as text; it does not read TOAST tables."""
-    name = sql.Identifier("t", column.name)
-    if column.base in _SHORT_TYPES:
-        return sql.SQL("0")
-    if column.base in _STRING_TYPES:
-        return sql.SQL("coalesce(octet_length({}), 0)::bigint").format(name)
-    if column.base == "bytea":
-        return sql.SQL("coalesce(octet_length({}), 0)::bigint * 2").format(name)
-    return sql.SQL("coalesce(pg_column_size({}), 0)::bigint").format(name)
-
-
-def printed_bytes_sql(column: SourceColumn) -> sql.Composable:
-    """Return SQL for the bytes of a value as JSON in UTF-8; it fails if reading the value fails."""
-    value = sql.SQL("concat({})").format(
-        sql.SQL(", ").join(
-            sql.Literal(part) if isinstance(part, str) else part for part in _json_parts(column)
-        )
-    )
-    return sql.SQL("octet_length(convert_to({}, 'UTF8'))::bigint").format(value)
-
-
-def first_bytes_sql(column: SourceColumn, most: int) -> sql.Composable:
-    """Return SQL for the first `most` bytes of a value's text, unconverted, in hex."""
-    return sql.SQL(
-        "encode(substr(decode(replace(concat({}), E'\\\\', E'\\\\\\\\'), 'escape'), 1, {}), 'hex')"
-    ).format(sql.Identifier("t", column.name), most)
 
 
 @dataclass(frozen=True)
@@ -448,9 +273,9 @@ def read_keys(
     connection: psycopg.Connection, table: SourceTable, row_ranges: Sequence[RowRange]
 ) -> bytes:
     """Return the keys of the rows in some ranges, as in Chunk."""
-    keys = sql.SQL("string_agg({}, E'\\n')").format(_key_sql(table, NO_COLUMNS))
+    keys = sql.SQL("string_agg({}, E'\\n')").format(key_line_sql(table, NO_COLUMNS))
     query = sql.SQL("SELECT {}").format(
-        _per_span_sql(table, [one.span for one in row_ranges], keys, "\n")
+        _per_range_sql(table, [one.bounds for one in row_ranges], keys, "\n")
     )
     return _fetch_bytes(connection.execute(query))[0]
 
@@ -468,8 +293,8 @@ def find_shared_key(
             " WHERE {bucket} = ANY({bucket_ids}::{array_type})"
             " GROUP BY 1 HAVING count(*) > 1 LIMIT 1"
         ).format(
-            key=_json_object_sql(
-                [(column.name, _json_parts(column)) for column in table.key_columns]
+            key=json_object_sql(
+                [(column.name, json_parts(column)) for column in table.key_columns]
             ),
             table=from_item(table),
             bucket=_bucket_expression(table, bucketing),
@@ -480,7 +305,7 @@ def find_shared_key(
 
 
 def _bucket_expression(table: SourceTable, bucketing: Bucketing) -> sql.Composable:
-    # The text must be the same as in _json_parts(). concat_ws() converts other types itself.
+    # The text must be the same as in json_parts(). concat_ws() converts other types itself.
     columns = [
         sql.SQL("t.{}::text" if column.kind == "boolean" else "t.{}").format(
             sql.Identifier(column.name)
@@ -510,24 +335,6 @@ def from_item(table: SourceTable) -> sql.Composable:
     return name if table.members else sql.SQL("ONLY {}").format(name)
 
 
-def _row_range_condition(row_range: RowRange) -> sql.Composable:
-    start = sql.SQL("t.ctid >= {}::tid").format(_address(row_range.start))
-    if row_range.table_oid is not None:
-        start = sql.SQL("t.tableoid = {}::oid AND {}").format(row_range.table_oid, start)
-    if row_range.last:
-        return start
-    return sql.SQL("{} AND t.ctid < {}::tid").format(start, _address(row_range.end))
-
-
-def _address(position: int) -> str:
-    return f"({position // _BLOCK_STRIDE},{position % _BLOCK_STRIDE})"
-
-
-def _position(address: str) -> int:
-    block, row = address.strip("()").split(",")
-    return int(block) * _BLOCK_STRIDE + int(row)
-
-
 def _changed_condition(horizon: Horizon) -> sql.Composable:
     exact = _changed_exactly(horizon)
     if horizon.distance >= _MAX_TRUSTED_AGE:
@@ -549,89 +356,5 @@ def _distance_sql(xmax: int) -> sql.Composable:
     )
 
 
-def _line_sql(table: SourceTable, xmax: int, unreadable: Mapping[str, str]) -> sql.Composable:
-    """Return SQL for a row as one line of JSON; row_to_json() would take twice as long."""
-    columns = [(column.name, _json_parts(column, unreadable)) for column in table.columns]
-    return _json_object_sql([(XID, ['"', _xid_sql(xmax), '"']), *columns], opening=f"{UPSERT},")
-
-
-def _key_sql(table: SourceTable, unreadable: Mapping[str, str]) -> sql.Composable:
-    # `xmin` is widened where the keys are read: here it would double the cost.
-    if table.has_integer_key:
-        names = (sql.Identifier("t", name) for name in (*table.key, "xmin", "ctid"))
-        # concat() ignores NULL.
-        return sql.SQL("concat({})").format(sql.SQL(", ',', ").join(names))
-    columns = zip(key_names(table), table.key_columns, strict=True)
-    return _json_object_sql(
-        [
-            *((name, _json_parts(column, unreadable)) for name, column in columns),
-            ("xmin", [sql.SQL("t.xmin")]),
-            ("ctid", ['"', sql.SQL("t.ctid"), '"']),
-        ]
-    )
-
-
-def key_names(table: SourceTable) -> list[str]:
-    """Return the names of key columns in files and DuckDB: k0, k1, … in the key's order."""
-    return [f"k{position}" for position in range(len(table.key))]
-
-
 def _xid_sql(xmax: int) -> sql.Composable:
     return sql.SQL("{} - {}").format(sql.Literal(xmax), _distance_sql(xmax))
-
-
-def _content_hash_sql(table: SourceTable, unreadable: Mapping[str, str]) -> sql.Composable:
-    row = _json_object_sql(
-        [(column.name, _json_parts(column, unreadable)) for column in table.columns]
-    )
-    return sql.SQL("sum(hashtextextended({}, 0)::numeric)::text").format(row)
-
-
-def _json_object_sql(
-    fields: list[tuple[str, list[_ConcatArgument]]], opening: str = "{"
-) -> sql.Composable:
-    arguments: list[sql.Composable] = []
-    text = opening
-    for name, value in fields:
-        # A literal, because to_json() of the name would be evaluated for every row.
-        for part in (f"{json.dumps(name, ensure_ascii=False)}:", *value, ","):
-            if isinstance(part, str):
-                text += part
-            else:
-                arguments += [sql.Literal(text), part]
-                text = ""
-    arguments.append(sql.Literal(text.removesuffix(",") + "}"))
-    while len(arguments) > 1:
-        groups = [
-            arguments[i : i + _MAX_ARGUMENTS] for i in range(0, len(arguments), _MAX_ARGUMENTS)
-        ]
-        arguments = [sql.SQL("concat({})").format(sql.SQL(", ").join(group)) for group in groups]
-    return arguments[0]
-
-
-def _json_parts(
-    column: SourceColumn, unreadable: Mapping[str, str] = NO_COLUMNS
-) -> list[_ConcatArgument]:
-    """Return a column's value as JSON: a literal for small integers and booleans, else a string.
-
-    The string is the value's text in PostgreSQL, which is lossless for every type.
-    """
-    if column.name in unreadable:
-        return [unreadable[column.name]]
-    name = sql.Identifier("t", column.name)
-    if column.kind == "integer" and not column.nullable:
-        return [name]
-    if column.base in _UNESCAPED_TYPES and not column.nullable:
-        return ['"', name, '"']  # concat() converts it without an intermediate text value
-    if column.kind in {"integer", "boolean"}:
-        value = sql.SQL("{}::text").format(name)
-    elif column.base in _UNESCAPED_TYPES:
-        value = sql.SQL("""'"' || {}::text || '"'""").format(name)
-    elif column.base in _STRING_TYPES:
-        value = sql.SQL("to_json({})::text").format(name)
-    else:
-        # A cast to text may be defined by the user; concat() calls the type's output function.
-        text = "CASE WHEN {0} IS DISTINCT FROM NULL THEN concat({0}) END"
-        output = sql.SQL(text if column.nullable else "concat({0})").format(name)
-        value = sql.SQL("to_json({})::text").format(output)
-    return [sql.SQL("coalesce({}, 'null')").format(value) if column.nullable else value]

@@ -10,10 +10,10 @@ from pathlib import Path
 from isal import igzip
 
 from totes.failpoint import reach
-from totes.lake.log import fetch_verified
 from totes.lake.manifest import File, data_path, table_folder
+from totes.lake.manifests import fetch_verified
 from totes.lake.store import Store
-from totes.lake.unfinished import Unfinished
+from totes.lake.unfinished import UnfinishedBatch
 
 
 class BatchFiles:
@@ -28,7 +28,7 @@ class BatchFiles:
         self.batch = batch
         self.captured_at = captured_at
         self.attempt = f"{batch:012d}-{secrets.token_hex(4)}"
-        self.unfinished = Unfinished(store, batch)
+        self.unfinished = UnfinishedBatch(store, batch)
         self._store = store
         self._numbers = itertools.count()
 

@@ -29,13 +29,13 @@ from totes.source.catalogue import INTEGER_TYPES, SourceColumn, SourceTable
 from totes.source.changes import (
     DISTANCE_SQL,
     Bucketing,
-    RowRange,
     find_shared_key,
-    key_names,
     read_keys,
-    section_ranges,
 )
 from totes.source.files import BatchFiles
+from totes.source.json_sql import key_names
+from totes.source.ranges import RowRange, section_ranges
+from totes.sql_text import literal
 
 _MAX_KEY_BYTES = 8 << 20
 """The most bytes of a key as JSON: PostgreSQL indexes at most a third of a page, compressed."""
@@ -104,8 +104,8 @@ class TableKeys:
         yield from self._flags(
             f"""
             SELECT overlap.{XID} IS NULL
-            FROM read_parquet({_literal(captured)}, file_row_number = true) AS captured
-            LEFT JOIN {_literal(overlap)} AS overlap USING ({self._keys}, {XID})
+            FROM read_parquet({literal(captured)}, file_row_number = true) AS captured
+            LEFT JOIN {literal(overlap)} AS overlap USING ({self._keys}, {XID})
             ORDER BY captured.file_row_number
             """
         )
@@ -121,9 +121,9 @@ class TableKeys:
         """Define `kept`: for each row of `stored`, whether the source still has this version.
 
         `current` has the rows that are in the source now: all of them (`all_rows`), or only those
-        written by transaction `oldest_xid` or later. In the second case, a row of an older
-        transaction counts as kept unless its key was written again. Return how many rows are kept,
-        and how many of them were written by an older transaction.
+        written by transaction `oldest_xid` or later. Without all rows, a stored row of an earlier
+        transaction counts as kept if its key is not in `current`. Returns how many rows are kept,
+        and how many of these were written before `oldest_xid`.
         """
         is_old = f"stored.{XID} < {oldest_xid}"
         otherwise = "false" if all_rows else is_old
@@ -132,8 +132,8 @@ class TableKeys:
             f"""
             SELECT stored.file_row_number AS line, {is_old} AS is_old,
                 coalesce(current.{XID} = stored.{XID}, {otherwise}) AS is_kept
-            FROM read_parquet({_literal(stored)}, file_row_number = true) AS stored
-            LEFT JOIN {_literal(current)} AS current {self._by_key}
+            FROM read_parquet({literal(stored)}, file_row_number = true) AS stored
+            LEFT JOIN {literal(current)} AS current {self._by_key}
             """,
         )
         [(kept, old)] = self._engine.execute(
@@ -155,13 +155,13 @@ class TableKeys:
             f"""
             SELECT {columns} FROM (
                 SELECT {columns}, 0 AS place, line
-                FROM read_parquet({_literal(stored)}, file_row_number = true) AS stored
+                FROM read_parquet({literal(stored)}, file_row_number = true) AS stored
                 JOIN kept ON kept.line = stored.file_row_number
                 WHERE is_kept
                 UNION ALL
                 SELECT {columns}, 1, file_row_number
-                FROM read_parquet({_literal(changed)}, file_row_number = true)
-                ANTI JOIN {_literal(stored)} AS stored USING ({self._keys}, {XID})
+                FROM read_parquet({literal(changed)}, file_row_number = true)
+                ANTI JOIN {literal(stored)} AS stored USING ({self._keys}, {XID})
             ) ORDER BY place, line
             """,
             into,
@@ -370,7 +370,7 @@ class TableKeys:
     ) -> int:
         """Define `deleted` by reading all keys of the source, in `ranges`; return its size."""
         present = self.read_keys(connection, ranges, files)
-        self._all_keys = _literal(present)
+        self._all_keys = literal(present)
         return self._define_deleted(present)
 
     def read_keys(
@@ -398,7 +398,7 @@ class TableKeys:
             "deleted",
             f"""
             SELECT {self._keys} FROM (SELECT {self._keys} FROM {self._live} {where})
-            ANTI JOIN {_literal(present)} {self._by_key} ANTI JOIN {self._captured} {self._by_key}
+            ANTI JOIN {literal(present)} {self._by_key} ANTI JOIN {self._captured} {self._by_key}
             """,
             parameters,
         )
@@ -407,11 +407,11 @@ class TableKeys:
         """Write a line for each key in `deleted`; `start` precedes its first column."""
         columns = zip(self._names, self._table.key_columns, strict=True)
         fields = " || ',' || ".join(
-            _literal(json.dumps(column.name, ensure_ascii=False) + ":")
+            literal(json.dumps(column.name, ensure_ascii=False) + ":")
             + f" || {_json_sql(name, column)}"
             for name, column in columns
         )
-        line = f"{_literal(start)} || {fields} || '}}'"
+        line = f"{literal(start)} || {fields} || '}}'"
         self._copy(f"SELECT {line} FROM deleted", into, _RAW_COPY_OPTIONS)
 
     def write_changes(self, into: Path) -> int:
@@ -455,10 +455,10 @@ class TableKeys:
         rows = f"SELECT {self._keys}, {XID} FROM {self._captured} WHERE {XID} >= {xmin}"
         return self._copy(rows, into)
 
-    def write_unreadable(self, found: Path, before: Path | None, into: Path) -> int:
+    def write_unreadable(self, lines: Path, before: Path | None, into: Path) -> int:
         """Write the unreadable values of the table; return their number.
 
-        `found` has the values that this capture found, as JSON Lines. `before` has those of the
+        `lines` has the values that this capture found, as JSON Lines. `before` has those of the
         last batch; values of rows that were captured again or deleted are omitted.
         """
         columns = [
@@ -466,10 +466,10 @@ class TableKeys:
             "json->>'column' AS \"column\"",
             "json->>'reason' AS reason",
         ]
-        rows = f"SELECT {', '.join(columns)} FROM {_raw_lines(found)}"
+        rows = f"SELECT {', '.join(columns)} FROM {_raw_lines(lines)}"
         if before:
             rows += (
-                f" UNION ALL SELECT before.* FROM {_literal(before)} AS before"
+                f" UNION ALL SELECT before.* FROM {literal(before)} AS before"
                 f" ANTI JOIN {self._captured} {self._by_key} ANTI JOIN deleted {self._by_key}"
             )
         return self._copy(rows, into)
@@ -491,7 +491,7 @@ class TableKeys:
         return self._count(f"SELECT count(*) FROM {name}")
 
     def _copy(self, query: str, into: Path, options: str = "(FORMAT parquet)") -> int:
-        return self._count(f"COPY ({query}) TO {_literal(into)} {options}")
+        return self._count(f"COPY ({query}) TO {literal(into)} {options}")
 
     def _count(self, statement: str, parameters: dict[str, object] | None = None) -> int:
         ((count,),) = self._engine.execute(statement, parameters).fetchall()
@@ -511,7 +511,7 @@ def _read_parquet_sql(paths: Sequence[Path]) -> str:
 def _raw_lines(path: Path) -> str:
     """Return SQL that reads JSON Lines as text: read_json() takes 32 MB for each thread."""
     return (
-        f"read_csv({_literal(path)}, columns = {{json: 'JSON'}}, auto_detect = false,"
+        f"read_csv({literal(path)}, columns = {{json: 'JSON'}}, auto_detect = false,"
         " header = false, delim = '\x02', quote = '', escape = '', null_padding = false,"
         f" max_line_size = {_MAX_KEY_BYTES}, buffer_size = {_MAX_KEY_BYTES}, parallel = false)"
     )
@@ -525,7 +525,7 @@ def _raw_integers(path: Path, names: Sequence[str]) -> str:
     columns = ", ".join(f"{name}: 'BIGINT'" for name in (*names, "xmin"))
     columns += ", block: 'VARCHAR', row_number: 'VARCHAR'"
     return (
-        f"read_csv({_literal(path)}, columns = {{{columns}}}, auto_detect = false,"
+        f"read_csv({literal(path)}, columns = {{{columns}}}, auto_detect = false,"
         " header = false, delim = ',', quote = '', escape = '', null_padding = false,"
         f" buffer_size = {_MAX_KEY_BYTES}, parallel = false)"
     )
@@ -546,9 +546,5 @@ def _json_sql(name: str, column: SourceColumn) -> str:
     return f"CASE WHEN {is_literal} THEN {name}::VARCHAR ELSE {text} END"
 
 
-def _literal(text: Path | str) -> str:
-    return "'" + str(text).replace("'", "''") + "'"
-
-
 def _list_literal(paths: Sequence[Path]) -> str:
-    return f"[{', '.join(map(_literal, paths))}]"
+    return f"[{', '.join(map(literal, paths))}]"

@@ -1,9 +1,9 @@
 """Pieces of a table: adjacent blocks that one connection reads, and whose rows are stored together.
 
-Rows are stored as files of JSON Lines of at least _PART_BYTES. A piece of a small table, or with
+Rows are stored as files of JSON Lines of at least _FILE_BYTES. A piece of a small table, or with
 few changed rows, has less: what remains of all pieces of a table is stored together in one file.
-Each piece of a large table that is captured whole is stored by itself and recorded (`Unfinished`),
-so that a later attempt need not read it again.
+Each piece of a large table that is captured in full is stored by itself and recorded
+(`UnfinishedBatch`), so that a later attempt need not read it again.
 """
 
 import shutil
@@ -20,13 +20,14 @@ import psycopg
 from totes.lake.manifest import File, Table
 from totes.lake.unfinished import StoredPiece
 from totes.source.catalogue import SourceTable
-from totes.source.changes import Chunk, Horizon, RowRange, split_blocks
+from totes.source.changes import Chunk, Horizon
 from totes.source.files import BatchFiles
 from totes.source.keys import TableKeys
+from totes.source.ranges import RowRange, split_blocks
 from totes.source.reading import read_changes
 from totes.source.unreadable import is_unreadable
 
-_PART_BYTES = 48 << 20
+_FILE_BYTES = 48 << 20
 """A piece with at least this much JSON stores it as a file."""
 
 _JSON_RATIO = 3
@@ -40,9 +41,9 @@ type OpenEngine = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]
 class Plan:
     """How to capture one table: its entry in the last batch, and the horizon.
 
-    Without a horizon all of its rows are captured. `overlap` is a Parquet file with key and `_xid`
-    of the rows that the horizon selects although the last batch has captured them: `repeats` in the
-    manifest.
+    Without a horizon all of its rows are captured. The horizon also selects rows that the last
+    batch has captured already. `overlap`, from the manifest of that batch, is a Parquet file with
+    key and `_xid` of these rows.
     """
 
     table: SourceTable
@@ -56,7 +57,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Stored:
+class EarlierPiece:
     """A piece that an earlier attempt has stored: all rows that its snapshot saw.
 
     `xmin` is the oldest transaction that was running when that snapshot was taken.
@@ -71,7 +72,7 @@ class Piece:
     """Some blocks of a table; each statement reads those from one element of `blocks` to the next.
 
     `last`: they are the last blocks of the table. `size_bytes` is their size in the table. If
-    `attempt` is not empty, the piece is stored by itself and recorded under that name. `stored` is
+    `attempt` is not empty, the piece is stored by itself and recorded under that name. `earlier` is
     the piece as an earlier attempt has stored it.
     """
 
@@ -81,7 +82,7 @@ class Piece:
     section_blocks: int
     size_bytes: int
     attempt: str = ""
-    stored: Stored | None = None
+    earlier: EarlierPiece | None = None
 
     def ranges(self) -> Iterator[RowRange]:
         """Yield the ranges of rows to read."""
@@ -136,7 +137,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class StoredLines:
+class StoredFile:
     """A file of JSON Lines in the store; `file` is None if all of its rows were in the overlap.
 
     `keys` and `unreadable` are local files: the keys of its rows, and the values that could not be
@@ -160,7 +161,7 @@ class PieceRows:
     rows: Counter[int] = field(default_factory=Counter)
     changed: int = 0
     content_hash: int = 0
-    parts: list[StoredLines] = field(default_factory=list)
+    stored_files: list[StoredFile] = field(default_factory=list)
 
 
 class PieceReader:
@@ -183,61 +184,61 @@ class PieceReader:
         self.advance = advance
 
     def read(self, connection: psycopg.Connection, plan: Plan, piece: Piece) -> PieceRows:
-        """Read one piece; store files of at least _PART_BYTES, or all rows if it has an attempt."""
-        found = PieceRows(self.new_rows())
-        max_bytes, first = _PART_BYTES, piece.blocks.start
+        """Read one piece; store files of at least _FILE_BYTES, or all rows if it has an attempt."""
+        piece_rows = PieceRows(self.new_rows())
+        max_bytes, first = _FILE_BYTES, piece.blocks.start
         if piece.attempt:  # twice the expected size, so that the piece is usually one file
             max_bytes = max(max_bytes, 2 * _JSON_RATIO * piece.size_bytes)
         for row_range in piece.ranges():
             for chunk in read_changes(connection, plan.table, self.xmax, plan.horizon, row_range):
-                self._add(found, chunk)
+                self._add(piece_rows, chunk)
                 del chunk  # frees its memory before the next one is read
-                if found.remainder.size_bytes >= max_bytes and not piece.attempt:
-                    self._store_remainder(plan, found)
+                if piece_rows.remainder.size_bytes >= max_bytes and not piece.attempt:
+                    self._store_remainder(plan, piece_rows)
             end = row_range.block + row_range.blocks
-            is_full = found.remainder.size_bytes >= max_bytes or end == piece.blocks.stop
+            is_full = piece_rows.remainder.size_bytes >= max_bytes or end == piece.blocks.stop
             if piece.attempt and is_full:
                 blocks = range(first, end, piece.blocks.step)
-                self._store_and_record(plan, replace(piece, blocks=blocks), found)
+                self._store_and_record(plan, replace(piece, blocks=blocks), piece_rows)
                 first = end
-        return found
+        return piece_rows
 
-    def _add(self, found: PieceRows, chunk: Chunk) -> None:
-        found.rows.update(chunk.rows)
-        found.changed += chunk.changed
-        found.content_hash += chunk.content_hash
+    def _add(self, piece_rows: PieceRows, chunk: Chunk) -> None:
+        piece_rows.rows.update(chunk.rows)
+        piece_rows.changed += chunk.changed
+        piece_rows.content_hash += chunk.content_hash
         if chunk.changed:
-            found.remainder.append(chunk)
+            piece_rows.remainder.append(chunk)
         self.advance(chunk.changed)
 
-    def _store_remainder(self, plan: Plan, found: PieceRows) -> None:
-        found.parts.append(self.store_rows(plan, found.remainder))
-        found.remainder = self.new_rows()
+    def _store_remainder(self, plan: Plan, piece_rows: PieceRows) -> None:
+        piece_rows.stored_files.append(self.store_rows(plan, piece_rows.remainder))
+        piece_rows.remainder = self.new_rows()
 
-    def _store_and_record(self, plan: Plan, piece: Piece, found: PieceRows) -> None:
-        if found.remainder.count:
-            self._store_remainder(plan, found)
-            self.record(plan, piece, found.parts[-1])
+    def _store_and_record(self, plan: Plan, piece: Piece, piece_rows: PieceRows) -> None:
+        if piece_rows.remainder.count:
+            self._store_remainder(plan, piece_rows)
+            self.record(plan, piece, piece_rows.stored_files[-1])
         else:
-            self.record(plan, piece, StoredLines(None))
+            self.record(plan, piece, StoredFile(None))
 
-    def record(self, plan: Plan, piece: Piece, part: StoredLines) -> None:
+    def record(self, plan: Plan, piece: Piece, stored_file: StoredFile) -> None:
         """Record the file with all rows of a piece, unless a value in them could not be read."""
-        if part.unreadable:
+        if stored_file.unreadable:
             return
-        keys, rows = None, part.file.rows if part.file else 0
-        if part.keys:
+        keys, rows = None, stored_file.file.rows if stored_file.file else 0
+        if stored_file.keys:
             copy = self.files.new_path("parquet")
-            copy.hardlink_to(part.keys)
+            copy.hardlink_to(stored_file.keys)
             keys = self.files.put_parquet(plan.table.name, "keys", copy, rows)
         stored = StoredPiece(
             table=plan.table.name,
             first_block=piece.blocks.start,
             end_block=piece.blocks.stop,
             rows=rows,
-            lines=part.file,
+            lines=stored_file.file,
             keys=keys,
-            content_hash=part.content_hash,
+            content_hash=stored_file.content_hash,
         )
         self.files.unfinished.add_piece(piece.attempt, stored)
 
@@ -246,7 +247,7 @@ class PieceReader:
         lines, keys, unreadable = map(self.files.new_path, ("jsonl", "keys", "unreadable"))
         return Rows(lines, keys, unreadable)
 
-    def store_rows(self, plan: Plan, rows: Rows) -> StoredLines:
+    def store_rows(self, plan: Plan, rows: Rows) -> StoredFile:
         """Store local rows as a file, except those in the overlap with the last batch."""
         count, key_file = rows.count, None
         unreadable = rows.unreadable if rows.unreadable.exists() else None
@@ -264,14 +265,14 @@ class PieceReader:
         rows.keys.unlink()
         if not count:
             rows.lines.unlink()
-            return StoredLines(None, key_file, unreadable, rows.content_hash)
+            return StoredFile(None, key_file, unreadable, rows.content_hash)
         file = self.files.put_lines(
             plan.table.name,
             rows.lines,
             rows=count,
             unreadable=_count_unreadable(rows.lines) if unreadable else 0,
         )
-        return StoredLines(file, key_file, unreadable, rows.content_hash)
+        return StoredFile(file, key_file, unreadable, rows.content_hash)
 
 
 def _count_unreadable(lines: Path) -> int:

@@ -17,15 +17,16 @@ from totes.postgres.sqlstate import (
     is_caused_by_value,
     may_pass_with_fewer_rows,
 )
-from totes.source import changes
+from totes.source import changes, json_sql
 from totes.source.catalogue import INTEGER_TYPES, SourceColumn, SourceTable
-from totes.source.changes import Chunk, Horizon, RowRange
+from totes.source.changes import Chunk, Horizon
+from totes.source.ranges import RowRange
 from totes.source.unreadable import BYTES_KEPT, reason, replacement
 
 _WIDE_BYTES = 1 << 13
 """A row with more bytes than this is a wide row."""
 
-_STEP_BYTES = 16 << 20
+_WIDE_RANGE_BYTES = 16 << 20
 """The most bytes of wide rows that one statement reads, unless a single row has more."""
 
 _ADVICE = "repair the table, or exclude it (TOTES_EXCLUDE_TABLES)"
@@ -42,33 +43,33 @@ def read_changes(
 
     Raises SourceError if a row's key or a whole block can't be read.
     """
-    reader = _SpanReader(connection, table, xmax, horizon)
-    for step, is_too_long in reader.split_by_size(row_range):
+    reader = _RangeReader(connection, table, xmax, horizon)
+    for smaller_range, is_too_long in reader.split_by_size(row_range):
         if is_too_long:  # converting the whole row to JSON would take minutes and fail
-            yield reader.read_row(step)
+            yield reader.read_row(smaller_range)
         else:
-            yield from reader.read_chunks(step)
+            yield from reader.read_chunks(smaller_range)
 
 
 @dataclass(frozen=True)
-class _SpanReader:
+class _RangeReader:
     connection: psycopg.Connection
     table: SourceTable
     xmax: int
     horizon: Horizon | None
 
     def split_by_size(self, row_range: RowRange) -> Iterator[tuple[RowRange, bool]]:
-        """Yield ranges of about _STEP_BYTES, each with whether it is one row that is too long."""
+        """Yield smaller ranges, each with whether it is one row that is too long."""
         total = 0
         for position, count, size_bytes in (
             self._find_wide_rows(row_range) if row_range.has_toast else ()
         ):
-            if total + size_bytes > _STEP_BYTES:
-                step, row_range = row_range.split(position)
-                if step.start < step.end:
-                    yield step, False
+            if total + size_bytes > _WIDE_RANGE_BYTES:
+                before, row_range = row_range.split(position)
+                if before.start < before.end:
+                    yield before, False
                 total = 0
-            if size_bytes > _STEP_BYTES:
+            if size_bytes > _WIDE_RANGE_BYTES:
                 row, row_range = row_range.split(position + 1)
                 yield row, count == 1 and size_bytes > MAX_LINE_BYTES
             else:
@@ -105,7 +106,7 @@ class _SpanReader:
             yield from self.read_chunks(smaller_range)
 
     def _read(
-        self, row_range: RowRange, unreadable: Mapping[str, str] = changes.NO_COLUMNS
+        self, row_range: RowRange, unreadable: Mapping[str, str] = json_sql.NO_COLUMNS
     ) -> Chunk:
         with self.connection.transaction():  # a savepoint: the snapshot survives an error
             return changes.read_range(
@@ -164,9 +165,9 @@ class _SpanReader:
         replacements: dict[str, str] = {}
         sizes: dict[str, int] = {}
         for column in self.table.columns:
-            size = self._evaluate(row_range, changes.stored_bytes_sql(column))
+            size = self._evaluate(row_range, json_sql.stored_bytes_sql(column))
             if isinstance(size, int) and size <= MAX_LINE_BYTES:
-                size = self._evaluate(row_range, changes.printed_bytes_sql(column))
+                size = self._evaluate(row_range, json_sql.printed_bytes_sql(column))
             if isinstance(size, int):
                 sizes[column.name] = size
             elif isinstance(size, psycopg.Error):
@@ -187,7 +188,7 @@ class _SpanReader:
         """Return the first bytes, in hex, of a value that can't be converted to UTF-8."""
         if not is_caused_by_encoding(error):
             return None
-        in_hex = self._evaluate(row_range, changes.first_bytes_sql(column, BYTES_KEPT))
+        in_hex = self._evaluate(row_range, json_sql.first_bytes_sql(column, BYTES_KEPT))
         return in_hex if isinstance(in_hex, str) else None
 
     def _evaluate(self, row_range: RowRange, expression: sql.Composable) -> object:

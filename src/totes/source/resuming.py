@@ -2,11 +2,14 @@
 
 A stored piece has the rows that the earlier snapshot S saw in some blocks, each with the id of the
 transaction that wrote it. This snapshot is a later one of the same server, and the table was not
-rewritten since. So a row that is in these blocks now, and was written by a transaction below the
-xmin of S, was visible to S in the same place: it is stored. All other rows were written by later
-transactions: they are read from the source now. A stored row that is no longer there was updated,
-moved or deleted. If the counts show that more rows are gone than were written again, the keys of
-the piece are read.
+rewritten since. What to do with a row depends on the transaction that wrote it:
+
+- below the xmin of S: S saw the row in the same place, so it is stored and need not be read;
+- xmin or later: the row is read from the source now.
+
+A stored row may no longer be there, because it was updated, moved or deleted. The number of rows
+that the source has now in these blocks shows whether all such rows were written again. If not, the
+keys in these blocks are read, and show which rows are gone.
 
 A piece without any difference is kept as it is. Otherwise the lines that are still valid are copied
 into a new file, followed by the new lines. So every piece has exactly the rows of this snapshot,
@@ -27,13 +30,13 @@ from totes.postgres.sqlstate import is_caused_by_value
 from totes.source.changes import Horizon
 from totes.source.keys import TableKeys
 from totes.source.pieces import (
+    EarlierPiece,
     Piece,
     PieceReader,
     PieceRows,
     Plan,
     Rows,
-    Stored,
-    StoredLines,
+    StoredFile,
     copy_flagged_lines,
 )
 from totes.source.reading import read_changes
@@ -46,41 +49,41 @@ class ResumingReader(PieceReader):
 
     @override
     def read(self, connection: psycopg.Connection, plan: Plan, piece: Piece) -> PieceRows:
-        if piece.stored is None:
+        if piece.earlier is None:
             return super().read(connection, plan, piece)
         changed = self.new_rows()
         try:
-            update = _Update(self, connection, plan, piece, piece.stored, changed)
+            update = _Update(self, connection, plan, piece, piece.earlier, changed)
             rows = update.read_changes()
-            part = None if rows is None else update.find_part(rows)
+            stored_file = None if rows is None else update.find_file(rows)
         finally:
             changed.delete()
-        if part is None or rows is None:
+        if stored_file is None or rows is None:
             return super().read(connection, plan, piece)
         self.advance(rows - changed.count)
         return PieceRows(
             self.new_rows(),
             Counter({piece.blocks.start // piece.section_blocks: rows}),
             changed=rows,
-            content_hash=part.content_hash,
-            parts=[part] if part.file else [],
+            content_hash=stored_file.content_hash,
+            stored_files=[stored_file] if stored_file.file else [],
         )
 
 
 @dataclass
 class _Update:
-    """Brings one stored piece up to the snapshot; `changed` are the rows written since."""
+    """Brings one earlier piece up to the snapshot; `changed` are the rows written since."""
 
     reader: PieceReader
     connection: psycopg.Connection
     plan: Plan
     piece: Piece
-    stored: Stored
+    earlier: EarlierPiece
     changed: Rows
 
     def read_changes(self) -> int | None:
         """Read the changed rows; return the number of all, None if a value is unreadable."""
-        horizon, rows = Horizon(self.stored.xmin, self.reader.xmax), 0
+        horizon, rows = Horizon(self.earlier.xmin, self.reader.xmax), 0
         for row_range in self.piece.ranges():
             for chunk in read_changes(
                 self.connection, self.plan.table, self.reader.xmax, horizon, row_range
@@ -93,12 +96,12 @@ class _Update:
                 self.reader.advance(chunk.changed)
         return rows
 
-    def find_part(self, rows: int) -> StoredLines | None:
+    def find_file(self, rows: int) -> StoredFile | None:
         """Return the file with all `rows` of the piece; None if it must be read again."""
-        old, files = self.stored.piece, self.reader.files
+        old, files = self.earlier.piece, self.reader.files
         is_same = self.changed.count == 0 and rows == old.rows
         if old.lines is None:
-            return StoredLines(None) if is_same else None
+            return StoredFile(None) if is_same else None
         try:
             lines = files.fetch(old.lines)
             old_keys = files.fetch(old.keys) if old.keys else None
@@ -108,13 +111,13 @@ class _Update:
             log.warning("A piece of table %s is read again: %s", self.plan.table.name, error)
             return None
         if old_keys:
-            part = self._find_keyed_part(rows, lines, old_keys)
+            stored_file = self._find_keyed_file(rows, lines, old_keys)
         else:  # without keys, a piece is kept as a whole or not at all
-            part = StoredLines(old.lines, content_hash=old.content_hash) if is_same else None
+            stored_file = StoredFile(old.lines, content_hash=old.content_hash) if is_same else None
         lines.unlink()
-        return part
+        return stored_file
 
-    def _find_keyed_part(self, rows: int, lines: Path, old_keys: Path) -> StoredLines | None:
+    def _find_keyed_file(self, rows: int, lines: Path, old_keys: Path) -> StoredFile | None:
         with self.reader.open_engine() as engine:
             keys = TableKeys(engine, self.plan.table)
             changed = self.reader.files.new_path("parquet")
@@ -123,18 +126,18 @@ class _Update:
             kept = self._find_kept(keys, rows, old_keys, changed)
             if kept is None:
                 return None
-            if kept == self.stored.piece.rows == rows:
-                return StoredLines(self.stored.piece.lines, old_keys)
-            part = self._store_merged(keys, lines, old_keys, changed)
+            if kept == self.earlier.piece.rows == rows:
+                return StoredFile(self.earlier.piece.lines, old_keys)
+            stored_file = self._store_merged(keys, lines, old_keys, changed)
         for path in (old_keys, changed):
             path.unlink()
-        return part
+        return stored_file
 
     def _find_kept(self, keys: TableKeys, rows: int, old_keys: Path, changed: Path) -> int | None:
         """Find which stored rows are still there; return their number, None if it is not known."""
-        unchanged, xmin = rows - self.changed.count, self.stored.xmin
-        kept, found = keys.find_kept(old_keys, changed, xmin, all_rows=False)
-        if found != unchanged:
+        unchanged, xmin = rows - self.changed.count, self.earlier.xmin
+        kept, old_rows = keys.find_kept(old_keys, changed, xmin, all_rows=False)
+        if old_rows != unchanged:
             try:
                 with self.connection.transaction():
                     present = keys.read_keys(
@@ -147,9 +150,9 @@ class _Update:
                 if not is_caused_by_value(error):
                     raise
                 return None
-            kept, found = keys.find_kept(old_keys, present, xmin, all_rows=True)
+            kept, old_rows = keys.find_kept(old_keys, present, xmin, all_rows=True)
             present.unlink()
-        if found != unchanged:
+        if old_rows != unchanged:
             log.warning(
                 "Table %s has %d unchanged rows in the blocks from %d to %d, but %d of them are "
                 "stored: these blocks are read again.",
@@ -157,14 +160,14 @@ class _Update:
                 unchanged,
                 self.piece.blocks.start,
                 self.piece.blocks.stop,
-                found,
+                old_rows,
             )
             return None
         return kept
 
     def _store_merged(
         self, keys: TableKeys, lines: Path, old_keys: Path, changed: Path
-    ) -> StoredLines:
+    ) -> StoredFile:
         """Store the kept lines and the new ones in a file, and record it."""
         files = self.reader.files
         merged, merged_keys = files.new_path("jsonl"), files.new_path("parquet")
@@ -179,6 +182,6 @@ class _Update:
         if copied != rows:
             raise AssertionError
         file = files.put_lines(self.plan.table.name, merged, rows=rows) if rows else None
-        part = StoredLines(file, merged_keys if rows else None)
-        self.reader.record(self.plan, self.piece, part)
-        return part
+        stored_file = StoredFile(file, merged_keys if rows else None)
+        self.reader.record(self.plan, self.piece, stored_file)
+        return stored_file

@@ -1,18 +1,18 @@
 """Scan: reads tables in pieces, over several connections to one snapshot.
 
 Usually threads read: to find a few changed rows, the server does most of the work. Large tables
-that are captured whole are read by processes (`Worker`), because most of the work is then to store
-the rows. Threads and processes read the same pieces in the same way.
+that are captured in full are read by processes (`Worker`), because most of the work is then to
+store the rows. Threads and processes read the same pieces in the same way.
+
+splitting.py decides on the pieces; the docstring of the package defines the words.
 """
 
 import logging
-from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -20,23 +20,14 @@ import duckdb
 import psycopg
 
 from totes.duckdb_engine import memory_limit, open_engine
-from totes.lake.unfinished import Attempt, LargeTable
 from totes.progress import Progress
-from totes.source.changes import (
-    RowRange,
-    TableSize,
-    choose_section_blocks,
-    read_table_size,
-)
 from totes.source.files import BatchFiles
-from totes.source.pieces import Piece, PieceRows, Plan, Rows, Stored, StoredLines
+from totes.source.pieces import Piece, PieceRows, Plan, Rows, StoredFile
 from totes.source.resuming import ResumingReader
 from totes.source.snapshot import (
     Snapshot,
-    VisibleTransactions,
-    read_label_digest,
-    snapshot_xmin,
 )
+from totes.source.splitting import SplitTable, Splitting
 
 if TYPE_CHECKING:
     from totes.source.worker import Worker
@@ -46,43 +37,15 @@ log = logging.getLogger(__name__)
 ENGINES = 2
 """How many DuckDB engines share the memory of the process. Each compares the keys of one table."""
 
-_CHUNK_BYTES = 1 << 20
-"""The bytes of a table that one statement reads if all rows are captured; three times as JSON."""
-
-_SPARSE_CHUNK_BYTES = 8 << 20
-"""The same if only changed rows are captured."""
-
-_CHUNKS_PER_PIECE = 16
-
-_MAX_PIECES = 1000
-"""The most pieces of a table, and about the most files: a manifest stays small."""
-
 _WORKER_BYTES = 128 << 20
 """Processes read large tables if these have at least this many bytes in total."""
-
-
-@dataclass(frozen=True)
-class TableRanges:
-    """The pieces of a table, and its `relfilenodes` as in TableSize."""
-
-    pieces: list[Piece]
-    relfilenodes: str
-
-    @property
-    def section_blocks(self) -> int:
-        """The number of blocks of a section."""
-        return self.pieces[0].section_blocks
-
-    def all_ranges(self) -> list[RowRange]:
-        """Return the ranges of all pieces."""
-        return list(chain.from_iterable(piece.ranges() for piece in self.pieces))
 
 
 @dataclass(frozen=True)
 class ScannedTable:
     """A table after all of its pieces were read."""
 
-    ranges: TableRanges
+    split: SplitTable
     pieces: list[PieceRows]
 
     @cached_property
@@ -130,7 +93,7 @@ class Scan(ExitStack):
         """End all reading at once; what still runs in other threads raises an error."""
         self._error = self._error or KeyboardInterrupt()
         for worker in self._workers:
-            worker.end()
+            worker.kill()
 
     @contextmanager
     def engine(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -160,47 +123,12 @@ class Scan(ExitStack):
             self._error = self._error or error
             raise
 
-    def split_tables(self, plans: Sequence[Plan]) -> list[TableRanges]:
+    def split_tables(self, plans: Sequence[Plan]) -> list[SplitTable]:
         """Return the pieces of each table, including those that an earlier attempt has stored."""
-        sizes = [read_table_size(self._snapshot.connection, plan.table) for plan in plans]
-        large = [
-            LargeTable(
-                name=plan.table.name,
-                fingerprint=plan.table.fingerprint,
-                relfilenodes=size.relfilenodes,
-                blocks=size.blocks,
-                size_bytes=size.size_bytes,
-            )
-            for plan, size in zip(plans, sizes, strict=True)
-            if _is_large(plan, size)
-        ]
+        splitting = Splitting(self._snapshot, self._files, plans)
         if self._readers.empty():
-            self._open_readers(sum(table.size_bytes for table in large))
-        attempt, earlier = "", []
-        if large:
-            if stored := self._files.unfinished.measure():
-                log.info(
-                    "Batch %d is continued: %d rows, %.0f %% of its large tables, were stored.",
-                    *(stored.batch, stored.rows, 100 * stored.share),
-                )
-            labels = read_label_digest(self._snapshot.connection)
-            earlier = [*self._find_earlier_attempts(labels)]
-            attempt = self._files.unfinished.add_attempt(
-                Attempt(
-                    token=self._files.attempt,
-                    snapshot=self._snapshot.text,
-                    identity=self._snapshot.identity,
-                    labels=labels,
-                    tables=tuple(large),
-                )
-            )
-        return [
-            TableRanges(
-                list(_split(plan, size, attempt, self._find_stored(plan, size, earlier))),
-                size.relfilenodes,
-            )
-            for plan, size in zip(plans, sizes, strict=True)
-        ]
+            self._open_readers(splitting.large_bytes)
+        return splitting.split()
 
     def _open_readers(self, large_bytes: int) -> None:
         """Open the connections, or processes that have one each."""
@@ -231,41 +159,6 @@ class Scan(ExitStack):
             self._readers.put(connection)
             self._connections.put(connection)
 
-    def _find_earlier_attempts(self, labels: str) -> Iterator[tuple[str, Attempt]]:
-        """Yield the attempts whose rows this snapshot would see at the same place."""
-        visible = VisibleTransactions(self._snapshot.text)
-        for name, attempt in self._files.unfinished.attempts():
-            if (
-                attempt.identity.is_same(self._snapshot.identity)
-                and attempt.labels == labels
-                and visible.include(VisibleTransactions(attempt.snapshot))
-            ):
-                yield name, attempt
-
-    def _find_stored(
-        self, plan: Plan, size: TableSize, attempts: Sequence[tuple[str, Attempt]]
-    ) -> list[Stored]:
-        """Return pieces of a table that earlier attempts have stored, in their order."""
-        found = [
-            Stored(piece, snapshot_xmin(attempt.snapshot))
-            for name, attempt in attempts
-            if _is_large(plan, size)
-            and (table := attempt.table(plan.table.name))
-            and table.fingerprint == plan.table.fingerprint
-            and table.relfilenodes == size.relfilenodes
-            for piece in self._files.unfinished.pieces(name, plan.table.name)
-        ]
-        found.sort(key=lambda one: one.xmin, reverse=True)  # the newest have the fewest changes
-        chosen: list[Stored] = []
-        for one in found:  # concurrent attempts have stored the same blocks
-            place = bisect(chosen, one.piece.first_block, key=lambda it: it.piece.first_block)
-            before, after = chosen[:place][-1:], chosen[place:][:1]
-            if all(it.piece.end_block <= one.piece.first_block for it in before) and all(
-                it.piece.first_block >= one.piece.end_block for it in after
-            ):
-                chosen.insert(place, one)
-        return chosen
-
     def read_piece(self, plan: Plan, piece: Piece) -> PieceRows:
         """Read one piece, over a connection of this process or in another process."""
         reader = self._readers.get()
@@ -281,58 +174,6 @@ class Scan(ExitStack):
         """Return Rows that are empty."""
         return self._reader.new_rows()
 
-    def store_rows(self, plan: Plan, rows: Rows) -> StoredLines:
+    def store_rows(self, plan: Plan, rows: Rows) -> StoredFile:
         """Store local rows as a file, except those in the overlap with the last batch."""
         return self._reader.store_rows(plan, rows)
-
-
-def _is_large(plan: Plan, size: TableSize) -> bool:
-    """Whether the pieces of a table are recorded, so that a later attempt need not read them.
-
-    That requires that rows stay in their blocks, and that keys are unique.
-    """
-    return (
-        plan.horizon is None
-        and size.relfilenodes != ""
-        and not plan.table.has_children
-        and size.blocks > _step(plan, size) * _CHUNKS_PER_PIECE
-    )
-
-
-def _step(plan: Plan, size: TableSize) -> int:
-    """Return how many blocks of a table one statement reads."""
-    chunk_bytes = _CHUNK_BYTES if plan.horizon is None else _SPARSE_CHUNK_BYTES
-    return max(1, size.blocks * chunk_bytes // max(size.size_bytes, 1))
-
-
-def _split(
-    plan: Plan, size: TableSize, attempt: str, stored_pieces: Sequence[Stored]
-) -> Iterator[Piece]:
-    step = _step(plan, size)
-    blocks_per_piece = step * max(_CHUNKS_PER_PIECE, -(-size.blocks // (step * _MAX_PIECES)))
-    section_blocks = choose_section_blocks(size.blocks, step, len(plan.table.members))
-    bytes_per_block = size.size_bytes // max(size.blocks, 1)
-
-    def piece(first: int, end: int, *, last: bool, stored: Stored | None = None) -> Piece:
-        return Piece(
-            blocks=range(first, end, step),
-            last=last,
-            has_toast=size.has_toast,
-            section_blocks=section_blocks,
-            size_bytes=bytes_per_block * (end - first),
-            attempt=attempt if _is_large(plan, size) else "",
-            stored=stored,
-        )
-
-    def gap(first: int, until: int, *, last: bool = False) -> Iterator[Piece]:
-        for start in range(first, until, blocks_per_piece):
-            end = min(start + blocks_per_piece, until)
-            yield piece(start, end, last=last and end == until)
-
-    first = 0
-    for stored in stored_pieces:
-        yield from gap(first, stored.piece.first_block)
-        first = stored.piece.end_block
-        yield piece(stored.piece.first_block, first, last=False, stored=stored)
-    if first < size.blocks or not stored_pieces:
-        yield from gap(first, max(size.blocks, 1), last=True)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import errors
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import SourceError, SourceUnavailable
 from totes.postgres.session import SOURCE, is_raised_by, use_session
 from totes.postgres.sqlstate import (

@@ -14,7 +14,7 @@ from datetime import datetime
 import psycopg
 from psycopg import errors, sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import SourceError, SourceUnavailable
 from totes.failpoint import reach
 from totes.lake.manifest import Identity
@@ -167,7 +167,11 @@ class VisibleTransactions:
 
 @contextmanager
 def open_snapshot(dsn: Dsn, scope: CaptureScope) -> Iterator[Snapshot]:
-    """Yield a Snapshot; the end of the block closes it and releases its locks."""
+    """Yield a Snapshot; the end of the block closes it and releases its locks.
+
+    Raises SourceError if the role lacks privileges, and SourceUnavailable if tables are locked or
+    change all the time.
+    """
     with connect(dsn) as connection:
         if grants := find_missing_grants(connection):
             raise SourceError(

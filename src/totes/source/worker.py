@@ -22,7 +22,7 @@ from typing import Any, override
 
 import duckdb
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.duckdb_engine import open_engine, set_memory_limit
 from totes.errors import SourceUnavailable
 from totes.lake import open_store
@@ -90,16 +90,19 @@ class Worker:
 
     def close(self) -> None:
         """End the process, and wait until it has ended."""
-        self.end()
+        self.kill()
         self._process.wait()
         self._connection.close()
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """Kill the process; a thread that waits for its answer raises SourceUnavailable."""
         self._process.kill()
 
     def read(self, plan: Plan, piece: Piece, advance: Callable[[int], None]) -> PieceRows:
-        """Read one piece; raise the error that it raises in the process."""
+        """Read one piece; raise the error that it raises in the process.
+
+        Raises SourceUnavailable if the process has ended.
+        """
         try:
             self._connection.send((replace(plan, previous=None), piece))
             while True:

@@ -1,14 +1,6 @@
 """Which models and batches go to Spark, and how their rows come back to the driver's loop.
 
-A model goes one of three ways:
-
-1. It reads one source table: Spark computes all batches at once, except those in which the model
-   waits for a column or is backfilled. Its rows of a batch depend on nothing but the lines of this
-   batch.
-2. It reads star tables only: Spark computes a run of batches at once, in each of which all rows of
-   these tables come from Spark.
-3. All else is left to DuckDB: models that join tables, whose current rows are kept from batch to
-   batch, waiting and backfilled models, and the retries of released rows.
+docs/scale.md (Engines) says which models Spark computes, and why their rows are those of DuckDB.
 """
 
 from collections.abc import Collection, Iterator
@@ -22,17 +14,13 @@ from typing import override
 from totes.lake.manifest import File
 from totes.lake.store import Store
 from totes.progress import Progress
-from totes.spark.build import (
-    FILE_BYTES,
-    MAX_FILES,
-    Attempt,
-    attempt_name,
-    compute_dependent,
-    compute_model,
-    convert_errors,
-)
-from totes.spark.lines import Location, TableBatch, TableLines, verify_lines
+from totes.spark.attempt import Attempt
+from totes.spark.build import compute_dependent, compute_model, find_division
+from totes.spark.errors import convert_errors
+from totes.spark.files import Location
+from totes.spark.lines import TableBatch, TableLines
 from totes.spark.session import check_readable, open_session
+from totes.spark.verify import verify_lines
 from totes.stages.transform import Cluster, ComputedBatches, ComputedRows, PlannedBatch
 from totes.star.lineage import returns_each_row
 from totes.star.models import Model, Models
@@ -66,7 +54,7 @@ class SparkCluster(Cluster):
         with open_session(self.master) as session:
             for store in stores:
                 check_readable(session, Location(store.url).root)
-            attempt = Attempt(session, processed, generation, attempt_name(), plan.captured_at)
+            attempt = Attempt(session, processed, generation, plan.captured_at)
             batches = _SparkBatches(plan, attempt, progress)
             batches.compute(Location(ingestion.url), attempt)
             yield batches
@@ -93,7 +81,7 @@ class _Plan:
     tables: dict[str, list[TableBatch]] = field(default_factory=dict)
     batches: dict[str, set[int]] = field(default_factory=dict)
     """The batches of each model that reads one table."""
-    left: dict[int, set[str]] = field(default_factory=dict)
+    for_duckdb: dict[int, set[str]] = field(default_factory=dict)
     """By batch, the models whose rows DuckDB may compute, if there are any."""
 
     def add(self, planned: PlannedBatch) -> None:
@@ -123,16 +111,16 @@ class _Plan:
                 self.tables.setdefault(table.name, []).append(lines)
         for name in chosen:
             self.batches.setdefault(name, set()).add(number)
-        left = {model.name for model in planned.models} | planned.others
+        others = {model.name for model in planned.models} | planned.others
         if source.released:
-            left |= {model.name for model in self.models.all}
-        if left := left - chosen.keys():
-            self.left[number] = left
+            others |= {model.name for model in self.models.all}
+        if for_duckdb := others - chosen.keys():
+            self.for_duckdb[number] = for_duckdb
 
     def is_of_spark(self, model: Model, batch: int) -> bool:
         """Return whether Spark makes all rows that a model reads in a batch."""
-        is_left = self.left.get(batch, set()) & set(model.lineage.stars)
-        return batch in self.captured_at and not (model.lineage.sources or is_left)
+        for_duckdb = self.for_duckdb.get(batch, set()) & {*model.lineage.stars}
+        return batch in self.captured_at and not (model.lineage.sources or for_duckdb)
 
 
 @dataclass
@@ -146,27 +134,26 @@ class _SparkBatches(ComputedBatches):
 
     def compute(self, ingestion: Location, attempt: Attempt) -> None:
         """Verify the lines, and compute all models that read one table."""
-        lines = [table for tables in self.plan.tables.values() for table in tables]
-        rows = {name: sum(map(_count_lines, tables)) for name, tables in self.plan.tables.items()}
-        self.progress.start("verify files on Spark", sum(rows.values()))
-        with convert_errors("The lines of the batches can't be read"):
-            paths = verify_lines(attempt.session, ingestion, lines)
+        tables = [table for of_name in self.plan.tables.values() for table in of_name]
+        self.progress.start("verify files on Spark", sum(map(_count_lines, tables)))
+        with convert_errors("read the lines of the batches"):
+            verified = verify_lines(attempt.session, ingestion, tables)
         default_tasks = int(attempt.session.conf.get("spark.sql.shuffle.partitions") or 1)
         for model in self.plan.models.all:
             if not (batches := self.plan.batches.get(model.name)):
                 continue
             [name] = model.lineage.sources
-            self.progress.start(f"compute {model.name} on Spark", rows[name])
-            tables = tuple(table for table in self.plan.tables[name] if table.batch in batches)
-            buckets = {table.batch: _count_buckets(table) for table in tables}
-            part_bytes = max(map(_part_bytes, tables))
-            attempt.session.conf.set("spark.sql.files.maxPartitionBytes", part_bytes)
-            tasks = max(sum(buckets.values()) - len(buckets) + 1, default_tasks)
+            of_model = tuple(one for one in self.plan.tables[name] if one.batch in batches)
+            rows = sum(map(_count_lines, of_model))
+            self.progress.start(f"compute {model.name} on Spark", rows)
+            division = find_division(of_model)
+            tasks = max(division.tasks, default_tasks)
+            attempt.session.conf.set("spark.sql.files.maxPartitionBytes", division.part_bytes)
             attempt.session.conf.set("spark.sql.shuffle.partitions", tasks)
-            table_lines = TableLines(attempt.session, ingestion, tables, paths, buckets)
-            with convert_errors(f"Model {model.name} can't run"):
-                self.computed[model.name] = compute_model(attempt, model, table_lines)
-            self.progress.advance(rows[name])
+            lines = TableLines(attempt.session, ingestion, of_model, verified, division.buckets)
+            with convert_errors(f"compute model {model.name}"):
+                self.computed[model.name] = compute_model(attempt, model, lines)
+            self.progress.advance(rows)
 
     @override
     def rows(self, model: str, batch: int) -> ComputedRows | None:
@@ -182,19 +169,10 @@ class _SparkBatches(ComputedBatches):
             stars = {other.name: other.star for other in self.plan.models.all}
             inputs = [stars[name] for name in model.lineage.stars]
             self.progress.start(f"compute {model.name} on Spark")
-            with convert_errors(f"Model {model.name} can't run"):
+            with convert_errors(f"compute model {model.name}"):
                 computed |= compute_dependent(self.attempt, model, inputs, batches, earlier)
         return computed.get(batch)
 
 
 def _count_lines(table: TableBatch) -> int:
     return sum(file.rows for file in table.files)
-
-
-def _part_bytes(table: TableBatch) -> int:
-    """Return how many bytes of a table's files make one file of the processed store."""
-    return max(FILE_BYTES, sum(file.bytes for file in table.files) // MAX_FILES + 1)
-
-
-def _count_buckets(table: TableBatch) -> int:
-    return sum(file.bytes for file in table.files) // _part_bytes(table) + 1

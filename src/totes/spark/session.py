@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -53,6 +53,9 @@ PINNED: Mapping[str, str] = MappingProxyType(
 )
 """Settings of SQL on which rows or their planning depend, whatever the cluster's are."""
 
+_DEBUGGING = "spark.python.sql.dataFrameDebugging.enabled"
+"""It takes as long as all else that the driver does to make a DataFrame."""
+
 _LOOPBACK = "127.0.0.1"
 
 _JAVA_MB = 1024
@@ -88,11 +91,12 @@ def open_session(master: str) -> Iterator["SparkSession"]:
     check_installed()
     for name in _LOGGERS:
         logging.getLogger(name).disabled = True
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     active = SparkSession.getActiveSession()
-    builder = SparkSession.builder.appName("terrific-totes")
+    builder = SparkSession.builder.appName("terrific-totes").config(_DEBUGGING, value=False)
     is_submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     if active is None and not is_submitted:
         for name, value in _start_settings(master).items():
@@ -110,7 +114,8 @@ def open_session(master: str) -> Iterator["SparkSession"]:
         yield session
     finally:
         if active is None:
-            started.stop()
+            with suppress(Py4JError, ConnectionError):  # Java may have ended
+                started.stop()
 
 
 def pin(session: "SparkSession") -> None:
@@ -157,7 +162,7 @@ def _local_memory_mb(master: str) -> int:
 
 def check_readable(session: "SparkSession", url: str) -> None:
     """Raise UsageError if Spark has no file system for a URL."""
-    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+    from py4j.protocol import Py4JJavaError
 
     scheme = url.partition(":")[0]
     java: Any = session.sparkContext._jvm  # noqa: SLF001  pyspark has no other way

@@ -13,17 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.duckdb_engine import scratch_folder
 from totes.errors import LogBehind, LogUnreadable, SourceError
 from totes.failpoint import reach
-from totes.lake.log import (
-    check_number_unused,
-    find_last_heartbeat,
-    find_log_position,
-    find_newest_number,
-    read_manifest,
-)
 from totes.lake.lsn import format_lsn, parse_lsn
 from totes.lake.manifest import (
     FORMAT,
@@ -39,6 +32,13 @@ from totes.lake.manifest import (
     heartbeat_path,
     log_position_path,
     manifest_path,
+)
+from totes.lake.manifests import (
+    check_number_unused,
+    find_last_heartbeat,
+    find_log_position,
+    find_newest_number,
+    read_manifest,
 )
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress
@@ -135,7 +135,7 @@ def open_capture(
 ) -> Iterator[OpenCapture]:
     """Open a capture of the batch that follows the newest one."""
     if log_reader:
-        log_reader.take_turn()
+        log_reader.wait_for_slot()
     # Read before the snapshot is taken: a snapshot that is older than this batch is then one of a
     # different source, and never one that a concurrent batch has overtaken.
     last = read_newest_manifest(store)
@@ -160,7 +160,10 @@ def capture_batch(
     accept: AcceptOptions = AcceptOptions(),
     progress: Progress = NO_PROGRESS,
 ) -> IngestResult | None:
-    """Publish the batch of an open capture; None if another process published it first."""
+    """Publish the batch of an open capture; None if another process published it first.
+
+    Raises SourceError if the source has changed in a way that is not accepted.
+    """
     result, must_close = None, True
     try:
         result = _capture_batch(capture, store, rates, accept, progress)
@@ -282,7 +285,7 @@ class _CapturedTables:
 
     def capture_time(self, taken_at: datetime, *, has_rates: bool) -> datetime:
         """Return the capture time of the batch: its last commit if all rows are from the log."""
-        if self.logged is None or not self.logged.taken:
+        if self.logged is None or not self.logged.xids:
             return taken_at
         has_scanned_rows = any(table.files for table in self.tables if table.name in self.scanned)
         last = self.logged.captured_at
@@ -384,7 +387,7 @@ def _record_no_changes(  # noqa: PLR0913  what was found, and where it is record
     if is_complete and is_due:
         heartbeat = Heartbeat(batch=previous.batch, checked_at=now)
         reach("ingest.before-heartbeat")
-        store.create(heartbeat_path(heartbeat), heartbeat.model_dump_json().encode())
+        store.create(heartbeat_path(heartbeat), heartbeat.to_json())
         reach("ingest.heartbeat-stored")
     if is_complete and log_start and (is_due or log_start.should_confirm):
         position = log_start.position
@@ -465,7 +468,7 @@ def _has_changes(previous: Manifest, tables: tuple[Table, ...]) -> bool:
     log_coverage = {table.name: table.log_coverage for table in previous.source_tables}
     if any(table.log_coverage != log_coverage.get(table.name) for table in tables):
         return True  # otherwise each later batch would scan the table
-    # A table without a primary key that was emptied is captured whole, and has no files.
+    # A table without a primary key that was emptied is captured in full, and has no files.
     return _fingerprints(previous.source_tables) != _fingerprints(tables) or any(
         table.files or table.whole for table in tables
     )

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from psycopg import Connection
 from psycopg.rows import class_row
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.duckdb_engine import convert_memory_errors, first_line, open_engine, scratch_folder
 from totes.errors import LakeError, WarehouseError
 from totes.failpoint import reach
-from totes.lake.log import find_current_generation, read_processed_manifests
 from totes.lake.manifest import ProcessedManifest
+from totes.lake.manifests import find_current_generation, read_processed_manifests
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress
 from totes.star.folder import TOTESYS, Star
@@ -97,7 +97,8 @@ def rebuild(
 ) -> int:
     """Empty the warehouse, load all batches of `generation`, and return the newest batch.
 
-    This is one transaction. Readers wait until it is committed.
+    This is one transaction. Readers wait until it is committed. Raises LakeError if a file is
+    missing or damaged, and WarehouseError if the warehouse can't be written.
     """
     with (
         connect(warehouse) as connection,
@@ -219,5 +220,5 @@ def _fetch_files(
     """Fetch and check all files of a batch, as `fetched_files`."""
     from totes.star.batch_files import fetched_files
 
-    files = (*manifest.files, *manifest.refused)
+    files = (*manifest.files, *manifest.rejected)
     return fetched_files(store, engine, star, manifest, files, scratch)

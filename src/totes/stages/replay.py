@@ -9,16 +9,20 @@ completes the work.
 import json
 from collections.abc import Iterator
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.duckdb_engine import scratch_folder
 from totes.errors import LakeError, UsageError, WarehouseError
 from totes.failpoint import reach
 from totes.lake.folder import FolderStore
-from totes.lake.log import find_current_generation, find_newest_number, read_processed_manifest
 from totes.lake.manifest import (
     generation_path,
     manifest_path,
     processed_manifest_path,
+)
+from totes.lake.manifests import (
+    find_current_generation,
+    find_newest_number,
+    read_processed_manifest,
 )
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress
@@ -50,8 +54,9 @@ def replay(
 
     Without `into`, a new generation replaces the current one, and the next run of the pipeline
     continues with the batch that follows. With `into`, an empty database, only a warehouse in it is
-    built, by DuckDB, and the lake is not changed. Raises UsageError if there is no such batch, and
-    WarehouseError if `into` already has batches.
+    built, by DuckDB, and the lake is not changed. Raises UsageError if there is no such batch,
+    WarehouseError if `into` already has batches, and LakeError if a file is missing or damaged, or
+    an interrupted replay had other models or batches.
     """
     _check_exists(pipeline.ingestion, last_batch)
     if into is None:
@@ -73,7 +78,8 @@ def build_generation(  # noqa: PLR0913  stores, star and the options of the comm
 ) -> Iterator[StepResult]:
     """Write the processed data of a replay, which the next replay publishes and loads.
 
-    For a machine that does not reach the warehouse. Yields and raises as `replay`.
+    For a machine that does not reach the warehouse. Yields as `replay`, and raises UsageError and
+    LakeError as it does.
     """
     _check_exists(ingestion, last_batch)
     generation = find_current_generation(processed) + 1

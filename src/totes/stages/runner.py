@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Protocol
 
 from totes.alert import AlertTargets, send_alert
-from totes.config.settings import DEFAULT_SOURCE_SHARE, Dsn
+from totes.config.dsn import Dsn
+from totes.config.settings import DEFAULT_SOURCE_SHARE
 from totes.error_policy import backoff_seconds, exit_code, find_policy, retry, retry_iterator
 from totes.errors import TotesError, UsageError, WarehouseError
 from totes.lake.manifest import File, ProcessedManifest
@@ -24,6 +25,7 @@ from totes.source.catalogue import CaptureScope
 from totes.source.log.reader import LogReader
 from totes.stages.ingest import AcceptOptions, IngestResult, ingest, read_newest_manifest
 from totes.stages.load import load, record_checked
+from totes.stages.publish import BatchPublisher
 from totes.stages.transform import Cluster, transform
 from totes.star.folder import TOTESYS, Star
 from totes.warehouse.connection import connect, is_database
@@ -49,33 +51,6 @@ ACCEPT_NOTHING = AcceptOptions()
 NO_ALERTS = AlertTargets()
 
 NO_ROWS: Mapping[str, int] = MappingProxyType({})
-
-
-class Publication(Protocol):
-    """Batches that were published together."""
-
-    @property
-    def batch(self) -> int:
-        """The number of the last batch."""
-        ...
-
-    @property
-    def rows(self) -> int:
-        """The number of rows of all batches."""
-        ...
-
-    @property
-    def captured_at(self) -> datetime:
-        """The capture time of the last batch."""
-        ...
-
-
-class BatchPublisher(Protocol):
-    """Publishes batches outside of the warehouse, as Iceberg tables."""
-
-    def publish(self, processed: Store, progress: Progress) -> Iterator[Publication]:
-        """Publish all pending batches and yield what was published."""
-        ...
 
 
 class PipelineResources(Protocol):
@@ -147,16 +122,17 @@ class Pipeline:
 class StepResult:
     """One batch in one stage: its rows and the size of its files; `batch` is None without changes.
 
-    `refused` counts quarantined rows by table. ingest: rows of a source table that have an
-    unreadable value. transform: rows of a star table that break the contract. load: rows of a star
-    table that wait for a dimension row.
+    `quarantined` counts rows by star table. transform: rows that break the contract. load: rows
+    that wait for a dimension row. `unreadable` counts, in ingest, rows with an unreadable value by
+    source table.
     """
 
     stage: str
     batch: int | None
     rows: int
     at: datetime
-    refused: Mapping[str, int] = field(default_factory=dict)
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+    unreadable: Mapping[str, int] = field(default_factory=dict)
     size_bytes: int = 0
     scanned: bool = False
     """Whether ingest has scanned tables."""
@@ -222,7 +198,7 @@ def ingest_step(result: IngestResult) -> StepResult:
         result.batch.batch,
         result.batch.rows,
         result.checked_at,
-        refused=+unreadable_rows,
+        unreadable=+unreadable_rows,
         size_bytes=_size_bytes(files),
         scanned=result.has_scanned,
         gap=result.batch.log.gap if result.batch.log else None,
@@ -232,7 +208,7 @@ def ingest_step(result: IngestResult) -> StepResult:
 def transform_step(manifest: ProcessedManifest) -> StepResult:
     """Return a transformed batch as a step."""
     rejected_rows: Counter[str] = Counter()
-    for file in manifest.refused:
+    for file in manifest.rejected:
         rejected_rows[file.table] += file.rows
     return _processed_step("transform", manifest, rejected_rows)
 
@@ -245,9 +221,14 @@ def load_step(manifest: ProcessedManifest, waiting_rows: Mapping[str, int] = NO_
 def _processed_step(
     stage: str, manifest: ProcessedManifest, quarantined_rows: Mapping[str, int]
 ) -> StepResult:
-    size_bytes = _size_bytes((*manifest.files, *manifest.refused))
+    size_bytes = _size_bytes((*manifest.files, *manifest.rejected))
     return StepResult(
-        stage, manifest.batch, manifest.rows, manifest.captured_at, quarantined_rows, size_bytes
+        stage,
+        manifest.batch,
+        manifest.rows,
+        manifest.captured_at,
+        quarantined=quarantined_rows,
+        size_bytes=size_bytes,
     )
 
 
@@ -486,7 +467,8 @@ def alert_of_step(alert_targets: AlertTargets, result: StepResult) -> None:
                 "stage": result.stage,
                 "batch": result.batch,
                 "message": message,
-                "refused": dict(result.refused),
+                "quarantined": dict(result.quarantined),
+                "unreadable": dict(result.unreadable),
             },
         )
 
@@ -504,10 +486,20 @@ def alert_of_gap(alert_targets: AlertTargets, result: StepResult) -> None:
 
 
 def log_quarantined(result: StepResult) -> str:
-    """Log which rows of a batch are quarantined, and return the message; empty without any."""
-    if not result.refused:
+    """Log which rows of a batch are quarantined or unreadable, and return the message.
+
+    Empty without any.
+    """
+    if result.quarantined:
+        rows = f"rows quarantined: {_count_by_table(result.quarantined)}"
+    elif result.unreadable:
+        rows = f"rows with unreadable values: {_count_by_table(result.unreadable)}"
+    else:
         return ""
-    rows = ", ".join(f"{count} of {table}" for table, count in sorted(result.refused.items()))
-    message = f"Batch {result.batch}: rows quarantined: {rows}. See `totes quarantine show`."
+    message = f"Batch {result.batch}: {rows}. See `totes quarantine show`."
     log.warning(message)
     return message
+
+
+def _count_by_table(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} of {table}" for table, count in sorted(rows.items()))

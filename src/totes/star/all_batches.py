@@ -47,7 +47,7 @@ def add_batch(tree: exp.Expr, batched: Collection[str]) -> None:
             for alias, source in selected.items()
         }
         names = [*_output_names(query, sources)]
-        known = [name for name in names if name is not None]
+        named = [name for name in names if name is not None]
         batch = _batch_of(query, sources)
         for subquery in scope.subquery_scopes:
             if (inner := queries[id(subquery.expression)]).is_batched:
@@ -56,7 +56,7 @@ def add_batch(tree: exp.Expr, batched: Collection[str]) -> None:
             _group_by_batch(scope, query, batch)
             _return_batch(query, sources, batch)
         queries[id(query)] = _Query(
-            known if len(known) == len(names) else None, batch is not None, batch
+            named if len(named) == len(names) else None, batch is not None, batch
         )
 
 
@@ -64,7 +64,7 @@ def add_batch(tree: exp.Expr, batched: Collection[str]) -> None:
 class _Query:
     """What a query returns, without BATCH: the names of its columns, None if they are not known.
 
-    `is_batched` tells whether it also returns BATCH; in a SELECT, that is the expression `batch`.
+    `is_batched`: whether it also returns BATCH; in a SELECT, that is the expression `batch`.
     """
 
     names: list[str] | None

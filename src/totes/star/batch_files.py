@@ -9,8 +9,9 @@ import duckdb
 
 from totes.duckdb_engine import convert_memory_errors, first_line
 from totes.errors import LakeError
-from totes.lake.log import fetch_verified
+from totes.lake.line import IS_DELETE, IS_UPSERT, OPERATION
 from totes.lake.manifest import ProcessedManifest, StarFile
+from totes.lake.manifests import fetch_verified
 from totes.lake.store import Store
 from totes.star.contract import StarTable, parquet
 from totes.star.folder import Star
@@ -29,7 +30,7 @@ QUARANTINE_COLUMNS: Mapping[str, str] = MappingProxyType(
 """The columns of files of rejected rows."""
 
 VERSION_COLUMNS: Mapping[str, str] = MappingProxyType(
-    {"valid_from": "TIMESTAMPTZ", "_op": "VARCHAR"}
+    {"valid_from": "TIMESTAMPTZ", OPERATION: "VARCHAR"}
 )
 """The columns of a star table's files in addition to the declared ones."""
 
@@ -62,14 +63,14 @@ def fetched_files(  # noqa: PLR0913, PLR0917  what to fetch, and how to check it
         file.path: scratch / f"{manifest.batch}-{number}.parquet"
         for number, file in enumerate(files)
     }
-    wanted = {file.path: file for file in (*manifest.files, *manifest.refused)}
+    wanted = {file.path: file for file in (*manifest.files, *manifest.rejected)}
     try:
         for key, path in paths.items():
             file = wanted[key]
             fetch_verified(store, file, path)
             try:
                 check_file(
-                    engine, star, manifest, file, path, is_quarantine=file in manifest.refused
+                    engine, star, manifest, file, path, is_quarantine=file in manifest.rejected
                 )
             except ContentMismatchError as error:
                 raise LakeError(
@@ -113,16 +114,17 @@ def check_file(  # noqa: PLR0913  the file, and the expected content
                 raise ContentMismatchError(
                     f"its columns are not those of {'quarantine' if is_quarantine else file.table}"
                 )
-            op = "'upsert'" if is_quarantine else "_op"
+            is_upsert, is_delete = ("true", "false") if is_quarantine else (IS_UPSERT, IS_DELETE)
             counts = engine.execute(
-                f"select count(*), count(*) filter ({op} = 'delete'),"
-                f" coalesce(bool_and({op} in ('upsert', 'delete') and valid_from <= ?), true)"
+                f"select count(*), count(*) filter ({is_delete}),"
+                f" count(*) filter (({is_upsert} or {is_delete}) and valid_from <= ?)"
                 f" from {rows}",
                 [manifest.captured_at],
             ).fetchone()
     except duckdb.Error as error:
         raise ContentMismatchError(first_line(error)) from error
-    if counts != (file.rows, file.deletes, True):
+    if counts != (file.rows, file.deletes, file.rows):
         raise ContentMismatchError(
-            f"its rows are not {file.rows} with {file.deletes} deletes, or one has a wrong time"
+            f"its rows are not {file.rows} with {file.deletes} deletes, or one has a wrong time or"
+            " operation"
         )

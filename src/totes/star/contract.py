@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from totes.sql_text import literal, quote
+
 FIRST_YEAR, LAST_YEAR = 1900, 2200
 """Dates outside these years are rejected as typing errors."""
 
@@ -230,16 +232,6 @@ class StarTable:
         return self.surrogate is not None
 
 
-def quote(name: str) -> str:
-    """Return a quoted SQL identifier for DuckDB or PostgreSQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Return an SQL string literal for DuckDB or PostgreSQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def timestamp(moment: datetime) -> str:
     """Return an SQL literal for a point in time."""
     return f"timestamptz {literal(moment.astimezone(UTC).isoformat())}"
@@ -247,4 +239,4 @@ def timestamp(moment: datetime) -> str:
 
 def parquet(path: Path) -> str:
     """Return SQL for the columns of a local file, without columns from names of its folders."""
-    return f"read_parquet({literal(str(path))}, hive_partitioning = false)"
+    return f"read_parquet({literal(path)}, hive_partitioning = false)"

@@ -8,8 +8,10 @@ are few files, and the number of times a row is rewritten is logarithmic in the 
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from totes.lake.line import IS_UPSERT
 from totes.lake.manifest import File
-from totes.star.contract import parquet, quote
+from totes.sql_text import quote
+from totes.star.contract import parquet
 from totes.star.lineage import CHANGED
 from totes.star.relation import JsonLines, empty_relation
 
@@ -42,7 +44,7 @@ def distinct_names(columns: Sequence[str], read: Collection[str]) -> list[str]:
 
 def batch_rows(lines: JsonLines, columns: Sequence[str], batch: int) -> str:
     """Return SQL for the changes of one batch to a table."""
-    return lines.newest(columns, f"cast({batch} as bigint) as _batch", "_op = 'upsert' as _live")
+    return lines.newest(columns, f"cast({batch} as bigint) as _batch", f"{IS_UPSERT} as _live")
 
 
 def newest_rows(paths: Sequence[Path], columns: Sequence[str], key: Sequence[str]) -> str:

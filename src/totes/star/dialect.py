@@ -9,6 +9,7 @@ value, Spark fails and names the cast.
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import cast
 
 from sqlglot import ErrorLevel, exp, parse_one
@@ -30,6 +31,11 @@ def to_spark(sql: str, *, batched: Collection[str] = ()) -> str:
 
     Raises ModelError, which names the construct, if there is no equivalent.
     """
+    return _translate(sql, frozenset(batched))
+
+
+@lru_cache(maxsize=256)  # the same SQL runs over all batches, and over those with rejected rows
+def _translate(sql: str, batched: frozenset[str]) -> str:
     try:
         tree = parse_one(sql, dialect="duckdb")
         check_names(tree)

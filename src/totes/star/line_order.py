@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from totes.lake.line import AT, SEQUENCE
-from totes.star.contract import parquet, quote, timestamp
+from totes.lake.line import AT, IS_UPSERT, SEQUENCE
+from totes.sql_text import quote
+from totes.star.contract import parquet, timestamp
 
 _LAST_OF_MOMENT = f"next_at is distinct from {AT}"
 _LAST_OF_KEY = "next_at is null"
@@ -38,7 +39,7 @@ def line_order_sql(relation: str, key: Sequence[str]) -> str:
     names = ", ".join(map(quote, key))
     columns = ", ".join(f"{quote(name)} as k{place}" for place, name in enumerate(key))
     return (
-        f"select {columns}, _op = 'upsert' as is_upsert, {AT}, {SEQUENCE}, {LINE},"
+        f"select {columns}, {IS_UPSERT} as is_upsert, {AT}, {SEQUENCE}, {LINE},"
         f" lead({AT}) over line as next_at, lead({SEQUENCE}) over line as next_seq"
         f" from {number_lines(relation)}"
         f" window line as (partition by {names} order by {AT}, {SEQUENCE})"

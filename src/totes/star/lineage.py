@@ -170,14 +170,14 @@ def column_sources(sql: str, column: str, stars: Collection[str]) -> tuple[str, 
     import sqlglot.lineage  # noqa: PLC0415
     from sqlglot import exp  # noqa: PLC0415
 
-    found = set()
+    sources = set()
     for step in sqlglot.lineage.lineage(column, sql, {}, dialect="duckdb").walk():
         if step.downstream or not isinstance(step.source, exp.Table):
             continue
         table = step.source.name
         if table and table not in stars and table not in SUPPLIED:
-            found.add(f"{table}.{exp.to_column(step.name).name}")
-    return tuple(sorted(found))
+            sources.add(f"{table}.{exp.to_column(step.name).name}")
+    return tuple(sorted(sources))
 
 
 def returns_each_row(sql: str) -> bool:

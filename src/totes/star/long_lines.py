@@ -90,26 +90,26 @@ class _Remaining:
     def take(self, token: re.Pattern[bytes]) -> bytes:
         """Return the next token and move past it; return b"" if it does not match."""
         self._fill_buffer()
-        if (found := token.match(self.buffer, self.at)) is None:
+        if (match := token.match(self.buffer, self.at)) is None:
             return b""
-        self.at = found.end()
-        return found[0]
+        self.at = match.end()
+        return match[0]
 
     def skip(self, token: bytes) -> bool:
         """Move past this token; return false if the next token is a different one."""
         self._fill_buffer()
-        found = self.buffer.startswith(token, self.at)
-        self.at += found * len(token)
-        return found
+        is_there = self.buffer.startswith(token, self.at)
+        self.at += is_there * len(token)
+        return is_there
 
     def text(self) -> Iterator[bytes]:
         """Yield the pieces of a text up to its closing quote; none ends within an escape."""
         while True:
-            found = _IN_TEXT.match(self.buffer, self.at)
-            if found is None:  # impossible: it also matches the empty string
+            match = _IN_TEXT.match(self.buffer, self.at)
+            if match is None:  # impossible: it also matches the empty string
                 raise NotAnObject
-            self.at = found.end()
-            yield found[0]
+            self.at = match.end()
+            yield match[0]
             if self.buffer.startswith(b'"', self.at):
                 self.at += 1
                 break

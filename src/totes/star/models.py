@@ -36,7 +36,7 @@ class Model:
         """Whether the model can be backfilled for batches in which it could not run.
 
         It can if the current rows of all its tables are kept, or if it reads only one table, which
-        is then captured whole.
+        is then captured in full.
         """
         sources = self.lineage.sources
         return len(sources) == 1 or sources.keys() <= set(self.lineage.joins)

@@ -11,8 +11,9 @@ deletion.
 from collections.abc import Iterable
 from pathlib import Path
 
-from totes.lake.line import AT
-from totes.star.contract import Column, StarTable, literal, parquet
+from totes.lake.line import AS_DELETE, AS_UPSERT, AT, IS_DELETE, OPERATION
+from totes.sql_text import literal
+from totes.star.contract import Column, StarTable, parquet
 
 _VALID_FROM = f"{AT} as valid_from"
 
@@ -20,19 +21,20 @@ _VALID_FROM = f"{AT} as valid_from"
 def accept_or_fail(star: StarTable, model: str, deletes: str | None) -> str:
     """Return SQL for the star's rows; it fails with `contract.REJECTED` at a rejected value."""
     values = ", ".join(column.value_or_error for column in star.columns)
-    rows = f"select {values}, {_VALID_FROM}, 'upsert' as _op"
+    rows = f"select {values}, {_VALID_FROM}, {AS_UPSERT}"
     rows += f" from ({_with_values(star.columns, model)})"
     if deletes is None:
         return rows
     keys = ", ".join(column.value_or_error for column in star.key)
-    deleted = f"select {keys}, {_VALID_FROM}, 'delete' as _op"
+    deleted = f"select {keys}, {_VALID_FROM}, {AS_DELETE}"
     return f"{rows} union all by name {deleted} from ({_with_values(star.key, deletes)})"
 
 
 def accepted_rows(star: StarTable, checked: str) -> str:
     """Return SQL for those of the `checked_rows` that meet the contract, with typed values."""
     values = ", ".join(f"{column.value} as {column.quoted}" for column in star.columns)
-    return f"select {values}, {_VALID_FROM}, _op from ({checked}) where _rejected_column is null"
+    selected = f"{values}, {_VALID_FROM}, {OPERATION}"
+    return f"select {selected} from ({checked}) where _rejected_column is null"
 
 
 def rejected_rows(star: StarTable, checked: str) -> str:
@@ -44,7 +46,7 @@ def rejected_rows(star: StarTable, checked: str) -> str:
         f"select {literal(star.name)} as star_table, {_key(star)} as key,"
         f" _rejected_column as column_name, case _rejected_column {values} end as value,"
         f" case _rejected_column {reasons} end as reason,"
-        f" cast(json_object({row}, '_op', _op) as varchar) as row, {_VALID_FROM}"
+        f" cast(json_object({row}, '{OPERATION}', {OPERATION}) as varchar) as row, {_VALID_FROM}"
         f" from ({checked}) where _rejected_column is not null"
     )
 
@@ -95,14 +97,15 @@ def _with_values(columns: Iterable[Column], rows: str, also: str = "") -> str:
 
 def checked_rows(star: StarTable, model: str, deletes: str | None) -> str:
     """Return SQL for texts and values, with `_op` and the first rejected column."""
-    rows = _with_values(star.columns, model, also=", 'upsert' as _op")
+    rows = _with_values(star.columns, model, also=f", {AS_UPSERT}")
     if deletes is not None:
-        rows += f" union all by name {_with_values(star.key, deletes, also=", 'delete' as _op")}"
+        deleted = _with_values(star.key, deletes, also=f", {AS_DELETE}")
+        rows += f" union all by name {deleted}"
     others = (column for column in star.columns if column not in star.key)
     rejected_column = " ".join(
         [
             *map(_rejection, star.key),
-            "when _op = 'delete' then null",
+            f"when {IS_DELETE} then null",
             *map(_rejection, others),
         ]
     )

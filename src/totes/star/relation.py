@@ -17,9 +17,10 @@ from isal import igzip
 from isal.isal_zlib import IsalError
 
 from totes.errors import LakeError
-from totes.lake.line import AT, DELETE, SEQUENCE, UPSERT, is_delete
+from totes.lake.line import AT, DELETE, IS_DELETE, IS_UPSERT, OPERATION, SEQUENCE, UPSERT, is_delete
 from totes.lake.manifest import MAX_LINE_BYTES, UNREADABLE_FIELD, File, Table
-from totes.star.contract import UNREADABLE_MARK, literal, quote
+from totes.sql_text import literal, quote
+from totes.star.contract import UNREADABLE_MARK
 from totes.star.line_order import LineOrder, number_lines
 from totes.star.lineage import CHANGED
 from totes.star.long_lines import NotAnObject, reduce_line
@@ -72,8 +73,8 @@ class JsonLines:
 
     def changed(self, columns: Sequence[str]) -> str:
         """Return SQL for the rows that the batch inserted or updated, as they are after it."""
-        rows = self.newest(columns, f"true as {CHANGED}", "_op")
-        return f"select * exclude (_op) from ({rows}) where _op = 'upsert'"
+        rows = self.newest(columns, f"true as {CHANGED}", OPERATION)
+        return f"select * exclude ({OPERATION}) from ({rows}) where {IS_UPSERT}"
 
     def versions(self, columns: Sequence[str], captured_at: str) -> str:
         """Return SQL for all versions that the batch has, each with its moment `_at`.
@@ -82,10 +83,12 @@ class JsonLines:
         """
         selected = ", ".join([*map(quote, columns), f"true as {CHANGED}"])
         if self.order is None:
-            rows = f"select {selected}, {captured_at} as {AT}, _op from {self.read(columns)}"
+            rows = (
+                f"select {selected}, {captured_at} as {AT}, {OPERATION} from {self.read(columns)}"
+            )
         else:
-            rows = self._filter(columns, f"{selected}, {AT}, _op", self.order.is_version)
-        return f"select * exclude (_op) from ({rows}) where _op = 'upsert'"
+            rows = self._filter(columns, f"{selected}, {AT}, {OPERATION}", self.order.is_version)
+        return f"select * exclude ({OPERATION}) from ({rows}) where {IS_UPSERT}"
 
     def removed(self, columns: Sequence[str]) -> str:
         """Return SQL for the last versions of the rows that the batch wrote and then deleted."""
@@ -106,7 +109,7 @@ class JsonLines:
             return self.order.deleted(names, None if each else captured_at)
         columns = ", ".join(f"{quote(column)} as {quote(name)}" for column, name in names.items())
         rows = self.read([*names])
-        return f"select {columns}, {captured_at} as {AT} from {rows} where _op = 'delete'"
+        return f"select {columns}, {captured_at} as {AT} from {rows} where {IS_DELETE}"
 
     def read(self, columns: Sequence[str]) -> str:
         """Return a relation with `columns` and the line's own fields, of all lines."""
@@ -123,7 +126,7 @@ class JsonLines:
     def _fields(self) -> dict[str, str]:
         """The line's own fields that are read, with their types."""
         of_log = {AT: "TIMESTAMPTZ", SEQUENCE: "BIGINT"} if self.of_log else {}
-        return {"_op": "VARCHAR", **of_log}
+        return {OPERATION: "VARCHAR", **of_log}
 
     def _json(self, columns: Sequence[str], kind: str) -> str:
         paths = ", ".join(literal(str(path)) for path in self.paths)

@@ -13,7 +13,7 @@ import duckdb
 from psycopg import Connection, sql
 
 from totes.progress import Progress
-from totes.star.contract import quote
+from totes.sql_text import quote
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import WarehouseError
 from totes.lake.manifest import Identity
 from totes.postgres.session import WAREHOUSE, convert_database_errors, use_session

@@ -16,11 +16,14 @@ from psycopg import Connection, errors, sql
 
 from totes.duckdb_engine import convert_memory_errors
 from totes.errors import LakeError
+from totes.lake.line import IS_UPSERT
 from totes.lake.manifest import ProcessedManifest, StarFile
 from totes.progress import Progress
+from totes.sql_text import literal, quote
 from totes.star.batch_files import QUARANTINE_COLUMNS, VERSION_COLUMNS
-from totes.star.contract import StarTable, literal, quote
+from totes.star.contract import StarTable
 from totes.star.folder import Star
+from totes.star.history import history_parts, qualified, same_key
 from totes.warehouse import dependents
 from totes.warehouse.binary import ROWS_PER_BLOCK, copy_in, read_blocks
 from totes.warehouse.ddl import key_text
@@ -43,10 +46,13 @@ def load_rows(  # noqa: PLR0913, PLR0917  both databases, the batch, and the pro
 ) -> None:
     """Load a batch's rows into the warehouse in the caller's transaction.
 
-    `local_paths` maps each path in the manifest's `files` and `refused` to a local copy.
+    `local_paths` maps each path in the manifest's `files` and `rejected` to a local copy.
     """
     connection.execute(read_statement("transaction_settings"))
     _BatchLoad(connection, engine, star, manifest, local_paths, progress).load()
+
+
+_QUARANTINE = sql.Identifier("totes", "quarantine")
 
 
 class _Definition(NamedTuple):
@@ -81,7 +87,7 @@ class _BatchLoad:
         key = ", ".join(map(quote, star.key_names))
         row = self.engine.execute(
             f"select cast(({key}) as varchar) from ({self._parquet(files)})"
-            f" where _op = 'upsert' group by {key}, valid_from having count(*) > 1 limit 1"
+            f" where {IS_UPSERT} group by {key}, valid_from having count(*) > 1 limit 1"
         ).fetchone()
         if row is not None:
             raise LakeError(
@@ -102,11 +108,15 @@ class _BatchLoad:
         self._create_keys_and_indexes(definitions)
         for star in to_fill:
             self.connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(star.name)))
-        self.connection.execute(statement("delete_earlier_rejections", batch=self.manifest.batch))
+        self.connection.execute(
+            statement(
+                "delete_earlier_rejections", quarantine=_QUARANTINE, batch=self.manifest.batch
+            )
+        )
 
     def _quarantine_rejected(self) -> None:
         """Quarantine the rows that the contract rejected."""
-        if not self.manifest.refused:
+        if not self.manifest.rejected:
             return
         columns = sql.SQL(", ").join(
             sql.SQL("{} {}").format(
@@ -121,7 +131,7 @@ class _BatchLoad:
             )
         )
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
-        self._copy(staged, QUARANTINE_COLUMNS, self.manifest.refused)
+        self._copy(staged, QUARANTINE_COLUMNS, self.manifest.rejected)
         composite = [table.name for table in self.star.tables.values() if len(table.key) > 1]
         self.connection.execute(
             statement(
@@ -190,7 +200,7 @@ class _BatchLoad:
         unmatched = (
             f"select 1 from ({self._parquet(self._files(star))}) as f"
             f" anti join ({self._parquet(files)}) as d"
-            f" on f.{quote(column)} = d.{quote(dimension.key_names[0])} and d._op = 'upsert'"
+            f" on f.{quote(column)} = d.{quote(dimension.key_names[0])} and d.{IS_UPSERT}"
             f" where f.{quote(column)} is not null limit 1"
         )
         return self.engine.execute(unmatched).fetchone() is None
@@ -213,12 +223,11 @@ class _BatchLoad:
 
     def _merge(self, star: StarTable) -> None:
         staged = sql.Identifier(f"staged_{star.name}")
-        columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in star.columns)
-        names = {"staged": staged, "star": sql.Identifier(star.name), "columns": columns}
+        names = {"staged": staged, "star": sql.Identifier(star.name)}
         files = self._files(star)
         if not (files or self._has_waiting_versions(star)):
             return
-        self.connection.execute(statement("create_staging_table", **names))
+        self.connection.execute(statement("create_staging_table", **history_parts(star), **names))
         self.connection.execute(sql.SQL("TRUNCATE {}").format(staged))
         if files:
             self._copy(staged, {**_column_types(star), **VERSION_COLUMNS}, files)
@@ -247,7 +256,7 @@ class _BatchLoad:
                         "stage_waiting",
                         staged=staged,
                         name=star.name,
-                        same_key=_same_key(star, "s", "version"),
+                        same_key=same_key(star, "s", "version"),
                         **_reference_parts(dimension),
                         key_type=sql.SQL(dimension.key[0].type.postgres),
                     )
@@ -263,8 +272,8 @@ class _BatchLoad:
                         relation=relation,
                         name=star.name,
                         batch=self.manifest.batch,
-                        key=_key_text(star, "u"),
-                        columns=_qualified("u", [c.name for c in star.columns]),
+                        key=key_text(star.key_names, "u"),
+                        columns=qualified("u", [c.name for c in star.columns]),
                         column=sql.Identifier(column.name),
                         column_name=column.name,
                         **_reference_parts(self.star.tables[column.references]),
@@ -273,28 +282,17 @@ class _BatchLoad:
 
     def _merge_staged(self, star: StarTable, names: Mapping[str, sql.Composable]) -> None:
         """Merge the staged rows into the star table, whatever their valid_from is."""
-        columns = [column.name for column in star.columns]
         parts = {
+            **history_parts(star),
             **names,
             "actions": sql.Identifier(f"actions_{star.name}"),
-            "name": star.name,
+            "quarantine": _QUARANTINE,
             "surrogate": sql.Identifier(star.surrogate.name if star.surrogate else ""),
-            "key": _join_names(star.key_names),
-            "key_text": _key_text(star, "s"),
-            "fact_and_first": _same_key(star, "f", "first"),
-            "fact_and_staged": _same_key(star, "f", "s"),
-            "dimension_and_staged": _same_key(star, "d", "s"),
-            "inserted_and_staged": _same_key(star, "i", "s"),
-            "later_and_staged": _same_key(star, "later", "s"),
-            "action_and_staged": _same_key(star, "a", "s"),
-            "keys_of_fact": _qualified("f", star.key_names),
-            "keys_of_staged": _qualified("s", star.key_names),
-            "columns_of_fact": _qualified("f", columns),
-            "columns_of_staged": _qualified("s", columns),
+            "key_text": key_text(star.key_names, "s"),
+            "inserted_and_staged": same_key(star, "i", "s"),
+            "excluded": qualified("excluded", [column.name for column in star.columns]),
             "batch": self.manifest.batch,
             "captured_at": self.manifest.captured_at,
-            "current": _qualified("d", columns),
-            "excluded": _qualified("excluded", columns),
         }
         late = sql.SQL("SELECT EXISTS (SELECT FROM {staged} WHERE valid_from < {captured_at})")
         is_late = self.connection.execute(late.format(**parts)).fetchone() == (True,)
@@ -394,22 +392,3 @@ def _reference_parts(dimension: StarTable) -> dict[str, str | sql.Identifier]:
         "dimension_name": dimension.name,
         "dimension_key": sql.Identifier(dimension.key_names[0]),
     }
-
-
-def _join_names(columns: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, columns))
-
-
-def _key_text(star: StarTable, alias: str) -> sql.Composed:
-    return key_text(star.key_names, alias)
-
-
-def _same_key(star: StarTable, one: str, other: str) -> sql.Composed:
-    """Return SQL that is true if two relations' rows have the same natural key."""
-    return sql.SQL("({}) = ({})").format(
-        _qualified(one, star.key_names), _qualified(other, star.key_names)
-    )
-
-
-def _qualified(relation: str, columns: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(relation, column) for column in columns)

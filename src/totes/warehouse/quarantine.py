@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import class_row
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import check_migrations
 

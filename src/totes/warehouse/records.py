@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from totes.star.contract import literal, quote
+from totes.sql_text import literal, quote
 
 _BLOCK_BYTES = 8 << 20
 
@@ -137,9 +137,9 @@ def _compose(values: Mapping[str, Any], columns: Mapping[str, str], record: np.d
 
 def _without_nulls(records: NDArray[Any], nulls: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the records' bytes without the values that are NULL."""
-    kept = np.ones((len(records), records.itemsize), bool)
+    is_kept = np.ones((len(records), records.itemsize), bool)
     fields: Mapping[str, Any] = records.dtype.fields or {}
     for name, null in nulls.items():
         field, first, *_ = fields[f"value {name}"]
-        kept[null, first : first + field.itemsize] = False
-    return records.view(np.uint8).reshape(kept.shape)[kept].tobytes()
+        is_kept[null, first : first + field.itemsize] = False
+    return records.view(np.uint8).reshape(is_kept.shape)[is_kept].tobytes()

@@ -10,10 +10,11 @@ from typing import Any
 from psycopg import Connection, errors, sql
 from psycopg.rows import dict_row
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import WarehouseError, WarehouseOutdated
 from totes.failpoint import reach
 from totes.postgres.sqlstate import message
+from totes.sql_text import read_sql
 from totes.star.folder import TOTESYS, Star
 from totes.warehouse.connection import connect, require_default_schema
 from totes.warehouse.ddl import (
@@ -45,7 +46,7 @@ def migrate(dsn: Dsn, star: Star = TOTESYS) -> list[str]:
         with connection.transaction():
             connection.execute(_LOCK)
             _create_reader_role(connection)
-            connection.execute(_read_sql("migrations_table.sql"))
+            connection.execute(read_sql(__package__, "migrations_table.sql"))
             reach("migrate.before-migrations-table")
             if not _read_applied(connection):
                 _check_names_are_free(connection, star)
@@ -57,7 +58,10 @@ def migrate(dsn: Dsn, star: Star = TOTESYS) -> list[str]:
 
 
 def check_schema(connection: Connection[Any], star: Star = TOTESYS) -> None:
-    """Raise WarehouseError if the schema is older or newer than the program, or was altered."""
+    """Raise WarehouseError if the schema is newer than the program or was altered.
+
+    WarehouseOutdated if it is older.
+    """
     check_migrations(connection)
     for addition in _find_additions(connection, star):
         if addition.is_loaded:
@@ -72,7 +76,10 @@ def has_tables(connection: Connection[Any]) -> bool:
 
 
 def check_migrations(connection: Connection[Any]) -> None:
-    """Raise WarehouseError if the warehouse's migrations are older or newer than the program."""
+    """Raise WarehouseOutdated if the warehouse's migrations are older than the program.
+
+    WarehouseError if they are newer.
+    """
     require_default_schema(connection)
     applied = _read_applied(connection)
     _check_not_newer(applied)
@@ -134,12 +141,12 @@ def _check_nothing_removed(connection: Connection[Any], star: Star) -> None:
 
     Columns that users added to star tables are not recorded, so they are ignored.
     """
-    query = connection.execute(_read_sql("removed.sql"), _declared_columns(star))
+    query = connection.execute(read_sql(__package__, "removed.sql"), _declared_columns(star))
     for table, column, is_table_declared in query:
-        what = f"column {table}.{column}" if is_table_declared else f"table {table}"
+        description = f"column {table}.{column}" if is_table_declared else f"table {table}"
         raise WarehouseError(
-            f"The warehouse has {what}, which is no longer declared: no data would reach it. "
-            "Declare it again, or migrate an empty database and run `totes replay`."
+            f"The warehouse has {description}, which is no longer declared: no data would reach it."
+            " Declare it again, or migrate an empty database and run `totes replay`."
         )
 
 
@@ -147,7 +154,7 @@ def _find_additions(connection: Connection[Any], star: Star) -> Iterator[Additio
     """Yield what the warehouse lacks; raises WarehouseError if it differs in any other way."""
     _check_nothing_removed(connection, star)
     existing = _read_tables(connection, star)
-    names = frozenset(name for (name,) in connection.execute(_read_sql("names.sql")))
+    names = frozenset(name for (name,) in connection.execute(read_sql(__package__, "names.sql")))
     for table in star.tables.values():
         for difference in compare(table, existing.get(table.name), names, READER):
             if isinstance(difference, Mismatch):
@@ -163,7 +170,9 @@ def _read_tables(connection: Connection[Any], star: Star) -> dict[str, Warehouse
     """Return the star tables that the warehouse has, by name."""
     tables: dict[str, WarehouseTable] = {}
     with connection.cursor(row_factory=dict_row) as cursor:
-        for row in cursor.execute(_read_sql("catalogue.sql"), {"tables": list(star.tables)}):
+        for row in cursor.execute(
+            read_sql(__package__, "catalogue.sql"), {"tables": list(star.tables)}
+        ):
             name, key = row.pop("table_name"), row.pop("key")
             table = tables.setdefault(name, WarehouseTable({}, tuple(key)))
             table.columns[row["name"]] = WarehouseColumn(**row)
@@ -179,7 +188,7 @@ def _apply_migration(connection: Connection[Any], name: str) -> bool:
         if name in applied:
             return False
         try:
-            connection.execute(_read_sql(f"migrations/{name}"))
+            connection.execute(read_sql(__package__, f"migrations/{name}"))
         except errors.DependentObjectsStillExist as error:
             raise WarehouseError(
                 f"Migration {name} failed: {message(error)}. "
@@ -228,7 +237,3 @@ def _list_migrations() -> list[str]:
     """Return the names of this program's migrations in order."""
     folder = files("totes.warehouse") / "migrations"
     return sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-
-
-def _read_sql(path: str) -> bytes:
-    return (files("totes.warehouse") / path).read_bytes()

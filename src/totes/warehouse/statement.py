@@ -1,17 +1,8 @@
-"""The SQL of loads: one file for each statement."""
+"""The SQL of loads: the files in `statements`, and those that Iceberg tables share."""
 
-from functools import cache
-from importlib.resources import files
+from functools import partial
 
-from psycopg import sql
+from totes.star import statement as star_statement
 
-
-def statement(name: str, /, **parts: object) -> sql.Composed:
-    """Return the statement in `statements/{name}.sql`; values become literals."""
-    return sql.SQL(read_statement(name)).format(**parts)
-
-
-@cache
-def read_statement(name: str) -> str:
-    """Return the text of `statements/{name}.sql`."""
-    return (files("totes.warehouse") / "statements" / f"{name}.sql").read_text(encoding="utf-8")
+statement = partial(star_statement.statement, __package__)
+read_statement = partial(star_statement.read_statement, __package__)

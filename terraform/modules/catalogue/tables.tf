@@ -70,7 +70,7 @@ locals {
     },
   )
 
-  # With Iceberg tables, nobody queries the files of the star.
+  # With Iceberg tables, the files of the star are not queried.
   processed_tables = { for name, table in local.star_tables : name => table if var.iceberg == null }
 
   processed_raw = merge(

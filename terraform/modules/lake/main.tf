@@ -91,8 +91,8 @@ locals {
 
   # Who may remove and replace objects of a store: executors only attempts.
   removers = {
-    ingestion = [aws_iam_role.break_glass.arn]
-    processed = concat([aws_iam_role.break_glass.arn], var.executor_roles)
+    ingestion = [aws_iam_role.removal.arn]
+    processed = concat([aws_iam_role.removal.arn], var.executor_roles)
   }
 }
 
@@ -139,10 +139,10 @@ locals {
   logs = "${var.name}-access-logs-${local.suffix}"
 }
 
-# -- Break glass: `totes gc --remove`, and removing old stores after an erasure
+# -- The removal role: `totes gc --remove`, and removing old stores after an erasure
 
-resource "aws_iam_role" "break_glass" {
-  name                 = "${var.name}-break-glass"
+resource "aws_iam_role" "removal" {
+  name                 = "${var.name}-removal"
   description          = "Removes objects of the lake, for totes gc and after totes erase."
   max_session_duration = 3600
   permissions_boundary = var.boundary
@@ -150,16 +150,16 @@ resource "aws_iam_role" "break_glass" {
     Version = "2012-10-17"
     Statement = [{
       Effect    = "Allow"
-      Principal = { AWS = length(var.break_glass_principals) > 0 ? var.break_glass_principals : [local.root] }
+      Principal = { AWS = length(var.removal_principals) > 0 ? var.removal_principals : [local.root] }
       Action    = "sts:AssumeRole"
       Condition = { Bool = { "aws:MultiFactorAuthPresent" = "true" } }
     }]
   })
 }
 
-resource "aws_iam_role_policy" "break_glass" {
+resource "aws_iam_role_policy" "removal" {
   name = "lake"
-  role = aws_iam_role.break_glass.id
+  role = aws_iam_role.removal.id
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -173,7 +173,7 @@ resource "aws_iam_role_policy" "break_glass" {
         Sid    = "ReadWriteAndDelete"
         Effect = "Allow"
         Action = concat(local.deleting, [
-          "s3:BypassGovernanceRetention", # for object_lock; in mode COMPLIANCE nobody can delete
+          "s3:BypassGovernanceRetention", # for object_lock; in mode COMPLIANCE no user can delete
           "s3:GetObject",
           "s3:GetObjectVersion",
           "s3:PutObject",

@@ -20,9 +20,9 @@ output "arns" {
   }
 }
 
-output "break_glass_role" {
+output "removal_role" {
   description = "ARN of the role that may remove objects of the lake."
-  value       = aws_iam_role.break_glass.arn
+  value       = aws_iam_role.removal.arn
 }
 
 output "policies" {

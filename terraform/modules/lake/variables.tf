@@ -61,8 +61,8 @@ variable "object_lock" {
   default     = null
 }
 
-variable "break_glass_principals" {
-  description = "ARNs of principals that may assume the break-glass role, with a second factor; if empty, the account's own policies decide."
+variable "removal_principals" {
+  description = "ARNs of principals that may assume the removal role, with a second factor; if empty, the account's own policies decide."
   type        = list(string)
   default     = []
 }

@@ -14,7 +14,7 @@ resource "aws_db_parameter_group" "this" {
   }
 
   parameter {
-    name  = "max_slot_wal_keep_size" # MB; a slot that nobody reads must not fill the disk
+    name  = "max_slot_wal_keep_size" # MB; a slot that no process reads must not fill the disk
     value = tostring(var.instance.retain_mb)
   }
 

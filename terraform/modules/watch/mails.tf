@@ -90,7 +90,7 @@ locals {
     } },
     length(local.dashboard_rules) > 0 ? { dashboard = {
       rule       = join(" OR ", local.dashboard_rules)
-      text       = "The dashboard does not run, answers with errors, or lets nobody sign in. First read why: aws logs tail /aws/ecs/${var.name}-task --since 1h."
+      text       = "The dashboard does not run, answers with errors, or does not let users sign in. First read why: aws logs tail /aws/ecs/${var.name}-task --since 1h."
       needs_flow = false
     } } : {},
     local.spark ? { spark = {

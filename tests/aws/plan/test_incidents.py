@@ -123,7 +123,7 @@ def prepare(cloud: Handlers) -> None:
         cloud.patch.setenv(f"TOTES_SPARK_{name}", "any")
     cloud.patch.setenv("TOTES_SPARK_PROGRAM", "s3://artefacts/spark/any")
     cloud.publish_rates(datetime.now(UTC).date() - OLD_RATES_DAYS * DAY)
-    cloud.installation.with_orders(3)
+    cloud.installation.add_orders(3)
     cloud.call_all()
     administer(cloud, "INSERT INTO totes.verifications (batch, equal) VALUES (1, true)")
 
@@ -378,7 +378,7 @@ def test_rates_are_missed_after_five_days_but_not_at_easter(
     for hour in range(24 * days + 4):
         now = published + timedelta(hours=hour)
         metrics.add(alarm.series, 60 * hour, missing_days(published.date(), now))
-        state = alarm.evaluate(metrics, 60 * hour + 1, state, extra_periods=2)
+        state = alarm.evaluate(metrics.points(alarm.series), 60 * hour + 1, state, extra_periods=2)
         if state == "ALARM" and fired is None:
             fired = f"{now:%Y-%m-%dT%H}"
     assert fired == fires

@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import pandas as pd
 import psycopg
 from psycopg import Connection
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.reading import frame
 from totes.errors import UsageError, WarehouseError
 from totes.postgres.sqlstate import meaning, message
+from totes.sql_text import read_sql
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import READER, check_migrations
 
@@ -74,7 +73,6 @@ def refuse_writers(dsn: Dsn) -> None:
         )
 
 
-@cache
-def read_query(name: str) -> bytes:
+def read_query(name: str) -> str:
     """Return the statement of `NAME.sql`."""
-    return (files("totes.dashboard.bookkeeping") / f"{name}.sql").read_bytes()
+    return read_sql(__package__, f"{name}.sql")

@@ -4,6 +4,7 @@ SELECT
     freshness.data_to,
     freshness.checked_at,
     verification.verified_at,
+    verification.batch,
     verification.equal,
     (
         SELECT count(*) FROM totes.quarantine

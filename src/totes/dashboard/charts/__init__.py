@@ -6,14 +6,16 @@ they do not depend on the browser's time zone.
 
 from totes.dashboard.charts.bars import over_time, ranked, side_by_side
 from totes.dashboard.charts.colours import (
-    BLUE,
     DARK,
+    EDGE_DARK,
+    EDGE_LIGHT,
+    FAINT_DARK,
+    FAINT_LIGHT,
     INK_DARK,
     INK_LIGHT,
     LIGHT,
     MAP_DARK,
     MAP_LIGHT,
-    SKY,
     accent,
     deadline_colour,
 )
@@ -36,8 +38,11 @@ from totes.dashboard.charts.series import (
 
 __all__ = [
     "BEFORE",
-    "BLUE",
     "DARK",
+    "EDGE_DARK",
+    "EDGE_LIGHT",
+    "FAINT_DARK",
+    "FAINT_LIGHT",
     "FEW",
     "INK_DARK",
     "INK_LIGHT",
@@ -47,7 +52,6 @@ __all__ = [
     "MAP_LIGHT",
     "MEMBER",
     "PERIOD",
-    "SKY",
     "Chart",
     "Column",
     "accent",

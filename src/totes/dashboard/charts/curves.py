@@ -1,6 +1,7 @@
 """Line charts by period."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -52,14 +53,55 @@ def lines(  # noqa: PLR0913  the parts of a chart
     """
     incomplete = incomplete or [False] * len(frame)
     labels = period_labels(frame["start"], grain)
+    names = list(columns.values())
     compared = {
         column: name for column, name in columns.items() if f"{column}{BEFORE}" in frame.columns
     }
-    periods = pd.DataFrame(
+    periods = _periods(frame, columns, compared, grain, currency).assign(
+        label=labels, whole=whole_labels(frame["start"], grain, incomplete)
+    )
+
+    def base(values: pd.DataFrame) -> alt.Chart:
+        return alt.Chart(values).encode(
+            x=period_axis(labels),
+            y=money_axis("plotted:Q", currency, values["plotted"]),
+            color=coloured("what:N", names, dark=dark),
+        )
+
+    current = base(_values(frame, columns, labels, incomplete))
+    is_whole = f"datum.run === '{_COMPLETE}'"
+    curves = current.mark_line(strokeWidth=2).encode(
+        detail="run:N",
+        strokeDash=alt.condition(is_whole, alt.value([1, 0]), alt.value([4, 4])),
+    )
+    points = current.mark_point(filled=True, size=40, opacity=1).encode(
+        shape=alt.Shape("what:N", sort=names, legend=legend_above())
+    )
+    chart = curves + points + _click_areas(periods, labels, grain, dark=dark, clickable=clickable)
+    if compared:
+        previous = base(_previous_values(frame, compared, labels))
+        chart = previous.mark_line(strokeDash=DOTTED, strokeWidth=1.5) + chart
+    if events:
+        chart += event_marks(labels, events, dark=dark)
+    note = chart_note(frame, columns, grain, incomplete, events)
+    chart = styled(chart, HEIGHT, dark=dark)
+    description = " ".join(
+        describe_series(frame, column, name, grain, currency) for column, name in columns.items()
+    )
+    return Chart(chart, f"{description} {note}".rstrip(), note)
+
+
+def _periods(
+    frame: pd.DataFrame,
+    columns: Mapping[str, str],
+    compared: Mapping[str, str],
+    grain: str,
+    currency: str,
+) -> pd.DataFrame:
+    """Return a row for each period, with the exact amounts as texts."""
+    return pd.DataFrame(
         {
             "start": [start.isoformat() for start in frame["start"]],
-            "label": labels,
-            "whole": whole_labels(frame["start"], grain, incomplete),
             **{
                 name: [text.money(value, currency, exact=True) for value in frame[column]]
                 for column, name in columns.items()
@@ -70,7 +112,16 @@ def lines(  # noqa: PLR0913  the parts of a chart
             },
         }
     )
-    plotted = pd.DataFrame(
+
+
+def _values(
+    frame: pd.DataFrame,
+    columns: Mapping[str, str],
+    labels: Sequence[str],
+    incomplete: Sequence[bool],
+) -> pd.DataFrame:
+    """Return a row for each point of a line; a line has up to three runs."""
+    return pd.DataFrame(
         [
             {"label": labels[place], "what": name, "run": run, "plotted": as_float(values[place])}
             for column, name in columns.items()
@@ -80,7 +131,13 @@ def lines(  # noqa: PLR0913  the parts of a chart
         ],
         columns=["label", "what", "run", "plotted"],
     )
-    previous = pd.DataFrame(
+
+
+def _previous_values(
+    frame: pd.DataFrame, compared: Mapping[str, str], labels: Sequence[str]
+) -> pd.DataFrame:
+    """Return a row for each point of a line of the previous period."""
+    return pd.DataFrame(
         [
             {"label": label, "what": name, "plotted": as_float(value)}
             for column, name in compared.items()
@@ -88,24 +145,16 @@ def lines(  # noqa: PLR0913  the parts of a chart
         ],
         columns=["label", "what", "plotted"],
     )
-    names = list(columns.values())
-    base = alt.Chart(plotted).encode(
-        x=period_axis(labels),
-        y=money_axis("plotted:Q", currency, plotted["plotted"]),
-        color=coloured("what:N", names, dark=dark),
-    )
-    is_whole = f"datum.run === '{_COMPLETE}'"
-    curves = base.mark_line(strokeWidth=2).encode(
-        detail="run:N",
-        strokeDash=alt.condition(is_whole, alt.value([1, 0]), alt.value([4, 4])),
-    )
-    points = base.mark_point(filled=True, size=40, opacity=1).encode(
-        shape=alt.Shape("what:N", sort=names, legend=legend_above())
-    )
+
+
+def _click_areas(
+    periods: pd.DataFrame, labels: Sequence[str], grain: str, *, dark: bool, clickable: bool
+) -> Any:
+    """Return invisible areas with the texts of each period, which may be clicked."""
     hovered = alt.selection_point(
         name="hovered", fields=["start"], on="pointerover", clear="pointerout", empty=False
     )
-    click_areas = (
+    return (
         alt.Chart(periods)
         .mark_rect(
             color=INK_DARK if dark else INK_LIGHT, cursor="pointer" if clickable else "default"
@@ -124,26 +173,6 @@ def lines(  # noqa: PLR0913  the parts of a chart
         )
         .add_params(hovered, *([on_click(PERIOD, "start")] if clickable else []))
     )
-    chart = curves + points + click_areas
-    if compared:
-        dotted = (
-            alt.Chart(previous)
-            .mark_line(strokeDash=DOTTED, strokeWidth=1.5)
-            .encode(
-                x=period_axis(labels),
-                y=money_axis("plotted:Q", currency, previous["plotted"]),
-                color=coloured("what:N", names, dark=dark),
-            )
-        )
-        chart = dotted + chart
-    if events:
-        chart += event_marks(labels, events, dark=dark)
-    note = chart_note(frame, columns, grain, incomplete, events)
-    chart = styled(chart, HEIGHT, dark=dark)
-    description = " ".join(
-        describe_series(frame, column, name, grain, currency) for column, name in columns.items()
-    )
-    return Chart(chart, f"{description} {note}".rstrip(), note)
 
 
 def _runs(incomplete: Sequence[bool]) -> dict[str, range]:

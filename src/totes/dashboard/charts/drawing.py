@@ -229,13 +229,13 @@ def describe_series(frame: pd.DataFrame, column: str, what: str, grain: str, cur
     if frame.empty:
         return f"{what}: no data."
     starts, values = list(frame["start"]), list(frame[column])
-    known = [place for place, value in enumerate(values) if not text.is_missing(value)]
+    present = [place for place, value in enumerate(values) if not text.is_missing(value)]
     when = f"from {period_label(starts[0], grain)} to {period_label(starts[-1], grain)}"
     missing = int(frame["unconverted"].sum()) if "unconverted" in frame.columns else 0
     rest = f" Not converted: {text.count(missing, 'row')}." if missing else ""
-    if not known:
+    if not present:
         return f"{what} by {grain} {when}: {text.NOT_CONVERTED}.{rest}"
-    best = max(known, key=values.__getitem__)
+    best = max(present, key=values.__getitem__)
     return (
         f"{what} by {grain} {when}: total {text.money(sum_known(values), currency)}, maximum "
         f"{text.money(values[best], currency)} in {period_label(starts[best], grain)}.{rest}"

@@ -77,20 +77,20 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
             continue
         sums[code] = sum_known([sums[code], value]) if code in sums else sum_known([value])
         names.setdefault(code, text.plain(name))
-    known = {code: value for code, value in sums.items() if value is not None}
+    present = {code: value for code, value in sums.items() if value is not None}
 
     def properties(code: str) -> dict[str, object]:
         return {
             "name": names.get(code, world.name_of(code)),
             "exact": text.money(sums[code], currency, exact=True) if code in sums else "none",
-            "plotted": float(known[code]) if code in known else NO_SALES,
+            "plotted": float(present[code]) if code in present else NO_SALES,
         }
 
     outlines = _Outlines(
         values=world.topology(properties, sums),
         format=alt.TopoDataFormat(feature="countries", type="topojson"),
     )
-    most = float(max(known.values(), default=Decimal(0))) or 1.0
+    most = float(max(present.values(), default=Decimal(0))) or 1.0
     low, high, none = MAP_DARK if dark else MAP_LIGHT
     chart = (
         alt.Chart(outlines)
@@ -125,7 +125,7 @@ def world_map(frame: pd.DataFrame, what: str, currency: str, *, dark: bool) -> C
         .add_params(on_click(MEMBER, "id"))
     )
     chart = styled(chart, None, dark=dark)
-    largest = sorted(known, key=known.__getitem__, reverse=True)[:FEW]
+    largest = sorted(present, key=present.__getitem__, reverse=True)[:FEW]
     amounts = "; ".join(f"{names[code]} {text.money(sums[code], currency)}" for code in largest)
     description = f"Map of {what.lower()} in {len(sums)} countries. The largest: {amounts}."
     return Chart(chart, f"{description} {unmapped_text(frame, currency)}".rstrip())

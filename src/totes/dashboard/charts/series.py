@@ -41,9 +41,9 @@ def enough(frame: pd.DataFrame) -> int:
 
 def sum_known(values: Iterable[Decimal | None]) -> Decimal | None:
     """Return the sum of the known values; None if there are values and all are unknown."""
-    given = list(values)
-    known = [value for value in given if value is not None and not text.is_missing(value)]
-    return sum(known, Decimal(0)) if known or not given else None
+    all_values = list(values)
+    present = [value for value in all_values if value is not None and not text.is_missing(value)]
+    return sum(present, Decimal(0)) if present or not all_values else None
 
 
 def trim_empty_periods(frame: pd.DataFrame, columns: Iterable[str], most: int = 62) -> pd.DataFrame:

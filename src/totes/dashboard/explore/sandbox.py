@@ -137,7 +137,7 @@ class Sandbox:
         while_waiting: Callable[[], None],
     ) -> dict[str, Any]:
         request = request_of(statement, variables, self._replica.memory_mb // STATEMENTS)
-        given: bytes | None = json.dumps(request, default=str).encode()
+        pending_input: bytes | None = json.dumps(request, default=str).encode()
         deadline = time.monotonic() + SECONDS
         process = subprocess.Popen(  # noqa: S603  fixed arguments
             [sys.executable, "-P", str(_WORKER)],
@@ -151,14 +151,14 @@ class Sandbox:
             try:
                 while True:
                     try:
-                        output, _ = process.communicate(given, timeout=_POLL_SECONDS)
+                        output, _ = process.communicate(pending_input, timeout=_POLL_SECONDS)
                         break
                     except subprocess.TimeoutExpired:
                         if time.monotonic() > deadline:
                             raise StatementError(
                                 f"The statement was stopped after {SECONDS} s."
                             ) from None
-                        given = None  # it is being sent
+                        pending_input = None  # it is being sent
                         while_waiting()
             finally:
                 process.kill()
@@ -206,10 +206,10 @@ def _unique(names: list[str]) -> list[str]:
     """Return the names, with a number after those that occur before."""
     unique: list[str] = []
     for name in names:
-        found, number = name, 2
-        while found in unique:
-            found, number = f"{name}_{number}", number + 1
-        unique.append(found)
+        candidate, number = name, 2
+        while candidate in unique:
+            candidate, number = f"{name}_{number}", number + 1
+        unique.append(candidate)
     return unique
 
 

@@ -45,8 +45,8 @@ class SavedViews:
 
     def all(self) -> list[SavedView]:
         """Return the views by name; files that can't be read are left out."""
-        found = [_read(file) for file in self._folder.glob("*.json")]
-        return sorted(filter(None, found), key=lambda view: (view.name.lower(), view.name))
+        views = [_read(file) for file in self._folder.glob("*.json")]
+        return sorted(filter(None, views), key=lambda view: (view.name.lower(), view.name))
 
     def save(self, view: SavedView) -> None:
         """Save a view. Raises SaveError if its name is not valid or exists already."""

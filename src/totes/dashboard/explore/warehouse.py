@@ -1,9 +1,9 @@
 """The views and functions of the warehouse, as DuckDB's SQL: statements for it also run here."""
 
 from collections.abc import Iterator
-from importlib.resources import files
 
-from totes.star.contract import StarTable, quote
+from totes.sql_text import quote, read_sql
+from totes.star.contract import StarTable
 from totes.star.folder import TOTESYS
 
 _IS_VALID = (
@@ -14,8 +14,7 @@ _IS_VALID = (
 def warehouse_views() -> str:
     """Return the statements that create them over the tables of a replica."""
     declared = (view for table in TOTESYS.tables.values() for view in _views_and_function(table))
-    functions = files("totes.dashboard.explore") / "functions.sql"
-    return "".join(declared) + functions.read_text(encoding="utf-8")
+    return "".join(declared) + read_sql(__package__, "functions.sql")
 
 
 def _views_and_function(star: StarTable) -> Iterator[str]:

@@ -85,11 +85,11 @@ def answer(engine: duckdb.DuckDBPyConnection, request: Mapping[str, Any]) -> dic
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         return {"error": ONE_SELECT}
     begun = time.monotonic()
-    found = engine.execute(statements[0])
-    columns = [(name, str(kind)) for name, kind, *_ in found.description or ()]
+    result = engine.execute(statements[0])
+    columns = [(name, str(kind)) for name, kind, *_ in result.description or ()]
     rows: list[list[Any]] = []
     total = size = 0
-    while total <= request["counted_rows"] and (chunk := found.fetchmany(FETCHED_ROWS)):
+    while total <= request["counted_rows"] and (chunk := result.fetchmany(FETCHED_ROWS)):
         total += len(chunk)
         if len(rows) < request["shown_rows"]:
             some = [[_plain(value) for value in row] for row in chunk]

@@ -57,8 +57,9 @@ class Selection:
 class Changes:
     """The changes of one kind of record, `deleted` included.
 
-    `records` are the orders or payments that changed. `worth` is the change of their amounts in the
-    reporting currency, `silent_worth` that of silent changes; None if none of them has a rate.
+    `records` are the orders or payments that changed. `value_change` is the change of their amounts
+    in the reporting currency, `silent_value_change` that of silent changes; None if none of them
+    has a rate.
     `unconverted` changes of amounts have no rate.
     """
 
@@ -67,8 +68,8 @@ class Changes:
     silent: int
     records: int
     deleted: int
-    worth: Decimal | None
-    silent_worth: Decimal | None
+    value_change: Decimal | None
+    silent_value_change: Decimal | None
     unconverted: int
 
 
@@ -86,8 +87,9 @@ def rows(
 ) -> pd.DataFrame:
     """Return a row for each changed value, the newest first.
 
-    Columns: captured_at, kind, key, column_name, before, after, silent, worth (in the first row of
-    a change, None if the amount is the same), counterparty_id, counterparty, staff_id, staff.
+    Columns: captured_at, kind, key, column_name, before, after, silent, value_change (in the first
+    row of a change, None if the amount is the same), counterparty_id, counterparty, staff_id,
+    staff.
     """
     values = selection.parameters | {"row_limit": limit}
     if limit is not None:  # the values of older changes are not read

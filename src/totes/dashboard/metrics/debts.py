@@ -28,8 +28,8 @@ def over_time(reading: Reading, criteria: Filter) -> pd.DataFrame:
     if not moments:
         return pd.DataFrame(columns=list(COLUMNS))
     calendar = periods.days(reading, criteria.as_of)
-    found = reading.run("debts_over_time", criteria, moments=moments)
-    return found.assign(at=[*moments, criteria.as_of or calendar.now])
+    debts = reading.run("debts_over_time", criteria, moments=moments)
+    return debts.assign(at=[*moments, criteria.as_of or calendar.now])
 
 
 def has_begun(reading: Reading, criteria: Filter) -> bool:

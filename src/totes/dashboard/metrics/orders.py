@@ -53,11 +53,11 @@ def summed(reading: Reading, criteria: Filter, kind: Kind) -> Sum:
 
 def over_time(reading: Reading, criteria: Filter, kind: Kind, grain: Grain | None) -> pd.DataFrame:
     """Return sums by `grain`, or by the default one of the period, ordered by `start`."""
-    found = reading.run(
+    frame = reading.run(
         "orders_over_time", criteria, kind=kind, grain=grain or default_grain(criteria)
     )
-    found["average_price"] = _average_prices(found)
-    return found[["start", "value", "orders", "units", "average_price", "unconverted"]]
+    frame["average_price"] = _average_prices(frame)
+    return frame[["start", "value", "orders", "units", "average_price", "unconverted"]]
 
 
 def by(
@@ -67,16 +67,16 @@ def by(
 
     Columns: key, name, value, orders, units, average_price, share, unconverted, own_value.
     """
-    found = reading.run("orders_by", criteria, kind=kind, dimension=dimension, row_limit=limit)
-    found["average_price"] = _average_prices(found)
-    found["share"] = _column(
+    frame = reading.run("orders_by", criteria, kind=kind, dimension=dimension, row_limit=limit)
+    frame["average_price"] = _average_prices(frame)
+    frame["share"] = _column(
         _quotient(value, total, "0.000001")
-        for value, total in zip(found["exact_value"], found["exact_total"], strict=True)
+        for value, total in zip(frame["exact_value"], frame["exact_total"], strict=True)
     )
     if dimension in _WITH_IDS:
-        found["key"] = found["key"].astype("int64")
+        frame["key"] = frame["key"].astype("int64")
     columns = ["key", "name", "value", "orders", "units", "average_price", "share", "unconverted"]
-    return found[columns + (["own_value"] if dimension == "currency" else [])]
+    return frame[columns + (["own_value"] if dimension == "currency" else [])]
 
 
 def rows(
@@ -113,11 +113,11 @@ def total_of(
     return total, now, before
 
 
-def _average_prices(found: pd.DataFrame) -> "pd.Series[Any]":
+def _average_prices(frame: pd.DataFrame) -> "pd.Series[Any]":
     return _column(
         _quotient(value, units, "0.0001")
         for value, units in zip(
-            found["exact_value"], map(int, found["converted_units"]), strict=True
+            frame["exact_value"], map(int, frame["converted_units"]), strict=True
         )
     )
 

@@ -70,7 +70,7 @@ def over_time(reading: Reading, criteria: Filter, grain: Grain | None = None) ->
     sold = sales.over_time(reading, criteria, grain)
     bought = purchases.over_time(reading, criteria, grain)
     paid = payments.over_time(reading, criteria, grain)
-    found = pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "start": sold["start"],
             "revenue": sold["value"],
@@ -81,7 +81,7 @@ def over_time(reading: Reading, criteria: Filter, grain: Grain | None = None) ->
             "unconverted": sold["unconverted"] + bought["unconverted"] + paid["unconverted"],
         }
     )
-    return found if has_margin(criteria) else found.drop(columns="margin")
+    return frame if has_margin(criteria) else frame.drop(columns="margin")
 
 
 def _margin(revenue: Total, spend: Total) -> Total:

@@ -7,29 +7,14 @@ import pandas as pd
 
 from totes.dashboard.bookkeeping import Bookkeeping
 from totes.dashboard.reading import Reading
+from totes.operations.status import Freshness, Verification
 
 
 @dataclass(frozen=True)
-class Freshness:
-    """The warehouse shows totesys as of `data_to`; at `checked_at` there was nothing newer.
+class PageFreshness(Freshness):
+    """The freshness, and the number of rows whose current version is in quarantine."""
 
-    `verified_at` and `verified_equal` are time and result of the last verification, None if there
-    was none. `quarantined` counts the rows whose current version is in quarantine.
-    """
-
-    now: datetime
-    data_to: datetime | None
-    checked_at: datetime | None
-    verified_at: datetime | None
-    verified_equal: bool | None
     quarantined: int
-
-    @property
-    def lag_seconds(self) -> float | None:
-        """Seconds since `checked_at`; None before the first batch."""
-        if self.checked_at is None:
-            return None
-        return max((self.now - self.checked_at).total_seconds(), 0.0)
 
 
 @dataclass(frozen=True)
@@ -50,10 +35,13 @@ def rates_age(reading: Reading, as_of: datetime | None = None) -> RatesAge:
     return RatesAge(**reading.row("rates_age", as_of=as_of))
 
 
-def freshness(bookkeeping: Bookkeeping) -> Freshness:
+def freshness(bookkeeping: Bookkeeping) -> PageFreshness:
     """Return how current the warehouse is, now."""
-    [row] = bookkeeping.rows("freshness")
-    return Freshness(*row)
+    [(now, data_to, checked_at, verified_at, batch, equal, quarantined)] = bookkeeping.rows(
+        "freshness"
+    )
+    verified = Verification(verified_at, batch, equal) if verified_at else None
+    return PageFreshness(now, data_to, checked_at, verified, quarantined)
 
 
 def batches(bookkeeping: Bookkeeping, limit: int = 200) -> pd.DataFrame:

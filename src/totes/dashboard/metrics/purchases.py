@@ -51,8 +51,8 @@ def summary(reading: Reading, criteria: Filter) -> PurchasesSummary:
 
 def over_time(reading: Reading, criteria: Filter, grain: Grain | None = None) -> pd.DataFrame:
     """Return start, value, orders, items, average_price, unconverted by `grain`."""
-    found = orders.over_time(reading, criteria, "purchases", grain)
-    return found.rename(columns={"units": "items"})
+    frame = orders.over_time(reading, criteria, "purchases", grain)
+    return frame.rename(columns={"units": "items"})
 
 
 def by(
@@ -63,8 +63,8 @@ def by(
     Columns: key, name, value, orders, items, average_price, share, unconverted; by currency also
     own_value, in the orders' currency. The country is the supplier's.
     """
-    found = orders.by(reading, criteria, "purchases", dimension, limit)
-    return found.rename(columns={"units": "items"})
+    frame = orders.by(reading, criteria, "purchases", dimension, limit)
+    return frame.rename(columns={"units": "items"})
 
 
 def rows(reading: Reading, criteria: Filter, limit: int | None = None) -> pd.DataFrame:
@@ -78,14 +78,14 @@ def deliveries(reading: Reading, criteria: Filter, limit: int | None = None) -> 
     Columns are those of `rows`, and the `days` until delivery.
     """
     today = periods.days(reading, criteria.as_of).today
-    found = _rows(reading, criteria.within(*ALL_DAYS), limit, delivery_from=today)
-    found["days"] = [(day - today).days for day in found["agreed_delivery_date"]]
-    return found
+    frame = _rows(reading, criteria.within(*ALL_DAYS), limit, delivery_from=today)
+    frame["days"] = [(day - today).days for day in frame["agreed_delivery_date"]]
+    return frame
 
 
 def _rows(
     reading: Reading, criteria: Filter, limit: int | None, delivery_from: date | None = None
 ) -> pd.DataFrame:
-    found = orders.rows(reading, criteria, "purchases", limit, delivery_from=delivery_from)
+    frame = orders.rows(reading, criteria, "purchases", limit, delivery_from=delivery_from)
     names = {"order_id": "purchase_order_id", "units": "items"}
-    return found.rename(columns=names)[_COLUMNS]
+    return frame.rename(columns=names)[_COLUMNS]

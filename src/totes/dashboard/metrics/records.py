@@ -42,10 +42,10 @@ class Record:
 
 def last_version(reading: Reading, kind: str, key: int, reporting: str) -> Record | None:
     """Return the last version of a record; None if none was ever accepted."""
-    found = reading.rows(
+    versions = reading.rows(
         "record", Filter(*ALL_DAYS, reporting=reporting), record_kind=kind, record_key=key
     )
-    return Record(*found[0]) if found else None
+    return Record(*versions[0]) if versions else None
 
 
 def linked(reading: Reading, kind: str, key: int) -> pd.DataFrame:
@@ -56,13 +56,13 @@ def linked(reading: Reading, kind: str, key: int) -> pd.DataFrame:
     return reading.run("linked_records", record_kind=kind, record_key=key)
 
 
-def search(reading: Reading, what: str) -> pd.DataFrame:
+def search(reading: Reading, search_text: str) -> pd.DataFrame:
     """Return what has an id, or a name that contains a text: see search.sql.
 
     Columns: kind, key, counterparty, details, amount, currency, created_date, deleted_at, has_id.
     There are at most FOUND rows of each kind.
     """
-    return reading.run("search", search=what.strip(), row_limit=FOUND)
+    return reading.run("search", search=search_text.strip(), row_limit=FOUND)
 
 
 def parties(reading: Reading, kind: str) -> dict[int, tuple[str, str]]:

@@ -93,5 +93,5 @@ def new_and_returning(reading: Reading, criteria: Filter) -> pd.DataFrame:
 
 def rows(reading: Reading, criteria: Filter, limit: int | None = None) -> pd.DataFrame:
     """Return the single orders, the newest first; `rate` and `value` are None without a rate."""
-    found = orders.rows(reading, criteria, "sales", limit)
-    return found.rename(columns={"order_id": "sales_order_id"})[_COLUMNS]
+    frame = orders.rows(reading, criteria, "sales", limit)
+    return frame.rename(columns={"order_id": "sales_order_id"})[_COLUMNS]

@@ -12,32 +12,32 @@ Direction = Literal["up", "down", "same", "unknown"]
 class Quarantined:
     """Rows in quarantine that concern a total.
 
-    The total excludes `rows` of them, of the amount `value`; for `unvalued` of these the amount is
-    unknown, because a value is invalid or there is no exchange rate. `unsure` more rows may belong
-    to the total, but their values are too damaged to decide.
+    The total excludes `rows` of them, with the amount `value`. For `unknown_values` of these rows
+    the amount is unknown, because a value is invalid or there is no exchange rate. In addition,
+    `uncertain` rows may belong to the total: a field that decides this is invalid.
 
-    Of `outdated` rows the total includes the last accepted version. With their newest versions it
-    would differ by `difference`, which is unknown for `undetermined` of them.
+    For `outdated` rows, the total includes the last accepted version. With their newest versions it
+    would change by `difference`; for `unknown_differences` of these rows the change is unknown.
     """
 
     rows: int = 0
     value: Decimal = Decimal(0)
-    unvalued: int = 0
-    unsure: int = 0
+    unknown_values: int = 0
+    uncertain: int = 0
     outdated: int = 0
     difference: Decimal = Decimal(0)
-    undetermined: int = 0
+    unknown_differences: int = 0
 
     def __sub__(self, other: "Quarantined") -> "Quarantined":
         """Return the rows that concern a difference of two totals."""
         return Quarantined(
             self.rows + other.rows,
             self.value - other.value,
-            self.unvalued + other.unvalued,
-            self.unsure + other.unsure,
+            self.unknown_values + other.unknown_values,
+            self.uncertain + other.uncertain,
             self.outdated + other.outdated,
             self.difference - other.difference,
-            self.undetermined + other.undetermined,
+            self.unknown_differences + other.unknown_differences,
         )
 
 

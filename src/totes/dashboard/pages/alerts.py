@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from totes.dashboard import tables, text
-from totes.dashboard.backends import backends
-from totes.dashboard.badge import EVERY
+from totes.dashboard import text
 from totes.dashboard.bookkeeping import open_bookkeeping
+from totes.dashboard.components import tables
+from totes.dashboard.components.badge import EVERY
 from totes.dashboard.metrics import pipeline
+from totes.dashboard.server.backends import backends
 from totes.errors import TotesError
 
 STATES = {"alert": "Alert", "unknown": "Unknown", "ok": "OK"}
@@ -34,20 +35,20 @@ def show() -> None:
     st.title("Alerts")
     try:
         with open_bookkeeping(backends().warehouse) as bookkeeping:
-            found = pipeline.alerts(bookkeeping)
+            rules = pipeline.alerts(bookkeeping)
     except TotesError:
         st.text("Unknown until the warehouse answers.")  # the badge shows the reason
         return
-    if found.empty:
+    if rules.empty:
         st.markdown(NO_RULES)
         return
-    holding = sum(found["state"] == "alert")
+    holding = sum(rules["state"] == "alert")
     st.text(
         f"{text.count(holding, 'rule alerts', 'rules alert')}. "
-        f"Last check: {text.moment(found['checked_at'].max())}."
+        f"Last check: {text.moment(rules['checked_at'].max())}."
     )
     tables.table(
-        found.assign(state=[STATES[state] for state in found["state"]]),
+        rules.assign(state=[STATES[state] for state in rules["state"]]),
         {
             "state": "State",
             "rule": "Rule",

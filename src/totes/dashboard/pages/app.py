@@ -13,9 +13,8 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from totes.dashboard import click_filters, metrics, sign_in, text
-from totes.dashboard.backends import backends
-from totes.dashboard.badge import (
+from totes.dashboard import metrics, text
+from totes.dashboard.components.badge import (
     INTERRUPTED,
     LOG,
     WAIT_SECONDS,
@@ -24,12 +23,10 @@ from totes.dashboard.badge import (
     problem,
     reload_when_available,
 )
-from totes.dashboard.controls import controls, navigation
 from totes.dashboard.filters import Choices, Filter
-from totes.dashboard.preferences import preferences
-from totes.dashboard.reading import Reading, open_reading
-from totes.dashboard.replica import Replica
-from totes.dashboard.view import (
+from totes.dashboard.navigation import click_filters
+from totes.dashboard.navigation.controls import controls, navigation
+from totes.dashboard.navigation.view import (
     FILTERS,
     LINKED_PAGES,
     OPERATOR_PAGES,
@@ -41,6 +38,11 @@ from totes.dashboard.view import (
     url_query,
     use_view,
 )
+from totes.dashboard.preferences import preferences
+from totes.dashboard.reading import Reading, open_reading
+from totes.dashboard.replica import Replica
+from totes.dashboard.server import sign_in
+from totes.dashboard.server.backends import backends
 from totes.errors import TotesError
 
 ICON = Path(__file__).parent.with_name("bag.svg")
@@ -244,23 +246,23 @@ def _empty() -> None:
 NO_DATA_LOST = "No data is lost: the pipeline catches up once the warehouse is available."
 
 
-def _unreachable(found: Problem) -> None:
-    st.title(found.title)
-    st.markdown(found.advice)
+def _unreachable(reason: Problem) -> None:
+    st.title(reason.title)
+    st.markdown(reason.advice)
     st.markdown(NO_DATA_LOST)
     reload_when_available()
 
 
-def _interrupted(found: Problem, above: DeltaGenerator) -> None:
+def _interrupted(reason: Problem, above: DeltaGenerator) -> None:
     """Keep what has been drawn, and show above and below it that the page is incomplete."""
     st.session_state[INTERRUPTED] = True
     with above:
         st.error(
-            f"**{found.title}.** This page is incomplete; the numbers that it shows are correct. "
-            f"{found.advice} {NO_DATA_LOST}"
+            f"**{reason.title}.** This page is incomplete; the numbers that it shows are correct. "
+            f"{reason.advice} {NO_DATA_LOST}"
         )
         reload_when_available()
-    st.error(f"The rest of this page is missing. {found.title}.")
+    st.error(f"The rest of this page is missing. {reason.title}.")
 
 
 main()

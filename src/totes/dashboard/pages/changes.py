@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from totes.dashboard import text, totals
-from totes.dashboard.changes_table import SILENT, changes_table, heading
-from totes.dashboard.links import KINDS
-from totes.dashboard.metrics import changes, history
-from totes.dashboard.money import rates_note
-from totes.dashboard.view import View, in_url, view
+from totes.dashboard import text
+from totes.dashboard.components import totals
+from totes.dashboard.components.changes_table import SILENT, changes_table, heading
+from totes.dashboard.components.money import rates_note
+from totes.dashboard.metrics import changes, versions
+from totes.dashboard.navigation.links import KINDS
+from totes.dashboard.navigation.view import View, in_url, view
 
 ALL = "all"
 
@@ -18,7 +19,7 @@ def show(page: View) -> None:
     """Draw the totals of the changes that the period's captures found, and each changed value."""
     st.title("Changes")
     criteria = changes.captured_in(page.reading, page.criteria)
-    begins = history.begins(page.reading)
+    begins = versions.begins(page.reading)
     st.caption(
         f"Changes of orders and payments captured {text.period(criteria.since, criteria.until)}. "
         f"{SILENT} Programs that read by last_updated miss such changes. History begins at "
@@ -26,8 +27,8 @@ def show(page: View) -> None:
     )
     rates_note(page)
     selection = _selection()
-    found = changes.summary(page.reading, criteria, selection)
-    _totals(page, [each for kind, each in found.items() if selection.kind in {None, kind}])
+    by_kind = changes.summary(page.reading, criteria, selection)
+    _totals(page, [each for kind, each in by_kind.items() if selection.kind in {None, kind}])
     changes_table(
         page,
         criteria,
@@ -68,9 +69,9 @@ def _selection() -> changes.Selection:
     )
 
 
-def _totals(page: View, found: list[changes.Changes]) -> None:
+def _totals(page: View, counts: list[changes.Changes]) -> None:
     total, silent, deleted = (
-        sum(getattr(each, name) for each in found) for name in ("changes", "silent", "deleted")
+        sum(getattr(each, name) for each in counts) for name in ("changes", "silent", "deleted")
     )
     with totals.cards("changes", across=3):
         st.metric(
@@ -93,7 +94,7 @@ def _totals(page: View, found: list[changes.Changes]) -> None:
         )
         st.metric(
             "Records changed",
-            f"{sum(each.records for each in found):,}",
+            f"{sum(each.records for each in counts):,}",
             f"{deleted:,} deleted",
             delta_arrow="off",
             delta_color="off",
@@ -101,13 +102,13 @@ def _totals(page: View, found: list[changes.Changes]) -> None:
             border=True,
             height="stretch",
         )
-    with totals.cards("changes-worth", across=3):
-        for each in found:
+    with totals.cards("changes-value", across=3):
+        for each in counts:
             with st.container(border=True, height="stretch", gap="xsmall"):
                 st.metric(
                     f"{KINDS[each.kind]}s: change in value",
-                    text.money(each.worth, page.currency),
-                    f"{text.money(each.silent_worth, page.currency)} silently",
+                    text.money(each.value_change, page.currency),
+                    f"{text.money(each.silent_value_change, page.currency)} silently",
                     delta_arrow="off",
                     delta_color="off",
                     help="The amounts after the changes less those before. After its deletion, a "

@@ -5,12 +5,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import charts, tables, text
-from totes.dashboard.backends import backends
+from totes.dashboard import charts, text
 from totes.dashboard.bookkeeping import open_bookkeeping
+from totes.dashboard.components import tables
 from totes.dashboard.metrics import dictionary
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.view import View, in_url, view
+from totes.dashboard.navigation.view import View, in_url, view
+from totes.dashboard.server.backends import backends
 
 STARS = ("Sales", "Purchases", "Payments")
 
@@ -35,11 +36,11 @@ def show(page: View) -> None:
             )
             st.text(dimensions.replace("; ", "\n"))
     with open_bookkeeping(backends().warehouse) as bookkeeping:
-        found, columns = dictionary.tables(bookkeeping), dictionary.columns(bookkeeping)
+        star_tables, columns = dictionary.tables(bookkeeping), dictionary.columns(bookkeeping)
     _metrics()
     st.header("Tables")
     tables.table(
-        found,
+        star_tables,
         {
             "table": "Table",
             "kind": "Kind",
@@ -51,7 +52,7 @@ def show(page: View) -> None:
         alt="All tables and views with their meaning.",
     )
     st.header("Columns")
-    names = list(found["table"])
+    names = list(star_tables["table"])
     selected = st.multiselect("Tables", names, placeholder="All", key="dictionary-tables-filter")
     if selected:
         columns = columns[columns["table"].isin(selected)]
@@ -76,7 +77,7 @@ def show(page: View) -> None:
 def _metrics() -> None:
     """Show the definitions of the metrics, and the SQL of a selected one."""
     st.header("Metrics")
-    found = pd.DataFrame(
+    metrics_table = pd.DataFrame(
         {
             "metric": metric.label,
             "formula": metric.formula,
@@ -87,7 +88,7 @@ def _metrics() -> None:
         for metric in METRICS.values()
     )
     tables.table(
-        found,
+        metrics_table,
         {
             "metric": "Metric",
             "formula": "Formula",
@@ -134,9 +135,10 @@ def diagram(star: dictionary.StarSchema, *, dark: bool) -> str:
 
     Names need no quoting: they are those of the star's declaration.
     """
-    fact, dimension = (charts.SKY, "#2A2F37") if dark else (charts.BLUE, "#E9ECEF")
+    fact = charts.accent(dark=dark)
+    dimension = charts.FAINT_DARK if dark else charts.FAINT_LIGHT
     inner, outer = ("black", "white") if dark else ("white", "black")
-    edge = "#9AA0A6" if dark else "#6B7280"
+    edge = charts.EDGE_DARK if dark else charts.EDGE_LIGHT
     lines = [
         "digraph {",
         'bgcolor="transparent"; rankdir="LR"; nodesep="0.15"; ranksep="1.2";',

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import charts, sign_in, tables, text, totals
-from totes.dashboard.backends import backends
+from totes.dashboard import charts, text
 from totes.dashboard.charts import Column
+from totes.dashboard.components import tables, totals
+from totes.dashboard.components.money import rates_note
 from totes.dashboard.explore import builder, link, worked
 from totes.dashboard.explore.sandbox import (
     COUNTED_ROWS,
@@ -23,9 +24,7 @@ from totes.dashboard.explore.saved import MAX_NAME_LENGTH, SavedView, SavedViews
 from totes.dashboard.filters import ignored, quoted
 from totes.dashboard.metrics import periods
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.money import rates_note
-from totes.dashboard.reading import frame, parameters
-from totes.dashboard.view import (
+from totes.dashboard.navigation.view import (
     View,
     changed_value,
     go_to,
@@ -35,6 +34,9 @@ from totes.dashboard.view import (
     view,
     widget_key,
 )
+from totes.dashboard.reading import frame, parameters
+from totes.dashboard.server import sign_in
+from totes.dashboard.server.backends import backends
 
 MODES = {"builder": "Builder", "sql": "SQL", "saved": "Saved views"}
 CHARTS = {"bars": "Bars", "lines": "Lines", "number": "Numbers", "table": "Table only"}
@@ -116,7 +118,7 @@ def _builder(page: View) -> None:
     statement = builder.statement(chosen, dimensions)
     today = periods.days(page.reading, page.criteria.as_of).today
     rows = page.reading.query(statement, page.criteria, today=today)
-    found = frame(rows, [*dimensions, *chosen])
+    result = frame(rows, [*dimensions, *chosen])
     grouped = [
         Column(name, _dimension_label(name), grain=builder.DIMENSIONS[name].grain)
         for name in dimensions
@@ -126,10 +128,10 @@ def _builder(page: View) -> None:
         for name in chosen
     ]
     _definitions(page, chosen)
-    drawn = _with_all_periods(found, grouped[0], values) if len(grouped) == 1 else found
+    drawn = _with_all_periods(result, grouped[0], values) if len(grouped) == 1 else result
     _chart(page, drawn, grouped, values, kind)
     tables.table(
-        found,
+        result,
         {
             one.name: f"{one.label}, {one.currency}" if one.currency else one.label
             for one in [*grouped, *values]
@@ -138,7 +140,7 @@ def _builder(page: View) -> None:
         file_name=f"totes-explore_{page.file_name}",
         alt="All metrics by the dimensions.",
     )
-    if len(found) == SHOWN_ROWS:
+    if len(result) == SHOWN_ROWS:
         st.text(f"Only the first {SHOWN_ROWS:,} rows are shown.")
     with st.expander("SQL of this view"):
         st.code(statement, language="sql")
@@ -194,45 +196,45 @@ def _definitions(page: View, chosen: Sequence[str]) -> None:
 
 
 def _with_all_periods(
-    found: pd.DataFrame, dimension: Column, values: Sequence[Column]
+    result: pd.DataFrame, dimension: Column, values: Sequence[Column]
 ) -> pd.DataFrame:
     """Return the rows, and those of the periods between the first and last that have no data.
 
     Their metrics are zero; they are None if the statement has several parts, as in the other rows.
     """
-    if found.empty or not dimension.grain:
-        return found
-    rows = {row[0]: row for row in found.itertuples(index=False, name=None)}
+    if result.empty or not dimension.grain:
+        return result
+    rows = {row[0]: row for row in result.itertuples(index=False, name=None)}
     zeros = ZEROS if len(builder.parts_of(value.name for value in values)) == 1 else {}
     none = [zeros.get(METRICS[value.name].unit) for value in values]
     every = pd.date_range(min(rows), max(rows), freq=PERIODS[dimension.grain])
     starts = [start.date() for start in every]
     return frame(
-        [rows.get(start, (start, *none)) for start in starts], [str(name) for name in found]
+        [rows.get(start, (start, *none)) for start in starts], [str(name) for name in result]
     )
 
 
 def _chart(
     page: View,
-    found: pd.DataFrame,
+    result: pd.DataFrame,
     dimensions: Sequence[Column],
     values: Sequence[Column],
     kind: str,
 ) -> None:
     """Show the chart of the values that have the first one's unit; numbers without a dimension."""
-    if kind == "table" or found.empty or not values:
+    if kind == "table" or result.empty or not values:
         return
     if kind == "number" or not dimensions:
         with totals.cards("explore", across=min(max(len(values), 2), 4)):
             for value in values:
-                number = charts.exact(found[value.name].iloc[0], value.currency)
+                number = charts.exact(result[value.name].iloc[0], value.currency)
                 with st.container(border=True):
                     st.text(value.label)  # not the metric's label, which is Markdown
                     st.metric(value.label, number, label_visibility="collapsed")
         return
     alike = [value for value in values if value.currency == values[0].currency]
     chart = charts.explored(
-        found, dimensions[:2], alike, "lines" if kind == "lines" else "bars", dark=page.dark
+        result, dimensions[:2], alike, "lines" if kind == "lines" else "bars", dark=page.dark
     )
     charts.show(chart, key="explore-chart")
     if len(alike) < len(values):
@@ -310,22 +312,22 @@ def _store_result(asked: object, result: Result | str) -> None:
 
 
 def _show_result(page: View, result: Result) -> None:
-    found = result.rows
+    rows = result.rows
     kind = _chart_type("table")
-    names = [str(name) for name in found]
-    values = [Column(name, name) for name in names if _is_number(found[name])]
+    names = [str(name) for name in rows]
+    values = [Column(name, name) for name in names if _is_number(rows[name])]
     dimensions = [
-        Column(name, name, grain="day" if _is_day(found[name]) else "")
+        Column(name, name, grain="day" if _is_day(rows[name]) else "")
         for name in names
-        if not _is_number(found[name])
+        if not _is_number(rows[name])
     ]
     if not dimensions and len(values) > 1:  # such as a year
         dimensions, values = values[:1], values[1:]
     if kind != "table" and not values:
         st.text("A chart needs a column of numbers.")
-    _chart(page, found, dimensions, values, kind)
+    _chart(page, rows, dimensions, values, kind)
     tables.table(
-        found,
+        rows,
         {name: name for name in names},
         key="explore-result",
         file_name="totes-explore",
@@ -334,9 +336,9 @@ def _show_result(page: View, result: Result) -> None:
         all_decimals=True,
     )
     shown = ""
-    if result.total > len(found):
+    if result.total > len(rows):
         more = "more than " if result.total > COUNTED_ROWS else ""
-        shown = f"The first {len(found):,} of {more}{min(result.total, COUNTED_ROWS):,} rows. "
+        shown = f"The first {len(rows):,} of {more}{min(result.total, COUNTED_ROWS):,} rows. "
     is_old = result.batch != page.reading.state.batch
     newer = " Run it again for newer data." if is_old else ""
     st.caption(f"{shown}Ran in {result.seconds:.2f} s on batch {result.batch}.{newer}")

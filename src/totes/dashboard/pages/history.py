@@ -12,14 +12,23 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import tables, text, totals
-from totes.dashboard.changes_table import SILENT, changes_table, heading
+from totes.dashboard import text
+from totes.dashboard.components import tables, totals
+from totes.dashboard.components.changes_table import SILENT, changes_table, heading
 from totes.dashboard.filters import ALL_DAYS, Filter, ignored, quoted
-from totes.dashboard.links import KINDS, link_to_record, name
-from totes.dashboard.metrics import changes, history, periods, records
+from totes.dashboard.metrics import changes, periods, records, versions
 from totes.dashboard.metrics.records import Record, payment_state
-from totes.dashboard.sign_in import is_operator
-from totes.dashboard.view import View, changed_value, go, link, url_query, view, widget_key
+from totes.dashboard.navigation.links import KINDS, link_to_record, name
+from totes.dashboard.navigation.view import (
+    View,
+    changed_value,
+    go,
+    link,
+    url_query,
+    view,
+    widget_key,
+)
+from totes.dashboard.server.sign_in import is_operator
 
 MOST_KEY = 2**31 - 1
 
@@ -28,7 +37,7 @@ SHOWN_EVENTS = 50
 
 PARTY_NAMES = {"sales_order": "Customer", "purchase_order": "Supplier", "payment": "Counterparty"}
 
-CHANGE_COLUMNS = ("captured_at", "column", "before", "after", "mark", "worth")
+CHANGE_COLUMNS = ("captured_at", "column", "before", "after", "mark", "value_change")
 
 COLOURS: Mapping[str, Literal["blue", "orange", "red"]] = {
     "Changed": "blue",
@@ -44,11 +53,11 @@ def show(page: View) -> None:
     """Draw the search, and the order or payment that the URL names."""
     st.title("Records")
     kind, key = _requested_key()
-    if what := _search_field(page):
-        _matches(page, what)
+    if search_text := _search_field(page):
+        _matches(page, search_text)
     if key is not None:
         _record(page, kind, key)
-    elif not what:
+    elif not search_text:
         st.text("Search for the id of an order or payment, or for the name of a counterparty.")
         link("changes", "Latest changes", page.criteria, ":material/difference:")
 
@@ -70,8 +79,8 @@ def _requested_key() -> tuple[str, int | None]:
 
 def _search_field(page: View) -> str:
     """Return the text that is searched for: the parameter `q` of the URL."""
-    what = str(url_query().get("q", ""))
-    key = widget_key("search", what)
+    search_text = str(url_query().get("q", ""))
+    key = widget_key("search", search_text)
 
     def on_change() -> None:
         changed, value = changed_value("search", key)
@@ -86,23 +95,23 @@ def _search_field(page: View) -> str:
         placeholder="Id or name, for example 1234",
         icon=":material/search:",
     )
-    return what.strip()
+    return search_text.strip()
 
 
-def _matches(page: View, what: str) -> None:
+def _matches(page: View, search_text: str) -> None:
     """Show a link to each record that the search finds."""
-    found = records.search(page.reading, what)
+    matches = records.search(page.reading, search_text)
     with st.container(border=True):
-        if found.empty:
-            st.text(f"Nothing was found for {quoted(what)}.")
-        for row in found.to_dict("records"):
+        if matches.empty:
+            st.text(f"Nothing was found for {quoted(search_text)}.")
+        for row in matches.to_dict("records"):
             details = [row["counterparty"], row["details"]]
             if not text.is_missing(row["amount"]):
                 details += [f"{row['amount']:,} {row['currency']}", text.day(row["created_date"])]
             if not text.is_missing(row["deleted_at"]):
                 details.append("deleted")
             _linked_line(page, row["kind"], row["key"], details)
-        if found["kind"].value_counts().max() == records.FOUND:
+        if matches["kind"].value_counts().max() == records.FOUND:
             st.caption(f"The first {records.FOUND} of each type are shown.")
 
 
@@ -116,13 +125,13 @@ def _linked_line(page: View, kind: str, key: int, details: Sequence[object]) -> 
 def _record(page: View, kind: str, key: int) -> None:
     title = name(kind, key)
     st.header(title)
-    found = history.versions(page.reading, kind, key)
+    record_history = versions.history(page.reading, kind, key)
     last = records.last_version(page.reading, kind, key, page.currency)
-    if last is None and not found.quarantined:
+    if last is None and not record_history.quarantined:
         st.text(f"{title} was not found, and was never captured.")
         return
-    st.markdown(_summary(found))
-    for version in found.quarantined:
+    st.markdown(_summary(record_history))
+    for version in record_history.quarantined:
         shown = version if is_operator() else replace(version, value=None)
         st.text(text.plain(shown))
     if last is None:
@@ -134,7 +143,7 @@ def _record(page: View, kind: str, key: int) -> None:
         changes.Selection(kind=kind, key=key),
     )
     st.header("Timeline")
-    _timeline(found, last, changes.rows(page.reading, criteria, selection))
+    _timeline(record_history, last, changes.rows(page.reading, criteria, selection))
     st.header("Changes")
     changes_table(
         page,
@@ -146,7 +155,7 @@ def _record(page: View, kind: str, key: int) -> None:
         empty="No changes since it was first captured.",
     )
     with st.expander("All versions"):
-        full = _all_versions(found)
+        full = _all_versions(record_history)
         tables.table(
             full,
             {column: heading(column) for column in full.columns},
@@ -155,20 +164,21 @@ def _record(page: View, kind: str, key: int) -> None:
             alt=f"All versions of {title.lower()}; ● marks values that changed.",
             full_height=True,
         )
-        if len(found.versions) > 1:
+        if len(record_history.versions) > 1:
             st.caption("● marks values that differ from the previous version.")
-    _time_machine(page, found)
+    _time_machine(page, record_history)
 
 
-def _summary(found: history.History) -> str:
-    if not found.versions:
+def _summary(record_history: versions.History) -> str:
+    if not record_history.versions:
         return "No version has been accepted."
-    count = text.count(len(found.versions), "version")
-    summary = f"{count}, first captured at {text.moment(found.versions[0].valid_from)}."
-    if found.deleted_at is not None:
-        return f"{summary} **Deleted in totesys**, captured at {text.moment(found.deleted_at)}."
-    if len(found.versions) > 1:
-        return f"{summary} Current since {text.moment(found.versions[-1].valid_from)}."
+    count = text.count(len(record_history.versions), "version")
+    summary = f"{count}, first captured at {text.moment(record_history.versions[0].valid_from)}."
+    if record_history.deleted_at is not None:
+        deleted_at = text.moment(record_history.deleted_at)
+        return f"{summary} **Deleted in totesys**, captured at {deleted_at}."
+    if len(record_history.versions) > 1:
+        return f"{summary} Current since {text.moment(record_history.versions[-1].valid_from)}."
     return summary
 
 
@@ -247,11 +257,11 @@ def _delivery_card(last: Record, today: date) -> tuple[str, str, str]:
     return "Delivery due", text.day(last.agreed_delivery_date), note if days else "today"
 
 
-def _timeline(found: history.History, last: Record, changed: pd.DataFrame) -> None:
+def _timeline(record_history: versions.History, last: Record, changed: pd.DataFrame) -> None:
     """Show what happened to a record, the oldest first, with a mark at silent changes."""
     events = [
         (f"{last.created_date} {last.created_time:%H:%M:%S}", "Created", "time in totesys"),
-        (text.moment(found.versions[0].valid_from), "First captured", ""),
+        (text.moment(record_history.versions[0].valid_from), "First captured", ""),
     ]
     oldest_first = changed.sort_values("captured_at", kind="stable").to_dict("records")
     for at, group in groupby(oldest_first, itemgetter("captured_at")):
@@ -280,11 +290,11 @@ def _timeline(found: history.History, last: Record, changed: pd.DataFrame) -> No
         st.caption(SILENT)
 
 
-def _all_versions(found: history.History) -> pd.DataFrame:
+def _all_versions(record_history: versions.History) -> pd.DataFrame:
     """Return a table with a column for each version, and a row for each value."""
-    columns = list(found.versions[0].values)
+    columns = list(record_history.versions[0].values)
     values: dict[str, list[str]] = {"column": ["Valid from", "Valid to", *map(heading, columns)]}
-    for number, version in enumerate(found.versions, 1):
+    for number, version in enumerate(record_history.versions, 1):
         values[f"version {number}"] = [
             text.moment(version.valid_from),
             "now" if version.valid_to is None else text.moment(version.valid_to),
@@ -296,7 +306,7 @@ def _all_versions(found: history.History) -> pd.DataFrame:
     return pd.DataFrame(values)
 
 
-def _value(version: history.Version, column: str) -> str:
+def _value(version: versions.Version, column: str) -> str:
     value = version.values.get(column)  # noqa: PD011
     match value:
         case bool():
@@ -311,9 +321,9 @@ def _value(version: history.Version, column: str) -> str:
             return text.plain(value)
 
 
-def _time_machine(page: View, found: history.History) -> None:
+def _time_machine(page: View, record_history: versions.History) -> None:
     """Show links to the overview as of the beginning of a version."""
-    moments = [version.valid_from for version in found.versions]
+    moments = [version.valid_from for version in record_history.versions]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         selected = st.selectbox(
             "Time machine: show the dashboard as of a version",
@@ -321,7 +331,7 @@ def _time_machine(page: View, found: history.History) -> None:
             index=None,
             format_func=lambda number: f"Version {number + 1}, {text.moment(moments[number])}",
             placeholder="Select a version",
-            key=f"history-moment-{found.kind}-{found.key}",
+            key=f"history-moment-{record_history.kind}-{record_history.key}",
         )
         if selected is not None:
             link(

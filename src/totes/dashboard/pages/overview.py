@@ -5,12 +5,13 @@ from decimal import Decimal
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, tables, text, totals
-from totes.dashboard.backends import backends
-from totes.dashboard.metrics import debts, goals, overview, sales
+from totes.dashboard import charts, goals, text
+from totes.dashboard.components import drill, tables, totals
+from totes.dashboard.components.money import rates_note, unclassified_types_note
+from totes.dashboard.metrics import debts, overview, sales
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.money import rates_note, unclassified_types_note
-from totes.dashboard.view import View, link, view
+from totes.dashboard.navigation.view import View, link, view
+from totes.dashboard.server.backends import backends
 
 BUSINESS = ("revenue", "purchases", "margin")
 CASH = ("cash_in", "cash_out")
@@ -26,14 +27,14 @@ def show(page: View) -> None:
     criteria, currency = page.criteria, page.currency
     st.title("Overview")
     drill.breadcrumbs(page)
-    found = overview.totals(page.reading, criteria)
+    summary = overview.totals(page.reading, criteria)
     notes = [totals.periods(page)]
-    if totals.lacks_debts_before(page, found.receivable, found.payable):
+    if totals.lacks_debts_before(page, summary.receivable, summary.payable):
         notes.append(totals.NO_DEBT_COMPARISON)
     st.caption(" ".join(notes))
-    business = [one for one in BUSINESS if getattr(found, one) is not None]
+    business = [one for one in BUSINESS if getattr(summary, one) is not None]
     business_cards = totals.cards("business", across=len(business))
-    if found.margin is None:
+    if summary.margin is None:
         st.caption(
             "No margin: sales and purchases are not comparable if filtered by country, department "
             "or counterparty."
@@ -63,9 +64,9 @@ def show(page: View) -> None:
     is_incomplete = drill.are_incomplete(page, series, grain)
     complete = series[[not one for one in is_incomplete]]
     with business_cards:
-        _show(business, found, complete, page)
+        _show(business, summary, complete, page)
     with cash_cards:
-        _show(CASH, found, complete, page)
+        _show(CASH, summary, complete, page)
     alt_text = drill.lines(
         page,
         series,
@@ -92,10 +93,10 @@ def show(page: View) -> None:
         if trend.empty:
             note = TREND_TOO_LONG if debts.has_begun(page.reading, criteria) else TREND_IN_FUTURE
         for name in DEBTS:
-            overdue = getattr(found, f"overdue_{name}").value
+            overdue = getattr(summary, f"overdue_{name}").value
             totals.total(
                 page,
-                getattr(found, name),
+                getattr(summary, name),
                 versus=totals.versus_start(page),
                 spark=list(trend[name]),
                 label=f"{METRICS[name].label}{when}",
@@ -105,13 +106,15 @@ def show(page: View) -> None:
 
 def _goals(page: View) -> None:
     """Show the progress of each goal, with the part of its working days that have passed."""
-    found = [goals.progress(page.reading, goal, page.criteria.as_of) for goal in backends().goals]
-    if not found:
+    goal_progress = [
+        goals.progress(page.reading, goal, page.criteria.as_of) for goal in backends().goals
+    ]
+    if not goal_progress:
         return
     st.header("Goals")
     if page.criteria.is_narrowed:
         st.caption("Goals include all rows, regardless of the filters.")
-    for one in found:
+    for one in goal_progress:
         when = text.period(one.whole.since, one.whole.until)
         if one.metric.unit == "count":
             value, target = f"{one.value or 0:,}", f"{one.target:,}"
@@ -131,10 +134,12 @@ def _goals(page: View) -> None:
         )
 
 
-def _show(which: Iterable[str], found: overview.Overview, series: tables.Frame, page: View) -> None:
+def _show(
+    which: Iterable[str], summary: overview.Overview, series: tables.Frame, page: View
+) -> None:
     versus = totals.versus_previous(page)
     for name in which:
-        totals.total(page, getattr(found, name), versus=versus, spark=list(series[name]))
+        totals.total(page, getattr(summary, name), versus=versus, spark=list(series[name]))
 
 
 show(view())

@@ -5,15 +5,16 @@ from functools import partial
 
 import streamlit as st
 
-from totes.dashboard import charts, drill, tables, text, totals
+from totes.dashboard import charts, text
+from totes.dashboard.components import drill, tables, totals
+from totes.dashboard.components.money import rates_note, unclassified_types_note
+from totes.dashboard.components.rows import rows
 from totes.dashboard.filters import Filter
-from totes.dashboard.links import row_links
 from totes.dashboard.metrics import Total, payments
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.money import rates_note, unclassified_types_note
+from totes.dashboard.navigation.links import row_links
+from totes.dashboard.navigation.view import View, view
 from totes.dashboard.reading import Reading
-from totes.dashboard.rows import rows
-from totes.dashboard.view import View, view
 
 DEBTS = {"in": "Receivable", "out": "Payable"}
 
@@ -65,7 +66,7 @@ def show(page: View) -> None:
     st.title("Payments")
     drill.breadcrumbs(page)
     st.caption(totals.periods(page))
-    found = _totals(page)
+    summary = _totals(page)
     rates_note(page)
     unclassified_types_note(page)
     st.header(f"Cash in and out, {text.period(criteria.since, criteria.until)}")
@@ -88,7 +89,7 @@ def show(page: View) -> None:
         _series(page, series, f"{grain.capitalize()} from", "payments-series", alt_text)
     _debts(page)
     _expected(page)
-    _uncovered(page, found)
+    _uncovered(page, summary)
     rows(
         page,
         "payment",
@@ -119,47 +120,47 @@ def _paid_rows(reading: Reading, criteria: Filter, *, limit: int) -> tables.Fram
     return _labelled(payments.rows(reading, criteria, limit=limit), DIRECTIONS)
 
 
-def _labelled(found: tables.Frame, directions: Mapping[str, str]) -> tables.Frame:
+def _labelled(rows: tables.Frame, directions: Mapping[str, str]) -> tables.Frame:
     """Return the rows with labels for direction and type, such as `Sales receipt`."""
-    return found.assign(
-        direction=[directions[direction] for direction in found["direction"]],
-        kind=[str(kind).replace("_", " ").capitalize() for kind in found["kind"]],
+    return rows.assign(
+        direction=[directions[direction] for direction in rows["direction"]],
+        kind=[str(kind).replace("_", " ").capitalize() for kind in rows["kind"]],
     )
 
 
 def _totals(page: View) -> payments.PaymentsSummary:
-    found = payments.summary(page.reading, page.criteria)
+    summary = payments.summary(page.reading, page.criteria)
     previous, start = totals.versus_previous(page), totals.versus_start(page)
     with totals.cards("payments"):
-        for what, versus in (
-            (found.cash_in, previous),
-            (found.receivable, start),
-            (found.overdue_receivable, start),
-            (found.cash_out, previous),
-            (found.payable, start),
-            (found.overdue_payable, start),
+        for figure, versus in (
+            (summary.cash_in, previous),
+            (summary.receivable, start),
+            (summary.overdue_receivable, start),
+            (summary.cash_out, previous),
+            (summary.payable, start),
+            (summary.overdue_payable, start),
         ):
-            totals.total(page, what, versus=versus)
+            totals.total(page, figure, versus=versus)
     note = f"Receivables and payables are as of {page.today}."
-    if totals.lacks_debts_before(page, found.receivable, found.payable):
+    if totals.lacks_debts_before(page, summary.receivable, summary.payable):
         note = f"{note} {totals.NO_DEBT_COMPARISON}"
     st.caption(note)
-    return found
+    return summary
 
 
 def _uncovered(page: View, summary: payments.PaymentsSummary) -> None:
     st.header("Not covered by payment runs")
-    found = payments.uncovered(page.reading, page.criteria)
+    uncovered = payments.uncovered(page.reading, page.criteria)
     with totals.cards("uncovered", across=2):
         for what, overdue in (
-            (found.receivable, summary.overdue_receivable),
-            (found.payable, summary.overdue_payable),
+            (uncovered.receivable, summary.overdue_receivable),
+            (uncovered.payable, summary.overdue_payable),
         ):
             note = part_of(what, overdue, page.currency)
             totals.total(page, what, note=note)
     st.caption(
-        f"{text.count(found.receivable.count, 'receivable')} and "
-        f"{text.count(found.payable.count, 'payable')} are overdue, and due on a weekend or on "
+        f"{text.count(uncovered.receivable.count, 'receivable')} and "
+        f"{text.count(uncovered.payable.count, 'payable')} are overdue, and due on a weekend or on "
         "their creation date: the payment runs of totesys skip them. Collect and pay them manually."
     )
 
@@ -217,17 +218,17 @@ def _debts(page: View) -> None:
             file_name=f"totes-ages_{page.file_name}",
             alt=chart.alt_text,
         )
-    found = payments.owed(page.reading, page.criteria)
-    _owed(page, found, "Owed to us", "receivable")
-    _owed(page, found, "Owed by us", "payable")
+    debtors = payments.owed(page.reading, page.criteria)
+    _owed(page, debtors, "Owed to us", "receivable")
+    _owed(page, debtors, "Owed by us", "payable")
 
 
-def _owed(page: View, found: tables.Frame, title: str, debt: str) -> None:
+def _owed(page: View, counterparties: tables.Frame, title: str, debt: str) -> None:
     """Show the counterparties with a debt, the largest first, and the totals."""
     st.header(title)
-    found = owed(found, debt)
+    counterparties = owed(counterparties, debt)
     selected = tables.table(
-        found,
+        counterparties,
         {
             "counterparty": "Counterparty",
             debt: f"{title}, {page.currency}",
@@ -241,36 +242,40 @@ def _owed(page: View, found: tables.Frame, title: str, debt: str) -> None:
         selectable=True,
     )
     if selected is not None:
-        row_links(page.criteria, found.iloc[selected].to_dict())
-    if not found.empty:
+        row_links(page.criteria, counterparties.iloc[selected].to_dict())
+    if not counterparties.empty:
         total, overdue = (
-            text.money(charts.sum_known(found[name]), page.currency, exact=True)
+            text.money(charts.sum_known(counterparties[name]), page.currency, exact=True)
             for name in (debt, f"overdue_{debt}")
         )
         st.markdown(text.markdown(f"**Total: {total}, overdue: {overdue}**"))
 
 
-def owed(found: tables.Frame, debt: str) -> tables.Frame:
+def owed(counterparties: tables.Frame, debt: str) -> tables.Frame:
     """Return the counterparties with that debt, the largest first; unknown amounts are last."""
-    known = {place: value for place, value in enumerate(found[debt]) if not text.is_missing(value)}
-    largest_first = sorted((place for place in known if known[place]), key=lambda at: -known[at])
-    unknown = [place for place in range(len(found)) if place not in known]
-    return found.iloc[[*largest_first, *unknown]].reset_index(drop=True)
+    amounts = {
+        row: amount
+        for row, amount in enumerate(counterparties[debt])
+        if not text.is_missing(amount)
+    }
+    largest_first = sorted((row for row in amounts if amounts[row]), key=lambda row: -amounts[row])
+    unknown = [row for row in range(len(counterparties)) if row not in amounts]
+    return counterparties.iloc[[*largest_first, *unknown]].reset_index(drop=True)
 
 
 def _expected(page: View) -> None:
     st.header(f"Expected in the next {payments.EXPECTED_DAYS} days")
-    found = payments.expected(page.reading, page.criteria)
+    expected = payments.expected(page.reading, page.criteria)
     chart = charts.lines(
-        found.rename(columns={"day": "start"}),
+        expected.rename(columns={"day": "start"}),
         {"cash_in": "Cash in", "cash_out": "Cash out"},
         "day",
         page.currency,
         dark=page.dark,
     )
     charts.show(chart, key="payments-expected")
-    receivable = charts.sum_known(found["uncovered_in"])
-    payable = charts.sum_known(found["uncovered_out"])
+    receivable = charts.sum_known(expected["uncovered_in"])
+    payable = charts.sum_known(expected["uncovered_out"])
     if any(amount is None or amount for amount in (receivable, payable)):
         st.caption(
             text.markdown(
@@ -280,9 +285,9 @@ def _expected(page: View) -> None:
             )
         )
     else:
-        found = found.drop(columns=["uncovered_in", "uncovered_out"])
+        expected = expected.drop(columns=["uncovered_in", "uncovered_out"])
     with st.expander("As a table"):
-        _series(page, found, "", "payments-expected-table", chart.alt_text)
+        _series(page, expected, "", "payments-expected-table", chart.alt_text)
 
 
 show(view())

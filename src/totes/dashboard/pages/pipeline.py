@@ -3,16 +3,17 @@
 import pandas as pd
 import streamlit as st
 
-from totes.dashboard import charts, tables, text, totals
-from totes.dashboard.backends import backends
-from totes.dashboard.badge import DEADLINE_SECONDS, EVERY
+from totes.dashboard import charts, text
 from totes.dashboard.bookkeeping import open_bookkeeping
+from totes.dashboard.components import tables, totals
+from totes.dashboard.components.badge import DEADLINE_SECONDS, EVERY
 from totes.dashboard.metrics import pipeline
+from totes.dashboard.navigation.view import View, view
 from totes.dashboard.reading import open_reading
-from totes.dashboard.view import View, view
+from totes.dashboard.server.backends import backends
 from totes.errors import TotesError
-from totes.lake.log import find_newest_number, read_manifest
 from totes.lake.manifest import manifest_path
+from totes.lake.manifests import find_newest_number, read_manifest
 from totes.operations.status import find_schema_changes
 
 REJECTED_ROWS_LIMIT = 500
@@ -68,23 +69,23 @@ def _state() -> None:
         st.text("Unknown until the warehouse answers.")  # the badge shows the reason
         return
     rejected = int(quarantine["rows"].sum()) if len(quarantine) else 0
-    lag = fresh.lag_seconds
+    lag, verified = fresh.lag_seconds, fresh.verified
     on_time = lag is not None and lag <= DEADLINE_SECONDS
     with totals.cards("pipeline"):
         for label, value, remark in (
             ("Data as of", text.clock(fresh.data_to, fresh.now) if fresh.data_to else "-", None),
             (
                 "Last checked",
-                "never" if lag is None else text.ago(lag),
-                "up to date" if on_time else "out of date",
+                "unknown" if fresh.ahead else "never" if lag is None else text.ago(lag),
+                "in the future" if fresh.ahead else "up to date" if on_time else "out of date",
             ),
             (
                 "Last verified",
-                text.clock(fresh.verified_at, fresh.now) if fresh.verified_at else "never",
+                text.clock(verified.verified_at, fresh.now) if verified else "never",
                 None
-                if fresh.verified_at is None
+                if verified is None
                 else "equal to totesys"
-                if fresh.verified_equal
+                if verified.equal
                 else "differs from totesys",
             ),
             (
@@ -113,9 +114,9 @@ def _state() -> None:
             note = f"{note}; later days, to {text.day(rates.through)}, use the last rate"
         with st.container(key="small-rates"):
             st.text(f"{note}.")
-    if fresh.verified_at is not None and not fresh.verified_equal:
+    if verified is not None and not verified.equal:
         st.error("The last `totes verify` found differences. Run it again to list them.")
-    elif fresh.verified_at is None:
+    elif verified is None:
         st.caption("Not verified yet: `totes verify` compares warehouse and totesys row by row.")
 
 
@@ -139,9 +140,9 @@ def _gaps(rows: pd.DataFrame) -> None:
 
 def _quarantine(page: View) -> None:
     st.header("Quarantine")
-    found = pipeline.quarantine(page.reading)
+    counts = pipeline.quarantine(page.reading)
     tables.table(
-        found,
+        counts,
         {
             "star_table": "Table",
             "column_name": "Column",
@@ -154,7 +155,7 @@ def _quarantine(page: View) -> None:
         alt="Rejected rows by table, column and reason.",
         empty="No rows in quarantine.",
     )
-    if found.empty:
+    if counts.empty:
         return
     with st.expander("Rejected rows"):
         tables.table(
@@ -186,14 +187,14 @@ def _schema_changes() -> None:
         return
     try:
         last = find_newest_number(store, manifest_path)
-        found = list(find_schema_changes(lambda batch: read_manifest(store, batch)[0], last))
+        changes = list(find_schema_changes(lambda batch: read_manifest(store, batch)[0], last))
     except TotesError as error:
         st.text(f"The lake can't be read: {text.plain(error)}")
         return
     frame = pd.DataFrame(
         [
             {"batch": one.batch, "at": one.captured_at, "table": one.table, "what": one.what}
-            for one in found
+            for one in changes
         ]
     )
     tables.table(

@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from totes.dashboard import tables, totals
+from totes.dashboard.components import tables, totals
+from totes.dashboard.components.rows import limited
 from totes.dashboard.metrics import Total, purchases
-from totes.dashboard.order_page import OrderPage, show_orders
-from totes.dashboard.rows import limited
-from totes.dashboard.view import View, view
+from totes.dashboard.navigation.view import View, view
+from totes.dashboard.pages.order_page import OrderPage, show_orders
 
 PURCHASES = OrderPage(
     title="Purchases",
@@ -45,22 +45,22 @@ PURCHASES = OrderPage(
 
 
 def _cards(page: View) -> Total:
-    found = purchases.summary(page.reading, page.criteria)
+    summary = purchases.summary(page.reading, page.criteria)
     versus = totals.versus_previous(page)
-    totals.total(page, found.spend, versus=versus)
-    totals.number(page, "purchase_orders", found.orders, found.orders_before, versus=versus)
-    totals.number(page, "items", found.items, found.items_before, versus=versus)
-    return found.spend
+    totals.total(page, summary.spend, versus=versus)
+    totals.number(page, "purchase_orders", summary.orders, summary.orders_before, versus=versus)
+    totals.number(page, "items", summary.items, summary.items_before, versus=versus)
+    return summary.spend
 
 
 def _deliveries(page: View) -> None:
     st.header(f"Deliveries due from {page.today}")
     key = "purchases-deliveries"
-    found = limited(
+    orders_due = limited(
         key, lambda limit: purchases.deliveries(page.reading, page.criteria, limit=limit)
     )
     tables.table(
-        found,
+        orders_due,
         {
             "agreed_delivery_date": "Delivery due",
             "value": f"Amount, {page.currency}",

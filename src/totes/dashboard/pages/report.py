@@ -4,14 +4,15 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from totes.dashboard import charts, drill, metrics, tables, text, totals
-from totes.dashboard.changes_table import SILENT
-from totes.dashboard.links import KINDS
+from totes.dashboard import charts, metrics, text
+from totes.dashboard.components import drill, tables, totals
+from totes.dashboard.components.changes_table import SILENT
+from totes.dashboard.components.money import rates_note, unclassified_types_note
 from totes.dashboard.metrics import changes, overview, payments, sales
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.money import rates_note, unclassified_types_note
+from totes.dashboard.navigation.links import KINDS
+from totes.dashboard.navigation.view import View, view
 from totes.dashboard.preferences import preferences
-from totes.dashboard.view import View, view
 
 LARGEST = 8
 """Rows of a list."""
@@ -66,14 +67,14 @@ def _row(name: str) -> DeltaGenerator:
 
 
 def _totals(page: View) -> None:
-    found = overview.totals(page.reading, page.criteria)
+    summary = overview.totals(page.reading, page.criteria)
     with totals.cards("report", across=4):
-        for name in (one for one in OF_PERIOD if getattr(found, one) is not None):
-            totals.total(page, getattr(found, name), versus=totals.versus_previous(page))
+        for name in (one for one in OF_PERIOD if getattr(summary, one) is not None):
+            totals.total(page, getattr(summary, name), versus=totals.versus_previous(page))
         for name in OF_ALL_DAYS:
             totals.total(
                 page,
-                getattr(found, name),
+                getattr(summary, name),
                 versus=totals.versus_start(page),
                 label=f"{METRICS[name].label} {page.today}",
             )
@@ -98,28 +99,28 @@ def _chart(page: View) -> None:
     charts.show(chart, key="report-series")
 
 
-def _largest(page: View, found: tables.Frame, heading: str) -> None:
+def _largest(page: View, ranking: tables.Frame, heading: str) -> None:
     st.header(f"Revenue by {heading.lower()}")
-    shares = [share and round(share * 100, 2) for share in found["share"]]
+    shares = [share and round(share * 100, 2) for share in ranking["share"]]
     columns = {
         "name": heading,
         "value": f"Revenue, {page.currency}",
         "share": "Share, %",
         "orders": "Orders",
     }
-    _table(page, found.assign(share=shares), columns, f"Revenue by {heading.lower()}")
+    _table(page, ranking.assign(share=shares), columns, f"Revenue by {heading.lower()}")
 
 
 def _debts(page: View, title: str, debt: str) -> None:
     st.header(f"{title} {page.today}, the {LARGEST} largest")
-    found = payments.owed(page.reading, page.criteria)
-    found = found.loc[[not text.is_missing(value) and value > 0 for value in found[debt]]]
+    debts = payments.owed(page.reading, page.criteria)
+    debts = debts.loc[[not text.is_missing(value) and value > 0 for value in debts[debt]]]
     columns = {
         "counterparty": "Counterparty",
         debt: f"{title}, {page.currency}",
         f"overdue_{debt}": f"Overdue, {page.currency}",
     }
-    largest = found.sort_values(debt, ascending=False, kind="stable").head(LARGEST)
+    largest = debts.sort_values(debt, ascending=False, kind="stable").head(LARGEST)
     _table(page, largest, columns, title)
 
 
@@ -127,17 +128,17 @@ def _changes(page: View) -> None:
     criteria = changes.captured_in(page.reading, page.criteria)
     st.header(f"Changes captured {text.period(criteria.since, criteria.until)}")
     st.caption(f"{SILENT} Programs that read by last_updated miss such changes.")
-    found = pd.DataFrame(map(vars, changes.summary(page.reading, criteria).values()))
+    by_kind = pd.DataFrame(map(vars, changes.summary(page.reading, criteria).values()))
     columns = {
         "kind": "Type",
         "changes": "Changes",
         "silent": "Silent changes",
         "deleted": "Deleted",
-        "worth": f"Change in value, {page.currency}",
-        "silent_worth": f"Silent change in value, {page.currency}",
+        "value_change": f"Change in value, {page.currency}",
+        "silent_value_change": f"Silent change in value, {page.currency}",
     }
-    found["kind"] = [f"{KINDS[kind]}s" for kind in found["kind"]]
-    _table(page, found, columns, "Changes")
+    by_kind["kind"] = [f"{KINDS[kind]}s" for kind in by_kind["kind"]]
+    _table(page, by_kind, columns, "Changes")
 
 
 def _table(page: View, frame: tables.Frame, columns: tables.Columns, title: str) -> None:

@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from totes.dashboard import tables, text, totals
+from totes.dashboard import text
+from totes.dashboard.components import tables, totals
 from totes.dashboard.metrics import Total, sales
 from totes.dashboard.metrics.definitions import METRICS
-from totes.dashboard.order_page import OrderPage, show_orders
-from totes.dashboard.view import View, in_url, view
+from totes.dashboard.navigation.view import View, in_url, view
+from totes.dashboard.pages.order_page import OrderPage, show_orders
 
 SALES = OrderPage(
     title="Sales",
@@ -47,13 +48,13 @@ TOP_DESIGNS_DAYS = 93
 
 
 def _cards(page: View) -> Total:
-    found = sales.summary(page.reading, page.criteria)
+    summary = sales.summary(page.reading, page.criteria)
     versus = totals.versus_previous(page)
-    totals.total(page, found.revenue, versus=versus)
+    totals.total(page, summary.revenue, versus=versus)
     for name, now, before in (
-        ("sales_orders", found.orders, found.orders_before),
-        ("units", found.units, found.units_before),
-        ("average_price", found.average_price, found.average_price_before),
+        ("sales_orders", summary.orders, summary.orders_before),
+        ("units", summary.units, summary.units_before),
+        ("average_price", summary.average_price, summary.average_price_before),
     ):
         totals.number(page, name, now, before, versus=versus)
     for _, row in sales.new_and_returning(page.reading, page.criteria).iterrows():
@@ -73,7 +74,7 @@ def _cards(page: View) -> Total:
             border=True,
             height="stretch",
         )
-    return found.revenue
+    return summary.revenue
 
 
 def _top_designs(page: View) -> None:
@@ -82,9 +83,9 @@ def _top_designs(page: View) -> None:
         "Show top designs", **in_url("top-designs-shown", [True], default=False)
     ):
         return
-    found = sales.top_designs(page.reading, page.criteria)
+    designs = sales.top_designs(page.reading, page.criteria)
     tables.table(
-        found,
+        designs,
         {
             "design": "Design",
             "country": "Country",

@@ -1,5 +1,5 @@
 -- Changed values, the newest first: a row for each column of a change, and for a deletion. The
--- worth of a change is in the first of its rows. Names are looked up only for the rows shown.
+-- first row of a change has its value_change. Names are looked up only for the rows shown.
 WITH changed_value AS (
     SELECT *, unnest(changes) AS value, generate_subscripts(changes, 1) AS place FROM change
 ),
@@ -49,7 +49,7 @@ SELECT
     CASE
         WHEN shown.affects_amount AND (shown.place = 1 OR getvariable('changed_column') IS NOT NULL)
             THEN round(exact(shown.high, shown.low), 2)
-    END AS worth,
+    END AS value_change,
     counterparty.counterparty_id,
     counterparty.name AS counterparty,
     staff.staff_id,

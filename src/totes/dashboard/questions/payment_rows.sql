@@ -9,7 +9,7 @@ WITH shown AS (
             WHEN 'paid' THEN paid AND is_in_period(day)
             WHEN 'open' THEN NOT paid
             WHEN 'overdue' THEN NOT paid AND is_overdue(day)
-            WHEN 'uncovered' THEN NOT paid AND is_overdue(day) AND in_no_run
+            WHEN 'uncovered' THEN NOT paid AND is_overdue(day) AND lacks_payment_run
         END
     ORDER BY
         CASE WHEN getvariable('which') = 'paid' THEN day END DESC,

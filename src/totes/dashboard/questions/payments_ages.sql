@@ -13,7 +13,7 @@ by_day AS (
     SELECT
         direction,
         getvariable('today') - day AS days,
-        is_overdue(day) AND in_no_run AS uncovered,
+        is_overdue(day) AND lacks_payment_run AS uncovered,
         sum(high) AS high,
         sum(low) AS low,
         count(*) AS payments,

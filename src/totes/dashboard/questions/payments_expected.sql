@@ -4,24 +4,24 @@ WITH summed AS (
     SELECT
         day,
         total(
-            count(*) FILTER (WHERE direction = 'in' AND NOT in_no_run),
-            sum(high) FILTER (WHERE direction = 'in' AND NOT in_no_run),
-            sum(low) FILTER (WHERE direction = 'in' AND NOT in_no_run)
+            count(*) FILTER (WHERE direction = 'in' AND NOT lacks_payment_run),
+            sum(high) FILTER (WHERE direction = 'in' AND NOT lacks_payment_run),
+            sum(low) FILTER (WHERE direction = 'in' AND NOT lacks_payment_run)
         ) AS came,
         total(
-            count(*) FILTER (WHERE direction = 'out' AND NOT in_no_run),
-            sum(high) FILTER (WHERE direction = 'out' AND NOT in_no_run),
-            sum(low) FILTER (WHERE direction = 'out' AND NOT in_no_run)
+            count(*) FILTER (WHERE direction = 'out' AND NOT lacks_payment_run),
+            sum(high) FILTER (WHERE direction = 'out' AND NOT lacks_payment_run),
+            sum(low) FILTER (WHERE direction = 'out' AND NOT lacks_payment_run)
         ) AS went,
         total(
-            count(*) FILTER (WHERE direction = 'in' AND in_no_run),
-            sum(high) FILTER (WHERE direction = 'in' AND in_no_run),
-            sum(low) FILTER (WHERE direction = 'in' AND in_no_run)
+            count(*) FILTER (WHERE direction = 'in' AND lacks_payment_run),
+            sum(high) FILTER (WHERE direction = 'in' AND lacks_payment_run),
+            sum(low) FILTER (WHERE direction = 'in' AND lacks_payment_run)
         ) AS uncovered_came,
         total(
-            count(*) FILTER (WHERE direction = 'out' AND in_no_run),
-            sum(high) FILTER (WHERE direction = 'out' AND in_no_run),
-            sum(low) FILTER (WHERE direction = 'out' AND in_no_run)
+            count(*) FILTER (WHERE direction = 'out' AND lacks_payment_run),
+            sum(high) FILTER (WHERE direction = 'out' AND lacks_payment_run),
+            sum(low) FILTER (WHERE direction = 'out' AND lacks_payment_run)
         ) AS uncovered_went,
         count(*) FILTER (WHERE lacks_rate) AS unconverted
     FROM converted_payment

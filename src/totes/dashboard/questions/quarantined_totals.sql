@@ -1,9 +1,11 @@
 -- The quarantined rows of one fact, by the total that they are missing from:
---   rows          rows that belong to the total
---   value         the sum of their amounts; `unvalued` of them have no valid amount or rate
---   unsure        rows that may belong to it: a field that decides is invalid
---   outdated      rows of which the total includes an earlier version, as the newest was rejected
---   difference    the change of the total with the newest versions; unknown for `undetermined` rows
+--   rows                 rows that belong to the total
+--   value                the sum of their amounts
+--   unknown_values       how many of these rows have no valid amount, or no exchange rate
+--   uncertain            rows that may belong to the total: a field that decides this is invalid
+--   outdated             rows whose earlier version the total includes: the newest was rejected
+--   difference           by how much the newest versions would change the total
+--   unknown_differences  how many of the outdated rows have no known difference
 -- An invalid field of a rejected row is NULL here, and so is an amount of 10^12 or more: it has too
 -- many digits for a sum.
 WITH newest AS (
@@ -177,7 +179,7 @@ placed AS (
             WHEN 'before today' THEN is_overdue(version.day)
             WHEN 'uncovered'
                 THEN is_overdue(version.day)
-                    AND is_in_no_run(version.day, version.created_date)
+                    AND lacks_payment_run(version.day, version.created_date)
             ELSE true
         END AS belongs
     FROM version
@@ -213,14 +215,14 @@ SELECT
         sum(high) FILTER (WHERE NOT counted AND belongs),
         sum(low) FILTER (WHERE NOT counted AND belongs)
     ) AS value,
-    count(*) FILTER (WHERE NOT counted AND belongs AND high IS NULL) AS unvalued,
-    count(*) FILTER (WHERE NOT counted AND belongs IS NULL) AS unsure,
+    count(*) FILTER (WHERE NOT counted AND belongs AND high IS NULL) AS unknown_values,
+    count(*) FILTER (WHERE NOT counted AND belongs IS NULL) AS uncertain,
     count(*) FILTER (WHERE counted) AS outdated,
     total(
         count(difference_high) FILTER (WHERE counted),
         sum(difference_high) FILTER (WHERE counted),
         sum(difference_low) FILTER (WHERE counted)
     ) AS difference,
-    count(*) FILTER (WHERE counted AND difference_high IS NULL) AS undetermined
+    count(*) FILTER (WHERE counted AND difference_high IS NULL) AS unknown_differences
 FROM compared
 GROUP BY name;

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from psycopg.rows import class_row
 
 from totes.dashboard.replica.tables import TABLES, ReplicaTable
 from totes.progress import Progress
-from totes.star.contract import literal, quote
+from totes.sql_text import literal, quote, read_sql
 
 CHUNK_BYTES = 32 << 20
 """The approximate size of the CSV files in which DuckDB reads the rows."""
@@ -87,11 +86,11 @@ def refresh(
 def stored_state(engine: duckdb.DuckDBPyConnection) -> State | None:
     """Return the state of a replica; None if it has none, or other columns than this version."""
     try:
-        found = engine.execute(f"SELECT state, columns FROM {STATE_TABLE}").fetchone()
+        stored = engine.execute(f"SELECT state, columns FROM {STATE_TABLE}").fetchone()
     except duckdb.CatalogException:
         return None
-    state = json.loads(found[0]) if found else {}
-    if found is None or found[1] != _columns() or state.keys() != _FIELDS:
+    state = json.loads(stored[0]) if stored else {}
+    if stored is None or stored[1] != _columns() or state.keys() != _FIELDS:
         return None
     for name in ("captured_at", "loaded_at", "history_begins", "checked_at"):
         if state[name] is not None:
@@ -213,9 +212,4 @@ def _transaction(engine: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 def _statement(name: str, **values: object) -> sql.Composed:
     """Return the SQL of a file in this folder with the values as literals."""
-    return sql.SQL(_read(name)).format(**values)
-
-
-@cache
-def _read(name: str) -> str:
-    return (files("totes.dashboard.replica") / f"{name}.sql").read_text(encoding="utf-8")
+    return sql.SQL(read_sql(__package__, f"{name}.sql")).format(**values)

@@ -15,13 +15,13 @@ from typing import Any, override
 import duckdb
 from psycopg import Connection
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.dashboard.replica.refresh import STATE_TABLE, State, refresh, stored_state
 from totes.dashboard.replica.tables import QUARANTINE
 from totes.duckdb_engine import is_out_of_room
 from totes.errors import WarehouseError
 from totes.progress import Progress
-from totes.star.contract import quote
+from totes.sql_text import quote
 from totes.warehouse.connection import connect
 from totes.warehouse.schema import check_migrations
 

@@ -7,7 +7,7 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from totes.star.contract import quote
+from totes.sql_text import quote
 from totes.star.folder import TOTESYS
 from totes.warehouse.ddl import primary_key, warehouse_columns
 

@@ -16,7 +16,7 @@ SET VARIABLE location_ids = CASE
         )
 END;
 
-SET VARIABLE home_ids = CASE
+SET VARIABLE counterparty_country_ids = CASE
     WHEN getvariable('countries') IS NOT NULL
         THEN (
             SELECT coalesce(list(counterparty_id), []) FROM dim_counterparty
@@ -32,7 +32,7 @@ SET VARIABLE staff_ids = CASE
         )
 END;
 
-SET VARIABLE reporting_ids = (
+SET VARIABLE reporting_currency_ids = (
     SELECT coalesce(list(currency_id), []) FROM dim_currency
     WHERE currency_code = getvariable('reporting')
 );

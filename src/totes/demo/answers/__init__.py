@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from importlib.resources import files
 from typing import Any
 
 from psycopg import Connection
 from psycopg.rows import class_row
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
+from totes.sql_text import read_sql
 from totes.warehouse.connection import connect
 
 
@@ -78,6 +78,6 @@ def query_answers(warehouse: Dsn) -> Answers:
 
 
 def _rows[T](connection: Connection[Any], row_class: type[T], name: str) -> tuple[T, ...]:
-    query = (files(__package__) / f"{name}.sql").read_bytes()
+    query = read_sql(__package__, f"{name}.sql")
     with connection.cursor(row_factory=class_row(row_class)) as cursor:
         return tuple(cursor.execute(query))

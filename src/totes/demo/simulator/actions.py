@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.resources import files
 from random import Random
 from typing import Any
 
@@ -17,7 +16,7 @@ from psycopg.rows import dict_row
 
 from totes.demo.simulator import business, reference, words
 from totes.demo.simulator.business import ORDER_TYPES, PURCHASE, SALE, Kind, OrderType, ReferenceIds
-from totes.demo.simulator.filling import insert
+from totes.demo.simulator.filling import insert, script
 from totes.demo.simulator.reference import Row
 
 RECENT_ORDERS = 500
@@ -98,11 +97,6 @@ class Writer:
             if not keep:
                 self.written_rows = before
                 raise psycopg.Rollback
-
-
-def script(name: str) -> sql.SQL:
-    """Return the SQL in the file of this name beside this module."""
-    return sql.SQL((files("totes.demo.simulator") / f"{name}.sql").read_text(encoding="utf-8"))
 
 
 def _place_order(writer: Writer, order_type: OrderType) -> str:

@@ -15,8 +15,8 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from totes.config.settings import Dsn
-from totes.demo.simulator.actions import ACTIONS, Writer, brief, script
+from totes.config.dsn import Dsn
+from totes.demo.simulator.actions import ACTIONS, Writer, brief
 from totes.demo.simulator.business import (
     SALE,
     USUAL,
@@ -27,7 +27,7 @@ from totes.demo.simulator.business import (
     is_weekday,
     plan_events,
 )
-from totes.demo.simulator.filling import connect, seed_reference
+from totes.demo.simulator.filling import connect, script, seed_reference
 from totes.demo.simulator.reference import FIRST_ROW_AT
 from totes.errors import UsageError
 
@@ -94,7 +94,7 @@ class Simulator:
 
     With `log`, each commit appends a line of JSON to that file:
     {"kind", "at", "text", "changes": [{"table", "key", "row"}]}. A row is PostgreSQL's
-    row_to_json() at the commit, or null if the row was deleted.
+    row_to_json() at the commit, or null if the row was deleted. UsageError if it can't be written.
     """
 
     def __init__(  # noqa: PLR0913  options of the business

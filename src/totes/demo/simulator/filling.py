@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
-from importlib.resources import files
 from math import ceil
 from random import Random
 
 import psycopg
 from psycopg import sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.demo.simulator.reference import (
     ADDRESSES,
     COUNTERPARTIES,
@@ -23,6 +22,7 @@ from totes.embedded.schema import totesys_sql
 from totes.errors import SourceError, UsageError
 from totes.postgres.session import SOURCE, is_raised_by, open_session
 from totes.postgres.sqlstate import meaning, message
+from totes.sql_text import read_sql
 
 LAST_DAY = date(2024, 11, 1)
 """The default date of the last orders of `bulk`, MAX_WEEKDAYS after the live totesys began.
@@ -108,7 +108,6 @@ def bulk(  # noqa: PLR0913  options of the data set
         weekdays = min(ceil((orders + purchases) / ORDERS_PER_WEEKDAY), MAX_WEEKDAYS)
     friday = last_day + timedelta(days=FRIDAY - last_day.weekday())
     prepare(dsn)
-    script = _text("bulk")
     with connect(dsn, autocommit=True) as connection:
         with connection.transaction():
             if connection.execute('SELECT FROM "transaction" LIMIT 1').fetchone() is not None:
@@ -119,7 +118,7 @@ def bulk(  # noqa: PLR0913  options of the data set
             if connection.execute("SELECT FROM currency LIMIT 1").fetchone() is None:
                 seed_reference(connection, seed)
             connection.execute(
-                sql.SQL(script).format(
+                script("bulk").format(
                     orders=orders,
                     purchases=purchases,
                     deals=sql.SQL("{}::bigint").format(orders + purchases),
@@ -133,13 +132,14 @@ def bulk(  # noqa: PLR0913  options of the data set
                     designs=DESIGNS,
                 )
             )
-            if settled and (newest := connection.execute(_text("newest").encode()).fetchone()):
-                connection.execute(_text("settle").encode(), {"at": newest[0]})
+            if settled and (newest := connection.execute(script("newest")).fetchone()):
+                connection.execute(script("settle"), {"at": newest[0]})
         connection.execute("VACUUM (ANALYZE)")
 
 
-def _text(script: str) -> str:
-    return (files("totes.demo.simulator") / f"{script}.sql").read_text(encoding="utf-8")
+def script(name: str) -> sql.SQL:
+    """Return the SQL in the file of this name beside this module."""
+    return sql.SQL(read_sql(__package__, f"{name}.sql"))
 
 
 def insert(connection: psycopg.Connection, table: str, row: Row) -> int:

@@ -21,7 +21,7 @@ import psycopg
 import pycountry
 from psycopg import sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import LogUnreadable, WarehouseError
 from totes.operations.verify import queries
 from totes.progress import NO_PROGRESS, Progress

@@ -25,7 +25,7 @@ from totes.source.files import BatchFiles
 from totes.source.key_files import fits_change_file, store_live_keys
 from totes.source.keys import TableKeys
 from totes.source.log.coverage import find_scan_reasons
-from totes.source.log.reader import PATIENT_SECONDS, LogStart
+from totes.source.log.reader import LOG_TIMEOUT_SECONDS, LogStart
 from totes.source.log.transactions import (
     COMMIT_TIME_MARK,
     TableChanges,
@@ -42,7 +42,7 @@ _MAX_HEADER_BYTES = 40
 """The most bytes of the header of a page of the log. A position so close to the start of a page can
 be the end of that header, after a record that ended at the end of the page before."""
 
-_PART_BYTES = 48 << 20
+_FILE_BYTES = 48 << 20
 """Lines of one table are stored as a file once they have this many bytes."""
 
 
@@ -72,7 +72,7 @@ class LogCapture:
         """Whether the log was read up to the snapshot."""
         self.captured_at = previous.captured_at
         """The moment of the last transaction that was taken."""
-        self.taken: list[int] = []
+        self.xids: list[int] = []
         """The ids of the transactions in the batch that changed a table."""
         self._published = log_start.read_publication(snapshot)
         self.scan_reasons = find_scan_reasons(snapshot, previous, self._published)
@@ -102,7 +102,7 @@ class LogCapture:
     @property
     def ahead(self) -> tuple[int, ...]:
         """The transactions that the batches contain although `snapshot` does not see them."""
-        return () if self.is_complete else tuple(sorted(self._ahead | {*self.taken}))
+        return () if self.is_complete else tuple(sorted(self._ahead | {*self.xids}))
 
     def read(self, transactions: TransactionReader) -> None:
         """Take all transactions that the snapshot sees.
@@ -110,7 +110,8 @@ class LogCapture:
         The last of them may be committed, but not yet written to the log. The batch then leaves
         them out (`is_complete` is false), unless a table was altered, or must be scanned: a scan
         sees their changes. Raises SourceUnavailable if the log does not reach the snapshot within
-        PATIENT_SECONDS (LogBehind if nothing was taken yet), LogUnreadable if it can't be decoded.
+        LOG_TIMEOUT_SECONDS (LogBehind if nothing was taken yet), LogUnreadable if it can't be
+        decoded.
         """
         [(text, block_size)] = self._snapshot.connection.execute(_POSITION_QUERY).fetchall()
         until = parse_lsn(text)
@@ -118,31 +119,31 @@ class LogCapture:
             until -= until % block_size  # the last record may end at the end of the page before
         self._read(transactions, until, self._reader.quiet_seconds)
         if not self.is_complete and (self.scan_reasons or any(self._altered_tables())):
-            self._read(transactions, until, PATIENT_SECONDS)
+            self._read(transactions, until, LOG_TIMEOUT_SECONDS)
             if not self.is_complete:
-                error = SourceUnavailable if self.taken else LogBehind
+                error = SourceUnavailable if self.xids else LogBehind
                 raise error(
-                    f"The source's write-ahead log has not reached {text} for {PATIENT_SECONDS:.0f}"
-                    " seconds: nothing was captured, try again."
+                    f"The source's write-ahead log has not reached {text} for"
+                    f" {LOG_TIMEOUT_SECONDS:.0f} seconds: nothing was captured, try again."
                 )
         for name in [*self._altered_tables()]:
             self._scan(name, "it was altered")
         self._reader.report_scans(self.scan_reasons)
 
     def _read(self, transactions: TransactionReader, until: int, quiet_seconds: float) -> None:
-        withheld = []
+        deferred = []
         xmax = self._snapshot.xmax
         with self._reader.decoding():
             for transaction in transactions.read(self._readable, xmax, until, quiet_seconds):
                 xid = transaction.xid
                 if not self._taken_to.sees(xid):
                     # It ended after the snapshot, or waits for a synchronous standby.
-                    withheld.append(transaction)
+                    deferred.append(transaction)
                     continue
                 if not self._taken_from.sees(xid) and xid not in self._ahead:
                     self._take(transaction)
                 transaction.close()
-        transactions.withheld = withheld
+        transactions.deferred = deferred
         self.is_complete = transactions.stream.position >= until
 
     def _altered_tables(self) -> Iterator[str]:
@@ -169,7 +170,7 @@ class LogCapture:
             return
         self.captured_at = max(transaction.committed_at, self.captured_at + _TICK)
         moment = self.captured_at.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        self.taken.append(transaction.xid)
+        self.xids.append(transaction.xid)
         for name, changes in changed.items():
             if changes.problem or changes.table != self._current[name]:
                 self._scan(name, changes.problem or "the table was altered")
@@ -205,7 +206,7 @@ class LogCapture:
         target.truncations += ((transaction, moment, place) for place in changes.truncations)
         if changes.truncations:
             self._truncated_by.setdefault(name, set()).add(transaction.xid % (1 << 32))
-        if target.lines.tell() >= _PART_BYTES:
+        if target.lines.tell() >= _FILE_BYTES:
             self._store(name, target)
             target.lines = self._files.new_path("jsonl").open("wb")
 

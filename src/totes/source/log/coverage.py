@@ -46,11 +46,11 @@ def describe_coverage(
     batch.
     """
     entries = {table.name: table for table in previous.tables} if previous else {}
-    found = {}
+    coverage = {}
     for table in snapshot.catalogue.tables:
         now = published[table.name]
         since = _known_since(table, entries.get(table.name), now, before_slot)
-        found[table.name] = (
+        coverage[table.name] = (
             None
             if now.reason
             else LogCoverage(
@@ -59,7 +59,7 @@ def describe_coverage(
                 class_xmin=now.class_xmin,
             )
         )
-    return found
+    return coverage
 
 
 def _known_since(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from json.encoder import encode_basestring
 
 from totes.source.catalogue import SourceTable
-from totes.source.changes import key_names
+from totes.source.json_sql import key_names
 
 BEGIN, COMMIT, RELATION, TRUNCATE = b"BCRT"
 INSERT, UPDATE, DELETE = b"IUD"

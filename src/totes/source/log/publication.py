@@ -5,15 +5,15 @@ A table whose changes the log does not have exactly is scanned, and the reason i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
 from totes.source.catalogue import SourceTable
+from totes.sql_text import read_sql
 
-_QUERY = files(__package__).joinpath("publication.sql").read_text()
+_QUERY = read_sql(__package__, "publication.sql")
 
 _SCHEMAS = sql.SQL(
     "SELECT pnpubid AS pubid, pnnspid AS schema, oid, xmin FROM pg_publication_namespace"

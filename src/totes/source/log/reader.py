@@ -1,7 +1,7 @@
-"""The log of one source as the batches of one lake read it: the slot, its stream, and the turn.
+"""The log of one source as the batches of one lake read it: the slot, its lock and its stream.
 
-Only one process at a time can read a slot. Each process waits for its turn, an advisory lock in the
-source; a process that reads continuously ends its turn when another one waits.
+Only one process at a time can read a slot. Each process waits for an advisory lock in the source; a
+process that reads continuously releases the lock when another one waits.
 """
 
 import logging
@@ -15,11 +15,11 @@ from threading import Event
 import psycopg
 from psycopg import errors, sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.errors import LogUnreadable, SourceError, SourceUnavailable
 from totes.failpoint import reach
-from totes.lake.log import find_log_position
 from totes.lake.manifest import LogCoverage, Manifest, slot_path
+from totes.lake.manifests import find_log_position
 from totes.lake.store import Store
 from totes.postgres.session import SOURCE, Session, open_session
 from totes.postgres.sqlstate import can_retry, message
@@ -37,13 +37,13 @@ from totes.source.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
-PATIENT_SECONDS = 20.0
+LOG_TIMEOUT_SECONDS = 20.0
 """How long to wait for the log's last transactions.
 
 An idle server may write the log of an open transaction to disk only every 15 seconds.
 """
 
-_TURN_TIMEOUT = "60s"
+_LOCK_TIMEOUT = "60s"
 
 _BUSY_SECONDS = 15.0
 """How long to wait for a slot in use: the server ends a killed reader after wal_sender_timeout."""
@@ -117,7 +117,7 @@ class LogReader:
     """
 
     def __init__(
-        self, dsn: Dsn, slot: str, publication: str, quiet_seconds: float = PATIENT_SECONDS
+        self, dsn: Dsn, slot: str, publication: str, quiet_seconds: float = LOG_TIMEOUT_SECONDS
     ) -> None:
         self.dsn = dsn
         self.slot = slot
@@ -126,7 +126,7 @@ class LogReader:
         self.retained_bytes = 0
         """The size of the log that the server keeps for the slot, at the last batch."""
         self._transactions: TransactionReader | None = None
-        self._turn: Session | None = None
+        self._lock: Session | None = None
         self._read_at = 0.0
         self._next_attempt = 0.0
         self._recorded = 0
@@ -140,22 +140,24 @@ class LogReader:
         self._errors = 0
         """How often in succession decoding has failed."""
 
-    def take_turn(self) -> None:
+    def wait_for_slot(self) -> None:
         """Wait until no other process reads the slot.
 
         Read the newest manifest only after that: until then, another process may publish a batch
-        and let the server remove the log before it.
+        and let the server remove the log before it. Raises SourceUnavailable if that takes too
+        long.
         """
         with connect(self.dsn) as connection:
             if self._must_reopen(connection):
                 self.close()
-        self._take_turn()
+        self._lock_slot()
 
     def start(self, previous: Manifest | None, store: Store) -> LogStart | None:
         """Return where the batch after `previous` begins; None if the log can't be used now.
 
-        `previous` was read after `take_turn`. Creates the slot if that is needed. Raises
-        SourceError if the server or the privileges of the role do not permit reading the log.
+        `previous` was read after `wait_for_slot`. Creates the slot if that is needed. Raises
+        SourceError if the server or the privileges of the role do not permit reading the log, and
+        SourceUnavailable if it can be read later.
         """
         try:
             return self._start(previous, store)
@@ -245,33 +247,33 @@ class LogReader:
     def _lock_name(self) -> str:
         return f"totes.log.{self.slot}"
 
-    def _take_turn(self) -> None:
-        """Wait until no other process reads the slot; `close` ends the turn."""
-        if self._turn is not None:
+    def _lock_slot(self) -> None:
+        """Wait until no other process reads the slot; `close` releases its lock."""
+        if self._lock is not None:
             return
         try:
             with source_errors(self.dsn):
-                self._wait_for_turn()
+                self._wait_for_lock()
         except BaseException:
             self.close()
             raise
 
-    def _wait_for_turn(self) -> None:
-        self._turn = open_session(self.dsn, SOURCE, SETTINGS, application_name="totes log turn")
+    def _wait_for_lock(self) -> None:
+        self._lock = open_session(self.dsn, SOURCE, SETTINGS, application_name="totes log lock")
         # The server must notice soon that the machine of a reader has gone.
-        self._turn.execute(
+        self._lock.execute(
             sql.SQL(
                 "SET lock_timeout = {}; SET tcp_keepalives_idle = 30;"
                 " SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
-            ).format(_TURN_TIMEOUT)
+            ).format(_LOCK_TIMEOUT)
         )
         try:
-            self._turn.execute(
+            self._lock.execute(
                 "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [self._lock_name]
             )
         except errors.LockNotAvailable:
             raise SourceUnavailable(
-                f"Another process has held replication slot {self.slot} for {_TURN_TIMEOUT}: stop "
+                f"Another process has held replication slot {self.slot} for {_LOCK_TIMEOUT}: stop "
                 "that process, or try again."
             ) from None
 
@@ -384,7 +386,7 @@ class LogReader:
     def wait(self, seconds: float, stop: Event) -> None:
         """Wait for a transaction to be committed, for at most `seconds`, or until `stop` is set.
 
-        Also return if another process waits for its turn.
+        Also return if another process waits for the slot.
         """
         if self._transactions is None:
             return
@@ -399,15 +401,15 @@ class LogReader:
         self._read_at = time.monotonic()
 
     def close(self) -> None:
-        """End the stream and the turn; what was read and not published is read again."""
+        """End the stream and release the slot; what was read and not published is read again."""
         transactions, self._transactions = self._transactions, None
-        turn, self._turn = self._turn, None
+        lock, self._lock = self._lock, None
         with suppress(psycopg.Error):
             if transactions is not None:
                 transactions.close()
         with suppress(psycopg.Error):
-            if turn is not None:
-                turn.close()
+            if lock is not None:
+                lock.close()
 
 
 def _find_gap(state: SlotState | None, recorded: int | None) -> str | None:

@@ -142,14 +142,14 @@ def find_blockers(connection: psycopg.Connection) -> list[str]:
 def retention_problem(connection: psycopg.Connection) -> str:
     """Return why a slot must not be created on this server; empty if it may be.
 
-    Without max_slot_wal_keep_size, a slot that nobody reads fills the server's disk.
+    Without max_slot_wal_keep_size, a slot that no process reads fills the server's disk.
     """
     [(size,)] = connection.execute("SELECT current_setting('max_slot_wal_keep_size')").fetchall()
     if size != "-1":
         return ""
     return (
-        "max_slot_wal_keep_size of the source is -1: a replication slot that nobody reads would "
-        "fill its disk"
+        "max_slot_wal_keep_size of the source is -1: a replication slot that no process reads "
+        "would fill its disk"
     )
 
 

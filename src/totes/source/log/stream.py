@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import pq, sql
 
-from totes.config.settings import Dsn
+from totes.config.dsn import Dsn
 from totes.postgres.session import SOURCE, open_replication_session
 from totes.source.session import SETTINGS
 

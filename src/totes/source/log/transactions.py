@@ -158,7 +158,7 @@ class TransactionReader:
 
     def __init__(self, stream: LogStream) -> None:
         self.stream = stream
-        self.withheld: list[Transaction] = []
+        self.deferred: list[Transaction] = []
         """Transactions that were read and not accepted: `read` yields them again, first."""
         self._relations: dict[int, Relation] = {}
         self._tables: Mapping[int, SourceTable] = {}
@@ -170,7 +170,7 @@ class TransactionReader:
     @property
     def settled_position(self) -> int:
         """All transactions that end before it were read and accepted."""
-        return min([one.position for one in self.withheld], default=self.stream.position)
+        return min([one.position for one in self.deferred], default=self.stream.position)
 
     def read(
         self, tables: Iterable[SourceTable], xmax: int, until: int, quiet_seconds: float
@@ -180,13 +180,13 @@ class TransactionReader:
         tables: those to capture from the log. xmax: that of the newest snapshot. The log has 32-bit
         ids, which are widened to the 64-bit ids nearest to it. The iteration ends early if the
         server is quiet for `quiet_seconds`: `stream.position` is then before `until`. The caller
-        must put a transaction that it does not accept into `withheld`.
+        must put a transaction that it does not accept into `deferred`.
         """
         self._tables, self._xmax = {table.oid: table for table in tables}, xmax
         for relation in self._relations.values():
             relation.use(self._tables)
-        withheld, self.withheld = self.withheld, []
-        yield from withheld
+        deferred, self.deferred = self.deferred, []
+        yield from deferred
         if self.stream.position >= until:
             return
         received, self._received = self._received, []
@@ -205,11 +205,11 @@ class TransactionReader:
                     self._received.append(message)
                 if message or time.monotonic() > deadline:
                     break
-        return bool(self._received or self.withheld)
+        return bool(self._received or self.deferred)
 
     def close(self) -> None:
         """End the stream, and delete the temporary files."""
-        for transaction in (*self.withheld, *filter(None, [self._current])):
+        for transaction in (*self.deferred, *filter(None, [self._current])):
             transaction.close()
         self.stream.close()
 

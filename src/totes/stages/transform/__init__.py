@@ -23,13 +23,6 @@ from typing import TYPE_CHECKING, Protocol
 from totes.duckdb_engine import open_engine, scratch_folder
 from totes.errors import LakeError, ModelError, ObjectMissing
 from totes.failpoint import reach
-from totes.lake.log import (
-    fetch_verified,
-    find_current_generation,
-    find_newest_number,
-    read_manifest,
-    read_processed_manifest,
-)
 from totes.lake.manifest import (
     File,
     Manifest,
@@ -38,6 +31,13 @@ from totes.lake.manifest import (
     manifest_path,
     processed_manifest_path,
     sha256_hex,
+)
+from totes.lake.manifests import (
+    fetch_verified,
+    find_current_generation,
+    find_newest_number,
+    read_manifest,
+    read_processed_manifest,
 )
 from totes.lake.store import Store
 from totes.progress import NO_PROGRESS, Progress
@@ -142,7 +142,10 @@ def write_generation(  # noqa: PLR0913  a replay selects generation, models and 
     stop_before: Callable[[int], bool] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[ProcessedManifest]:
-    """Transform the batches that `generation` lacks, at most up to `last_batch`; as `transform`."""
+    """Transform the batches that `generation` lacks, at most up to `last_batch`.
+
+    Raises LakeError and ModelError as `transform`.
+    """
 
     def path(batch: int) -> str:
         return processed_manifest_path(generation, batch)
@@ -244,11 +247,11 @@ def _build_batch(
     waiting = _find_waiting_models(context, source, changed, waiting_before)
     progress.start(f"transform batch {number}", source.rows, number)
     attempt = f"{number:012d}-{secrets.token_hex(4)}"
-    found = {
+    on_cluster = {
         model.name: computed and computed.rows(model.name, number) for model in context.models.all
     }
     tables = context.models.joined_tables.union(
-        *(model.lineage.sources for model in context.models.all if found[model.name] is None)
+        *(model.lineage.sources for model in context.models.all if on_cluster[model.name] is None)
     )
     with (
         TemporaryDirectory(dir=context.scratch) as folder,
@@ -262,7 +265,7 @@ def _build_batch(
         for model in context.models.all:
             if model.lineage.stars:
                 continue
-            if rows := found[model.name]:
+            if rows := on_cluster[model.name]:
                 outputs.append(ModelOutput(model, rows.accepted, rows.rejected))
                 progress.advance(outputs[-1].rows)
             elif model.name in waiting:
@@ -283,7 +286,7 @@ def _build_batch(
         generation=context.generation,
         ingested=source_digest,
         files=tuple(file for output in outputs for file in output.accepted),
-        refused=tuple(file for output in outputs for file in output.rejected),
+        rejected=tuple(file for output in outputs for file in output.rejected),
         state={**state, **star_files},
         models=context.models.digest,
         waiting=waiting,
@@ -342,7 +345,7 @@ def _find_waiting_models(
     """Return the models that skip this batch, each with the first batch that it skips.
 
     A model skips a batch that lacks a table or column it reads, if the newest batch has them again:
-    the table was then captured whole, so that the model can be backfilled. Otherwise this raises
+    the table was then captured in full, so that the model can be backfilled. Otherwise this raises
     ModelError, and the batch waits until the source or the model is fixed.
     """
     absent = {former.table.name for former in source.former if former.reason == "absent"}
@@ -370,17 +373,17 @@ def _rerun_rejected(build: "BatchBuild", number: int, name: str) -> Iterator["Mo
     source, _ = read_manifest(context.ingestion, number)
     processed, _ = read_processed_manifest(context.processed, context.generation, number)
     models = {model.name: model for model in context.models.all}
-    for file in processed.refused:
+    for file in processed.rejected:
         if file.table not in models:
             raise LakeError(
                 f"Batch {number} in {context.processed.url} has rejected rows of {file.table}, "
                 "which is not a star table: restore its manifest from a backup."
             )
-    tables = {table for file in processed.refused for table in models[file.table].lineage.sources}
+    tables = {table for file in processed.rejected for table in models[file.table].lineage.sources}
     folder = build.folder / name
     folder.mkdir()
     rejected_rows: dict[str, list[Path]] = {}
-    for place, file in enumerate(processed.refused):
+    for place, file in enumerate(processed.rejected):
         if not models[file.table].lineage.stars:
             path = folder / f"{place}.rejected.parquet"
             fetch_verified(context.processed, file, path)

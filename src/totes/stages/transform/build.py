@@ -16,12 +16,13 @@ import duckdb
 from totes.duckdb_engine import convert_memory_errors, first_line, limit_memory
 from totes.errors import LakeError, ModelError
 from totes.failpoint import reach
-from totes.lake.line import AT, OPERATION, SEQUENCE
-from totes.lake.log import fetch_verified
+from totes.lake.line import AT, IS_DELETE, IS_UPSERT, OPERATION, SEQUENCE
 from totes.lake.manifest import File, Manifest, StarFile, Table, data_path, sha256_hex
+from totes.lake.manifests import fetch_verified
 from totes.lake.store import Store
+from totes.sql_text import literal, quote
 from totes.star import current_rows, quarantine
-from totes.star.contract import REJECTED, literal, parquet, quote, timestamp
+from totes.star.contract import REJECTED, parquet, timestamp
 from totes.star.line_order import LineOrder, line_order_sql
 from totes.star.models import Model, Models
 from totes.star.relation import JsonLines, empty_relation, unpack
@@ -216,7 +217,7 @@ class BatchBuild:
         return self._add_output(path, "quarantine/", model, self._write_parquet(sql, path))
 
     def _add_output(self, path: Path, prefix: str, model: Model, rows: int) -> StarFile:
-        count_deletes = f"select count(*) from {parquet(path)} where _op = 'delete'"
+        count_deletes = f"select count(*) from {parquet(path)} where {IS_DELETE}"
         deletes = 0 if prefix else self._query_int(count_deletes)
         file = self._describe_file(path, prefix, model.name, rows, deletes)
         self.outputs[file.path] = path
@@ -322,7 +323,7 @@ class BatchBuild:
         for name in names:
             files = [f for output in outputs if output.model.name == name for f in output.accepted]
             paths = [self.outputs.get(file.path) or self._fetch_cached(file) for file in files]
-            rows = [f"from {parquet(path)} where _op = 'upsert'" for path in paths]
+            rows = [f"from {parquet(path)} where {IS_UPSERT}" for path in paths]
             self._define_view(name, " union all by name ".join([tables[name].empty_query, *rows]))
 
     def _define_view(self, name: str, sql: str) -> None:

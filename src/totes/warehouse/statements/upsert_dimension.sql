@@ -9,4 +9,4 @@ FROM (
 WHERE _rank = 1
 ORDER BY {key}
 ON CONFLICT ({key}) DO UPDATE SET ({columns}) = ROW({excluded})
-WHERE ({current}) IS DISTINCT FROM ({excluded})
+WHERE ({columns_of_dimension}) IS DISTINCT FROM ({excluded})

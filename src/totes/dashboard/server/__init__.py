@@ -1,0 +1,1 @@
+"""The web server of the pages: what it serves them with, and who may see them."""
