@@ -13,12 +13,22 @@ SUITES := tests/spark tests/unit tests/integration tests/e2e tests/aws
 UV := .uv/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
+# $(call compile,FOLDER,OPTIONS): write all requirements*.txt to FOLDER/. checkov, site and peers are
+# dependency groups that have virtual environments of their own.
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
-	--no-annotate --python-version 3.12 --extra aws --custom-compile-command "make requirements" \
-	pyproject.toml
-# For a dependency group that has a virtual environment of its own.
-COMPILE_GROUP := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
-	--no-annotate --python-version 3.12 --custom-compile-command "make requirements" --group
+	--no-annotate --python-version 3.12 --custom-compile-command "make requirements"
+define compile
+$(COMPILE) $(2) --extra aws pyproject.toml --output-file $(1)/requirements.txt
+$(COMPILE) $(2) --extra aws --extra dashboard --extra embedded --extra iceberg --extra spark --group dev \
+	--constraint requirements.txt pyproject.toml --output-file $(1)/requirements-dev.txt
+$(COMPILE) $(2) --extra aws --extra dashboard \
+	--constraint requirements-dev.txt pyproject.toml --output-file $(1)/requirements-dashboard.txt
+$(COMPILE) $(2) --extra aws --extra dashboard --extra iceberg \
+	--constraint requirements-dev.txt pyproject.toml --output-file $(1)/requirements-image.txt
+$(COMPILE) $(2) --group checkov --output-file $(1)/requirements-checkov.txt
+$(COMPILE) $(2) --group site --output-file $(1)/requirements-site.txt
+$(COMPILE) $(2) --group peers --output-file $(1)/requirements-peers.txt
+endef
 CHECKOV := .venv/checkov
 SITE := .venv/site
 PEERS_VENV := .venv/peers
@@ -42,7 +52,7 @@ demo: setup ## run a simulated business, the pipeline and the dashboard (CAPTURE
 
 .PHONY: aws-demo
 aws-demo: setup ## deploy to a simulated AWS, show data flowing there, and destroy it (needs Terraform)
-	@PYTHONPATH=tests/support $(PYTEST) -s -p narration tests/aws/deployment
+	@DEEP=1 PYTHONPATH=tests/support $(PYTEST) -s -p narration tests/aws/deployment
 
 .PHONY: spark-demo
 spark-demo: setup ## replay a lake on a local Spark cluster, and compare it with DuckDB's rows (ORDERS=…; needs Java)
@@ -209,32 +219,18 @@ spark-replay: setup ## replay all batches: on Spark, then the warehouse by a tas
 
 .PHONY: requirements
 requirements: | $(UV) ## compile requirements*.txt from pyproject.toml (UPGRADE=1: newest versions)
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --extra embedded --extra iceberg --extra spark --group dev --constraint requirements.txt \
-		--output-file requirements-dev.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --constraint requirements-dev.txt \
-		--output-file requirements-dashboard.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dashboard --extra iceberg --constraint requirements-dev.txt \
-		--output-file requirements-image.txt
-	$(COMPILE_GROUP) checkov $(if $(UPGRADE),--upgrade) --output-file requirements-checkov.txt
-	$(COMPILE_GROUP) site $(if $(UPGRADE),--upgrade) --output-file requirements-site.txt
-	$(COMPILE_GROUP) peers $(if $(UPGRADE),--upgrade) --output-file requirements-peers.txt
+	$(call compile,.,$(if $(UPGRADE),--upgrade))
+
+# Existing files are the input, too: uv keeps their versions.
+AGAIN := .venv/requirements
 
 .PHONY: requirements-check
+.SILENT: requirements-check
 requirements-check: setup ## check that requirements*.txt match pyproject.toml
-	@again=$$(mktemp -d) && trap 'rm -rf "$$again"' EXIT && cp requirements*.txt "$$again" && \
-	$(COMPILE) --output-file "$$again/requirements.txt" && \
-	$(COMPILE) --extra dashboard --extra embedded --extra iceberg --extra spark --group dev --constraint requirements.txt \
-		--output-file "$$again/requirements-dev.txt" && \
-	$(COMPILE) --extra dashboard --constraint requirements-dev.txt \
-		--output-file "$$again/requirements-dashboard.txt" && \
-	$(COMPILE) --extra dashboard --extra iceberg --constraint requirements-dev.txt \
-		--output-file "$$again/requirements-image.txt" && \
-	$(COMPILE_GROUP) checkov --output-file "$$again/requirements-checkov.txt" && \
-	$(COMPILE_GROUP) site --output-file "$$again/requirements-site.txt" && \
-	$(COMPILE_GROUP) peers --output-file "$$again/requirements-peers.txt" && \
+	rm -rf $(AGAIN) && mkdir $(AGAIN) && cp requirements*.txt $(AGAIN)
+	$(call compile,$(AGAIN))
 	for file in requirements*.txt; do \
-		cmp --silent "$$file" "$$again/$$file" || \
+		cmp --silent "$$file" "$(AGAIN)/$$file" || \
 			{ echo "$$file does not match pyproject.toml: run make requirements"; exit 1; }; \
 	done
 
@@ -337,7 +333,7 @@ confirmed: ## check that CONFIRM equals ENV; part of destroy
 
 .PHONY: terraform-check
 terraform-check: setup ## check Terraform's code and run its own tests, without an AWS account
-	$(BIN)/pytest -q tests/aws/test_terraform.py
+	DEEP=1 $(BIN)/pytest -q tests/aws/test_terraform.py
 
 .PHONY: build
 build: setup ## build the wheel in dist/

@@ -12,6 +12,7 @@ import bundle
 
 pytestmark = [
     pytest.mark.skipif(sys.version_info[:2] != bundle.PYTHON, reason="needs Lambda's Python"),
+    pytest.mark.few(2),
 ]
 
 

@@ -27,6 +27,8 @@ from totes.stages.replay import replay
 from totes.star.contract import TIME
 from totes.star.folder import TOTESYS
 
+pytestmark = pytest.mark.few(4)
+
 MODULE = Path(__file__).parents[2] / "terraform" / "modules" / "catalogue"
 STAR_TABLES = json.loads((MODULE / "star_tables.json").read_text())
 SOURCE_TABLES = json.loads((MODULE / "source_tables.json").read_text())

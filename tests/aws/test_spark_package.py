@@ -20,6 +20,7 @@ ELF, AARCH64 = b"\x7fELF", 0xB7
 
 pytestmark = [
     pytest.mark.skipif(sys.version_info[:2] != bundle.PYTHON, reason="needs EMR's Python"),
+    pytest.mark.few(1),
 ]
 
 

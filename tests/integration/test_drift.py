@@ -31,12 +31,12 @@ HARMLESS_CHANGES = {
         "payment: note added (text)",
     ),
     "column dropped": (
-        "ALTER TABLE payment DROP COLUMN company_ac_number",
-        "payment: company_ac_number dropped",
+        "ALTER TABLE payment DROP COLUMN unread",
+        "payment: unread dropped",
     ),
     "column renamed": (
-        "ALTER TABLE payment RENAME company_ac_number TO our_account",
-        "payment: our_account added (integer), company_ac_number dropped",
+        "ALTER TABLE payment RENAME unread TO renamed",
+        "payment: renamed added (integer), unread dropped",
     ),
     "column type changed": (
         "ALTER TABLE payment ALTER payment_amount TYPE numeric(14, 2)",
@@ -145,7 +145,7 @@ def test_changes_that_no_model_reads_are_captured_and_reported(
 ) -> None:
     change, description = HARMLESS_CHANGES[drift]
     installation.add_orders(5).change(
-        "CREATE TYPE mood AS ENUM ('sad');"
+        "ALTER TABLE payment ADD unread int; CREATE TYPE mood AS ENUM ('sad');"
         "CREATE TABLE spare (id int PRIMARY KEY, code int NOT NULL, mood mood);"
         "INSERT INTO spare VALUES (1, 10, 'sad'); CREATE TABLE loose (id int)"
     )

@@ -13,7 +13,8 @@ from database import execute, fetch_rows
 
 from conftest import ClusterFactory, EmptyWarehouse
 from totes.config.dsn import Dsn
-from totes.errors import WarehouseError
+from totes.errors import WarehouseError, WarehouseOutdated
+from totes.sql_text import read_sql
 from totes.star.folder import TOTESYS, Star, load_star
 from totes.warehouse import connection as warehouse_connection
 from totes.warehouse import schema
@@ -209,15 +210,38 @@ def test_everything_has_a_comment(warehouse: EmptyWarehouse) -> None:
 
 @pytest.mark.bare
 def test_migrate_is_idempotent(warehouse: EmptyWarehouse) -> None:
-    migrations = [
-        "migration 0001_bookkeeping.sql",
-        "migration 0002_changes.sql",
-        "migration 0003_alerts.sql",
-        "migration 0004_gap.sql",
-    ]
     tables = [f"table {name}" for name in TOTESYS.tables]
-    assert migrate(warehouse.dsn) == migrations + tables
+    assert migrate(warehouse.dsn) == ["migration 0001_bookkeeping.sql", *tables]
     assert migrate(warehouse.dsn) == []
+    with connect(warehouse.dsn) as connection:
+        check_schema(connection)
+
+
+def test_a_later_migration_is_required_and_applied_once(
+    warehouse: EmptyWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This program has one migration; a later version adds to it."""
+    execute(
+        warehouse.dsn,
+        "INSERT INTO totes.batches (batch, generation, ingested, captured_at, rows)"
+        " VALUES (1, 1, '', now(), 0)",
+    )
+    later, sql = "0002_later.sql", "ALTER TABLE totes.batches ADD note text DEFAULT 'later'"
+    migrations = schema._list_migrations()
+
+    def read_later_sql(package: str, path: str) -> str:
+        return sql if later in path else read_sql(package, path)
+
+    monkeypatch.setattr(schema, "_list_migrations", lambda: [*migrations, later])
+    monkeypatch.setattr(schema, "read_sql", read_later_sql)
+    with (
+        pytest.raises(WarehouseOutdated, match=r"0002_later\.sql.*totes warehouse migrate"),
+        connect(warehouse.dsn) as connection,
+    ):
+        check_schema(connection)
+    assert migrate(warehouse.dsn) == [f"migration {later}"]
+    assert migrate(warehouse.dsn) == []
+    assert fetch_rows(warehouse.dsn, "SELECT batch, note FROM totes.batches") == [(1, "later")]
     with connect(warehouse.dsn) as connection:
         check_schema(connection)
 

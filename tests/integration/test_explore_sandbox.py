@@ -53,6 +53,20 @@ def test_the_declared_views_and_functions_have_the_rows_of_the_warehouse(
                 ]
 
 
+def test_a_conversion_has_the_sources_of_the_warehouse(
+    business: SampleBusiness, engine: duckdb.DuckDBPyConnection
+) -> None:
+    for currency in ("GBP", "EUR", "USD"):
+        query = (
+            "SELECT source, carried_forward, count(*), count(DISTINCT rate_date)::int,"
+            " sum(rate)::numeric(30, 12)::text"
+            f" FROM exchange_rate_to('{currency}') GROUP BY 1, 2 ORDER BY 1, 2"
+        )
+        expected = [list(row) for row in business.installation.query(query)]
+        assert len(expected) > 1
+        assert answer(engine, query)["rows"] == expected
+
+
 REJECTED = (
     *("", ";", "-- nothing", "SELECT 1; SELECT 2", "SELECT 1; DROP TABLE fact_payment"),
     *("ATTACH 'other.duckdb'", "DETACH warehouse", "USE memory", "BEGIN", "CHECKPOINT", "VACUUM"),

@@ -21,12 +21,12 @@ from totes.dashboard.metrics import (
     changes,
     debts,
     dictionary,
-    history,
     overview,
     payments,
     pipeline,
     purchases,
     sales,
+    versions,
 )
 from totes.dashboard.reading import frame
 from totes.operations.verify import verify
@@ -61,7 +61,7 @@ def test_metrics_follow_changes_of_orders(rated: Installation, warehouse: EmptyW
     rated.run()
     with open_reading(warehouse.reader) as reading:
         assert sales.total(reading, november) == Total("revenue", Decimal(0), before=None)
-        found = history.versions(reading, "sales_order", 1)
+        found = versions.history(reading, "sales_order", 1)
     first, second = found.versions
     assert not first.changed
     assert second.changed == {"units_sold"}
@@ -310,7 +310,7 @@ def test_the_latest_changes_have_a_row_for_each_value(
 ) -> None:
     with open_reading(warehouse.reader) as reading:
         assert changes.rows(reading, Filter(*ALL_DAYS), limit=10).empty
-        nothing_there = history.versions(reading, "payment", 999)
+        nothing_there = versions.history(reading, "payment", 999)
         assert (nothing_there.versions, nothing_there.deleted_at) == ((), None)
     two_sales.change("UPDATE payment SET paid = NOT paid WHERE payment_id = 2")
     two_sales.run()
@@ -325,8 +325,8 @@ def test_the_latest_changes_have_a_row_for_each_value(
             ["payment", 1, "row", "deleted", False],
             ["payment", 2, "paid", "yes", True],
         ]
-        assert history.begins(reading) is not None
-        [quarantined] = history.versions(reading, "sales_order", 2).quarantined
+        assert versions.begins(reading) is not None
+        [quarantined] = versions.history(reading, "sales_order", 2).quarantined
     assert (quarantined.column, quarantined.value) == ("agreed_delivery_date", "soon")
     assert "In quarantine: version captured at" in str(quarantined)
 
@@ -410,7 +410,7 @@ def test_an_empty_warehouse_has_zeros(warehouse: EmptyWarehouse) -> None:
         assert purchases.rows(reading, criteria).empty
         assert payments.owed(reading, criteria).empty
         assert len(payments.ages(reading, criteria)) == 10
-        assert history.begins(reading) is None
+        assert versions.begins(reading) is None
     with open_bookkeeping(warehouse.reader) as bookkeeping:
         assert pipeline.freshness(bookkeeping).lag_seconds is None
 

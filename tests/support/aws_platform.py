@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from aws_inventory import inventory, objects
 from lambda_functions import Call, Functions
-from moto_server import Moto
+from moto_server import REGION, Moto
 from psycopg import sql
 from terraform_cli import ROOT, Terraform, TerraformFailed
 
@@ -53,6 +53,11 @@ PLAN = "stored.plan"
 APPLY_PLAN = ("-input=false", "-no-color", "-parallelism=30", PLAN)
 """As a deployment from GitHub does: the plan that a person has approved is applied."""
 
+STATE_BUCKET = "terraform-state"
+"""As in terraform/demo."""
+
+LOCATION: Any = {"LocationConstraint": REGION}
+
 BUCKETS = ("ingestion_bucket", "processed_bucket")
 """Names of outputs."""
 
@@ -75,8 +80,6 @@ class Platform:
     arguments: tuple[str, ...]
     """Of Terraform's plan and destroy."""
     resources: tuple[str, ...] = ()
-    planned_changes: tuple[str, ...] = ()
-    """What a second apply would change."""
     outputs: Mapping[str, Any] = field(default_factory=dict)
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The policies of both stores' buckets, as Terraform created them."""
@@ -129,6 +132,17 @@ class Platform:
                     found[f"{schema}.{table}"] = connection.execute(digest.format(name)).fetchone()
         return found
 
+    def planned_changes(self) -> tuple[str, ...]:
+        """Return the addresses of what a second apply would change, with the deployed policies."""
+        store = self.moto.client("s3")
+        for bucket, policy in self.policies.items():
+            store.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+        try:
+            return self.terraform.planned_changes(*self.arguments)
+        finally:
+            for bucket in self.policies:
+                self.set_bucket_denials(bucket, with_conditions=False)
+
     def set_bucket_denials(self, bucket: str, *, with_conditions: bool) -> list[str]:
         """Set the denials of a bucket's policy that moto can evaluate, and return their ids.
 
@@ -164,6 +178,7 @@ def deployed_platform(folder: Path, narrate: Narrate) -> Iterator[Platform]:
         zipped = threads.submit(bundle.ready)
         moto = stack.enter_context(Moto(folder))
         narrate("aws", f"moto simulates AWS at {moto.endpoint}")
+        moto.client("s3").create_bucket(Bucket=STATE_BUCKET, CreateBucketConfiguration=LOCATION)
         terraform = Terraform(_copy_code(folder / "terraform"), moto.environment())
         initialized = threads.submit(terraform.init)
         source = prepare_source(stack.enter_context(source_server(folder)).dsn)
@@ -182,14 +197,14 @@ def deployed_platform(folder: Path, narrate: Narrate) -> Iterator[Platform]:
         )
         initialized.result()
         try:
-            _deploy(platform, threads, stack)
+            _deploy(platform, stack)
             yield platform
         except TerraformFailed as error:
             error.add_note(f"moto's log ends with: {moto.log[-2_000:]}")
             raise
 
 
-def _deploy(platform: Platform, threads: ThreadPoolExecutor, stack: ExitStack) -> None:
+def _deploy(platform: Platform, stack: ExitStack) -> None:
     """Apply the Terraform code, store the logins, and start the functions."""
     terraform, narrate = platform.terraform, platform.narrate
     modules = sum(path.is_dir() for path in (terraform.folder / "modules").iterdir())
@@ -197,7 +212,6 @@ def _deploy(platform: Platform, threads: ThreadPoolExecutor, stack: ExitStack) -
     terraform("plan", f"-out={PLAN}", *platform.arguments)
     terraform("apply", *APPLY_PLAN)
     platform.outputs = terraform.outputs()
-    second_plan = threads.submit(terraform.planned_changes, *platform.arguments)
     platform.resources = terraform.resources()
     narrate("terraform", f"created {len(platform.resources)} resources")
     sandboxes = platform.folder / "sandboxes"
@@ -205,9 +219,8 @@ def _deploy(platform: Platform, threads: ThreadPoolExecutor, stack: ExitStack) -
         Functions(platform.moto, platform.outputs, sandboxes, platform.observe)
     )
     _store_logins(platform)
-    platform.planned_changes = second_plan.result()
     store = platform.moto.client("s3")
-    for bucket in (platform.outputs[name] for name in BUCKETS):  # after the plan, which compares it
+    for bucket in (platform.outputs[name] for name in BUCKETS):
         platform.policies[bucket] = json.loads(store.get_bucket_policy(Bucket=bucket)["Policy"])
         platform.set_bucket_denials(bucket, with_conditions=False)
 

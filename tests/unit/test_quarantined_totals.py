@@ -82,7 +82,7 @@ def test_a_row_belongs_to_a_total_if_its_fields_are_valid_and_selected(
         "quarantined_totals", criteria, fact="fact_payment", today=date(2022, 11, 4)
     ).set_index("total")
     expected = {True: (1, 0), False: (0, 0), None: (0, 1)}[belongs]
-    assert tuple(found.loc["receivable", ["rows", "unsure"]]) == expected
+    assert tuple(found.loc["receivable", ["rows", "uncertain"]]) == expected
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,6 @@ def test_all_resources_are_created(platform: Platform) -> None:
     assert len(platform.resources) > 100
 
 
-def test_a_second_deployment_changes_nothing(platform: Platform) -> None:
-    assert platform.planned_changes == ()
-    platform.narrate("terraform", "a second plan has no changes")
-
-
 def test_a_stored_plan_is_refused_after_any_other_change(platform: Platform) -> None:
     with pytest.raises(TerraformFailed, match="Saved plan is stale"):
         platform.terraform("apply", *APPLY_PLAN)

@@ -1,9 +1,12 @@
-"""The removal of the platform: this module must be the folder's last."""
+"""A second deployment, then the removal: this module must be the folder's last."""
 
 from typing import Any
 
+import pytest
 from aws_inventory import inventory
 from aws_platform import BUCKETS, Platform
+
+pytestmark = pytest.mark.few(1)  # each is one command of Terraform, which takes long
 
 
 def deployed_items(outputs: Any) -> set[str]:
@@ -20,6 +23,11 @@ def deployed_items(outputs: Any) -> set[str]:
         f"ecs clusterArns: {outputs['task']['cluster']}",
         f"ecs taskDefinitionArns: {outputs['task']['definition']}",
     }
+
+
+def test_a_second_deployment_changes_nothing(platform: Platform) -> None:
+    assert platform.planned_changes() == ()
+    platform.narrate("terraform", "a second plan has no changes")
 
 
 def test_destroy_leaves_nothing_but_task_definitions(platform: Platform) -> None:

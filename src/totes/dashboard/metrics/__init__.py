@@ -8,13 +8,13 @@ from totes.dashboard.metrics import (
     changes,
     debts,
     dictionary,
-    history,
     overview,
     payments,
     pipeline,
     purchases,
     records,
     sales,
+    versions,
 )
 from totes.dashboard.metrics.grain import GRAINS, Grain, default_grain, grains
 from totes.dashboard.metrics.periods import choices, comparison, previous_period
@@ -32,7 +32,6 @@ __all__ = [
     "default_grain",
     "dictionary",
     "grains",
-    "history",
     "overview",
     "payments",
     "pipeline",
@@ -40,4 +39,5 @@ __all__ = [
     "purchases",
     "records",
     "sales",
+    "versions",
 ]

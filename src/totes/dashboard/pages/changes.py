@@ -6,7 +6,7 @@ from totes.dashboard import text
 from totes.dashboard.components import totals
 from totes.dashboard.components.changes_table import SILENT, changes_table, heading
 from totes.dashboard.components.money import rates_note
-from totes.dashboard.metrics import changes, history
+from totes.dashboard.metrics import changes, versions
 from totes.dashboard.navigation.links import KINDS
 from totes.dashboard.navigation.view import View, in_url, view
 
@@ -19,7 +19,7 @@ def show(page: View) -> None:
     """Draw the totals of the changes that the period's captures found, and each changed value."""
     st.title("Changes")
     criteria = changes.captured_in(page.reading, page.criteria)
-    begins = history.begins(page.reading)
+    begins = versions.begins(page.reading)
     st.caption(
         f"Changes of orders and payments captured {text.period(criteria.since, criteria.until)}. "
         f"{SILENT} Programs that read by last_updated miss such changes. History begins at "

@@ -16,7 +16,7 @@ from totes.dashboard import text
 from totes.dashboard.components import tables, totals
 from totes.dashboard.components.changes_table import SILENT, changes_table, heading
 from totes.dashboard.filters import ALL_DAYS, Filter, ignored, quoted
-from totes.dashboard.metrics import changes, history, periods, records
+from totes.dashboard.metrics import changes, periods, records, versions
 from totes.dashboard.metrics.records import Record, payment_state
 from totes.dashboard.navigation.links import KINDS, link_to_record, name
 from totes.dashboard.navigation.view import (
@@ -125,7 +125,7 @@ def _linked_line(page: View, kind: str, key: int, details: Sequence[object]) -> 
 def _record(page: View, kind: str, key: int) -> None:
     title = name(kind, key)
     st.header(title)
-    record_history = history.versions(page.reading, kind, key)
+    record_history = versions.history(page.reading, kind, key)
     last = records.last_version(page.reading, kind, key, page.currency)
     if last is None and not record_history.quarantined:
         st.text(f"{title} was not found, and was never captured.")
@@ -169,7 +169,7 @@ def _record(page: View, kind: str, key: int) -> None:
     _time_machine(page, record_history)
 
 
-def _summary(record_history: history.History) -> str:
+def _summary(record_history: versions.History) -> str:
     if not record_history.versions:
         return "No version has been accepted."
     count = text.count(len(record_history.versions), "version")
@@ -257,7 +257,7 @@ def _delivery_card(last: Record, today: date) -> tuple[str, str, str]:
     return "Delivery due", text.day(last.agreed_delivery_date), note if days else "today"
 
 
-def _timeline(record_history: history.History, last: Record, changed: pd.DataFrame) -> None:
+def _timeline(record_history: versions.History, last: Record, changed: pd.DataFrame) -> None:
     """Show what happened to a record, the oldest first, with a mark at silent changes."""
     events = [
         (f"{last.created_date} {last.created_time:%H:%M:%S}", "Created", "time in totesys"),
@@ -290,7 +290,7 @@ def _timeline(record_history: history.History, last: Record, changed: pd.DataFra
         st.caption(SILENT)
 
 
-def _all_versions(record_history: history.History) -> pd.DataFrame:
+def _all_versions(record_history: versions.History) -> pd.DataFrame:
     """Return a table with a column for each version, and a row for each value."""
     columns = list(record_history.versions[0].values)
     values: dict[str, list[str]] = {"column": ["Valid from", "Valid to", *map(heading, columns)]}
@@ -306,7 +306,7 @@ def _all_versions(record_history: history.History) -> pd.DataFrame:
     return pd.DataFrame(values)
 
 
-def _value(version: history.Version, column: str) -> str:
+def _value(version: versions.Version, column: str) -> str:
     value = version.values.get(column)  # noqa: PD011
     match value:
         case bool():
@@ -321,7 +321,7 @@ def _value(version: history.Version, column: str) -> str:
             return text.plain(value)
 
 
-def _time_machine(page: View, record_history: history.History) -> None:
+def _time_machine(page: View, record_history: versions.History) -> None:
     """Show links to the overview as of the beginning of a version."""
     moments = [version.valid_from for version in record_history.versions]
     with st.container(horizontal=True, vertical_alignment="bottom"):

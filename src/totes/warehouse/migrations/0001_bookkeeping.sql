@@ -1,4 +1,5 @@
--- The bookkeeping: batches, freshness, quarantine, deleted dimension rows, verification, columns.
+-- The bookkeeping: batches, freshness, quarantine, deleted dimension rows, verification, columns,
+-- changed rows of the star, alerts and reports.
 
 CREATE TABLE totes.batches (
     batch bigint PRIMARY KEY,
@@ -6,8 +7,10 @@ CREATE TABLE totes.batches (
     ingested text NOT NULL,
     captured_at timestamptz NOT NULL,
     loaded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    rows bigint NOT NULL
+    rows bigint NOT NULL,
+    gap text
 );
+CREATE INDEX batches_gap ON totes.batches (batch) WHERE gap IS NOT NULL;
 COMMENT ON TABLE totes.batches IS 'The loaded batches, without gaps.';
 COMMENT ON COLUMN totes.batches.batch IS 'Number of the batch.';
 COMMENT ON COLUMN totes.batches.generation IS
@@ -17,6 +20,8 @@ COMMENT ON COLUMN totes.batches.ingested IS
 COMMENT ON COLUMN totes.batches.captured_at IS 'Capture time: valid_from of the batch''s rows.';
 COMMENT ON COLUMN totes.batches.loaded_at IS 'Time of the load, by the warehouse''s clock.';
 COMMENT ON COLUMN totes.batches.rows IS 'Number of star rows, including deletions.';
+COMMENT ON COLUMN totes.batches.gap IS
+'Why versions between the previous batch and this one may be missing; NULL if none are.';
 
 CREATE TABLE totes.checks (
     checked_at timestamptz NOT NULL,
@@ -108,5 +113,100 @@ COMMENT ON TABLE totes.star_columns IS
 'The columns of the star tables that the platform fills; others were added by users.';
 COMMENT ON COLUMN totes.star_columns.table_name IS 'The star table.';
 COMMENT ON COLUMN totes.star_columns.column_name IS 'The column.';
+
+-- The rows of the star that each transaction changed: copies of the star read them to stay current.
+
+CREATE TABLE totes.changes (
+    change_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    relation regclass NOT NULL,
+    key text NOT NULL
+);
+CREATE INDEX changes_relation ON totes.changes (relation, transaction_id);
+COMMENT ON TABLE totes.changes IS
+'Rows inserted, updated or deleted in the star, for copies of it. Recent ones only.';
+COMMENT ON COLUMN totes.changes.change_id IS 'A number without further meaning.';
+COMMENT ON COLUMN totes.changes.transaction_id IS 'The transaction that changed the row.';
+COMMENT ON COLUMN totes.changes.relation IS 'The table.';
+COMMENT ON COLUMN totes.changes.key IS
+'The row''s primary key, as text; a JSON array of several columns.';
+
+CREATE TABLE totes.removed_changes (
+    transaction_id xid8 NOT NULL,
+    one boolean PRIMARY KEY DEFAULT true CHECK (one)
+);
+COMMENT ON TABLE totes.removed_changes IS
+'One row at most: up to which transaction totes.changes has been cut off.';
+COMMENT ON COLUMN totes.removed_changes.transaction_id IS
+'The newest transaction whose changes were removed.';
+COMMENT ON COLUMN totes.removed_changes.one IS 'Always true: the key of the only row.';
+
+-- Runs with the owner's rights: a user who may change a star table needs none on this table.
+CREATE FUNCTION totes.record_changes() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format(
+        'INSERT INTO totes.changes (relation, key) SELECT %s, %s FROM changed',
+        TG_RELID, TG_ARGV[0]
+    );
+    IF TG_OP = 'UPDATE' THEN
+        EXECUTE format(
+            'INSERT INTO totes.changes (relation, key)'
+            ' SELECT %1$s, %2$s FROM previous EXCEPT ALL SELECT %1$s, %2$s FROM changed',
+            TG_RELID, TG_ARGV[0]
+        );
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION totes.record_changes IS
+'Records the keys of the rows that a statement changed; the argument is the key as an expression.';
+
+CREATE TRIGGER totes_insert AFTER INSERT ON totes.quarantine
+REFERENCING NEW TABLE AS changed
+FOR EACH STATEMENT EXECUTE FUNCTION totes.record_changes('quarantine_id::text');
+CREATE TRIGGER totes_update AFTER UPDATE ON totes.quarantine
+REFERENCING OLD TABLE AS previous NEW TABLE AS changed
+FOR EACH STATEMENT EXECUTE FUNCTION totes.record_changes('quarantine_id::text');
+CREATE TRIGGER totes_delete AFTER DELETE ON totes.quarantine
+REFERENCING OLD TABLE AS changed
+FOR EACH STATEMENT EXECUTE FUNCTION totes.record_changes('quarantine_id::text');
+ALTER TABLE totes.quarantine ENABLE ALWAYS TRIGGER totes_insert;
+ALTER TABLE totes.quarantine ENABLE ALWAYS TRIGGER totes_update;
+ALTER TABLE totes.quarantine ENABLE ALWAYS TRIGGER totes_delete;
+
+-- The state of alert rules, and which scheduled reports were sent.
+
+CREATE TABLE totes.alerts (
+    rule text PRIMARY KEY,
+    condition text NOT NULL,
+    state text NOT NULL CHECK (state IN ('ok', 'alert', 'unknown')),
+    value text NOT NULL,
+    since timestamptz NOT NULL,
+    checked_at timestamptz NOT NULL
+);
+COMMENT ON TABLE totes.alerts IS
+'The last check of each alert rule. Rules that are no longer checked are removed after a day.';
+COMMENT ON COLUMN totes.alerts.rule IS 'The name of the rule.';
+COMMENT ON COLUMN totes.alerts.condition IS 'When it alerts, in words.';
+COMMENT ON COLUMN totes.alerts.state IS
+'alert: the condition holds, and a message was sent; unknown: its value can''t be computed.';
+COMMENT ON COLUMN totes.alerts.value IS
+'The value in words, or the reason why it can''t be computed.';
+COMMENT ON COLUMN totes.alerts.since IS 'When the state began, by the warehouse''s clock.';
+COMMENT ON COLUMN totes.alerts.checked_at IS 'Time of the last check, by the warehouse''s clock.';
+
+CREATE TABLE totes.sent_reports (
+    report text PRIMARY KEY,
+    due_at timestamptz NOT NULL,
+    sent_at timestamptz
+);
+COMMENT ON TABLE totes.sent_reports IS 'The last due time of each scheduled report.';
+COMMENT ON COLUMN totes.sent_reports.report IS
+'The schedule and the way, such as weekly by mail, or weekly by topic.';
+COMMENT ON COLUMN totes.sent_reports.due_at IS 'The due time; earlier ones need not be sent.';
+COMMENT ON COLUMN totes.sent_reports.sent_at IS
+'When it was sent, by the warehouse''s clock; NULL for the due time before the first report.';
 
 GRANT SELECT ON ALL TABLES IN SCHEMA totes TO totes_reader;

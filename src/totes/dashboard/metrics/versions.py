@@ -61,7 +61,7 @@ def begins(reading: Reading) -> datetime | None:
     return reading.state.history_begins
 
 
-def versions(reading: Reading, kind: str, key: int) -> History:
+def history(reading: Reading, kind: str, key: int) -> History:
     """Return the history of the row of a kind (one of KINDS) with that key."""
     if kind not in KINDS:
         raise ValueError(f"unknown kind: {kind}")
