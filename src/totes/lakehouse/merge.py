@@ -92,6 +92,7 @@ class TableMerge:
         """Merge batches.
 
         Keys that are, or come into, quarantine are merged batch by batch, all others at once.
+        Raises LakeError if a file has rows of another table, or two versions of a row at one time.
         """
         with convert_memory_errors(f"Publishing {self._star.name}"):
             self._define_rows(batches)

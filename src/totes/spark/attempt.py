@@ -105,7 +105,10 @@ class Attempt:
         return rows.withColumn(BATCH, f.col(BATCH_FOLDER).cast("bigint")).drop(BATCH_FOLDER)
 
     def write(self, star: StarTable, rows: DataFrame, prefix: str = "") -> FilesOfBatches:
-        """Store accepted rows of a star table, or with prefix QUARANTINE rejected ones."""
+        """Store accepted rows of a star table, or with prefix QUARANTINE rejected ones.
+
+        Raises LakeError if the store does not have what the executors have written.
+        """
         folder = self._folder(star, prefix)
         reach("spark.before-rows")
         writer = rows.withColumnRenamed(BATCH, BATCH_FOLDER).write.options(**_WRITING)

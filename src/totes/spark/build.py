@@ -58,7 +58,10 @@ def find_division(tables: Collection[TableBatch]) -> Division:
 
 
 def compute_model(attempt: Attempt, model: Model, lines: TableLines) -> dict[int, ComputedRows]:
-    """Store the rows of a model that reads one source table; return its files of each batch."""
+    """Store the rows of a model that reads one source table; return its files of each batch.
+
+    Raises ModelError if a column is missing or is not text, and LakeError if rows were lost.
+    """
     batches, counts = [table.batch for table in lines.batches], lines.count()
     is_counted = returns_each_row(model.sql)
     expected = {batch: _expected_rows(model, counts[batch]) for batch in batches if is_counted}

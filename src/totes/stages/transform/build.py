@@ -182,6 +182,8 @@ class BatchBuild:
             rejected again stay in quarantine.
         since: the first batch to backfill, if the model could not run on the batches before.
         deletes_only: the source lacks a table or column, so that only deletions can be computed.
+
+        Raises ModelError if the model can't run, and LakeError if a file is damaged.
         """
         path = self.folder / f"{model.name}.parquet"
         with self._convert_errors(f"Model {model.name} can't run"):
