@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 GROUPS = (
     "tests/aws/deployment/",
     "tests/aws/plan/",
-    "tests/aws/test_catalogue_queries.py",
     "tests/e2e/test_browser",
     "tests/integration/test_dashboard",
     "tests/integration/test_replay.py",

@@ -74,6 +74,16 @@ BOOTSTRAP_VARIABLES: Mapping[str, object] = {
 }
 """Variables of bootstrap/."""
 
+CATALOGUE_VARIABLES: Mapping[str, object] = {
+    "environment": "dev",
+    "ingestion_bucket": "the-ingestion",
+    "processed_bucket": "the-processed",
+    "results_bucket": "the-results",
+    "kms_key_arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-0000-0000-000000000000",
+    "generations": 3,
+}
+"""Variables of a catalogue by itself, whose names of buckets are known."""
+
 ARNS = {
     "aws_athena_workgroup": "athena:REGION:ACCOUNT:workgroup/{name}",
     "aws_cloudwatch_composite_alarm": "cloudwatch:REGION:ACCOUNT:alarm:{alarm_name}",
@@ -121,6 +131,16 @@ _PLACEHOLDERS = (
     ("OTHER", OTHER_ENVIRONMENT),
 )
 
+_PLAN = """
+run "both" {
+  command = plan
+
+  plan_options {
+    refresh = false
+  }
+}
+"""
+
 _MOCKS = f"""
 mock_provider "aws" {{
   source          = "./tests/mocks"
@@ -141,7 +161,7 @@ mock_provider "aws" {{
 class Resource:
     """A resource with its address and attributes.
 
-    The address of one of the platform begins with the module `platform`, else with `bootstrap`.
+    The address begins with the module: `platform`, `bootstrap` or `catalogue`.
     """
 
     address: str
@@ -170,6 +190,8 @@ class Planned:
     Terraform simulates the provider: attributes that AWS determines are random or None, but for the
     ARNs and ids that other resources refer to.
     """
+    catalogue: tuple[Resource, ...]
+    """The resources of a catalogue by itself, by the real provider."""
 
 
 def merged(first: Iterable[Resource], second: Iterable[Resource]) -> list[Resource]:
@@ -189,8 +211,10 @@ def plan_everything(folder: Path) -> Planned:
     code = folder / "code"
     excluded = shutil.ignore_patterns(".terraform*", "demo", "*.tfstate*")
     shutil.copytree(ROOT / "terraform", code, ignore=excluded)
-    resources = tuple(_plan(folder))
-    return Planned(resources, tuple(_simulate(code, resources)))
+    planned = tuple(_plan(folder))
+    catalogue = tuple(one for one in planned if one.address.startswith("catalogue."))
+    resources = tuple(one for one in planned if not one.address.startswith("catalogue."))
+    return Planned(resources, tuple(_simulate(code, resources)), catalogue)
 
 
 def _plan(folder: Path) -> Iterable[Resource]:
@@ -199,14 +223,15 @@ def _plan(folder: Path) -> Iterable[Resource]:
     modules = {
         "platform": {"source": "./code", **files, **PLATFORM_VARIABLES, **BY_NAT},
         "bootstrap": {"source": "./code/bootstrap", **BOOTSTRAP_VARIABLES},
+        "catalogue": {"source": "./code/modules/catalogue", **CATALOGUE_VARIABLES},
     }
     (folder / "both.tf.json").write_text(json.dumps({"module": modules}))
+    (folder / "plan.tftest.hcl").write_text(_PLAN)
     with Moto(folder) as moto:
         terraform = Terraform(folder, moto.environment())
-        terraform.init()
-        terraform("plan", "-input=false", "-no-color", "-refresh=false", "-out=plan")
-        planned = json.loads(terraform("show", "-json", "plan"))
-    yield from _changed("", planned)
+        terraform.init("-test-directory=.")
+        [(_, plan)] = _plans_of_tests(terraform)
+    yield from _changed("", plan)
 
 
 def _simulate(code: Path, resources: Iterable[Resource]) -> Iterable[Resource]:
@@ -217,10 +242,19 @@ def _simulate(code: Path, resources: Iterable[Resource]) -> Iterable[Resource]:
     (code / "both.tftest.hcl").write_text("\n".join(_simulation(resources)))
     terraform = Terraform(code)
     terraform.init("-backend=false", "-test-directory=.")
+    for name, plan in _plans_of_tests(terraform):
+        yield from _changed(f"{name}.", plan)
+
+
+def _plans_of_tests(terraform: Terraform) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Run the tests in the folder; yield name and plan of each.
+
+    A test prints its plan, which a stored plan needs a further command for.
+    """
     for line in terraform("test", "-test-directory=.", "-json", "-verbose").splitlines():
         message = json.loads(line)
         if plan := message.get("test_plan"):
-            yield from _changed(f"{message['@testrun']}.", plan)
+            yield message["@testrun"], plan
 
 
 def _changed(prefix: str, plan: Mapping[str, Any]) -> Iterable[Resource]:

@@ -1,8 +1,6 @@
 """The catalogue of the lake: Terraform's plan of it, and its queries with Athena's semantics."""
 
-import fcntl
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +16,7 @@ from faults import killed_at
 from installation import Installation
 from lake_reader import batches, lines
 from sqlglot import exp
-from terraform_cli import MissingToolError, Terraform, find_provider, provider_version
+from terraform_plan import CATALOGUE_VARIABLES, Planned
 from totesys_columns import COLUMNS
 
 from totes.lake.folder import FolderStore
@@ -29,22 +27,12 @@ from totes.star.folder import TOTESYS
 
 pytestmark = pytest.mark.few(4)
 
-MODULE = Path(__file__).parents[2] / "terraform" / "modules" / "catalogue"
+MODULE = Path(__file__).parents[3] / "terraform" / "modules" / "catalogue"
 STAR_TABLES = json.loads((MODULE / "star_tables.json").read_text())
 SOURCE_TABLES = json.loads((MODULE / "source_tables.json").read_text())
 FACTS = [table.name for table in TOTESYS.tables.values() if table.is_fact]
 TRINO = {"varchar": "string", "integer": "int", "timestamp(3)": "timestamp"}
 MARCH = datetime(2026, 3, 7, 1, 2, tzinfo=UTC)
-
-SETTINGS = {
-    "environment": "dev",
-    "ingestion_bucket": "the-ingestion",
-    "processed_bucket": "the-processed",
-    "results_bucket": "the-results",
-    "kms_key_arn": "arn:aws:kms:eu-west-2:123456789012:key/00000000-0000-0000-0000-000000000000",
-    "generations": 3,
-}
-
 
 # --- the tables ----------------------------------------------------------------------------------
 
@@ -78,49 +66,12 @@ class Catalogue:
         return Athena(self.ingestion, buckets), Athena(self.processed, buckets)
 
 
-PROVIDER = """
-provider "aws" {
-  region                      = "eu-west-2"
-  access_key                  = "nobody"
-  secret_key                  = "nothing"
-  skip_credentials_validation = true
-  skip_metadata_api_check     = true
-  skip_requesting_account_id  = true
-}
-"""
-PLANNED = ("glue_catalog_table.view", "glue_catalog_table.raw", "athena_named_query.this")
-
-
-def planned(folder: Path) -> str:
-    given = "".join(f"  {name} = {json.dumps(value)}\n" for name, value in SETTINGS.items())
-    module = f'module "catalogue" {{\n  source = "{MODULE}"\n{given}}}\n'
-    (folder / "main.tf").write_text(PROVIDER + module)
-    terraform = Terraform(folder)
-    terraform.init()
-    targets = [f"-target=module.catalogue.aws_{resource}" for resource in PLANNED]
-    terraform("plan", "-out=plan", "-input=false", "-refresh=false", *targets)
-    shown: str = terraform("show", "-json", "plan")
-    return shown
-
-
-@pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    """The catalogue from Terraform's plan, which needs no account."""
-    try:
-        find_provider(provider_version())
-    except MissingToolError as missing:
-        pytest.skip(str(missing))
-    own = tmp_path_factory.getbasetemp()
-    common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own  # of this run alone
-    with (common / "catalogue.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (plan := common / "catalogue.json").exists():
-            plan.write_text(planned(tmp_path_factory.mktemp("catalogue")))
-    root = json.loads(plan.read_text())["planned_values"]["root_module"]
-    resources = root["child_modules"][0]["resources"]
+@pytest.fixture(scope="session")
+def catalogue(planned: Planned) -> Catalogue:
+    """The catalogue from Terraform's plan."""
 
     def values(kind: str) -> list[Mapping[str, Any]]:
-        return [one["values"] for one in resources if one["type"] == kind]
+        return [one.values for one in planned.catalogue if one.type == kind]
 
     tables = values("aws_glue_catalog_table")
     stores = ("ingestion", "processed")
@@ -168,7 +119,7 @@ def test_a_query_has_a_cost_limit_and_its_result_is_encrypted(catalogue: Catalog
     assert 0 < settings["bytes_scanned_cutoff_per_query"] <= 10 * 2**30
     [result] = settings["result_configuration"]
     [encryption] = result["encryption_configuration"]
-    key = SETTINGS["kms_key_arn"]
+    key = CATALOGUE_VARIABLES["kms_key_arn"]
     assert encryption == {"encryption_option": "SSE_KMS", "kms_key_arn": key}
 
 
