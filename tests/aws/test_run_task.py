@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from followed_log import INTERRUPTED, RunFailed
 from moto_server import REGION, Moto
-from run_task import CREATE_WAREHOUSE, Deployment, Log, Task, exit_code, find_ending, run
+from run_task import CREATE_WAREHOUSE, Deployment, Log, Task, exit_code, find_endings, run
 
 PAGE = 10_000
 """The most lines that CloudWatch returns and takes at once."""
@@ -121,7 +121,7 @@ def test_a_task_that_is_no_longer_described_is_not_waited_for(
     with Stubber(ecs) as stubber:
         for answer in (missing, {"tasks": [{"lastStatus": "RUNNING"}]}, missing):
             stubber.add_response("describe_tasks", answer)
-        endings = find_ending(ecs, task)
+        endings = find_endings(ecs, task)
         assert [next(endings), next(endings)] == [None, None]
         with pytest.raises(RunFailed, match="no longer describes"):
             next(endings)

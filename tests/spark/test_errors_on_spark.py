@@ -60,7 +60,8 @@ def test_a_folder_that_spark_can_not_write_is_an_error_of_spark(spark: SparkSess
         ("Java heap space", "increase TOTES_MEMORY"),
         ("ExecutorLostFailure (executor 2 exited, exit code 137)", "increase TOTES_MEMORY"),
         ("ExecutorLostFailure (executor 2 exited caused by a running task)", "it lost executors"),
-        ("something else", "something else. Its log says more"),
+        ("Connection refused: a store at localhost", "Connection refused: a store"),
+        ("something else", "something else. See Spark's log"),
     ],
 )
 def test_a_failure_of_the_cluster_is_an_error_of_spark_with_advice(

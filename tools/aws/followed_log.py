@@ -31,8 +31,10 @@ def follow[Ending](
     """
     try:
         while True:
-            ending = find_ending()
-            _print_all(new_lines())
+            try:
+                ending = find_ending()
+            finally:
+                _print_all(new_lines())
             pause()
             if ending is not None:
                 _print_all(new_lines())  # the last ones arrive late

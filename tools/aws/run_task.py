@@ -150,8 +150,8 @@ class Log:
             self._position = position
 
 
-def find_ending(ecs: Any, task: Task) -> Iterator[Mapping[str, Any] | None]:
-    """Yield ECS's description of a task each time it is asked for, once it has stopped.
+def find_endings(ecs: Any, task: Task) -> Iterator[Mapping[str, Any] | None]:
+    """Yield None while a task runs, and ECS's description of it once it has stopped.
 
     RunFailed if it is no longer described, as ECS forgets a stopped task after some time.
     """
@@ -191,7 +191,7 @@ def run(
     what = f"{deployment.cluster.split('/')[-1]}: {shlex.join(['totes', *command])}"
     print_notice(f"{what} is task {task.arn.split('/')[-1]}; Ctrl-C ends this log, not the task.")
     stopped = follow(
-        partial(next, find_ending(ecs, task)),
+        partial(next, find_endings(ecs, task)),
         log.new_lines,
         partial(pause, POLL_SECONDS),
         task.commands_to_continue,

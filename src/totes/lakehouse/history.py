@@ -6,7 +6,7 @@ under the same names. The temporary tables have only rows of the keys that chang
 
 - `batch_rows` and `rejected`: what the batches bring, each row with its `_batch`.
 - `slice`: the rows of some keys. `_waits` is true if a row refers to a missing dimension row.
-- `staged`: the rows of the slice that are placed at a time.
+- `staged`: the rows of the slice that one pass places: those of one batch, or all.
 - `file_rows`: the rows of all files that have one of these keys, with the number of their file, and
   new rows; `replaced_files`: the numbers of those that change.
 - `quarantine`: rejected and waiting versions, also released ones.

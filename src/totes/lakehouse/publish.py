@@ -215,7 +215,7 @@ class _Run:
             return None
         table = self._open(star)
         before = read_position(table.metadata)
-        # Where it continues; without, what the table has is replaced.
+        # The position to continue from; without one, the table is replaced.
         base = before if before and before.generation == step.generation else None
         if base and base.batch >= step.last:
             return 0  # before an interruption, or by another process

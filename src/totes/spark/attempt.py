@@ -1,6 +1,6 @@
 """The files of one attempt to compute models on Spark: stored as Parquet, listed and read back.
 
-Executors write into folders of their attempt that nobody else uses. What is in them is then read
+Executors write into folders of their attempt that nothing else uses. What is in them is then read
 back: the store's listing and the content of the files have to agree.
 """
 
@@ -17,7 +17,7 @@ from pyspark.sql import functions as f
 
 from totes.errors import LakeError
 from totes.failpoint import reach
-from totes.lake.line import AT, OPERATION
+from totes.lake.line import AT, IS_DELETE, OPERATION
 from totes.lake.manifest import StarFile, table_folder
 from totes.lake.store import Store
 from totes.spark.files import PATH, Location, read_digests
@@ -136,7 +136,7 @@ class Attempt:
         listed = [key for key in self.store.list(folder) if "/_temporary/" not in key]
         if not listed:
             return []
-        is_delete = f"{OPERATION} = 'delete'" if has_deletes else "false"
+        is_delete = IS_DELETE if has_deletes else "false"
         reader = self.session.read.option("recursiveFileLookup", value=True)
         rows = reader.parquet(self.location.pattern(folder))
         counted = rows.groupBy(rows.metadataColumn("_metadata")["file_path"].alias(PATH)).agg(

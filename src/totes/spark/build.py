@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
 from totes.errors import LakeError, ModelError
-from totes.lake.line import AT
+from totes.lake.line import AT, IS_UPSERT
 from totes.lake.manifest import File
 from totes.spark.attempt import QUARANTINE, Attempt, FilesOfBatches
 from totes.spark.files import verify_files
@@ -98,7 +98,7 @@ def compute_dependent(
     star = model.star
     attempt.define_supplied(model.lineage.supplied)
     for table in inputs:
-        attempt.define(table.name, attempt.read_rows(table, batches).where("_op = 'upsert'"))
+        attempt.define(table.name, attempt.read_rows(table, batches).where(IS_UPSERT))
     rows = attempt.session.sql(to_spark(model.sql, batched=model.lineage.stars))
     rows = rows.select(*_names(star), BATCH).distinct().repartition(BATCH)
     rows = rows.join(attempt.moments(batches), BATCH)

@@ -17,13 +17,13 @@ _MISSING_FILE = "42K03"
 """The SQLSTATE of a path that does not exist."""
 
 _OF_MODEL = re.compile(r"0A|21|22|42(?!K0[34])|P0")
-"""How the SQLSTATE begins of what a query and its values cause, and the function error().
+"""Beginnings of the SQLSTATEs of errors that a query, its values or raise_error() cause.
 
 42K03 and 42K04 are about paths.
 """
 
 _OF_VALUES = "22"
-"""How the SQLSTATE begins of errors whose messages contain values."""
+"""The beginning of the SQLSTATEs of errors whose messages contain values."""
 
 _UNREADABLE_FILE = re.compile(r"\[FAILED_READ_FILE.*? reading file (\S+?)\.?(\s|$)")
 """Spark's message about a file, which names it."""
@@ -32,12 +32,13 @@ _FAILURES = {
     "No space left on device": "a disk is full: free the folder of temporary files",
     "OutOfMemoryError|Java heap space|exit(ed|) code 137|GC overhead": "it ran out of memory: "
     "increase TOTES_MEMORY on this machine, or the memory of its executors on a cluster",
-    "Error while sending or receiving|Connection refused|Java side is empty": "its Java process "
-    "has ended, perhaps for lack of memory: increase TOTES_MEMORY, and run it again",
     "ExecutorLostFailure|executor .*(lost|exited)|FetchFailed": "it lost executors: run it again, "
     "and look into its log if it fails again",
 }
 """What a person can do about the failures that big data causes, by a pattern of their messages."""
+
+_JAVA_ENDED = re.compile("Error while sending or receiving|Connection refused|Java side is empty")
+"""Messages about the connection to Java, if no exception of Java caused them."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,12 @@ def convert_errors(action: str) -> Iterator[None]:
     try:
         yield
     except (PySparkException, Py4JError, ConnectionError) as error:
-        raise _convert(action, find_causes(error)) from error
+        raise _convert(action, error) from error
 
 
-def _convert(action: str, causes: list[_Cause]) -> LakeError | ModelError | SparkError:
-    failure, messages = f"Spark can't {action}", [cause.message for cause in causes]
+def _convert(action: str, error: Exception) -> LakeError | ModelError | SparkError:
+    causes, failure = _find_causes(error), f"Spark can't {action}"
+    messages = [cause.message for cause in causes]
     of_values = (cause for cause in causes if cause.state.startswith(_OF_VALUES))
     reason = next(of_values, causes[-1]).without_values
     if read := next(filter(None, map(_UNREADABLE_FILE.search, messages)), None):
@@ -84,15 +86,24 @@ def _convert(action: str, causes: list[_Cause]) -> LakeError | ModelError | Spar
         return LakeError(f"{failure}: {reason}. Restore it from a backup.")
     if any(map(_OF_MODEL.match, states)):
         return ModelError(f"{failure}: {reason}.")
+    if _java_exception(error) is None and _JAVA_ENDED.search(messages[0]):
+        return SparkError(
+            f"{failure}: its Java process has ended, perhaps for lack of memory: increase "
+            "TOTES_MEMORY, and run it again."
+        )
     for pattern, advice in _FAILURES.items():
         if any(map(partial(re.search, pattern), messages)):
             return SparkError(f"{failure}: {advice}.")
-    return SparkError(f"{failure}: {reason}. Its log says more.")
+    return SparkError(f"{failure}: {reason}. See Spark's log.")
 
 
-def find_causes(error: Exception) -> list[_Cause]:
-    """Return what is known of an error of Spark and of its causes, the outermost first."""
-    java = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+def _java_exception(error: Exception) -> Any:
+    return getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+
+
+def _find_causes(error: Exception) -> list[_Cause]:
+    """Return an error of Spark and its causes, the outermost first."""
+    java = _java_exception(error)
     if java is None:
         return [_Cause(_first_line(str(error)) or type(error).__name__)]
     causes = []

@@ -16,7 +16,7 @@ MAX_FILE_BYTES = 1 << 30
 """Executors hold a whole stored file in memory to compute its SHA-256; Spark's limit is 2 GB."""
 
 PATH = "_path"
-"""The column with what Spark calls a file."""
+"""The column with Spark's path of a file."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def read_digests(session: SparkSession, location: Location, keys: Collection[str
 def verify_files(
     session: SparkSession, location: Location, files: Mapping[str, File]
 ) -> dict[str, str]:
-    """Check sizes and digests of stored files; return what Spark calls each of them, by key.
+    """Check sizes and digests of stored files; return Spark's path of each, by key.
 
     Raises LakeError for the first that is damaged or missing.
     """

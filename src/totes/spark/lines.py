@@ -17,7 +17,7 @@ from pyspark.sql import functions as f
 from pyspark.sql import types as t
 
 from totes.errors import LakeError
-from totes.lake.line import AT, OPERATION, SEQUENCE
+from totes.lake.line import AT, IS_DELETE, IS_UPSERT, OPERATION, SEQUENCE
 from totes.lake.manifest import UNREADABLE_FIELD, File
 from totes.spark.files import PATH, Location
 from totes.star.contract import MAX_TEXT_BYTES
@@ -212,9 +212,8 @@ class TableLines:
             for file in table.files
             if not table.of_log and (file.deletes if is_delete else file.rows > file.deletes)
         ]
-        operation = "delete" if is_delete else "upsert"
         return [
-            lines.where(f"{OPERATION} = '{operation}'").withColumn(AT, f.col("captured_at"))
+            lines.where(IS_DELETE if is_delete else IS_UPSERT).withColumn(AT, f.col("captured_at"))
             for lines in self._read(files, columns)
         ]
 
@@ -307,7 +306,7 @@ def _in_order(lines: DataFrame, key: Sequence[str], columns: Sequence[str]) -> D
     bucket = f"pmod(xxhash64({keys}), buckets) as {_BUCKET}"
     # One exchange serves the windows and the files that are written.
     return (
-        lines.selectExpr("*", f"{OPERATION} = 'upsert' as is_upsert", bucket)
+        lines.selectExpr("*", f"{IS_UPSERT} as is_upsert", bucket)
         .repartition(BATCH, _BUCKET)
         .selectExpr(
             "*",

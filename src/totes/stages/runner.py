@@ -41,7 +41,7 @@ LONGEST_WAIT_SECONDS = 5.0
 """How long continuous mode waits for a transaction: "checked at" must not become old."""
 
 _LOG_QUIET_SECONDS = 0.1
-"""How long continuous mode waits for the log's last transactions: the next batch has the others."""
+"""How long continuous mode waits for the log's last transactions; the next batch has later ones."""
 
 FIRST_RETRY_PAUSE_SECONDS = 2.0
 MAX_RETRY_PAUSE_SECONDS = 60.0
