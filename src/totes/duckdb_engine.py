@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from totes.config.settings import DEFAULT_MEMORY_MB
@@ -131,14 +130,11 @@ _DISK_FULL_MESSAGES = ("No space left on device", "failed to offload data block"
 _SCRATCH = "totes-scratch-"
 """The beginning of the names of scratch folders; no other program uses it."""
 
-_locking = Lock()
-"""Held until a new folder is locked: no other thread may take it for that of a killed process."""
-
 
 def remove_dead_scratch_folders() -> None:
     """Delete the scratch folders of processes that were killed: those that are not locked."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
-        with suppress(OSError), _locking, _lock(folder):  # another user's folder can't be opened
+        with suppress(OSError), _lock(folder):  # another user's folder can't be opened
             shutil.rmtree(folder)
 
 
@@ -164,11 +160,7 @@ def scratch_folder(name: str) -> Iterator[Path]:
 
     try:
         with ExitStack() as stack:
-            with _locking:
-                folder = Path(stack.enter_context(_make_folder(f"{_SCRATCH}{name}-")))
-                with suppress(OSError):  # some network file systems have no locks
-                    stack.enter_context(_lock(folder))
-            yield folder
+            yield _make_locked_folder(stack, f"{_SCRATCH}{name}-")
     except (OSError, duckdb.Error, TotesError) as error:
         if _is_disk_full(error):
             raise LakeError(
@@ -178,6 +170,23 @@ def scratch_folder(name: str) -> Iterator[Path]:
         if isinstance(error, OutOfMemory) or not _is_out_of_memory(error):
             raise
         raise _out_of_memory("A batch") from error
+
+
+def _make_locked_folder(stack: ExitStack, prefix: str) -> Path:
+    """Create a folder and lock it, which `stack` undoes.
+
+    Before it is locked, another process may delete it as that of a killed process.
+    """
+    while True:
+        folder = Path(stack.enter_context(_make_folder(prefix)))
+        try:
+            stack.enter_context(_lock(folder))
+        except (BlockingIOError, FileNotFoundError):
+            continue
+        except OSError:  # some network file systems have no locks
+            return folder
+        if folder.exists():
+            return folder
 
 
 def _make_folder(prefix: str) -> tempfile.TemporaryDirectory[str]:

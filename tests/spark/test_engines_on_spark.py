@@ -17,11 +17,12 @@ from depth import DEEP, drawn, seeded_random
 from generations import Generation, assert_equal, compare
 from hostile_lake import HostileLake
 from installation import Installation
-from lake_commands import first_batches, restore_batches, transform, writers
+from lake_commands import CommandError, first_batches, restore_batches, transform, writers
 from random_lake import TABLES, RandomLake
 from small_lake import write_small_lake
 from spark_session import LOCAL_CLUSTER, start_spark
 
+from totes.errors import ModelError
 from totes.lake.folder import FolderStore
 from totes.lake.manifests import find_current_generation
 from totes.operations.verify import verify
@@ -114,9 +115,14 @@ def test_engines_continue_each_other_at_any_batch(tmp_path: Path) -> None:
     engines = ["duckdb", "spark"] * len(splits)
     for split, engine in zip(splits, engines[chance.randrange(2) :], strict=False):
         restore_batches(complete, split, ingestion)
-        found = transform(ingestion, tmp_path / "processed", engine)
         print(engine, "up to batch", split)  # noqa: T201  pytest shows it when it fails
-    assert_equal(expected, found)
+        try:
+            continued = transform(ingestion, tmp_path / "processed", engine)
+        except CommandError as error:
+            if split == batches or error.exit_code != ModelError.exit_code:
+                raise
+            # A column is missing until a later batch.
+    assert_equal(expected, continued)
 
 
 # --- executors ------------------------------------------------------------------------------------

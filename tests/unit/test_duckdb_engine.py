@@ -1,12 +1,16 @@
 """DuckDB connections are reused without side effects."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from totes.duckdb_engine import _idle_connections, open_engine
+from totes import duckdb_engine
+from totes.duckdb_engine import _idle_connections, open_engine, scratch_folder
 
 SETTINGS = ("memory_limit", "threads", "preserve_insertion_order", "temp_directory", "TimeZone")
 
@@ -69,3 +73,27 @@ def test_the_scratch_folder_can_have_any_name(tmp_path: Path) -> None:
         assert engine.execute("SELECT current_setting('temp_directory')").fetchall() == [
             (str(folder),)
         ]
+
+
+@pytest.mark.parametrize("moment", ["while it is removed", "after it was removed"])
+def test_a_folder_that_another_process_takes_for_dead_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Between its creation and its lock, the folder looks like that of a killed process."""
+    make_folder, made = duckdb_engine._make_folder, []
+
+    def make_and_remove(prefix: str) -> tempfile.TemporaryDirectory[str]:
+        made.append(make_folder(prefix))
+        if len(made) == 1:
+            removing.enter_context(duckdb_engine._lock(Path(made[0].name)))
+            if moment == "after it was removed":
+                shutil.rmtree(made[0].name)
+                removing.close()
+        return made[-1]
+
+    monkeypatch.setattr(duckdb_engine, "_make_folder", make_and_remove)
+    with ExitStack() as removing, scratch_folder("test") as folder:
+        assert str(folder) == made[1].name
+        duckdb_engine.remove_dead_scratch_folders()
+        assert folder.exists()
+    assert not any(Path(one.name).exists() for one in made)
