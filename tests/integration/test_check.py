@@ -19,7 +19,7 @@ from totes.operations.check import check
 from totes.operations.finding import Finding
 from totes.source.snapshot import REQUIRED_FUNCTIONS
 
-pytestmark = pytest.mark.few(6)
+pytestmark = pytest.mark.few(10)
 
 
 def run_check(installation: Installation, **settings: object) -> list[Finding]:

@@ -23,7 +23,6 @@ from totes.dashboard.navigation.view import PAGES
 pytestmark = pytest.mark.few(7)
 
 
-@pytest.mark.few(3)
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_shows_its_data_and_how_current_it_is(
     business: SampleBusiness, page: str
