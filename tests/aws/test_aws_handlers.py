@@ -32,7 +32,7 @@ from totes.lake.manifest import LogState
 from totes.rates.ecb import missing_days
 from totes.stages.runner import STAGES
 
-pytestmark = pytest.mark.few(6)
+pytestmark = pytest.mark.few(4)
 
 CHANGE = "UPDATE sales_order SET units_sold = units_sold + 1 WHERE sales_order_id = 1"
 BROKEN_DATE = "UPDATE sales_order SET agreed_delivery_date = 'soon' WHERE sales_order_id = 2"

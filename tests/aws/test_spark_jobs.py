@@ -16,6 +16,8 @@ from totes.errors import UsageError
 from totes.lake import Store, open_store
 from totes.stages.transform import transform
 
+pytestmark = pytest.mark.few(7)
+
 ROLE = "arn:aws:iam::123456789012:role/totes-dev-spark"
 PROGRAM = "s3://artefacts/spark/0123456789abcdef"
 ORDERS = 800

@@ -25,6 +25,8 @@ from totes.notifications.background import Checker
 from totes.notifications.sending import Notifications
 from totes.warehouse.connection import connect
 
+pytestmark = pytest.mark.few(5)
+
 RECORDER = "import sys; open({path!r}, 'a').write(sys.stdin.read() + '\\n')"
 
 

@@ -18,7 +18,7 @@ from totes.errors import SourceError
 from totes.source import changes
 from totes.source.changes import Horizon
 
-pytestmark = pytest.mark.few(6)
+pytestmark = pytest.mark.few(4)
 
 
 def test_the_first_batch_has_all_rows_of_all_tables(scratch_source: ScratchSource) -> None:

@@ -22,7 +22,7 @@ from totes.cli import app
 from totes.config.dsn import Dsn
 from totes.embedded import servers
 
-pytestmark = [pytest.mark.usefixtures("no_pauses"), pytest.mark.few(8)]
+pytestmark = [pytest.mark.usefixtures("no_pauses"), pytest.mark.few(6)]
 
 ROOT = Path(__file__).parents[2]
 

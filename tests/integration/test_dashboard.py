@@ -20,7 +20,7 @@ from totes.dashboard import charts, text
 from totes.dashboard.components import tables, totals
 from totes.dashboard.navigation.view import PAGES
 
-pytestmark = pytest.mark.few(7)
+pytestmark = pytest.mark.few(5)
 
 
 @pytest.mark.parametrize("page", PAGES)

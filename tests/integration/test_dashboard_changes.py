@@ -10,6 +10,8 @@ from totes.dashboard import text
 from totes.dashboard.filters import ALL_DAYS, Filter
 from totes.dashboard.metrics import payments, purchases, sales
 
+pytestmark = pytest.mark.few(5)
+
 
 def links(looked: AppTest) -> list[tuple[str, str]]:
     """The links of a page without those of the navigation: label and query."""

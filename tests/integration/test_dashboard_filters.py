@@ -10,6 +10,8 @@ from sample_business import (
     SampleBusiness,
 )
 
+pytestmark = pytest.mark.few(6)
+
 
 def test_a_filter_is_put_into_the_url_and_all_links(business: SampleBusiness) -> None:
     looked = open_page(business.backends, "sales", period="all")

@@ -29,7 +29,7 @@ from totes.star.folder import TOTESYS
 from totes.star.models import LINEAGE_FILE, Models, load_models
 from totes.warehouse.schema import migrate
 
-pytestmark = pytest.mark.few(4)
+pytestmark = pytest.mark.few(3)
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ from totes.notifications import mail
 from totes.notifications.report import compose
 from totes.notifications.schedule import last_due
 
+pytestmark = pytest.mark.few(5)
+
 COMPANY = '<b>Totes</b> & "Sons"'
 RECIPIENTS = ("boss@totes.example", "accounts@totes.example")
 

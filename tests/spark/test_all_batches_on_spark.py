@@ -20,5 +20,5 @@ def test_all_batches_at_once_give_the_rows_of_each_batch(
         engines = TwoEngines(duckdb.connect(), spark, tmp_path)
         for name, rows in random_rows(chance).items():
             engines.add(name, rows)
-        for query in (*sample(6, QUERIES, "on Spark"), *ONLY_IN_SPARK):
+        for query in (*sample(3, QUERIES, "on Spark"), *ONLY_IN_SPARK):
             assert engines.in_spark(query)[1] == engines.in_duckdb(query, BATCHES)[1], query
