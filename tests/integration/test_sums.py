@@ -33,7 +33,7 @@ from totes.dashboard.metrics import (
     debts,
 )
 
-STEPS = drawn(2, 6)
+STEPS = drawn(3, 6)
 FILTERS = drawn(1, 3)
 """How many random filters each state of the warehouse is compared with."""
 

@@ -19,6 +19,9 @@ DEEP = bool(os.environ.get("DEEP"))
 SEED = int(os.environ.setdefault("TEST_SEED", str(SystemRandom().randrange(10**6))))
 """The workers of pytest-xdist inherit it."""
 
+DEPLOYMENT = "tests/aws/deployment/"
+"""No guarantee names a test of this folder, and its set-up takes most of a minute."""
+
 
 def drawn(few: int, many: int) -> int:
     """How many examples, steps or rounds to draw in this run."""
@@ -52,10 +55,11 @@ def draw_marked(items: list[pytest.Item]) -> list[pytest.Item]:
     """Of a test or module marked `few(n)`, keep n cases that the run's seed draws; all when DEEP.
 
     The cases of a module are drawn from those that were drawn of its tests, without the tests that
-    docs/guarantees.md names, which always run. Removes the others from `items`, and returns them.
+    docs/guarantees.md names, which always run. Every second run has the deployment to moto. Removes
+    the others from `items`, and returns them.
     """
     named = set(re.findall(r"test_\w+\.py::(test_\w+)", GUARANTEES.read_text()))
-    left_out: set[pytest.Item] = set()
+    left_out = _draw_deployment(items)
     for of_module in (False, True):
         cases_of: dict[tuple[str, int], list[pytest.Item]] = {}
         for item in items:
@@ -69,3 +73,10 @@ def draw_marked(items: list[pytest.Item]) -> list[pytest.Item]:
             left_out |= {*cases} - {*sample(min(few, len(cases)), cases, name)}
     items[:] = [item for item in items if item not in left_out]
     return list(left_out)
+
+
+def _draw_deployment(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Return the tests of the deployment if this run leaves it out; it always runs by itself."""
+    deployment = {item for item in items if DEPLOYMENT in item.nodeid}
+    runs = len(deployment) == len(items) or sample(1, (True, False), DEPLOYMENT)[0]
+    return set() if runs else deployment
