@@ -108,7 +108,7 @@ class DeliveryError(TotesError):
 
 
 class IcebergError(TotesError):
-    """The Iceberg catalogue or its tables can't be used, or are those of another lake or star."""
+    """The Iceberg catalogue or its tables can't be used, or belong to another lake or star."""
 
     exit_code = 8
 

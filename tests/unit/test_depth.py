@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import depth
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -66,3 +69,22 @@ def test_a_different_seed_draws_different_input(
     numbers, examples = draw(tmp_path, seed=2)
     assert numbers != first_draw[0]
     assert examples != first_draw[1]
+
+
+@dataclass(frozen=True)
+class Test:
+    """What is read of a collected test."""
+
+    __test__ = False
+    nodeid: str
+
+
+@pytest.mark.parametrize("is_drawn", [True, False])
+def test_the_deployment_is_drawn_beside_other_tests_and_always_runs_alone(
+    monkeypatch: pytest.MonkeyPatch, *, is_drawn: bool
+) -> None:
+    monkeypatch.setattr(depth, "sample", lambda *_: [is_drawn])
+    deployed: Any = Test(nodeid=f"{depth.DEPLOYMENT}test_a.py::test_b")
+    other: Any = Test(nodeid="tests/unit/test_a.py::test_b")
+    assert depth._draw_deployment([deployed, other]) == (set() if is_drawn else {deployed})
+    assert depth._draw_deployment([deployed]) == set()

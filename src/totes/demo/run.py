@@ -87,8 +87,8 @@ def run(  # noqa: PLR0913  the options of the demo
 ) -> None:
     """Run the demo for `seconds`, or until `stop`; then verify, and print commands to try.
 
-    `serve_dashboard` serves the dashboard meanwhile and yields its address. Raises UsageError if
-    the settings name databases or stores.
+    `serve_dashboard` serves the dashboard until its block ends, and yields the address. Raises
+    UsageError if the settings name databases or stores.
     """
     names = [name for name in _RESOURCE_SETTINGS if getattr(settings, name)]
     if names:

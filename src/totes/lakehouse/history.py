@@ -69,7 +69,7 @@ class History:
         }
 
     def _key_text(self, relation: str) -> sql.Composed:
-        """SQL: a key as quarantine has it: one text, a JSON array of several columns."""
+        """Return SQL for a key as text; of several columns, it is a JSON array."""
         texts = [
             sql.SQL("cast({} AS varchar)").format(sql.Identifier(relation, name))
             for name in self.star.key_names

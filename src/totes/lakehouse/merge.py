@@ -92,7 +92,8 @@ class TableMerge:
         """Merge batches.
 
         Keys that are, or come into, quarantine are merged batch by batch, all others at once.
-        Raises LakeError if a file has rows of another table, or two versions of a row at one time.
+        Raises LakeError if a file has rows of another table, or a row has two versions with the
+        same valid_from.
         """
         with convert_memory_errors(f"Publishing {self._star.name}"):
             self._define_rows(batches)

@@ -74,7 +74,7 @@ def create_warehouse(settings: Settings, *, replace: bool = False) -> list[str]:
     server = _server(host, master)
     with convert_database_errors(WAREHOUSE, server), open_session(server, WAREHOUSE, {}) as session:
         session.execute(_LOCK)
-        # Read before anything is changed: a secret may be that of another database.
+        # All are read before anything is changed: one may have the login of another database.
         passwords = {login: None if replace else _find_password(login, host) for login in logins}
         created = [*_create_roles(session), *_create_database(session)]
         for login, password_in_secret in passwords.items():

@@ -46,7 +46,7 @@ def verify_lines(
     lines = _read_text(session, location, files).join(small_table(session, columns, schema), PATH)
     found = {location.key(row[PATH]): row for row in _count(lines).collect()}
     for key, file in files.items():
-        with convert_mismatch(file, location.url):
+        with convert_mismatch(file.path, location.url):
             _check_counted(file, found.get(key))
     return {
         key: LinesFile(path, is_long=found[key].longest_bytes > MAX_TEXT_BYTES)

@@ -8,13 +8,13 @@ from types import MappingProxyType
 import duckdb
 
 from totes.duckdb_engine import convert_memory_errors, first_line
-from totes.errors import LakeError
 from totes.lake.line import IS_DELETE, IS_UPSERT, OPERATION
 from totes.lake.manifest import ProcessedManifest, StarFile
 from totes.lake.manifests import fetch_verified
 from totes.lake.store import Store
 from totes.star.contract import StarTable, parquet
 from totes.star.folder import Star
+from totes.star.relation import ContentMismatch, convert_mismatch
 
 QUARANTINE_COLUMNS: Mapping[str, str] = MappingProxyType(
     {
@@ -68,23 +68,15 @@ def fetched_files(  # noqa: PLR0913, PLR0917  what to fetch, and how to check it
         for key, path in paths.items():
             file = wanted[key]
             fetch_verified(store, file, path)
-            try:
+            advice = "Restore both from a backup, or run totes replay."
+            with convert_mismatch(file.path, store.url, advice):
                 check_file(
                     engine, star, manifest, file, path, is_quarantine=file in manifest.rejected
                 )
-            except ContentMismatchError as error:
-                raise LakeError(
-                    f"{file.path} in {store.url} differs from its manifest: {error}. "
-                    "Restore both from a backup, or run totes replay."
-                ) from error
         yield paths
     finally:
         for path in paths.values():
             path.unlink(missing_ok=True)
-
-
-class ContentMismatchError(Exception):
-    """The content of a file differs from its manifest."""
 
 
 def check_file(  # noqa: PLR0913  the file, and the expected content
@@ -96,9 +88,9 @@ def check_file(  # noqa: PLR0913  the file, and the expected content
     *,
     is_quarantine: bool,
 ) -> None:
-    """Raise ContentMismatchError unless a file has the expected columns, types, rows and times."""
+    """Raise ContentMismatch unless a file has the expected columns, types, rows and times."""
     if not is_quarantine and file.table not in star.tables:
-        raise ContentMismatchError(f"there is no star table {file.table}")
+        raise ContentMismatch(f"there is no star table {file.table}")
     expected = (
         QUARANTINE_COLUMNS
         if is_quarantine
@@ -111,7 +103,7 @@ def check_file(  # noqa: PLR0913  the file, and the expected content
                 engine.execute(f"select name, type from ({_DESCRIBE.format(rows)})").fetchall()
             )
             if actual != {n: _DESCRIBED_TYPES.get(kind, kind) for n, kind in expected.items()}:
-                raise ContentMismatchError(
+                raise ContentMismatch(
                     f"its columns are not those of {'quarantine' if is_quarantine else file.table}"
                 )
             is_upsert, is_delete = ("true", "false") if is_quarantine else (IS_UPSERT, IS_DELETE)
@@ -122,9 +114,9 @@ def check_file(  # noqa: PLR0913  the file, and the expected content
                 [manifest.captured_at],
             ).fetchone()
     except duckdb.Error as error:
-        raise ContentMismatchError(first_line(error)) from error
+        raise ContentMismatch(first_line(error)) from error
     if counts != (file.rows, file.deletes, file.rows):
-        raise ContentMismatchError(
+        raise ContentMismatch(
             f"its rows are not {file.rows} with {file.deletes} deletes, or one has a wrong time or"
             " operation"
         )

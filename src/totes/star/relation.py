@@ -169,7 +169,7 @@ def unpack(
     longest, only_short = 0, True
     paths: list[Path] = []
     for file, path in zip(table.files, packed, strict=True):
-        with convert_mismatch(file, url):
+        with convert_mismatch(file.path, url):
             try:
                 unpacked = _unpack_file(file, path, read)
             except (EOFError, BadGzipFile, IsalError) as error:  # type: ignore[misc]  # no types
@@ -198,14 +198,14 @@ class ContentMismatch(Exception):
 
 
 @contextmanager
-def convert_mismatch(file: File, url: str) -> Iterator[None]:
-    """Convert ContentMismatch to a LakeError about a file of the store `url`."""
+def convert_mismatch(
+    path: str, url: str, advice: str = "Restore both from a backup."
+) -> Iterator[None]:
+    """Convert ContentMismatch to a LakeError about the file `path` of the store `url`."""
     try:
         yield
     except ContentMismatch as error:
-        raise LakeError(
-            f"{file.path} in {url} differs from its manifest: {error}. Restore both from a backup."
-        ) from error
+        raise LakeError(f"{path} in {url} differs from its manifest: {error}. {advice}") from error
 
 
 def check_counts(file: File, size_bytes: int, lines: int, upserts: int, deletes: int) -> None:

@@ -1,6 +1,6 @@
 -- Add the quarantined versions whose missing dimension row now exists to the slice, as rows of the
--- last batch. A version that was released several times is added once, and not at all if the slice
--- has it already.
+-- last batch. A version that was released several times is added once; one that is in the slice is
+-- not added again.
 INSERT INTO slice BY NAME
 SELECT DISTINCT ON (q.key, q.valid_from)
     unnest(q.version), q.valid_from, 'upsert' AS _op, {batch} AS _batch, false AS _waits

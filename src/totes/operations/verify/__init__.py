@@ -5,7 +5,7 @@ rows of buckets that differ are fetched, to report keys and columns. The expecte
 star's `verify/*.sql`, which is written independently of the models.
 
 Source and warehouse compute at the same time, each one table after the other. The source may change
-meanwhile: it is captured, loaded and compared in one snapshot.
+during the comparison, because it is captured, loaded and compared in one snapshot.
 
 Exchange rates are not compared: totesys has none.
 """
